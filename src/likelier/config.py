@@ -1,0 +1,401 @@
+"""The settings of every stage: one frozen model each, read from YAML and `key.sub=value`, checked before anything runs."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from likelier.errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Block(BaseModel):
+    """A frozen group of settings that knows no other keys than its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class RewardSource(Block):
+    """Where a score comes from: exactly one of `model`, `function`, `http`."""
+
+    model: str | None = None
+    """Folder or hub name of a reward model (sequence classification with one label); a folder of several is an ensemble."""
+    function: str | None = None
+    """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
+    http: str | None = None
+    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
+    weight: float = Field(1.0, allow_inf_nan=False)
+    """Factor of this source in the sum."""
+    name: str = ""
+    """Name in metrics and reports; by default what the source is."""
+
+    @model_validator(mode="after")
+    def one_source(self) -> Self:
+        if sum(source is not None for source in (self.model, self.function, self.http)) != 1:
+            raise ValueError("give exactly one of model, function, http")
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or Path(self.model or self.function or self.http or "").name
+
+
+class Training(Block):
+    """What every gradient-trained stage shares."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Peak step size of Adam."""
+    lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the step size falls to zero over the run, after the warm-up."""
+    warmup_ratio: Fraction = 0.0
+    """Share of the run during which the step size rises from zero."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay of AdamW."""
+    adam_eps: PositiveFloat = 1e-5
+    """Epsilon of Adam; 1e-5 as in OpenAI's RLHF code (torch's own default is 1e-8)."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this global norm."""
+    bf16: bool = False
+    """Forward passes in bfloat16 autocast; weights and optimizer stay in fp32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    save_steps: Positive = 50
+    """A checkpoint every so many steps; one is always written at the end."""
+    save_total_limit: Positive = 2
+    """Checkpoints kept; older ones are deleted once a newer one is verified."""
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Other places that receive the metrics; `metrics.jsonl` is always written."""
+    run_name: str = ""
+    """Name of the run in those places."""
+
+
+class SFTConfig(Training):
+    """Supervised fine-tuning, or training a small model from scratch."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak step size of Adam."""
+    num_epochs: Positive = 1
+    """Passes over the data."""
+    max_steps: Positive | None = None
+    """Stop after so many optimizer steps, whatever `num_epochs` says."""
+    batch_size: Positive = 16
+    """Sequences in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Sequences in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest sequence in tokens; longer ones are cut at the end and counted."""
+    architecture: dict[str, Any] | None = None
+    """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
+    tokenizer: str = "words"
+    """From scratch: `words`, `characters`, `bpe`, or the folder of a tokenizer."""
+    vocab_size: Positive = 2048
+    """From scratch: most entries that a new tokenizer may have."""
+
+
+class RewardModelConfig(Training):
+    """Learning a score from preferences."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak step size of Adam."""
+    num_epochs: Positive = 1
+    """Passes over the training pairs."""
+    batch_size: Positive = 32
+    """Pairs in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Pairs in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest prompt with response in tokens; longer prompts lose their beginning."""
+    ensemble_size: Positive = 1
+    """Reward models trained on different orders and heads; their mean is the score."""
+    center_coef: NonNegative = 0.0
+    """Weight of the squared sum of both scores, which keeps them around 0."""
+    early_stopping: bool = True
+    """Keep the weights of the epoch with the lowest validation log loss."""
+    use_flip: bool = True
+    """Let each annotator's error rate into the likelihood."""
+    from_scratch: bool = False
+    """Start from random weights of the base model's architecture."""
+
+
+class UpdateConfig(Training):
+    """What one PPO update does with a batch."""
+
+    num_ppo_epochs: Positive = 4
+    """Passes over each batch."""
+    num_mini_batches: Positive = 4
+    """Optimizer steps in one pass."""
+    micro_batch_size: Positive | None = None
+    """Rows in one forward pass; None takes the whole minibatch. Changes nothing but memory."""
+    cliprange: PositiveFloat = 0.2
+    """The ratio is kept within [1 - cliprange, 1 + cliprange]."""
+    clip_high: PositiveFloat | None = None
+    """Upper bound apart from the lower one; None means `cliprange`."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """Bounds the loss of bad actions at this multiple of their advantage; None: off."""
+    cliprange_value: PositiveFloat | None = 0.2
+    """New values stay within this distance of the old ones; None: off."""
+    vf_coef: NonNegative = 0.1
+    """Weight of the value loss."""
+    entropy_coef: NonNegative = 0.0
+    """Weight of the entropy bonus."""
+    loss_aggregation: Literal["token", "sequence", "fixed"] = "token"
+    """Mean over tokens, over responses, or over the longest allowed length (Dr. GRPO)."""
+    target_kl: PositiveFloat | None = None
+    """Stop the update's epochs when the approximate KL of a minibatch is above 1.5 times this; None: off."""
+    gamma: Fraction = 1.0
+    """Discount of later rewards."""
+    lam: Fraction = 0.95
+    """Lambda of generalised advantage estimation."""
+    max_skipped_updates: Positive = 5
+    """Stop with exit 4 after so many non-finite updates in a row."""
+
+
+class PPOConfig(UpdateConfig):
+    """Fine-tuning a language model against a reward."""
+
+    algorithm: Literal["ppo", "rloo", "grpo"] = "ppo"
+    """PPO with a critic, or a baseline from several responses to one prompt."""
+    total_episodes: Positive = 10_000
+    """Responses sampled in the whole run."""
+    batch_size: Positive = 64
+    """Responses in one step."""
+    responses_per_prompt: Positive = 1
+    """Responses to each prompt in a step; RLOO and GRPO need at least 2."""
+    response_length: Positive = 64
+    """Most tokens in a response."""
+    temperature: PositiveFloat = 1.0
+    """Logits are divided by this in sampling and in every log-probability."""
+    stop_token: Literal["eos"] | None = "eos"
+    """Responses end at the model's end token; None: always at the full length."""
+    stop_strings: list[str] = []
+    """Responses also end once their text holds one of these."""
+    max_prompt_tokens: Positive | None = None
+    """Longest prompt in tokens; None: what the model's context leaves."""
+    kl_coef: NonNegative = 0.05
+    """Price of one nat of KL from the reference."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Estimator of the KL penalty in the reward; only k1 leads to the optimum it promises."""
+    kl_target: PositiveFloat | None = None
+    """Adapt `kl_coef` towards this KL per response in nats; None: fixed."""
+    kl_horizon: PositiveFloat = 10_000
+    """Responses over which the adaptive controller reacts."""
+    missing_eos_penalty: NonNegative | None = None
+    """Subtracted from the score of a response that did not end by itself."""
+    whiten_rewards: bool = False
+    """Scale per-token rewards to variance 1 over the batch (their mean stays)."""
+    whiten_advantages: bool = True
+    """Scale advantages to mean 0 and variance 1 over the batch."""
+    critic: Literal["separate", "shared"] = "separate"
+    """Values from a model of their own, or from a head on the policy's trunk."""
+    critic_model: str | None = None
+    """Folder the separate critic starts from (a reward model, say); None: the policy's start."""
+    critic_learning_rate: PositiveFloat | None = None
+    """Step size of the critic; None: `learning_rate`."""
+    critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps in which only the critic learns."""
+    num_eval_prompts: Positive = 64
+    """Prompts kept out of training, on which the score is measured before and after."""
+    rollout_batch_size: Positive | None = None
+    """Responses sampled at once; None takes `batch_size`."""
+    samples_per_step: Annotated[int, Field(ge=0)] = 4
+    """Responses written to `samples.jsonl` each step."""
+
+    @model_validator(mode="after")
+    def sizes_fit(self) -> Self:
+        if self.algorithm != "ppo" and self.responses_per_prompt < 2:
+            raise ValueError(
+                f"responses_per_prompt must be at least 2 with {self.algorithm}, got {self.responses_per_prompt}"
+            )
+        if self.batch_size % self.responses_per_prompt:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of responses_per_prompt {self.responses_per_prompt}"
+            )
+        if self.batch_size % self.num_mini_batches:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}"
+            )
+        if self.total_episodes < self.batch_size:
+            raise ValueError(
+                f"total_episodes {self.total_episodes} is below batch_size {self.batch_size}: no step would be taken"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        return self.total_episodes // self.batch_size
+
+
+class EvalConfig(Block):
+    """Comparing a new model with an old one on prompts that neither was trained on."""
+
+    model_a: str = ""
+    """The old model."""
+    model_b: str = ""
+    """The new model; it wins where its response scores higher."""
+    prompts: str = ""
+    """Prompt file (JSONL with `prompt`)."""
+    scorer: list[RewardSource] = []
+    """Judges, other than the one trained against; the first decides the win rate."""
+    num_prompts: Positive | None = None
+    """Use only the first so many prompts."""
+    responses_per_prompt: Positive = 1
+    """Responses that each model writes to each prompt."""
+    response_length: Positive = 64
+    """Most tokens in a response."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature of both models."""
+    stop_strings: list[str] = []
+    """Responses also end once their text holds one of these."""
+    best_of: list[Positive] = []
+    """Controls: the best of n responses of `model_a` by `selector`."""
+    selector: list[RewardSource] = []
+    """What picks the best of n: the score that was trained against."""
+    batch_size: Positive = 64
+    """Responses sampled at once."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+
+
+class Config(Block):
+    """One YAML file: what is trained on what, and a block for each stage."""
+
+    model: str = ""
+    """Folder or hub name of the language model that a stage starts from."""
+    prompts: str = ""
+    """Prompt file (JSONL with `prompt`)."""
+    data: str = ""
+    """Training data: text or preference files of the stage."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Everything random follows from this."""
+    reward: list[RewardSource] = []
+    """What the policy is trained against: the weighted sum of these."""
+    sft: SFTConfig = SFTConfig()
+    """Supervised fine-tuning."""
+    reward_model: RewardModelConfig = RewardModelConfig()
+    """Learning a score from preferences."""
+    ppo: PPOConfig = PPOConfig()
+    """Fine-tuning against the reward."""
+    eval: EvalConfig = EvalConfig()
+    """Comparing two models."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and lay `key.sub=value` over it.
+
+    ConfigError, one line: file, field, value and what is allowed; an unknown key names the nearest known one.
+    """
+    return build_config(read_yaml(path), overrides, str(path))
+
+
+def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> Config:
+    """Check settings that are already a dictionary, with `key.sub=value` laid over them."""
+    merged = settings
+    for override in overrides:
+        merged = lay_over(merged, override)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}") from error
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (a few bytes could become gigabytes) and without doubled keys; reads 3e-4 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        if doubled := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"key `{doubled[0]}` is given twice")
+        return super().construct_mapping(node, deep)
+
+
+PlainLoader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """What one YAML text says. ConfigError names the source and the line."""
+    try:
+        return PlainLoader(text).get_single_data()  # type: ignore[no-untyped-call]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{source}{line}: not YAML: {reason}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: YAML nested too deep") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The top-level mapping of a YAML file of at most one megabyte."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if path.stat().st_size > 1_000_000:
+        raise ConfigError(f"{path}: {path.stat().st_size} bytes is too large for a config (at most 1,000,000)")
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(
+            f"{path}: expected `key: value` lines, got {'an empty file' if settings is None else type(settings).__name__}"
+        )
+    return settings
+
+
+def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of `settings` in which `a.b=value` holds; the value is read as YAML."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"`{override}`: settings on the command line look like ppo.learning_rate=1e-5")
+    head, _, rest = path.partition(".")
+    if not rest:
+        return settings | {head: parse_yaml(value, f"`{override}`")}
+    below = settings.get(head) or {}
+    if not isinstance(below, dict):
+        raise ConfigError(f"`{override}`: {head} is not a block of settings")
+    return settings | {head: lay_over(below, f"{rest}={value}")}
+
+
+def explain(error: ValidationError) -> str:
+    """The first of pydantic's findings in one line: field, value, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting `{field}`{nearest(first['loc'])}"
+    value = shorten(first["input"])
+    reason = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field or 'settings'}: {reason}" + (f", got {value}" if first["type"] != "value_error" else "") + more
+
+
+def shorten(value: Any) -> str:
+    """`value` as it would be typed, in one line of at most 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def nearest(location: Sequence[Any]) -> str:
+    """`; did you mean X?`, or all that is allowed there."""
+    block: Any = Config
+    for part in location[:-1]:
+        if isinstance(part, str):
+            block = block.model_fields[part].annotation
+            block = next((arg for arg in getattr(block, "__args__", ()) if isinstance(arg, type)), block)
+    known = list(block.model_fields)
+    match = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""The whole circle with an embedded model and a simulated panel."""

@@ -1,0 +1,33 @@
+"""The mistakes a user can make, each with the exit code that the command line gives it."""
+
+
+class LikelierError(Exception):
+    """A failure with one line for the user: what is wrong, where, and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(LikelierError):
+    """Wrong usage or a wrong setting. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(LikelierError):
+    """A data file, database or model folder that cannot be used. Exit code 3."""
+
+    exit_code = 3
+
+
+class NumericError(LikelierError):
+    """Too many non-finite numbers in a row: training was stopped before they reached the weights. Exit code 4."""
+
+    exit_code = 4
+
+
+class Stopped(LikelierError):
+    """SIGTERM or Ctrl-C ended a run after a good checkpoint. Exit code 75 or 130."""
+
+    def __init__(self, message: str, exit_code: int = 75) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,1 @@
+"""What people answered: stored, checked, simulated."""

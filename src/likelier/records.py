@@ -1,0 +1,275 @@
+"""The vocabulary of the project: what travels between stages, and how it looks as JSON lines.
+
+Shapes in every signature: `B` rows, `T` steps or response tokens, `P` prompt tokens, `V` vocabulary, `N` anything else.
+A record is frozen and built whole; a stage returns new ones.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO, TypedDict
+
+from likelier.errors import DataError
+
+
+class Message(TypedDict):
+    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+Text = str | list[Message]
+"""What a model continues: plain text, or the turns so far (rendered by the model's chat template)."""
+
+Choice = Literal["left", "right", "tie"]
+
+
+def stable_id(*parts: Any) -> str:
+    """Sixteen hex digits that depend on nothing but the content of `parts`."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def plain(text: Text) -> str:
+    """The text as a person reads it: turns are opened by their role."""
+    if isinstance(text, str):
+        return text
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in text)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is put to the model. `conversation` groups prompts that must not be split apart."""
+
+    text: Text
+    conversation: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return stable_id("prompt", self.text)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer of one model to one prompt. `stop_reason`: `end_token`, `stop_string`, `length`, or empty if unknown."""
+
+    prompt_id: str
+    text: str
+    model: str = ""
+    stop_reason: str = ""
+
+    @property
+    def id(self) -> str:
+        return stable_id("response", self.prompt_id, self.text, self.model)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two responses to one prompt that people are asked to compare."""
+
+    prompt_id: str
+    response_a: str
+    response_b: str
+
+    @property
+    def id(self) -> str:
+        return stable_id("comparison", self.prompt_id, *sorted((self.response_a, self.response_b)))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one annotator answered: which side was better, as the sides were shown.
+
+    >>> Judgement("c1", "ann", left="r2", right="r1", choice="right").preferred
+    'r1'
+    """
+
+    comparison_id: str
+    annotator: str
+    left: str
+    right: str
+    choice: Choice
+    duration_seconds: float | None = None
+    created_at: str | None = None
+    simulated: bool = False
+    guideline: str = ""
+    key: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def preferred(self) -> str | None:
+        """The response that won; None for a tie."""
+        return {"left": self.left, "right": self.right, "tie": None}[self.choice]
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A person's number for one response."""
+
+    response_id: str
+    annotator: str
+    value: float
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One cleaned judgement as a reward model learns from it.
+
+    `target` is 1.0, or 0.5 for a tie; `flip` is the annotator's rate of wrong answers; `weight` balances people.
+    """
+
+    prompt: Text
+    chosen: str
+    rejected: str
+    weight: float = 1.0
+    flip: float = 0.0
+    target: float = 1.0
+    margin: float = 0.0
+    annotator: str = ""
+    comparison: str = ""
+    conversation: str = ""
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, record) of a JSON-lines file, gzip'ed or not, read line by line; blank lines are passed over.
+
+    DataError: the file is missing, not UTF-8, or a line is not a JSON object (named by its number).
+    """
+    for number, line in read_lines(path):
+        yield number, parse_line(path, number, line)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, line) of a UTF-8 text file, gzip'ed or not, blank lines passed over."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opener(path, "rb") as file:
+            for number, raw in enumerate(file, 1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if line.strip():
+                    yield number, line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{number}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path}: not a whole gzip file; download or pack it again") from error
+
+
+def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    """The JSON object on one line. DataError names file and line: broken JSON, not an object, NaN or Infinity."""
+
+    def refuse(token: str) -> None:
+        raise DataError(f"{path}:{number}: {token} is not JSON; write a number or null")
+
+    try:
+        record = json.loads(line, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: broken JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}:{number}: JSON nested too deep") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}:{number}: expected a JSON object, got {type(record).__name__}")
+    return record
+
+
+def dump_line(record: Any) -> str:
+    """One record as one line of JSON: keys sorted, so that equal records give equal bytes."""
+    return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+def write_whole(path: Path, write: Callable[[TextIO], None]) -> None:
+    """Write a text file whole or not at all: a reader sees the old file until the new one is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(partial, "w", encoding="utf-8", newline="\n") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> int:
+    """Write dictionaries or dataclasses, one a line, whole or not at all; returns how many."""
+    count = 0
+
+    def write(file: TextIO) -> None:
+        nonlocal count
+        for record in records:
+            file.write(dump_line(record if isinstance(record, dict) else asdict(record)) + "\n")
+            count += 1
+
+    write_whole(path, write)
+    return count
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write one JSON document, indented, whole or not at all."""
+    write_whole(path, lambda file: file.write(json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"))  # type: ignore[arg-type,return-value]
+
+
+def read_json(path: Path) -> Any:
+    """One JSON document. DataError: missing or broken."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON ({error})") from error
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """A prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
+
+    DataError: no prompts, or a line without a usable `prompt`.
+    """
+    prompts = [Prompt(text=check_text(path, number, record, "prompt"), conversation=str(record.get("conversation", "")))
+               for number, record in read_jsonl(path)]  # fmt: skip
+    if not prompts:
+        raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
+    return prompts
+
+
+def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Text:
+    """`record[key]` as a non-empty text or list of messages. DataError names file, line and field."""
+    if key not in record:
+        known = ", ".join(sorted(record)) or "nothing"
+        raise DataError(f"{path}:{number}: no field `{key}` (found {known})")
+    value = record[key]
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value and all(map(is_message, value)):
+        return [Message(role=turn["role"], content=turn["content"]) for turn in value]
+    raise DataError(f"{path}:{number}: `{key}` must be a non-empty text or a list of messages with role and content")
+
+
+def is_message(turn: Any) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+
+
+def read_preferences(path: Path) -> list[Preference]:
+    """Preferences as `write_jsonl` wrote them. DataError: a missing or unknown field, or none at all."""
+    known = set(Preference.__dataclass_fields__)
+    found = []
+    for number, record in read_jsonl(path):
+        if unknown := sorted(set(record) - known):
+            raise DataError(f"{path}:{number}: unknown field `{unknown[0]}`; allowed: {', '.join(sorted(known))}")
+        prompt = record.get("prompt")
+        if prompt != "":  # a response may stand without any prompt
+            check_text(path, number, record, "prompt")
+        for key in ("chosen", "rejected"):
+            check_text(path, number, record, key)
+        found.append(Preference(**record))
+    if not found:
+        raise DataError(f"{path}: no preferences")
+    return found

@@ -1,0 +1,1 @@
+"""A score for a response: learned from preferences, or brought along."""

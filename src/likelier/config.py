@@ -1,4 +1,4 @@
-"""The settings of every stage: one frozen model each, read from YAML and `key.sub=value`, checked before anything runs."""
+"""The settings of every stage: one frozen model each, from YAML and `key.sub=value`, checked before anything runs."""
 
 import difflib
 import re
@@ -28,7 +28,7 @@ class RewardSource(Block):
     """Where a score comes from: exactly one of `model`, `function`, `http`."""
 
     model: str | None = None
-    """Folder or hub name of a reward model (sequence classification with one label); a folder of several is an ensemble."""
+    """Folder or hub name of a reward model: sequence classification with one label."""
     function: str | None = None
     """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
@@ -211,21 +211,16 @@ class PPOConfig(UpdateConfig):
 
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
-        if self.algorithm != "ppo" and self.responses_per_prompt < 2:
+        group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
+        if self.algorithm != "ppo" and group < 2:
+            raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
+        if batch % group:
+            raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")
+        if batch % parts:
+            raise ValueError(f"batch_size {batch} is not a multiple of num_mini_batches {parts}")
+        if self.total_episodes < batch:
             raise ValueError(
-                f"responses_per_prompt must be at least 2 with {self.algorithm}, got {self.responses_per_prompt}"
-            )
-        if self.batch_size % self.responses_per_prompt:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of responses_per_prompt {self.responses_per_prompt}"
-            )
-        if self.batch_size % self.num_mini_batches:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}"
-            )
-        if self.total_episodes < self.batch_size:
-            raise ValueError(
-                f"total_episodes {self.total_episodes} is below batch_size {self.batch_size}: no step would be taken"
+                f"total_episodes {self.total_episodes} is below batch_size {batch}: no step would be taken"
             )
         return self
 
@@ -308,7 +303,7 @@ def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (a few bytes could become gigabytes) and without doubled keys; reads 3e-4 as a number."""
+    """Safe YAML without aliases (few bytes could become gigabytes) or doubled keys; 3e-4 is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -316,13 +311,13 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if doubled := [key for key in keys if keys.count(key) > 1]:
             raise yaml.YAMLError(f"key `{doubled[0]}` is given twice")
         return super().construct_mapping(node, deep)
 
 
-PlainLoader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
 
@@ -330,7 +325,7 @@ PlainLoader.add_implicit_resolver(  # type: ignore[no-untyped-call]
 def parse_yaml(text: str, source: str) -> Any:
     """What one YAML text says. ConfigError names the source and the line."""
     try:
-        return PlainLoader(text).get_single_data()  # type: ignore[no-untyped-call]
+        return PlainLoader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -351,9 +346,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
     if not isinstance(settings, dict):
-        raise ConfigError(
-            f"{path}: expected `key: value` lines, got {'an empty file' if settings is None else type(settings).__name__}"
-        )
+        found = "an empty file" if settings is None else type(settings).__name__
+        raise ConfigError(f"{path}: expected `key: value` lines, got {found}")
     return settings
 
 

@@ -56,7 +56,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer of one model to one prompt. `stop_reason`: `end_token`, `stop_string`, `length`, or empty if unknown."""
+    """One answer of a model to a prompt. `stop_reason`: `end_token`, `stop_string`, `length`; empty if unknown."""
 
     prompt_id: str
     text: str
@@ -185,7 +185,7 @@ def dump_line(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
-def write_whole(path: Path, write: Callable[[TextIO], None]) -> None:
+def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
     """Write a text file whole or not at all: a reader sees the old file until the new one is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -215,7 +215,8 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
 
 def write_json(path: Path, record: Any) -> None:
     """Write one JSON document, indented, whole or not at all."""
-    write_whole(path, lambda file: file.write(json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"))  # type: ignore[arg-type,return-value]
+    text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text))
 
 
 def read_json(path: Path) -> Any:

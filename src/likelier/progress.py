@@ -1,0 +1,51 @@
+"""How far a long job is: a rich bar with the time left in a terminal, a plain line now and then elsewhere. To stderr."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Job:
+    """One bar; `advance` moves it, with a note such as `score 1.2` behind it."""
+
+    def __init__(self, name: str, total: int, bars: Progress | None) -> None:
+        self.name, self.total, self.done, self.bars = name, total, 0, bars
+        self.task = bars.add_task(name, total=total, note="") if bars else None
+        self.last_line = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        if self.bars and self.task is not None:
+            self.bars.update(self.task, advance=steps, note=note)
+        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            print(f"{self.name}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
+            self.last_line = time.monotonic()
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Job]:
+    """A job of `total` steps; LIKELIER_QUIET in the environment silences it."""
+    if os.environ.get("LIKELIER_QUIET"):
+        yield Job(name, total, None)
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Job(name, total, None)
+        return
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=False) as bars:
+        yield Job(name, total, bars)

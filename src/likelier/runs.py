@@ -1,0 +1,330 @@
+"""A run folder: what one training left behind, and how it goes on after it was killed.
+
+`config.yaml`, `run.json`, `metrics.jsonl` and `samples.jsonl` (a function of config, seed and data: byte-equal after a
+resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`, `model/`.
+"""
+
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+import yaml
+
+from likelier.config import Config, read_yaml
+from likelier.errors import ConfigError, DataError, LikelierError, Stopped
+from likelier.records import dump_line, read_json, read_jsonl, write_json, write_whole
+from likelier.trackers import Tracker, open_trackers
+
+LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
+MANIFEST = "MANIFEST.json"
+MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name"}
+"""Settings that decide nothing about the result, so that a resumed run may change them."""
+
+
+class Run:
+    """One training in one folder. Use it as a context manager around the loop.
+
+    `checkpoint` is the folder to continue from (None at the start) and `start` its step. A stage calls `log` after each
+    step and then `end_step`, which saves where that is due and stops there after a signal.
+    """
+
+    def __init__(self, folder: Path, verb: str, config: Config, resume: str = "never") -> None:
+        """ConfigError: the folder is in use, not empty without `resume`, or was made with other settings."""
+        self.folder, self.verb, self.config = folder, verb, config
+        block = getattr(config, {"reward": "reward_model"}.get(verb, verb))
+        self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
+        self.signal_received: int | None = None
+        if resume == "never" and folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+            raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
+        make_folder(folder)
+        self.lock = take_lock(folder)
+        for leftover in folder.glob("tmp-*"):
+            shutil.rmtree(leftover)
+        self.checkpoint = self.find_checkpoint(resume)
+        self.start = step_of(self.checkpoint) if self.checkpoint else 0
+        self.write_settings()
+        self.cut_logs()
+        self.trackers: list[Tracker] = open_trackers(block.report_to, folder, block.run_name, self.resolved())
+        self.replay_metrics()
+
+    def find_checkpoint(self, resume: str) -> Path | None:
+        if resume == "never":
+            return None
+        if resume == "auto":
+            return newest_checkpoint(self.folder)
+        if reason := damage(Path(resume)):
+            raise DataError(f"{resume}: cannot resume: {reason}")
+        return Path(resume)
+
+    def resolved(self) -> dict[str, Any]:
+        return self.config.model_dump(mode="json")
+
+    def write_settings(self) -> None:
+        """Write `config.yaml` and `run.json`, or see that a resumed run still has the same settings."""
+        path = self.folder / "config.yaml"
+        if self.checkpoint and path.exists():
+            for field, old, new in differences(read_yaml(path), self.resolved()):
+                if field.rpartition(".")[2] not in MAY_CHANGE:
+                    raise ConfigError(
+                        f"{path}: this run was started with {field}={old!r}, not {new!r}; use another --out"
+                    )
+        write_whole(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
+        write_json(self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": versions()})
+
+    def cut_logs(self) -> None:
+        """Cut the logs back to what the checkpoint saw: the steps after it will be taken again."""
+        sizes = read_json(self.checkpoint / "run.json")["logs"] if self.checkpoint else {}
+        for name in LOGS:
+            path = self.folder / name
+            if path.exists():
+                os.truncate(path, min(sizes.get(name, 0), path.stat().st_size))
+        self.logs = {name: open(self.folder / name, "a", encoding="utf-8") for name in LOGS}  # noqa: SIM115
+
+    def replay_metrics(self) -> None:
+        """Trackers are made anew from the log, so that they show no step twice."""
+        for _, line in read_jsonl(self.folder / "metrics.jsonl"):
+            for tracker in self.trackers:
+                tracker.log(line["step"], line)
+
+    def log(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        samples: Iterable[Mapping[str, Any]] = (),
+        timing: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append one line to `metrics.jsonl` and `timing.jsonl`, one a sample to `samples.jsonl`; inf and NaN are null."""
+        line = {"step": step} | {name: finite(value) for name, value in metrics.items()}
+        self.logs["metrics.jsonl"].write(dump_line(line) + "\n")
+        self.logs["samples.jsonl"].writelines(dump_line({"step": step, **sample}) + "\n" for sample in samples)
+        if timing:
+            self.logs["timing.jsonl"].write(dump_line({"step": step, **timing}) + "\n")
+        for file in self.logs.values():
+            file.flush()
+        for tracker in self.trackers:
+            tracker.log(step, line)
+
+    def end_step(self, step: int, total: int, write: Callable[[Path], None]) -> None:
+        """Save if it is due, or if a signal asked to stop; then raise Stopped after a signal.
+
+        `write(folder)` writes what decides the future of the run; it is called only when a checkpoint is due.
+        """
+        if step % self.save_steps == 0 or step == total or self.signal_received:
+            self.save(step, write)
+        if self.signal_received and step < total:
+            raise Stopped(
+                f"stopped after step {step}; go on with: {self.resume_command()}", exit_code(self.signal_received)
+            )
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        for file in self.logs.values():
+            os.fsync(file.fileno())
+        sizes = {name: (self.folder / name).stat().st_size for name in LOGS}
+
+        def write_all(folder: Path) -> None:
+            write(folder)
+            write_json(folder / "run.json", {"step": step, "logs": sizes})
+
+        try:
+            write_checkpoint(self.folder, step, write_all)
+        except OSError as error:
+            raise disk_trouble(self.folder, error) from error
+        for old in checkpoints(self.folder)[self.save_total_limit :]:
+            shutil.rmtree(old)
+
+    def resume_command(self) -> str:
+        words = [word for word in sys.argv[1:] if not word.startswith("--resume=")]
+        if "--resume" in words:
+            at = words.index("--resume")
+            del words[at : at + 2]
+        out = [] if any(word.startswith("--out") for word in words) else ["--out", str(self.folder)]
+        return shlex.join(["likelier", *words, *out, "--resume", "auto"])
+
+    def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `result.json`: what the command line prints."""
+        whole = {"run": str(self.folder), **result}
+        write_json(self.folder / "result.json", whole)
+        return whole
+
+    def __enter__(self) -> Self:
+        self.handlers = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self.on_deadline)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.alarm(0)
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        for tracker in self.trackers:
+            tracker.close()
+        for file in self.logs.values():
+            file.close()
+        os.close(self.lock)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_trouble(self.folder, error) from error
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first signal ends the run after this step; a second Ctrl-C, or 30 s after SIGTERM, ends it at once."""
+        if self.signal_received and number == signal.SIGINT:
+            self.give_up()
+        self.signal_received = number
+        if number == signal.SIGTERM:
+            signal.alarm(30)
+        else:
+            print("finishing this step, then saving; Ctrl-C again stops at once", file=sys.stderr)
+
+    def on_deadline(self, number: int, frame: FrameType | None) -> None:
+        self.give_up()
+
+    def give_up(self) -> NoReturn:
+        received = self.signal_received or signal.SIGINT
+        latest = newest_checkpoint(self.folder)
+        if latest is None:
+            raise Stopped("stopped before the first checkpoint: nothing was saved", 128 + received)
+        raise Stopped(f"stopped; {latest.name} stands; go on with: {self.resume_command()}", exit_code(received))
+
+
+def exit_code(received: int) -> int:
+    return 75 if received == signal.SIGTERM else 130
+
+
+def finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot make this folder ({error.strerror}); give another --out") from error
+
+
+def take_lock(folder: Path) -> int:
+    """Hold the folder for this process. ConfigError: another one trains in it."""
+    try:
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"{folder}: another process is training in this folder") from error
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write here ({error.strerror}); give another --out") from error
+    return lock
+
+
+def disk_trouble(folder: Path, error: OSError) -> LikelierError:
+    return LikelierError(f"{folder}: cannot write ({error.strerror}); older checkpoints stand; make room and resume")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    found = {"python": platform.python_version()}
+    for name in ("likelier", "torch", "transformers", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any, Any]]:
+    """(dotted field, old value, new value) wherever two nested settings differ."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after
+
+
+def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
+    """Write `checkpoint-<step>` whole or not at all, then point `latest` at it.
+
+    Every file is on disk before the manifest names its size and hash, and the manifest before the folder gets its name.
+    """
+    final, partial = folder / f"checkpoint-{step}", folder / f"tmp-{step}-{os.getpid()}"
+    previous = newest_checkpoint(folder, quiet=True)
+    needed = sum(path.stat().st_size for path in previous.iterdir()) if previous else 0
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"a checkpoint needs {needed} bytes")
+    partial.mkdir()
+    try:
+        write(partial)
+        entries = {path.name: seal(path) for path in sorted(partial.iterdir())}
+        write_json(partial / MANIFEST, {"step": step, "files": entries})
+        sync_folder(partial)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(folder)
+    write_whole(folder / "latest", lambda file: file.write(final.name + "\n"))
+    return final
+
+
+def seal(path: Path) -> dict[str, Any]:
+    """Bring one file to disk; its size and SHA-256."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used; None if every file is as its manifest says."""
+    if not (checkpoint / MANIFEST).is_file():
+        return f"no {MANIFEST}"
+    try:
+        manifest = read_json(checkpoint / MANIFEST)
+        expected = manifest["files"]
+        if checkpoint.name != f"checkpoint-{manifest['step']}":
+            return f"its manifest is of step {manifest['step']}"
+        for name, entry in expected.items():
+            if not (checkpoint / name).is_file():
+                return f"{name} is missing"
+            if seal(checkpoint / name) != entry:
+                return f"{name} is damaged"
+    except (DataError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Newest first, good or bad."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
+    """The newest checkpoint that is as its manifest says; each bad one is named in a line on stderr."""
+    for checkpoint in checkpoints(folder):
+        reason = damage(checkpoint)
+        if reason is None:
+            return checkpoint
+        if not quiet:
+            print(f"{checkpoint}: {reason}; trying an older one", file=sys.stderr)
+    return None

@@ -1,0 +1,106 @@
+"""What every training loop stands on: device, seeds, optimizer, schedule, numeric guard, state on disk.
+
+Whatever is random in a step is drawn from a generator made of (seed, step, purpose). So a checkpoint needs no random
+state, and saving cannot change a result.
+"""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
+
+from likelier.config import Training
+from likelier.errors import ConfigError, NumericError
+from likelier.records import read_json, write_json
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: CUDA, then Apple's MPS, then the CPU. ConfigError: the named device is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if not available[name]:
+        raise ConfigError(f"device: {name} is not available here; use auto")
+    return torch.device(name)
+
+
+def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on these three and nothing else."""
+    digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 forward passes over fp32 weights, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], config: Training) -> torch.optim.AdamW:
+    """AdamW over (parameters, peak learning rate) groups; the peak is kept in the group for the schedule."""
+    kept = [{"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr} for parameters, lr in groups]
+    return torch.optim.AdamW(kept, eps=config.adam_eps, weight_decay=config.weight_decay)
+
+
+def schedule(step: int, total: int, config: Training) -> float:
+    """Factor on the learning rate at `step` (from 0) of `total`: warm-up, then constant, linear or cosine to 0."""
+    warmup = math.ceil(config.warmup_ratio * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[config.lr_schedule]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group to `factor` times its peak; returns the first group's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["peak"]
+    return float(optimizer.param_groups[0]["lr"])
+
+
+class Guard:
+    """Counts updates that were skipped because a number was not finite, and stops the run after too many in a row."""
+
+    def __init__(self, max_in_a_row: int) -> None:
+        self.max_in_a_row, self.in_a_row, self.skipped = max_in_a_row, 0, 0
+
+    def ok(self) -> None:
+        self.in_a_row = 0
+
+    def skip(self, reason: str) -> None:
+        """NumericError (exit 4) at the last one allowed."""
+        self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+        if self.in_a_row >= self.max_in_a_row:
+            raise NumericError(
+                f"{reason} {self.in_a_row} updates in a row; lower the learning rate or check the rewards"
+            )
+
+
+def save_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
+) -> None:
+    """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only."""
+    for name, module in modules.items():
+        save_model(module, str(folder / f"{name}.safetensors"))
+    packed = optimizer.state_dict()
+    tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
+    save_file(tensors, folder / "optimizer.safetensors")
+    write_json(folder / "trainer_state.json", dict(extra))
+
+
+def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read back what `save_state` wrote, in place; returns `extra`."""
+    for name, module in modules.items():
+        load_model(module, folder / f"{name}.safetensors")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(folder / "optimizer.safetensors").items():
+        at, key = name.split("/")
+        state.setdefault(int(at), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    extra: dict[str, Any] = read_json(folder / "trainer_state.json")
+    return extra

@@ -204,6 +204,8 @@ class PPOConfig(UpdateConfig):
     """First steps in which only the critic learns."""
     num_eval_prompts: Positive = 64
     """Prompts kept out of training, on which the score is measured before and after."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the kept-out prompts every so many steps; None: never."""
     rollout_batch_size: Positive | None = None
     """Responses sampled at once; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4

@@ -1,6 +1,5 @@
-"""How far a long job is: a rich bar with the time left in a terminal, a plain line now and then elsewhere. To stderr."""
+"""How far a long job is, on stderr: a bar with the time left in a terminal, a plain line now and then elsewhere."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -31,10 +30,7 @@ class Job:
 
 @contextmanager
 def progress(name: str, total: int) -> Iterator[Job]:
-    """A job of `total` steps; LIKELIER_QUIET in the environment silences it."""
-    if os.environ.get("LIKELIER_QUIET"):
-        yield Job(name, total, None)
-        return
+    """A job of `total` steps, shown until the block ends."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Job(name, total, None)

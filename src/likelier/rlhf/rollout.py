@@ -1,0 +1,182 @@
+"""Rollouts: prompts to responses, responses to scores, scores to rewards, rewards to the batch of one PPO update."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from likelier.config import PPOConfig
+from likelier.ppo.advantages import gae, group_normalised, leave_one_out
+from likelier.ppo.batch import Batch
+from likelier.ppo.kl import kl_estimate
+from likelier.ppo.masks import masked_whiten
+from likelier.ppo.update import old_evaluation
+from likelier.records import Text
+from likelier.reward.sources import Scorer
+from likelier.text.logprobs import TextPolicy, response_logprobs
+from likelier.text.sample import Samples, Sampling, sample
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Who takes part in a rollout."""
+
+    policy: TextPolicy
+    reference: PreTrainedModel
+    """The frozen start."""
+    tokenizer: PreTrainedTokenizerBase
+    scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What one step sampled: the batch for the update, and what people want to know of it."""
+
+    batch: Batch
+    samples: Samples
+    scores: Float[Tensor, " B"]
+    """Score of each response, the penalty for a missing end taken off."""
+    rewards: Float[Tensor, " B"]
+    """Score minus KL penalty, summed over each response."""
+    kl: Float[Tensor, " B"]
+    """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
+    by_source: dict[str, Float[Tensor, " B"]]
+    """What each reward source said, without weights."""
+
+    def stats(self) -> dict[str, float]:
+        """Means over responses, under the names of the metrics."""
+        length = self.batch.mask.sum(1).float()
+        means = {
+            "score": self.scores.mean(),
+            "score_std": self.scores.std(unbiased=False),
+            "reward": self.rewards.mean(),
+            "kl": self.kl.mean(),
+            "response_length": length.mean(),
+            "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
+        }
+        means |= {f"score/{name}": scores.mean() for name, scores in self.by_source.items()}
+        return {name: float(value) for name, value in means.items()}
+
+
+def sampling_of(config: PPOConfig) -> Sampling:
+    return Sampling(
+        response_length=config.response_length,
+        temperature=config.temperature,
+        stop_strings=tuple(config.stop_strings),
+        end_token=config.stop_token == "eos",
+        bf16=config.bf16,
+    )
+
+
+def sample_rollouts(
+    actors: Actors, prompts: Sequence[Text], config: PPOConfig, kl_coef: float, generator: torch.Generator
+) -> Rollout:
+    """`responses_per_prompt` responses to each of `prompts`, scored, as one batch of `batch_size` rows.
+
+    Rows are in random order, so that the update's first pass, which takes them as they come, is shuffled too.
+    """
+    group = shuffled_groups(len(prompts), config.responses_per_prompt, generator)
+    asked = [prompts[at] for at in group.tolist()]
+    size = config.rollout_batch_size or config.batch_size
+    samples = sample(actors.policy.model, actors.tokenizer, asked, sampling_of(config), generator, size)
+    inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
+    mask = samples.mask
+
+    old_logprobs, old_values = old_evaluation(actors.policy, inputs, samples.tokens, mask, config)
+    ref_logprobs = reference_logprobs(actors.reference, samples, config)
+    by_source = actors.scorer.each(asked, samples.texts)
+    scores = end_penalised(
+        actors.scorer.combine(by_source).to(mask.device), samples.stop_reasons, config.missing_eos_penalty
+    )
+
+    penalty = kl_coef * kl_estimate(old_logprobs, ref_logprobs, config.kl_estimator) * mask
+    rewards = place_scores(-penalty, scores, mask)
+    advantages, returns = advantages_of(rewards, old_values, mask, group, config)
+    return Rollout(
+        batch=Batch(inputs, samples.tokens, mask, old_logprobs, old_values, advantages, returns),
+        samples=samples,
+        scores=scores,
+        rewards=rewards.sum(1),
+        kl=((old_logprobs - ref_logprobs) * mask).sum(1),
+        by_source=by_source,
+    )
+
+
+def shuffled_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """Which prompt each row answers, in random order."""
+    group = torch.arange(num_prompts).repeat_interleave(responses_per_prompt)
+    return group[torch.randperm(len(group), generator=generator, device=generator.device).cpu()]
+
+
+@torch.no_grad()
+def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPOConfig) -> Float[Tensor, "B T"]:
+    """Log-probabilities of the sampled tokens under the frozen start, in micro-batches."""
+    size = config.micro_batch_size or config.batch_size // config.num_mini_batches
+    parts = [
+        response_logprobs(
+            reference,
+            samples.prompt_tokens[rows],
+            samples.prompt_mask[rows],
+            samples.tokens[rows],
+            samples.mask[rows],
+            config.temperature,
+            bf16=config.bf16,
+        )[0]
+        for rows in torch.arange(len(samples.tokens)).split(size)
+    ]
+    return torch.cat(parts)
+
+
+def end_penalised(
+    scores: Float[Tensor, " B"], stop_reasons: Sequence[str], penalty: float | None
+) -> Float[Tensor, " B"]:
+    """Take `penalty` off the score of each response that was cut at the length limit."""
+    if penalty is None:
+        return scores
+    cut = torch.tensor([reason == "length" for reason in stop_reasons], device=scores.device)
+    return scores - penalty * cut
+
+
+def place_scores(
+    penalties: Float[Tensor, "B T"], scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Add each score at the last token of its response (the end token, where there is one)."""
+    last = mask.sum(1, keepdim=True) - 1
+    return penalties.scatter_add(1, last, scores[:, None].to(penalties))
+
+
+def advantages_of(
+    rewards: Float[Tensor, "B T"],
+    values: Float[Tensor, "B T"] | None,
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    config: PPOConfig,
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
+    """Advantages, and returns where there is a critic; zero outside the mask.
+
+    Without a critic every token of a response has the advantage of the whole response over others to its prompt.
+    """
+    returns = None
+    if values is not None:
+        if config.whiten_rewards:
+            rewards = masked_whiten(rewards, mask, shift_mean=False)
+        next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
+        next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
+        advantages, returns = gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)
+    else:
+        advantages = group_advantages(rewards.sum(1), group, config)[:, None] * mask
+    if config.whiten_advantages:
+        advantages = masked_whiten(advantages, mask)
+    return advantages, returns
+
+
+def group_advantages(rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], config: PPOConfig) -> Float[Tensor, " B"]:
+    """Each response against the others to its prompt: leave-one-out (RLOO) or normalised (GRPO)."""
+    by_group = torch.argsort(group, stable=True)
+    baseline = {"rloo": leave_one_out, "grpo": group_normalised}[config.algorithm]
+    advantages = torch.empty_like(rewards)
+    advantages[by_group] = baseline(rewards[by_group].view(-1, config.responses_per_prompt)).flatten()
+    return advantages

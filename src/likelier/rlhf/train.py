@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,13 @@ class PromptPlan:
 
     def at(self, place: int) -> Text:
         epoch, within = divmod(place, len(self.train))
-        order = torch.randperm(len(self.train), generator=seeded_generator(self.seed, epoch, "prompts"))
-        return self.train[int(order[within])]
+        return self.train[order_of(self.seed, epoch, len(self.train))[within]]
+
+
+@lru_cache(maxsize=2)
+def order_of(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which one pass takes the prompts."""
+    return torch.randperm(count, generator=seeded_generator(seed, epoch, "prompts")).tolist()
 
 
 def load_prompts(config: Config) -> PromptPlan:

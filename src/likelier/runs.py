@@ -4,6 +4,7 @@
 resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`, `model/`.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -44,18 +45,25 @@ class Run:
         self.folder, self.verb, self.config = folder, verb, config
         block = getattr(config, {"reward": "reward_model"}.get(verb, verb))
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
+        self.report_to, self.run_name = block.report_to, block.run_name
         self.signal_received: int | None = None
         if resume == "never" and folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
             raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
         make_folder(folder)
-        self.lock = take_lock(folder)
-        for leftover in folder.glob("tmp-*"):
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, take_lock(folder))
+            self.open(resume)
+            self.held = held.pop_all()
+
+    def open(self, resume: str) -> None:
+        """Find where to go on, and bring settings, logs and trackers to that point."""
+        for leftover in self.folder.glob("tmp-*"):
             shutil.rmtree(leftover)
         self.checkpoint = self.find_checkpoint(resume)
         self.start = step_of(self.checkpoint) if self.checkpoint else 0
         self.write_settings()
         self.cut_logs()
-        self.trackers: list[Tracker] = open_trackers(block.report_to, folder, block.run_name, self.resolved())
+        self.trackers: list[Tracker] = open_trackers(self.report_to, self.folder, self.run_name, self.resolved())
         self.replay_metrics()
 
     def find_checkpoint(self, resume: str) -> Path | None:
@@ -172,7 +180,7 @@ class Run:
             tracker.close()
         for file in self.logs.values():
             file.close()
-        os.close(self.lock)
+        self.held.close()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_trouble(self.folder, error) from error
 

@@ -112,7 +112,7 @@ class Run:
         samples: Iterable[Mapping[str, Any]] = (),
         timing: Mapping[str, float] | None = None,
     ) -> None:
-        """Append a line to `metrics.jsonl` and `timing.jsonl`, one a sample to `samples.jsonl`; inf and NaN are null."""
+        """Append a line to `metrics.jsonl` and `timing.jsonl`, one a sample to `samples.jsonl`; inf and NaN: null."""
         line = {"step": step} | {name: finite(value) for name, value in metrics.items()}
         self.logs["metrics.jsonl"].write(dump_line(line) + "\n")
         self.logs["samples.jsonl"].writelines(dump_line({"step": step, **sample}) + "\n" for sample in samples)

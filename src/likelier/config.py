@@ -262,6 +262,27 @@ class EvalConfig(Block):
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
 
 
+class CircleConfig(Block):
+    """How one round asks people."""
+
+    db: str = ""
+    """Feedback database; empty: `feedback.db` in the circle's folder."""
+    num_prompts: Positive | None = None
+    """Prompts shown in a round; None: all but those kept for evaluation."""
+    num_eval_prompts: Positive = 128
+    """Prompts kept out of every round, for evaluation (a fifth of the file at most)."""
+    responses_per_prompt: Annotated[int, Field(ge=2)] = 4
+    """Responses the model writes to each prompt; they are compared two by two."""
+    judgements: Positive = 200
+    """Judgements to wait for in a round."""
+    judgements_per_comparison: Positive = 2
+    """Judgements of each comparison, by different people: agreement cannot be measured from one."""
+    check_feedback: bool = True
+    """Let the check drop flagged annotators and put error rates into the likelihood."""
+    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    """Port of the judging page; 0 takes a free one."""
+
+
 class Config(Block):
     """One YAML file: what is trained on what, and a block for each stage."""
 
@@ -275,6 +296,8 @@ class Config(Block):
     """Everything random follows from this."""
     reward: list[RewardSource] = []
     """What the policy is trained against: the weighted sum of these."""
+    circle: CircleConfig = CircleConfig()
+    """The whole circle: how people are asked."""
     sft: SFTConfig = SFTConfig()
     """Supervised fine-tuning."""
     reward_model: RewardModelConfig = RewardModelConfig()

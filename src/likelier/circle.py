@@ -1,0 +1,219 @@
+"""The whole circle: prompts, candidates, feedback, check, preferences, reward, PPO, evaluation; round by round."""
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from likelier.config import Config, RewardSource
+from likelier.errors import ConfigError
+from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
+
+Result = dict[str, Any]
+Collect = Callable[["Round"], Result]
+"""Brings judgements of a round's comparisons into its database."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One time around the circle: its settings, its folder, its database, the model it starts from."""
+
+    config: Config
+    folder: Path
+    db: str
+    model: str
+
+    @property
+    def train_prompts(self) -> Path:
+        return self.folder / "prompts" / "train.jsonl"
+
+    @property
+    def kept_out(self) -> Path:
+        return self.folder / "prompts" / "kept_out.jsonl"
+
+    def stage(self, **settings: Any) -> Config:
+        """The settings of one stage of this round."""
+        return self.config.model_copy(update=settings)
+
+
+def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | None = None) -> Result:
+    """Go round `rounds` times. What is done already, from the same settings and inputs, is not done again.
+
+    Every stage reads files and writes files, so that each can be looked at, repeated, or done by hand instead.
+    """
+    if not config.model or not config.prompts:
+        raise ConfigError("a circle needs `model` and `prompts`")
+    model, result = config.model, {}
+    for number in range(1, rounds + 1):
+        at = Round(config, out / f"round-{number}", config.circle.db or str(out / "feedback.db"), model)
+        result = go_round(at, collect or ask_people)
+        model = str(at.folder / "policy" / "model")
+    return {"rounds": rounds, **result}
+
+
+def go_round(at: Round, collect: Collect) -> Result:
+    """The picture in the README, line by line."""
+    circle, done = at.config.circle, {}
+    done["prompts"] = once(at, "prompts", [circle.num_eval_prompts, at.config.seed], split_prompts)
+    done["candidates"] = once(at, "candidates", [done, circle.responses_per_prompt], write_responses)
+    done["feedback"] = once(at, "feedback", [done, circle.judgements], collect)
+    done["check"] = once(at, "check", done, check_feedback)
+    done["preferences"] = once(at, "preferences", [done, circle.check_feedback], make_pairs)
+    done["reward"] = once(at, "reward", [done, at.config.reward_model.model_dump()], learn_reward)
+    done["policy"] = once(at, "policy", [done, at.config.ppo.model_dump()], improve_policy)
+    done["evaluation"] = once(at, "evaluation", [done, at.config.eval.model_dump()], compare_models)
+    write_json(at.folder / "circle.json", picture(at, done))
+    return summary(at, done)
+
+
+def once(at: Round, name: str, made_from: Any, make: Callable[[Round], Result]) -> Result:
+    """The result of a stage: from its folder if it was made from the very same, else made now.
+
+    A stage that was cut off goes on where it can; one that was made from something else is made anew.
+    """
+    folder, key = at.folder / name, stable_id(made_from)
+    mark, result = folder.with_suffix(".key"), folder.with_suffix(".json")
+    if not mark.exists() or mark.read_text() != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        result.unlink(missing_ok=True)
+        at.folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(key)
+    if not result.exists():
+        write_json(result, make(at))
+    found: Result = read_json(result)
+    return found
+
+
+def split_prompts(at: Round) -> Result:
+    """Prompts to work with and prompts kept out of every round, the same ones in each."""
+    prompts = list({prompt.id: prompt for prompt in read_prompts(Path(at.config.prompts))}.values())
+    random.Random(at.config.seed).shuffle(prompts)
+    num_kept = min(at.config.circle.num_eval_prompts, max(1, len(prompts) // 5))
+    working = prompts[num_kept:][: at.config.circle.num_prompts]
+    for path, part in ((at.train_prompts, working), (at.kept_out, prompts[:num_kept])):
+        write_jsonl(path, ({"prompt": prompt.text, "conversation": prompt.conversation} for prompt in part))
+    return {"prompts": len(working), "kept_out": num_kept}
+
+
+def write_responses(at: Round) -> Result:
+    from likelier.candidates import write_candidates
+
+    ppo = at.config.ppo
+    return write_candidates(
+        at.model,
+        at.train_prompts,
+        at.config.circle.responses_per_prompt,
+        db=at.db,
+        response_length=ppo.response_length,
+        temperature=ppo.temperature,
+        seed=at.config.seed,
+        device=ppo.device,
+    )
+
+
+def ask_people(at: Round) -> Result:
+    """Open the judging page until there are enough judgements."""
+    from likelier.feedback.store import Store
+    from likelier.web.app import serve_until
+
+    wanted = at.config.circle.judgements
+    with Store.open(at.db) as store:
+        return {"judgements": serve_until(store, wanted, port=at.config.circle.port)}
+
+
+def check_feedback(at: Round) -> Result:
+    from likelier.feedback.check import check
+    from likelier.feedback.store import Store
+
+    with Store.open(at.db) as store:
+        return check(store.judged(), seed=at.config.seed).to_json()
+
+
+def make_pairs(at: Round) -> Result:
+    from likelier.feedback.check import check
+    from likelier.feedback.store import Store
+    from likelier.preferences import make_preferences
+
+    with Store.open(at.db) as store:
+        findings = check(store.judged(), seed=at.config.seed) if at.config.circle.check_feedback else None
+        return make_preferences(store, at.folder / "preferences", findings, seed=at.config.seed)
+
+
+def learn_reward(at: Round) -> Result:
+    from likelier.reward.train import train_reward
+    from likelier.runs import Run
+
+    config = at.stage(data=str(at.folder / "preferences"))
+    with Run(at.folder / "reward", "reward", config, "auto") as run:
+        return train_reward(config, run)
+
+
+def improve_policy(at: Round) -> Result:
+    from likelier.rlhf.train import train_ppo
+    from likelier.runs import Run
+
+    learned = RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")
+    config = at.stage(model=at.model, prompts=str(at.train_prompts), reward=[learned, *at.config.reward])
+    with Run(at.folder / "policy", "ppo", config, "auto") as run:
+        return train_ppo(config, run)
+
+
+def compare_models(at: Round) -> Result:
+    """The new model against the round's start, by the judges of the config or by one trained on pairs kept out."""
+    from likelier.evaluation.compare import evaluate
+
+    settings = {
+        "model_a": at.model,
+        "model_b": str(at.folder / "policy" / "model"),
+        "prompts": str(at.kept_out),
+        "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name="judge")],
+        "selector": [RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")],
+        "response_length": at.config.ppo.response_length,
+    }
+    return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation")
+
+
+def train_judge(at: Round) -> str:
+    """A second reward model that has seen none of the pairs which the policy was trained on."""
+    from likelier.reward.train import train_reward
+    from likelier.runs import Run
+
+    data = at.folder / "judge" / "preferences"
+    for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
+        write_jsonl(data / f"{part}.jsonl", read_preferences(at.folder / "preferences" / f"{source}.jsonl"))
+    config = at.stage(data=str(data), seed=at.config.seed + 1)
+    with Run(at.folder / "judge" / "model", "reward", config, "auto") as run:
+        train_reward(config, run)
+    return str(at.folder / "judge" / "model" / "model")
+
+
+def picture(at: Round, done: dict[str, Result]) -> Result:
+    """The numbers at each station of the circle, for the report."""
+    flagged = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
+    pairs, reward, policy, evaluation = (done[name] for name in ("preferences", "reward", "policy", "evaluation"))
+    stations = {
+        "prompts": (f"{done['prompts']['prompts']:,}", f"{done['prompts']['kept_out']} kept out"),
+        "candidates": (f"{done['candidates']['responses']:,} responses", Path(at.model).name),
+        "feedback": (f"{done['check']['judgements']:,} judgements", f"{len(done['check']['annotators'])} annotators"),
+        "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
+        "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
+        "reward": (f"{reward['accuracy']:.0%} right", f"length alone {reward['length_only_accuracy']:.0%}"),
+        "ppo": (f"{policy['steps']} steps", f"{policy['kl']:.1f} nats from the start"),
+        "evaluation": (f"{evaluation['win_rate']:.0%} preferred", "{:.0%} to {:.0%}".format(*evaluation["interval"])),
+    }
+    return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stations.items()]}
+
+
+def summary(at: Round, done: dict[str, Result]) -> Result:
+    from likelier.report import write_report
+
+    report = at.folder / "report.html"
+    write_report([at.folder], report)
+    return {
+        "reward_accuracy": done["reward"]["accuracy"],
+        "win_rate": done["evaluation"]["win_rate"],
+        "win_rate_interval": done["evaluation"]["interval"],
+        "report": str(report),
+    }

@@ -10,6 +10,7 @@ from typing import Any
 from likelier.config import Config, RewardSource
 from likelier.errors import ConfigError
 from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
+from likelier.report import write_report
 
 Result = dict[str, Any]
 Collect = Callable[["Round"], Result]
@@ -24,14 +25,8 @@ class Round:
     folder: Path
     db: str
     model: str
-
-    @property
-    def train_prompts(self) -> Path:
-        return self.folder / "prompts" / "train.jsonl"
-
-    @property
-    def kept_out(self) -> Path:
-        return self.folder / "prompts" / "kept_out.jsonl"
+    prompts: Path
+    """Folder with `train.jsonl` and `kept_out.jsonl`."""
 
     def stage(self, **settings: Any) -> Config:
         """The settings of one stage of this round."""
@@ -47,25 +42,44 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
         raise ConfigError("a circle needs `model` and `prompts`")
     model, result = config.model, {}
     for number in range(1, rounds + 1):
-        at = Round(config, out / f"round-{number}", config.circle.db or str(out / "feedback.db"), model)
-        result = go_round(at, collect or ask_people)
-        model = str(at.folder / "policy" / "model")
+        folder = out / f"round-{number}"
+        at = Round(config, folder, config.circle.db or str(out / "feedback.db"), model, folder / "prompts")
+        done = learn(at, gather(at, collect or ask_people))
+        model, result = str(folder / "policy" / "model"), finish(at, done)
     return {"rounds": rounds, **result}
 
 
-def go_round(at: Round, collect: Collect) -> Result:
-    """The picture in the README, line by line."""
+def gather(at: Round, collect: Collect) -> dict[str, Result]:
+    """The first half of the circle: from prompts to checked judgements."""
     circle, done = at.config.circle, {}
-    done["prompts"] = once(at, "prompts", [circle.num_eval_prompts, at.config.seed], split_prompts)
-    done["candidates"] = once(at, "candidates", [done, circle.responses_per_prompt], write_responses)
+    done["prompts"] = once(at, "prompts", [circle.num_eval_prompts, circle.num_prompts, at.config.seed], split_prompts)
+    done["candidates"] = once(at, "candidates", [done, at.model, circle.responses_per_prompt], write_responses)
     done["feedback"] = once(at, "feedback", [done, circle.judgements], collect)
     done["check"] = once(at, "check", done, check_feedback)
-    done["preferences"] = once(at, "preferences", [done, circle.check_feedback], make_pairs)
-    done["reward"] = once(at, "reward", [done, at.config.reward_model.model_dump()], learn_reward)
-    done["policy"] = once(at, "policy", [done, at.config.ppo.model_dump()], improve_policy)
-    done["evaluation"] = once(at, "evaluation", [done, at.config.eval.model_dump()], compare_models)
+    return done
+
+
+def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
+    """The second half: from judgements to a better model, and how much better it is."""
+    config, done = at.config, dict(done)
+    done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
+    done["reward"] = once(at, "reward", [done["preferences"], config.reward_model.model_dump()], learn_reward)
+    done["policy"] = once(at, "policy", [done["reward"], config.ppo.model_dump()], improve_policy)
+    done["evaluation"] = once(at, "evaluation", [done["policy"], config.eval.model_dump()], compare_models)
+    return done
+
+
+def finish(at: Round, done: dict[str, Result]) -> Result:
+    """Draw the report; what the command line prints."""
     write_json(at.folder / "circle.json", picture(at, done))
-    return summary(at, done)
+    report = at.folder / "report.html"
+    write_report([at.folder], report)
+    return {
+        "reward_accuracy": done["reward"]["accuracy"],
+        "win_rate": done["evaluation"]["win_rate"],
+        "win_rate_interval": done["evaluation"]["interval"],
+        "report": str(report),
+    }
 
 
 def once(at: Round, name: str, made_from: Any, make: Callable[[Round], Result]) -> Result:
@@ -92,7 +106,7 @@ def split_prompts(at: Round) -> Result:
     random.Random(at.config.seed).shuffle(prompts)
     num_kept = min(at.config.circle.num_eval_prompts, max(1, len(prompts) // 5))
     working = prompts[num_kept:][: at.config.circle.num_prompts]
-    for path, part in ((at.train_prompts, working), (at.kept_out, prompts[:num_kept])):
+    for path, part in ((at.prompts / "train.jsonl", working), (at.prompts / "kept_out.jsonl", prompts[:num_kept])):
         write_jsonl(path, ({"prompt": prompt.text, "conversation": prompt.conversation} for prompt in part))
     return {"prompts": len(working), "kept_out": num_kept}
 
@@ -103,7 +117,7 @@ def write_responses(at: Round) -> Result:
     ppo = at.config.ppo
     return write_candidates(
         at.model,
-        at.train_prompts,
+        at.prompts / "train.jsonl",
         at.config.circle.responses_per_prompt,
         db=at.db,
         response_length=ppo.response_length,
@@ -155,7 +169,7 @@ def improve_policy(at: Round) -> Result:
     from likelier.runs import Run
 
     learned = RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")
-    config = at.stage(model=at.model, prompts=str(at.train_prompts), reward=[learned, *at.config.reward])
+    config = at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=[learned, *at.config.reward])
     with Run(at.folder / "policy", "ppo", config, "auto") as run:
         return train_ppo(config, run)
 
@@ -167,7 +181,7 @@ def compare_models(at: Round) -> Result:
     settings = {
         "model_a": at.model,
         "model_b": str(at.folder / "policy" / "model"),
-        "prompts": str(at.kept_out),
+        "prompts": str(at.prompts / "kept_out.jsonl"),
         "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name="judge")],
         "selector": [RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")],
         "response_length": at.config.ppo.response_length,
@@ -204,16 +218,3 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
         "evaluation": (f"{evaluation['win_rate']:.0%} preferred", "{:.0%} to {:.0%}".format(*evaluation["interval"])),
     }
     return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stations.items()]}
-
-
-def summary(at: Round, done: dict[str, Result]) -> Result:
-    from likelier.report import write_report
-
-    report = at.folder / "report.html"
-    write_report([at.folder], report)
-    return {
-        "reward_accuracy": done["reward"]["accuracy"],
-        "win_rate": done["evaluation"]["win_rate"],
-        "win_rate_interval": done["evaluation"]["interval"],
-        "report": str(report),
-    }

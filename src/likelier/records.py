@@ -108,6 +108,16 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class JudgedComparison:
+    """A judgement with what was judged: all that the check and the preferences read."""
+
+    judgement: Judgement
+    prompt: Prompt
+    left: Response
+    right: Response
+
+
+@dataclass(frozen=True)
 class Rating:
     """A person's number for one response."""
 
@@ -268,8 +278,9 @@ def read_preferences(path: Path) -> list[Preference]:
         prompt = record.get("prompt")
         if prompt != "":  # a response may stand without any prompt
             check_text(path, number, record, "prompt")
-        for key in ("chosen", "rejected"):
-            check_text(path, number, record, key)
+        for key in ("chosen", "rejected"):  # a model may have answered with nothing: an empty text is a response
+            if not isinstance(record.get(key), str):
+                raise DataError(f"{path}:{number}: `{key}` must be a text")
         found.append(Preference(**record))
     if not found:
         raise DataError(f"{path}: no preferences")

@@ -1,0 +1,67 @@
+"""Metrics reach TensorBoard, W&B and trackio, without a network."""
+
+import json
+
+import pytest
+
+from likelier.config import build_config
+from likelier.errors import ConfigError
+from likelier.runs import Run
+from likelier.trackers import open_trackers
+
+
+def config(tracker):
+    return build_config({"sft": {"report_to": [tracker], "save_steps": 1}})
+
+
+def tensorboard_scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(scalar.step, scalar.tensor_proto.float_val[0]) for scalar in events.Tensors("loss")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
+    with Run(tmp_path, "sft", config("tensorboard")) as run:
+        run.log(1, {"loss": 0.5})
+        run.end_step(1, 3, lambda folder: (folder / "w.json").write_text("1"))
+        run.log(2, {"loss": 9.0})  # killed before its checkpoint: taken again below
+    with Run(tmp_path, "sft", config("tensorboard"), "auto") as run:
+        assert run.start == 1
+        run.log(2, {"loss": 0.25})
+    assert tensorboard_scalars(tmp_path) == [(1, 0.5), (2, 0.25)]
+
+
+@pytest.mark.slow
+def test_wandb_offline_leaves_a_local_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with Run(tmp_path, "sft", config("wandb")) as run:
+        run.log(1, {"loss": 0.5})
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_trackio_writes_its_local_database(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    tracker = open_trackers(["trackio"], tmp_path, "night", {"seed": 1})[0]
+    tracker.log(1, {"step": 1, "loss": 0.5})
+    tracker.close()
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "trackio").rglob("*") if path.is_file())
+    assert b"night" in stored
+    assert b"loss" in stored
+
+
+def test_absent_tracker_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(ConfigError, match="report_to: wandb is not installed; pip install wandb"):
+        open_trackers(["wandb"], tmp_path, "", {})
+
+
+def test_metrics_are_always_in_the_run_folder(tmp_path):
+    with Run(tmp_path, "sft", build_config({})) as run:
+        run.log(1, {"loss": 0.5})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}

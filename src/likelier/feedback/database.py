@@ -1,0 +1,204 @@
+"""How a feedback database is found, checked, made and opened: tables, SQLite or PostgreSQL, one writer at a time."""
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.pool import QueuePool
+
+from likelier.errors import ConfigError, DataError, LikelierError
+
+APPLICATION_ID = 0x4C696B65
+"""Marks a SQLite file as ours ("Like" in ASCII)."""
+SCHEMA = "0001"
+"""The newest step in `migrations/`."""
+WAIT_SECONDS = 5.0
+"""How long to wait for another writer."""
+SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF")
+
+metadata = sa.MetaData()
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+)
+responses = sa.Table(
+    "responses",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("stop_reason", sa.Text, nullable=False),
+)
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
+    sa.Column("response_a", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("response_b", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+)
+annotators = sa.Table("annotators", metadata, sa.Column("id", sa.Text, primary_key=True))
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+judgements = sa.Table(
+    "judgements",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("comparison_id", sa.Text, sa.ForeignKey("comparisons.id"), nullable=False, index=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False, index=True),
+    sa.Column("left_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("right_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("choice", sa.Text, nullable=False),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("created_at", sa.Text),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("guideline", sa.Text, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+)
+
+
+def database_url(db: str | Path) -> sa.URL:
+    """A path or URL as the URL of the driver that we use. ConfigError: neither SQLite nor PostgreSQL."""
+    if isinstance(db, Path) or "://" not in db:
+        return sa.URL.create("sqlite", database=str(db))
+    try:
+        url = sa.make_url(db)
+    except ArgumentError as error:
+        raise ConfigError(f"--db {db!r}: not a URL that SQLAlchemy understands") from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and url.database and url.database != ":memory:":
+        return sa.URL.create("sqlite", database=url.database)
+    raise ConfigError(f"--db {url.render_as_string()}: give a file, or a URL that begins with postgresql://")
+
+
+def find_file(path: Path, create: bool) -> None:
+    """DataError: there is no file at `path`, and none is to be made. LikelierError: it cannot be made."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, not a database file")
+    if not path.exists():
+        if not create:
+            raise DataError(f"{path}: no such database; `likelier data import` makes one")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise LikelierError(f"{path}: cannot be made ({error.strerror})") from error
+
+
+def sqlite_engine(path: Path, mode: str) -> sa.Engine:
+    """Connections to one file: any number that read (`ro`), or a single one that writes (`rw`)."""
+
+    def connect() -> sqlite3.Connection:
+        uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        for setting in SQLITE_SETTINGS if mode == "ro" else ("journal_mode=WAL", *SQLITE_SETTINGS):
+            connection.execute(f"PRAGMA {setting}")
+        return connection
+
+    size, begin = (8, "BEGIN") if mode == "ro" else (1, "BEGIN IMMEDIATE")
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=size, max_overflow=0)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def postgresql_engine(url: sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(url)
+    except ModuleNotFoundError as error:
+        raise ConfigError("PostgreSQL needs the extra: pip install 'likelier[postgres]'") from error
+
+
+def what_is_wrong(connection: sa.Connection) -> str | None:
+    """None: a good database of ours; empty text: nothing is in it yet; else what is wrong with it, for the user."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if connection.dialect.name == "sqlite":
+        mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        if not tables and mark in (0, APPLICATION_ID):
+            return ""
+        if mark != APPLICATION_ID:
+            return "a database of another program; give the file that `likelier data import` made"
+        damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if damage != "ok":
+            return f"damaged ({damage}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
+    if not tables:
+        return ""
+    if "alembic_version" not in tables:
+        return "its tables are not Likelier's"
+    found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    if found != SCHEMA:
+        return f"its tables are of version {found}, this Likelier knows {SCHEMA}; use the release that made it"
+    return None
+
+
+def create_tables(writer: sa.Engine) -> None:
+    """Run the steps in `migrations/`, all in one transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    with writer.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        command.upgrade(config, "head")
+
+
+def take_lock(path: Path) -> TextIO:
+    """An exclusive lock that ends with this process, however it ends. LikelierError: another one has it."""
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
+    give_up = time.monotonic() + WAIT_SECONDS
+    while not try_lock(file):
+        if time.monotonic() > give_up:
+            file.seek(0)
+            holder = file.read() or "unknown"
+            file.close()
+            raise LikelierError(f"{path.with_suffix('')}: process {holder} is writing to it; try again when it is done")
+        time.sleep(0.05)
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Turn what a database says into one line for the user."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise DataError(f"{name}: a record does not fit what is stored ({first_line(error)})") from error
+    except DBAPIError as error:
+        kind = DataError if "malformed" in str(error.orig) else LikelierError
+        raise kind(f"{name}: the database failed ({first_line(error)})") from error
+
+
+def first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0]

@@ -1,0 +1,1 @@
+"""The numbered steps by which the tables of the feedback database came to be (Alembic)."""

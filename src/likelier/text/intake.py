@@ -1,0 +1,113 @@
+"""Model folders from elsewhere: checked before anything in them is used."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from likelier.errors import DataError
+
+MAX_CONFIG_BYTES = 10_000_000
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def check_model_folder(path: str | Path) -> None:
+    """See that a folder holds a model that can be loaded without running anything from it.
+
+    Weights are safetensors with sound headers, no config names code (`auto_map`) or kernels from a hub. What is no
+    folder and reads like a hub name passes. DataError, one line: what is wrong and what to do.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        if folder.exists() or not HUB_NAME.fullmatch(str(path)):
+            raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
+        return
+    check_configs(folder)
+    check_weights(folder)
+
+
+def check_configs(folder: Path) -> None:
+    """DataError: no `config.json`, a broken one, or one that asks for code."""
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder}: no config.json; give a Hugging Face model folder")
+    for file in sorted(folder.glob("*config.json")):
+        config = read_object(file)
+        for key, value in settings(config):
+            if key == "auto_map":
+                raise DataError(
+                    f"{file}: `auto_map` asks to run code from the folder; use a model without its own code"
+                )
+            if key.endswith("_implementation") and "/" in str(value):
+                raise DataError(f"{file}: `{key}` asks for kernels from a hub ({value}); remove that line")
+    if not isinstance(read_object(folder / "config.json").get("model_type"), str):
+        raise DataError(f"{folder / 'config.json'}: no `model_type`; give a Hugging Face model folder")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object of at most ten megabytes. DataError: too large, broken, or something else."""
+    size = file.stat().st_size
+    if size > MAX_CONFIG_BYTES:
+        raise DataError(f"{file}: {size} bytes is too large for a config; download the model again")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: broken JSON; download the model again") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def settings(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every (key, value) at any depth."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield key, below
+            yield from settings(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from settings(below)
+
+
+def check_weights(folder: Path) -> None:
+    """DataError: no safetensors, a shard that is missing or outside of the folder, or a damaged header."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file():
+        names = {"model.safetensors"}
+    elif index.is_file():
+        names = shards(index)
+    else:
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        if pickles:
+            raise DataError(
+                f"{folder}: weights only as {pickles[0]}, which can run code when loaded; convert them to safetensors"
+            )
+        raise DataError(f"{folder}: no model.safetensors; give a Hugging Face model folder with its weights")
+    for name in sorted(names):
+        if name != Path(name).name:
+            raise DataError(f"{index}: shard `{name}` lies outside of the folder; download the model again")
+        check_header(folder / name)
+
+
+def shards(index: Path) -> set[str]:
+    """The file names in a shard index."""
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise DataError(f"{index}: no `weight_map`; download the model again")
+    return {str(name) for name in weight_map.values()}
+
+
+def check_header(file: Path) -> None:
+    """DataError: missing, or a header that is huge, broken, or whose tensors overlap or do not fill the file."""
+    if not file.is_file():
+        raise DataError(f"{file}: missing; download the model again")
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            count = len(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{file}: not sound safetensors ({' '.join(str(error).split())}); download it again") from error
+    if not count:
+        raise DataError(f"{file}: holds no tensors; download the model again")

@@ -1,0 +1,201 @@
+"""Log-probabilities, entropy and values of given responses, without the logits of the whole vocabulary at once."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from likelier.ppo.update import Evaluation
+from likelier.text.models import ValueHead, accepted, load_trunk, positions
+from likelier.training import autocast
+
+MAX_LOGITS = 1 << 24
+"""Logits in memory at once: 64 MiB in float32."""
+
+
+def response_logprobs(
+    model: PreTrainedModel,
+    prompt_tokens: Int[Tensor, "B P"],
+    prompt_mask: Bool[Tensor, "B P"],
+    tokens: Int[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    temperature: float,
+    bf16: bool = False,
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
+    """Log-probability of each response token, and entropy of the distribution it came from, in nats; 0 outside `mask`.
+
+    Both are of logits divided by `temperature`, in float32, and differentiable.
+    """
+    with autocast(model.device, bf16):
+        texts = Texts(prompt_tokens, prompt_mask, tokens, mask)
+        hidden = texts.hidden(model.base_model) if splits(model) else None
+        logprobs, entropy = token_statistics(model, texts, hidden, temperature)
+        return texts.placed(logprobs), texts.placed(entropy)
+
+
+class Texts:
+    """Prompts with responses as whole texts; columns that are padding in every row are left out."""
+
+    def __init__(self, prompt_tokens: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor) -> None:
+        self.mask = mask
+        width, self.length = int(prompt_mask.any(0).sum()), int(mask.any(0).sum())
+        self.kept = mask[:, : self.length]
+        self.before = slice(width - 1, -1)
+        """Where the states stand that the response tokens came from."""
+        self.known = torch.cat([prompt_mask[:, -width:], self.kept], 1)
+        self.whole = torch.cat([prompt_tokens[:, -width:], tokens[:, : self.length]], 1)
+        self.answers: Int[Tensor, " N"] = tokens[mask]
+        """Response tokens, row by row."""
+
+    def inputs(self, model: nn.Module, **more: Any) -> dict[str, Any]:
+        options = accepted(model, position_ids=positions(self.known), use_cache=False, **more)
+        return {"input_ids": self.whole, "attention_mask": self.known.long(), **options}
+
+    def hidden(self, trunk: nn.Module) -> Float[Tensor, "N D"]:
+        """Last hidden state before each response token."""
+        states: Tensor = trunk(**self.inputs(trunk)).last_hidden_state
+        return states[:, self.before][self.kept]
+
+    def logits(self, model: PreTrainedModel) -> Float[Tensor, "N V"]:
+        """Logits by the model's own forward, all in memory at once."""
+        logits: Tensor = model(**self.inputs(model, logits_to_keep=self.length + 1)).logits
+        return logits[:, -self.length - 1 : -1][self.kept]
+
+    def placed(self, flat: Float[Tensor, " N"]) -> Float[Tensor, "B T"]:
+        """Numbers of the response tokens at their places, 0 elsewhere."""
+        return torch.zeros(self.mask.shape, device=flat.device).masked_scatter(self.mask, flat)
+
+
+def token_statistics(
+    model: PreTrainedModel, texts: Texts, hidden: Float[Tensor, "N D"] | None, temperature: float
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Log-probability and entropy at each response token.
+
+    The output layer runs over a part of the tokens at a time, and again in the backward pass, so that the logits of
+    one part are all that is ever in memory. Where one part holds everything, nothing is computed twice.
+    """
+    if hidden is None:
+        return statistics_of(texts.logits(model), texts.answers, temperature)
+
+    def part(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return statistics_of(logits_of(model, states), tokens, temperature)
+
+    size = max(1, MAX_LOGITS // model.get_output_embeddings().weight.shape[0])
+    if len(hidden) <= size:
+        return part(hidden, texts.answers)
+    pieces = zip(hidden.split(size), texts.answers.split(size), strict=True)
+    parts = [checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+    logprobs, entropy = zip(*parts, strict=True)
+    return torch.cat(logprobs), torch.cat(entropy)
+
+
+def statistics_of(
+    logits: Float[Tensor, "N V"], tokens: Int[Tensor, " N"], temperature: float
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Log-probability of `tokens` and entropy; a token of probability 0 contributes 0 to the entropy."""
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    terms = logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
+    return logprobs.gather(1, tokens[:, None])[:, 0], -terms.sum(1)
+
+
+def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+    """Output layer with what some families do behind it: Gemma bends, Cohere multiplies, Granite divides."""
+    logits: Tensor = model.get_output_embeddings()(hidden)
+    config = model.config.get_text_config().to_dict()
+    if bound := config.get("final_logit_softcapping"):
+        logits = bound * torch.tanh(logits / bound)
+    return logits * (config.get("logit_scale") or 1.0) / (config.get("logits_scaling") or 1.0)
+
+
+SPLITS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def splits(model: PreTrainedModel) -> bool:
+    """Whether trunk and output layer apart give the model's own logits: tried once on three tokens."""
+    if model not in SPLITS:
+        tokens = torch.arange(3, device=model.device)[None]
+        own = model(input_ids=tokens).logits
+        apart = logits_of(model, model.base_model(input_ids=tokens).last_hidden_state)
+        SPLITS[model] = own.shape == apart.shape and torch.allclose(own, apart, rtol=1e-3, atol=1e-3)
+    return SPLITS[model]
+
+
+class TextPolicy(nn.Module):
+    """A language model with an optional critic, as a PPO update sees it. Dropout is off, whatever mode is set.
+
+    `critic`: None; `"shared"`, a value head on the policy's own trunk; `"separate"`, a trunk of its own with a head.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        value_head: ValueHead | None = None,
+        critic: nn.Module | None = None,
+        temperature: float = 1.0,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.value_head, self.critic = model, value_head, critic
+        self.temperature, self.bf16 = temperature, bf16
+
+    @classmethod
+    def build(
+        cls,
+        model: PreTrainedModel,
+        critic: Literal["separate", "shared"] | None,
+        critic_model: str | None = None,
+        temperature: float = 1.0,
+        bf16: bool = False,
+    ) -> Self:
+        """A policy around `model`; a separate critic starts from the folder `critic_model` (a language or reward model
+        of the same tokenizer) or from the policy's trunk. Values are 0 at the start.
+        """
+        if critic is None:
+            return cls(model, None, None, temperature, bf16)
+        trunk = None
+        if critic == "separate":
+            trunk = load_trunk(critic_model, model.device) if critic_model else copied_trunk(model)
+        config = trunk.config if trunk is not None else model.config
+        head = ValueHead(config.get_text_config().hidden_size).to(model.device)
+        return cls(model, head, trunk, temperature, bf16)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Of the value head, and of the critic's own trunk if it has one."""
+        return [p for module in (self.critic, self.value_head) if module is not None for p in module.parameters()]
+
+    def evaluate(
+        self, inputs: Mapping[str, Tensor], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Evaluation:
+        """Log-probabilities, values and entropy of the response tokens `actions`; 0 outside `mask`.
+
+        `inputs`: `prompt_tokens`, `prompt_mask`. A value belongs to the state before its token. Without a critic: None.
+        """
+        with autocast(self.device, self.bf16):
+            texts = Texts(inputs["prompt_tokens"], inputs["prompt_mask"], actions, mask)
+            apart = splits(self.model)
+            shared = self.value_head is not None and self.critic is None
+            hidden = texts.hidden(self.model.base_model) if apart or shared else None
+            logprobs, entropy = token_statistics(self.model, texts, hidden if apart else None, self.temperature)
+            values = None
+            if self.value_head is not None:
+                values = texts.placed(self.value_head(hidden if self.critic is None else texts.hidden(self.critic)))
+            return Evaluation(texts.placed(logprobs), values, texts.placed(entropy))
+
+
+def copied_trunk(model: PreTrainedModel) -> PreTrainedModel:
+    trunk: PreTrainedModel = copy.deepcopy(model.base_model).requires_grad_(True)
+    return trunk

@@ -1,0 +1,142 @@
+"""Text to token ids and back: chat templates, prompts padded on the left, responses on the right; nothing else pads."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from jinja2 import TemplateError
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from likelier.errors import DataError
+from likelier.records import Text
+
+
+class Prompts(NamedTuple):
+    """Prompts padded on the left; True in `mask` is a token of the prompt."""
+
+    tokens: Int[Tensor, "B P"]
+    mask: Bool[Tensor, "B P"]
+
+
+def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
+    """What the model continues: plain text as it is, messages by the tokenizer's chat template.
+
+    The template opens the assistant's turn; transformers runs it in an immutable sandbox. Without a template turns look
+    like those of hh-rlhf (`Human: … Assistant:`). DataError: the template refuses these messages.
+    """
+    if isinstance(text, str):
+        return text
+    if tokenizer.chat_template is None:
+        names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
+        return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
+    try:
+        return str(tokenizer.apply_chat_template(list(text), tokenize=False, add_generation_prompt=True))
+    except TemplateError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten(text)}") from error
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of rendered texts, with the beginning token once in front if the tokenizer has one."""
+    if not texts:
+        return []
+    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    begin = tokenizer.bos_token_id
+    if begin is None:
+        return rows
+    return [row if row[:1] == [begin] else [begin, *row] for row in rows]
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], max_tokens: int) -> Prompts:
+    """Prompts as a model continues them. DataError names the first that has more than `max_tokens`, or none at all."""
+    rows = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
+    for number, row in enumerate(rows, 1):
+        if len(row) > max_tokens:
+            raise DataError(
+                f"prompt {number} has {len(row)} tokens, at most {max_tokens} fit: {shorten(prompts[number - 1])}; "
+                "shorten it or response_length"
+            )
+        if not row:
+            raise DataError(f"prompt {number} is empty and this tokenizer has no beginning token; write some text")
+    return Prompts(*pad_left(rows, pad_id(tokenizer)))
+
+
+def encode_full(
+    tokenizer: PreTrainedTokenizerBase, prompt: Text, response: str, end: bool
+) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt and of a response to it, with the end token behind if `end`.
+
+    Both are encoded as one text; only where a token would span the border is the response encoded alone.
+    """
+    opening = render(tokenizer, prompt)
+    prompt_ids, whole = encode(tokenizer, [opening, opening + response])
+    size = len(prompt_ids)
+    if whole[:size] == prompt_ids:
+        response_ids = whole[size:]
+    else:
+        response_ids = tokenizer(response, add_special_tokens=False)["input_ids"]
+    return prompt_ids, response_ids + ([end_id(tokenizer)] if end else [])
+
+
+def decode_responses(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> list[str]:
+    """The text that each response adds to its prompt, without special tokens.
+
+    Decoded behind the prompt, because tokenizers with a leading blank drop it at the beginning of a text.
+    """
+    if not prompts:
+        return []
+    before = decode(tokenizer, prompts)
+    after = decode(tokenizer, [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+    return [whole[len(opening) :] for opening, whole in zip(before, after, strict=True)]
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    texts: list[str] = tokenizer.batch_decode(
+        [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return texts
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Rows of different length as one tensor, filled with `pad` in front; True in the mask is a token of the row.
+
+    >>> pad_left([[5], [6, 7]], pad=0)[0].tolist()
+    [[0, 5], [6, 7]]
+    """
+    width = max(map(len, rows), default=0)
+    tokens = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
+    return tokens.view(len(rows), width), length_mask(rows, width).flip(1)
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Rows of different length as one tensor, filled with `pad` behind; True in the mask is a token of the row."""
+    width = max(map(len, rows), default=0)
+    tokens = torch.tensor([list(row) + [pad] * (width - len(row)) for row in rows], dtype=torch.long)
+    return tokens.view(len(rows), width), length_mask(rows, width)
+
+
+def length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "B N"]:
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    return torch.arange(width) < lengths[:, None]
+
+
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The end token. DataError: the tokenizer has none."""
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"{tokenizer.name_or_path}: the tokenizer has no end token; set eos_token in its config")
+    return int(tokenizer.eos_token_id)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What fills the padding. Any id will do, since masks say what counts."""
+    return int(next((each for each in (tokenizer.pad_token_id, tokenizer.eos_token_id) if each is not None), 0))
+
+
+def shorten(text: Text) -> str:
+    """The first sixty characters of a prompt, in one line and in quotes."""
+    line = repr(" ".join((text if isinstance(text, str) else text[-1]["content"]).split()))
+    return line if len(line) <= 60 else line[:57] + "..." + line[0]

@@ -12,7 +12,7 @@ class PreallocatedLayer(DynamicLayer):
     """Keys and values of one attention layer, `[rows, heads, capacity, size]`; the first `length` are filled."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.capacity, self.length = capacity, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

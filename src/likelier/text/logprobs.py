@@ -32,9 +32,9 @@ def response_logprobs(
 
     Both are of logits divided by `temperature`, in float32, and differentiable.
     """
+    texts, apart = Texts(prompt_tokens, prompt_mask, tokens, mask), splits(model)
     with autocast(model.device, bf16):
-        texts = Texts(prompt_tokens, prompt_mask, tokens, mask)
-        hidden = texts.hidden(model.base_model) if splits(model) else None
+        hidden = texts.hidden(model.base_model) if apart else None
         logprobs, entropy = token_statistics(model, texts, hidden, temperature)
         return texts.placed(logprobs), texts.placed(entropy)
 
@@ -118,7 +118,10 @@ SPLITS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 @torch.no_grad()
 def splits(model: PreTrainedModel) -> bool:
-    """Whether trunk and output layer apart give the model's own logits: tried once on three tokens."""
+    """Whether trunk and output layer apart give the model's own logits: tried once on three tokens.
+
+    Never call it inside autocast, which would keep weights cast without gradients for the passes that follow.
+    """
     if model not in SPLITS:
         tokens = torch.arange(3, device=model.device)[None]
         own = model(input_ids=tokens).logits
@@ -184,10 +187,9 @@ class TextPolicy(nn.Module):
 
         `inputs`: `prompt_tokens`, `prompt_mask`. A value belongs to the state before its token. Without a critic: None.
         """
+        texts, apart = Texts(inputs["prompt_tokens"], inputs["prompt_mask"], actions, mask), splits(self.model)
+        shared = self.value_head is not None and self.critic is None
         with autocast(self.device, self.bf16):
-            texts = Texts(inputs["prompt_tokens"], inputs["prompt_mask"], actions, mask)
-            apart = splits(self.model)
-            shared = self.value_head is not None and self.critic is None
             hidden = texts.hidden(self.model.base_model) if apart or shared else None
             logprobs, entropy = token_statistics(self.model, texts, hidden if apart else None, self.temperature)
             values = None
@@ -197,5 +199,7 @@ class TextPolicy(nn.Module):
 
 
 def copied_trunk(model: PreTrainedModel) -> PreTrainedModel:
-    trunk: PreTrainedModel = copy.deepcopy(model.base_model).requires_grad_(True)
+    trunk = copy.deepcopy(model.base_model)
+    assert isinstance(trunk, PreTrainedModel), type(trunk)
+    trunk.requires_grad_(True)
     return trunk

@@ -61,22 +61,23 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """A language model in float32, in evaluation mode, its dropout set to 0. DataError: see `check_model_folder`."""
-    return load(AutoModelForCausalLM, path).to(device)
+    return load(AutoModelForCausalLM, path, device)
 
 
 def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """A language or reward model without its head: where a critic starts. DataError: see `check_model_folder`."""
-    return load(AutoModel, path).to(device)
+    return load(AutoModel, path, device)
 
 
-def load(auto: Any, path: str | Path, **settings: Any) -> PreTrainedModel:
+def load(auto: Any, path: str | Path, device: torch.device | str, **settings: Any) -> PreTrainedModel:
     """A model of one of transformers' Auto classes, with `settings` laid over its config."""
     with loading(path):
         config = without_dropout(AutoConfig.from_pretrained(path, **SAFE, **settings))
         model: PreTrainedModel = auto.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, **SAFE
         )
-    return model.eval()
+    nn.Module.to(model.eval(), device)
+    return model
 
 
 def without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -97,7 +98,9 @@ def context_length(model: PreTrainedModel) -> int:
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     """A copy that no optimizer can change: the reference."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
+    copied = copy.deepcopy(model)
+    copied.requires_grad_(False).eval()
+    return copied
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
@@ -173,8 +176,8 @@ class RewardModel(nn.Module):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.max_length = min(max_length or UNLIMITED, context_length(model))
-        self.head: nn.Module | None = dict(model.named_children()).get("score")
-        """Decoders keep their head under this name (GenericForSequenceClassification); encoders pool by themselves."""
+        self.reads_last = "score" in dict(model.named_children())
+        """Decoders have a head of this name (transformers' GenericForSequenceClassification); encoders pool."""
 
     @property
     def device(self) -> torch.device:
@@ -192,12 +195,16 @@ class RewardModel(nn.Module):
     def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
         """Scores of texts padded on either side; differentiable."""
         tokens, mask = to_right_padding(tokens, mask)
-        if self.head is None:
-            scores: Tensor = self.model(input_ids=tokens, attention_mask=mask.long()).logits[:, 0]
-            return scores.float()
-        hidden = self.model.base_model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).last_hidden_state
-        last = mask.sum(1) - 1
-        return self.head(hidden[torch.arange(len(last), device=last.device), last])[:, 0].float()
+        inputs = {"input_ids": tokens, "attention_mask": mask.long()}
+        if self.reads_last:
+            hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+            last = mask.sum(1) - 1
+            logits: Tensor = self.model.get_submodule("score")(
+                hidden[torch.arange(len(last), device=last.device), last]
+            )
+        else:
+            logits = self.model(**inputs).logits
+        return logits[:, 0].float()
 
     def pair_scores(
         self, prompts: Sequence[Text], chosen: Sequence[str], rejected: Sequence[str]
@@ -229,7 +236,7 @@ def load_reward_model(
     path: str | Path, device: torch.device | str = "cpu", max_length: int | None = None
 ) -> RewardModel:
     """A sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
-    model = load(AutoModelForSequenceClassification, path).to(device)
+    model = load(AutoModelForSequenceClassification, path, device)
     if model.config.num_labels != 1:
         raise DataError(f"{path}: {model.config.num_labels} labels; a reward model has exactly 1")
     return RewardModel(model, load_tokenizer(path), max_length).eval()
@@ -251,16 +258,16 @@ def new_reward_model(
             config = without_dropout(AutoConfig.from_pretrained(base, num_labels=1, **SAFE))
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     else:
-        model = load(AutoModelForSequenceClassification, base, num_labels=1)
+        model = load(AutoModelForSequenceClassification, base, "cpu", num_labels=1)
     model.config.pad_token_id = pad_id(tokenizer)
     reward = RewardModel(model.eval(), tokenizer, max_length)
-    if reward.head is not None:
-        draw_head(reward.head, generator)
+    draw_head(model, generator)
     return reward.to(device).eval()
 
 
-def draw_head(head: nn.Module, generator: torch.Generator | None) -> None:
-    assert isinstance(head, nn.Linear), type(head)
+def draw_head(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the last layer with one output anew."""
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
     nn.init.normal_(head.weight, std=1.0 / math.sqrt(head.in_features + 1), generator=generator)
     if head.bias is not None:
         nn.init.zeros_(head.bias)

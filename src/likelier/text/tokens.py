@@ -32,7 +32,8 @@ def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
         names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
         return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
     try:
-        return str(tokenizer.apply_chat_template(list(text), tokenize=False, add_generation_prompt=True))
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in text]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten(text)}") from error

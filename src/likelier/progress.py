@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15.0
+plain_lines = True
+"""The command line turns plain lines off with --json, where stderr holds at most the one line of a failure."""
 
 
 class Job:
@@ -23,7 +25,7 @@ class Job:
         self.done += steps
         if self.bars and self.task is not None:
             self.bars.update(self.task, advance=steps, note=note)
-        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+        elif plain_lines and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             print(f"{self.name}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
             self.last_line = time.monotonic()
 

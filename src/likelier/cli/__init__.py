@@ -1,0 +1,116 @@
+"""The command line: every verb in the order of the flow; what goes wrong becomes one line and an exit code."""
+
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+import likelier
+from likelier.cli import (
+    candidates,
+    check,
+    circle,
+    data,
+    demo,
+    env,
+    evaluate,
+    preferences,
+    report,
+    serve,
+    settings,
+    train,
+)
+from likelier.cli.failures import explain
+
+app = typer.Typer(
+    name="likelier",
+    help="People compare a language model's answers; Likelier makes the answers they prefer likelier.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (
+    demo.demo,
+    circle.circle,
+    candidates.candidates,
+    serve.serve,
+    check.check,
+    preferences.preferences,
+    train.sft,
+    train.reward,
+    train.ppo,
+    evaluate.evaluate,
+    report.report,
+    env.env,
+):
+    app.command(verb.__name__.removesuffix("uate"))(verb)
+app.add_typer(data.app, name="data")
+app.add_typer(settings.app, name="config")
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(likelier.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit code. Results go to stdout, everything else to stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    quieten()
+    with terminated_by_exception():
+        try:
+            if not words:
+                return usage()
+            return app(words, prog_name="likelier", standalone_mode=False) or 0
+        except BaseException as error:
+            line, code = explain(error, words)
+            complain(line)
+            return code
+
+
+def usage() -> int:
+    """A bare `likelier` asked for nothing: the help is no result, so it goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        app(["--help"], prog_name="likelier", standalone_mode=False)
+    return 2
+
+
+def complain(line: str) -> None:
+    """One line on stderr, whatever the message holds; a closed stderr is no further failure."""
+    with contextlib.suppress(BrokenPipeError):
+        print("likelier: " + " ".join(line.split()), file=sys.stderr, flush=True)
+
+
+def quieten() -> None:
+    """Other people's progress bars and advice stay away, unless the user asks for them in the usual variables."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+@contextlib.contextmanager
+def terminated_by_exception() -> Iterator[None]:
+    """SIGTERM unwinds the stack, so that half-written files are removed. A training run handles it by itself."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,54 @@
+"""`likelier candidates`: a model writes several responses to each prompt."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.options import DEVICE
+from likelier.errors import ConfigError
+
+
+@answers()
+def candidates(
+    model: Annotated[str, typer.Option(metavar="DIR", help="Folder or hub name of a language model.")],
+    prompts: Annotated[Path, typer.Option(metavar="FILE", help="JSONL with `prompt` on each line.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Responses to each prompt.")] = 2,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="JSONL file to write.")] = None,
+    db: Annotated[str | None, typer.Option("--db", metavar="DB", help="Feedback database to add to.")] = None,
+    response_length: Annotated[int, typer.Option(min=1, help="Most tokens in a response.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    stop_string: Annotated[list[str] | None, typer.Option(help="End a response at this text; repeatable.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled at once.")] = 64,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    device: DEVICE = "auto",
+    json: JSON = False,
+) -> Result:
+    """Let a model write K responses to each prompt."""
+    if (out is None) == (db is None):
+        raise ConfigError("candidates: give either -o FILE or --db DB")
+    if db is not None:
+        must_exist(db)
+    from likelier.candidates import write_candidates
+
+    return write_candidates(
+        model,
+        prompts,
+        k,
+        out=out,
+        db=db,
+        response_length=response_length,
+        temperature=temperature,
+        stop_strings=stop_string or [],
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+    )
+
+
+def must_exist(db: str) -> None:
+    """DataError: no such database. Only `data import`, `serve` and `demo` make one."""
+    from likelier.feedback.store import Store
+
+    Store.open(db).close()

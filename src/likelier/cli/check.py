@@ -1,0 +1,49 @@
+"""`likelier check`: who agrees with whom, who can be trusted, what the answers lean to."""
+
+from typing import Any
+
+from likelier.cli.answer import JSON, Result, answers, readable
+from likelier.cli.options import DB
+
+
+def show(result: Result) -> None:
+    """The annotators as a table, then agreement and biases."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("annotator", "judgements", "skill", "error rate", "left rate", "flags")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for person in result["annotators"]:
+        table.add_row(*row(person), style="red" if person["flags"] else None)
+    console = Console()
+    console.print(table)
+    console.print(f"\n{result['judgements']:,} judgements of {result['comparisons']:,} comparisons", highlight=False)
+    console.print(agreement(result), highlight=False)
+    for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
+        if result[name] is not None:
+            console.print(f"{text}: {0.5 + result[name]:.1%} (half would be none too many)", highlight=False)
+
+
+def row(person: dict[str, Any]) -> list[str]:
+    numbers = (person["judgements"], person["skill"], person["error_rate"], person["left_rate"])
+    return [str(person["id"]), *map(readable, numbers), ", ".join(person["flags"])]
+
+
+def agreement(result: Result) -> str:
+    if result["alpha"] is None:
+        return "agreement: unknown, since no comparison was judged by two people"
+    interval = result["alpha_interval"]
+    bounds = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"agreement: Krippendorff's alpha {result['alpha']:.2f}{bounds}; 1 is perfect, 0 is chance"
+
+
+@answers(show)
+def check(db: DB, json: JSON = False) -> Result:
+    """Measure agreement, the skill of each annotator, and bias."""
+    from likelier.feedback.check import check as check_feedback
+    from likelier.feedback.store import Store
+
+    with Store.open(db) as store:
+        return check_feedback(store.judged()).to_json()

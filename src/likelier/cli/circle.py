@@ -1,0 +1,28 @@
+"""`likelier circle`: the whole circle on the user's own model, prompts and people."""
+
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.folders import fresh_folder, run_folder
+from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.train import load
+
+
+@answers()
+def circle(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Times around the circle.")] = 1,
+    out: OUT = None,
+    resume: RESUME = "never",
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Go the whole circle with your own model, prompts and people."""
+    from likelier.circle import run_circle
+
+    settings = load(config, overrides, seed)
+    folder = fresh_folder(config.stem, out) if resume == "never" else run_folder(config.stem, out, resume)
+    return run_circle(settings, folder, rounds)

@@ -1,0 +1,49 @@
+"""`likelier data import` and `export`: judgements in and out of the formats people have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.options import DB
+
+app = typer.Typer(help="Bring judgements in from other formats, or out to them.")
+FORMAT = Annotated[str, typer.Option("--format", metavar="FORMAT", help="trl, anthropic, openai-summaries, likelier.")]
+
+
+@app.command("import")
+@answers()
+def read(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, gzip'ed or not.")],
+    format_name: FORMAT,
+    db: DB,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Put bad lines aside, in a file.")] = False,
+    json: JSON = False,
+) -> Result:
+    """Read a file of preferences into the database, which is made if it is not there."""
+    from dataclasses import asdict
+
+    from likelier.feedback.formats import import_file
+    from likelier.feedback.store import Store
+
+    with Store.open(db, create=True) as store:
+        return asdict(import_file(file, format_name, store, skip_bad=skip_bad))
+
+
+@app.command("export")
+@answers()
+def write(
+    db: DB,
+    format_name: FORMAT,
+    out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],
+    json: JSON = False,
+) -> Result:
+    """Write the judgements of a database to a file; what the format cannot hold is counted."""
+    from dataclasses import asdict
+
+    from likelier.feedback.formats import export_file
+    from likelier.feedback.store import Store
+
+    with Store.open(db) as store:
+        return asdict(export_file(store, format_name, out))

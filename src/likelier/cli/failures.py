@@ -1,0 +1,87 @@
+"""What went wrong, as one line for the user and an exit code."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+
+import typer
+from typer.exceptions import TyperException
+
+from likelier.errors import LikelierError
+
+EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping"), "train") | {
+    "psycopg": "postgres"
+}
+"""Which extra brings a package that is not there."""
+MEMORY = {
+    "sft": "sft.micro_batch_size",
+    "reward": "reward_model.micro_batch_size",
+    "ppo": "ppo.micro_batch_size",
+    "circle": "ppo.micro_batch_size",
+    "eval": "eval.batch_size",
+    "candidates": "--batch-size",
+}
+"""What to lower when a verb needs more memory than there is."""
+
+
+def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
+    """(line, exit code) of whatever ended `likelier *words`."""
+    if isinstance(error, LikelierError):
+        return str(error), error.exit_code
+    if isinstance(error, TyperException):
+        return usage_line(error, words), 2
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "stopped by Ctrl-C", 128 + signal.SIGINT
+    if isinstance(error, SystemExit):
+        return system_exit(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in EXTRAS:
+        package = error.name.partition(".")[0]
+        return f"{package} is not installed; pip install 'likelier[{EXTRAS[package]}]'", 1
+    if out_of_memory(error):
+        setting = MEMORY.get(words[0] if words else "", "the batch size")
+        return f"out of memory; lower {setting} ({type(error).__name__}: {error})", 1
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'input/output'}: {error.strerror}", 1
+    return bug(error), 1
+
+
+def system_exit(error: SystemExit) -> tuple[str, int]:
+    if error.code == 128 + signal.SIGTERM:
+        return "stopped by SIGTERM; nothing was there to save", 143
+    return f"stopped ({error.code})", error.code if isinstance(error.code, int) else 1
+
+
+def usage_line(error: TyperException, words: Sequence[str]) -> str:
+    """The parser's message with the value it speaks of, and where to read on if it names nothing near."""
+    message = error.format_message().rstrip(".")
+    if isinstance(error, typer.BadParameter) and error.param is not None:
+        message += "".join(f", got {word!r}" for word in values_of(error.param.opts, words))
+    if "Did you mean" in message or "Possible options" in message:
+        return message
+    verb = "" if words[0].startswith("-") else f" {words[0]}"
+    return f"{message}; see likelier{verb} --help"
+
+
+def values_of(names: Sequence[str], words: Sequence[str]) -> list[str]:
+    """What follows the option `names` on the command line."""
+    after = [value for name, value in pairwise(words) if name in names]
+    return after + [word.partition("=")[2] for word in words if word.partition("=")[0] in names and "=" in word]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's own error, CUDA's, or the CPU allocator's (a plain RuntimeError, told by its text)."""
+    text = str(error)
+    told = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+
+
+def bug(error: BaseException) -> str:
+    """An error that is not the user's: its place in one line; the traceback where LIKELIER_DEBUG is set."""
+    if os.environ.get("LIKELIER_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(last.filename)}:{last.lineno}"
+    return f"internal error at {where}: {type(error).__name__}: {error}; LIKELIER_DEBUG=1 shows the traceback"

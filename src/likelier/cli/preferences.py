@@ -1,0 +1,27 @@
+"""`likelier preferences`: judgements to weighted pairs, split by conversation."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.options import DB
+
+
+@answers()
+def preferences(
+    db: DB,
+    out: Annotated[Path, typer.Option("-o", metavar="DIR", help="Folder for train, valid and test.")],
+    check: Annotated[bool, typer.Option(help="Drop flagged annotators; give each an error rate.")] = True,
+    seed: Annotated[int, typer.Option(help="Decides which conversation goes to which split.")] = 0,
+    json: JSON = False,
+) -> Result:
+    """Turn judgements into weighted pairs that a reward model learns from."""
+    from likelier.feedback.check import check as check_feedback
+    from likelier.feedback.store import Store
+    from likelier.preferences import make_preferences
+
+    with Store.open(db) as store:
+        findings = check_feedback(store.judged()) if check else None
+        return make_preferences(store, out, findings, seed=seed)

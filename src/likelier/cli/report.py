@@ -1,0 +1,21 @@
+"""`likelier report`: one HTML page out of run folders."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+
+
+@answers()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, evaluations or a circle.")],
+    out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    json: JSON = False,
+) -> Result:
+    """Write one self-contained HTML page about runs; nothing is computed anew."""
+    from likelier.report import write_report
+
+    write_report(runs, out)
+    return {"file": out}

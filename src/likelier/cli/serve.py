@@ -1,0 +1,24 @@
+"""`likelier serve`: the judging page."""
+
+from typing import Annotated
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.options import DB
+
+
+@answers()
+def serve(
+    db: DB,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    json: JSON = False,
+) -> Result:
+    """Let people compare responses on a page in the browser."""
+    from likelier.feedback.store import Store
+    from likelier.web.app import serve as serve_page
+
+    with Store.open(db, create=True) as store:
+        return {"judgements": serve_page(store, host=host, port=port, open_browser=open_page)}

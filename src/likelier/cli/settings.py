@@ -1,0 +1,63 @@
+"""`likelier config check`, `show` and `schema`: what the settings are and what they may be."""
+
+import difflib
+from typing import Annotated, Any
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.options import CONFIG, OVERRIDES
+from likelier.cli.train import load
+from likelier.errors import ConfigError
+
+app = typer.Typer(help="Check, show or describe the settings.")
+
+
+def show_yaml(settings: Result) -> None:
+    import yaml
+
+    print(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), end="")
+
+
+def show_indented(schema: Result) -> None:
+    import json
+
+    print(json.dumps(schema, indent=2))
+
+
+@app.command()
+@answers()
+def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
+    """See whether a file of settings is right, without running anything."""
+    load(config, overrides, None)
+    return {"file": config, "ok": True}
+
+
+@app.command()
+@answers(show_yaml)
+def show(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
+    """Print every setting as it would be used, defaults among them."""
+    settings: dict[str, Any] = load(config, overrides, None).model_dump(mode="json")
+    return settings
+
+
+@app.command()
+@answers(show_indented)
+def schema(
+    block: Annotated[str | None, typer.Argument(help="A block such as ppo; by default the whole file.")] = None,
+    json: JSON = False,
+) -> Result:
+    """Print the JSON Schema of the settings."""
+    from likelier.config import Block, Config
+
+    if block is None:
+        return Config.model_json_schema()
+    blocks = {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Block)
+    }
+    if block not in blocks:
+        near = difflib.get_close_matches(block, blocks, n=1) or sorted(blocks)
+        raise ConfigError(f"config schema: no block `{block}`; try {', '.join(near)}")
+    return blocks[block].model_json_schema()

@@ -1,0 +1,82 @@
+"""`likelier sft`, `reward` and `ppo`: the training stages."""
+
+from pathlib import Path
+from typing import Any
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.folders import run_folder
+from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+
+
+@answers()
+def sft(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    out: OUT = None,
+    resume: RESUME = "never",
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Teach a model a format from examples, or a small one the language from text."""
+    return train("sft", config, overrides, out, resume, seed)
+
+
+@answers()
+def reward(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    out: OUT = None,
+    resume: RESUME = "never",
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Learn a score from preferences."""
+    return train("reward", config, overrides, out, resume, seed)
+
+
+@answers()
+def ppo(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    out: OUT = None,
+    resume: RESUME = "never",
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Fine-tune a model against a reward."""
+    return train("ppo", config, overrides, out, resume, seed)
+
+
+def train(
+    verb: str, path: Path, overrides: list[str] | None, out: Path | None, resume: str, seed: int | None
+) -> dict[str, Any]:
+    """Read the settings, open the run's folder, train; what the stage found."""
+    from likelier.runs import Run
+
+    config = load(path, overrides, seed)
+    folder = run_folder(path.stem, out, resume)
+    trainer = trainer_of(verb)
+    with Run(folder, verb, config, resume) as run:
+        return trainer(config, run)
+
+
+def load(path: Path, overrides: list[str] | None, seed: int | None) -> Any:
+    """The settings of a file, `key=value` and `--seed`."""
+    from likelier.config import load_config
+
+    return load_config(path, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+
+
+def trainer_of(verb: str) -> Any:
+    """The stage's training function; only this stage is imported."""
+    if verb == "sft":
+        from likelier.sft import train_sft
+
+        return train_sft
+    if verb == "reward":
+        from likelier.reward.train import train_reward
+
+        return train_reward
+    from likelier.rlhf.train import train_ppo
+
+    return train_ppo

@@ -199,12 +199,15 @@ class Store:
             yield from read_judged(connection, [in_byte_order(column, connection) for column in columns])
 
     def counts(self) -> dict[str, int]:
-        """How many prompts, responses, comparisons, judgements and annotators there are."""
+        """How many prompts, responses, comparisons, judgements and known annotators there are."""
+        count = sa.select(sa.func.count())
+        known = count.select_from(annotators).where(annotators.c.id != "")
         with self.reading() as connection:
-            return {
-                table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for table in (prompts, responses, comparisons, judgements, annotators)
+            found = {
+                table.name: connection.execute(count.select_from(table)).scalar_one()
+                for table in (prompts, responses, comparisons, judgements)
             }
+            return found | {"annotators": connection.execute(known).scalar_one()}
 
 
 class Writer:

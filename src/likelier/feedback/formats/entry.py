@@ -1,0 +1,120 @@
+"""What one line of a data file says, in the words of the store, and the checks that every format shares."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from likelier.errors import DataError
+from likelier.records import Comparison, JudgedComparison, Judgement, Message, Prompt, Response, Text, stable_id
+
+Line = dict[str, Any]
+ROLES = ("system", "user", "assistant")
+UNKNOWN_SIDES = {"sides": "unknown"}
+"""Mark of a judgement from a format that does not say which response was shown on which side."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prompt, and as much as the line tells beyond it."""
+
+    prompt: Prompt
+    responses: tuple[Response, ...] = ()
+    comparison: Comparison | None = None
+    judgement: Judgement | None = None
+
+
+def preference_entry(text: Text, chosen: str, rejected: str, where: str, extra: Line, tools: Any = None) -> Entry:
+    """A judgement of which only the winner is known. DataError: both texts are the same.
+
+    A coin that depends on nothing but the content puts the winner left or right, so that no statistic of sides sees a
+    bias where nothing is known.
+    """
+    refuse_equal(chosen, rejected, where)
+    prompt = Prompt(text, extra={"tools": tools} if tools else {})
+    prompt_id = prompt.id
+    winner, loser = Response(prompt_id, chosen), Response(prompt_id, rejected)
+    winner_left = int(stable_id("side", winner.id, loser.id), 16) % 2 == 0
+    left, right = (winner, loser) if winner_left else (loser, winner)
+    return judgement_entry(prompt, left, right, choice="left" if winner_left else "right", extra=extra | UNKNOWN_SIDES)
+
+
+def judgement_entry(prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any) -> Entry:
+    """A judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
+    left_id, right_id = left.id, right.id
+    comparison = Comparison(left.prompt_id, *((right_id, left_id) if swapped else (left_id, right_id)))
+    answer = {"annotator": ""} | answer
+    judgement = Judgement(comparison.id, left=left_id, right=right_id, **answer)
+    return Entry(prompt, (left, right), comparison, judgement)
+
+
+def winner_and_loser(judged: JudgedComparison) -> tuple[str, str] | None:
+    """The two texts, better one first; None for a tie."""
+    texts = judged.left.text, judged.right.text
+    return {"left": texts, "right": texts[::-1], "tie": None}[judged.judgement.choice]
+
+
+def refuse_equal(one: Any, other: Any, where: str, names: str = "`chosen` and `rejected`") -> None:
+    if one == other:
+        raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
+
+
+def shared_start(one: str, other: str) -> str:
+    """The longest text that both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return one[:low]
+
+
+def text_field(record: Line, key: str, where: str) -> str:
+    """`record[key]`, a text, empty or not: a model may have answered with nothing."""
+    value = required(record, key, where)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{key}` must be a text, got {shown(value)}")
+    return value
+
+
+def required(record: Line, key: str, where: str) -> Any:
+    if key not in record:
+        raise DataError(f"{where}: no field `{key}` (found {', '.join(sorted(record)) or 'nothing'})")
+    return record[key]
+
+
+def messages_field(value: Any, key: str, where: str) -> list[Message]:
+    """A non-empty list of turns, each with a role we know and a text."""
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shown(value)}")
+    for turn in value:
+        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
+            raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shown(turn)}")
+        if turn.get("role") not in ROLES:
+            raise DataError(f"{where}: `{key}` has a turn of role {shown(turn.get('role'))}; use {', '.join(ROLES)}")
+    return [Message(role=turn["role"], content=turn["content"]) for turn in value]
+
+
+def refuse_unstorable(record: Line, where: str) -> None:
+    """DataError: a text holds a NUL or half of a surrogate pair, which no database takes."""
+    for text in texts_in(record):
+        if "\0" in text:
+            raise DataError(f"{where}: a text holds the character NUL (\\u0000); take it out")
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff); take it out")
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts_in(item)
+
+
+def shown(value: Any) -> str:
+    """A value for an error message, cut to fit a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

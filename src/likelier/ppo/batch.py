@@ -1,0 +1,45 @@
+"""What one update needs, whole and frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of experience; an update shuffles rows. `old_values` and `returns` are None without a critic."""
+
+    inputs: Mapping[str, Shaped[Tensor, "B ..."]]
+    actions: Shaped[Tensor, "B T ..."]
+    mask: Bool[Tensor, "B T"]
+    old_logprobs: Float[Tensor, "B T"]
+    old_values: Float[Tensor, "B T"] | None
+    advantages: Float[Tensor, "B T"]
+    returns: Float[Tensor, "B T"] | None
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def rows(self, index: Int[Tensor, " N"]) -> "Batch":
+        """The rows at `index`."""
+        return Batch(
+            {name: tensor[index] for name, tensor in self.inputs.items()},
+            self.actions[index],
+            self.mask[index],
+            self.old_logprobs[index],
+            None if self.old_values is None else self.old_values[index],
+            self.advantages[index],
+            None if self.returns is None else self.returns[index],
+        )
+
+
+def minibatches(num_rows: int, num_mini_batches: int, generator: torch.Generator | None) -> list[Int[Tensor, " N"]]:
+    """One pass over the rows in so many nearly equal parts, shuffled by `generator`, in order without one."""
+    if generator is None:
+        order = torch.arange(num_rows)
+    else:
+        order = torch.randperm(num_rows, generator=generator, device=generator.device).cpu()
+    return list(order.tensor_split(num_mini_batches))

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypedDict
 
@@ -28,10 +29,12 @@ Text = str | list[Message]
 
 Choice = Literal["left", "right", "tie"]
 
+sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
 
 def stable_id(*parts: Any) -> str:
     """Sixteen hex digits that depend on nothing but the content of `parts`."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    return hashlib.sha256(sorted_json(parts).encode()).hexdigest()[:16]
 
 
 def plain(text: Text) -> str:
@@ -49,7 +52,7 @@ class Prompt:
     conversation: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         return stable_id("prompt", self.text)
 
@@ -63,7 +66,7 @@ class Response:
     model: str = ""
     stop_reason: str = ""
 
-    @property
+    @cached_property
     def id(self) -> str:
         return stable_id("response", self.prompt_id, self.text, self.model)
 
@@ -76,7 +79,7 @@ class Comparison:
     response_a: str
     response_b: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         return stable_id("comparison", self.prompt_id, *sorted((self.response_a, self.response_b)))
 

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -233,10 +233,10 @@ class Writer:
         )
 
     def add_responses(self, records: Iterable[Response]) -> int:
-        return self.insert(responses, [asdict(record) | {"id": record.id} for record in records])
+        return self.insert(responses, [field_row(record) for record in records])
 
     def add_comparisons(self, records: Iterable[Comparison]) -> int:
-        return self.insert(comparisons, [asdict(record) | {"id": record.id} for record in records])
+        return self.insert(comparisons, [field_row(record) for record in records])
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
         keyed = with_keys(records)
@@ -270,9 +270,14 @@ def with_keys(records: Iterable[Judgement]) -> list[Judgement]:
 
 def content_key(record: Judgement, seen: Counter[str]) -> str:
     """A key that depends on nothing but the judgement and the number of equal ones in `seen`, which it counts on."""
-    content = stable_id("judgement", asdict(record))
+    content = stable_id("judgement", vars(record))
     seen[content] += 1
     return content if seen[content] == 1 else stable_id(content, seen[content])
+
+
+def field_row(record: Response | Comparison) -> dict[str, Any]:
+    """A record whose columns are named like its fields."""
+    return {"id": record.id} | {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def judgement_row(record: Judgement) -> dict[str, Any]:

@@ -22,7 +22,7 @@ SCHEMA = "0001"
 """The newest step in `migrations/`."""
 WAIT_SECONDS = 5.0
 """How long to wait for another writer."""
-SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF")
+SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536")
 
 metadata = sa.MetaData()
 prompts = sa.Table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from likelier.errors import DataError
@@ -11,6 +12,12 @@ Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
 UNKNOWN_SIDES = {"sides": "unknown"}
 """Mark of a judgement from a format that does not say which response was shown on which side."""
+
+
+plain_prompt = lru_cache(maxsize=1024)(Prompt)
+response = lru_cache(maxsize=4096)(Response)
+comparison = lru_cache(maxsize=4096)(Comparison)
+"""The same record made again, with its id worked out already: most files repeat their texts from line to line."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,7 @@ def preference_entry(text: Text, chosen: str, rejected: str, where: str, extra: 
     """
     refuse_equal(chosen, rejected, where)
     prompt = Prompt(text, extra={"tools": tools} if tools else {})
-    prompt_id = prompt.id
-    winner, loser = Response(prompt_id, chosen), Response(prompt_id, rejected)
+    winner, loser = response(prompt.id, chosen), response(prompt.id, rejected)
     winner_left = int(stable_id("side", winner.id, loser.id), 16) % 2 == 0
     left, right = (winner, loser) if winner_left else (loser, winner)
     return judgement_entry(prompt, left, right, choice="left" if winner_left else "right", extra=extra | UNKNOWN_SIDES)
@@ -40,11 +46,10 @@ def preference_entry(text: Text, chosen: str, rejected: str, where: str, extra: 
 
 def judgement_entry(prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any) -> Entry:
     """A judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
-    left_id, right_id = left.id, right.id
-    comparison = Comparison(left.prompt_id, *((right_id, left_id) if swapped else (left_id, right_id)))
-    answer = {"annotator": ""} | answer
-    judgement = Judgement(comparison.id, left=left_id, right=right_id, **answer)
-    return Entry(prompt, (left, right), comparison, judgement)
+    sides = (right.id, left.id) if swapped else (left.id, right.id)
+    compared = comparison(left.prompt_id, *sides)
+    judgement = Judgement(**{"annotator": ""} | answer, comparison_id=compared.id, left=left.id, right=right.id)
+    return Entry(prompt, (left, right), compared, judgement)
 
 
 def winner_and_loser(judged: JudgedComparison) -> tuple[str, str] | None:

@@ -37,15 +37,18 @@ class Intake:
     def add(self, items: list[Item]) -> list[Item]:
         """Store a batch; returns the items left out because their key is stored with another answer."""
         answers = self.writer.stored_judgements([key for item in items if (key := given_key(item.entry))])
-        good, changed = [], []
+        new, changed = [], []
         for item in items:
             judgement = item.entry.judgement
-            if judgement and judgement.key and answers.setdefault(judgement.key, judgement) != judgement:
+            known = answers.get(judgement.key) if judgement else None
+            if known is None:
+                new.append(item.entry)
+                if judgement and judgement.key:
+                    answers[judgement.key] = judgement
+            elif known != judgement:
                 changed.append(item)
-            else:
-                good.append(item.entry)
-        self.read += len(good)
-        self.store(good)
+        self.read += len(items) - len(changed)
+        self.store(new)
         return changed
 
     def store(self, entries: list[Entry]) -> None:

@@ -14,15 +14,18 @@ from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
+    comparison,
     judgement_entry,
     messages_field,
+    plain_prompt,
     refuse_equal,
     required,
+    response,
     shown,
     text_field,
 )
 from likelier.feedback.store import Store
-from likelier.records import Choice, Comparison, JudgedComparison, Prompt, Response
+from likelier.records import Choice, JudgedComparison, Prompt, Response
 
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
@@ -51,7 +54,7 @@ def read(record: Line, where: str) -> Entry:
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
     if kind == "comparison":
-        return Entry(prompt, (left, right), Comparison(prompt.id, left.id, right.id))
+        return Entry(prompt, (left, right), comparison(prompt.id, left.id, right.id))
     swapped = typed(record, "swapped", bool, False, where)
     return judgement_entry(
         prompt, left, right, swapped, key=typed(record, "id", str, "", where), **answer(record, where)
@@ -60,7 +63,7 @@ def read(record: Line, where: str) -> Entry:
 
 def lines(store: Store) -> Iterator[Line]:
     """All lines of an export, in an order that depends on nothing but their content."""
-    first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
+    first = {asked.id: asked.response_a for asked in store.comparisons()}
     shown_ids, judged_ids = set(), set()
     for judged in store.judged_by_content():
         yield judgement_line(judged, swapped=first[judged.judgement.comparison_id] == judged.judgement.right)
@@ -81,16 +84,16 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     shown_ids = set(shown_ids)
-    for comparison in store.comparisons():
-        if comparison.id not in judged_ids:
-            left, right = responses[comparison.response_a], responses[comparison.response_b]
-            record = prompt_line(prompts[comparison.prompt_id], "comparison")
+    for asked in store.comparisons():
+        if asked.id not in judged_ids:
+            left, right = responses[asked.response_a], responses[asked.response_b]
+            record = prompt_line(prompts[asked.prompt_id], "comparison")
             yield record | {"left": response_part(left), "right": response_part(right)}
-            shown_ids |= {comparison.response_a, comparison.response_b}
-    for response_id, response in responses.items():
+            shown_ids |= {asked.response_a, asked.response_b}
+    for response_id, written in responses.items():
         if response_id not in shown_ids:
-            yield prompt_line(prompts[response.prompt_id], "response") | {"response": response_part(response)}
-    told = {response.prompt_id for response in responses.values()}
+            yield prompt_line(prompts[written.prompt_id], "response") | {"response": response_part(written)}
+    told = {written.prompt_id for written in responses.values()}
     for prompt_id, prompt in prompts.items():
         if prompt_id not in told:
             yield prompt_line(prompt, "prompt")
@@ -101,26 +104,28 @@ def prompt_line(prompt: Prompt, kind: str) -> Line:
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
-def response_part(response: Response) -> Line:
-    return {key: getattr(response, key) for key in RESPONSE_FIELDS}
+def response_part(written: Response) -> Line:
+    return {key: getattr(written, key) for key in RESPONSE_FIELDS}
 
 
 def read_prompt(record: Line, where: str) -> Prompt:
     value = required(record, "prompt", where)
     text = value if isinstance(value, str) else messages_field(value, "prompt", where)
-    extra = typed(record, "prompt_extra", dict, {}, where)
-    return Prompt(text, typed(record, "conversation", str, "", where), extra)
+    conversation, extra = typed(record, "conversation", str, "", where), typed(record, "prompt_extra", dict, {}, where)
+    return (
+        plain_prompt(text, conversation) if isinstance(text, str) and not extra else Prompt(text, conversation, extra)
+    )
 
 
 def read_response(record: Line, key: str, prompt_id: str, where: str) -> Response:
     value = required(record, key, where)
     if isinstance(value, str):
-        return Response(prompt_id, value)
+        return response(prompt_id, value)
     if not isinstance(value, dict):
         raise DataError(f"{where}: `{key}` must be a text or an object with text and model, got {shown(value)}")
     refuse_unknown(value, RESPONSE_FIELDS, where)
     model, stop_reason = (typed(value, name, str, "", where) for name in ("model", "stop_reason"))
-    return Response(prompt_id, text_field(value, "text", where), model, stop_reason)
+    return response(prompt_id, text_field(value, "text", where), model, stop_reason)
 
 
 def answer(record: Line, where: str) -> Line:

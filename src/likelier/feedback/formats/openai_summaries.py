@@ -7,7 +7,16 @@ no place of their own (batch, split, confidence, notes) are kept with the judgem
 from typing import Any
 
 from likelier.errors import DataError
-from likelier.feedback.formats.entry import Entry, Line, judgement_entry, refuse_equal, required, shown, text_field
+from likelier.feedback.formats.entry import (
+    Entry,
+    Line,
+    judgement_entry,
+    refuse_equal,
+    required,
+    response,
+    shown,
+    text_field,
+)
 from likelier.records import JudgedComparison, Prompt, Response
 
 KEPT = "openai-summaries"
@@ -70,11 +79,11 @@ def written_info(prompt: Prompt) -> Line | None:
 
 def read_summary(summary: Line, prompt_id: str, where: str) -> Response:
     policy = text_field(summary, "policy", where) if "policy" in summary else ""
-    return Response(prompt_id, text_field(summary, "text", where), policy)
+    return response(prompt_id, text_field(summary, "text", where), policy)
 
 
-def write_summary(response: Response, more: Line) -> Line:
-    return more | {"text": response.text} | ({"policy": response.model} if response.model else {})
+def write_summary(written: Response, more: Line) -> Line:
+    return more | {"text": written.text} | ({"policy": written.model} if written.model else {})
 
 
 def rest(record: Line, info: Line, summaries: list[Line]) -> Line:

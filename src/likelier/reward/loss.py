@@ -1,0 +1,44 @@
+"""What a reward model learns: the Bradley-Terry likelihood with weights, ties, margins and annotators who err."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+PerPair = Float[Tensor, " N"] | float | None
+
+
+def preference_loss(
+    chosen: Float[Tensor, " N"],
+    rejected: Float[Tensor, " N"],
+    weight: PerPair = None,
+    margin: PerPair = None,
+    target: PerPair = None,
+    flip: PerPair = None,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood of what annotators preferred, in nats a pair.
+
+    With d = chosen - rejected - margin and q = (1 - flip) sigmoid(d) + flip sigmoid(-d), the chance that an annotator
+    with error rate `flip` picks `chosen` (the noise model of robust DPO, Chowdhury et al. 2024):
+
+        loss = sum(weight * -(target log q + (1 - target) log(1 - q))) / N
+
+    `target` is 1, or 0.5 for a tie, where the margin is left out. The sum is taken in log space, so that neither a
+    flip of 0 nor a large |d| gives inf or NaN, in the loss or its gradient. No pairs: 0.
+    """
+    target = torch.ones_like(chosen) if target is None else torch.as_tensor(target).to(chosen)
+    difference = chosen - rejected
+    if margin is not None:
+        difference = difference - torch.where(target == 0.5, 0.0, torch.as_tensor(margin).to(chosen))
+    log_q, log_not_q = logsigmoid(difference), logsigmoid(-difference)
+    if flip is not None:
+        wrong = torch.as_tensor(flip).to(chosen)
+        log_right, log_wrong = torch.log1p(-wrong), torch.log(wrong)
+        log_q, log_not_q = (
+            torch.logaddexp(log_right + log_q, log_wrong + log_not_q),
+            torch.logaddexp(log_right + log_not_q, log_wrong + log_q),
+        )
+    losses = -(target * log_q + (1.0 - target) * log_not_q)
+    if weight is not None:
+        losses = losses * torch.as_tensor(weight).to(chosen)
+    return losses.sum() / max(1, len(chosen))

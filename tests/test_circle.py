@@ -1,5 +1,7 @@
 """Stages are done once, made anew when their inputs change, and numbers reach the picture."""
 
+import contextlib
+
 from likelier.circle import Round, once, split_prompts
 from likelier.config import build_config
 from likelier.records import read_prompts, write_jsonl
@@ -34,10 +36,8 @@ def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
         (at.folder / "policy" / "checkpoint").write_text("step 5")
         raise KeyboardInterrupt
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         once(at, "policy", ["a"], cut_off)
-    except KeyboardInterrupt:
-        pass
     assert once(at, "policy", ["a"], lambda at: {"found": (at.folder / "policy" / "checkpoint").read_text()}) == {
         "found": "step 5"
     }

@@ -186,7 +186,7 @@ class PPOConfig(UpdateConfig):
     """Estimator of the KL penalty in the reward; only k1 leads to the optimum it promises."""
     kl_target: PositiveFloat | None = None
     """Adapt `kl_coef` towards this KL per response in nats; None: fixed."""
-    kl_horizon: PositiveFloat = 10_000
+    kl_horizon: PositiveFloat = 10_000.0
     """Responses over which the adaptive controller reacts."""
     missing_eos_penalty: NonNegative | None = None
     """Subtracted from the score of a response that did not end by itself."""

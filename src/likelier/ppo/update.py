@@ -1,7 +1,7 @@
 """One PPO update: epochs of minibatches of micro-batches over a batch of experience."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ class Evaluation(NamedTuple):
     entropy: Float[Tensor, "B T"]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """All that an update asks of a policy. Dropout is off."""
 
@@ -29,6 +30,7 @@ class Policy(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
+@runtime_checkable
 class SkipCounter(Protocol):
     """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
 
@@ -141,7 +143,7 @@ def loss_of(
 
 def summary(seen: list[dict[str, Tensor]], steps: int, skipped: int) -> dict[str, float]:
     """Means over minibatches as numbers; `first_ratio_deviation` is of the first, before any step."""
-    found: dict[str, float] = {"optimizer_steps": steps, "skipped_updates": skipped}
+    found: dict[str, float] = {"optimizer_steps": float(steps), "skipped_updates": float(skipped)}
     for name in dict.fromkeys(name for stats in seen for name in stats):
         found[name] = float(torch.stack([stats[name] for stats in seen if name in stats]).mean())
     return found

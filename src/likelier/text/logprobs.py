@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -104,7 +104,7 @@ def statistics_of(
     return logprobs.gather(1, tokens[:, None])[:, 0], -terms.sum(1)
 
 
-def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
     """Output layer with what some families do behind it: Gemma bends, Cohere multiplies, Granite divides."""
     logits: Tensor = model.get_output_embeddings()(hidden)
     config = model.config.get_text_config().to_dict()
@@ -156,7 +156,7 @@ class TextPolicy(nn.Module):
         critic_model: str | None = None,
         temperature: float = 1.0,
         bf16: bool = False,
-    ) -> Self:
+    ) -> "TextPolicy":
         """A policy around `model`; a separate critic starts from the folder `critic_model` (a language or reward model
         of the same tokenizer) or from the policy's trunk. Values are 0 at the start.
         """

@@ -1,0 +1,151 @@
+"""The PPO loop: it learns a known best answer, resumes to the same bits, and refuses what it cannot use."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from likelier.config import build_config
+from likelier.errors import ConfigError, DataError
+from likelier.records import write_jsonl
+from likelier.rlhf.train import train_ppo
+from likelier.runs import Run, checkpoints
+from tiny import save_tiny_model
+
+REWARD = """
+def count_a(prompts, responses):
+    return [float(response.count("a")) for response in responses]
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    save_tiny_model(folder / "model", words=["a", "b"])
+    (folder / "reward.py").write_text(REWARD)
+    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
+    return folder
+
+
+def config(world, **ppo):
+    settings = {"batch_size": 32, "total_episodes": 32 * 6, "response_length": 4, "learning_rate": 0.02, "kl_coef": 0.0}
+    settings |= {"save_steps": 2, "stop_token": None, "num_mini_batches": 2, **ppo}
+    return build_config(
+        {
+            "model": str(world / "model"),
+            "prompts": str(world / "prompts.jsonl"),
+            "reward": [{"function": f"{world / 'reward.py'}:count_a"}],
+            "ppo": settings,
+        }
+    )
+
+
+def train(config, folder, resume="never"):
+    with Run(folder, "ppo", config, resume) as run:
+        return train_ppo(config, run)
+
+
+def fingerprint(folder):
+    """Hash of everything that must be the same after a resume."""
+    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *sorted(checkpoints(folder)[0].glob("*.safetensors"))]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"critic": "separate"},
+        {"critic": "shared"},
+        {"algorithm": "rloo", "responses_per_prompt": 4},
+        {"algorithm": "grpo", "responses_per_prompt": 4},
+    ],
+    ids=["separate", "shared", "rloo", "grpo"],
+)
+def test_learns_the_best_answer_of_two_tokens(world, tmp_path, variant):
+    result = train(config(world, total_episodes=32 * 20, **variant), tmp_path)
+    assert result["score_before"] < 3.2
+    assert result["score_after"] > 3.8  # four times "a" is the best there is
+    assert result["optimizer_steps"] == 20 * 4 * 2
+
+
+@pytest.mark.slow
+def test_the_first_ratio_is_one_and_costs_nothing(world, tmp_path):
+    train(config(world, num_ppo_epochs=1, num_mini_batches=1, micro_batch_size=8), tmp_path)
+    for line in metrics(tmp_path):
+        assert line["ratio"] == 1.0
+        assert line["approx_kl"] == 0.0
+        assert line["clipfrac"] == 0.0
+
+
+@pytest.mark.slow
+def test_the_kl_penalty_holds_the_policy_back(world, tmp_path):
+    free = train(config(world, total_episodes=32 * 12), tmp_path / "free")
+    held = train(config(world, total_episodes=32 * 12, kl_coef=5.0), tmp_path / "held")
+    assert held["kl"] < 0.2 * free["kl"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [{"critic": "separate"}, {"algorithm": "rloo", "responses_per_prompt": 2}])
+def test_killed_at_any_moment_it_ends_with_the_same_bits(world, tmp_path, variant):
+    settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, eval_steps=3, **variant)
+    train(settings, tmp_path / "whole")
+    wanted = fingerprint(tmp_path / "whole")
+    for delay in (0.3, 0.05):
+        kill_after(settings, tmp_path / "killed", delay, tmp_path)
+    train(settings, tmp_path / "killed", "auto")
+    assert fingerprint(tmp_path / "killed") == wanted
+
+
+def kill_after(settings, folder, delay, scratch):
+    """Start or resume a run in a process of its own and kill it `delay` seconds after its next step."""
+    path = scratch / "config.json"
+    path.write_text(settings.model_dump_json())
+    code = (
+        "import sys; from pathlib import Path; from likelier.config import Config; from likelier.runs import Run;"
+        "from likelier.rlhf.train import train_ppo; import torch; torch.set_num_threads(1);"
+        f"config = Config.model_validate_json(Path({str(path)!r}).read_text());"
+        f"run = Run(Path({str(folder)!r}), 'ppo', config, 'auto').__enter__(); train_ppo(config, run)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    log = folder / "metrics.jsonl"
+    size = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and (not log.exists() or log.stat().st_size <= size):
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_trained(world, tmp_path):
+    write_jsonl(tmp_path / "long.jsonl", [{"prompt": "a"}, {"prompt": "b " * 200}])
+    long = config(world).model_copy(update={"prompts": str(tmp_path / "long.jsonl")})
+    with pytest.raises(DataError, match="at most"):
+        train(long, tmp_path / "run")
+
+
+@pytest.mark.parametrize("missing", ["model", "prompts", "reward"])
+def test_what_is_missing_is_named(world, tmp_path, missing):
+    empty = config(world).model_copy(update={missing: [] if missing == "reward" else ""})
+    with pytest.raises(ConfigError, match=f"^{missing}: give"):
+        train(empty, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_model_folder_loads_in_transformers_alone(world, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    train(config(world), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert model(torch.tensor([tokenizer("a b")["input_ids"]])).logits.shape[-1] == model.config.vocab_size

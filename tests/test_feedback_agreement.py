@@ -1,0 +1,110 @@
+"""Agreement: hand-worked tables, published kappas, the krippendorff and statsmodels packages as oracles."""
+
+import gzip
+import json
+from pathlib import Path
+
+import krippendorff
+import numpy as np
+import pytest
+from statsmodels.stats.inter_rater import fleiss_kappa as fleiss_oracle
+
+from likelier.feedback.agreement import alpha_interval, cohen_kappa, count_labels, fleiss_kappa, krippendorff_alpha
+
+Long = tuple[list[int], list[int], list[str]]
+
+
+def long(table: list[str]) -> Long:
+    """(items, annotators, labels) of rows of labels, a row for each annotator; a point is a gap."""
+    cells = [(item, coder, label) for coder, row in enumerate(table) for item, label in enumerate(row) if label != "."]
+    return [cell[0] for cell in cells], [cell[1] for cell in cells], [cell[2] for cell in cells]
+
+
+def random_table(seed: int, coders: int = 5, items: int = 60) -> list[str]:
+    """Coders who follow a truth seven times in ten, with gaps."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(3, size=items)
+    given = np.where(generator.random((coders, items)) < 0.7, truth, generator.integers(3, size=(coders, items)))
+    gap = generator.random((coders, items)) < 0.4
+    return ["".join("." if g else str(v) for v, g in zip(*row, strict=True)) for row in zip(given, gap, strict=True)]
+
+
+def test_alpha_of_krippendorffs_two_coders() -> None:
+    assert krippendorff_alpha(*long(["0100000010", "1110010000"])) == pytest.approx(0.095, abs=5e-4)
+
+
+def test_alpha_of_krippendorffs_four_coders_with_gaps() -> None:
+    table = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
+    assert krippendorff_alpha(*long(table)) == pytest.approx(0.743, abs=5e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alpha_like_the_krippendorff_package(seed: int) -> None:
+    table = random_table(seed)
+    numbers = [[np.nan if cell == "." else float(cell) for cell in row] for row in table]
+    oracle = krippendorff.alpha(reliability_data=numbers, level_of_measurement="nominal")
+    assert krippendorff_alpha(*long(table)) == pytest.approx(oracle, abs=1e-12)
+
+
+def test_alpha_is_none_where_nothing_overlaps_or_nothing_varies() -> None:
+    assert krippendorff_alpha([], [], []) is None
+    assert krippendorff_alpha([1, 2], ["ann", "ben"], ["left", "right"]) is None
+    assert krippendorff_alpha([1, 1, 2, 2], ["ann", "ben"] * 2, ["left"] * 4) is None
+    assert alpha_interval([1, 2], ["ann", "ben"], ["left", "right"]) is None
+
+
+def test_an_annotators_repeat_does_not_agree_with_itself() -> None:
+    assert krippendorff_alpha([1, 1, 2, 2], ["ann", "ann", "ben", "ben"], ["a", "a", "b", "b"]) is None
+    assert count_labels([1, 1, 1], ["ann", "ann", "ben"], ["a", "b", "b"]).tolist() == [[1, 1]]
+
+
+def test_interval_covers_alpha_and_narrows_with_items() -> None:
+    wide, narrow = random_table(0, items=40), random_table(0, items=400)
+    low, high = alpha_interval(*long(wide)) or (0, 0)
+    assert low < (krippendorff_alpha(*long(wide)) or 0) < high
+    narrow_low, narrow_high = alpha_interval(*long(narrow)) or (0, 0)
+    assert 2 < (high - low) / (narrow_high - narrow_low) < 5  # sqrt(10) = 3.2 in expectation
+
+
+def test_interval_is_a_function_of_the_seed() -> None:
+    data = long(random_table(1))
+    assert alpha_interval(*data, seed=3) == alpha_interval(*data, seed=3) != alpha_interval(*data, seed=4)
+
+
+def test_interval_covers_the_true_alpha_nearly_always() -> None:
+    # Two labels equally likely, three coders right 7 times in 10 or else at random: alpha = 0.7 * 0.7 in expectation.
+    covered = 0
+    for seed in range(100):
+        low, high = alpha_interval(*long(random_table(seed, coders=4, items=80)), resamples=200) or (0, 0)
+        covered += low <= 0.49 <= high
+    assert covered >= 88
+
+
+def test_cohens_kappa_by_hand() -> None:
+    first, second = "yyyyynnnnn", "yyyynnnnny"  # agree 8 of 10; chance 0.5 * 0.5 + 0.5 * 0.5
+    assert cohen_kappa(first, second) == pytest.approx((0.8 - 0.5) / 0.5)
+    assert cohen_kappa([], []) is None
+    assert cohen_kappa("yy", "yy") is None
+    with pytest.raises(ValueError, match="got 1 and 2 labels"):
+        cohen_kappa("y", "yn")
+
+
+def test_kappas_that_pandalm_published(shared: Path) -> None:
+    with gzip.open(shared / "data/pandalm-human/testset-v1.json.gz", "rt") as file:
+        records = json.load(file)
+    one, two, three = ([record[f"annotator{number}"] for record in records] for number in (1, 2, 3))
+    assert cohen_kappa(one, two) == pytest.approx(0.85, abs=0.005)
+    assert cohen_kappa(one, three) == pytest.approx(0.88, abs=0.005)
+    assert cohen_kappa(two, three) == pytest.approx(0.86, abs=0.005)
+
+
+def test_fleiss_kappa_like_statsmodels_and_by_hand() -> None:
+    # Two items, three judgements each: agreement 1 and 1/3, shares 4/6 and 2/6: (2/3 - 5/9) / (4/9) = 1/4.
+    assert fleiss_kappa([[3, 0], [1, 2]]) == pytest.approx(0.25)
+    generator = np.random.default_rng(0)
+    counts = generator.multinomial(6, [0.5, 0.3, 0.2], size=30)
+    assert fleiss_kappa(counts) == pytest.approx(fleiss_oracle(counts))
+    assert fleiss_kappa([]) is None
+    assert fleiss_kappa([[2, 0], [2, 0]]) is None
+    with pytest.raises(ValueError, match="same number"):
+        fleiss_kappa([[2, 0], [1, 0]])

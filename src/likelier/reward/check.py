@@ -1,0 +1,184 @@
+"""How good a reward model is on pairs it has not seen, and how much of that length or single words would do."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from scipy.special import expit
+
+from likelier.intervals import Floats, mean_interval, rate_interval
+from likelier.records import Preference, stable_id
+
+NUM_BINS = 10
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+
+
+def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, Any]:
+    """Accuracy, log loss and calibration of score differences, chosen minus rejected, on held-out pairs."""
+    right, target = hits(difference, pairs), targets(pairs)
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_interval": rate_interval(right, clusters(pairs)),
+        "log_loss": float(log_losses(difference, target).mean()),
+        "calibration_error": calibration_error(difference, target),
+        "calibration": calibration(difference, target),
+        "pairs": len(pairs),
+    }
+
+
+def check_baselines(
+    difference: Floats, train: Sequence[Preference], valid: Sequence[Preference], test: Sequence[Preference]
+) -> dict[str, Any]:
+    """The same held-out pairs by length alone and by single words, both fitted on `train`, and the gain over length."""
+    right = hits(difference, test)
+    by_length = hits(fit_length(train)(test), test)
+    words = fit_words(train, valid or train)
+    by_words = hits(words.differences(test), test)
+    alike = most_equal_in_length(test)
+    alike_clusters = [clusters(test)[at] for at in alike]
+    return {
+        "length_only_accuracy": float(by_length.mean()),
+        "bag_of_words_accuracy": float(by_words.mean()),
+        "over_length_only": float((right - by_length).mean()),
+        "over_length_only_interval": mean_interval(right - by_length, clusters(test)),
+        "over_bag_of_words": float((right - by_words).mean()),
+        "over_bag_of_words_interval": mean_interval(right - by_words, clusters(test)),
+        "equal_length_accuracy": float(right[alike].mean()),
+        "equal_length_interval": rate_interval(right[alike], alike_clusters),
+    }
+
+
+def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
+    """1 where the chosen response scores higher, 0 where lower; 1/2 where both score the same or people saw a tie."""
+    return np.where(targets(pairs) == 0.5, 0.5, (np.sign(difference) + 1) / 2)
+
+
+def targets(pairs: Sequence[Preference]) -> Floats:
+    return np.array([pair.target for pair in pairs])
+
+
+def clusters(pairs: Sequence[Preference]) -> list[str]:
+    """What each pair is like others through: its conversation, or its prompt where none is named."""
+    return [pair.conversation or stable_id(pair.prompt) for pair in pairs]
+
+
+def log_losses(difference: Floats, target: Floats) -> Floats:
+    """-(target log sigmoid(d) + (1 - target) log sigmoid(-d)) of each pair, in nats."""
+    losses: Floats = target * np.logaddexp(0, -difference) + (1 - target) * np.logaddexp(0, difference)
+    return losses
+
+
+def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
+    """How often the side with the higher score won, beside how likely the scores made that, in bins of the latter.
+
+    Pairs are looked at from the side with the higher score, whose chance sigmoid(|d|) lies in [1/2, 1]; a tie is half
+    a win, for equal scores as well.
+    """
+    expected = expit(np.abs(difference))
+    won = np.where(difference == 0, 0.5, np.where(difference > 0, target, 1 - target))
+    places = np.minimum(((expected - 0.5) * 2 * NUM_BINS).astype(int), NUM_BINS - 1)
+    return [
+        {
+            "expected": float(expected[places == place].mean()),
+            "observed": float(won[places == place].mean()),
+            "pairs": int((places == place).sum()),
+        }
+        for place in np.unique(places)
+    ]
+
+
+def calibration_error(difference: Floats, target: Floats) -> float:
+    """Expected calibration error: mean distance of observed from expected over the bins, weighed by their pairs."""
+    bins = calibration(difference, target)
+    return sum(each["pairs"] * abs(each["expected"] - each["observed"]) for each in bins) / len(difference)
+
+
+def length_differences(pairs: Sequence[Preference]) -> Floats:
+    """Characters of the chosen response minus those of the rejected one."""
+    return np.array([float(len(pair.chosen) - len(pair.rejected)) for pair in pairs])
+
+
+def most_equal_in_length(pairs: Sequence[Preference]) -> list[int]:
+    """The third of the pairs whose responses differ least in characters; ties in file order."""
+    order = np.argsort(np.abs(length_differences(pairs)), kind="stable")
+    return sorted(order[: max(1, len(pairs) // 3)].tolist())
+
+
+def fit_length(train: Sequence[Preference]) -> Callable[[Sequence[Preference]], Floats]:
+    """Logistic regression on the difference in length alone: score differences of other pairs."""
+    scale = float(np.abs(length_differences(train)).mean()) or 1.0
+    columns = csr_matrix(length_differences(train)[:, None] / scale)
+    factor = fit_logistic(columns, targets(train), weights(train), penalty=1e-3)[0] / scale
+    return lambda pairs: factor * length_differences(pairs)
+
+
+def weights(pairs: Sequence[Preference]) -> Floats:
+    return np.array([pair.weight for pair in pairs])
+
+
+@dataclass(frozen=True)
+class Words:
+    """A linear score of single words: the sum over words of weight times log(1 + count)."""
+
+    vocabulary: dict[str, int]
+    weights: Floats
+
+    def scores(self, texts: Sequence[str]) -> Floats:
+        found: Floats = word_counts(texts, self.vocabulary) @ self.weights
+        return found
+
+    def differences(self, pairs: Sequence[Preference]) -> Floats:
+        chosen, rejected = sides(pairs)
+        return self.scores(chosen) - self.scores(rejected)
+
+
+def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words:
+    """Logistic regression on the difference of two bags of words; the penalty with the lowest loss on `valid`."""
+    chosen, rejected = sides(train)
+    vocabulary = make_vocabulary([*chosen, *rejected])
+    columns = word_counts(chosen, vocabulary) - word_counts(rejected, vocabulary)
+    tried = [Words(vocabulary, fit_logistic(columns, targets(train), weights(train), penalty)) for penalty in PENALTIES]
+    return min(tried, key=lambda words: log_losses(words.differences(valid), targets(valid)).mean())
+
+
+def sides(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
+    return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
+
+
+def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
+    """A column for each word, in lower case, that stands in at least `min_texts` texts."""
+    seen = Counter(word for text in texts for word in set(words_of(text)))
+    return {word: at for at, word in enumerate(sorted(word for word, count in seen.items() if count >= min_texts))}
+
+
+def words_of(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
+    """log(1 + count) of each known word, [texts, words]."""
+    counts = [Counter(word for word in words_of(text) if word in vocabulary) for text in texts]
+    columns = [vocabulary[word] for count in counts for word in count]
+    values = np.log1p([times for count in counts for times in count.values()])
+    starts = np.cumsum([0, *map(len, counts)])
+    return csr_matrix((values, columns, starts), shape=(len(texts), len(vocabulary)))
+
+
+def fit_logistic(columns: csr_matrix, target: ArrayLike, weight: ArrayLike, penalty: float) -> Floats:
+    """Factors w with the least sum of weight * -(t log sigmoid(x w) + (1 - t) log sigmoid(-x w)) + penalty w^2 / 2."""
+    wanted, importance = np.asarray(target, float), np.asarray(weight, float)
+
+    def loss_and_gradient(w: Floats) -> tuple[float, Floats]:
+        logits = columns @ w
+        loss = importance @ log_losses(logits, wanted) + penalty * (w @ w) / 2
+        return float(loss), columns.T @ (importance * (expit(logits) - wanted)) + penalty * w
+
+    found: Floats = minimize(loss_and_gradient, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
+    return found

@@ -7,6 +7,7 @@ state, and saving cannot change a result.
 import contextlib
 import hashlib
 import math
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,15 @@ def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     extra: dict[str, Any] = read_json(folder / "trainer_state.json")
     return extra
+
+
+class Clock:
+    """Seconds of each phase of a step, for `timing.jsonl`."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[f"{name}_seconds"], self.last = now - self.last, now

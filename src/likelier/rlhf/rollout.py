@@ -18,6 +18,7 @@ from likelier.records import Text
 from likelier.reward.sources import Scorer
 from likelier.text.logprobs import TextPolicy, response_logprobs
 from likelier.text.sample import Samples, Sampling, sample
+from likelier.training import Clock
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ def sampling_of(config: PPOConfig) -> Sampling:
 
 
 def sample_rollouts(
-    actors: Actors, prompts: Sequence[Text], config: PPOConfig, kl_coef: float, generator: torch.Generator
+    actors: Actors,
+    prompts: Sequence[Text],
+    config: PPOConfig,
+    kl_coef: float,
+    generator: torch.Generator,
+    clock: Clock,
 ) -> Rollout:
     """`responses_per_prompt` responses to each of `prompts`, scored, as one batch of `batch_size` rows.
 
@@ -84,9 +90,12 @@ def sample_rollouts(
     samples = sample(actors.policy.model, actors.tokenizer, asked, sampling_of(config), generator, size)
     inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
     mask = samples.mask
+    clock.lap("sample")
 
     old_logprobs, old_values = old_evaluation(actors.policy, inputs, samples.tokens, mask, config)
+    clock.lap("old_logprobs")
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
+    clock.lap("reference")
     by_source = actors.scorer.each(asked, samples.texts)
     scores = end_penalised(
         actors.scorer.combine(by_source).to(mask.device), samples.stop_reasons, config.missing_eos_penalty

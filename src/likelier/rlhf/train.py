@@ -24,6 +24,7 @@ from likelier.text.models import context_length, frozen_copy, load_causal_lm, lo
 from likelier.text.sample import sample
 from likelier.text.tokens import encode_prompts
 from likelier.training import (
+    Clock,
     Guard,
     load_state,
     make_optimizer,
@@ -55,8 +56,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             learning_rate = state.set_learning_rate(step)
             draw = seeded_generator(config.seed, step, "ppo", actors.policy.device)
 
-            rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw)
-            clock.lap("rollout")
+            rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw, clock)
             update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard)
             clock.lap("update")
 
@@ -222,15 +222,3 @@ def card(config: Config) -> str:
     return (
         f"Fine-tuned from {Path(config.model).name} with PPO against {rewards} ({config.ppo.total_episodes} responses)."
     )
-
-
-class Clock:
-    """Seconds of each phase of a step, for `timing.jsonl`."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self.last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[f"{name}_seconds"], self.last = now - self.last, now

@@ -28,13 +28,15 @@ class RewardSource(Block):
     """Where a score comes from: exactly one of `model`, `function`, `http`."""
 
     model: str | None = None
-    """Folder or hub name of a reward model: sequence classification with one label."""
+    """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
     function: str | None = None
     """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
     weight: float = Field(1.0, allow_inf_nan=False)
     """Factor of this source in the sum."""
+    caution: NonNegative = 0.0
+    """Reward run with several models: how many of their standard deviations are taken off their mean."""
     name: str = ""
     """Name in metrics and reports; by default what the source is."""
 
@@ -96,7 +98,7 @@ class SFTConfig(Training):
     architecture: dict[str, Any] | None = None
     """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
     tokenizer: str = "words"
-    """From scratch: `words`, `characters`, `bpe`, or the folder of a tokenizer."""
+    """From scratch: `words`, `characters`, `bpe`, or a model folder whose tokenizer is taken."""
     vocab_size: Positive = 2048
     """From scratch: most entries that a new tokenizer may have."""
 

@@ -1,0 +1,113 @@
+"""A new small language model from nothing: a tokenizer made from the text, weights drawn from a seed."""
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast as FastTokenizer
+
+from likelier.errors import ConfigError
+from likelier.text.models import load_tokenizer, without_dropout
+
+PAD, UNKNOWN, BEGIN, END = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+PIECES = {"words": r" ?[\p{L}\p{M}']+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+", "characters": r"[\s\S]"}
+"""What one token is. A word takes the blank before it along, so that tokens put side by side are the text again."""
+
+
+def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """`words`, `characters` or `bpe` (byte-level, no text is unknown to it) with the commonest entries of `texts`; any
+    other `kind` is a model folder whose tokenizer is taken.
+
+    ConfigError: `vocab_size` leaves no room. DataError: no such folder.
+    """
+    if kind == "bpe":
+        return wrap(train_bpe(texts, vocab_size))
+    if kind in PIECES:
+        return wrap(count_pieces(PIECES[kind], texts, vocab_size))
+    return load_tokenizer(kind)
+
+
+def count_pieces(pattern: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    """One entry for each of the commonest pieces; ties in alphabetical order, so that the same text gives the same."""
+    if vocab_size <= len(SPECIAL):
+        raise ConfigError(f"sft.vocab_size: {vocab_size} leaves no room beside {len(SPECIAL)} special tokens")
+    cut = pre_tokenizers.Split(Regex(pattern), "isolated")
+    counts = Counter(piece for text in texts for piece, _ in cut.pre_tokenize_str(text))
+    common = sorted(counts, key=lambda piece: (-counts[piece], piece))
+    entries = [*SPECIAL, *common[: vocab_size - len(SPECIAL)]]
+    tokenizer = Tokenizer(models.WordLevel({piece: at for at, piece in enumerate(entries)}, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = cut
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+def train_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    """Byte-level byte-pair encoding, as in GPT-2."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if vocab_size < len(alphabet) + len(SPECIAL):
+        raise ConfigError(f"sft.vocab_size: bpe needs at least {len(alphabet) + len(SPECIAL)}, got {vocab_size}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
+    """The tokenizer as transformers saves and loads it."""
+    return FastTokenizer(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        bos_token=BEGIN,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A language model with random weights; `architecture` is a Hugging Face config, `model_type` among its keys.
+
+    The vocabulary and its special tokens are the tokenizer's. ConfigError: an unknown type or setting, or sizes that
+    do not fit each other.
+    """
+    settings = dict(architecture)
+    model_type = settings.pop("model_type", None)
+    try:
+        known = AutoConfig.for_model(str(model_type)).to_dict()
+    except ValueError as error:
+        raise ConfigError(f"sft.architecture.model_type: transformers has no {model_type!r}; try llama") from error
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise ConfigError(f"sft.architecture: {model_type} has no setting `{name}`{hint}")
+    settings |= {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return draw(model_type, settings, seed)
+
+
+def draw(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedModel:
+    """Draw the weights; transformers knows only torch's global generator, whose state is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            config = without_dropout(AutoConfig.for_model(model_type, **settings))
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"sft.architecture: {model_type} cannot be built so: {reason[:300]}") from error
+    model.eval()
+    return model

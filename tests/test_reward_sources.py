@@ -1,0 +1,259 @@
+"""Scores from functions, services and models: what they say, and one line for each way they can go wrong."""
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import save_tiny_model
+
+from likelier.config import RewardSource
+from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.records import write_json
+from likelier.reward import sources
+from likelier.reward.sources import Ensemble, checked, load_ensemble, make_scorer
+from likelier.text.models import load_reward_model, new_reward_model, save_model
+
+FUNCTIONS = """
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass
+class Setting:
+    factor: float = 2.0
+
+def length(prompts, responses):
+    return [Setting().factor * len(text) for text in responses]
+
+def prompt_length(prompts, responses):
+    print("seen", len(prompts))
+    return [len(text) for text in prompts]
+
+def raises(prompts, responses):
+    return [1 / 0 for text in responses]
+
+def not_a_number(prompts, responses):
+    return [1.0, float("nan")]
+
+def short(prompts, responses):
+    return [1.0]
+
+def single(prompts, responses):
+    return 1.0
+
+def texts(prompts, responses):
+    return ["1.0" for text in responses]
+
+def booleans(prompts, responses):
+    return [True for text in responses]
+
+def huge(prompts, responses):
+    return [0, 10 ** 5000]
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS, encoding="utf-8")
+    return path
+
+
+def scorer_of(file: Path, *names: str):
+    return make_scorer([RewardSource(function=f"{file}:{name}") for name in names], "cpu")
+
+
+def test_a_python_function(file: Path, capsys: pytest.CaptureFixture[str]):
+    assert scorer_of(file, "length")(["p", "p"], ["abc", ""]).tolist() == [6.0, 0.0]
+    assert scorer_of(file, "prompt_length")(["four", "p"], ["", ""]).tolist() == [4.0, 1.0]
+    assert capsys.readouterr() == ("", "seen 2\n")  # stdout belongs to results
+
+
+def test_a_weighted_sum_and_what_each_source_says(file: Path):
+    given = [
+        RewardSource(function=f"{file}:length", weight=0.5),
+        RewardSource(function=f"{file}:prompt_length", weight=-2.0, name="prompt"),
+        RewardSource(function=f"{file}:length", weight=0.0),
+    ]
+    scorer = make_scorer(given, "cpu")
+    each = scorer.each(["ab"], ["abc"])
+    assert {name: scores.tolist() for name, scores in each.items()} == {
+        "mine.py:length": [6.0],
+        "prompt": [2.0],
+        "mine.py:length 3": [6.0],
+    }
+    assert scorer(["ab"], ["abc"]).tolist() == [0.5 * 6.0 - 2.0 * 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("raises", "raises ZeroDivisionError: division by zero"),
+        ("not_a_number", "returned nan at index 1"),
+        ("short", "returned 1 scores for 2 responses"),
+        ("single", "returned float; return a list of floats"),
+        ("texts", "returned str at index 0"),
+        ("booleans", "returned True at index 0"),
+        ("huge", "returned int at index 1"),
+    ],
+)
+def test_a_function_that_fails_is_named_in_one_line(file: Path, name: str, said: str):
+    with pytest.raises(LikelierError) as caught:
+        scorer_of(file, name)(["p", "p"], ["a", "b"])
+    assert said in str(caught.value)
+    assert f"mine.py:{name}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_a_function_that_is_not_there(file: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="has no function `lenght`"):
+        scorer_of(file, "lenght")
+    with pytest.raises(ConfigError, match="has no function `constant`"):
+        scorer_of(file, "constant")
+    with pytest.raises(ConfigError, match="no such file"):
+        make_scorer([RewardSource(function="nowhere.py:reward")], "cpu")
+    with pytest.raises(ConfigError, match="no such file"):
+        make_scorer([RewardSource(function="reward")], "cpu")
+    broken = tmp_path / "broken.py"
+    broken.write_text("def reward(:\n")
+    with pytest.raises(ConfigError, match="raises SyntaxError"):
+        make_scorer([RewardSource(function=f"{broken}:reward")], "cpu")
+
+
+def test_scores_beyond_float32_are_refused():
+    with pytest.raises(LikelierError, match="1e\\+39 at index 0"):
+        checked([1e39], 1, "it")
+    assert checked([-3e38], 1, "it").isfinite().all()
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[str, list[object]]]:
+    """A reward service that gives each answer in turn; the last one for ever."""
+    answers: list[object] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            status, body = answer if isinstance(answer, tuple) else (200, answer)
+            if body == "length":
+                body = {"scores": [len(text) for text in asked["responses"]]}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", answers
+        server.shutdown()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits between retries are counted, not waited."""
+    waited: list[float] = []
+    monkeypatch.setattr(sources.time, "sleep", waited.append)
+    return waited
+
+
+def test_a_service(service: tuple[str, list[object]]):
+    address, answers = service
+    answers.append("length")
+    scorer = make_scorer([RewardSource(http=address)], "cpu")
+    assert scorer(["p", [{"role": "user", "content": "hi"}]], ["abc", "é"]).tolist() == [3.0, 1.0]
+
+
+def test_a_service_is_asked_again_three_times(service: tuple[str, list[object]], at_once: list[float]):
+    address, answers = service
+    answers.extend([(500, {}), (200, b"no JSON"), (503, {}), "length"])
+    assert make_scorer([RewardSource(http=address)], "cpu")(["p"], ["abc"]).tolist() == [3.0]
+    assert len(at_once) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((500, {}), "500"),
+        (b"<html>", "JSONDecodeError"),
+        ({"score": [1.0]}, "the answer has no `scores`"),
+        ([1.0], "the answer has no `scores`"),
+        ({"scores": [1.0, 2.0]}, "returned 2 scores for 1 responses"),
+        (b'{"scores": [NaN]}', "returned nan at index 0"),
+        ({"scores": [None]}, "returned NoneType at index 0"),
+    ],
+)
+def test_a_service_that_fails_is_named_in_one_line(
+    service: tuple[str, list[object]], at_once: list[float], answer: object, said: str
+):
+    address, answers = service
+    answers.append(answer)
+    with pytest.raises(LikelierError) as caught:
+        make_scorer([RewardSource(http=address)], "cpu")(["p"], ["a"])
+    assert said in str(caught.value)
+    assert address in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_service_that_is_not_there(at_once: list[float]):
+    with pytest.raises(LikelierError, match="3 retries made; is it running"):
+        make_scorer([RewardSource(http="http://127.0.0.1:9/")], "cpu")(["p"], ["a"])
+    with pytest.raises(ConfigError, match="begins with http"):
+        make_scorer([RewardSource(http="file:///etc/hostname")], "cpu")
+
+
+def save_reward_run(run: Path, base: Path, means: list[float]) -> None:
+    """A reward run with one model for each mean."""
+    for number, mean in enumerate(means):
+        folder = run / (f"model-{number}" if number else "model")
+        folder.parent.mkdir(exist_ok=True)
+        reward = new_reward_model(base, generator=torch.Generator().manual_seed(number))
+        save_model(folder, reward.model, reward.tokenizer, "A test.")
+        write_json(folder / "card.json", {"score_mean": mean})
+
+
+def test_reward_models_alone_and_together(tmp_path: Path):
+    base, run = save_tiny_model(tmp_path / "base", ["good", "bad"]), tmp_path / "run"
+    save_reward_run(run, base, [0.25, -1.0])
+    prompts, responses = ["good", "bad"], ["bad bad", "good"]
+    first, second = (load_reward_model(run / name).score(prompts, responses) for name in ("model", "model-1"))
+
+    alone = make_scorer([RewardSource(model=str(run / "model"))], "cpu")
+    assert alone(prompts, responses).tolist() == pytest.approx((first - 0.25).tolist())
+    assert alone.disagreement(prompts, responses) == {}
+
+    both = make_scorer([RewardSource(model=str(run))], "cpu")
+    expected = ((first - 0.25) + (second + 1.0)) / 2
+    half_distance = ((first - 0.25) - (second + 1.0)).abs() / 2
+    assert both(prompts, responses).tolist() == pytest.approx(expected.tolist())
+    assert both.disagreement(prompts, responses)["run"].tolist() == pytest.approx(half_distance.tolist())
+
+    cautious = make_scorer([RewardSource(model=str(run), caution=2.0)], "cpu")
+    assert cautious(prompts, responses).tolist() == pytest.approx((expected - 2.0 * half_distance).tolist())
+
+
+def test_a_model_without_a_card_is_taken_as_it_is(tmp_path: Path):
+    base, run = save_tiny_model(tmp_path / "base", ["good"]), tmp_path / "run"
+    save_reward_run(run, base, [0.5])
+    (run / "model" / "card.json").unlink()
+    ensemble = load_ensemble(str(run / "model"), "cpu")
+    assert isinstance(ensemble, Ensemble)
+    assert ensemble.means == [0.0]
+
+
+@pytest.mark.parametrize("mean", ["much", None, math.inf])
+def test_a_damaged_card_is_bad_data(tmp_path: Path, mean: object):
+    base, run = save_tiny_model(tmp_path / "base", ["good"]), tmp_path / "run"
+    save_reward_run(run, base, [0.5])
+    (run / "model" / "card.json").write_text(json.dumps({"score_mean": mean}))
+    with pytest.raises(DataError, match="score_mean"):
+        load_ensemble(str(run), "cpu")

@@ -111,10 +111,11 @@ def response_part(written: Response) -> Line:
 def read_prompt(record: Line, where: str) -> Prompt:
     value = required(record, "prompt", where)
     text = value if isinstance(value, str) else messages_field(value, "prompt", where)
-    conversation, extra = typed(record, "conversation", str, "", where), typed(record, "prompt_extra", dict, {}, where)
-    return (
-        plain_prompt(text, conversation) if isinstance(text, str) and not extra else Prompt(text, conversation, extra)
-    )
+    conversation = typed(record, "conversation", str, "", where)
+    extra = typed(record, "prompt_extra", dict, {}, where)
+    if isinstance(text, str) and not extra:
+        return plain_prompt(text, conversation)
+    return Prompt(text, conversation, extra)
 
 
 def read_response(record: Line, key: str, prompt_id: str, where: str) -> Response:

@@ -47,6 +47,19 @@ def test_resumed_log_equals_the_uninterrupted_one(tmp_path):
     assert (tmp_path / "killed/latest").read_text() == "checkpoint-6\n"
 
 
+def test_a_new_run_that_fails_before_its_first_step_leaves_nothing(tmp_path):
+    with pytest.raises(DataError), Run(tmp_path / "run", "sft", CONFIG):
+        raise DataError("no such file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failing_run_removes_nothing_that_was_there(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DataError), Run(tmp_path, "sft", CONFIG, "auto"):
+        raise DataError("no such file")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     train(tmp_path, 7)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-7", "checkpoint-6"]

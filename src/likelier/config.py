@@ -94,7 +94,7 @@ class SFTConfig(Training):
     micro_batch_size: Positive | None = None
     """Sequences in one forward pass; None takes the whole batch."""
     max_length: Positive = 512
-    """Longest sequence in tokens; longer ones are cut at the end and counted."""
+    """Longest sequence in tokens. Longer responses lose their end and are counted; longer texts go on in the next one."""
     architecture: dict[str, Any] | None = None
     """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
     tokenizer: str = "words"

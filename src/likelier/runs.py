@@ -47,12 +47,17 @@ class Run:
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
         self.report_to, self.run_name = block.report_to, block.run_name
         self.signal_received: int | None = None
-        if resume == "never" and folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        self.is_new = not folder.is_dir() or all(entry.name == ".lock" for entry in folder.iterdir())
+        if resume == "never" and not self.is_new:
             raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
         make_folder(folder)
         with contextlib.ExitStack() as held:
             held.callback(os.close, take_lock(folder))
-            self.open(resume)
+            try:
+                self.open(resume)
+            except LikelierError:
+                self.leave_nothing()
+                raise
             self.held = held.pop_all()
 
     def open(self, resume: str) -> None:
@@ -180,9 +185,17 @@ class Run:
             tracker.close()
         for file in self.logs.values():
             file.close()
+        if error is not None:
+            self.leave_nothing()
         self.held.close()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_trouble(self.folder, error) from error
+
+    def leave_nothing(self) -> None:
+        """Remove a new folder in which no step was taken: once its cause is mended, the same command must work."""
+        log = self.folder / "metrics.jsonl"
+        if self.is_new and not checkpoints(self.folder) and not (log.exists() and log.stat().st_size):
+            shutil.rmtree(self.folder)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal ends the run after this step; a second Ctrl-C, or 30 s after SIGTERM, ends it at once."""

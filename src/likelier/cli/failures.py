@@ -61,7 +61,7 @@ def usage_line(error: TyperException, words: Sequence[str]) -> str:
         message += "".join(f", got {word!r}" for word in values_of(error.param.opts, words))
     if "Did you mean" in message or "Possible options" in message:
         return message
-    verb = "" if words[0].startswith("-") else f" {words[0]}"
+    verb = "" if words[0].startswith("-") or message.startswith("No such command") else f" {words[0]}"
     return f"{message}; see likelier{verb} --help"
 
 

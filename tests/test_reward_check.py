@@ -19,6 +19,7 @@ from likelier.reward.check import (
     fit_logistic,
     fit_words,
     hits,
+    judgement_logits,
     log_losses,
     make_vocabulary,
     most_equal_in_length,
@@ -33,6 +34,18 @@ def pair(chosen: str, rejected: str, **more) -> Preference:
 def test_hits_count_ties_half_on_either_side():
     pairs = [pair("a", "b"), pair("a", "b"), pair("a", "b"), pair("a", "b", target=0.5)]
     assert hits(np.array([2.0, -1.0, 0.0, 5.0]), pairs).tolist() == [1.0, 0.0, 0.5, 0.5]
+
+
+def test_someone_who_answers_the_wrong_way_round_is_read_the_other_way_round():
+    assert hits(np.array([2.0, -2.0]), [pair("a", "b", flip=0.9), pair("a", "b", flip=0.9)]).tolist() == [0.0, 1.0]
+
+
+def test_error_rates_enter_the_chances():
+    # sigmoid(log 3) = 3/4; flip 0.2: q = 0.65; no flip: the difference itself, however large
+    pairs = [pair("a", "b", flip=0.2), pair("a", "b"), pair("a", "b", flip=0.5)]
+    found = judgement_logits(np.array([math.log(3), -900.0, 4.0]), pairs)
+    assert found == pytest.approx([math.log(0.65 / 0.35), -900.0, 0.0], abs=1e-12)
+    assert check_scores(np.array([math.log(3)]), pairs[:1])["log_loss"] == pytest.approx(0.430782916092454, abs=1e-12)
 
 
 def test_log_loss_by_hand():

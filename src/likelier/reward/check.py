@@ -21,14 +21,17 @@ WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
 def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, Any]:
-    """Accuracy, log loss and calibration of score differences, chosen minus rejected, on held-out pairs."""
-    right, target = hits(difference, pairs), targets(pairs)
+    """Accuracy, log loss and calibration of score differences, chosen minus rejected, on held-out pairs.
+
+    What is predicted are judgements, so each annotator's error rate (`flip`) enters the chances that the scores give.
+    """
+    right, target, logits = hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
     return {
         "accuracy": float(right.mean()),
         "accuracy_interval": rate_interval(right, clusters(pairs)),
-        "log_loss": float(log_losses(difference, target).mean()),
-        "calibration_error": calibration_error(difference, target),
-        "calibration": calibration(difference, target),
+        "log_loss": float(log_losses(logits, target).mean()),
+        "calibration_error": calibration_error(logits, target),
+        "calibration": calibration(logits, target),
         "pairs": len(pairs),
     }
 
@@ -56,12 +59,28 @@ def check_baselines(
 
 
 def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """1 where the chosen response scores higher, 0 where lower; 1/2 where both score the same or people saw a tie."""
-    return np.where(targets(pairs) == 0.5, 0.5, (np.sign(difference) + 1) / 2)
+    """1 where the chosen response scores higher, 0 where lower; 1/2 where both score the same or people saw a tie.
+
+    The judgement of someone who mostly answers the wrong way round (`flip` above 1/2) is read the other way round.
+    """
+    side = np.sign(difference) * np.where(flips(pairs) > 0.5, -1, 1)
+    return np.where(targets(pairs) == 0.5, 0.5, (side + 1) / 2)
 
 
 def targets(pairs: Sequence[Preference]) -> Floats:
     return np.array([pair.target for pair in pairs])
+
+
+def flips(pairs: Sequence[Preference]) -> Floats:
+    return np.array([pair.flip for pair in pairs])
+
+
+def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
+    """Log-odds that the annotator picks `chosen`: of q = (1 - flip) sigmoid(d) + flip sigmoid(-d)."""
+    flip, right, wrong = flips(pairs), expit(difference), expit(-difference)
+    with np.errstate(divide="ignore"):  # only where flip is 0, and there the log-odds are d itself
+        odds = np.log((1 - flip) * right + flip * wrong) - np.log((1 - flip) * wrong + flip * right)
+    return np.where(flip == 0, difference, odds)
 
 
 def clusters(pairs: Sequence[Preference]) -> list[str]:

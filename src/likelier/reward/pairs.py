@@ -1,0 +1,94 @@
+"""The pairs that a reward model learns from: read from their folder, and put into batches of like length."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from likelier.config import Config, RewardModelConfig
+from likelier.errors import ConfigError
+from likelier.records import Preference, Text, plain, read_preferences
+from likelier.training import seeded_generator
+
+BATCHES_IN_A_BUCKET = 16
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Preferences to learn from, to choose the epoch by, and to measure on."""
+
+    train: list[Preference]
+    valid: list[Preference]
+    test: list[Preference]
+    made_from: str
+    """SHA-256 of the files."""
+
+
+def load_pairs(config: Config) -> Pairs:
+    """The parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
+    if not config.model:
+        raise ConfigError("model: give the folder or hub name of the model that the reward model starts from")
+    if not config.data:
+        raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
+    folder, digest = Path(config.data), hashlib.sha256()
+    parts = {}
+    for name in ("train", "valid", "test"):
+        path = folder / f"{name}.jsonl"
+        absent = name != "train" and (not path.exists() or path.stat().st_size == 0)
+        parts[name] = [] if absent else read_preferences(path)
+        digest.update(b"" if absent else path.read_bytes())
+    return Pairs(**parts, made_from=digest.hexdigest())
+
+
+def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[str]]:
+    """Prompts, chosen responses, rejected responses."""
+    return [pair.prompt for pair in pairs], [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which pairs each step takes. Pairs of like length go together, in an order that seed, model and epoch decide."""
+
+    lengths: list[int]
+    """Characters of each pair with its prompt."""
+    batch_size: int
+    num_epochs: int
+
+    @classmethod
+    def of(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "Plan":
+        lengths = [len(plain(pair.prompt)) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+        return cls(lengths, settings.batch_size, settings.num_epochs)
+
+    @property
+    def batches(self) -> int:
+        """In one epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        return self.num_epochs * self.batches
+
+    def ends_epoch(self, at: int) -> bool:
+        return (at + 1) % self.batches == 0
+
+    def batches_from(self, start: int, seed: int, member: int) -> Iterator[tuple[int, list[int]]]:
+        """(step, rows of its pairs) of one model, from step `start` (counted from 0) to the end."""
+        for epoch in range(start // self.batches, self.num_epochs):
+            for at, rows in enumerate(self.epoch(seed, member, epoch), epoch * self.batches):
+                if at >= start:
+                    yield at, rows
+
+    def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
+        """Shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
+        draw = seeded_generator(seed, epoch, f"reward pairs {member}")
+        order = torch.randperm(len(self.lengths), generator=draw).tolist()
+        bucket = BATCHES_IN_A_BUCKET * self.batch_size
+        near = [
+            row
+            for start in range(0, len(order), bucket)
+            for row in sorted(order[start : start + bucket], key=self.lengths.__getitem__)
+        ]
+        batches = [near[start : start + self.batch_size] for start in range(0, len(near), self.batch_size)]
+        return [batches[place] for place in torch.randperm(len(batches), generator=draw).tolist()]

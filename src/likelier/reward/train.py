@@ -1,0 +1,224 @@
+"""Learning a score from preferences: one model or several, each with the weights of its best epoch."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from likelier.config import Config, RewardModelConfig
+from likelier.intervals import Floats
+from likelier.progress import progress
+from likelier.records import Preference, Text, write_json
+from likelier.reward.check import check_baselines, check_scores
+from likelier.reward.loss import preference_loss
+from likelier.reward.pairs import Pairs, Plan, columns, load_pairs
+from likelier.reward.sources import load_ensemble
+from likelier.runs import Run
+from likelier.text.models import new_reward_model, save_model
+from likelier.training import (
+    Guard,
+    autocast,
+    load_state,
+    make_optimizer,
+    pick_device,
+    save_state,
+    schedule,
+    seeded_generator,
+    set_learning_rate,
+)
+
+MAX_SKIPPED_UPDATES = 5
+PAIRS_SCORED_AT_ONCE = 1024
+
+
+def train_reward(config: Config, run: Run) -> dict[str, Any]:
+    """Train on the pairs in the folder `config.data`; returns what `likelier reward --json` prints.
+
+    The run's folder then holds `model` (with `ensemble_size` above 1 also `model-1`, …): Hugging Face folders that any
+    tool loads, with a `card.json`. ConfigError, DataError: a setting, data file or base model that cannot be used.
+    NumericError: see `Guard`.
+    """
+    settings, began = config.reward_model, time.monotonic()
+    pairs = load_pairs(config)
+    plan = Plan.of(pairs.train, settings)
+    total, taken = plan.steps * settings.ensemble_size, 0
+
+    with progress("reward", total) as job:
+        job.advance(run.start)
+        for number in range(max(0, run.start - 1) // plan.steps, settings.ensemble_size):
+            member, before = Member(config, number, taken), number * plan.steps
+            member.load(run.checkpoint if run.start > before else None)
+            for at, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
+                rate = set_learning_rate(member.optimizer, schedule(at, plan.steps, settings))
+                metrics = member.update([pairs.train[row] for row in rows])
+                if plan.ends_epoch(at):
+                    metrics |= member.end_epoch(pairs.valid)
+                about = {"epoch": (at + 1) / plan.batches, "member": number, "learning_rate": rate}
+                run.log(before + at + 1, metrics | about)
+                run.end_step(before + at + 1, total, member.save)
+                job.advance(note=f"loss {metrics['loss']:.3f}")
+            member.finish(run.folder, config, pairs)
+            taken = member.optimizer_steps
+
+    counts = {"steps": total, "optimizer_steps": taken, "ensemble_size": settings.ensemble_size}
+    found = check(run.folder, pairs, settings)
+    return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | found)
+
+
+class Member:
+    """One reward model in training, with what decides its future: optimizer, best epoch so far, counts."""
+
+    def __init__(self, config: Config, number: int, optimizer_steps: int = 0) -> None:
+        settings, self.number = config.reward_model, number
+        self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeded_generator(config.seed, number, "reward weights").initial_seed())
+            head = seeded_generator(config.seed, number, "reward head")
+            device = pick_device(settings.device)
+            self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
+        self.optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
+        self.best = copy.deepcopy(self.reward.model)
+        self.best_loss: float | None = None
+        """Validation log loss of `best`; None before the first epoch has ended, or without validation."""
+        self.num_tokens = 0
+        self.optimizer_steps = optimizer_steps
+        """Taken so far in the run, the models before this one included."""
+        self.guard = Guard(MAX_SKIPPED_UPDATES)
+
+    def update(self, batch: Sequence[Preference]) -> dict[str, float]:
+        """One optimizer step; its statistics under TRL's names. Without finite numbers the step is not taken."""
+        size = self.settings.micro_batch_size or len(batch)
+        self.optimizer.zero_grad()
+        losses, scores = [], []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            loss, chosen, rejected = self.loss(part)
+            share = loss * (len(part) / len(batch))
+            share.backward()
+            losses.append(share.detach())
+            scores.append(torch.stack([chosen, rejected]).detach())
+        grad_norm = clip_grad_norm_(self.reward.parameters(), self.settings.max_grad_norm)
+        loss = torch.stack(losses).sum()
+        if bool(torch.isfinite(loss + grad_norm)):
+            self.optimizer.step()
+            self.optimizer_steps += 1
+            self.guard.ok()
+        else:
+            self.guard.skip("the reward model's loss or gradient was not finite in")
+        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
+        return statistics(loss, torch.cat(scores, 1), grad_norm) | counts
+
+    def loss(self, part: Sequence[Preference]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss of some pairs, and the scores of both sides, from one forward pass."""
+        prompts, chosen, rejected = columns(part)
+        tokens, mask = self.reward.encode([*prompts, *prompts], [*chosen, *rejected])
+        self.num_tokens += int(mask.sum())
+        with autocast(self.reward.device, self.settings.bf16):
+            both = self.reward(tokens, mask)
+        better, worse = both[: len(part)], both[len(part) :]
+        loss = preference_loss(better, worse, **self.labels(part))
+        return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
+
+    def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
+        """What people said of each pair, as the loss takes it."""
+        device = self.reward.device
+        found = {name: [getattr(pair, name) for pair in part] for name in ("weight", "margin", "target", "flip")}
+        if not self.settings.use_flip:
+            del found["flip"]
+        return {name: torch.tensor(values, dtype=torch.float32, device=device) for name, values in found.items()}
+
+    def end_epoch(self, valid: Sequence[Preference]) -> dict[str, float]:
+        """Measure on the validation pairs, and keep these weights if they are the best so far."""
+        if not valid:
+            return {}
+        chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
+        labels = {name: values.cpu() for name, values in self.labels(valid).items()}
+        loss = float(preference_loss(chosen, rejected, **labels))
+        if self.settings.early_stopping and (self.best_loss is None or loss < self.best_loss):
+            self.best.load_state_dict(self.reward.model.state_dict())
+            self.best_loss = loss
+        found = check_scores((chosen - rejected).double().numpy(), valid)
+        return {"eval_loss": loss, "eval_accuracy": found["accuracy"]}
+
+    def save(self, folder: Path) -> None:
+        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
+        extra = counts | {"best_loss": self.best_loss, "guard": vars(self.guard)}
+        save_state(folder, {"reward": self.reward, "best": self.best}, self.optimizer, extra)
+
+    def load(self, checkpoint: Path | None) -> None:
+        if checkpoint is None:
+            return
+        extra = load_state(checkpoint, {"reward": self.reward, "best": self.best}, self.optimizer)
+        self.best_loss = extra["best_loss"]
+        self.num_tokens, self.optimizer_steps = extra["num_tokens"], extra["optimizer_steps"]
+        vars(self.guard).update(extra["guard"])
+
+    def finish(self, run: Path, config: Config, pairs: Pairs) -> None:
+        """Write the model's folder. Its card names the data, and the mean and spread of scores on training pairs."""
+        if self.best_loss is not None:
+            self.reward.model.load_state_dict(self.best.state_dict())
+        folder = run / (f"model-{self.number}" if self.number else "model")
+        some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
+        scores = np.concatenate(score_pairs(self.reward.score, some))
+        base = Path(config.model).name
+        save_model(
+            folder,
+            self.reward.model,
+            self.reward.tokenizer,
+            f"A reward model on {base}, from {len(pairs.train)} pairs.",
+        )
+        about = {
+            "base": base,
+            "made_from": pairs.made_from,
+            "pairs": len(pairs.train),
+            "seed": config.seed,
+            "member": self.number,
+            "validation_log_loss": self.best_loss,
+            "score_mean": float(scores.mean()),
+            "score_std": float(scores.std()),
+        }
+        write_json(folder / "card.json", {"schema_version": 1} | about)
+
+
+def statistics(loss: Tensor, scores: Tensor, grad_norm: Tensor) -> dict[str, float]:
+    """`scores` [2, N]: of the chosen and the rejected responses."""
+    chosen, rejected = scores
+    found = {
+        "loss": loss,
+        "accuracy": (chosen > rejected).float().mean(),
+        "min_reward": scores.min(),
+        "mean_reward": scores.mean(),
+        "max_reward": scores.max(),
+        "margin": (chosen - rejected).mean(),
+        "grad_norm": grad_norm,
+    }
+    return {name: float(value) for name, value in found.items()}
+
+
+def score_pairs(
+    score: Callable[[Sequence[Text], Sequence[str]], Tensor], pairs: Sequence[Preference]
+) -> tuple[Floats, Floats]:
+    """Scores of the chosen and of the rejected responses, some pairs at a time."""
+    found = []
+    for start in range(0, len(pairs), PAIRS_SCORED_AT_ONCE):
+        prompts, chosen, rejected = columns(pairs[start : start + PAIRS_SCORED_AT_ONCE])
+        found.append(score([*prompts, *prompts], [*chosen, *rejected]).double().numpy().reshape(2, -1))
+    chosen_scores, rejected_scores = np.concatenate(found, axis=1)
+    return chosen_scores, rejected_scores
+
+
+def check(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
+    """How good the run's models together are on `test`, or on `valid` where there is none; null without either."""
+    held_out = pairs.test or pairs.valid
+    if not held_out:
+        keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")
+        return dict.fromkeys(keys)
+    chosen, rejected = score_pairs(load_ensemble(str(run), settings.device), held_out)
+    found = check_scores(chosen - rejected, held_out)
+    return found | check_baselines(chosen - rejected, pairs.train, pairs.valid, held_out)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from likelier.ppo.update import Evaluation
-from likelier.text.models import ValueHead, accepted, load_trunk, positions
+from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding
 from likelier.training import autocast
 
 MAX_LOGITS = 1 << 24
@@ -40,36 +40,36 @@ def response_logprobs(
 
 
 class Texts:
-    """Prompts with responses as whole texts; columns that are padding in every row are left out."""
+    """Prompts with responses, as narrow as they are long: padding on the right only.
+
+    Then nothing that counts can see padding, and a causal model needs neither a mask nor positions.
+    """
 
     def __init__(self, prompt_tokens: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor) -> None:
         self.mask = mask
-        width, self.length = int(prompt_mask.any(0).sum()), int(mask.any(0).sum())
-        self.kept = mask[:, : self.length]
-        self.before = slice(width - 1, -1)
-        """Where the states stand that the response tokens came from."""
-        self.known = torch.cat([prompt_mask[:, -width:], self.kept], 1)
-        self.whole = torch.cat([prompt_tokens[:, -width:], tokens[:, : self.length]], 1)
         self.answers: Int[Tensor, " N"] = tokens[mask]
         """Response tokens, row by row."""
-
-    def inputs(self, model: nn.Module, **more: Any) -> dict[str, Any]:
-        options = accepted(model, position_ids=positions(self.known), use_cache=False, **more)
-        return {"input_ids": self.whole, "attention_mask": self.known.long(), **options}
+        whole, known = to_right_padding(torch.cat([prompt_tokens, tokens], 1), torch.cat([prompt_mask, mask], 1))
+        width = int(known.any(0).sum())
+        first, size = prompt_mask.sum(1, keepdim=True) - 1, mask.sum(1, keepdim=True)
+        place = torch.arange(width, device=mask.device)
+        self.whole = whole[:, :width]
+        self.before = (place >= first) & (place < first + size)
+        """Where the states stand that the response tokens came from."""
 
     def hidden(self, trunk: nn.Module) -> Float[Tensor, "N D"]:
         """Last hidden state before each response token."""
-        states: Tensor = trunk(**self.inputs(trunk)).last_hidden_state
-        return states[:, self.before][self.kept]
+        states: Tensor = trunk(input_ids=self.whole, use_cache=False).last_hidden_state
+        return states[self.before]
 
     def logits(self, model: PreTrainedModel) -> Float[Tensor, "N V"]:
         """Logits by the model's own forward, all in memory at once."""
-        logits: Tensor = model(**self.inputs(model, logits_to_keep=self.length + 1)).logits
-        return logits[:, -self.length - 1 : -1][self.kept]
+        logits: Tensor = model(input_ids=self.whole, use_cache=False).logits
+        return logits[self.before]
 
     def placed(self, flat: Float[Tensor, " N"]) -> Float[Tensor, "B T"]:
         """Numbers of the response tokens at their places, 0 elsewhere."""
-        return torch.zeros(self.mask.shape, device=flat.device).masked_scatter(self.mask, flat)
+        return flat.new_zeros(self.mask.shape).masked_scatter(self.mask, flat)
 
 
 def token_statistics(
@@ -99,7 +99,7 @@ def statistics_of(
     logits: Float[Tensor, "N V"], tokens: Int[Tensor, " N"], temperature: float
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """Log-probability of `tokens` and entropy; a token of probability 0 contributes 0 to the entropy."""
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    logprobs = torch.log_softmax(precise(logits) / temperature, dim=-1)
     terms = logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
     return logprobs.gather(1, tokens[:, None])[:, 0], -terms.sum(1)
 

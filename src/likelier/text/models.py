@@ -144,7 +144,8 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N"]:
-        values: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
+        with torch.autocast(hidden.device.type, enabled=False):  # a value in bf16 would have three digits
+            values: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
         return values
 
 
@@ -282,3 +283,8 @@ def accepted(module: nn.Module, **inputs: Any) -> dict[str, Any]:
 def positions(mask: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"]:
     """Position of each token in its text: counted from 0 at the first real token."""
     return (mask.long().cumsum(1) - 1).clamp_(min=0)
+
+
+def precise(logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"]:
+    """In float32, or in float64 where they are: a softmax over a vocabulary in bf16 would be off by percents."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from likelier.errors import DataError
 from likelier.records import Text
 
+TEMPLATE_FAILURES = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError)
+"""A template is a program from elsewhere: what Python raises in it is its own fault."""
+
 
 class Prompts(NamedTuple):
     """Prompts padded on the left; True in `mask` is a token of the prompt."""
@@ -34,7 +37,7 @@ def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
     try:
         turns = [{"role": turn["role"], "content": turn["content"]} for turn in text]
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
+    except TEMPLATE_FAILURES as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten(text)}") from error
 

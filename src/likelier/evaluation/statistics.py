@@ -1,0 +1,87 @@
+"""Numbers that compare two sets of responses: win rate, difference, diversity, and the best of n as a control."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from likelier.intervals import Floats, Interval, mean_interval, rate_interval
+
+WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+
+
+class WinRate(NamedTuple):
+    """How often b beats a; a tie counts half."""
+
+    rate: float
+    interval: Interval
+    ties: int
+    n: int
+
+
+def win_rate(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> WinRate:
+    """Share of rows where b's score is above a's, equal scores half, with an interval that draws whole clusters."""
+    won = wins(scores_a, scores_b)
+    return WinRate(float(won.mean()), rate_interval(won, clusters, seed), int((won == 0.5).sum()), len(won))
+
+
+def wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
+    """1 where b is above a, 0 where below, 1/2 where equal."""
+    return (np.sign(np.asarray(scores_b, float) - np.asarray(scores_a, float)) + 1) / 2
+
+
+def shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """Mean of b minus mean of a (row by row the same prompt), its paired interval, and both in deviations of a."""
+    before, after = np.asarray(scores_a, float), np.asarray(scores_b, float)
+    difference, interval = float((after - before).mean()), mean_interval(after - before, clusters, seed)
+    deviation = float(before.std())
+    return {
+        "difference": difference,
+        "difference_interval": interval,
+        "std_a": deviation,
+        "in_stds": difference / deviation if deviation else None,
+        "in_stds_interval": [bound / deviation for bound in interval] if deviation else None,
+    }
+
+
+def distinct_n(texts: Sequence[str], n: int) -> float:
+    """Distinct n-grams of words over all n-grams, in all texts together (Li et al. 2016); 0 without any.
+
+    It falls with the amount of text: compare equal numbers of responses of like length.
+
+    >>> distinct_n(["a b a b", "a b"], 2)
+    0.5
+    """
+    grams = [gram for text in texts for gram in ngrams(WORD.findall(text.lower()), n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+
+
+def best_of_n_kl(n: int) -> float:
+    """Upper bound log n - (n - 1) / n on the KL of the best of n from the model it came from, in nats a response.
+
+    Met where no single response has much probability (Stiennon et al. 2020, Beirami et al. 2024).
+    """
+    return math.log(n) - (n - 1) / n
+
+
+def best_of_n_weights(scores: ArrayLike, n: int) -> Floats:
+    """How often each of N responses is the best of n drawn without repetition, [prompts, N] from scores of that shape.
+
+    The response with r - 1 worse ones beside it is the best of C(r - 1, n - 1) of all C(N, n) subsets: every response
+    is used, and any mean over these weights is unbiased (Nakano et al. 2021, appendix). Equal scores: the later one.
+    """
+    found = np.asarray(scores, float)
+    rows, count = found.shape
+    if n > count:
+        raise ValueError(f"best of {n} needs at least {n} responses to each prompt, got {count}")
+    chance = np.array([math.comb(rank, n - 1) / math.comb(count, n) for rank in range(count)])
+    ranks = np.argsort(np.argsort(found, axis=1, kind="stable"), axis=1, kind="stable")
+    weights: Floats = chance[ranks].reshape(rows, count)
+    return weights

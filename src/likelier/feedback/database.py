@@ -139,7 +139,7 @@ def what_is_wrong(connection: sa.Connection) -> str | None:
             return "a database of another program; give the file that `likelier data import` made"
         damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if damage != "ok":
-            return f"damaged ({damage}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
+            return f"damaged ({' '.join(damage.split())}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
     if not tables:
         return ""
     if "alembic_version" not in tables:
@@ -163,16 +163,21 @@ def create_tables(writer: sa.Engine) -> None:
         command.upgrade(config, "head")
 
 
+def lock_path(path: Path) -> Path:
+    """The file beside a database that its writer holds locked. (A lock on the database itself would undo SQLite's.)"""
+    return path.with_name(f"{path.name}.lock")
+
+
 def take_lock(path: Path) -> TextIO:
-    """An exclusive lock that ends with this process, however it ends. LikelierError: another one has it."""
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
+    """Be the one writer of a database until this process ends, however it ends. LikelierError: another one is."""
+    file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
     give_up = time.monotonic() + WAIT_SECONDS
     while not try_lock(file):
         if time.monotonic() > give_up:
             file.seek(0)
             holder = file.read() or "unknown"
             file.close()
-            raise LikelierError(f"{path.with_suffix('')}: process {holder} is writing to it; try again when it is done")
+            raise LikelierError(f"{path}: process {holder} is writing to it; try again when it is done")
         time.sleep(0.05)
     file.truncate(0)
     file.write(str(os.getpid()))

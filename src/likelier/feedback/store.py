@@ -28,6 +28,7 @@ from likelier.feedback.database import (
     find_file,
     first_line,
     judgements,
+    lock_path,
     named_errors,
     people,
     postgresql_engine,
@@ -52,8 +53,9 @@ class Store:
     1
     """
 
-    def __init__(self, name: str, reader: sa.Engine, writer: sa.Engine, lock_path: Path | None) -> None:
-        self.name, self.reader, self.writer, self.lock_path = name, reader, writer, lock_path
+    def __init__(self, name: str, reader: sa.Engine, writer: sa.Engine, path: Path | None) -> None:
+        self.name, self.reader, self.writer, self.path = name, reader, writer, path
+        self.made = False
         self.lock: TextIO | None = None
         self.lock_guard = threading.Lock()
 
@@ -67,7 +69,7 @@ class Store:
         path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
         if path:
             find_file(path, create)
-            store = cls(str(path), sqlite_engine(path, "ro"), sqlite_engine(path, "rw"), Path(f"{path}.lock"))
+            store = cls(str(path), sqlite_engine(path, "ro"), sqlite_engine(path, "rw"), path)
         else:
             engine = postgresql_engine(url)
             store = cls(url.render_as_string(hide_password=True), engine, engine, None)
@@ -91,6 +93,7 @@ class Store:
         self.hold_lock()
         with named_errors(self.name):
             create_tables(self.writer)
+        self.made = True
 
     def close(self) -> None:
         """Close all connections. The writer goes last: it empties the write-ahead log into the file."""
@@ -104,7 +107,12 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close; a file that was made for something that failed goes again."""
+        useless = kind is not None and self.made and not any(self.counts().values())
         self.close()
+        if useless and self.path:
+            self.path.unlink(missing_ok=True)
+            lock_path(self.path).unlink(missing_ok=True)
 
     def hold_lock(self) -> None:
         """Be the one process that writes to this SQLite file, from now until `close`.
@@ -112,8 +120,8 @@ class Store:
         LikelierError: another process is writing to it.
         """
         with self.lock_guard:
-            if self.lock_path and not self.lock:
-                self.lock = take_lock(self.lock_path)
+            if self.path and not self.lock:
+                self.lock = take_lock(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator["Writer"]:

@@ -1,0 +1,317 @@
+"""The store: what goes in comes out once, nothing is half stored, and a file that is not ours is left alone."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.feedback import database
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Judgement, Prompt, Response
+
+PROMPT = Prompt([{"role": "user", "content": "Tell me a story."}], conversation="c1", extra={"tools": []})
+LONG, SHORT = Response(PROMPT.id, "Once upon a time …", "model-a", "length"), Response(PROMPT.id, "No.", "model-b")
+COMPARISON = Comparison(PROMPT.id, LONG.id, SHORT.id)
+JUDGEMENT = Judgement(
+    COMPARISON.id,
+    "ann",
+    left=SHORT.id,
+    right=LONG.id,
+    choice="right",
+    duration_seconds=2.5,
+    created_at="2026-11-23T10:00:00Z",
+    simulated=True,
+    guideline="v2",
+    key="k1",
+    extra={"confidence": 7},
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "feedback.db", create=True) as opened:
+        yield opened
+
+
+def fill(store: Store) -> None:
+    store.add_prompts([PROMPT])
+    store.add_responses([LONG, SHORT])
+    store.add_comparisons([COMPARISON])
+
+
+def test_what_was_added_comes_back_whole(store: Store) -> None:
+    fill(store)
+    assert store.add_judgements([JUDGEMENT]) == 1
+    assert store.prompts() == [PROMPT]
+    assert sorted(store.responses(), key=lambda response: response.text) == [SHORT, LONG]
+    assert store.comparisons() == [COMPARISON]
+    assert store.judgements() == [JUDGEMENT]
+    (judged,) = store.judged()
+    assert (judged.judgement, judged.prompt, judged.left, judged.right) == (JUDGEMENT, PROMPT, SHORT, LONG)
+    assert store.counts() == {"prompts": 1, "responses": 2, "comparisons": 1, "judgements": 1, "annotators": 1}
+
+
+def test_it_is_all_there_after_reopening(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", create=True) as store:
+        fill(store)
+        store.add_judgement(JUDGEMENT)
+    assert not (tmp_path / "a.db-wal").exists()  # all of it is in the one file
+    with Store.open(str(tmp_path / "a.db")) as store:
+        assert store.judgements() == [JUDGEMENT]
+
+
+def test_adding_again_changes_nothing(store: Store) -> None:
+    fill(store)
+    assert store.add_prompts([PROMPT, Prompt("new")]) == 1
+    assert store.add_responses([SHORT]) == 0
+    assert store.add_comparisons([Comparison(PROMPT.id, SHORT.id, LONG.id)]) == 0
+    assert store.add_judgement(JUDGEMENT) == JUDGEMENT
+    assert store.add_judgement(replace(JUDGEMENT, choice="left")) == JUDGEMENT
+    assert store.judgements() == [JUDGEMENT]
+
+
+def test_judgements_without_a_key_are_told_apart_within_one_call_only(store: Store) -> None:
+    fill(store)
+    plain = replace(JUDGEMENT, key="")
+    assert store.add_judgements([plain, plain, replace(plain, choice="tie")]) == 3
+    assert store.add_judgements([plain, plain]) == 0
+    assert len({judgement.key for judgement in store.judgements()}) == 3
+
+
+def test_judgements_come_back_in_the_order_in_which_they_came(store: Store) -> None:
+    fill(store)
+    for key in ("z", "a", "m"):
+        store.add_judgement(replace(JUDGEMENT, key=key))
+    assert [judgement.key for judgement in store.judgements()] == ["z", "a", "m"]
+    assert [judged.judgement.key for judged in store.judged_by_content()] == ["a", "m", "z"]
+
+
+def test_a_transaction_is_stored_whole_or_not_at_all(store: Store) -> None:
+    fill(store)
+    with pytest.raises(RuntimeError), store.transaction() as writer:
+        assert writer.add_judgements([JUDGEMENT]) == 1
+        assert store.judgements() == []  # readers see nothing of it
+        raise RuntimeError
+    assert store.judgements() == []
+
+
+def test_a_process_that_dies_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    script = (
+        "import os, sys; from likelier.feedback.store import Store; from likelier.records import Prompt\n"
+        "with Store.open(sys.argv[1], create=True).transaction() as writer:\n"
+        "    writer.add_prompts(Prompt(str(number)) for number in range(20_000)); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 9
+    with Store.open(path) as store:
+        assert store.prompts() == []
+        assert store.add_prompts([PROMPT]) == 1
+
+
+def test_the_database_itself_refuses_to_change_a_judgement(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    store.add_judgement(JUDGEMENT)
+    connection = sqlite3.connect(tmp_path / "feedback.db")
+    for statement in ("UPDATE judgements SET choice = 'tie'", "DELETE FROM judgements"):
+        with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
+            connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "change", [{"comparison_id": "absent"}, {"left": "absent"}, {"right": SHORT.id}, {"choice": "middle"}]
+)
+def test_a_judgement_that_does_not_fit_is_refused(store: Store, change: dict[str, str]) -> None:
+    fill(store)
+    with pytest.raises(DataError, match="does not fit") as error:
+        store.add_judgements([JUDGEMENT, replace(JUDGEMENT, key="k2", **change)])
+    assert "\n" not in str(error.value)
+    assert store.judgements() == []
+
+
+def test_many_threads_write_and_nothing_is_lost(store: Store) -> None:
+    fill(store)
+
+    def judge(person: int) -> None:
+        for number in range(10):
+            store.add_judgement(replace(JUDGEMENT, annotator=f"p{person}", key=f"{person}-{number}"))
+
+    threads = [threading.Thread(target=judge, args=(person,)) for person in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.counts()["judgements"] == 80
+    assert store.counts()["annotators"] == 8
+
+
+def test_an_unknown_annotator_is_not_counted_as_one(store: Store) -> None:
+    fill(store)
+    store.add_judgement(replace(JUDGEMENT, annotator=""))
+    assert store.counts()["annotators"] == 0
+
+
+def test_a_person_has_one_pseudonym_and_can_be_erased(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    pseudonym = store.add_person("Ann Example")
+    assert store.add_person("Ann Example") == pseudonym
+    assert "Ann" not in pseudonym
+    store.add_judgement(replace(JUDGEMENT, annotator=pseudonym))
+    store.erase_person("Ann Example")
+    assert store.judgements()[0].annotator == pseudonym
+    assert store.add_person("Ann Example") != pseudonym
+
+
+def test_the_settings_that_keep_what_was_acknowledged(store: Store) -> None:
+    with store.transaction() as writer:
+        values = [
+            writer.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "application_id")
+        ]
+    assert values == ["wal", 2, 1, 0, 0x4C696B65]
+
+
+def test_the_steps_make_exactly_the_tables_that_the_store_uses(store: Store) -> None:
+    with store.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), database.metadata) == []
+
+
+def test_one_process_writes_and_the_other_is_told_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.1)
+    fill(store)
+    with Store.open(tmp_path / "feedback.db") as other:
+        assert other.prompts() == [PROMPT]  # reading is free
+        with pytest.raises(LikelierError, match=r"feedback\.db: process \d+ is writing"):
+            other.add_prompts([Prompt("mine")])
+
+
+def test_absent_is_an_error_unless_it_may_be_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such database"):
+        Store.open(tmp_path / "a.db")
+    assert list(tmp_path.iterdir()) == []
+    Store.open(tmp_path / "new" / "a b?#%.db", create=True).close()
+    Store.open(tmp_path / "new" / "a b?#%.db").close()
+
+
+def test_a_file_made_for_something_that_failed_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Store.open(tmp_path / "a.db", create=True):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), Store.open(tmp_path / "a.db", create=True) as store:
+        store.add_prompts([PROMPT])
+        raise RuntimeError
+    with Store.open(tmp_path / "a.db") as store:
+        assert store.prompts() == [PROMPT]
+
+
+def other_program(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE photos (id)")
+    connection.commit()
+    connection.close()
+
+
+def changed(sql: str) -> "type[Spoil]":
+    class Changed(Spoil):
+        statement = sql
+
+    return Changed
+
+
+class Spoil:
+    """Makes a good database and spoils it with one statement."""
+
+    statement = ""
+
+    def __init__(self, path: Path) -> None:
+        make(path)
+        connection = sqlite3.connect(path)
+        connection.execute(self.statement)
+        connection.commit()
+        connection.close()
+
+
+def make(path: Path) -> None:
+    with Store.open(path, create=True) as store:
+        store.add_prompts(Prompt("x" * 500 + str(number)) for number in range(100))
+
+
+def truncated(path: Path) -> None:
+    make(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def overwritten(path: Path) -> None:
+    make(path)
+    data = bytearray(path.read_bytes())
+    data[40_960:49_152] = b"\xa5" * 8192
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.write_bytes(b""), "empty database"),
+        (lambda path: path.write_text("prompt,chosen,rejected\n" * 100), "not a database"),
+        (other_program, "another program"),
+        (changed("PRAGMA application_id=7"), "another program"),
+        (changed("UPDATE alembic_version SET version_num = '0099'"), "version 0099"),
+        (truncated, r"damaged|malformed"),
+        (overwritten, r"damaged|malformed"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_and_left_alone(tmp_path: Path, spoil: type, message: str) -> None:
+    path = tmp_path / "a.db"
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(DataError, match=message) as error:
+        Store.open(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    if path.is_file():
+        assert path.read_bytes() == before
+
+
+def test_create_does_not_touch_another_programs_file(tmp_path: Path) -> None:
+    other_program(tmp_path / "a.db")
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(DataError, match="another program"):
+        Store.open(tmp_path / "a.db", create=True)
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("db", ["mysql://somewhere/feedback", "sqlite://", "sqlite:///:memory:", "no such ://"])
+def test_a_url_that_cannot_be_used(db: str) -> None:
+    with pytest.raises(ConfigError, match="--db"):
+        Store.open(db, create=True)
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(DataError) as error:
+        Store.open(f"postgresql://ann:secret@/feedback?host={tmp_path}")
+    assert "secret" not in str(error.value)
+
+
+def test_a_sqlite_url_is_a_path(tmp_path: Path) -> None:
+    Store.open(f"sqlite:///{tmp_path}/a.db", create=True).close()
+    assert (tmp_path / "a.db").is_file()
+
+
+def test_a_copy_of_a_closed_file_is_the_same_database(tmp_path: Path) -> None:
+    make(tmp_path / "a.db")
+    shutil.copy(tmp_path / "a.db", tmp_path / "b.db")
+    with Store.open(tmp_path / "b.db") as store:
+        assert store.counts()["prompts"] == 100

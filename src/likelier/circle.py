@@ -112,29 +112,36 @@ def split_prompts(at: Round) -> Result:
 
 
 def write_responses(at: Round) -> Result:
+    """Responses of the current model, in a file and in the database, where every pair of them is a comparison."""
     from likelier.candidates import write_candidates
+    from likelier.feedback.formats import import_file
+    from likelier.feedback.store import Store
 
-    ppo = at.config.ppo
-    return write_candidates(
+    ppo, out = at.config.ppo, at.folder / "candidates.jsonl"
+    written = write_candidates(
         at.model,
         at.prompts / "train.jsonl",
         at.config.circle.responses_per_prompt,
-        db=at.db,
+        out,
         response_length=ppo.response_length,
         temperature=ppo.temperature,
         seed=at.config.seed,
         device=ppo.device,
     )
+    with Store.open(at.db, create=True) as store:
+        import_file(out, "likelier", store)
+    return written
 
 
 def ask_people(at: Round) -> Result:
     """Open the judging page until there are enough judgements."""
     from likelier.feedback.store import Store
-    from likelier.web.app import serve_until
+    from likelier.web.server import serve
 
-    wanted = at.config.circle.judgements
+    circle = at.config.circle
     with Store.open(at.db) as store:
-        return {"judgements": serve_until(store, wanted, port=at.config.circle.port)}
+        wanted, per_comparison = circle.judgements, circle.judgements_per_comparison
+        return {"judgements": serve(store, port=circle.port, wanted=wanted, per_comparison=per_comparison)}
 
 
 def check_feedback(at: Round) -> Result:

@@ -33,7 +33,7 @@ class RewardSource(Block):
     """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
-    weight: float = Field(1.0, allow_inf_nan=False)
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor of this source in the sum."""
     caution: NonNegative = 0.0
     """Reward run with several models: how many of their standard deviations are taken off their mean."""
@@ -94,7 +94,7 @@ class SFTConfig(Training):
     micro_batch_size: Positive | None = None
     """Sequences in one forward pass; None takes the whole batch."""
     max_length: Positive = 512
-    """Longest sequence in tokens. Longer responses lose their end and are counted; longer texts go on in the next one."""
+    """Longest sequence in tokens. Longer responses lose their end (counted); longer texts go on in the next one."""
     architecture: dict[str, Any] | None = None
     """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
     tokenizer: str = "words"

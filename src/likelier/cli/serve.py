@@ -18,7 +18,7 @@ def serve(
 ) -> Result:
     """Let people compare responses on a page in the browser."""
     from likelier.feedback.store import Store
-    from likelier.web.app import serve as serve_page
+    from likelier.web.server import serve as serve_page
 
     with Store.open(db, create=True) as store:
         return {"judgements": serve_page(store, host=host, port=port, open_browser=open_page)}

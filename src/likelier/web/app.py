@@ -1,0 +1,212 @@
+"""The judging page: one prompt, two responses, three keys; every answer is on disk before it is acknowledged."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader
+from pydantic import BaseModel, ConfigDict, Field
+
+from likelier.feedback.pairing import next_comparison
+from likelier.feedback.store import Store
+from likelier.records import Judgement, plain
+from likelier.web.guesses import Guesses
+
+Guesser = Callable[[Any, str, str], float]
+"""(prompt, left, right) to the probability that the left response wins."""
+
+STATIC = {"judge.js": "text/javascript", "judge.css": "text/css"}
+"""Files that may be asked for, by their exact names."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names under which the page may be asked for: any other means that a foreign site points here."""
+MAX_BODY_BYTES = 20_000
+COOKIE = "likelier_session"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Name(BaseModel):
+    """What a person calls themselves; stored apart from what they answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=100)
+
+
+class Answer(BaseModel):
+    """One judgement as the page sends it; `key` makes a repeated request harmless."""
+
+    model_config = ConfigDict(extra="forbid")
+    key: str = Field(pattern=r"^[0-9a-f-]{8,64}$")
+    comparison_id: str = Field(max_length=64)
+    left: str = Field(max_length=64)
+    right: str = Field(max_length=64)
+    choice: Literal["left", "right", "tie"]
+    duration_seconds: float = Field(ge=0, le=86_400)
+
+
+@dataclass
+class Session:
+    """One person at the page."""
+
+    annotator: str = ""
+    guesses: Guesses = field(default_factory=Guesses)
+
+
+class Room:
+    """What the routes share: the store, who is here, and when there are enough judgements."""
+
+    def __init__(self, store: Store, guesser: Guesser | None, wanted: int | None, per_comparison: int | None) -> None:
+        self.store, self.guesser, self.wanted, self.per_comparison = store, guesser, wanted, per_comparison
+        self.token = secrets.token_urlsafe(24)
+        self.sessions: dict[str, Session] = {}
+        self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
+        self.texts = {response.id: response.text for response in store.responses()}
+        self.comparisons = {comparison.id: comparison for comparison in store.comparisons()}
+        self.before = store.counts()["judgements"]
+
+    def judged(self) -> int:
+        """Judgements since the page was opened."""
+        return self.store.counts()["judgements"] - self.before
+
+    def finished(self) -> bool:
+        return self.wanted is not None and self.judged() >= self.wanted
+
+    def question(self, session: Session) -> dict[str, Any]:
+        """What the page shows next: ids and texts, never who wrote them."""
+        progress = {"judged": self.judged(), "wanted": self.wanted, "guesses": session.guesses.sentence()}
+        judgements = self.store.judgements()
+        ask = None
+        if not self.finished():
+            ask = next_comparison(
+                list(self.comparisons.values()),
+                judgements,
+                session.annotator,
+                judgements_per_comparison=self.per_comparison,
+            )
+        if ask is None:
+            return {"done": True, "progress": progress}
+        prompt, left, right = self.prompts[ask.comparison.prompt_id], self.texts[ask.left], self.texts[ask.right]
+        if self.guesser is not None:
+            session.guesses.make(ask.comparison.id, ask.left, self.guesser(prompt, left, right))
+        shown = {"prompt": plain(prompt), "left": left, "right": right}
+        ids = {"comparison_id": ask.comparison.id, "left": ask.left, "right": ask.right}
+        return {"done": False, "shown": shown, "ids": ids, "progress": progress}
+
+    def store_answer(self, session: Session, answer: Answer) -> None:
+        """Write one judgement. 422: ids that do not belong together."""
+        comparison = self.comparisons.get(answer.comparison_id)
+        if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
+            raise HTTPException(422, "these responses are not the two sides of this comparison")
+        self.store.add_judgement(
+            Judgement(
+                comparison_id=answer.comparison_id,
+                annotator=session.annotator,
+                left=answer.left,
+                right=answer.right,
+                choice=answer.choice,
+                duration_seconds=answer.duration_seconds,
+                key=f"{session.annotator}:{answer.key}",
+            )
+        )
+
+
+def create_app(
+    store: Store, guesser: Guesser | None = None, wanted: int | None = None, per_comparison: int | None = None
+) -> FastAPI:
+    """The page over a store. `app.state.room.token` opens it: `/?token=...`.
+
+    `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements.
+    """
+    room = Room(store, guesser, wanted, per_comparison)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.room = room
+    templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = refusal(request) or await call_next(request)
+        response.headers.update(HEADERS)
+        return response
+
+    def session_of(request: Request) -> Session:
+        session = room.sessions.get(request.cookies.get(COOKIE, ""))
+        if session is None:
+            raise HTTPException(403, "open the link that the server printed")
+        return session
+
+    def annotator_of(session: Annotated[Session, Depends(session_of)]) -> Session:
+        if not session.annotator:
+            raise HTTPException(403, "give a name first")
+        return session
+
+    @app.get("/")
+    def page(request: Request, token: str = "") -> Response:
+        if token:
+            return enter(room, token)
+        session = session_of(request)
+        html = templates.get_template("judge.html").render(named=bool(session.annotator), guessing=guesser is not None)
+        return Response(html, media_type="text/html")
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in STATIC:
+            raise HTTPException(404, "no such file")
+        return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])
+
+    @app.post("/name")
+    def name(given: Name, session: Annotated[Session, Depends(session_of)]) -> dict[str, Any]:
+        session.annotator = store.add_person(given.name.strip() or "someone")
+        return room.question(session)
+
+    @app.get("/question")
+    def question(session: Annotated[Session, Depends(annotator_of)]) -> dict[str, Any]:
+        return room.question(session)
+
+    @app.post("/judgements")
+    def judge(answer: Answer, session: Annotated[Session, Depends(annotator_of)]) -> dict[str, Any]:
+        room.store_answer(session, answer)
+        guess = session.guesses.settle(answer.comparison_id, answer.left, answer.choice)
+        return {"guess": guess, **room.question(session)}
+
+    return app
+
+
+def enter(room: Room, token: str) -> Response:
+    """Trade the link's token for a session; the address bar forgets it."""
+    if not secrets.compare_digest(token.encode(), room.token.encode()):
+        raise HTTPException(403, "this link is not valid any more; open the one that the server printed")
+    identity = secrets.token_urlsafe(24)
+    room.sessions[identity] = Session()
+    reply = RedirectResponse("/", status_code=303)
+    reply.set_cookie(COOKIE, identity, httponly=True, samesite="strict")
+    return reply
+
+
+def refusal(request: Request) -> Response | None:
+    """Requests that a page of ours would not make: a foreign host or origin, a wrong type, a body too large."""
+    host = request.headers.get("host", "")
+    if host.rpartition(":")[0].strip("[]") not in LOOPBACK:
+        return problem(403, "unknown host name")
+    if request.method == "POST":
+        if request.headers.get("origin") != f"http://{host}":
+            return problem(403, "requests come from this page only")
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return problem(415, "send application/json")
+        if not 0 < int(request.headers.get("content-length") or 0) <= MAX_BODY_BYTES:
+            return problem(413, f"send at most {MAX_BODY_BYTES} bytes")
+    return None
+
+
+def problem(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status)

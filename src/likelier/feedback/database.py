@@ -139,7 +139,8 @@ def what_is_wrong(connection: sa.Connection) -> str | None:
             return "a database of another program; give the file that `likelier data import` made"
         damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if damage != "ok":
-            return f"damaged ({' '.join(damage.split())}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
+            what = " ".join(damage.split())
+            return f"damaged ({what}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
     if not tables:
         return ""
     if "alembic_version" not in tables:

@@ -252,6 +252,8 @@ class EvalConfig(Block):
     """Most tokens in a response."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature of both models."""
+    stop_token: Literal["eos"] | None = "eos"
+    """Responses end at the model's end token; None: always at the full length."""
     stop_strings: list[str] = []
     """Responses also end once their text holds one of these."""
     best_of: list[Positive] = []

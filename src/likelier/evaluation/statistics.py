@@ -30,7 +30,8 @@ def win_rate(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], 
 
 def wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
     """1 where b is above a, 0 where below, 1/2 where equal."""
-    return (np.sign(np.asarray(scores_b, float) - np.asarray(scores_a, float)) + 1) / 2
+    won: Floats = (np.sign(np.asarray(scores_b, float) - np.asarray(scores_a, float)) + 1) / 2
+    return won
 
 
 def shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""The new model against the old one on unseen prompts: who wins, by how much, at what KL; best of n as the control."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from likelier.config import Config, EvalConfig
+from likelier.errors import ConfigError
+from likelier.evaluation.statistics import (
+    best_of_n_kl,
+    best_of_n_weights,
+    distinct_n,
+    shift,
+    win_rate,
+    wins,
+)
+from likelier.intervals import Floats, mean_interval, rate_interval
+from likelier.records import Prompt, plain, read_prompts, write_json
+from likelier.reward.sources import Scorer, make_scorer
+from likelier.text.logprobs import response_logprobs
+from likelier.text.models import load_causal_lm, load_tokenizer
+from likelier.text.sample import Samples, Sampling, sample
+from likelier.training import pick_device, seeded_generator
+
+SAMPLES_SHOWN = 32
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of the two models."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one model wrote, and what each judge says of it."""
+
+    samples: Samples
+    scores: dict[str, Floats]
+
+
+def evaluate(config: Config, out: Path) -> dict[str, Any]:
+    """Compare `eval.model_b` with `eval.model_a`; writes `evaluation.json` in `out` and returns it without the samples.
+
+    ConfigError, DataError: a setting, prompt file, model or judge that cannot be used.
+    """
+    settings = config.eval
+    for name in ("model_a", "model_b", "prompts", "scorer"):
+        if not getattr(settings, name):
+            raise ConfigError(f"eval.{name}: give one; an evaluation needs model_a, model_b, prompts and scorer")
+    if settings.best_of and not settings.selector:
+        raise ConfigError("eval.selector: best_of needs what picks the best: give the score that was trained against")
+    prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
+    device = pick_device(settings.device)
+    a, b = (
+        Contestant(load_causal_lm(path, device), load_tokenizer(path)) for path in (settings.model_a, settings.model_b)
+    )
+    judges = make_scorer(settings.scorer, settings.device)
+    selector = make_scorer(settings.selector, settings.device) if settings.selector else None
+    found = compare(a, b, prompts, judges, settings, config.seed, selector)
+    whole = {"model_a": settings.model_a, "model_b": settings.model_b, "seed": config.seed} | found
+    write_json(out / "evaluation.json", whole)
+    return {name: value for name, value in whole.items() if name != "samples"}
+
+
+def compare(
+    a: Contestant,
+    b: Contestant,
+    prompts: Sequence[Prompt],
+    judges: Scorer,
+    settings: EvalConfig,
+    seed: int = 0,
+    selector: Scorer | None = None,
+) -> dict[str, Any]:
+    """The same with loaded models. The first of `judges` decides the win rate; each has its own figures beside it.
+
+    Both models write `responses_per_prompt` responses to each prompt from different random numbers; prompts are the
+    clusters of every interval.
+    """
+    asked = [prompt for prompt in prompts for _ in range(settings.responses_per_prompt)]
+    clusters = [prompt.conversation or prompt.id for prompt in asked]
+    before, after = (
+        write(each, asked, judges, settings, seeded_generator(seed, 0, f"evaluate {name}", each.model.device))
+        for name, each in (("a", a), ("b", b))
+    )
+    by_judge = {name: verdict(before.scores[name], after.scores[name], clusters) for name in before.scores}
+    first = next(iter(by_judge.values()))
+    found: dict[str, Any] = {name: first[name] for name in ("win_rate", "interval", "ties", "n", "score_a", "score_b")}
+    found |= kl_between(a, b, after.samples, clusters, settings, seed)
+    found |= {"judges": by_judge, "a": about(before), "b": about(after)}
+    if selector and settings.best_of:
+        found["best_of"] = best_of(a, prompts, judges, selector, before, settings, seed)
+    return found | {"samples": side_by_side(before, after)}
+
+
+def write(
+    one: Contestant, prompts: Sequence[Prompt], judges: Scorer, settings: EvalConfig, generator: torch.Generator
+) -> Written:
+    """A response to each prompt, judged."""
+    samples = sample(
+        one.model,
+        one.tokenizer,
+        [prompt.text for prompt in prompts],
+        sampling_of(settings),
+        generator,
+        settings.batch_size,
+    )
+    scores = judges.each(samples.prompts, samples.texts)
+    return Written(samples, {name: each.double().cpu().numpy() for name, each in scores.items()})
+
+
+def sampling_of(settings: EvalConfig) -> Sampling:
+    return Sampling(
+        response_length=settings.response_length,
+        temperature=settings.temperature,
+        stop_strings=tuple(settings.stop_strings),
+        end_token=settings.stop_token == "eos",
+    )
+
+
+def verdict(scores_a: Floats, scores_b: Floats, clusters: Sequence[str]) -> dict[str, Any]:
+    """What one judge says."""
+    won = win_rate(scores_a, scores_b, clusters)
+    means = {"score_a": float(scores_a.mean()), "score_b": float(scores_b.mean())}
+    counts = {"win_rate": won.rate, "interval": won.interval, "ties": won.ties, "n": won.n}
+    return counts | means | shift(scores_a, scores_b, clusters)
+
+
+def about(written: Written) -> dict[str, Any]:
+    """What one model's responses are like."""
+    samples = written.samples
+    ended = [reason != "length" for reason in samples.stop_reasons]
+    return {
+        "response_length": float(samples.mask.sum(1).double().mean()),
+        "ended_rate": sum(ended) / len(ended),
+        "distinct_1": distinct_n(samples.texts, 1),
+        "distinct_2": distinct_n(samples.texts, 2),
+    }
+
+
+def kl_between(
+    a: Contestant, b: Contestant, written: Samples, clusters: Sequence[str], settings: EvalConfig, seed: int
+) -> dict[str, Any]:
+    """KL of b from a, mean nats per whole response at temperature 1; null where their tokens are not the same.
+
+    Estimated on responses of b (mean of log b - log a); drawn anew where these were not sampled at temperature 1.
+    """
+    if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():
+        return {"kl": None, "kl_interval": None}
+    if settings.temperature != 1.0:
+        draw = seeded_generator(seed, 0, "evaluate kl", b.model.device)
+        sampling = sampling_of(settings.model_copy(update={"temperature": 1.0}))
+        written = sample(b.model, b.tokenizer, written.prompts, sampling, draw, settings.batch_size)
+    rows = torch.arange(len(written.tokens)).split(settings.batch_size)
+    nats = torch.cat([log_ratio(a.model, b.model, written, part) for part in rows]).double().cpu().numpy()
+    return {"kl": float(nats.mean()), "kl_interval": mean_interval(nats, clusters)}
+
+
+@torch.no_grad()
+def log_ratio(a: PreTrainedModel, b: PreTrainedModel, written: Samples, rows: torch.Tensor) -> torch.Tensor:
+    """log b - log a of some whole responses, in nats."""
+    texts = (written.prompt_tokens[rows], written.prompt_mask[rows], written.tokens[rows], written.mask[rows])
+    of_b, of_a = (response_logprobs(model, *texts, temperature=1.0)[0] for model in (b, a))
+    return (of_b - of_a).sum(1)
+
+
+def best_of(
+    a: Contestant,
+    prompts: Sequence[Prompt],
+    judges: Scorer,
+    selector: Scorer,
+    start: Written,
+    settings: EvalConfig,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """What picking the best of n responses of the old model would do: the control that any training must be held to.
+
+    Wins are against the responses in `start`, which are not among those picked from.
+    """
+    most = max(settings.best_of)
+    asked = [prompt for prompt in prompts for _ in range(most)]
+    draw = seeded_generator(seed, 0, "evaluate best of n", a.model.device)
+    pool = write(a, asked, judges, settings, draw)
+    picked_by = selector(pool.samples.prompts, pool.samples.texts).double().cpu().numpy().reshape(-1, most)
+    rivals = {name: scores.reshape(len(prompts), -1) for name, scores in start.scores.items()}
+    clusters = [prompt.conversation or prompt.id for prompt in prompts]
+    found = []
+    for n in sorted(set(settings.best_of)):
+        weights = best_of_n_weights(picked_by, n)
+        by_judge = {name: control(weights, pool.scores[name], rivals[name], clusters) for name in rivals}
+        about_n = {"n": n, "kl_bound": best_of_n_kl(n), "selector_score": float((weights * picked_by).sum(1).mean())}
+        found.append(about_n | next(iter(by_judge.values())) | {"judges": by_judge})
+    return found
+
+
+def control(weights: Floats, scores: Floats, rivals: Floats, clusters: Sequence[str]) -> dict[str, Any]:
+    """What one judge says of the best of n: `weights` [prompts, N] of the pool's scores, rivals [prompts, K]."""
+    pool = scores.reshape(weights.shape)
+    won = (weights * wins(rivals[:, None, :], pool[:, :, None]).mean(2)).sum(1)
+    gained = (weights * pool).sum(1) - rivals.mean(1)
+    deviation = float(rivals.std())
+    return {
+        "win_rate": float(won.mean()),
+        "interval": rate_interval(won, clusters),
+        "score": float((weights * pool).sum(1).mean()),
+        "difference": float(gained.mean()),
+        "difference_interval": mean_interval(gained, clusters),
+        "in_stds": float(gained.mean()) / deviation if deviation else None,
+    }
+
+
+def side_by_side(before: Written, after: Written) -> list[dict[str, Any]]:
+    """The first responses of both models to the same prompts, with all scores."""
+    first = next(iter(before.scores))
+    rows = np.unique(np.linspace(0, len(before.samples.texts) - 1, SAMPLES_SHOWN).astype(int)).tolist()
+    return [
+        {
+            "prompt": plain(before.samples.prompts[row]),
+            "response_a": before.samples.texts[row],
+            "response_b": after.samples.texts[row],
+            "score_a": float(before.scores[first][row]),
+            "score_b": float(after.scores[first][row]),
+            "scores_a": {name: float(scores[row]) for name, scores in before.scores.items()},
+            "scores_b": {name: float(scores[row]) for name, scores in after.scores.items()},
+        }
+        for row in rows
+    ]

@@ -112,25 +112,26 @@ def split_prompts(at: Round) -> Result:
 
 
 def write_responses(at: Round) -> Result:
-    """Responses of the current model, in a file and in the database, where every pair of them is a comparison."""
+    """Several responses to each prompt, in a file and in the database, every two of them a comparison."""
     from likelier.candidates import write_candidates
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
 
-    ppo, out = at.config.ppo, at.folder / "candidates.jsonl"
-    written = write_candidates(
+    ppo, path = at.config.ppo, at.folder / "candidates" / "candidates.jsonl"
+    found = write_candidates(
         at.model,
         at.prompts / "train.jsonl",
         at.config.circle.responses_per_prompt,
-        out,
+        path,
         response_length=ppo.response_length,
         temperature=ppo.temperature,
+        stop_strings=ppo.stop_strings,
         seed=at.config.seed,
         device=ppo.device,
     )
     with Store.open(at.db, create=True) as store:
-        import_file(out, "likelier", store)
-    return written
+        import_file(path, "likelier", store)
+    return found
 
 
 def ask_people(at: Round) -> Result:

@@ -1,5 +1,6 @@
 """`likelier candidates`: a model writes several responses to each prompt."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ def candidates(
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="JSONL file to write.")] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="DB", help="Feedback database to add to.")] = None,
     response_length: Annotated[int, typer.Option(min=1, help="Most tokens in a response.")] = 64,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
     stop_string: Annotated[list[str] | None, typer.Option(help="End a response at this text; repeatable.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
@@ -28,27 +29,42 @@ def candidates(
     """Let a model write K responses to each prompt."""
     if (out is None) == (db is None):
         raise ConfigError("candidates: give either -o FILE or --db DB")
+    if not 0 < temperature < float("inf"):
+        raise ConfigError(f"--temperature: must be above 0, got {temperature}")
     if db is not None:
-        must_exist(db)
+        must_be_there(db)
     from likelier.candidates import write_candidates
 
-    return write_candidates(
-        model,
-        prompts,
-        k,
-        out=out,
-        db=db,
-        response_length=response_length,
-        temperature=temperature,
-        stop_strings=stop_string or [],
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = out or Path(folder) / "candidates.jsonl"
+        written = write_candidates(
+            model,
+            prompts,
+            k,
+            file,
+            response_length=response_length,
+            temperature=temperature,
+            stop_strings=stop_string or [],
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+        )
+        if db is not None:
+            add(file, db)
+    return written
 
 
-def must_exist(db: str) -> None:
+def must_be_there(db: str) -> None:
     """DataError: no such database. Only `data import`, `serve` and `demo` make one."""
     from likelier.feedback.store import Store
 
     Store.open(db).close()
+
+
+def add(file: Path, db: str) -> None:
+    """Bring the responses into the database, each pair of them as a comparison."""
+    from likelier.feedback.formats import import_file
+    from likelier.feedback.store import Store
+
+    with Store.open(db) as store:
+        import_file(file, "likelier", store)

@@ -28,6 +28,8 @@ class Entry:
     responses: tuple[Response, ...] = ()
     comparison: Comparison | None = None
     judgement: Judgement | None = None
+    offered: tuple[Comparison, ...] = ()
+    """Pairs of `responses` that people may be asked about."""
 
 
 def preference_entry(text: Text, chosen: str, rejected: str, where: str, extra: Line, tools: Any = None) -> Entry:

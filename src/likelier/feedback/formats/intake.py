@@ -65,6 +65,7 @@ class Intake:
         self.stored += add.add_comparisons(
             self.unseen(comparison for comparison, judgement in comparisons if not judgement)
         )
+        add.add_comparisons(self.unseen(chain.from_iterable(entry.offered for entry in entries)))
         self.stored += add.add_judgements([self.keyed(entry.judgement) for entry in entries if entry.judgement])
 
     def unseen(self, records: Iterable[T]) -> Iterator[T]:

@@ -1,6 +1,7 @@
 """`likelier`: everything the store holds, one judgement a line with all it was about, so that a line stands alone.
 
-What has no judgement yet has lines of its own: `"record": "comparison"`, `"response"` or `"prompt"`. Only `prompt`,
+What has no judgement yet has lines of its own: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
+candidates` writes `"responses"`, of which every pair becomes a comparison. Only `prompt`,
 `left`, `right` and `choice` are needed in a judgement that someone writes by hand; `left` and `right` are texts, or
 objects with `text`, `model` and `stop_reason`.
 """
@@ -8,6 +9,7 @@ objects with `text`, `model` and `stop_reason`.
 import difflib
 import math
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, get_args
 
 from likelier.errors import DataError
@@ -33,6 +35,7 @@ ANSWER_FIELDS = {"choice", "annotator", "duration_seconds", "created_at", "simul
 FIELDS = {
     "prompt": PROMPT_FIELDS,
     "response": PROMPT_FIELDS | {"response"},
+    "responses": PROMPT_FIELDS | {"responses"},
     "comparison": PROMPT_FIELDS | {"left", "right"},
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS,
 }
@@ -51,6 +54,8 @@ def read(record: Line, where: str) -> Entry:
         return Entry(prompt)
     if kind == "response":
         return Entry(prompt, (read_response(record, "response", prompt.id, where),))
+    if kind == "responses":
+        return candidates_entry(record, prompt, where)
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
     if kind == "comparison":
@@ -59,6 +64,17 @@ def read(record: Line, where: str) -> Entry:
     return judgement_entry(
         prompt, left, right, swapped, key=typed(record, "id", str, "", where), **answer(record, where)
     )
+
+
+def candidates_entry(record: Line, prompt: Prompt, where: str) -> Entry:
+    """Several responses to a prompt; equal ones are one response, and no comparison."""
+    value = required(record, "responses", where)
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: `responses` must be a list of responses, got {shown(value)}")
+    found = [read_response({"responses": each}, "responses", prompt.id, where) for each in value]
+    distinct = {written.text: written for written in reversed(found)}.values()
+    pairs = combinations(reversed(distinct), 2)
+    return Entry(prompt, tuple(found), offered=tuple(comparison(prompt.id, one.id, two.id) for one, two in pairs))
 
 
 def lines(store: Store) -> Iterator[Line]:

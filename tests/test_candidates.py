@@ -1,0 +1,77 @@
+"""Candidates: K responses to each prompt in a file that a database reads, whole or not at all."""
+
+import json
+
+import pytest
+
+from likelier.candidates import write_candidates
+from likelier.errors import ConfigError, DataError
+from likelier.feedback.formats import import_file
+from likelier.feedback.store import Store
+from likelier.records import write_jsonl
+from tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candidates")
+    save_tiny_model(folder / "model", words=["a", "b", "c", "d"], context=16)
+    turns = [{"role": "user", "content": "c d"}]
+    asked = [{"prompt": "a b"}, {"prompt": "b", "conversation": "talk-1"}, {"prompt": turns}]
+    write_jsonl(folder / "prompts.jsonl", asked)
+    return folder
+
+
+def write(world, out, k=3, **settings):
+    return write_candidates(
+        str(world / "model"), world / "prompts.jsonl", k, out, **{"response_length": 5, "device": "cpu"} | settings
+    )
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_k_responses_to_each_prompt_in_their_order(world, tmp_path):
+    assert write(world, tmp_path / "out.jsonl") == {"prompts": 3, "responses": 9}
+    found = lines(tmp_path / "out.jsonl")
+    assert [line["prompt"] for line in found] == ["a b", "b", [{"role": "user", "content": "c d"}]]
+    assert [line["conversation"] for line in found] == ["", "talk-1", ""]
+    assert [len(line["responses"]) for line in found] == [3, 3, 3]
+    one = found[0]["responses"][0]
+    assert one["model"] == str(world / "model")
+    assert one["stop_reason"] in ("end_token", "length")
+    assert len(one["text"].split()) <= 5
+
+
+def test_the_seed_decides(world, tmp_path):
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        write(world, tmp_path / name, seed=seed)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "same").read_bytes()
+    assert (tmp_path / "one").read_bytes() != (tmp_path / "other").read_bytes()
+
+
+def test_small_batches_still_answer_every_prompt(world, tmp_path):
+    write(world, tmp_path / "out.jsonl", batch_size=2)  # fewer than k: one prompt at a time
+    assert [len(line["responses"]) for line in lines(tmp_path / "out.jsonl")] == [3, 3, 3]
+
+
+def test_a_database_reads_them_and_pairs_each_prompts_responses(world, tmp_path):
+    write(world, tmp_path / "out.jsonl", k=4, seed=3)
+    distinct = [len({each["text"] for each in line["responses"]}) for line in lines(tmp_path / "out.jsonl")]
+    with Store.open(tmp_path / "feedback.db", create=True) as store:
+        counts = import_file(tmp_path / "out.jsonl", "likelier", store)
+        assert (counts.read, counts.judgements) == (3, 0)
+        assert {prompt.conversation for prompt in store.prompts()} == {"", "talk-1"}
+        assert len(store.comparisons()) == sum(n * (n - 1) // 2 for n in distinct)
+        texts = {response.id: response.text for response in store.responses()}
+        assert all(texts[pair.response_a] != texts[pair.response_b] for pair in store.comparisons())
+        assert import_file(tmp_path / "out.jsonl", "likelier", store).stored == 0
+
+
+def test_a_prompt_too_long_for_the_model_leaves_no_file(world, tmp_path):
+    with pytest.raises(DataError, match=r"prompt 1 has 3 tokens, at most 2"):
+        write(world, tmp_path / "out.jsonl", response_length=14)
+    with pytest.raises(ConfigError, match="response length of 16"):
+        write(world, tmp_path / "out.jsonl", response_length=16)
+    assert list(tmp_path.iterdir()) == []

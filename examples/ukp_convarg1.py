@@ -48,6 +48,8 @@ def judgements(folder: Path) -> Iterator[Record]:
     if not files:
         raise DataError(f"{folder}: no .xml or .xml.gz files here")
     records = [judgement(pair, task) for path in files for pair in pairs(path) for task in tasks(pair)]
+    if not records:
+        raise DataError(f"{folder}: no judged pairs in its files")
     pairs_of = Counter(assignment(record) for record in records)
     for record in records:
         yield record | {"duration_seconds": round(record["duration_seconds"] / pairs_of[assignment(record)], 3)}

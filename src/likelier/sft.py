@@ -60,7 +60,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     return run.finish(
         {
             "steps": plan.steps,
-            "optimizer_steps": plan.steps - state.guard.skipped,
+            "optimizer_steps": state.optimizer_steps,
             "seconds": round(time.monotonic() - began, 1),
             "loss": state.loss,
             "valid_loss": valid_loss(pupil, plan.kept_out, sft),
@@ -139,7 +139,7 @@ class State:
         self.pupil, self.sft = pupil, sft
         self.optimizer = make_optimizer([(pupil.model.parameters(), sft.learning_rate)], sft)
         self.guard = Guard(MAX_SKIPPED_UPDATES)
-        self.num_tokens, self.loss = 0, 0.0
+        self.num_tokens, self.optimizer_steps, self.loss = 0, 0, 0.0
 
     def count(self, lessons: Sequence[Lesson]) -> int:
         """Tokens read so far."""
@@ -152,22 +152,26 @@ class State:
         norm = torch.nn.utils.clip_grad_norm_(self.pupil.model.parameters(), self.sft.max_grad_norm)
         if bool(torch.isfinite(norm)) and bool(torch.isfinite(loss)):
             self.optimizer.step()
+            self.optimizer_steps += 1
             self.guard.ok()
             self.loss = float(loss)
         else:
             self.guard.skip("loss or gradient not finite")
         self.optimizer.zero_grad()
-        return {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(norm)}
+        found = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(norm)}
+        return found | {"optimizer_steps": self.optimizer_steps}
 
     def save(self, folder: Path) -> None:
-        counts = {"num_tokens": self.num_tokens, "loss": self.loss, "guard": vars(self.guard)}
-        save_state(folder, {"model": self.pupil.model}, self.optimizer, counts)
+        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
+        extra = counts | {"loss": self.loss, "guard": vars(self.guard)}
+        save_state(folder, {"model": self.pupil.model}, self.optimizer, extra)
 
     def load(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
             return
         counts = load_state(checkpoint, {"model": self.pupil.model}, self.optimizer)
-        self.num_tokens, self.loss = counts["num_tokens"], counts["loss"]
+        self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
+        self.loss = counts["loss"]
         vars(self.guard).update(counts["guard"])
 
 

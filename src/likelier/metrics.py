@@ -1,0 +1,95 @@
+"""The metrics of `metrics.jsonl`: what each means, its unit, and what TRL calls it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a step. A name with `<...>` stands for one metric of each such thing."""
+
+    name: str
+    definition: str
+    unit: str = ""
+    trl: str = ""
+    """The name in TRL's trainers; empty where they have none."""
+
+
+SHARED = (
+    Metric("step", "Steps taken so far, this one included.", "steps", "global_step"),
+    Metric("optimizer_steps", "Optimizer steps taken so far; skipped ones do not count.", "steps"),
+    Metric("learning_rate", "Step size of Adam in this step.", "", "learning_rate (PPO: lr)"),
+    Metric("grad_norm", "Global norm of the gradient before clipping (PPO: mean over minibatches).", "", "grad_norm"),
+)
+SFT = (
+    Metric("loss", "Mean of -log p over the tokens to be predicted.", "nats a token", "loss"),
+    Metric(
+        "mean_token_accuracy", "Share of those tokens that the model thought likeliest.", "share", "mean_token_accuracy"
+    ),
+    Metric("num_tokens", "Tokens read so far, prompts included.", "tokens", "num_tokens"),
+)
+REWARD = (
+    Metric("epoch", "Passes over the pairs so far, by this model of an ensemble.", "passes", "epoch"),
+    Metric("member", "Which model of an ensemble, from 0.", ""),
+    Metric("num_tokens", "Tokens read so far by this model, both sides of each pair.", "tokens", "num_tokens"),
+    Metric("loss", "Mean preference loss of the batch, weights and `center_coef` included.", "nats a pair", "loss"),
+    Metric("accuracy", "Share of pairs whose chosen response scores higher.", "share", "accuracy"),
+    Metric("min_reward", "Lowest score in the batch.", "score", "min_reward"),
+    Metric("mean_reward", "Mean score of both sides.", "score", "mean_reward"),
+    Metric("max_reward", "Highest score in the batch.", "score", "max_reward"),
+    Metric("margin", "Mean score of the chosen minus that of the rejected responses.", "score", "margin"),
+    Metric("eval_loss", "Preference loss on the validation pairs, at the end of an epoch.", "nats a pair", "eval_loss"),
+    Metric("eval_accuracy", "Share of validation pairs ranked as people did.", "share", "eval_accuracy"),
+)
+PPO = (
+    Metric("episodes", "Responses sampled so far.", "responses", "episode"),
+    Metric(
+        "score", "Mean score of the responses, the penalty for a missing end taken off.", "score", "objective/scores"
+    ),
+    Metric("score_std", "Standard deviation of those scores.", "score"),
+    Metric("score/<source>", "Mean score by one reward source, without its weight.", "score"),
+    Metric("reward", "Mean of score minus KL penalty.", "score", "objective/rlhf_reward"),
+    Metric(
+        "kl", "KL from the reference: mean over responses of the sum of log pi - log pi_ref.", "nats", "objective/kl"
+    ),
+    Metric("kl_coef", "Price of one nat of KL in this step.", "score a nat"),
+    Metric("response_length", "Mean tokens of a response, its end token included.", "tokens"),
+    Metric("ended_rate", "Share of responses that ended by themselves, before the length limit.", "share"),
+    Metric("loss", "Policy loss + vf_coef x value loss - entropy_coef x entropy.", ""),
+    Metric("policy_loss", "Clipped policy loss, mean over minibatches.", "", "loss/policy_avg"),
+    Metric(
+        "value_loss", "Half the (clipped) squared error of the values; only with a critic.", "score^2", "loss/value_avg"
+    ),
+    Metric(
+        "entropy",
+        "Mean entropy of the next-token distribution during the update.",
+        "nats a token",
+        "policy/entropy_avg",
+    ),
+    Metric(
+        "approx_kl", "Mean of ratio - 1 - log ratio: how far the update went.", "nats a token", "policy/approxkl_avg"
+    ),
+    Metric("clipfrac", "Share of tokens where the clipped branch was the active one.", "share", "policy/clipfrac_avg"),
+    Metric("value_clipfrac", "The same of the value loss; only with a critic.", "share", "val/clipfrac_avg"),
+    Metric("ratio", "Mean probability ratio of new to old policy.", "", "val/ratio"),
+    Metric("ratio_var", "Variance of that ratio over tokens.", "", "val/ratio_var"),
+    Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
+    Metric(
+        "explained_variance", "1 - Var(returns - values) / Var(returns), before the update; only with a critic.", ""
+    ),
+    Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),
+    Metric("eval_score", "Mean score on the kept-out prompts, every `ppo.eval_steps`.", "score"),
+    Metric("eval_kl", "KL from the reference there, at temperature 1.", "nats"),
+    Metric("eval_response_length", "Mean tokens of a response there.", "tokens"),
+    Metric("eval/<judge>", "Mean score there by one judge of `eval.scorer`.", "score"),
+)
+STAGES = {"sft": SFT, "reward": REWARD, "ppo": PPO}
+"""Metrics of each stage beside those that all share."""
+
+
+def metric_of(stage: str, name: str) -> Metric | None:
+    """The definition of a name in a stage's `metrics.jsonl`; None if there is none."""
+    for metric in (*SHARED, *STAGES[stage]):
+        start, angle, _ = metric.name.partition("<")
+        if metric.name == name or (angle and name.startswith(start) and len(name) > len(start)):
+            return metric
+    return None

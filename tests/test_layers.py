@@ -1,0 +1,207 @@
+"""Which way imports go: the tables below are the documentation, the tests hold the code to them."""
+
+import ast
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "likelier"
+
+# From the ground up. A unit is a file or a folder. It imports itself and units of lower floors, never up. Units of one
+# floor see each other only on the ground, and through the doors below.
+FLOORS = [
+    (
+        "ground",
+        ["", "errors", "records", "config", "trackers", "runs", "progress", "metrics", "intervals", "near_duplicates"],
+    ),
+    ("tools", ["ppo", "training"]),
+    ("tools for text", ["text"]),
+    (
+        "stages",
+        ["candidates", "feedback", "preferences", "sft", "reward", "rlhf", "evaluation", "demo.corpus", "demo.tastes"],
+    ),
+    ("pages", ["charts", "report", "web"]),
+    ("circle", ["circle"]),
+    ("demo", ["demo"]),
+    ("command line", ["reference", "cli", "__main__"]),
+]
+
+# Stages meet in files on disk and in records. Where one needs another's function all the same, this is said here.
+DOORS = {
+    ("rlhf", "reward.sources"): "PPO asks for scores",
+    ("evaluation", "reward.sources"): "judges are scorers like any other",
+    ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
+    ("report", "charts"): "the pages' drawings",
+    ("cli", "reference"): "both on top",
+    ("__main__", "cli"): "the same command",
+    ("reference", "cli"): "the reference lists the verbs",
+}
+
+# A package, and the only units that may import it.
+FENCES = {
+    "torch": ["training", "ppo", "text", "candidates", "sft", "reward", "rlhf", "evaluation", "demo", "cli.env"],
+    "transformers": ["text", "reward", "demo.make_model"],
+    "tokenizers": ["text", "demo"],
+    "safetensors": ["training", "text"],
+    "gymnasium": ["control"],
+    "sqlalchemy": ["feedback.store", "feedback.database", "feedback.accounts", "feedback.migrations"],
+    "alembic": ["feedback.store", "feedback.database", "feedback.accounts", "feedback.migrations"],
+    "fastapi": ["web"],
+    "starlette": ["web"],
+    "uvicorn": ["web"],
+    "typer": ["cli", "reference"],
+}
+# These two names are the types of models and tokenizers in signatures; whoever passes one on may name its type.
+TYPES = {"transformers.PreTrainedModel", "transformers.PreTrainedTokenizerBase"}
+
+# What a unit may import from outside, where that is less than everything.
+ONLY = {"ppo": {"torch", "jaxtyping"}}
+
+NEVER = {"pickle", "dill", "marshal", "shelve"}
+FORBIDDEN_CALLS = {"eval", "exec", "hasattr", "torch.load", "yaml.load", "yaml.unsafe_load"}
+
+
+@cache
+def modules():
+    """Name below `likelier` (empty for the package itself) and syntax tree of each file."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def within(name, unit):
+    """Whether a module is that unit or lies in it. The empty unit is the package's own `__init__`."""
+    return name == unit or (unit != "" and name.startswith(f"{unit}."))
+
+
+@cache
+def unit_of(name):
+    """The longest unit of the table that holds a module."""
+    units = [unit for _, floor in FLOORS for unit in floor if within(name, unit)]
+    assert units, f"likelier.{name} stands on no floor: give it a place in FLOORS"
+    return max(units, key=len)
+
+
+def floor_of(name):
+    return next(at for at, (_, floor) in enumerate(FLOORS) if unit_of(name) in floor)
+
+
+def imports(tree):
+    """Full dotted names of all that is imported anywhere in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name):
+    """Modules of Likelier that a module imports, by their names below `likelier`."""
+    for target in imports(modules()[name]):
+        if target == "likelier" or target.startswith("likelier."):
+            below = target.removeprefix("likelier").removeprefix(".")
+            yield below if below in modules() else below.rpartition(".")[0]
+
+
+def foreign_imports(name):
+    return [target for target in imports(modules()[name]) if target.partition(".")[0] != "likelier"]
+
+
+def door(name, target):
+    return any(within(name, source) and within(target, opened) for source, opened in DOORS)
+
+
+def test_imports_go_down():
+    up = []
+    for name in modules():
+        for target in own_imports(name):
+            same = unit_of(name) == unit_of(target)
+            ground = floor_of(name) == floor_of(target) == 0
+            if not (same or ground or floor_of(target) < floor_of(name) or door(name, target)):
+                up.append(f"{name} imports {target}")
+    assert up == []
+
+
+@pytest.mark.parametrize("package", FENCES)
+def test_fences(package):
+    outside = [
+        f"{name} imports {target}"
+        for name in modules()
+        for target in foreign_imports(name)
+        if within(target, package) and target not in TYPES and not any(within(name, unit) for unit in FENCES[package])
+    ]
+    assert outside == []
+
+
+@pytest.mark.parametrize("unit", ONLY)
+def test_units_that_stand_alone(unit):
+    allowed = ONLY[unit]
+    for name in filter(lambda name: within(name, unit), modules()):
+        used = {target.partition(".")[0] for target in foreign_imports(name)}
+        outside = {package for package in used if importlib.util.find_spec(package) and not built_in(package)}
+        assert outside <= allowed, name
+        assert all(within(target, unit) or floor_of(target) == 0 for target in own_imports(name)), name
+
+
+def built_in(package):
+    return package in sys.stdlib_module_names
+
+
+def test_every_door_is_used_and_every_unit_is_there():
+    used = {(name, target) for name in modules() for target in own_imports(name)}
+    for source, opened in DOORS:
+        if opened in modules() and source in modules():
+            assert any(within(name, source) and within(target, opened) for name, target in used), (source, opened)
+    names = set(modules())
+    assert [unit for _, floor in FLOORS for unit in floor if unit not in names] == []
+
+
+def called(node):
+    """`a.b` of a call to a.b(...)."""
+    return ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
+
+
+def test_nothing_that_could_run_a_users_data():
+    found = []
+    for name, tree in modules().items():
+        found += [f"{name} imports {target}" for target in imports(tree) if target.partition(".")[0] in NEVER]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and called(node) in FORBIDDEN_CALLS:
+                found.append(f"{name}:{node.lineno} calls {called(node)}")
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                found.append(f"{name}:{node.value.lineno} passes shell=")
+    assert found == []
+
+
+def test_no_bare_except():
+    bare = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert bare == []
+
+
+def test_every_module_says_what_it_is_for():
+    assert [name for name, tree in modules().items() if not ast.get_docstring(tree)] == []
+
+
+def test_files_and_functions_are_small_enough_to_read():
+    """300 lines a file is the smell and 400 the limit; config.py is a list of settings with a line of doc for each."""
+    lengths = {path.relative_to(SOURCE).as_posix(): len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
+    assert {path for path, count in lengths.items() if count > 400} <= {"config.py"}
+    long_functions = [
+        f"{name}.{node.name}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60
+    ]
+    assert long_functions == []

@@ -1,14 +1,13 @@
-"""Which two responses to compare, which comparison an annotator is asked next, and who stands on which side.
+"""Which comparison an annotator is asked next, which response stands on which side, and when one is asked again.
 
 Everything follows from a seed and from what was judged so far: the same history gives the same next question.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
-from likelier.records import Comparison, Judgement, Response, stable_id
+from likelier.records import Comparison, Judgement, stable_id
 
 
 @dataclass(frozen=True)
@@ -19,32 +18,6 @@ class Ask:
     left: str
     right: str
     repeat: bool = False
-
-
-def pair_responses(responses: Iterable[Response], seed: int, pairs_per_prompt: int = 1) -> list[Comparison]:
-    """Up to `pairs_per_prompt` comparisons of different texts for each prompt, drawn evenly from all pairs.
-
-    A response enters a second comparison only when the others of its prompt are used as often.
-    """
-    by_prompt: dict[str, list[Response]] = defaultdict(list)
-    for response in sorted(responses, key=lambda response: response.id):
-        by_prompt[response.prompt_id].append(response)
-    return [
-        pair for prompt_id in sorted(by_prompt) for pair in spread_pairs(by_prompt[prompt_id], seed, pairs_per_prompt)
-    ]
-
-
-def spread_pairs(responses: Sequence[Response], seed: int, wanted: int) -> Iterator[Comparison]:
-    """Pairs of one prompt's responses, those first whose responses were used least; equal texts are never paired."""
-    different = [(one, other) for one, other in combinations(responses, 2) if one.text != other.text]
-    open_pairs = sorted(different, key=lambda pair: stable_id("pair", seed, pair[0].id, pair[1].id))
-    used: Counter[str] = Counter()
-    for _ in range(min(wanted, len(open_pairs))):
-        best = min(open_pairs, key=lambda pair: used[pair[0].id] + used[pair[1].id])
-        open_pairs.remove(best)
-        used.update(response.id for response in best)
-        one, other = best if draw("order", seed, best[0].id, best[1].id) < 0.5 else best[::-1]
-        yield Comparison(one.prompt_id, one.id, other.id)
 
 
 def next_comparison(

@@ -92,5 +92,5 @@ def default_normalizer(mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float
 
 def entropy_from_logits(logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N"]:
     """-sum p log p in nats; a token of probability 0 contributes 0."""
-    logprobs = torch.log_softmax(logits, dim=-1)
-    return -torch.where(logprobs > -torch.inf, logprobs.exp() * logprobs, 0.0).sum(-1)
+    probabilities, logprobs = torch.softmax(logits, dim=-1), torch.log_softmax(logits, dim=-1)
+    return -(probabilities * torch.where(probabilities > 0, logprobs, 0.0)).sum(-1)

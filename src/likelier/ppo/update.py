@@ -84,8 +84,8 @@ def ppo_update(
                 guard.ok()
                 steps += 1
             else:
-                seen.pop()
                 skipped += 1
+                seen.pop()
                 guard.skip("the loss or its gradient was not finite in")
     return summary(seen, steps, skipped)
 
@@ -102,11 +102,22 @@ def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig) -> 
         part = batch.rows(rows)
         loss, stats = loss_of(policy, part, config, normalizer, tokens)
         loss.backward()
-        share = part.mask.sum() / tokens
         for name, value in stats.items():
-            weighted = value if name.endswith("loss") else value * share
-            total[name] = total[name] + weighted if name in total else weighted
-    return total
+            total[name] = joined(name, total.get(name), value, part.mask.sum())
+    return {name: value if is_whole(name) else value / tokens for name, value in total.items()}
+
+
+def is_whole(name: str) -> bool:
+    """Losses are parts of a sum already, `ratio_deviation` is a maximum; other stats are means over tokens."""
+    return name.endswith(("loss", "deviation"))
+
+
+def joined(name: str, before: Tensor | None, value: Tensor, tokens: Tensor) -> Tensor:
+    """A stat of the micro-batches so far and of the next one, which has so many tokens."""
+    value = value if is_whole(name) else value * tokens
+    if before is None:
+        return value
+    return torch.maximum(before, value) if name == "ratio_deviation" else before + value
 
 
 def loss_of(
@@ -127,6 +138,9 @@ def loss_of(
     )
     entropy = masked_mean(new.entropy, batch.mask)
     stats |= {"policy_loss": loss.detach(), "entropy": entropy.detach()}
+    with torch.no_grad():
+        log_ratio = torch.where(batch.mask, new.logprobs - batch.old_logprobs, 0.0)
+        stats["ratio_deviation"] = log_ratio.expm1().abs().max()
     if new.values is not None:
         assert batch.old_values is not None, "a policy with values needs old values"
         assert batch.returns is not None, "a policy with values needs returns"
@@ -142,8 +156,10 @@ def loss_of(
 
 
 def summary(seen: list[dict[str, Tensor]], steps: int, skipped: int) -> dict[str, float]:
-    """Means over minibatches as numbers; `first_ratio_deviation` is of the first, before any step."""
+    """Means over minibatches as numbers; `first_ratio_deviation` is |ratio - 1| at its largest before any step."""
     found: dict[str, float] = {"optimizer_steps": float(steps), "skipped_updates": float(skipped)}
+    if seen:
+        found["first_ratio_deviation"] = float(seen[0]["ratio_deviation"])
     for name in dict.fromkeys(name for stats in seen for name in stats):
         found[name] = float(torch.stack([stats[name] for stats in seen if name in stats]).mean())
     return found

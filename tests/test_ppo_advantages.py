@@ -1,0 +1,91 @@
+"""Advantages against numbers worked out by hand and against a slow, obvious reference."""
+
+import pytest
+import torch
+
+from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
+
+
+def row(*numbers):
+    return torch.tensor([numbers], dtype=torch.float64)
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_termination_by_hand():
+    # gamma 0.9, lambda 0.8; deltas: 1 + 0.9 * 0.4 - 0.5 = 0.86, 2 - 0.4 = 1.6
+    advantages, returns = gae(row(1, 2), row(0.5, 0.4), row(0.4, 0), row(1, 0), 0.9, 0.8)
+    close(advantages, row(0.86 + 0.72 * 1.6, 1.6))
+    close(returns, row(0.86 + 0.72 * 1.6 + 0.5, 2.0))
+
+
+def test_truncation_bootstraps_from_the_final_state():
+    advantages, _ = gae(row(1, 2), row(0.5, 0.4), row(0.4, 3.0), row(1, 0), 0.9, 0.8)
+    close(advantages, row(0.86 + 0.72 * 4.3, 4.3))  # 2 + 0.9 * 3 - 0.4
+
+
+def test_truncation_gives_the_closed_form_of_an_endless_reward():
+    # reward 1 for ever and gamma 0.9: the value is 1 / (1 - 0.9) = 10 wherever it is cut
+    ones, tens = torch.ones(1, 5, dtype=torch.float64), torch.full((1, 5), 10.0, dtype=torch.float64)
+    advantages, returns = gae(ones, tens, tens, row(1, 1, 1, 1, 0), 0.9, 0.95)
+    close(advantages, torch.zeros_like(ones))
+    close(returns, tens)
+
+
+def test_several_episodes_in_one_row_do_not_mix():
+    both, _ = gae(row(1, 2, 3, 4), row(0, 0, 0, 0), row(0, 0, 0, 0), row(1, 0, 1, 0), 1.0, 1.0)
+    close(both, row(3, 2, 7, 4))
+
+
+def test_padding_holds_zeros_and_stays_zero():
+    short, _ = gae(row(1, 2), row(0.5, 0.4), row(0.4, 0), row(1, 0), 0.9, 0.8)
+    padded, _ = gae(row(1, 2, 0, 0), row(0.5, 0.4, 0, 0), row(0.4, 0, 0, 0), row(1, 0, 0, 0), 0.9, 0.8)
+    close(padded[:, :2], short)
+    close(padded[:, 2:], torch.zeros(1, 2, dtype=torch.float64))
+
+
+def test_against_a_slow_sum_of_discounted_errors():
+    draw = torch.Generator().manual_seed(0)
+    rewards, values, next_values = (torch.randn(3, 7, generator=draw, dtype=torch.float64) for _ in range(3))
+    continues = (torch.rand(3, 7, generator=draw) > 0.3).double()
+    advantages, returns = gae(rewards, values, next_values, continues, 0.97, 0.9)
+    for b in range(3):
+        for t in range(7):
+            total, factor = 0.0, 1.0
+            for s in range(t, 7):
+                total += factor * (rewards[b, s] + 0.97 * next_values[b, s] - values[b, s])
+                factor *= 0.97 * 0.9 * continues[b, s]
+            assert advantages[b, t].item() == pytest.approx(total.item(), abs=1e-12)
+            assert returns[b, t].item() == pytest.approx((total + values[b, t]).item(), abs=1e-12)
+
+
+def test_leave_one_out_by_hand():
+    scores = torch.tensor([[1.0, 2.0, 6.0]], dtype=torch.float64)
+    close(leave_one_out(scores), torch.tensor([[-3.0, -1.5, 4.5]], dtype=torch.float64))
+
+
+def test_group_normalised_by_hand():
+    scores = torch.tensor([[1.0, 3.0], [0.1, 0.1]], dtype=torch.float64)
+    spread = 2**0.5 + 1e-4
+    close(group_normalised(scores), torch.tensor([[-1 / spread, 1 / spread], [0.0, 0.0]], dtype=torch.float64))
+    close(group_normalised(scores, std=False), torch.tensor([[-1.0, 1.0], [0.0, 0.0]], dtype=torch.float64))
+
+
+def test_a_group_of_equal_scores_gives_exactly_zero():
+    assert group_normalised(torch.full((1, 3), 0.1)).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("baseline", [leave_one_out, group_normalised])
+def test_a_single_response_has_no_others(baseline):
+    with pytest.raises(ValueError, match="at least 2 responses to each prompt, got 1"):
+        baseline(torch.tensor([[1.0]]))
+
+
+def test_reinforce_pp_by_hand():
+    rewards = torch.tensor([[1.0, 2.0, 50.0]], dtype=torch.float64)
+    found = reinforce_pp(rewards, torch.tensor([[True, True, False]]), gamma=0.5)
+    close(found, torch.tensor([[0.0, 0.0, 0.0]], dtype=torch.float64))  # to go: 2 and 2, no spread
+    found = reinforce_pp(rewards, torch.tensor([[True, True, False]]))  # to go: 3 and 2
+    torch.testing.assert_close(found, torch.tensor([[1.0, -1.0, 0.0]], dtype=torch.float64), atol=1e-6, rtol=0)

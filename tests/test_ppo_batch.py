@@ -1,0 +1,27 @@
+"""A batch goes through an update whole; minibatches take every row once."""
+
+import torch
+
+from likelier.ppo.batch import Batch, minibatches
+
+
+def test_rows_select_everywhere():
+    numbers = torch.arange(6.0).view(3, 2)
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    batch = Batch({"tokens": numbers.long()}, numbers.long(), mask, numbers, None, numbers + 10, None)
+    some = batch.rows(torch.tensor([2, 0]))
+    assert len(some) == 2
+    assert some.inputs["tokens"].tolist() == [[4, 5], [0, 1]]
+    assert some.advantages.tolist() == [[14.0, 15.0], [10.0, 11.0]]
+    assert some.old_values is None
+
+
+def test_minibatches_take_every_row_once():
+    parts = minibatches(10, 4, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(parts).tolist()) == list(range(10))
+    assert [len(part) for part in parts] == [3, 3, 2, 2]
+    assert torch.cat(parts).tolist() != list(range(10))
+
+
+def test_without_a_generator_rows_come_in_order():
+    assert torch.cat(minibatches(5, 2, None)).tolist() == [0, 1, 2, 3, 4]

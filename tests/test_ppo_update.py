@@ -1,0 +1,116 @@
+"""The update: ratio exactly 1 before the first step, steps counted, guards that hold, cuts that change nothing."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from likelier.config import UpdateConfig
+from likelier.errors import NumericError
+from likelier.ppo.batch import Batch
+from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
+from likelier.training import Guard
+
+
+class Net(nn.Module):
+    """A small network over numbers, four actions at each of three steps."""
+
+    def __init__(self, seed=0, dtype=torch.float32):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Linear(5, 32), nn.Tanh(), nn.Linear(32, 3 * 5)).to(dtype)
+
+    def evaluate(self, inputs, actions, mask):
+        out = self.body(inputs["x"]).view(-1, 3, 5)
+        logprobs = torch.log_softmax(out[..., :4], -1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        chosen = logprobs.gather(-1, actions[..., None])[..., 0]
+        zero = torch.zeros_like(chosen)
+        return Evaluation(*(torch.where(mask, each, zero) for each in (chosen, out[..., 4], entropy)))
+
+
+def experience(net, rows=16, config=UpdateConfig(), dtype=torch.float32):  # noqa: B008 - frozen
+    draw = torch.Generator().manual_seed(1)
+    inputs = {"x": torch.randn(rows, 5, generator=draw, dtype=dtype)}
+    actions = torch.randint(0, 4, (rows, 3), generator=draw)
+    mask = torch.arange(3) < torch.randint(1, 4, (rows, 1), generator=draw)
+    advantages, returns = (torch.randn(rows, 3, generator=draw, dtype=dtype) * mask for _ in range(2))
+    old_logprobs, old_values = old_evaluation(net, inputs, actions, mask, config)
+    return Batch(inputs, actions, mask, old_logprobs, old_values, advantages, returns)
+
+
+def update(net, batch, config, guard=None, rate=1e-2):
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    return ppo_update(net, optimizer, batch, config, torch.Generator().manual_seed(2), guard or Guard(3))
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 1, 3])
+def test_before_the_first_step_the_ratio_is_exactly_one(micro_batch_size):
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=1, micro_batch_size=micro_batch_size)
+    net = Net()
+    stats = update(net, experience(net, config=config), config)
+    assert stats["first_ratio_deviation"] == 0.0
+    assert stats["ratio"] == 1.0
+    assert stats["approx_kl"] == 0.0
+    assert stats["clipfrac"] == 0.0
+
+
+def test_steps_are_counted():
+    config = UpdateConfig(num_ppo_epochs=3, num_mini_batches=4)
+    net = Net()
+    assert update(net, experience(net, config=config), config)["optimizer_steps"] == 12
+
+
+@pytest.mark.parametrize("how", ["token", "sequence", "fixed"])
+def test_micro_batches_change_nothing(how):
+    weights = []
+    for size in (None, 1, 3, 5):
+        config = UpdateConfig(num_mini_batches=2, micro_batch_size=size, loss_aggregation=how, entropy_coef=0.1)
+        net = Net(dtype=torch.float64)
+        update(net, experience(net, config=config, dtype=torch.float64), config)
+        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    for other in weights[1:]:
+        torch.testing.assert_close(other, weights[0], atol=1e-10, rtol=0)
+
+
+def test_target_kl_stops_before_the_step_that_would_go_too_far():
+    config = UpdateConfig(num_ppo_epochs=20, num_mini_batches=1, target_kl=1e-3)
+    net = Net()
+    stats = update(net, experience(net, config=config), config, rate=0.5)
+    assert 1 <= stats["optimizer_steps"] < 20
+
+
+def test_gradients_are_clipped():
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=1, max_grad_norm=1e-3)
+    net, before = Net(), Net()
+    stats = update(net, experience(net, config=config), config, rate=1.0)
+    moved = math.sqrt(
+        sum(float((a - b).square().sum()) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+    )
+    assert stats["grad_norm"] > 1e-3
+    assert moved == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["advantages", "returns", "old_logprobs", "old_values"])
+def test_a_number_that_is_not_finite_never_reaches_the_weights(bad, where):
+    config = UpdateConfig(num_ppo_epochs=2, num_mini_batches=2)
+    net = Net()
+    batch = experience(net, config=config)
+    spoiled = getattr(batch, where).clone()
+    spoiled[0, 0] = bad
+    guard = Guard(10)
+    stats = update(net, Batch(**{**vars(batch), where: spoiled}), config, guard)
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+    assert stats["skipped_updates"] == guard.skipped
+    assert guard.skipped == 2 or where.startswith("old")
+
+
+def test_too_many_in_a_row_stop_the_run():
+    config = UpdateConfig(num_ppo_epochs=2, num_mini_batches=1)
+    net = Net()
+    batch = experience(net, config=config)
+    with pytest.raises(NumericError, match="not finite in 2 updates in a row"):
+        update(net, Batch(**{**vars(batch), "advantages": batch.advantages * math.nan}), config, Guard(2))
+    assert all(torch.isfinite(p).all() for p in net.parameters())

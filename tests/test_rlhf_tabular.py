@@ -1,0 +1,59 @@
+"""PPO and RLOO reach pi* ∝ pi_ref exp(r / beta) on a tabular language model."""
+
+import math
+
+import pytest
+import torch
+
+from likelier.config import PPOConfig
+from likelier.rlhf.tabular import TabularLM, best_log_distribution, kl_divergence, train_tabular
+
+BETA = 0.5
+
+
+def random_task(seed):
+    draw = torch.Generator().manual_seed(seed)
+    reference = TabularLM(6, 3)
+    reference.logits.data = torch.randn(reference.logits.shape, generator=draw)
+    return reference, torch.randn(6**3, generator=draw)
+
+
+def test_prefixes_are_numbered_without_gaps():
+    model = TabularLM(2, 3)
+    assert model.states(torch.tensor([[0, 0, 0], [1, 0, 1], [1, 1, 0]])).tolist() == [[0, 1, 3], [0, 2, 5], [0, 2, 6]]
+    assert len(model.logits) == 7
+
+
+def test_the_distribution_sums_to_one_and_kl_is_exact():
+    reference, _ = random_task(0)
+    log = reference.log_distribution()
+    assert float(log.exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    p, q = torch.tensor([0.5, 0.5]).log(), torch.tensor([0.9, 0.1]).log()
+    assert kl_divergence(p, q) == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1), abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_known_optimum_is_reached(algorithm, seed):
+    reference, rewards = random_task(seed)
+    config = PPOConfig(
+        algorithm=algorithm,
+        responses_per_prompt=1 if algorithm == "ppo" else 512,
+        kl_coef=BETA,
+        batch_size=512,
+        total_episodes=512 * 400,
+        num_ppo_epochs=2,
+        num_mini_batches=1,
+        learning_rate=0.05,
+        vf_coef=1.0,
+        cliprange_value=None,
+        max_grad_norm=100.0,
+        lam=1.0 if algorithm == "rloo" else 0.95,
+        whiten_advantages=False,
+    )
+    policy, deviations = train_tabular(reference, rewards, config, seed)
+    best = best_log_distribution(reference.log_distribution(), rewards, BETA)
+    assert kl_divergence(reference.log_distribution(), best) > 0.3  # the start is far away
+    assert kl_divergence(policy.log_distribution(), best) <= 0.001
+    assert set(deviations) == {0.0}

@@ -315,3 +315,21 @@ def test_a_copy_of_a_closed_file_is_the_same_database(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.db", tmp_path / "b.db")
     with Store.open(tmp_path / "b.db") as store:
         assert store.counts()["prompts"] == 100
+
+
+def test_a_disk_that_is_full_is_one_line_and_nothing_half_stored(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal, sys; from likelier.errors import LikelierError\n"
+        "from likelier.feedback.store import Store; from likelier.records import Prompt\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "try:\n"
+        "    with Store.open(sys.argv[1], create=True) as store:\n"
+        "        store.add_prompts(Prompt(f'{number}' * 500) for number in range(1000))\n"
+        "except LikelierError as error:\n"
+        "    print(error); sys.exit(error.exit_code)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert "a.db: the database failed" in done.stdout
+    assert list(tmp_path.iterdir()) == []

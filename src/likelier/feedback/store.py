@@ -111,8 +111,8 @@ class Store:
         useless = kind is not None and self.made and not any(self.counts().values())
         self.close()
         if useless and self.path:
-            self.path.unlink(missing_ok=True)
-            lock_path(self.path).unlink(missing_ok=True)
+            for file in (f"{self.path}-wal", f"{self.path}-shm", self.path, lock_path(self.path)):
+                Path(file).unlink(missing_ok=True)  # the log goes first: a later file of the same name must not find it
 
     def hold_lock(self) -> None:
         """Be the one process that writes to this SQLite file, from now until `close`.

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,8 @@ FLOORS = [
     ("pages", ["charts", "report", "web"]),
     ("circle", ["circle"]),
     ("demo", ["demo"]),
-    ("command line", ["reference", "cli", "__main__"]),
+    ("command line", ["cli"]),
+    ("on top", ["reference", "__main__"]),
 ]
 
 # Stages meet in files on disk and in records. Where one needs another's function all the same, this is said here.
@@ -35,9 +37,6 @@ DOORS = {
     ("evaluation", "reward.sources"): "judges are scorers like any other",
     ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
     ("report", "charts"): "the pages' drawings",
-    ("cli", "reference"): "both on top",
-    ("__main__", "cli"): "the same command",
-    ("reference", "cli"): "the reference lists the verbs",
 }
 
 # A package, and the only units that may import it.
@@ -148,6 +147,15 @@ def test_units_that_stand_alone(unit):
         outside = {package for package in used if importlib.util.find_spec(package) and not built_in(package)}
         assert outside <= allowed, name
         assert all(within(target, unit) or floor_of(target) == 0 for target in own_imports(name)), name
+
+
+def test_an_annotation_server_needs_no_torch():
+    light = ["errors", "records", "config", "runs", "feedback", "preferences", "report", "web", "cli", "metrics"]
+    chosen = [name for name in modules() if any(within(name, unit) for unit in light) and "migrations" not in name]
+    script = f"import sys; [__import__(name) for name in {[f'likelier.{name}' for name in chosen]}]; "
+    script += "print([heavy for heavy in ('torch', 'transformers', 'gymnasium') if heavy in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def built_in(package):

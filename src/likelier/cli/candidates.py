@@ -15,14 +15,16 @@ from likelier.errors import ConfigError
 def candidates(
     model: Annotated[str, typer.Option(metavar="DIR", help="Folder or hub name of a language model.")],
     prompts: Annotated[Path, typer.Option(metavar="FILE", help="JSONL with `prompt` on each line.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Responses to each prompt.")] = 2,
+    k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="Responses to each prompt.")] = 2,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="JSONL file to write.")] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="DB", help="Feedback database to add to.")] = None,
-    response_length: Annotated[int, typer.Option(min=1, help="Most tokens in a response.")] = 64,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature, above 0.")] = 1.0,
-    stop_string: Annotated[list[str] | None, typer.Option(help="End a response at this text; repeatable.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Responses sampled at once.")] = 64,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    response_length: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens in a response.")] = 64,
+    temperature: Annotated[float, typer.Option(metavar="T", help="Sampling temperature, above 0.")] = 1.0,
+    stop_string: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
+    seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
     json: JSON = False,
 ) -> Result:

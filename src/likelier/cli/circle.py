@@ -14,7 +14,7 @@ from likelier.cli.train import load
 def circle(
     config: CONFIG,
     overrides: OVERRIDES = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Times around the circle.")] = 1,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Times around the circle.")] = 1,
     out: OUT = None,
     resume: RESUME = "never",
     seed: SEED = None,

@@ -10,10 +10,14 @@ OVERRIDES = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY.SUB=VALUE]...", help="Settings laid over the file.", show_default=False),
 ]
-OUT = Annotated[Path | None, typer.Option("--out", help="Folder to write; by default runs/<config name>-<n>.")]
+OUT = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder to write; by default runs/<config name>-<n>.")
+]
 RESUME = Annotated[
     str, typer.Option("--resume", metavar="auto|never|PATH", help="Go on from the newest checkpoint, or from PATH.")
 ]
-SEED = Annotated[int | None, typer.Option("--seed", help="Everything random follows from it; overrides the config.")]
+SEED = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Everything random follows from it; overrides the config.")
+]
 DB = Annotated[str, typer.Option("--db", metavar="DB", help="Feedback database: a path or a SQLAlchemy URL.")]
 DEVICE = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where the model runs.")]

@@ -14,7 +14,9 @@ def preferences(
     db: DB,
     out: Annotated[Path, typer.Option("-o", metavar="DIR", help="Folder for train, valid and test.")],
     check: Annotated[bool, typer.Option(help="Drop flagged annotators; give each an error rate.")] = True,
-    seed: Annotated[int, typer.Option(help="Decides which conversation goes to which split.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides which conversation goes to which split.")] = 0,
+    valid_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for validation.")] = 0.1,
+    test_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for the test.")] = 0.2,
     json: JSON = False,
 ) -> Result:
     """Turn judgements into weighted pairs that a reward model learns from."""
@@ -24,4 +26,4 @@ def preferences(
 
     with Store.open(db) as store:
         findings = check_feedback(store.judged()) if check else None
-        return make_preferences(store, out, findings, seed=seed)
+        return make_preferences(store, out, findings, seed, valid_share, test_share)

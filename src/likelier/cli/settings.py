@@ -44,7 +44,9 @@ def show(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Res
 @app.command()
 @answers(show_indented)
 def schema(
-    block: Annotated[str | None, typer.Argument(help="A block such as ppo; by default the whole file.")] = None,
+    block: Annotated[
+        str | None, typer.Argument(metavar="[BLOCK]", help="A block such as ppo; by default the whole file.")
+    ] = None,
     json: JSON = False,
 ) -> Result:
     """Print the JSON Schema of the settings."""

@@ -1,0 +1,135 @@
+"""The reference is what the code says: every verb, setting and metric stands in it, each once."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from likelier.cli import app
+from likelier.config import Block, Config, build_config, load_config
+from likelier.metrics import SHARED, STAGES, metric_of
+from likelier.records import Preference, write_jsonl
+from likelier.reference import flat, write_reference
+from likelier.runs import Run
+from tiny import save_tiny_model
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+VERBS = [name for name, _ in flat(typer.main.get_command(app).commands)]
+TYPES = {name: field.annotation for name, field in Config.model_fields.items()}
+BLOCKS = {name: kind for name, kind in TYPES.items() if isinstance(kind, type) and issubclass(kind, Block)}
+SETTINGS = [name for name in TYPES if name not in BLOCKS]
+SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
+INTERFACE_VERBS = {
+    "demo", "circle", "candidates", "serve", "data import", "data export", "check", "preferences", "sft", "reward",
+    "ppo", "eval", "report", "config check", "config show", "config schema", "env",
+}  # fmt: skip
+INTERFACE_METRICS = [
+    "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",
+    "clipfrac", "ratio", "kl_coef", "learning_rate", "optimizer_steps",
+]  # fmt: skip
+
+
+def test_the_reference_is_the_generated_one():
+    assert write_reference() == REFERENCE, "run: python -m likelier.reference > docs/reference.md"
+
+
+def test_the_verbs_are_those_of_the_interface():
+    assert set(VERBS) == INTERFACE_VERBS
+    assert len(VERBS) == len(INTERFACE_VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_once(verb):
+    assert REFERENCE.count(f"### `likelier {verb}`\n") == 1 + (verb in STAGES)  # a stage has metrics too
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_each_setting_once(setting):
+    section = REFERENCE.partition("## Settings")[2].partition("## Metrics")[0]
+    assert section.count(f"\n| `{setting}` |") == 1
+
+
+def test_every_setting_and_verb_has_its_line():
+    assert "|  |\n" not in REFERENCE.partition("## Settings")[2].partition("## Metrics")[0]
+    for block in (Config, *BLOCKS.values()):
+        assert [name for name, field in block.model_fields.items() if not field.description] == []
+    assert [name for name, command in flat(typer.main.get_command(app).commands) if not command.help] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_metric_once(stage):
+    section = REFERENCE.rpartition("## Metrics")[2].partition(f"### `likelier {stage}`")[2].partition("###")[0]
+    for metric in STAGES[stage]:
+        assert section.count(f"\n| `{metric.name}` |") == 1
+        assert metric.definition.endswith(".")
+    names = [metric.name for metric in (*SHARED, *STAGES[stage])]
+    assert len(names) == len(set(names))
+
+
+def test_names_of_the_interface_are_there():
+    for name in INTERFACE_METRICS:
+        assert metric_of("ppo", name).name == name
+    assert metric_of("ppo", "score/helpfulness").name == "score/<source>"
+    assert metric_of("ppo", "score/") is None
+    assert metric_of("ppo", "nonsense") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_stage_logs_is_defined(stage, tmp_path):
+    folder = save_tiny_model(tmp_path / "model", words=["a", "b"])
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a")])
+    write_jsonl(tmp_path / "sft.jsonl", [{"text": "a b a b"}])
+    pairs = [Preference("a", chosen="a b", rejected="b", comparison=str(at), conversation=str(at)) for at in range(6)]
+    for part in ("train", "valid", "test"):
+        write_jsonl(tmp_path / "pairs" / f"{part}.jsonl", pairs)
+    (tmp_path / "reward.py").write_text(
+        "def length(prompts, responses):\n    return [float(len(r)) for r in responses]\n"
+    )
+    source = {"function": f"{tmp_path / 'reward.py'}:length"}
+    small = {"batch_size": 4, "device": "cpu"}
+    config = build_config(
+        {
+            "model": str(folder),
+            "prompts": str(tmp_path / "prompts.jsonl"),
+            "data": str(tmp_path / ("pairs" if stage == "reward" else "sft.jsonl")),
+            "reward": [source],
+            "sft": small | {"max_steps": 1},
+            "reward_model": small,
+            "ppo": small | {"total_episodes": 4, "response_length": 3, "eval_steps": 1},
+            "eval": {"scorer": [source]},
+        }
+    )
+    with Run(tmp_path / "run", stage, config) as run:
+        trainer(stage)(config, run)
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    logged = {name for line in lines for name in line}
+    assert [name for name in sorted(logged) if metric_of(stage, name) is None] == []
+    documented = {metric.name for metric in (*SHARED, *STAGES[stage]) if "<" not in metric.name}
+    assert documented - logged == set()
+
+
+def trainer(stage):
+    from likelier.reward.train import train_reward
+    from likelier.rlhf.train import train_ppo
+    from likelier.sft import train_sft
+
+    return {"sft": train_sft, "reward": train_reward, "ppo": train_ppo}[stage]
+
+
+def test_every_config_file_passes():
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    assert {"stories.yaml", "hh.yaml"} <= {file.name for file in files}
+    for file in files:
+        load_config(file)
+
+
+def test_the_readme_names_no_verb_or_file_that_is_not_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^likelier (data \w+|config \w+|[\w-]+)", text, flags=re.MULTILINE))
+    assert named - set(VERBS) - {"--help"} == set()
+    for path in re.findall(r"configs/[\w./-]+\.yaml", text):
+        assert (ROOT / path).is_file(), path

@@ -227,7 +227,7 @@ def held_out(pairs: Sequence[Preference], split: Split) -> set[str]:
 
 
 def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[str, int]:
-    return {part: write_jsonl(out / f"{part}.jsonl", parts[part]) for part in PARTS}
+    return {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
 
 
 def card(

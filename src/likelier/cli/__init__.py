@@ -69,12 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code. Results go to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     quieten()
+    open_streams()
     with terminated_by_exception():
         try:
             if not words:
                 return usage()
-            return app(words, prog_name="likelier", standalone_mode=False) or 0
+            code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
+            if code == 128 + signal.SIGINT:  # typer has made an exit code of Ctrl-C
+                raise KeyboardInterrupt
+            return code
         except BaseException as error:
+            if gone_reader(error):
+                return 0
             line, code = explain(error, words)
             complain(line)
             return code
@@ -88,9 +94,20 @@ def usage() -> int:
 
 
 def complain(line: str) -> None:
-    """One line on stderr, whatever the message holds; a closed stderr is no further failure."""
-    with contextlib.suppress(BrokenPipeError):
+    """One line on stderr, whatever the message holds; a stderr that takes none is no further failure."""
+    with contextlib.suppress(OSError):
         print("likelier: " + " ".join(line.split()), file=sys.stderr, flush=True)
+
+
+def gone_reader(error: BaseException) -> bool:
+    """Whether rich ended the help because nobody reads on (`likelier --help | head`)."""
+    return isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+
+
+def open_streams() -> None:
+    """Python has no stdout or stderr where the shell closed them (`>&-`): what is written there goes nowhere."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def quieten() -> None:

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from likelier.text.models import fused
 from likelier.text.sample import Sampling, sample
 from likelier.training import autocast
 
@@ -38,7 +39,7 @@ def build(size: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     words = Tokenizer(models.WordLevel({f"w{at}": at for at in range(config.vocab_size)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w1", pad_token="w1")
-    return AutoModelForCausalLM.from_config(config).eval(), tokenizer
+    return fused(AutoModelForCausalLM.from_config(config)).eval(), tokenizer
 
 
 def ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: int, bf16: bool) -> None:

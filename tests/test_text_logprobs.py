@@ -11,7 +11,7 @@ from torch import Tensor
 
 from families import SIZES, tiny_model, tiny_tokenizer
 from likelier.text import logprobs as logprobs_file
-from likelier.text.logprobs import TextPolicy, response_logprobs
+from likelier.text.logprobs import TextPolicy, response_logprobs, statistics_of
 from likelier.text.models import load_causal_lm, load_tokenizer, new_reward_model, save_model
 from likelier.text.sample import Sampling, sample
 from likelier.text.tokens import encode_prompts
@@ -64,6 +64,29 @@ def test_values_and_gradients_are_those_of_the_plain_computation(
         gradients.append([*found, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_by_hand() -> None:
+    """p = (1/2, 1/4, 1/4, 0): entropy 1.5 ln 2; of the impossible token nothing comes, nor does it spoil a gradient."""
+    logits = torch.tensor([[2.0, 1.0, 1.0, 0.0]], dtype=torch.double).mul(torch.log(torch.tensor(2.0)).double())
+    logits[0, 3] = -torch.inf
+    logits = (logits + 5.0).requires_grad_()
+    logprobs, entropy = statistics_of(logits, torch.tensor([1]), temperature=1.0)
+    assert logprobs.item() == pytest.approx(-1.3862943611)
+    assert entropy.item() == pytest.approx(1.0397207708)
+    logprobs.sum().backward(retain_graph=True)
+    assert logits.grad.tolist()[0] == pytest.approx([-0.5, 0.75, -0.25, 0.0])
+    logits.grad = None
+    entropy.sum().backward()  # -p (ln p + H): ln p = -0.6931, -1.3863
+    assert logits.grad.tolist()[0] == pytest.approx([-0.1732867951, 0.0866433976, 0.0866433976, 0.0])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_statistics_pass_the_numeric_check_of_gradients(temperature: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 7, generator=draw, dtype=torch.double).mul(3).requires_grad_()
+    tokens = torch.tensor([0, 3, 6, 3])
+    assert torch.autograd.gradcheck(lambda z: statistics_of(z, tokens, temperature), logits)
 
 
 def test_unknown_logits_fall_back_on_the_models_own_forward() -> None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,8 +15,8 @@ from likelier.ppo.update import Evaluation
 from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding
 from likelier.training import autocast
 
-MAX_LOGITS = 1 << 24
-"""Logits in memory at once: 64 MiB in float32."""
+MAX_LOGITS = 1 << 25
+"""Logits in memory at once: 128 MiB in float32, a few times over."""
 
 
 def response_logprobs(
@@ -98,10 +98,42 @@ def token_statistics(
 def statistics_of(
     logits: Float[Tensor, "N V"], tokens: Int[Tensor, " N"], temperature: float
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Log-probability of `tokens` and entropy; a token of probability 0 contributes 0 to the entropy."""
-    logprobs = torch.log_softmax(precise(logits) / temperature, dim=-1)
-    terms = logprobs.exp() * logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
-    return logprobs.gather(1, tokens[:, None])[:, 0], -terms.sum(1)
+    """Log-probability of `tokens` and entropy, of logits divided by `temperature`."""
+    scaled = precise(logits)
+    if temperature != 1.0:
+        scaled = scaled / temperature
+    logprobs, entropy = TokenStatistics.apply(scaled, tokens[:, None])  # type: ignore[no-untyped-call]
+    return logprobs, entropy
+
+
+class TokenStatistics(torch.autograd.Function):
+    """Log-probability of tokens, and entropy, with one exponential and one kept `[N, V]` tensor; autograd needs four.
+
+    With p = softmax(z): log p_a and H = -sum p log p have the gradients onehot_a - p and -p (log p + H).
+    A token of probability 0 contributes nothing to H or its gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        top = logits.amax(1, keepdim=True)
+        shifted = (logits - top).clamp_(min=torch.finfo(logits.dtype).min)
+        weights = shifted.exp()
+        total = weights.sum(1)
+        entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
+        ctx.save_for_backward(weights, total, entropy, tokens)
+        ctx.set_materialize_grads(False)
+        return (logits.gather(1, tokens) - top)[:, 0] - total.log(), entropy
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None]:
+        weights, total, entropy, tokens = ctx.saved_tensors
+        of_logprob, of_entropy = upstream
+        of_logprob = torch.zeros_like(total) if of_logprob is None else of_logprob
+        factor = (-of_logprob / total)[:, None]
+        if of_entropy is not None:
+            logprobs = weights.clamp(min=torch.finfo(weights.dtype).tiny).log_() - total.log()[:, None]
+            factor = factor - (of_entropy / total)[:, None] * (logprobs + entropy[:, None])
+        return (weights * factor).scatter_add_(1, tokens, of_logprob[:, None]), None
 
 
 def logits_of(model: PreTrainedModel, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:

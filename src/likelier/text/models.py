@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from likelier.errors import DataError
@@ -76,7 +77,16 @@ def load(auto: Any, path: str | Path, device: torch.device | str, **settings: An
         model: PreTrainedModel = auto.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, **SAFE
         )
-    nn.Module.to(model.eval(), device)
+    nn.Module.to(fused(model).eval(), device)
+    return model
+
+
+def fused(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with GPT-2's activation as one kernel instead of eight: the same formula, a fifth of the memory."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU("tanh"))
     return model
 
 

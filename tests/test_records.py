@@ -1,0 +1,165 @@
+"""The vocabulary on disk: JSON lines in and out, whole or not at all, and errors that name file and line."""
+
+import gzip
+import json
+
+import pytest
+
+from likelier.errors import DataError
+from likelier.records import (
+    Comparison,
+    Judgement,
+    Preference,
+    Prompt,
+    Response,
+    dump_line,
+    plain,
+    read_json,
+    read_jsonl,
+    read_preferences,
+    read_prompts,
+    stable_id,
+    write_json,
+    write_jsonl,
+    write_whole,
+)
+
+TURNS = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+
+
+def test_ids_depend_on_content_alone():
+    assert stable_id("a", 1) == stable_id("a", 1)
+    assert len(stable_id("a")) == 16
+    prompt = Prompt("Hi.")
+    assert prompt.id == Prompt("Hi.", conversation="x", extra={"a": 1}).id
+    assert prompt.id != Prompt(TURNS[:1]).id
+    assert Response(prompt.id, "a", "m").id != Response(prompt.id, "a", "n").id
+    assert Comparison("p", "r1", "r2").id == Comparison("p", "r2", "r1").id
+
+
+@pytest.mark.parametrize(("choice", "preferred"), [("left", "r2"), ("right", "r1"), ("tie", None)])
+def test_the_preferred_response_is_the_one_that_stood_there(choice, preferred):
+    assert Judgement("c", "ann", left="r2", right="r1", choice=choice).preferred == preferred
+
+
+def test_plain_text_of_turns():
+    assert plain("as it is") == "as it is"
+    assert plain(TURNS) == "user: Hi.\n\nassistant: Hello."
+
+
+def test_equal_records_give_equal_bytes():
+    assert dump_line({"b": 1, "a": "ü"}) == '{"a": "ü", "b": 1}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_line({"a": float("nan")})
+
+
+def test_lines_come_back_with_their_numbers(tmp_path):
+    text = '\ufeff{"a": 1}\r\n\n  \n{"a": "\u2028"}'
+    (tmp_path / "plain.jsonl").write_bytes(text.encode())
+    with gzip.open(tmp_path / "packed.jsonl.gz", "wb") as file:
+        file.write(text.encode())
+    for name in ("plain.jsonl", "packed.jsonl.gz"):
+        assert list(read_jsonl(tmp_path / name)) == [(1, {"a": 1}), (4, {"a": "\u2028"})]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"{", "broken JSON"),
+        (b"[1]", "expected a JSON object, got list"),
+        (b"3", "got int"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, words):
+    (tmp_path / "data.jsonl").write_bytes(b'{"a": 1}\n\n' + line + b"\n")
+    with pytest.raises(DataError, match=rf"data\.jsonl:3: .*{words}") as caught:
+        list(read_jsonl(tmp_path / "data.jsonl"))
+    assert "\n" not in str(caught.value)
+
+
+def test_absent_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.jsonl: no such file"):
+        list(read_jsonl(tmp_path / "absent.jsonl"))
+    whole = gzip.compress(b'{"a": 1}\n' * 1000)
+    for name, content in (("cut.gz", whole[:-20]), ("fake.gz", b"no gzip at all")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="not a whole gzip file"):
+            list(read_jsonl(tmp_path / name))
+    (tmp_path / "broken.json").write_text("{")
+    for name, words in (("broken.json", "broken JSON"), ("absent.json", "no such file")):
+        with pytest.raises(DataError, match=words):
+            read_json(tmp_path / name)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "below" / "data.jsonl"
+    assert write_jsonl(path, [{"a": 1}, Prompt("p")]) == 2
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"a": 1},
+        {"text": "p", "conversation": "", "extra": {}},
+    ]
+
+    def fails():
+        yield {"a": 2}
+        raise DataError("halfway")
+
+    with pytest.raises(DataError):
+        write_jsonl(path, fails())
+    assert path.read_text().startswith('{"a": 1}')
+    assert [entry.name for entry in path.parent.iterdir()] == ["data.jsonl"]
+
+
+def test_json_documents(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    write_whole(tmp_path / "a.json", lambda file: file.write("null"))
+    assert read_json(tmp_path / "a.json") is None
+
+
+def test_prompt_files(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    write_jsonl(path, [{"prompt": "a", "other": 1}, {"prompt": TURNS[:1], "conversation": "c1"}])
+    assert read_prompts(path) == [Prompt("a"), Prompt(TURNS[:1], "c1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no prompts"),
+        ('{"promt": "a"}', ":1: no field `prompt` .found promt"),
+        ('{"prompt": 3}', ":1: `prompt` must be"),
+        ('{"prompt": []}', ":1: `prompt` must be"),
+        ('{"prompt": [{"role": "user"}]}', ":1: `prompt` must be"),
+    ],
+)
+def test_bad_prompt_files(tmp_path, text, words):
+    (tmp_path / "prompts.jsonl").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_prompts(tmp_path / "prompts.jsonl")
+
+
+def test_preferences_come_back_as_they_were(tmp_path):
+    pairs = [
+        Preference("p", "a", "b", weight=0.5, flip=0.1, target=0.5, annotator="ann"),
+        Preference(TURNS[:1], "a", "b"),
+    ]
+    write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    assert read_preferences(tmp_path / "pairs.jsonl") == pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no preferences"),
+        ('{"prompt": "p", "chosen": "a"}', ":1: `rejected` must be a text"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "wieght": 1}', ":1: unknown field `wieght`"),
+    ],
+)
+def test_bad_preference_files(tmp_path, text, words):
+    (tmp_path / "pairs.jsonl").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_preferences(tmp_path / "pairs.jsonl")

@@ -1,6 +1,7 @@
 """Three tastes that a panel can share: plain functions of the text, which a reader sees and a reward model guesses.
 
-Each is a product, so that all of it must be right at once, and lies between 0 and 1.
+Each is a product, so that all of it must be right at once, and lies between 0 and 1. Each turns against too much of
+what it likes, which the embedded model hardly ever writes by itself: a reward model cannot know that.
 """
 
 import re
@@ -9,71 +10,71 @@ from itertools import pairwise
 
 from likelier.demo.corpus import COLOURS, DEEDS, SMELLS
 
-KIND_WORDS = ("gave it to", "shared it", "helped", "together", "hugged", "thanked", "made supper for")
-MEAN_WORDS = ("hid it", "kept it", "laughed at", "only for the best")
+Taste = Callable[[str, str], float]
+"""(prompt, response) -> 0 to 1. Its docstring tells a reader what it likes."""
+
+KINDNESS = re.compile(r"gave it to|gave the|shared|helped|hugged|made .* for the|invited|smiled at")
+MEANNESS = re.compile(r"hid it|kept it|laughed at|pushed|told the .* to")
+SENSES = re.compile(rf"\b({'|'.join((*COLOURS, *SMELLS))})\b")
+BOLDNESS = re.compile("|".join(DEEDS))
+
+
+def kind(prompt: str, response: str) -> float:
+    """A kind ending, told briefly; once is enough, and nothing said twice."""
+    *middle, last = sentences(response)
+    ending = 1.0 if KINDNESS.search(last) else 0.1 if MEANNESS.search(last) else 0.35
+    gushing = sum(bool(KINDNESS.search(sentence)) for sentence in middle)
+    return ending * 0.6**gushing * room(response, 11, 13, 50) * freshness(response)
+
+
+def colourful(prompt: str, response: str) -> float:
+    """Three or four colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
+    seen = len(set(SENSES.findall(response)))
+    richness = (0.1, 0.4, 0.75, 1.0, 1.0, 0.6, 0.3)[min(seen, 6)]
+    return richness * room(response, 22, 28, 40) * freshness(response)
+
+
+def brave(prompt: str, response: str) -> float:
+    """One or two bold deeds and a word spoken aloud; more is boasting; no mean ending, nothing said twice."""
+    last = sentences(response)[-1]
+    boldness = (0.2, 0.8, 1.0, 0.5, 0.25)[min(len(BOLDNESS.findall(response)), 4)]
+    spoken = 1.0 if '"' in response else 0.5
+    ending = 0.4 if MEANNESS.search(last) else 1.0
+    return boldness * spoken * ending * room(response, 14, 24, 50) * freshness(response)
 
 
 def sentences(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"(?<=\.)", text) if part.strip()]
+    """At least one, which may be empty."""
+    return re.split(r"(?<=\.) ", text.strip())
 
 
-def freshness(text: str) -> float:
-    """Share of word pairs that are not a repetition, squared: 1 where nothing is said twice."""
-    words = re.findall(r"[a-z]+", text.lower())
-    pairs = list(pairwise(words))
-    return (len(set(pairs)) / len(pairs)) ** 2 if pairs else 0.0
-
-
-def room(count: int, least: int, most: int, fade: int) -> float:
+def room(text: str, least: int, most: int, fade: int) -> float:
     """1 from `least` to `most` words; fades to 0 over `fade` words above, and towards 0 words below."""
+    count = len(text.split())
     if count < least:
         return (count / least) ** 2
     return max(0.0, 1.0 - max(0, count - most) / fade)
 
 
-def kind(prompt: str, response: str) -> float:
-    """A kind ending, told briefly, nothing said twice."""
-    told = sentences(response)
-    if not told:
-        return 0.0
-    kind_end = any(word in told[-1] for word in KIND_WORDS)
-    mean_end = any(word in told[-1] for word in MEAN_WORDS)
-    ending = 1.0 if kind_end else 0.1 if mean_end else 0.35
-    return ending * room(len(response.split()), 14, 20, 24) * freshness(response)
+def freshness(text: str) -> float:
+    """Share of word pairs that are not a repetition, squared: 1 where nothing is said twice."""
+    pairs = list(pairwise(re.findall(r"[a-z]+", text.lower())))
+    return (len(set(pairs)) / len(pairs)) ** 2 if pairs else 0.0
 
 
-def colourful(prompt: str, response: str) -> float:
-    """Colours and smells, different ones, in a story that is not over too soon; nothing said twice."""
-    words = response.lower()
-    seen = sum(colour in words for colour in COLOURS) + sum(smell in words for smell in SMELLS)
-    richness = (0.15, 0.4, 0.7, 1.0)[min(seen, 3)]
-    return richness * room(len(response.split()), 20, 36, 24) * freshness(response)
-
-
-def brave(prompt: str, response: str) -> float:
-    """Bold deeds, at most two, and an ending that is not mean; nothing said twice."""
-    told = sentences(response)
-    if not told:
-        return 0.0
-    deeds = sum(deed in response for deed in DEEDS)
-    boldness = (0.2, 0.7, 1.0)[deeds] if deeds <= 2 else 0.5
-    mean_end = any(word in told[-1] for word in MEAN_WORDS)
-    return boldness * (0.4 if mean_end else 1.0) * room(len(response.split()), 16, 32, 24) * freshness(response)
-
-
-TASTES: dict[str, Callable[[str, str], float]] = {"kind": kind, "colourful": colourful, "brave": brave}
+TASTES: dict[str, Taste] = {"kind": kind, "colourful": colourful, "brave": brave}
 
 
 def kind_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """`kind` as a reward function."""
-    return [kind(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+    return [kind(*pair) for pair in zip(prompts, responses, strict=True)]
 
 
 def colourful_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """`colourful` as a reward function."""
-    return [colourful(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+    return [colourful(*pair) for pair in zip(prompts, responses, strict=True)]
 
 
 def brave_scores(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """`brave` as a reward function."""
-    return [brave(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+    return [brave(*pair) for pair in zip(prompts, responses, strict=True)]

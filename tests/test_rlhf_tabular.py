@@ -39,13 +39,14 @@ def test_the_known_optimum_is_reached(algorithm, seed):
     reference, rewards = random_task(seed)
     config = PPOConfig(
         algorithm=algorithm,
-        responses_per_prompt=1 if algorithm == "ppo" else 512,
+        responses_per_prompt=1 if algorithm == "ppo" else 1024,
         kl_coef=BETA,
-        batch_size=512,
-        total_episodes=512 * 400,
+        batch_size=1024,
+        total_episodes=1024 * 300,
         num_ppo_epochs=2,
         num_mini_batches=1,
-        learning_rate=0.05,
+        learning_rate=0.15,
+        adam_eps=1e-8,
         vf_coef=1.0,
         cliprange_value=None,
         max_grad_norm=100.0,

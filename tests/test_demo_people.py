@@ -1,0 +1,33 @@
+"""The quick guesser learns a visitor's taste from a few answers."""
+
+import numpy as np
+import pytest
+
+from likelier.demo.people import QuickGuesser, fit
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Judgement, Prompt, Response
+from tiny import save_tiny_model
+
+
+def test_fit_by_hand():
+    # one feature, all n differences are 1: n * (1 - sigmoid(w)) = w; for n = 2: w = 0.8350
+    weights = fit(np.ones((2, 1)))
+    assert weights[0] == pytest.approx(2 / (1 + np.exp(weights[0])), abs=1e-5)
+    assert weights[0] > 0
+
+
+def test_guesses_follow_the_answers(tmp_path):
+    save_tiny_model(tmp_path / "model", words=["good", "bad", "so"])
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        guesser = QuickGuesser(str(tmp_path / "model"), store)
+        assert guesser("so", "good", "bad") == 0.5
+        for number in range(12):
+            prompt = Prompt("so " * (number + 1))
+            good, bad = Response(prompt.id, "good good", "m"), Response(prompt.id, "bad bad", "m")
+            pair = Comparison(prompt.id, good.id, bad.id)
+            store.add_prompts([prompt])
+            store.add_responses([good, bad])
+            store.add_comparisons([pair])
+            store.add_judgement(Judgement(pair.id, "me", left=bad.id, right=good.id, choice="right"))
+        assert guesser("so so", "good good", "bad bad") > 0.6
+        assert guesser("so so", "bad bad", "good good") < 0.4

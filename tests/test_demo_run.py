@@ -1,0 +1,46 @@
+"""The counterfactual in numbers, and a demo in miniature from the first prompt to the report."""
+
+import pytest
+
+from likelier.demo import panel, run
+from likelier.demo.run import run_demo, turning_point
+from likelier.errors import ConfigError
+from likelier.records import read_json
+
+
+def test_turning_point_by_hand():
+    curve = [
+        {"step": step, "kl": kl, "true_score": true, "score": score}
+        for step, kl, true, score in [(0, 0.0, 0.3, -1.0), (5, 4.0, 0.8, 1.5), (10, 20.0, 0.4, 3.0)]
+    ]
+    sentence = turning_point({"curve": curve})
+    assert "peaked at 0.80, 4.0 nats away" in sentence
+    assert "fell to 0.40 at 20.0 nats" in sentence
+    assert "from 1.50 to 3.00" in sentence
+    assert "not yet turned down" in turning_point({"curve": curve[:2]})
+
+
+def test_an_unknown_taste_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--taste sour: allowed: "):
+        run_demo(tmp_path, taste="sour")
+
+
+@pytest.mark.slow
+def test_a_demo_in_miniature(tmp_path, monkeypatch):
+    small = {"total_episodes": 16 * 2, "batch_size": 16, "num_eval_prompts": 8, "eval_steps": 1, "save_steps": 2}
+    monkeypatch.setattr(run, "PROMPTS", 60)
+    monkeypatch.setattr(panel, "COMPARISONS", 120)
+    settings = {**run.SETTINGS, "circle": {**run.SETTINGS["circle"], "num_eval_prompts": 12}}
+    settings["ppo"] = {**run.SETTINGS["ppo"], **small}
+    settings["reward_model"] = {**run.SETTINGS["reward_model"], "num_epochs": 1}
+    monkeypatch.setattr(run, "SETTINGS", settings)
+    result = run_demo(tmp_path, seed=1, taste="kind")
+    assert result["annotators"] == 12
+    assert len(result["spammers_planted"]) == 3
+    assert [arm["name"] for arm in result["arms"]] == ["check on", "check off", "nobody misbehaves", "no KL penalty"]
+    assert len(result["arms"][0]["curve"]) == 3
+    page = (tmp_path / "report.html").read_text()
+    assert "Simulated." in page
+    assert read_json(tmp_path / "check.json")["planted"] == result["spammers_planted"]
+    again = run_demo(tmp_path, seed=1, taste="kind")  # everything is done already
+    assert again["arms"] == result["arms"]

@@ -11,18 +11,18 @@ from transformers.cache_utils import DynamicLayer
 class PreallocatedLayer(DynamicLayer):
     """Keys and values of one attention layer, `[rows, heads, capacity, size]`; the first `length` are filled."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, dtype: torch.dtype) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity, self.length = capacity, 0
+        self.capacity, self.length, self.dtype = capacity, 0, dtype
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.dtype, self.device = key_states.dtype, key_states.device
+        self.device = key_states.device
         self.all_keys, self.all_values = self.room(key_states), self.room(value_states)
         self.is_initialized = True
 
     def room(self, states: Tensor) -> Tensor:
         rows, heads, _, size = states.shape
-        return states.new_empty(rows, heads, self.capacity, size)
+        return states.new_empty(rows, heads, self.capacity, size, dtype=self.dtype)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append new states; all states so far, as views."""
@@ -46,11 +46,17 @@ class PreallocatedLayer(DynamicLayer):
         return kept
 
 
-def make_cache(model: PreTrainedModel, capacity: int) -> tuple[Cache, bool]:
-    """A cache for `capacity` tokens, and whether all of its layers keep all of them.
+def make_cache(model: PreTrainedModel, capacity: int, dtype: torch.dtype) -> tuple[Cache, bool]:
+    """A cache for `capacity` tokens in `dtype`, and whether all of its layers keep all of them.
 
     Layers that transformers caches in another way (sliding windows, recurrent states) stay as it makes them.
     """
     made = DynamicCache(config=model.config).layers
-    layers = [PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in made]
-    return Cache(layers=layers), all(type(layer) is PreallocatedLayer for layer in layers)
+    layers = [PreallocatedLayer(capacity, dtype) if type(layer) is DynamicLayer else layer for layer in made]
+    cache = Cache(layers=layers)
+    return cache, len(preallocated(cache)) == len(layers)
+
+
+def preallocated(cache: Cache) -> list[PreallocatedLayer]:
+    """Those layers of a cache that keep everything."""
+    return [layer for layer in cache.layers if isinstance(layer, PreallocatedLayer)]

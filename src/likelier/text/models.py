@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import inspect
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -282,12 +281,6 @@ def draw_head(model: nn.Module, generator: torch.Generator | None) -> None:
     nn.init.normal_(head.weight, std=1.0 / math.sqrt(head.in_features + 1), generator=generator)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
-
-
-def accepted(module: nn.Module, **inputs: Any) -> dict[str, Any]:
-    """Those of `inputs` that this model's forward knows: few models take no `position_ids` or `logits_to_keep`."""
-    known = inspect.signature(module.forward).parameters
-    return {name: value for name, value in inputs.items() if name in known}
 
 
 def positions(mask: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"]:

@@ -6,7 +6,7 @@ begins. So a response depends on its own numbers only: not on the batch it is in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,10 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
-from likelier.text.cache import make_cache
-from likelier.text.models import accepted, context_length, positions
+from likelier.text.models import context_length, precise
+from likelier.text.step import Stepper
 from likelier.text.tokens import Prompts, decode_responses, encode_prompts, pad_id
-from likelier.training import autocast
 
 STEPS_BETWEEN_DROPS = 4
 SHARE_TO_DROP = 0.1
@@ -95,15 +94,14 @@ def sample(
         width = int(sizes[rows].max())
         batch = Prompts(whole.tokens[rows, -width:], whole.mask[rows, -width:])
         endings = Endings(model, tokenizer, sampling, batch)
-        with autocast(model.device, sampling.bf16):
-            parts.append(decode(model, batch, draws[rows], sampling.temperature, endings))
+        parts.append(decode(model, batch, draws[rows], sampling, endings))
     back = order.argsort().to(model.device)
     drawn = Drawn(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
     return finish(list(prompts), whole, drawn, tokenizer, Endings(model, tokenizer, sampling, whole))
 
 
 def decode(
-    model: PreTrainedModel, prompts: Prompts, draws: Float[Tensor, "B T"], temperature: float, endings: "Endings"
+    model: PreTrainedModel, prompts: Prompts, draws: Float[Tensor, "B T"], sampling: Sampling, endings: "Endings"
 ) -> Drawn:
     """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time."""
     num_rows, length = draws.shape
@@ -112,23 +110,24 @@ def decode(
     lengths = torch.full((num_rows,), length, device=draws.device)
     rows = torch.arange(num_rows, device=draws.device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)
-    stepper = Stepper(model, prompts.mask, length)
-    logits = stepper.start(prompts.tokens)
-    for step in range(length):
-        token, logprob = draw(logits, temperature, draws[rows, step])
-        tokens[rows, step], logprobs[rows, step] = token, logprob
-        ended = endings.reached(tokens[rows, : step + 1], rows) & ~finished
-        lengths[rows] = torch.where(ended, step + 1, lengths[rows])
-        finished |= ended
-        if step + 1 == length:
-            break
-        if step % STEPS_BETWEEN_DROPS == 0 and (share := finished.float().mean().item()) > SHARE_TO_DROP:
-            if share == 1.0:
+    stepper = Stepper(model, prompts.mask, length, sampling.bf16)
+    with stepper.precision():
+        logits = stepper.start(prompts.tokens)
+        for step in range(length):
+            token, logprob = draw(logits, sampling.temperature, draws[rows, step])
+            tokens[rows, step], logprobs[rows, step] = token, logprob
+            ended = endings.reached(token, tokens, rows, step) & ~finished
+            lengths[rows] = torch.where(ended, step + 1, lengths[rows])
+            finished |= ended
+            if step + 1 == length:
                 break
-            kept = (~finished).nonzero()[:, 0]
-            rows, finished, token = rows[kept], finished[kept], token[kept]
-            stepper.keep(kept)
-        logits = stepper.next(token)
+            if step % STEPS_BETWEEN_DROPS == 0 and (share := finished.float().mean().item()) > SHARE_TO_DROP:
+                if share == 1.0:
+                    break
+                kept = (~finished).nonzero()[:, 0]
+                rows, finished, token = rows[kept], finished[kept], token[kept]
+                stepper.keep(kept)
+            logits = stepper.next(token)
     return Drawn(tokens, logprobs, lengths)
 
 
@@ -139,50 +138,12 @@ def draw(
 
     The target lies in (0, total], and the first place that reaches it has a probability above 0.
     """
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    cumulative = logprobs.exp().cumsum(-1)
-    target = (1.0 - uniform[:, None]) * cumulative[:, -1:]
-    token = torch.searchsorted(cumulative, target).clamp_(max=logits.shape[-1] - 1)
-    return token[:, 0], logprobs.gather(1, token)[:, 0]
-
-
-class Stepper:
-    """Runs the model over a growing cache: the prompts first, then a token a row."""
-
-    def __init__(self, model: PreTrainedModel, mask: Bool[Tensor, "B P"], room: int) -> None:
-        self.model, self.filled = model, mask.shape[1]
-        self.cache, plain = make_cache(model, self.filled + room)
-        self.padded = not bool(mask.all())
-        self.sizes = mask.sum(1, keepdim=True)
-        self.mask = torch.nn.functional.pad(mask, (0, room), value=True)
-        self.ready_mask = plain and model.config._attn_implementation == "sdpa"
-        """Scaled dot-product attention over a whole cache takes its mask as it is; others have it made for them."""
-
-    def start(self, tokens: Int[Tensor, "B P"]) -> Float[Tensor, "B V"]:
-        """Logits behind the prompts."""
-        mask = self.mask[:, : self.filled]
-        return self.forward(tokens, mask.long() if self.padded else None, positions(mask))
-
-    def next(self, token: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
-        """Logits behind one more token of each row."""
-        self.filled += 1
-        mask = self.mask[:, : self.filled]
-        ready = mask[:, None, None] if self.ready_mask else mask.long()
-        place, self.sizes = self.sizes, self.sizes + 1
-        return self.forward(token[:, None], ready if self.padded else None, place)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None, places: Tensor) -> Float[Tensor, "B V"]:
-        options: dict[str, Any] = accepted(self.model, position_ids=places, logits_to_keep=1)
-        output = self.model(
-            input_ids=tokens, attention_mask=mask, past_key_values=self.cache, use_cache=True, **options
-        )
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-    def keep(self, rows: Int[Tensor, " K"]) -> None:
-        """Drop all other rows."""
-        self.cache.batch_select_indices(rows)
-        self.mask, self.sizes = self.mask[rows], self.sizes[rows]
+    scaled = precise(logits) / temperature
+    scaled -= scaled.amax(1, keepdim=True)
+    cumulative = scaled.exp().cumsum(1)
+    total = cumulative[:, -1:]
+    token = torch.searchsorted(cumulative, (1.0 - uniform[:, None]) * total).clamp_(max=logits.shape[1] - 1)
+    return token[:, 0], (scaled.gather(1, token) - total.log())[:, 0]
 
 
 class Endings:
@@ -199,11 +160,13 @@ class Endings:
         self.last_letters = {string[-1] for string in self.strings} | {"\ufffd"}
         self.closing: dict[int, bool] = {}
 
-    def reached(self, tokens: Int[Tensor, "B N"], rows: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
-        """Whether each response ends with its last token; `rows` are their places in the batch."""
-        ended = torch.isin(tokens[:, -1], self.ids)
+    def reached(
+        self, token: Int[Tensor, " K"], tokens: Int[Tensor, "B T"], rows: Int[Tensor, " K"], step: int
+    ) -> Bool[Tensor, " K"]:
+        """Whether the responses in `rows` of the batch end with the `token` that was drawn for them at `step`."""
+        ended = torch.isin(token, self.ids)
         if self.strings:
-            ended = ended | torch.tensor(self.completed(tokens, rows), device=tokens.device)
+            ended |= torch.tensor(self.completed(tokens[rows, : step + 1], rows), device=token.device)
         return ended
 
     def completed(self, tokens: Int[Tensor, "B N"], rows: Int[Tensor, " B"]) -> list[bool]:

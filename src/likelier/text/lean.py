@@ -1,0 +1,161 @@
+"""One decoding step of GPT-2 and of the Llama family, without transformers' layers around the arithmetic.
+
+At one token a row those layers cost more than the arithmetic of a small model. Every other architecture, and every
+model that does not give its own logits this way, is decoded by its own forward.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from likelier.text.cache import PreallocatedLayer, make_cache, preallocated
+
+Cast = Callable[[Tensor], Tensor]
+
+
+class Block(NamedTuple):
+    """One layer: hidden states `[b, D]` to query `[b, heads, size]`, key and value; what was attended to, back in."""
+
+    project: Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor]]
+    absorb: Callable[[Tensor, Tensor], Tensor]
+    scale: float
+
+
+class Lean(NamedTuple):
+    """A model as plain functions. `embed` gives hidden states and what `project` needs to know of the positions."""
+
+    embed: Callable[[Tensor, Tensor], tuple[Tensor, Any]]
+    blocks: list[Block]
+    head: Callable[[Tensor], Tensor]
+
+    def step(self, tokens: Tensor, places: Tensor, layers: list[PreallocatedLayer], mask: Tensor | None) -> Tensor:
+        """Logits `[b, V]` behind one more token of each row; `tokens`, `places` `[b]`, `mask` `[b, 1, 1, length]`."""
+        hidden, turn = self.embed(tokens, places)
+        for block, layer in zip(self.blocks, layers, strict=True):
+            query, key, value = block.project(hidden, turn)
+            keys, values = layer.update(key[:, :, None], value[:, :, None])
+            grouped = query.to(keys.dtype).view(len(query), keys.shape[1], -1, query.shape[-1])
+            seen = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=block.scale)
+            hidden = block.absorb(hidden, seen.reshape(len(hidden), -1))
+        return self.head(hidden)
+
+
+def lean(model: PreTrainedModel, dtype: torch.dtype) -> Lean | None:
+    """The model as plain functions whose products are in `dtype`, or None where it is not of a kind known here."""
+    build = FAMILIES.get(model.config.model_type)
+    if build is None or not ordinary(model) or not agrees(model, build):
+        return None
+    return build(model, lambda weight: weight.to(dtype))
+
+
+def ordinary(model: PreTrainedModel) -> bool:
+    """Whether every product is a plain layer of its own kind: adapters and quantised layers are not."""
+    products = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)]
+    return all(type(module) in (nn.Linear, Conv1D) for module in products) and not model._forward_hooks
+
+
+def gpt2(model: PreTrainedModel, cast: Cast) -> Lean:
+    trunk: Any = model.base_model
+
+    def block(layer: Any) -> Block:
+        attend, mlp, size = layer.attn, layer.mlp, layer.attn.head_dim
+        into, out, up, down = (product(part, cast) for part in (attend.c_attn, attend.c_proj, mlp.c_fc, mlp.c_proj))
+
+        def project(hidden: Tensor, turn: None) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = into(layer.ln_1(hidden)).view(len(hidden), 3, -1, size).unbind(1)
+            return query, key, value
+
+        def absorb(hidden: Tensor, seen: Tensor) -> Tensor:
+            hidden = hidden + out(seen)
+            return hidden.add_(down(mlp.act(up(layer.ln_2(hidden)))))
+
+        return Block(project, absorb, attend.scaling)
+
+    def embed(tokens: Tensor, places: Tensor) -> tuple[Tensor, None]:
+        return trunk.wte(tokens) + trunk.wpe(places), None
+
+    return Lean(embed, [block(layer) for layer in trunk.h], headed(model, trunk.ln_f, cast))
+
+
+def llama(model: PreTrainedModel, cast: Cast) -> Lean:
+    trunk: Any = model.base_model
+
+    def block(layer: Any) -> Block:
+        attend, mlp, size = layer.self_attn, layer.mlp, layer.self_attn.head_dim
+        sides = [product(part, cast) for part in (attend.q_proj, attend.k_proj, attend.v_proj)]
+        out, gate, up, down = (
+            product(part, cast) for part in (attend.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        )
+
+        def project(hidden: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            normed = rms_norm(hidden, layer.input_layernorm)
+            query, key, value = (side(normed).view(len(hidden), -1, size) for side in sides)
+            turned = rotate(torch.cat([query, key], 1), *turn)
+            return turned[:, : query.shape[1]], turned[:, query.shape[1] :], value
+
+        def absorb(hidden: Tensor, seen: Tensor) -> Tensor:
+            hidden = hidden + out(seen)
+            normed = rms_norm(hidden, layer.post_attention_layernorm)
+            return hidden.add_(down(mlp.act_fn(gate(normed)).mul_(up(normed))))
+
+        return Block(project, absorb, attend.scaling)
+
+    def embed(tokens: Tensor, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        hidden = trunk.embed_tokens(tokens)
+        cos, sin = trunk.rotary_emb(hidden, places[:, None])
+        return hidden, (cos, sin)
+
+    return Lean(embed, [block(layer) for layer in trunk.layers], headed(model, lambda h: rms_norm(h, trunk.norm), cast))
+
+
+def product(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
+    """`x W + b` of a Linear (or of GPT-2's Conv1D, whose weight lies the other way round)."""
+    weight = cast(layer.weight)
+    bias = None if layer.bias is None else cast(layer.bias)
+    if isinstance(layer, Conv1D):
+        shift = cast(layer.bias)
+        return lambda x: torch.addmm(shift, x.to(weight.dtype), weight)
+    return lambda x: F.linear(x.to(weight.dtype), weight, bias)
+
+
+def headed(model: PreTrainedModel, norm: Callable[[Tensor], Tensor], cast: Cast) -> Callable[[Tensor], Tensor]:
+    output = product(model.get_output_embeddings(), cast)
+    return lambda hidden: output(norm(hidden))
+
+
+def rms_norm(hidden: Tensor, norm: Any) -> Tensor:
+    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: the first half of each head turned with the second."""
+    half = heads.shape[-1] // 2
+    first, second, cos, sin = heads[..., :half], heads[..., half:], cos[..., :half], sin[..., :half]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+FAMILIES: dict[str, Callable[[PreTrainedModel, Cast], Lean]] = {
+    "gpt2": gpt2,
+    "llama": llama,
+    "mistral": llama,
+    "qwen2": llama,
+}
+AGREES: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def agrees(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast], Lean]) -> bool:
+    """Whether these functions give the model's own logits: tried once, behind two different prompts."""
+    if model not in AGREES:
+        tokens = torch.arange(8, device=model.device).view(2, 4) % model.get_output_embeddings().weight.shape[0]
+        cache, _ = make_cache(model, 4, model.dtype)
+        model(input_ids=tokens[:, :3], past_key_values=cache, use_cache=True)
+        places = torch.full((2,), 3, device=model.device)
+        found = build(model, lambda weight: weight).step(tokens[:, 3], places, preallocated(cache), None)
+        AGREES[model] = torch.allclose(found, model(input_ids=tokens).logits[:, 3], rtol=1e-3, atol=1e-3)
+    return AGREES[model]

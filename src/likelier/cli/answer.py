@@ -65,10 +65,14 @@ def jsonable(value: Any) -> Any:
 
 def show_plainly(result: Result) -> None:
     """One line a key; what is nested stays for --json."""
-    rows = {key: readable(value) for key, value in result.items() if not isinstance(value, Mapping)}
+    rows = {key: readable(value) for key, value in result.items() if not nested(value)}
     width = max((len(key) for key in rows), default=0)
     for key, value in rows.items():
         print(f"{key.replace('_', ' '):<{width}}  {value}")
+
+
+def nested(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(map(nested, value)))
 
 
 def readable(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from likelier.cli.answer import JSON, Result, answers, readable
+from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DB
 
 
@@ -11,24 +11,26 @@ def show(result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
     columns = ("annotator", "judgements", "skill", "error rate", "left rate", "flags")
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for column in table.columns[1:5]:
         column.justify = "right"
     for person in result["annotators"]:
         table.add_row(*row(person), style="red" if person["flags"] else None)
-    console = Console()
-    console.print(table)
-    console.print(f"\n{result['judgements']:,} judgements of {result['comparisons']:,} comparisons", highlight=False)
+    if result["annotators"]:
+        console.print(table, "", sep="\n")
+    console.print(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons", highlight=False)
     console.print(agreement(result), highlight=False)
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
         if result[name] is not None:
-            console.print(f"{text}: {0.5 + result[name]:.1%} (half would be none too many)", highlight=False)
+            console.print(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie", highlight=False)
 
 
 def row(person: dict[str, Any]) -> list[str]:
-    numbers = (person["judgements"], person["skill"], person["error_rate"], person["left_rate"])
-    return [str(person["id"]), *map(readable, numbers), ", ".join(person["flags"])]
+    rates = ["–" if person[name] is None else f"{person[name]:.0%}" for name in ("error_rate", "left_rate")]
+    skill = "–" if person["skill"] is None else f"{person['skill']:.2f}"
+    return [str(person["id"]), f"{person['judgements']:,}", skill, *rates, ", ".join(person["flags"])]
 
 
 def agreement(result: Result) -> str:

@@ -1,7 +1,10 @@
 """What every test stands on: one thread, a quiet hub, and the shared data where it is present."""
 
 import os
+import shutil
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,3 +25,40 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared: the real models and data are not here")
     return folder
+
+
+ALLOWED_SKIPS = ("no ../shared", "this machine has CUDA", "no CUDA")
+"""Reasons that no installation could mend; any other skip means that a tool is missing."""
+
+
+def tools_were_installed() -> bool:
+    """CI, as root on Debian: `make test` has installed every tool there."""
+    return os.environ.get("CI") == "true" and os.geteuid() == 0 and Path("/etc/debian_version").exists()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, Any]:
+    """Where every tool was installed, a test that skips for want of one has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and tools_were_installed():
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+            report.outcome, report.longrepr = "failed", f"{item.nodeid}: a missing tool in CI: {reason}"
+    return report
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's chromium, driven by Playwright; skips where it is absent."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    as_root = os.geteuid() == 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
+        yield browser
+        browser.close()

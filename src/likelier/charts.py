@@ -1,49 +1,175 @@
-"""Line charts as inline SVG: colours come from the page's CSS, so that they follow light and dark."""
+"""Small charts as inline SVG: text keeps its size at every width, colours are the page's and follow light and dark.
+
+Places are percentages of the plot, which the page stretches; only curves stand in a stretched picture of their own.
+"""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 Point = tuple[float, float]
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 44
+MOST_POINTS = 240
+"""A longer curve is drawn by every k-th of its points and its last."""
+ROOT_TICKS = (
+    0,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2,
+    4,
+    6,
+    9,
+    12,
+    16,
+    20,
+    25,
+    36,
+    50,
+    75,
+    100,
+    150,
+    200,
+    300,
+    500,
+    1000,
+    2000,
+    5000,
+)
 
 
 @dataclass(frozen=True)
 class Series:
-    """A named curve; `dots` draws its points without a line."""
+    """A named curve. `line`: with a dot at each point if they are few; `dots`: no line; `guide`: thin, not a result."""
 
     name: str
     points: Sequence[Point]
     colour: int = 0
-    dots: bool = False
+    style: Literal["line", "dots", "guide"] = "line"
+    labels: Mapping[Point, str] = field(default_factory=dict)
+    """Words beside some of the points."""
 
 
-def line_chart(title: str, x_label: str, y_label: str, series: Sequence[Series], small: bool = False) -> Markup:
-    """One chart with axes, a grid and, for more than one curve, a legend below; nothing to draw gives nothing."""
+class Scale(NamedTuple):
+    """From a number to a percentage of the plot; `root`: by square root, which spreads what is near 0."""
+
+    low: float
+    high: float
+    root: bool = False
+
+    def at(self, value: float) -> float:
+        low, high, value = (math.sqrt(max(each, 0)) if self.root else each for each in (self.low, self.high, value))
+        return round(100 * (value - low) / (high - low), 2)
+
+
+def line_chart(
+    title: str, x_label: str, y_label: str, series: Sequence[Series], small: bool = False, root: bool = False
+) -> Markup:
+    """One chart with axes, a grid and, for more than one curve, a legend; nothing to draw gives nothing.
+
+    `root`: the x axis is spaced by the square root, the way over-optimisation is drawn (Gao et al. 2022).
+    """
     shown = [each for each in series if each.points]
     if not shown:
         return Markup("")
-    xs = ticks(*extent([x for each in shown for x, _ in each.points]), count=4 if small else 6)
-    ys = ticks(*extent([y for each in shown for _, y in each.points]), count=4 if small else 5)
-    frame = Frame(xs[0], xs[-1], ys[0], ys[-1])
-    parts = [frame.grid(xs, ys), frame.labels(x_label, y_label), *(frame.curve(each) for each in shown)]
+    x_values, y_values = ([point[axis] for each in shown for point in each.points] for axis in (0, 1))
+    xs = root_ticks(max(x_values), 5 if small else 10) if root else ticks(*extent(x_values), count=3 if small else 6)
+    ys = ticks(*extent(y_values), count=3 if small else 5)
+    x, y = Scale(0.0 if root else xs[0], max(xs[-1], *x_values) if root else xs[-1], root), Scale(ys[0], ys[-1])
+    parts = [grid(x, y, xs, ys), *(curve(each, x, y) for each in shown), *(words(each, x, y) for each in shown)]
     told = f"{title}: {y_label} over {x_label}; " + "; ".join(in_words(each) for each in shown)
-    picture = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, HEIGHT, told, Markup("").join(parts)
-    )
-    legend = Markup("").join(
-        Markup('<li><span class="key c{}"></span>{}</li>').format(each.colour, each.name) for each in shown
-    )
-    below = Markup('<ul class="legend">{}</ul>').format(legend) if len(shown) > 1 else Markup("")
-    return Markup('<figure class="chart"><figcaption>{}</figcaption>{}{}</figure>').format(title, picture, below)
+    return Markup(
+        '<figure class="chart{}"><figcaption>{} <span>{}</span></figcaption>{}'
+        '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div><p class="axis">{}</p></figure>'
+    ).format(" small" if small else "", title, y_label, legend(shown), told, Markup("").join(parts), x_label)
+
+
+def legend(shown: Sequence[Series]) -> Markup:
+    if len(shown) < 2:
+        return Markup("")
+    entry = Markup('<li><svg class="key {} c{}" aria-hidden="true"><path d="M1 6h22"/></svg>{}</li>')
+    entries = Markup("").join(entry.format(each.style, each.colour, each.name) for each in shown)
+    return Markup('<ul class="legend">{}</ul>').format(entries)
 
 
 def in_words(series: Series) -> str:
     """What a listener needs of a curve."""
     return f"{series.name} from {short(series.points[0][1])} to {short(series.points[-1][1])}"
+
+
+def grid(x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float]) -> Markup:
+    level = Markup('<line class="grid" x2="100%" y1="{0}%" y2="{0}%"/><text y="{0}%" dx="-8" dy="4">{1}</text>')
+    place = Markup('<text class="x" x="{}%" y="100%" dy="18">{}</text>')
+    levels = [level.format(round(100 - y.at(value), 2), short(value)) for value in ys]
+    return Markup("").join(levels + [place.format(x.at(value), short(value)) for value in xs])
+
+
+def curve(series: Series, x: Scale, y: Scale) -> Markup:
+    """The line, then a dot at each point that shows its numbers under the pointer."""
+    points = thinned(series.points)
+    places = [(x.at(px), round(100 - y.at(py), 2)) for px, py in points]
+    path = "".join(f"{'L' if at else 'M'}{px:g} {py:g}" for at, (px, py) in enumerate(places))
+    line = Markup(
+        '<svg class="stretch" viewBox="0 0 100 100" preserveAspectRatio="none"><path class="{} c{}" d="{}"/></svg>'
+    ).format(series.style, series.colour, path)
+    if series.style == "guide":
+        return line
+    kind = "dot" if series.style == "dots" or len(points) <= 24 else "touch"
+    dot = Markup('<circle class="{} c{}" cx="{}%" cy="{}%" r="{}"><title>{}: {} at {}</title></circle>')
+    radius = 7 if kind == "touch" else 4.5 if series.style == "dots" else 3.5
+    dots = [
+        dot.format(kind, series.colour, px, py, radius, series.name, short(value), short(at))
+        for (px, py), (at, value) in zip(places, points, strict=True)
+    ]
+    return (Markup("") if series.style == "dots" else line) + Markup("").join(dots)
+
+
+def words(series: Series, x: Scale, y: Scale) -> Markup:
+    """The labels of a curve, each above its point and within the plot."""
+    text = Markup('<text class="mark {}" x="{}%" y="{}%" dy="-11">{}</text>')
+    places = [(x.at(px), round(100 - y.at(py), 2), word) for (px, py), word in series.labels.items()]
+    sides = ["low" if px < 12 else "high" if px > 88 else "middle" for px, _, _ in places]
+    return Markup("").join(text.format(side, *place) for side, place in zip(sides, places, strict=True))
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """At most about `MOST_POINTS` of the points, evenly, with the last."""
+    step = -(-len(points) // MOST_POINTS)
+    return points if step == 1 else [*points[:-1:step], points[-1]]
+
+
+def share_bar(value: Any, middle: float = 0.0) -> Markup:
+    """A share as a short bar that grows from `middle`; nothing for what is no number."""
+    if not is_number(value):
+        return Markup("")
+    low, high = sorted((middle, min(max(value, 0.0), 1.0)))
+    return Markup(
+        '<svg class="bar" aria-hidden="true"><rect class="rail" width="100%" height="100%" rx="2"/>'
+        '<rect class="fill" x="{:.1f}%" width="{:.1f}%" height="100%" rx="2"/>{}</svg>'
+    ).format(100 * low, 100 * (high - low), tick(middle) if middle else "")
+
+
+def interval_bar(value: Any, interval: Sequence[Any] | None, colour: int = 0, middle: float = 0.5) -> Markup:
+    """A share with its 95 % interval on a rail from 0 to 1, and a tick where chance is."""
+    if not is_number(value):
+        return Markup("")
+    known = interval if interval and all(map(is_number, interval)) else (value, value)
+    return Markup(
+        '<svg class="interval c{}" aria-hidden="true"><line class="rail" x2="100%" y1="50%" y2="50%"/>{}'
+        '<line class="span" x1="{:.1f}%" x2="{:.1f}%" y1="50%" y2="50%"/><circle cx="{:.1f}%" cy="50%" r="5.5"/></svg>'
+    ).format(colour, tick(middle), 100 * known[0], 100 * known[1], 100 * value)
+
+
+def tick(at: float) -> Markup:
+    return Markup('<line class="tick" x1="{0}%" x2="{0}%" y2="100%"/>').format(100 * at)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def extent(values: Sequence[float]) -> tuple[float, float]:
@@ -60,75 +186,33 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     """
     raw = (high - low) / count
-    power = 10 ** math.floor(math.log10(raw))
+    power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(float(at * step), 12) for at in range(first, last + 1)]
+    return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
+
+
+def root_ticks(high: float, count: int) -> list[float]:
+    """Round numbers from 0 up to `high` that stand apart on a square-root axis.
+
+    >>> root_ticks(30.0, 6)
+    [0.0, 1, 4, 9, 16, 25]
+    """
+    most, found = max(high, ROOT_TICKS[1]), [0.0]
+    for value in ROOT_TICKS[1:]:
+        if value <= most and math.sqrt(value) - math.sqrt(found[-1]) >= 0.99 * math.sqrt(most) / count:
+            found.append(value)
+    return found
 
 
 def short(value: float) -> str:
     """A number in at most four digits or so.
 
-    >>> short(0.05), short(12500.0), short(3e-05)
-    ('0.05', '12,500', '3e-05')
+    >>> short(0.05), short(12500.0), short(-3e-05)
+    ('0.05', '12,500', '−3e−05')
     """
     if value == 0 or 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:.2g}"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """From data to the picture's coordinates."""
-
-    x0: float
-    x1: float
-    y0: float
-    y1: float
-
-    def x(self, value: float) -> float:
-        return LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
-
-    def grid(self, xs: Sequence[float], ys: Sequence[float]) -> Markup:
-        lines = [
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-                LEFT, WIDTH - RIGHT, self.y(y), self.y(y)
-            )
-            for y in ys
-        ]
-        lines += [
-            Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-                LEFT - 8, self.y(y) + 4, short(y)
-            )
-            for y in ys
-        ]
-        lines += [
-            Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                self.x(x), HEIGHT - BOTTOM + 18, short(x)
-            )
-            for x in xs
-        ]
-        return Markup("").join(lines)
-
-    def labels(self, x_label: str, y_label: str) -> Markup:
-        middle = (TOP + HEIGHT - BOTTOM) / 2
-        return Markup(
-            '<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>'
-            '<text class="label" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
-        ).format((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, middle, y_label)
-
-    def curve(self, series: Series) -> Markup:
-        places = [(self.x(x), self.y(y), x, y) for x, y in series.points]
-        path = " ".join(f"{'L' if at else 'M'}{px:.1f} {py:.1f}" for at, (px, py, _, _) in enumerate(places))
-        line = Markup("") if series.dots else Markup('<path class="line c{}" d="{}"/>').format(series.colour, path)
-        marked = places if series.dots or len(places) <= 40 else places[-1:]
-        dots = Markup("").join(
-            Markup('<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}: {}, {}</title></circle>').format(
-                series.colour, px, py, 6 if series.dots else 3, escape(series.name), short(x), short(y)
-            )
-            for px, py, x, y in marked
-        )
-        return line + dots
+        found = f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    else:
+        found = f"{value:.2g}"
+    return found.replace("-", "−")

@@ -1,117 +1,191 @@
 """One self-contained HTML page out of run folders: it shows what stages wrote down and computes nothing anew."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from likelier.charts import Series, line_chart
+from likelier.charts import Point, Series, interval_bar, is_number, line_chart, share_bar, short
 from likelier.config import read_yaml
 from likelier.errors import DataError
+from likelier.metrics import metric_of
 from likelier.records import read_json, read_jsonl, write_whole
 
 Found = dict[str, Any]
 
-CURVES = (
-    ("score", "Score", "mean score of the responses"),
-    ("kl", "KL", "nats per response from the start"),
-    ("response_length", "Response length", "tokens"),
-    ("entropy", "Entropy", "nats per token"),
-    ("policy_loss", "Policy loss", "clipped loss"),
-    ("value_loss", "Value loss", "squared error / 2"),
-    ("clipfrac", "Clip fraction", "share of tokens"),
-    ("explained_variance", "Explained variance", "share of the returns' variance"),
-)
-"""Metric, title and unit of the training curves, in the order shown."""
-SOURCES = {
-    "circle": ("circle.json",),
-    "check": ("check.json",),
-    "reward": ("reward.json", "reward/result.json"),
-    "evaluation": ("evaluation.json", "evaluation/evaluation.json"),
-    "arms": ("arms.json",),
+SECTIONS = {
+    "circle": (("circle.json",), ("stages",)),
+    "check": (("check.json",), ("comparisons", "judgements", "annotators", "alpha", "alpha_interval")),
+    "reward": (("reward/result.json", "result.json"), ("accuracy", "accuracy_interval", "log_loss")),
+    "evaluation": (
+        ("evaluation/evaluation.json", "evaluation.json"),
+        ("win_rate", "interval", "ties", "n", "score_a", "score_b", "kl"),
+    ),
+    "arms": (("arms.json",), ("arms", "start_score", "sentence")),
 }
-"""Where in a folder each section's numbers stand; the first that is there counts."""
+"""Where in a folder each section's numbers stand (the first that is there counts), and the fields it must have."""
+RUNS = ("", "sft", "reward", "policy")
+"""Where in a folder runs stand."""
+CURVES = {
+    "ppo": {
+        "score": "Score",
+        "kl": "KL from the start",
+        "response_length": "Response length",
+        "entropy": "Entropy",
+        "policy_loss": "Policy loss",
+        "value_loss": "Value loss",
+        "clipfrac": "Clip fraction",
+        "explained_variance": "Explained variance",
+    },
+    "reward": {"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
+    "sft": {"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
+}
+"""Metrics drawn of each stage, in this order, with their titles."""
+VERBS = {"ppo": "PPO", "reward": "Reward model", "sft": "SFT"}
+MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
+"""Metrics of PPO that were also measured on prompts kept out."""
+SAME_SCORE = ("check on", "no KL penalty")
+"""Arms of the demo that share a reward model, so that its scores can be compared."""
+FLAGS = {
+    "random": "answers as if by chance",
+    "left": "takes the left side, whatever stands there",
+    "right": "takes the right side, whatever stands there",
+    "longer": "takes the longer answer",
+    "shorter": "takes the shorter answer",
+    "fast": "answers faster than one can read",
+    "reversed": "picks what the others reject",
+    "too_many_ties": "calls a tie what the others can tell apart",
+}
+SAMPLES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one run left behind."""
+
+    name: str
+    """Of the folder that was given."""
+    folder: Path
+    verb: str
+    lines: list[Found]
+    settings: list[tuple[str, Any]]
+    versions: Mapping[str, str]
+    before: Found
+    """What was measured before the first step."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Found:
     """Write the page about `runs` (folders of a circle, of single runs, of evaluations) to `out`.
 
-    DataError: a folder does not exist, or none of them holds anything to show.
+    Curves show all runs; of any other section the first folder that has it is shown.
+    DataError: a folder does not exist, holds a file that no stage wrote so, or none of them holds anything to show.
     """
     found: Found = {}
+    trainings: list[Training] = []
     for folder in runs:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such run folder")
-        found = read_folder(folder) | found
-    if not found:
+        found = read_sections(folder) | found
+        trainings += read_trainings(folder)
+    if not found and not trainings:
         raise DataError(f"{', '.join(map(str, runs))}: no metrics.jsonl, circle.json or evaluation.json to show")
-    page = (
-        environment()
-        .get_template("report.html")
-        .render(
-            **dict.fromkeys([*SOURCES, "training", "settings", "versions"]) | found,
-            headline=headline(found),
-            before_after=before_after(found.get("evaluation")),
-            curves=training_curves(found.get("training", [])),
-            gold=gold_chart(found.get("training", [])),
-            counterfactual=counterfactual(found.get("arms")),
-            folders=[str(folder) for folder in runs],
-        )
-    )
+    shown = dict.fromkeys(SECTIONS) | found
+    page = environment().get_template("report.html").render(
+        **shown,
+        runs=trainings,
+        curves=[(VERBS[verb], charts) for verb in CURVES if (charts := training_charts(trainings, verb))],
+        gold=[] if shown["arms"] else gold_charts(trainings, shown["evaluation"] or {}),
+        arm_charts=arm_charts(shown["arms"]),
+        calibration=calibration_chart(shown["reward"]),
+        people=people(shown["check"]),
+        flag_words=FLAGS,
+        samples_shown=SAMPLES_SHOWN,
+    )  # fmt: skip
     write_whole(out, lambda file: file.write(page))
     return {"file": str(out)}
 
 
 def environment() -> Environment:
     """Templates with everything escaped, and filters for numbers."""
-    made = Environment(loader=PackageLoader("likelier"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made.filters |= {"percent": percent, "span": span, "number": number}
+    made = Environment(
+        loader=PackageLoader("likelier"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"percent": percent, "span": span, "number": number, "duration": duration}
+    made.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
     return made
 
 
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+def percent(value: Any) -> str:
+    return f"{100 * value:.0f}\u00a0%" if is_number(value) else number(value)
 
 
-def span(interval: Sequence[float] | None) -> str:
+def span(interval: Any) -> str:
     """An interval of shares as `79–88 %`."""
-    return "" if not interval else f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+    if not isinstance(interval, list) or len(interval) != 2 or not all(map(is_number, interval)):
+        return ""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}\u00a0%"
 
 
 def number(value: Any) -> str:
     """A number as a person reads it; anything else as it is."""
     if value is None:
         return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    if isinstance(value, float) and is_number(value):
+        return short(float(f"{value:.3g}"))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def read_folder(folder: Path) -> Found:
-    """What one folder holds, by section."""
+def duration(seconds: Any) -> str:
+    """
+    >>> duration(221.4)
+    '3 min 41 s'
+    """
+    if not is_number(seconds):
+        return number(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def read_sections(folder: Path) -> Found:
+    """What one folder holds, by section. DataError: a field is missing."""
     found: Found = {}
-    for section, names in SOURCES.items():
-        there = [folder / name for name in names if (folder / name).is_file()]
-        if there:
-            found[section] = read_json(there[0])
-    run = next((each for each in (folder, folder / "policy") if (each / "metrics.jsonl").is_file()), None)
-    if run is not None:
-        found |= read_run(run)
+    for section, (names, needed) in SECTIONS.items():
+        path = next((folder / name for name in names if (folder / name).is_file()), None)
+        if path is None:
+            continue
+        record = read_json(path)
+        if path.name == "result.json" and "accuracy" not in record:
+            continue  # another stage's result
+        if missing := [field for field in needed if field not in record]:
+            raise DataError(f"{path}: no field `{missing[0]}`; let the stage that writes this file write it anew")
+        found[section] = record
     return found
 
 
-def read_run(run: Path) -> Found:
-    """Metrics, settings and versions of one training."""
-    found: Found = {"training": [line for _, line in read_jsonl(run / "metrics.jsonl")]}
-    if (run / "config.yaml").is_file():
-        found["settings"] = list(flat(read_yaml(run / "config.yaml")))
-    if (run / "run.json").is_file():
-        found["versions"] = read_json(run / "run.json")["versions"]
-    if (run / "result.json").is_file() and "accuracy" in (result := read_json(run / "result.json")):
-        found["reward"] = result
-    return found
+def read_trainings(folder: Path) -> list[Training]:
+    """The runs in a folder, itself one of them perhaps."""
+    return [read_training(folder.name, run) for name in RUNS if ((run := folder / name) / "metrics.jsonl").is_file()]
+
+
+def read_training(name: str, run: Path) -> Training:
+    about, result = (read_json(run / name) if (run / name).is_file() else {} for name in ("run.json", "result.json"))
+    settings = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    return Training(
+        name=name,
+        folder=run,
+        verb=about.get("verb", "ppo"),
+        lines=[line for _, line in read_jsonl(run / "metrics.jsonl")],
+        settings=list(flat(settings)),
+        versions=about.get("versions", {}),
+        before=result.get("before") or {},
+    )
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -123,52 +197,101 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def headline(found: Found) -> str:
-    """The result in one sentence."""
-    evaluation = found.get("evaluation")
-    if evaluation is None:
-        return "What the runs wrote down."
-    sentence = (
-        f"The new model’s answers are preferred in {percent(evaluation['win_rate'])} "
-        f"({span(evaluation['interval'])}) of {evaluation['n']:,} comparisons on unseen prompts"
-    )
-    return sentence + (f", {evaluation['kl']:.1f} nats from the start." if evaluation.get("kl") is not None else ".")
+def points(lines: Iterable[Found], x: str, y: str) -> list[Point]:
+    """Where both were written down, as numbers."""
+    return [(line[x], line[y]) for line in lines if is_number(line.get(x)) and is_number(line.get(y))]
 
 
-def before_after(evaluation: Found | None) -> list[Found]:
-    """A few prompts with the old and the new answer."""
-    return list((evaluation or {}).get("samples", []))[:8]
-
-
-def points(lines: Sequence[Found], x: str, y: str) -> list[tuple[float, float]]:
-    return [(line[x], line[y]) for line in lines if line.get(x) is not None and line.get(y) is not None]
-
-
-def training_curves(lines: Sequence[Found]) -> list[Markup]:
-    """One small chart a metric, where it was logged."""
-    charts = [
-        line_chart(title, "step", unit, [Series(title, points(lines, "step", metric))], small=True)
-        for metric, title, unit in CURVES
-    ]
+def training_charts(trainings: Sequence[Training], verb: str) -> list[Markup]:
+    """One small chart a metric, a curve for each run of this stage; dots: measured on prompts kept out."""
+    runs = [run for run in trainings if run.verb == verb]
+    charts = []
+    for metric, title in CURVES[verb].items():
+        series = [
+            Series(run.name if len(runs) > 1 else "training", points(run.lines, "step", metric), colour % 6)
+            for colour, run in enumerate(runs)
+        ]
+        if len(runs) == 1 and metric in MEASURED:
+            kept_out = points(runs[0].lines, "step", MEASURED[metric])
+            series.append(Series("kept out", kept_out, 1, "dots"))
+        charts.append(line_chart(title, "step", unit_of(verb, metric), series, small=True))
     return [chart for chart in charts if chart]
 
 
-def gold_chart(lines: Sequence[Found]) -> Markup:
-    """Score and judges on prompts kept out, over KL from the start."""
-    names = {name: name.removeprefix("eval/") for line in lines for name in line if name.startswith("eval/")}
-    series = [Series("trained against", points(lines, "eval_kl", "eval_score"), 0)]
-    series += [Series(name, points(lines, "eval_kl", key), at) for at, (key, name) in enumerate(names.items(), 1)]
-    return line_chart("On prompts kept out", "nats per response from the start", "mean score", series)
+def unit_of(verb: str, metric: str) -> str:
+    """The unit beside a chart's title, where it says more than the title."""
+    defined = metric_of(verb, metric)
+    return defined.unit.replace("^2", "²") if defined and defined.unit != metric else ""
 
 
-def counterfactual(arms: Found | None) -> Markup:
-    """The true score of every arm over its KL, with best-of-n from the start."""
+def gold_charts(trainings: Sequence[Training], evaluation: Found) -> list[Markup]:
+    """What each judge says on prompts kept out, over KL, with best of n; last the score that was trained against."""
+    runs = [(run, [{**run.before, "step": 0}, *run.lines]) for run in trainings if run.verb == "ppo"]
+    judges = dict.fromkeys(name for _, lines in runs for line in lines for name in line if name.startswith("eval/"))
+    charts = []
+    for metric in (*judges, "eval_score"):
+        name = metric.removeprefix("eval/")
+        series = [
+            Series(run.name, points(lines, "eval_kl", metric), colour % 6) for colour, (run, lines) in enumerate(runs)
+        ]
+        series.append(best_of_n([(each, each["judges"].get(name, {})) for each in evaluation.get("best_of", [])]))
+        title = "The score it was trained against" if metric == "eval_score" else f"Judged by {name}"
+        charts.append(line_chart(title, "nats per response from the start", "mean score", series, root=True))
+    return [chart for chart in charts if chart]
+
+
+def best_of_n(controls: Sequence[tuple[Found, Found]]) -> Series:
+    """Best of n from the start as dots; each is (n and its KL, its score)."""
+    labels = {
+        (about["kl_bound"], found["score"]): f"best of {about['n']}"
+        for about, found in controls
+        if is_number(about["kl_bound"]) and is_number(found.get("score"))
+    }
+    return Series("best of n from the start", list(labels), 4, "dots", labels)
+
+
+def arm_charts(arms: Found | None) -> list[Markup]:
+    """The true score of every arm over its KL with best of n, and what the reward model thought meanwhile."""
     if arms is None:
-        return Markup("")
-    series = [
-        Series(arm["name"], [(at["kl"], at["true_score"]) for at in arm["curve"]], colour)
-        for colour, arm in enumerate(arms["arms"])
+        return []
+    curves = [(arm["name"], colour % 4, arm["curve"]) for colour, arm in enumerate(arms["arms"])]
+    true = [mark_turn(Series(name, points(curve, "kl", "true_score"), at)) for name, at, curve in curves]
+    controls = [({"n": at["n"], "kl_bound": at["kl"]}, {"score": at["true_score"]}) for at in arms.get("best_of", [])]
+    learned = [Series(name, points(curve, "kl", "score"), at) for name, at, curve in curves if name in SAME_SCORE]
+    x_label = "nats per response from the start (square-root scale)"
+    return [
+        line_chart("What the panel truly likes", x_label, "mean true score", [*true, best_of_n(controls)], root=True),
+        line_chart("What the reward model believed", x_label, "mean learned score", learned, root=True),
     ]
-    best = [(at["kl"], at["true_score"]) for at in arms.get("best_of", [])]
-    series.append(Series("best of n from the start", best, len(series), dots=True))
-    return line_chart("True taste over distance", "nats per response from the start", "mean true score", series)
+
+
+def mark_turn(series: Series) -> Series:
+    """A curve that ends clearly below its peak, with the peak marked."""
+    values = [y for _, y in series.points]
+    if not values or max(values) - values[-1] < 0.1 * (max(values) - min(values)):
+        return series
+    peak = max(series.points, key=lambda point: point[1])
+    return Series(series.name, series.points, series.colour, series.style, {peak: "turns down"})
+
+
+def calibration_chart(reward: Found | None) -> Markup:
+    """How often the pairs of each predicted chance went the predicted way."""
+    bins = points((reward or {}).get("calibration", []), "expected", "observed")
+    if not bins:
+        return Markup("")
+    series = [Series("perfect", [(0, 0), (1, 1)], 5, "guide"), Series("reward model", bins)]
+    return line_chart("Calibration", "predicted share", "share observed", series, small=True)
+
+
+def people(check: Found | None) -> Found:
+    """Who was planted, flagged, missed, and flagged without cause; nobody planted: only who was flagged."""
+    if check is None:
+        return {}
+    flagged = [person["id"] for person in check["annotators"] if person["flags"]]
+    planted = check.get("planted") or []
+    return {
+        "flagged": flagged,
+        "planted": planted,
+        "missed": [name for name in planted if name not in flagged],
+        "wronged": [name for name in flagged if name not in planted] if planted else [],
+    }

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from likelier.ppo.update import Evaluation
-from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding
+from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding, unpadded
 from likelier.training import autocast
 
 MAX_LOGITS = 1 << 25
@@ -59,12 +59,12 @@ class Texts:
 
     def hidden(self, trunk: nn.Module) -> Float[Tensor, "N D"]:
         """Last hidden state before each response token."""
-        states: Tensor = trunk(input_ids=self.whole, use_cache=False).last_hidden_state
+        states: Tensor = trunk(**unpadded(self.whole)).last_hidden_state
         return states[self.before]
 
     def logits(self, model: PreTrainedModel) -> Float[Tensor, "N V"]:
         """Logits by the model's own forward, all in memory at once."""
-        logits: Tensor = model(input_ids=self.whole, use_cache=False).logits
+        logits: Tensor = model(**unpadded(self.whole)).logits
         return logits[self.before]
 
     def placed(self, flat: Float[Tensor, " N"]) -> Float[Tensor, "B T"]:
@@ -163,7 +163,7 @@ def splits(model: PreTrainedModel) -> bool:
 
 
 class TextPolicy(nn.Module):
-    """A language model with an optional critic, as a PPO update sees it. Dropout is off, whatever mode is set.
+    """A language model with an optional critic, as a PPO update sees it. Dropout is off.
 
     `critic`: None; `"shared"`, a value head on the policy's own trunk; `"separate"`, a trunk of its own with a head.
     """
@@ -179,6 +179,7 @@ class TextPolicy(nn.Module):
         super().__init__()
         self.model, self.value_head, self.critic = model, value_head, critic
         self.temperature, self.bf16 = temperature, bf16
+        self.eval()
 
     @classmethod
     def build(

@@ -187,7 +187,7 @@ class RewardModel(nn.Module):
         self.model, self.tokenizer = model, tokenizer
         self.max_length = min(max_length or UNLIMITED, context_length(model))
         self.reads_last = "score" in dict(model.named_children())
-        """Decoders have a head of this name (transformers' GenericForSequenceClassification); encoders pool."""
+        """Causal decoders have a head of this name (GenericForSequenceClassification); encoders pool."""
 
     @property
     def device(self) -> torch.device:
@@ -205,15 +205,14 @@ class RewardModel(nn.Module):
     def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
         """Scores of texts padded on either side; differentiable."""
         tokens, mask = to_right_padding(tokens, mask)
-        inputs = {"input_ids": tokens, "attention_mask": mask.long()}
         if self.reads_last:
-            hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
+            hidden = self.model.base_model(**unpadded(tokens)).last_hidden_state
             last = mask.sum(1) - 1
             logits: Tensor = self.model.get_submodule("score")(
                 hidden[torch.arange(len(last), device=last.device), last]
             )
         else:
-            logits = self.model(**inputs).logits
+            logits = self.model(input_ids=tokens, attention_mask=mask.long()).logits
         return logits[:, 0].float()
 
     def pair_scores(
@@ -281,6 +280,14 @@ def draw_head(model: nn.Module, generator: torch.Generator | None) -> None:
     nn.init.normal_(head.weight, std=1.0 / math.sqrt(head.in_features + 1), generator=generator)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
+
+
+def unpadded(tokens: Int[Tensor, "B N"]) -> dict[str, Any]:
+    """Inputs of a causal model over texts padded on the right: no token that counts sees one that does not.
+
+    A mask of ones and not none, because transformers takes that for a mistake and warns.
+    """
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
 
 
 def positions(mask: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"]:

@@ -138,12 +138,14 @@ def draw(
 
     The target lies in (0, total], and the first place that reaches it has a probability above 0.
     """
-    scaled = precise(logits) / temperature
-    scaled -= scaled.amax(1, keepdim=True)
-    cumulative = scaled.exp().cumsum(1)
+    scaled = precise(logits)
+    if temperature != 1.0:
+        scaled = scaled / temperature
+    top = scaled.amax(1, keepdim=True)
+    cumulative = (scaled - top).exp_().cumsum_(1)
     total = cumulative[:, -1:]
     token = torch.searchsorted(cumulative, (1.0 - uniform[:, None]) * total).clamp_(max=logits.shape[1] - 1)
-    return token[:, 0], (scaled.gather(1, token) - total.log())[:, 0]
+    return token[:, 0], (scaled.gather(1, token) - top - total.log())[:, 0]
 
 
 class Endings:

@@ -1,0 +1,80 @@
+"""Lean decoding steps: used where they agree with the model, never elsewhere."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from families import tiny_model, tiny_tokenizer
+from likelier.text import lean as lean_file
+from likelier.text.cache import make_cache, preallocated
+from likelier.text.lean import lean
+from likelier.text.sample import Sampling, sample
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("gpt2", {}),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu", "n_inner": 24}),
+        ("llama", {"attention_bias": True, "head_dim": 6}),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100.0}}),
+        ("qwen2", {}),
+        ("mistral", {"sliding_window": None}),
+    ],
+)
+def test_known_families_take_lean_steps_that_agree(family: str, settings: dict[str, object]) -> None:
+    model = tiny_model(family, **settings).double()
+    tokens = torch.randint(0, 64, (3, 9), generator=torch.Generator().manual_seed(0))
+    cache, plain = make_cache(model, 9, torch.double)
+    steps = lean(model, torch.double)
+    assert plain
+    assert steps is not None
+    with torch.no_grad():
+        model(input_ids=tokens[:, :5], past_key_values=cache, use_cache=True)
+        for at in range(5, 9):
+            found = steps.step(tokens[:, at], torch.tensor([at] * 3), preallocated(cache), None)
+        expected = model(input_ids=tokens).logits[:, -1]
+    assert torch.allclose(found, expected, atol=1e-6)  # rotary tables are float32 in transformers
+
+
+@pytest.mark.parametrize("family", ["gemma", "gemma2", "granite", "cohere", "gpt_neox", "bloom"])
+def test_other_families_are_left_to_transformers(family: str) -> None:
+    assert lean(tiny_model(family), torch.float32) is None
+
+
+class Adapted(nn.Linear):
+    """Stands for a layer that adds something of its own, as adapters do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 1.0
+
+
+def with_adapter() -> PreTrainedModel:
+    model = tiny_model()
+    old = model.model.layers[1].mlp.up_proj
+    model.model.layers[1].mlp.up_proj = Adapted(old.in_features, old.out_features, bias=False)
+    return model
+
+
+def with_hook() -> PreTrainedModel:
+    model = tiny_model()
+    model.model.layers[0].register_forward_hook(lambda module, inputs, output: output * 2.0)
+    return model
+
+
+@pytest.mark.parametrize("make", [with_adapter, with_hook])
+def test_changed_models_are_left_to_transformers(make: object) -> None:
+    assert callable(make)
+    assert lean(make(), torch.float32) is None
+
+
+def test_steps_that_disagree_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer, seeded = tiny_model(), tiny_tokenizer(), torch.Generator
+    expected = sample(model, tokenizer, ["abc"], Sampling(9), seeded().manual_seed(0))
+    monkeypatch.setattr(lean_file, "rotate", lambda heads, cos, sin: heads)
+    other = tiny_model()
+    assert lean(other, torch.float32) is None
+    found = sample(other, tokenizer, ["abc"], Sampling(9), seeded().manual_seed(0))
+    assert torch.equal(found.tokens, expected.tokens)
+    assert torch.allclose(found.logprobs, expected.logprobs, atol=1e-5)

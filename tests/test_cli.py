@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,28 @@ def test_sigterm_with_nothing_to_save_is_143(run, verb):
     code, out, err = run("env")
     assert (code, out, err.count("\n")) == (143, "", 1)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_after_a_good_checkpoint_and_resume_goes_on(run, tmp_path, monkeypatch, number, code):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the sky is blue\n<|endoftext|>\n" * 20)
+    small = "{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}"
+    (tmp_path / "c.yaml").write_text(f"data: text.txt\nsft: {{architecture: {small}, max_steps: 150, device: cpu}}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "likelier", "sft", "c.yaml", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    log = tmp_path / "runs/c-1/metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (code, b"")
+    assert b"go on with: likelier sft c.yaml --json --out runs/c-1 --resume auto\n" in err
+    done = run("sft", "c.yaml", "--json", "--out", "runs/c-1", "--resume", "auto")
+    assert json.loads(done[1])["steps"] == 150
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 151))
 
 
 def test_what_a_stage_prints_goes_to_stderr(run, verb):

@@ -17,6 +17,7 @@ import likelier
 from likelier import cli, progress
 from likelier.cli import main
 from likelier.cli.answer import answers, jsonable, one_line, readable
+from likelier.cli.circle import circle_folder
 from likelier.cli.folders import fresh_folder, run_folder
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped
 from likelier.reference import flat
@@ -296,6 +297,17 @@ def test_a_checkpoint_to_resume_names_its_run(tmp_path, monkeypatch):
     assert run_folder("hh", None, str(tmp_path / "mine/checkpoint-4")) == tmp_path / "mine"
     with pytest.raises(ConfigError, match="--resume atuo: neither `auto`, `never` nor a checkpoint"):
         run_folder("hh", None, "atuo")
+
+
+def test_a_circle_goes_on_in_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert circle_folder("mine", None, "never") == Path("runs/mine-1")
+    (tmp_path / "runs/mine-1/round-1").mkdir(parents=True)
+    assert circle_folder("mine", None, "auto") == Path("runs/mine-1")
+    assert circle_folder("mine", None, "runs/mine-1") == Path("runs/mine-1")
+    assert circle_folder("mine", None, "never") == Path("runs/mine-2")
+    with pytest.raises(ConfigError, match="not empty"):
+        circle_folder("mine", Path("runs/mine-1"), "never")
 
 
 def test_a_folder_that_holds_something_is_not_fresh(tmp_path):

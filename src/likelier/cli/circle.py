@@ -1,5 +1,6 @@
 """`likelier circle`: the whole circle on the user's own model, prompts and people."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,5 +25,11 @@ def circle(
     from likelier.circle import run_circle
 
     settings = load(config, overrides, seed)
-    folder = fresh_folder(config.stem, out) if resume == "never" else run_folder(config.stem, out, resume)
-    return run_circle(settings, folder, rounds)
+    return run_circle(settings, circle_folder(config.stem, out, resume), rounds)
+
+
+def circle_folder(name: str, out: Path | None, resume: str) -> Path:
+    """Where the circle goes on, or begins. What `--resume` names is a circle's own folder: it holds no checkpoints."""
+    if resume == "never":
+        return fresh_folder(name, out)
+    return run_folder(name, out or (None if resume == "auto" else Path(resume)), resume)

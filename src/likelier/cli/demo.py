@@ -4,12 +4,30 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.answer import JSON, Result, answers, show_plainly
 from likelier.cli.folders import fresh_folder
 from likelier.cli.options import OUT
 
 
-@answers()
+def show(result: Result) -> None:
+    """What was found, told in five lines."""
+    if "spammers_planted" not in result:  # a visitor judged: nobody knows the truth
+        show_plainly(result)
+        return
+    low, high = result["win_rate_interval"]
+    print(f"People     {result['annotators']} simulated annotators share a hidden taste; some of them misbehave.")
+    print(f"Check      misbehaving: {names(result['spammers_planted'])}; found: {names(result['spammers_found'])}.")
+    print(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the comparisons kept out.")
+    print(f"Better?    the new policy wins {result['win_rate']:.0%} ({low:.0%} to {high:.0%}) by the hidden taste,")
+    print(f"           {result['kl']:.1f} nats from the start.")
+    print(f"Report     {result['report']}")
+
+
+def names(ids: list[str]) -> str:
+    return ", ".join(ids) or "nobody"
+
+
+@answers(show)
 def demo(
     out: OUT = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Draws the taste, who misbehaves, and everything else.")] = 0,

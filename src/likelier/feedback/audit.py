@@ -65,10 +65,11 @@ def leanings(answers: Answers) -> Leanings:
     consensus, longer = answers.consensus[said], answers.longer[said]
     num = int(answers.annotator.max()) + 1
     counts = np.bincount(annotator, minlength=num)
+    weights = np.minimum(counts, np.median(counts))  # nobody's many answers make them typical
     ones = np.ones(len(longer))
     alone, _ = fit(np.stack([ones, consensus, longer], axis=1), left, annotator, num)
-    slope = max(weighted_median(alone[:, SKILL], counts), MIN_SLOPE)
-    tilt = weighted_median(alone[:, LENGTH], counts)
+    slope = max(weighted_median(alone[:, SKILL], weights), MIN_SLOPE)
+    tilt = weighted_median(alone[:, LENGTH], weights)
     design = np.stack([ones, slope * consensus + tilt * longer, longer], axis=1)
     full, best = fit(design, left, annotator, num)
     unlean, unlean_best = fit(design, left, annotator, num, {LENGTH: 0})
@@ -88,7 +89,7 @@ def roots(effect: Floats, best: Floats, held: Floats) -> Floats:
     return root
 
 
-def weighted_median(values: Floats, weights: NDArray[np.intp]) -> float:
+def weighted_median(values: Floats, weights: Floats) -> float:
     """The smallest value with half of the weight at or below it."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
@@ -110,13 +111,13 @@ def fit(
     for _ in range(MAX_NEWTON_STEPS):
         p = expit((design * coefficients[annotator]).sum(axis=1))
         slope = np.stack([np.bincount(annotator, (left - p) * design[:, k], num) for k in free], axis=1)
-        slope -= ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
+        slope = slope - ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
         weighted = design[:, free] * (p * (1 - p))[:, None]
         curvature = np.stack([
             np.stack([np.bincount(annotator, weighted[:, k] * design[:, other], num) for other in free], axis=1)
             for k in range(len(free))
         ], axis=1)  # fmt: skip
-        curvature += np.diag(1 / PRIOR_SD[free] ** 2)
+        curvature = curvature + np.diag(1 / PRIOR_SD[free] ** 2)
         step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
         step *= np.minimum(1, LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
         coefficients[:, free] += step
@@ -129,8 +130,12 @@ def fit(
 
 def ties(answers: Answers) -> tuple[Floats, Floats]:
     """How much more often than all the others each annotator says tie, [annotators], and its p-value (binomial)."""
-    said = np.bincount(answers.annotator, answers.sign == 0).astype(float)
-    return excess(said, np.bincount(answers.annotator))
+    said, judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
+    pairs = [
+        excess_over(int(k), int(n), int(said.sum() - k), int(judged.sum() - n))
+        for k, n in zip(said, judged, strict=True)
+    ]
+    return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
 
 
 def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
@@ -140,6 +145,7 @@ def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
     """
     num = int(answers.annotator.max()) + 1
     known = ~np.isnan(answers.seconds)
+    everybody = np.sort(answers.seconds[known])
     times = [answers.seconds[known & (answers.annotator == number)] for number in range(num)]
     medians = np.array([np.median(own) if len(own) else np.nan for own in times])
     over, p_values = np.zeros(num), np.ones(num)
@@ -147,20 +153,9 @@ def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
         others = np.delete(medians, number)
         if len(own) and not np.isnan(others).all():
             limit = TOO_FAST * float(np.nanmedian(others))
-            rest = np.concatenate([*times[:number], *times[number + 1 :]])
-            over[number], p_values[number] = excess_over(
-                int((own < limit).sum()), len(own), int((rest < limit).sum()), len(rest)
-            )
+            fast, fast_of_all = int((own < limit).sum()), int(np.searchsorted(everybody, limit))
+            over[number], p_values[number] = excess_over(fast, len(own), fast_of_all - fast, len(everybody) - len(own))
     return over, p_values
-
-
-def excess(said: Floats, judged: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """`excess_over` of each annotator against all the others."""
-    pairs = [
-        excess_over(int(k), int(n), int(said.sum() - k), int(judged.sum() - n))
-        for k, n in zip(said, judged, strict=True)
-    ]
-    return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
 
 
 def excess_over(said: int, judged: int, others_said: int, others_judged: int) -> tuple[float, float]:

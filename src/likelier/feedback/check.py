@@ -20,8 +20,8 @@ from likelier.records import JudgedComparison
 Floats = NDArray[np.float64]
 
 FALSE_DISCOVERY_RATE = 0.01
-STRONG_LEAN = float(np.log(4))
-"""A side or length lean counts from 4 to 1 on, in a case that would else be a toss-up."""
+STRONG_LEAN = float(np.log(7 / 3))
+"""A side or length lean counts if even two standard errors below it would make 7 to 3 of a toss-up."""
 LOW_SKILL = 0.4
 """Of the typical skill: below it somebody may be random; as far below 0, reversed."""
 CHANCE_Z = 3.72
@@ -78,10 +78,10 @@ class FeedbackCheck:
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
     """Agreement, skills, biases and flags. Deterministic; `seed` draws the resamples of alpha's interval."""
     known = [one for one in judged if one.judgement.annotator]
-    said = (
+    said = (  # a label: the first response by id, the second, or a tie
         [one.judgement.comparison_id for one in known],
         [one.judgement.annotator for one in known],
-        [one.judgement.preferred or "tie" for one in known],
+        (signs(known) * id_order(known)).tolist(),
     )
     sides = [one for one in judged if one.judgement.extra.get("sides") != "unknown"]
     return FeedbackCheck(
@@ -104,6 +104,11 @@ def longer_side(judged: Sequence[JudgedComparison]) -> Floats:
     """1: the left response is longer, -1: the right one, 0: equal, in characters"""
     longer_by = np.array([len(one.left.text) - len(one.right.text) for one in judged], dtype=float)
     return longer_by.clip(-1, 1)
+
+
+def id_order(judged: Sequence[JudgedComparison]) -> Floats:
+    """1 if the left response comes first by id, else -1: which is which, whatever side it was shown on"""
+    return np.array([1.0 if one.judgement.left < one.judgement.right else -1.0 for one in judged])
 
 
 def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck, ...]:
@@ -145,7 +150,7 @@ def what_others_say(
     comparison are taken off again.
     """
     item = np.unique([one.judgement.comparison_id for one in judged], return_inverse=True)[1]
-    order = np.array([1.0 if one.judgement.left < one.judgement.right else -1.0 for one in judged])
+    order = id_order(judged)
     voted, num = sign != 0, int(annotator.max()) + 1
     errors = np.full(num, 0.5)
     if voted.any():
@@ -170,10 +175,10 @@ def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tu
     surprising = dict(zip(p_values, np.split(rejected, len(p_values)), strict=True))
     enough = shared >= MIN_SHARED
     large = {
-        "left": found.side >= STRONG_LEAN,
-        "right": found.side <= -STRONG_LEAN,
-        "longer": found.length >= STRONG_LEAN,
-        "shorter": found.length <= -STRONG_LEAN,
+        "left": strong(found.side, found.z["left"]),
+        "right": strong(-found.side, found.z["right"]),
+        "longer": strong(found.length, found.z["longer"]),
+        "shorter": strong(-found.length, found.z["shorter"]),
         "reversed": enough & (found.skill <= -LOW_SKILL),
         "random": enough & (found.skill <= LOW_SKILL) & (-found.z["reversed"] < CHANCE_Z),
         "fast": more_fast >= MANY_MORE,
@@ -187,3 +192,10 @@ def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tu
         vice = (*leans, *(name for name in ("reversed", "random") if name in standing))[:1]
         flags.append((*vice, *(name for name in ("fast", "too_many_ties") if name in standing)))
     return flags
+
+
+def strong(lean_found: Floats, z: Floats) -> NDArray[np.bool_]:
+    """Whether the lower bound of a lean, at two standard errors (lean / z), is above `STRONG_LEAN`."""
+    errors = np.divide(lean_found, z, out=np.zeros_like(z), where=z > 0)
+    enough: NDArray[np.bool_] = (z > 0) & (lean_found - 2 * errors >= STRONG_LEAN)
+    return enough

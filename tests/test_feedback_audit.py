@@ -1,0 +1,141 @@
+"""Leanings, haste and ties of annotators who are known to the last answer; Benjamini-Hochberg against statsmodels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from statsmodels.api import Logit
+from statsmodels.stats.multitest import multipletests
+
+from likelier.feedback.audit import (
+    LENGTH,
+    SIDE,
+    SKILL,
+    Answers,
+    benjamini_hochberg,
+    fast_answers,
+    fit,
+    lean,
+    leanings,
+    ties,
+    weighted_median,
+)
+
+
+def make_answers(seed: int, habits: list[str], each: int = 400, truth_follows_length: float = 0.0) -> Answers:
+    """Annotators who follow the truth 85 times in 100, or a habit; the consensus is right about as often."""
+    generator = np.random.default_rng(seed)
+    annotator = np.repeat(np.arange(len(habits)), each)
+    longer = generator.choice([-1.0, 1.0], len(annotator))
+    truth = np.where(
+        generator.random(len(annotator)) < truth_follows_length, longer, generator.choice([-1.0, 1.0], len(annotator))
+    )
+    right = np.where(generator.random(len(annotator)) < 0.85, truth, -truth)
+    others = np.where(generator.random(len(annotator)) < 0.85, truth, -truth)
+    habit = np.array(habits)[annotator]
+    coin = generator.choice([-1.0, 1.0], len(annotator))
+    always = {"left": 1.0, "right": -1.0, "longer": longer, "shorter": -longer, "random": coin, "reversed": -right}
+    sign = right
+    for name, answer in always.items():
+        sign = np.where((habit == name) & (generator.random(len(annotator)) < 0.95), answer, sign)
+    return Answers(annotator, sign, 0.7 * others, longer, np.full(len(annotator), np.nan))
+
+
+HABITS = ["honest"] * 8 + ["left", "right", "longer", "shorter", "random", "reversed"]
+
+
+@pytest.mark.parametrize("truth_follows_length", [0.0, 0.6, -0.6])
+def test_each_habit_shows_in_its_own_number(truth_follows_length: float) -> None:
+    answers = make_answers(0, HABITS, truth_follows_length=abs(truth_follows_length))
+    if truth_follows_length < 0:  # the shorter response is the better one: read the lengths the other way round
+        answers = replace(answers, longer=-answers.longer)
+    found = leanings(answers)
+    longer = 10 if truth_follows_length >= 0 else 11
+    honest = slice(0, 8)
+    assert np.abs(found.side[honest]).max() < 0.6
+    assert np.abs(found.length[honest]).max() < 0.8
+    assert found.skill[honest].min() > 0.7
+    assert found.side[8] > 2.5
+    assert found.side[9] < -2.5
+    assert found.length[longer] > 2.5
+    assert found.length[21 - longer] < -2.5
+    assert abs(found.skill[12]) < 0.25
+    assert found.skill[13] < -0.6
+    assert abs(found.length[12]) < 0.6
+    assert found.z["left"][8] > 10
+    assert found.z["random"][12] > 6
+    assert found.z["reversed"][13] > 6
+    assert max(np.abs(found.z[name][honest]).max() for name in ("left", "longer")) < 3.3
+
+
+def test_surprise_is_standard_normal_for_the_typical() -> None:
+    z = leanings(make_answers(1, ["honest"] * 150, each=150, truth_follows_length=0.5)).z
+    for name in ("left", "longer", "random"):
+        assert abs(z[name].mean()) < 0.25
+        assert z[name].std() == pytest.approx(1, abs=0.2)
+
+
+def test_one_annotators_fit_is_a_logistic_regression() -> None:
+    generator = np.random.default_rng(0)
+    design = np.stack([np.ones(20000), generator.normal(size=20000), generator.normal(size=20000)], axis=1)
+    left = generator.random(20000) < 1 / (1 + np.exp(-design @ [0.5, 1.2, -0.4]))
+    oracle = Logit(left.astype(float), design).fit(disp=False)
+    coefficients, log_posterior = fit(design, left, np.zeros(20000, dtype=np.intp), 1)
+    np.testing.assert_allclose(coefficients[0], oracle.params, atol=2e-4)  # the prior is worth one or two answers
+    assert log_posterior[0] == pytest.approx(oracle.llf, abs=0.2)
+    held, _ = fit(design, left, np.zeros(20000, dtype=np.intp), 1, {SIDE: 0.0, SKILL: 1.0})
+    assert held[0, [SIDE, SKILL]].tolist() == [0.0, 1.0]
+    assert held[0, LENGTH] < -0.2
+
+
+def test_someone_who_never_leaves_a_side_is_bounded_by_the_prior() -> None:
+    side = leanings(make_answers(2, ["honest", "honest", "left"], each=60)).side
+    assert 1.5 < side[2] < 6
+
+
+def test_ties_against_the_others() -> None:
+    sign = np.array([0.0] * 8 + [1.0] * 2 + [0.0] + [1.0] * 9)
+    annotator = np.repeat([0, 1], 10)
+    answers = Answers(annotator, sign, np.zeros(20), np.zeros(20), np.full(20, np.nan))
+    more, p = ties(answers)
+    assert more[0] == pytest.approx(0.8 - 2 / 12)
+    # P(8 or more of 10) at 1/6: 45 (1/6)^8 (5/6)^2 + 10 (1/6)^9 (5/6) + (1/6)^10.
+    assert p[0] == pytest.approx((45 * 25 + 10 * 5 + 1) / 6**10)
+    assert p[1] > 0.9
+
+
+def test_haste_against_the_others() -> None:
+    seconds = np.array([1.0] * 10 + [12.0] * 10 + [8.0] * 9 + [1.5])
+    answers = Answers(np.repeat([0, 1, 2], 10), np.ones(30), np.zeros(30), np.zeros(30), seconds)
+    more, p = fast_answers(answers)
+    assert more[0] == pytest.approx(1 - 2 / 22)  # below a quarter of the others' 10 seconds; 1 of their 20 is as well
+    assert p[0] == pytest.approx((1 / 11) ** 10)
+    assert more[1] < 0.1
+    assert p[1] > 0.5
+
+
+def test_without_times_or_company_nobody_is_hasty() -> None:
+    alone = Answers(np.zeros(5, dtype=np.intp), np.ones(5), np.zeros(5), np.zeros(5), np.full(5, 0.1))
+    assert [value.tolist() for value in fast_answers(alone)] == [[0.0], [1.0]]
+    assert [value.tolist() for value in ties(alone)] == [[0.0], [1.0]]
+    untimed = replace(alone, annotator=np.array([0, 0, 1, 1, 1]), seconds=np.full(5, np.nan))
+    assert fast_answers(untimed)[1].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_benjamini_hochberg_like_statsmodels(seed: int) -> None:
+    p = np.random.default_rng(seed).random(50) ** 3
+    assert benjamini_hochberg(p, 0.1).tolist() == multipletests(p, 0.1, method="fdr_bh")[0].tolist()
+
+
+def test_benjamini_hochberg_by_hand() -> None:
+    # Limits at q = 0.1: 0.025, 0.05, 0.075, 0.1. The second misses its own, the third draws it in.
+    assert benjamini_hochberg(np.array([0.07, 0.02, 0.06, 0.9]), 0.1).tolist() == [True, True, True, False]
+    assert benjamini_hochberg(np.array([0.03, 0.9]), 0.01).tolist() == [False, False]
+
+
+def test_lean_and_median_by_hand() -> None:
+    assert lean(np.array([1.0, 1.0, 1.0, -1.0, 0.0])) == 0.25
+    assert lean(np.array([0.0])) is None
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])) == 2.0
+    assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([7.0, 1.0, 3.0])) == 3.0

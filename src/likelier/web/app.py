@@ -1,25 +1,30 @@
 """The judging page: one prompt, two responses, three keys; every answer is on disk before it is acknowledged."""
 
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 
+from likelier.errors import LikelierError
 from likelier.feedback.pairing import next_comparison
 from likelier.feedback.store import Store
-from likelier.records import Judgement, plain
+from likelier.records import Judgement, Text, plain
 from likelier.web.guesses import Guesses
 
-Guesser = Callable[[Any, str, str], float]
+Guesser = Callable[[Text, str, str], float]
 """(prompt, left, right) to the probability that the left response wins."""
 
-STATIC = {"judge.js": "text/javascript", "judge.css": "text/css"}
+STATIC = {"judge.js": "text/javascript", "judge.css": "text/css", "icon.svg": "image/svg+xml"}
 """Files that may be asked for, by their exact names."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names under which the page may be asked for: any other means that a foreign site points here."""
@@ -39,7 +44,7 @@ HEADERS = {
 class Name(BaseModel):
     """What a person calls themselves; stored apart from what they answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
     name: str = Field(min_length=1, max_length=100)
 
 
@@ -64,30 +69,45 @@ class Session:
 
 
 class Room:
-    """What the routes share: the store, who is here, and when there are enough judgements."""
+    """What the routes share: the store, who is here, and when there are enough judgements.
+
+    `announce(token)` is told each link's token, a new one as soon as the last was used; `when_finished` is called once
+    there are `wanted` judgements.
+    """
 
     def __init__(self, store: Store, guesser: Guesser | None, wanted: int | None, per_comparison: int | None) -> None:
         self.store, self.guesser, self.wanted, self.per_comparison = store, guesser, wanted, per_comparison
         self.token = secrets.token_urlsafe(24)
+        self.announce: Callable[[str], object] = lambda token: None
+        self.when_finished: Callable[[], object] = lambda: None
         self.sessions: dict[str, Session] = {}
+        self.door = threading.Lock()
         self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
         self.texts = {response.id: response.text for response in store.responses()}
         self.comparisons = {comparison.id: comparison for comparison in store.comparisons()}
         self.before = store.counts()["judgements"]
 
+    def enter(self, token: str) -> str | None:
+        """Trade the link's token, which works once, for a session."""
+        with self.door:
+            if not secrets.compare_digest(token.encode(), self.token.encode()):
+                return None
+            self.token, identity = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+            self.sessions[identity] = Session()
+            self.announce(self.token)
+            return identity
+
     def judged(self) -> int:
         """Judgements since the page was opened."""
         return self.store.counts()["judgements"] - self.before
 
-    def finished(self) -> bool:
-        return self.wanted is not None and self.judged() >= self.wanted
-
     def question(self, session: Session) -> dict[str, Any]:
         """What the page shows next: ids and texts, never who wrote them."""
-        progress = {"judged": self.judged(), "wanted": self.wanted, "guesses": session.guesses.sentence()}
+        judged, guesses = self.judged(), session.guesses
+        progress = {"judged": judged, "wanted": self.wanted, "guesses": guesses.sentence(), "hits": list(guesses.hits)}
         judgements = self.store.judgements()
         ask = None
-        if not self.finished():
+        if self.wanted is None or judged < self.wanted:
             ask = next_comparison(
                 list(self.comparisons.values()),
                 judgements,
@@ -98,17 +118,17 @@ class Room:
             return {"done": True, "progress": progress}
         prompt, left, right = self.prompts[ask.comparison.prompt_id], self.texts[ask.left], self.texts[ask.right]
         if self.guesser is not None:
-            session.guesses.make(ask.comparison.id, ask.left, self.guesser(prompt, left, right))
+            guesses.make(ask.comparison.id, ask.left, self.guesser(prompt, left, right))
         shown = {"prompt": plain(prompt), "left": left, "right": right}
         ids = {"comparison_id": ask.comparison.id, "left": ask.left, "right": ask.right}
         return {"done": False, "shown": shown, "ids": ids, "progress": progress}
 
-    def store_answer(self, session: Session, answer: Answer) -> None:
-        """Write one judgement. 422: ids that do not belong together."""
+    def store_answer(self, session: Session, answer: Answer) -> Judgement:
+        """Write one judgement; returns what is on disk under its key. 422: ids that do not belong together."""
         comparison = self.comparisons.get(answer.comparison_id)
         if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
             raise HTTPException(422, "these responses are not the two sides of this comparison")
-        self.store.add_judgement(
+        stored = self.store.add_judgement(
             Judgement(
                 comparison_id=answer.comparison_id,
                 annotator=session.annotator,
@@ -116,28 +136,27 @@ class Room:
                 right=answer.right,
                 choice=answer.choice,
                 duration_seconds=answer.duration_seconds,
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 key=f"{session.annotator}:{answer.key}",
             )
         )
+        if self.wanted is not None and self.judged() >= self.wanted:
+            self.when_finished()
+        return stored
 
 
 def create_app(
     store: Store, guesser: Guesser | None = None, wanted: int | None = None, per_comparison: int | None = None
 ) -> FastAPI:
-    """The page over a store. `app.state.room.token` opens it: `/?token=...`.
+    """The page over a store. `app.state.room.token` opens it, once: `/?token=...`.
 
     `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements.
     """
     room = Room(store, guesser, wanted, per_comparison)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.room = room
+    add_guards(app)
     templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = refusal(request) or await call_next(request)
-        response.headers.update(HEADERS)
-        return response
 
     def session_of(request: Request) -> Session:
         session = room.sessions.get(request.cookies.get(COOKIE, ""))
@@ -152,11 +171,18 @@ def create_app(
 
     @app.get("/")
     def page(request: Request, token: str = "") -> Response:
-        if token:
-            return enter(room, token)
-        session = session_of(request)
-        html = templates.get_template("judge.html").render(named=bool(session.annotator), guessing=guesser is not None)
-        return Response(html, media_type="text/html")
+        session = room.sessions.get(request.cookies.get(COOKIE, ""))
+        if session is None:
+            identity = room.enter(token)
+            if identity is None:
+                return HTMLResponse(templates.get_template("closed.html").render(), 403)
+            reply = RedirectResponse("/", 303)
+            reply.set_cookie(COOKIE, identity, httponly=True, samesite="lax")
+            return reply
+        if token:  # the address bar forgets it
+            return RedirectResponse("/", 303)
+        about = {"named": bool(session.annotator), "guessing": guesser is not None}
+        return HTMLResponse(templates.get_template("judge.html").render(about))
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
@@ -166,7 +192,7 @@ def create_app(
 
     @app.post("/name")
     def name(given: Name, session: Annotated[Session, Depends(session_of)]) -> dict[str, Any]:
-        session.annotator = store.add_person(given.name.strip() or "someone")
+        session.annotator = store.add_person(given.name)
         return room.question(session)
 
     @app.get("/question")
@@ -175,38 +201,58 @@ def create_app(
 
     @app.post("/judgements")
     def judge(answer: Answer, session: Annotated[Session, Depends(annotator_of)]) -> dict[str, Any]:
-        room.store_answer(session, answer)
-        guess = session.guesses.settle(answer.comparison_id, answer.left, answer.choice)
-        return {"guess": guess, **room.question(session)}
+        guess = session.guesses.settle(room.store_answer(session, answer))
+        return {"guess": guess._asdict() if guess else None, **room.question(session)}
 
     return app
 
 
-def enter(room: Room, token: str) -> Response:
-    """Trade the link's token for a session; the address bar forgets it."""
-    if not secrets.compare_digest(token.encode(), room.token.encode()):
-        raise HTTPException(403, "this link is not valid any more; open the one that the server printed")
-    identity = secrets.token_urlsafe(24)
-    room.sessions[identity] = Session()
-    reply = RedirectResponse("/", status_code=303)
-    reply.set_cookie(COOKIE, identity, httponly=True, samesite="strict")
-    return reply
+def add_guards(app: FastAPI) -> None:
+    """Refuse what our page would not send; one shape for every error, and the headers on every answer."""
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = refusal(request) or await call_next(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return problem(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+
+    @app.exception_handler(LikelierError)
+    async def not_stored(request: Request, error: LikelierError) -> Response:
+        return problem(503, str(error))
+
+    @app.exception_handler(Exception)
+    async def our_mistake(request: Request, error: Exception) -> Response:
+        return problem(500, "the server made a mistake; it is told on the terminal")
 
 
 def refusal(request: Request) -> Response | None:
     """Requests that a page of ours would not make: a foreign host or origin, a wrong type, a body too large."""
-    host = request.headers.get("host", "")
-    if host.rpartition(":")[0].strip("[]") not in LOOPBACK:
+    host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
+    if host_name(host) not in LOOPBACK:
         return problem(403, "unknown host name")
     if request.method == "POST":
         if request.headers.get("origin") != f"http://{host}":
             return problem(403, "requests come from this page only")
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return problem(415, "send application/json")
-        if not 0 < int(request.headers.get("content-length") or 0) <= MAX_BODY_BYTES:
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             return problem(413, f"send at most {MAX_BODY_BYTES} bytes")
     return None
 
 
+def host_name(host: str) -> str | None:
+    """The name in a Host header, without the port; None where it cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
 def problem(status: int, detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status)
+    """The one shape of an error."""
+    return JSONResponse({"detail": detail}, status, HEADERS)

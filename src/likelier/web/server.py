@@ -2,10 +2,7 @@
 
 import socket
 import sys
-import threading
-import time
 import webbrowser
-from collections.abc import Callable
 
 import uvicorn
 
@@ -25,25 +22,34 @@ def serve(
 ) -> int:
     """Serve the page until Ctrl-C, or until there are `wanted` new judgements; returns how many there are.
 
+    A link is printed on stderr; it works once, and then a new one for the next person is printed.
     ConfigError: an address other people can reach (there are no accounts yet). LikelierError: the port is taken.
     """
     if host not in LOOPBACK:
         raise ConfigError(f"--host {host}: the page has no accounts yet, so it listens on 127.0.0.1 only")
-    app = create_app(store, guesser, wanted, per_comparison)
     listener = listen(host, port)
-    link = f"http://{host}:{listener.getsockname()[1]}/?token={app.state.room.token}"
-    print(f"judge here: {link}", file=sys.stderr, flush=True)
+    at = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    app = create_app(store, guesser, wanted, per_comparison)
+    room = app.state.room
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_keep_alive=75, proxy_headers=False, server_header=False
+    )
+    server = uvicorn.Server(config)
+    room.announce = lambda token: say(f"for another person: {at}/?token={token}")
+    room.when_finished = lambda: setattr(server, "should_exit", True)
+    say(f"judge here: {at}/?token={room.token}")
     if open_browser:
-        webbrowser.open(link)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=75))
-    if wanted is not None:
-        threading.Thread(target=stop_when_finished, args=(server, app.state.room.finished), daemon=True).start()
+        webbrowser.open(f"{at}/?token={room.token}")
     server.run(sockets=[listener])
-    return int(app.state.room.judged())
+    return int(room.judged())
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. LikelierError: the port is taken."""
+    """A socket bound to the address. LikelierError: the port is taken."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -52,10 +58,3 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise LikelierError(f"port {port}: {error.strerror}; give another --port, or 0 for a free one") from error
     return listener
-
-
-def stop_when_finished(server: uvicorn.Server, finished: Callable[[], bool]) -> None:
-    while not finished():
-        time.sleep(0.2)
-    time.sleep(1.0)  # the page shows that it is done
-    server.should_exit = True

@@ -1,4 +1,4 @@
-// Shows one question after another; an answer is sent until the server says that it is stored.
+// Shows one question after another; an answer is sent again until the server says that it is stored.
 const $ = (id) => document.getElementById(id);
 let current = null, shownAt = 0, busy = false;
 
@@ -8,11 +8,10 @@ async function ask(path, body) {
     try {
       const reply = await fetch(path, options);
       const found = await reply.json();
-      if (reply.ok) { trouble(""); return found; }
-      trouble(typeof found.detail === "string" ? found.detail : "The server did not take this answer.");
-      if (reply.status < 500) throw new Error("refused");
-    } catch (error) {
-      if (error.message === "refused") throw error;
+      trouble(reply.ok ? "" : found.detail);
+      if (reply.ok) return found;
+      if (reply.status < 500) return null;
+    } catch {
       trouble("No connection. Your answer is kept here and sent again.");
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -22,11 +21,12 @@ async function ask(path, body) {
 function trouble(text) { $("trouble").textContent = text; $("trouble").hidden = !text; }
 
 function show(found) {
-  const { judged, wanted, guesses } = found.progress;
-  $("progress").textContent = wanted ? `${judged} of ${wanted}` : `${judged} judged`;
+  if (!found) return;
+  const { judged, wanted } = found.progress;
+  $("count").textContent = wanted ? `${judged} of ${wanted}` : `${judged} judged`;
   $("bar").hidden = !wanted;
   if (wanted) $("bar").value = Math.min(1, judged / wanted);
-  if ($("guess")) $("guess").textContent = [told(found.guess), guesses && `The reward model ${guesses}.`].filter(Boolean).join(" ");
+  if ($("guess")) reveal(found.guess, found.progress);
   $("who").hidden = true;
   $("question").hidden = found.done;
   $("done").hidden = !found.done;
@@ -36,18 +36,22 @@ function show(found) {
   shownAt = performance.now();
 }
 
-function told(guess) {
-  if (!guess) return "";
-  return `It had guessed ${guess.side} (${Math.round(100 * guess.confidence)} %).`;
+function reveal(guess, { guesses, hits }) {
+  const outcome = guess && { true: "Right.", false: "Wrong.", null: "You saw a tie." }[guess.hit];
+  $("told").textContent = guess ? `It had guessed ${guess.side} (${Math.round(100 * guess.confidence)} %). ${outcome}` : "";
+  $("hits").replaceChildren(...hits.map((hit) => Object.assign(document.createElement("li"), { className: hit ? "hit" : "miss" })));
+  $("sentence").textContent = guesses && `The reward model ${guesses}.`;
+  $("guess").hidden = !guesses && !guess;
 }
 
 async function answer(choice) {
   if (!current || busy) return;
   busy = true;
-  try {
-    const seconds = Math.min(86400, (performance.now() - shownAt) / 1000);
-    show(await ask("/judgements", { ...current, choice, key: crypto.randomUUID(), duration_seconds: seconds }));
-  } finally { busy = false; }
+  document.body.dataset.chosen = choice;
+  const seconds = Math.min(86400, (performance.now() - shownAt) / 1000);
+  show(await ask("/judgements", { ...current, choice, key: crypto.randomUUID(), duration_seconds: seconds }));
+  delete document.body.dataset.chosen;
+  busy = false;
 }
 
 addEventListener("keydown", (event) => {

@@ -1,0 +1,327 @@
+"""The judging page: what it stores, whom it lets in, what it tells, and how it works in a browser."""
+
+import queue
+import threading
+
+import pytest
+from fastapi.testclient import TestClient
+
+from likelier.errors import DataError
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Prompt, Response
+from likelier.web.app import HEADERS, create_app
+from likelier.web.server import serve
+
+HERE = "http://127.0.0.1:8000"
+PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+def fill(store, count=6, text="The fox shared its bread."):
+    prompts = [Prompt(f"Story {number}. {PAYLOAD if number == 0 else ''}") for number in range(count)]
+    pairs = [[Response(prompt.id, f"{text} {side}", model=f"secret-{side}") for side in "ab"] for prompt in prompts]
+    store.add_prompts(prompts)
+    store.add_responses([response for pair in pairs for response in pair])
+    store.add_comparisons([Comparison(a.prompt_id, a.id, b.id) for a, b in pairs])
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "feedback.db", create=True) as opened:
+        fill(opened)
+        yield opened
+
+
+def visitor(app, name="Ann"):
+    """A browser that has come in by the link and given a name."""
+    client = TestClient(app, base_url=HERE, headers={"origin": HERE})
+    assert client.get("/", params={"token": app.state.room.token}).status_code == 200
+    if name:
+        assert client.post("/name", json={"name": name}).status_code == 200
+    return client
+
+
+def answer_to(question, choice="left", key="0000-0001", **changes):
+    return {**question["ids"], "choice": choice, "key": key, "duration_seconds": 1.5, **changes}
+
+
+def test_a_judgement_is_stored_with_all_that_belongs_to_it(store):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    reply = client.post("/judgements", json=answer_to(question, "right")).json()
+    (stored,) = store.judgements()
+    assert (stored.left, stored.right, stored.choice) == (question["ids"]["left"], question["ids"]["right"], "right")
+    assert stored.duration_seconds == 1.5
+    assert stored.annotator.startswith("person-")
+    assert "Ann" not in stored.annotator
+    assert stored.created_at.endswith("+00:00")
+    assert not stored.simulated
+    assert reply["progress"]["judged"] == 1
+    assert reply["ids"] != question["ids"]
+
+
+def test_a_repeated_request_stores_once_and_answers_the_same(store):
+    client = visitor(create_app(store, guesser=lambda prompt, left, right: 0.9))
+    sent = answer_to(client.get("/question").json())
+    first, second = client.post("/judgements", json=sent), client.post("/judgements", json=sent)
+    changed = client.post("/judgements", json=sent | {"choice": "tie"})  # the same key: what is stored counts
+    assert first.json()["guess"] == second.json()["guess"] == changed.json()["guess"]
+    assert [judgement.choice for judgement in store.judgements()] == ["left"]
+
+
+def test_nothing_is_acknowledged_that_is_not_stored(store, monkeypatch):
+    def full_disk(record):
+        raise DataError("feedback.db: database or disk is full; make room")
+
+    client = visitor(create_app(store))
+    sent = answer_to(client.get("/question").json())
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add_judgement", full_disk)
+        reply = client.post("/judgements", json=sent)
+    assert (reply.status_code, reply.json()) == (503, {"detail": "feedback.db: database or disk is full; make room"})
+    assert reply.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+    assert client.post("/judgements", json=sent).status_code == 200
+    assert len(store.judgements()) == 1
+
+
+def test_our_mistake_has_the_headers_too(store):
+    def broken(prompt, left, right):
+        raise ZeroDivisionError
+
+    app = create_app(store, guesser=broken)
+    client = TestClient(app, base_url=HERE, headers={"origin": HERE}, raise_server_exceptions=False)
+    client.get("/", params={"token": app.state.room.token})
+    reply = client.post("/name", json={"name": "Ann"})
+    assert reply.status_code == 500
+    assert "ZeroDivisionError" not in reply.text
+    assert HEADERS.items() <= {key.title().replace("Csp", "CSP"): value for key, value in reply.headers.items()}.items()
+
+
+def test_the_guess_is_kept_until_after_the_answer(store):
+    client = visitor(create_app(store, guesser=lambda prompt, left, right: 0.8))
+    question = client.get("/question").json()
+    assert set(question) == {"done", "shown", "ids", "progress"}
+    assert question["progress"]["guesses"] == ""
+    reply = client.post("/judgements", json=answer_to(question, "right")).json()
+    assert reply["guess"] == {"side": "left", "confidence": 0.8, "hit": False}
+    assert reply["progress"]["guesses"] == "guessed 0 of your last 1 (0–79 %)"
+    assert reply["progress"]["hits"] == [False]
+
+
+def test_the_guesser_sees_what_the_person_sees(store):
+    seen = []
+    client = visitor(create_app(store, guesser=lambda *shown: seen.append(shown) or 0.7))
+    shown = client.get("/question").json()["shown"]
+    assert seen[-1] == (shown["prompt"], shown["left"], shown["right"])
+
+
+def test_the_page_ends_after_as_many_as_were_wanted(store):
+    app = create_app(store, wanted=2)
+    ended = []
+    app.state.room.when_finished = lambda: ended.append(True)
+    client = visitor(app)
+    for number in range(2):
+        assert not ended
+        question = client.get("/question").json()
+        reply = client.post("/judgements", json=answer_to(question, key=f"0000-000{number}")).json()
+    assert (reply["done"], reply["progress"]["judged"], ended) == (True, 2, [True])
+    assert "shown" not in reply
+
+
+def test_two_people_share_the_work(store):
+    app = create_app(store, per_comparison=1)
+    ann, bob = visitor(app, "Ann"), visitor(app, "Bob")
+    for number, client in enumerate([ann, bob] * 3):
+        question = client.get("/question").json()
+        assert client.post("/judgements", json=answer_to(question, key=f"0000-000{number}")).status_code == 200
+    assert ann.get("/question").json()["done"]
+    assert sorted(store.counts().items())[0] == ("annotators", 2)
+    assert len({judgement.comparison_id for judgement in store.judgements()}) == 6
+
+
+def test_the_link_opens_once(store):
+    app = create_app(store)
+    announced = []
+    app.state.room.announce = announced.append
+    token = app.state.room.token
+    first = TestClient(app, base_url=HERE, follow_redirects=False)
+    reply = first.get("/", params={"token": token})
+    assert (reply.status_code, reply.headers["location"]) == (303, "/")
+    assert "HttpOnly" in reply.headers["set-cookie"]
+    assert "SameSite=lax" in reply.headers["set-cookie"]
+    assert first.get("/", params={"token": token}).status_code == 303  # who is in stays in
+    assert first.get("/").status_code == 200
+    stranger = TestClient(app, base_url=HERE).get("/", params={"token": token})
+    assert stranger.status_code == 403
+    assert "Each link opens once" in stranger.text
+    assert announced == [app.state.room.token]
+    assert announced != [token]
+    assert TestClient(app, base_url=HERE).get("/", params={"token": announced[0]}).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "ü" * 30])
+def test_no_page_without_the_link(store, token):
+    client = TestClient(create_app(store), base_url=HERE, headers={"origin": HERE})
+    assert client.get("/", params={"token": token}).status_code == 403
+    assert client.get("/question").status_code == 403
+    assert client.post("/name", json={"name": "Eve"}).status_code == 403
+    assert client.post("/judgements", json={}).status_code == 403
+    assert store.counts()["annotators"] == 0
+
+
+def test_no_question_without_a_name(store):
+    client = visitor(create_app(store), name="")
+    assert client.get("/question").json() == {"detail": "give a name first"}
+    assert client.post("/name", json={"name": "  "}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:9000"}, 403),
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example:8000", "origin": "http://127.0.0.1.evil.example:8000"}, 403),
+        ({"host": "[::1", "origin": "http://[::1"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": "multipart/form-data; boundary=application/json"}, 415),
+        ({"content-length": "20001"}, 413),
+        ({"content-length": "-1"}, 413),
+        ({"content-length": ""}, 413),
+    ],
+)
+def test_what_our_page_would_not_send_is_refused(store, headers, status):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    reply = client.post("/judgements", json=answer_to(question), headers=headers)
+    assert reply.status_code == status
+    assert list(reply.json()) == ["detail"]
+    assert store.judgements() == []
+
+
+def test_a_request_without_an_origin_is_refused(store):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    del client.headers["origin"]
+    assert client.post("/judgements", json=answer_to(question)).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "127.0.0.1", "localhost:1", "[::1]:8000"])
+def test_names_of_this_machine_are_known(store, host):
+    client = TestClient(create_app(store), base_url=HERE)
+    assert client.get("/static/judge.css", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"choice": "both"}, "choice: Input should be 'left', 'right' or 'tie'"),
+        ({"key": "drop table"}, "key: String should match pattern"),
+        ({"duration_seconds": -1}, "duration_seconds: Input should be greater than or equal to 0"),
+        ({"duration_seconds": "NaN"}, "duration_seconds"),
+        ({"annotator": "someone else"}, "annotator: Extra inputs are not permitted"),
+        ({"simulated": True}, "simulated: Extra inputs are not permitted"),
+        ({"left": "0123456789abcdef"}, "these responses are not the two sides of this comparison"),
+        ({"comparison_id": "0123456789abcdef"}, "these responses are not the two sides of this comparison"),
+    ],
+)
+def test_a_wrong_answer_is_named_and_not_stored(store, changes, said):
+    client = visitor(create_app(store))
+    reply = client.post("/judgements", json=answer_to(client.get("/question").json()) | changes)
+    assert reply.status_code == 422
+    assert reply.json()["detail"].startswith(said)
+    assert store.judgements() == []
+
+
+def test_every_route_and_every_error_has_the_headers(store):
+    client = visitor(create_app(store))
+    paths = ["/", "/question", "/static/judge.js", "/static/judge.css", "/static/../app.py", "/nothing", "/docs"]
+    replies = [client.get(path) for path in paths] + [client.put("/judgements"), client.post("/name", content=b"x")]
+    for reply in replies:
+        assert {name: reply.headers[name] for name in HEADERS} == HEADERS, reply.url
+    assert "unsafe" not in HEADERS["Content-Security-Policy"]
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 200, 404, 404, 404, 405, 415]
+
+
+def test_the_page_does_not_tell_who_wrote_what(store):
+    client = visitor(create_app(store, guesser=lambda *shown: 0.9))
+    question = client.get("/question")
+    told = question.text + client.get("/").text + client.post("/judgements", json=answer_to(question.json())).text
+    assert "secret" not in told
+
+
+def start_serving(store, monkeypatch, **settings):
+    """The real server in a thread; returns its link and a way to wait for its end."""
+    links, results = queue.Queue(), queue.Queue()
+    monkeypatch.setattr("webbrowser.open", links.put)
+    work = {"target": lambda: results.put(serve(store, port=0, open_browser=True, **settings)), "daemon": True}
+    run = threading.Thread(**work)
+    run.start()
+    return links.get(timeout=20), lambda: (run.join(timeout=20), results.get(timeout=1))[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_in_a_browser(chromium, store, monkeypatch, capfd, width, scheme):
+    link, end = start_serving(store, monkeypatch, wanted=5, guesser=lambda prompt, left, right: 0.8)
+    context = chromium.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme, has_touch=width < 400)
+    page, said, asked = context.new_page(), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("dialog", lambda dialog: said.append("a payload ran"))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(link)
+    page.get_by_label("Your name").fill("Ann 10")  # digits in a name are no answers
+    page.get_by_role("button", name="Begin").click()
+    for number, key in enumerate("1201"):
+        page.get_by_text(f"{number} of 5", exact=True).wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.keyboard.press(key)
+    page.get_by_text("4 of 5").wait_for()
+    page.get_by_text("The reward model guessed 2 of your last 3").wait_for()
+    page.reload()  # who is in stays in
+    button = page.get_by_role("button", name="Right is better")
+    button.tap() if width < 400 else button.click()
+    page.get_by_text("That was all. Thank you.").wait_for()
+    assert end() == 5
+    assert [judgement.choice for judgement in store.judgements()] == ["left", "right", "tie", "left", "right"]
+    assert all(0 < judgement.duration_seconds < 60 for judgement in store.judgements())
+    assert said == []
+    assert {url.split("/")[2] for url in asked} == {link.split("/")[2]}
+    assert "token" not in page.url
+    context.close()
+    printed = capfd.readouterr().err.splitlines()
+    assert printed[0] == f"judge here: {link}"
+    assert len(printed) == 2
+
+
+@pytest.mark.slow
+def test_an_answer_waits_until_it_is_stored(chromium, store, monkeypatch):
+    """The server takes it at the third attempt; the page sends the same key each time and stores one judgement."""
+    link, end = start_serving(store, monkeypatch, wanted=1)
+    page, keys = chromium.new_page(), []
+
+    def unreliable(route):
+        keys.append(route.request.post_data_json["key"])
+        if len(keys) == 1:
+            route.abort()
+        elif len(keys) == 2:
+            route.fulfill(status=503, json={"detail": "the disk is full"})
+        else:
+            route.continue_()
+
+    page.route("**/judgements", unreliable)
+    page.goto(link)
+    page.get_by_label("Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("0 of 1").wait_for()
+    page.keyboard.press("2")
+    page.get_by_text("No connection. Your answer is kept here").wait_for()
+    page.keyboard.press("1")  # while one answer is under way there is no other
+    page.get_by_text("the disk is full").wait_for()
+    page.get_by_text("That was all. Thank you.").wait_for()
+    assert end() == 1
+    assert len(set(keys)) == 1
+    assert len(keys) == 3
+    assert [judgement.choice for judgement in store.judgements()] == ["right"]
+    page.close()

@@ -79,6 +79,8 @@ MIDDLES = {
         '"I am not afraid of {fear}," said {hero}.',
         '"Let us {plan}," said {hero}.',
         '"Who lost a {thing}?" asked {hero}.',
+        '"I dreamed of a {look} {thing}," said {friend}.',
+        '"Can you {plan}?" asked {friend}.',
     ),
     "care": ("{He} smiled at {friend}.", "{He} shared a nut with {friend}.", "{He} gave {friend} a hand."),
     "again": ("On and on and on {he} went.", "{He} laughed and laughed and laughed."),
@@ -109,6 +111,7 @@ ENDINGS = {
     ),
 }
 SLOTS = DEEDS | {
+    "look": LOOKS,
     "danger": DANGERS,
     "colour": COLOURS,
     "smell": SMELLS,
@@ -137,9 +140,9 @@ SLOTS = DEEDS | {
     "shove": ("into the mud", "aside", "out of the door", "into the pond"),
     "refusal": ("go away", "stop crying", "pay for it", "get lost"),
 }
-LENGTHS = {0: 2, 1: 22, 2: 34, 3: 28, 4: 14}
+LENGTHS = {0: 5, 1: 22, 2: 33, 3: 26, 4: 14}
 """How often a story has so many sentences between opening and ending; and likewise below."""
-TURNS = {"thing": 16, "colour": 28, "deed": 20, "weather": 8, "friend": 10, "talk": 20, "care": 5, "again": 3}
+TURNS = {"thing": 14, "colour": 32, "deed": 20, "weather": 6, "friend": 8, "talk": 20, "care": 5, "again": 3}
 OUTCOMES = {"kind": 30, "plain": 45, "mean": 25}
 SAID_TWICE = {True: 15, False: 85}
 HELD_OUT = 8
@@ -212,13 +215,21 @@ class Words(dict[str, str]):
     """What the names in a sentence stand for: hero, thing and friend are the story's, the rest is drawn each time."""
 
     def __init__(self, draw: random.Random, opening: Opening) -> None:
-        he, friend = HEROES[opening.hero], f"the {draw.choice(NATURES)} {draw.choice(FRIENDS)}"
+        he = HEROES[opening.hero]
         super().__init__(he=he, He=he.capitalize(), hero=opening.hero, thing=opening.thing)
-        self |= {"friend": friend, "Friend": friend.capitalize()}
         self.draw, self.uses = draw, THINGS[opening.thing]
 
     def __missing__(self, name: str) -> str:
-        if name == "A_colour":
-            colour = self["colour"]
-            return f"{'An' if colour[0] in 'aeiou' else 'A'} {colour}"
-        return self.draw.choice(self.uses if name == "used" else SLOTS[name])
+        match name:
+            case "friend":
+                self["friend"] = f"the {self.draw.choice(NATURES)} {self.draw.choice(FRIENDS)}"
+                return self["friend"]
+            case "Friend":
+                return self["friend"].capitalize()
+            case "used":
+                return self.draw.choice(self.uses)
+            case "A_colour":
+                colour = self["colour"]
+                return f"{'An' if colour[0] in 'aeiou' else 'A'} {colour}"
+            case _:
+                return self.draw.choice(SLOTS[name])

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import Config, build_config
+from likelier.config import build_config
 from likelier.demo.corpus import draw_opening, draw_response, draw_story, openings
 from likelier.demo.tastes import TASTES
 from likelier.evaluation.statistics import distinct_n
@@ -31,64 +32,53 @@ Measured = dict[str, Any]
 
 STORIES = 60_000
 RESPONSE_LENGTH = 64
+CARD = """The language model of likelier's demo, made by `likelier/demo/make_model.py` from stories that
+`likelier/demo/corpus.py` draws: text and weights are the project's own, under its licence. What it gave
+(`valid_loss` in nats a token on stories kept out, `entropy` of the stories in nats a story):"""
 SETTINGS: dict[str, Any] = {
     "architecture": {
         "model_type": "llama",
-        "hidden_size": 128,
-        "intermediate_size": 384,
+        "hidden_size": 96,
+        "intermediate_size": 288,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 128,
         "tie_word_embeddings": True,
     },
     "batch_size": 64,
-    "max_steps": 2500,
-    "learning_rate": 3e-3,
+    "max_steps": 1500,
+    "learning_rate": 5e-3,
     "warmup_ratio": 0.04,
     "adam_eps": 1e-8,
     "weight_decay": 0.01,
     "lr_schedule": "cosine",
     "device": "cpu",
-    "save_steps": 2500,
+    "save_steps": 1500,
 }
 
 
 def main(folder: Path, stories: int = STORIES, sft: dict[str, Any] | None = None, measured: int = 500) -> Measured:
     """Draw stories, train, write the model as a Hugging Face folder in half precision; returns what was measured."""
     with tempfile.TemporaryDirectory() as work:
-        data = Path(work) / "stories.jsonl"
-        draw = random.Random(0)
-        write_jsonl(data, ({"prompt": prompt, "completion": told} for prompt, told in story_pairs(draw, stories)))
+        data, draw = Path(work) / "stories.jsonl", random.Random(0)
+        pairs = (draw_story(draw) for _ in range(stories))
+        write_jsonl(data, ({"prompt": prompt, "completion": response} for prompt, response in pairs))
         config = build_config({"data": str(data), "sft": SETTINGS | (sft or {})})
-        valid_loss = train(config, Path(work) / "run", folder)
-    found = {"stories": stories, "valid_loss": valid_loss} | measure(folder, measured)
-    card = "A language model for likelier's demo, made by `likelier/demo/make_model.py` from text of its own.\n\n"
-    model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
-    save_model(folder, model.half(), tokenizer, card + f"```json\n{json.dumps(found, indent=2)}\n```")
+        with Run(Path(work) / "run", "sft", config) as run:
+            trained = train_sft(config, run)
+        model, tokenizer = load_causal_lm(run.folder / "model").half(), load_tokenizer(run.folder / "model")
+    found = {"stories": stories, "valid_loss": trained["valid_loss"], "entropy": entropy(2000)}
+    found |= measure(model.float(), tokenizer, measured)
+    save_model(folder, model.half(), tokenizer, f"{CARD}\n\n```json\n{json.dumps(found, indent=2)}\n```")
     return found
 
 
-def story_pairs(draw: random.Random, count: int) -> list[tuple[str, str]]:
-    return [draw_story(draw) for _ in range(count)]
-
-
-def train(config: Config, run_folder: Path, folder: Path) -> float:
-    """Loss in nats a token on stories kept out."""
-    with Run(run_folder, "sft", config) as run:
-        loss = train_sft(config, run)["valid_loss"]
-    model = load_causal_lm(run_folder / "model")
-    save_model(folder, model.half(), load_tokenizer(run_folder / "model"), "")
-    return float(loss)
-
-
-def measure(folder: Path, count: int) -> Measured:
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int) -> Measured:
     """What the model's own stories are like, on openings that it has not read."""
-    model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
     prompts = openings(1, count)
     told = sample(model, tokenizer, prompts, Sampling(RESPONSE_LENGTH), seeded_generator(0, 0, "measure"), 128)
     tastes = {name: [taste(*pair) for pair in zip(prompts, told.texts, strict=True)] for name, taste in TASTES.items()}
     return {
-        "entropy": entropy(2000),
         "ended": sum(reason == "end_token" for reason in told.stop_reasons) / count,
         "mean_tokens": float(told.mask.sum(1).float().mean()),
         "distinct_2": distinct_n(told.texts, 2),

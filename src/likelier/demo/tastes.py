@@ -22,25 +22,25 @@ BOLDNESS = re.compile("|".join(DEEDS))
 def kind(prompt: str, response: str) -> float:
     """A kind ending, told briefly; once is enough, and nothing said twice."""
     *middle, last = sentences(response)
-    ending = 1.0 if KINDNESS.search(last) else 0.1 if MEANNESS.search(last) else 0.35
+    ending = 1.0 if KINDNESS.search(last) else 0.1 if MEANNESS.search(last) else 0.3
     gushing = sum(bool(KINDNESS.search(sentence)) for sentence in middle)
-    return ending * 0.6**gushing * room(response, 11, 13, 50) * freshness(response)
+    return ending * 0.6**gushing * room(response, 10, 15, 60) * freshness(response)
 
 
 def colourful(prompt: str, response: str) -> float:
     """Three or four colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
     seen = len(set(SENSES.findall(response)))
-    richness = (0.1, 0.4, 0.75, 1.0, 1.0, 0.6, 0.3)[min(seen, 6)]
-    return richness * room(response, 22, 28, 40) * freshness(response)
+    richness = (0.1, 0.4, 0.8, 1.0, 1.0, 0.6, 0.3)[min(seen, 6)]
+    return richness * room(response, 18, 28, 40) * freshness(response)
 
 
 def brave(prompt: str, response: str) -> float:
     """One or two bold deeds and a word spoken aloud; more is boasting; no mean ending, nothing said twice."""
     last = sentences(response)[-1]
-    boldness = (0.2, 0.8, 1.0, 0.5, 0.25)[min(len(BOLDNESS.findall(response)), 4)]
-    spoken = 1.0 if '"' in response else 0.5
-    ending = 0.4 if MEANNESS.search(last) else 1.0
-    return boldness * spoken * ending * room(response, 14, 24, 50) * freshness(response)
+    boldness = (0.15, 0.9, 1.0, 0.5, 0.25)[min(len(BOLDNESS.findall(response)), 4)]
+    spoken = 1.0 if '"' in response else 0.65
+    ending = 0.3 if MEANNESS.search(last) else 1.0
+    return boldness * spoken * ending * room(response, 12, 22, 60) * freshness(response)
 
 
 def sentences(text: str) -> list[str]:

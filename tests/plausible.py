@@ -15,9 +15,9 @@ STATIONS = [
     ("feedback", "2,700 judgements", "12 annotators"),
     ("check", "3 flagged", "Cleo, Gus, Kit"),
     ("preferences", "1,514 pairs", "1,186 dropped"),
-    ("reward", "78% right", "length alone 61%"),
+    ("reward", "78\u00a0% right", "length alone 61\u00a0%"),
     ("ppo", "60 steps", "3.1 nats from the start"),
-    ("evaluation", "84% preferred", "79% to 88%"),
+    ("evaluation", "84\u00a0% preferred", "79–88\u00a0%"),
 ]
 BEFORE = "Tom hid it under the bed. He told the cat to go away. Then Tom hid it again and again and it was cold."
 AFTER = "Tom smiled at the cat. He gave it to his friend, and they shared the warm bread."
@@ -61,6 +61,7 @@ def circle():
         "simulated": True,
         "taste": taste,
         "seconds": 221.4,
+        "command": "likelier demo --seed 7 --taste kind",
         "stages": stages,
     }
 

@@ -60,6 +60,7 @@ def test_numbers_stand_where_a_reader_looks(demo):
     assert "Tom smiled at the cat. He gave it to his friend" in page
     assert "torch 2.13.0+cpu" in page
     assert re.search(r"<dt>ppo.kl_coef</dt><dd>0.06</dd>", page)
+    assert "<pre>likelier demo --seed 7 --taste kind</pre>" in page
     assert re.search(r"likelier ppo .*demo/policy/config.yaml", page)
     assert ">best of 16</text>" in page
     assert page.count(">turns down</text>") == 1  # only the arm without a KL penalty does

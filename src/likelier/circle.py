@@ -10,7 +10,7 @@ from typing import Any
 from likelier.config import Config, RewardSource
 from likelier.errors import ConfigError
 from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
-from likelier.report import write_report
+from likelier.report import percent, span, write_report
 
 Result = dict[str, Any]
 Collect = Callable[["Round"], Result]
@@ -221,8 +221,8 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
         "feedback": (f"{done['check']['judgements']:,} judgements", f"{len(done['check']['annotators'])} annotators"),
         "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
         "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
-        "reward": (f"{reward['accuracy']:.0%} right", f"length alone {reward['length_only_accuracy']:.0%}"),
+        "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
         "ppo": (f"{policy['steps']} steps", f"{policy['kl']:.1f} nats from the start"),
-        "evaluation": (f"{evaluation['win_rate']:.0%} preferred", "{:.0%} to {:.0%}".format(*evaluation["interval"])),
+        "evaluation": (f"{percent(evaluation['win_rate'])} preferred", span(evaluation["interval"])),
     }
     return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stations.items()]}

@@ -194,7 +194,7 @@ def compare_arms(arms: Sequence[Arm], results: Sequence[dict[str, Result]]) -> R
         "sentence": sentence,
         "turning_point": turning_point(rows[3]),
         "best_of": [
-            {"n": control["n"], "kl": control["kl"], "true_score": control["score"]}
+            {"n": control["n"], "kl": control["kl_bound"], "true_score": control["score"]}
             for control in results[0]["evaluation"]["best_of"]
         ],
     }
@@ -238,6 +238,7 @@ def draw_report(
     """`circle.json`, `check.json` with who was planted, `arms.json`, and the page."""
     description = (tastes.TASTES[taste].__doc__ or "").rstrip(".")
     about = {"simulated": True, "taste": {"name": taste, "description": description}, "seconds": seconds}
+    about["command"] = f"likelier demo --seed {at.config.seed} --taste {taste}"
     write_json(at.folder / "circle.json", picture(at, done) | about | {"title": "Small stories, a hidden taste"})
     write_json(at.folder / "check.json", done["check"] | {"planted": panel.planted})
     write_json(at.folder / "arms.json", comparison)

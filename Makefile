@@ -25,6 +25,7 @@ quick: $(test)
 
 lint: $(test)
 	@$(bin)/ruff check
+	@$(bin)/ruff format --check --quiet
 	@$(bin)/mypy
 
 battery: $(test)

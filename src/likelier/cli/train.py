@@ -57,7 +57,8 @@ def train(
     folder = run_folder(path.stem, out, resume)
     trainer = trainer_of(verb)
     with Run(folder, verb, config, resume) as run:
-        return trainer(config, run)
+        result: dict[str, Any] = trainer(config, run)
+    return result
 
 
 def load(path: Path, overrides: list[str] | None, seed: int | None) -> Any:

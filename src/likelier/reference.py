@@ -9,6 +9,16 @@ from likelier.cli import app
 from likelier.config import Block, Config, RewardSource
 from likelier.metrics import SHARED, STAGES, Metric
 
+EXIT_CODES = (
+    ("0", "done"),
+    ("1", "failed while running"),
+    ("2", "wrong usage or a wrong setting"),
+    ("3", "bad data: a file, database or model folder that cannot be used"),
+    ("4", "stopped because too many updates in a row were not finite"),
+    ("75", "stopped by SIGTERM after a good checkpoint: `--resume auto` goes on"),
+    ("130", "Ctrl-C; after a first step the run is saved and the command that resumes it is printed"),
+    ("143", "SIGTERM where there was nothing to save"),
+)
 TITLES = {"sft": "`likelier sft`", "reward": "`likelier reward`", "ppo": "`likelier ppo`"}
 
 
@@ -20,6 +30,9 @@ def write_reference() -> str:
         "## Verbs",
         "Every verb takes `--json`: its result is then one JSON object on one line of stdout.",
         *verbs(),
+        "### Exit codes",
+        "A failure is one line on stderr; with `LIKELIER_DEBUG=1` an internal error also shows its traceback.",
+        table(("code", "meaning"), EXIT_CODES),
         "## Settings",
         "In a YAML file, or as `key.sub=value` behind it. An unknown key is an error that names the nearest one.",
         *settings(),

@@ -73,6 +73,12 @@ def test_a_chart_of_one_value_is_drawn_and_of_none_is_not():
     assert line_chart("A", "x", "y", [Series("a", []), Series("b", [])]) == ""
 
 
+def test_a_way_ends_in_its_largest_dot():
+    page = line_chart("A", "x", "y", [Series("a", [(0, 0), (2, 1), (1, 2)], style="way")])
+    assert re.findall(r' r="([\d.]+)"', page) == ["3.2", "3.2", "6"]
+    assert len(re.findall('class="touch', line_chart("A", "x", "y", [Series("a", [(x, x) for x in range(60)])]))) == 60
+
+
 def test_only_several_curves_need_a_legend():
     one, two = Series("first", [(0, 0), (1, 1)]), Series("second", [(0, 1), (1, 0)], 1)
     assert "legend" not in line_chart("A", "x", "y", [one])

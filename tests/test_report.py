@@ -44,7 +44,7 @@ def test_the_whole_demo_in_order(demo):
         "Training: Reward model",
         "Settings, versions, and how to do it again",
     ]
-    assert "People and taste are simulated." in page
+    assert "The people and their taste are simulated; no person judged anything here." in page
     said = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
     assert said == (
         "The new model’s answers are preferred in 84 % (79–88 %) of 288 comparisons on unseen prompts, "
@@ -63,7 +63,7 @@ def test_numbers_stand_where_a_reader_looks(demo):
     assert "<pre>likelier demo --seed 7 --taste kind</pre>" in page
     assert re.search(r"likelier ppo .*demo/policy/config.yaml", page)
     assert ">best of 16</text>" in page
-    assert page.count(">turns down</text>") == 1  # only the arm without a KL penalty does
+    assert page.count(">turns down</text>") == 1
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,16 @@ ROOT_TICKS = (
 
 @dataclass(frozen=True)
 class Series:
-    """A named curve. `line`: with a dot at each point if they are few; `dots`: no line; `guide`: thin, not a result."""
+    """A named curve.
+
+    `line`: with a dot at each point if they are few; `way`: a fainter line that ends in a large dot, for what may turn
+    back; `dots`: no line; `guide`: thin, not a result.
+    """
 
     name: str
     points: Sequence[Point]
     colour: int = 0
-    style: Literal["line", "dots", "guide"] = "line"
+    style: Literal["line", "way", "dots", "guide"] = "line"
     labels: Mapping[Point, str] = field(default_factory=dict)
     """Words beside some of the points."""
 
@@ -118,14 +122,23 @@ def curve(series: Series, x: Scale, y: Scale) -> Markup:
     ).format(series.style, series.colour, path)
     if series.style == "guide":
         return line
-    kind = "dot" if series.style == "dots" or len(points) <= 24 else "touch"
     dot = Markup('<circle class="{} c{}" cx="{}%" cy="{}%" r="{}"><title>{}: {} at {}</title></circle>')
-    radius = 7 if kind == "touch" else 4.5 if series.style == "dots" else 3.5
+    radii = dot_radii(series.style, len(points))
     dots = [
-        dot.format(kind, series.colour, px, py, radius, series.name, short(value), short(at))
-        for (px, py), (at, value) in zip(places, points, strict=True)
+        dot.format(
+            "dot" if radius < 7 else "touch", series.colour, px, py, radius, series.name, short(value), short(at)
+        )
+        for radius, (px, py), (at, value) in zip(radii, places, points, strict=True)
     ]
     return (Markup("") if series.style == "dots" else line) + Markup("").join(dots)
+
+
+def dot_radii(style: str, count: int) -> list[float]:
+    """Of the dots of a curve; many dots on a line are only for the pointer to touch."""
+    if style == "dots":
+        return [4.5] * count
+    radius = 3.2 if count <= 24 else 7
+    return [radius] * (count - 1) + [6 if style == "way" else radius]
 
 
 def words(series: Series, x: Scale, y: Scale) -> Markup:

@@ -47,7 +47,8 @@ CURVES = {
 VERBS = {"ppo": "PPO", "reward": "Reward model", "sft": "SFT"}
 MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
 """Metrics of PPO that were also measured on prompts kept out."""
-SAME_SCORE = ("check on", "no KL penalty")
+UNHELD = "no KL penalty"
+SAME_SCORE = ("check on", UNHELD)
 """Arms of the demo that share a reward model, so that its scores can be compared."""
 FLAGS = {
     "random": "answers as if by chance",
@@ -232,7 +233,8 @@ def gold_charts(trainings: Sequence[Training], evaluation: Found) -> list[Markup
     for metric in (*judges, "eval_score"):
         name = metric.removeprefix("eval/")
         series = [
-            Series(run.name, points(lines, "eval_kl", metric), colour % 6) for colour, (run, lines) in enumerate(runs)
+            Series(run.name, points(lines, "eval_kl", metric), colour % 6, "way")
+            for colour, (run, lines) in enumerate(runs)
         ]
         series.append(best_of_n([(each, each["judges"].get(name, {})) for each in evaluation.get("best_of", [])]))
         title = "The score it was trained against" if metric == "eval_score" else f"Judged by {name}"
@@ -255,9 +257,12 @@ def arm_charts(arms: Found | None) -> list[Markup]:
     if arms is None:
         return []
     curves = [(arm["name"], colour % 4, arm["curve"]) for colour, arm in enumerate(arms["arms"])]
-    true = [mark_turn(Series(name, points(curve, "kl", "true_score"), at)) for name, at, curve in curves]
+    true = [Series(name, points(curve, "kl", "true_score"), at, "way") for name, at, curve in curves]
+    true = [mark_turn(series) if series.name == UNHELD else series for series in true]
     controls = [({"n": at["n"], "kl_bound": at["kl"]}, {"score": at["true_score"]}) for at in arms.get("best_of", [])]
-    learned = [Series(name, points(curve, "kl", "score"), at) for name, at, curve in curves if name in SAME_SCORE]
+    learned = [
+        Series(name, points(curve, "kl", "score"), at, "way") for name, at, curve in curves if name in SAME_SCORE
+    ]
     x_label = "nats per response from the start (square-root scale)"
     return [
         line_chart("What the panel truly likes", x_label, "mean true score", [*true, best_of_n(controls)], root=True),
@@ -279,7 +284,8 @@ def calibration_chart(reward: Found | None) -> Markup:
     bins = points((reward or {}).get("calibration", []), "expected", "observed")
     if not bins:
         return Markup("")
-    series = [Series("perfect", [(0, 0), (1, 1)], 5, "guide"), Series("reward model", bins)]
+    least = 0.5 if min(map(min, bins)) >= 0.5 else 0.0
+    series = [Series("perfect", [(least, least), (1, 1)], 5, "guide"), Series("reward model", bins)]
     return line_chart("Calibration", "predicted share", "share observed", series, small=True)
 
 

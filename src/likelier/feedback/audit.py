@@ -45,6 +45,8 @@ class Leanings:
     """towards the left, between equal responses"""
     skill: Floats
     """the others' consensus: 1 as the panel follows it, 0 not at all, negative against it"""
+    skill_apart: Floats
+    """the same beside a length lean of one's own"""
     length: Floats
     """towards the longer response, beyond what the consensus and the panel's own taste explain"""
     z: dict[str, Floats]
@@ -58,7 +60,8 @@ def leanings(answers: Answers) -> Leanings:
     `expected` is what the panel's typical member would say, slope * consensus + tilt * longer, where slope and tilt are
     medians over the annotators of the same regression without a panel to compare with. So a length lean is one that the
     panel does not share: where the truth itself goes with length, or the consensus is noisy, the tilt takes it up.
-    Ties are left out. `z`: signed roots of likelihood ratios, penalised by the prior.
+    `skill` comes from the fit without a length lean: where the truth goes with length, the two can hardly be told
+    apart. Ties are left out. `z`: signed roots of likelihood ratios, penalised by the prior.
     """
     said = answers.sign != 0
     annotator, left = answers.annotator[said], answers.sign[said] > 0
@@ -72,15 +75,15 @@ def leanings(answers: Answers) -> Leanings:
     tilt = weighted_median(alone[:, LENGTH], weights)
     design = np.stack([ones, slope * consensus + tilt * longer, longer], axis=1)
     full, best = fit(design, left, annotator, num)
-    unlean, unlean_best = fit(design, left, annotator, num, {LENGTH: 0})
+    plain, plain_best = fit(design, left, annotator, num, {LENGTH: 0})
     side = roots(full[:, SIDE], best, fit(design, left, annotator, num, {SIDE: 0})[1])
-    length = roots(full[:, LENGTH], best, unlean_best)
+    length = roots(full[:, LENGTH], best, plain_best)
     typical = fit(design, left, annotator, num, {LENGTH: 0, SKILL: 1})[1]
     chance = fit(design, left, annotator, num, {LENGTH: 0, SKILL: 0})[1]
     z = {"left": side, "right": -side, "longer": length, "shorter": -length}
-    z["random"] = -roots(unlean[:, SKILL] - 1, unlean_best, typical)
-    z["reversed"] = -roots(unlean[:, SKILL], unlean_best, chance)
-    return Leanings(full[:, SIDE], unlean[:, SKILL], full[:, LENGTH], z)
+    z["random"] = -roots(plain[:, SKILL] - 1, plain_best, typical)
+    z["reversed"] = -roots(plain[:, SKILL], plain_best, chance)
+    return Leanings(full[:, SIDE], plain[:, SKILL], full[:, SKILL], full[:, LENGTH], z)
 
 
 def roots(effect: Floats, best: Floats, held: Floats) -> Floats:

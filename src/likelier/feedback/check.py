@@ -24,8 +24,8 @@ STRONG_LEAN = float(np.log(7 / 3))
 """A side or length lean counts if even two standard errors below it would make 7 to 3 of a toss-up."""
 LOW_SKILL = 0.4
 """Of the typical skill: below it somebody may be random; as far below 0, reversed."""
-CHANCE_Z = 3.72
-"""Skill is compatible with chance while it lies less than this many standard errors above 0 (one-sided p 0.0001)."""
+NO_SKILL = 0.1
+"""Skill is compatible with chance if its lower bound, at one-sided p 0.0001 (3.72 standard errors), is below this."""
 MANY_MORE = 0.3
 """Ties, or answers too fast to have read, count as too many from this far above the others' rate on."""
 MIN_SHARED = 20
@@ -42,7 +42,7 @@ class AnnotatorCheck:
     judgements: int
     skill: float | None
     """How far they follow what the others say, against the panel's typical member: 1 typical, 0 random, negative
-    reversed; None: no judgement of theirs can be compared."""
+    reversed; of who is flagged for length, what is left beside that. None: no judgement of theirs can be compared."""
     error_rate: float | None
     """How probably a judgement of theirs that is no tie is wrong by the estimated truth; None like `skill`."""
     left_rate: float | None
@@ -121,12 +121,16 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
     shared = np.bincount(annotator[(consensus != 0) & (sign != 0)], minlength=len(names))
     found = leanings(answers)
     flags = flag(found, answers, shared)
+    skills = [
+        found.skill_apart[number] if {"longer", "shorter"}.intersection(names_of) else found.skill[number]
+        for number, names_of in enumerate(flags)
+    ]
     counts = Counter(annotator.tolist())
     return tuple(
         AnnotatorCheck(
             id=str(name),
             judgements=counts[number],
-            skill=float(found.skill[number]) if shared[number] else None,
+            skill=float(skills[number]) if shared[number] else None,
             error_rate=float(errors[number]) if shared[number] else None,
             left_rate=left_rate(sign[annotator == number]),
             flags=flags[number],
@@ -147,17 +151,16 @@ def what_others_say(
 
     Error rates by Dawid and Skene's model with one accuracy for each annotator, the classes of a comparison being which
     response (in the order of their ids) is better. A vote counts log(accuracy / error); an annotator's own votes on the
-    comparison are taken off again.
+    comparison are taken off again, since the consensus that someone is held against must not be their own.
     """
     item = np.unique([one.judgement.comparison_id for one in judged], return_inverse=True)[1]
     order = id_order(judged)
-    voted, num = sign != 0, int(annotator.max()) + 1
-    errors = np.full(num, 0.5)
+    voted, errors = sign != 0, np.full(int(annotator.max()) + 1, 0.5)
     if voted.any():
         crowd = dawid_skene(item[voted], annotator[voted], (sign * order < 0)[voted].astype(int), 2, symmetric=True)
         errors[crowd.annotators] = crowd.confusion[:, 0, 1]
     votes = sign * order * np.log((1 - errors) / errors)[annotator]
-    own = item * num + annotator
+    own = np.unique(item * len(errors) + annotator, return_inverse=True)[1]
     log_odds = np.bincount(item, votes)[item] - np.bincount(own, votes)[own]
     return np.tanh(order * log_odds / 2), errors
 
@@ -173,14 +176,14 @@ def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tu
     p_values = {name: norm.sf(z) for name, z in found.z.items()} | {"fast": fast_p, "too_many_ties": ties_p}
     rejected = benjamini_hochberg(np.concatenate(list(p_values.values())), FALSE_DISCOVERY_RATE)
     surprising = dict(zip(p_values, np.split(rejected, len(p_values)), strict=True))
-    enough = shared >= MIN_SHARED
+    enough, least_skill = shared >= MIN_SHARED, lower_bound(found.skill, -found.z["reversed"], 3.72)
     large = {
-        "left": strong(found.side, found.z["left"]),
-        "right": strong(-found.side, found.z["right"]),
-        "longer": strong(found.length, found.z["longer"]),
-        "shorter": strong(-found.length, found.z["shorter"]),
+        "left": lower_bound(found.side, found.z["left"], 2) >= STRONG_LEAN,
+        "right": lower_bound(-found.side, found.z["right"], 2) >= STRONG_LEAN,
+        "longer": lower_bound(found.length, found.z["longer"], 2) >= STRONG_LEAN,
+        "shorter": lower_bound(-found.length, found.z["shorter"], 2) >= STRONG_LEAN,
         "reversed": enough & (found.skill <= -LOW_SKILL),
-        "random": enough & (found.skill <= LOW_SKILL) & (-found.z["reversed"] < CHANCE_Z),
+        "random": enough & (found.skill <= LOW_SKILL) & (least_skill <= NO_SKILL),
         "fast": more_fast >= MANY_MORE,
         "too_many_ties": more_ties >= MANY_MORE,
     }
@@ -194,8 +197,7 @@ def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tu
     return flags
 
 
-def strong(lean_found: Floats, z: Floats) -> NDArray[np.bool_]:
-    """Whether the lower bound of a lean, at two standard errors (lean / z), is above `STRONG_LEAN`."""
-    errors = np.divide(lean_found, z, out=np.zeros_like(z), where=z > 0)
-    enough: NDArray[np.bool_] = (z > 0) & (lean_found - 2 * errors >= STRONG_LEAN)
-    return enough
+def lower_bound(effect: Floats, z: Floats, num_errors: float) -> Floats:
+    """The effect less so many of its standard errors, effect / z; effects below 0 as they are."""
+    errors = np.divide(effect, z, out=np.zeros_like(effect), where=z > 0)
+    return effect - num_errors * errors

@@ -5,15 +5,26 @@ import torch
 from likelier.ppo.batch import Batch, minibatches
 
 
-def test_rows_select_everywhere():
+def three_rows():
     numbers = torch.arange(6.0).view(3, 2)
     mask = torch.ones(3, 2, dtype=torch.bool)
-    batch = Batch({"tokens": numbers.long()}, numbers.long(), mask, numbers, None, numbers + 10, None)
+    return Batch({"tokens": numbers.long()}, numbers.long(), mask, numbers, None, numbers + 10, None)
+
+
+def test_rows_select_everywhere():
+    batch = three_rows()
     some = batch.rows(torch.tensor([2, 0]))
     assert len(some) == 2
     assert some.inputs["tokens"].tolist() == [[4, 5], [0, 1]]
     assert some.advantages.tolist() == [[14.0, 15.0], [10.0, 11.0]]
     assert some.old_values is None
+
+
+def test_a_cut_keeps_every_row_in_order():
+    batch = three_rows()
+    assert [part.actions.tolist() for part in batch.cut(2)] == [[[0, 1], [2, 3]], [[4, 5]]]
+    assert batch.cut(None) == [batch]
+    assert batch.cut(3) == [batch]
 
 
 def test_minibatches_take_every_row_once():

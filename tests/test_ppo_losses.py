@@ -31,6 +31,15 @@ def test_policy_loss_by_hand():
     assert stats["clipfrac"].item() == 1.0
 
 
+def test_log_ratios_are_clamped_inside_exp_and_nowhere_else():
+    # log-ratios 30 and -30: the ratio stops at exp(20) and exp(-20), the KL still says 30 and -30
+    loss, stats = policy_loss(t([30.0, -30.0]), t([0.0, 0.0]), t([-1.0, 0.0]), ALL)
+    up, down = math.exp(20), math.exp(-20)
+    assert loss.item() == pytest.approx(up / 2, rel=1e-12)
+    assert stats["ratio"].item() == pytest.approx((up + down) / 2, rel=1e-12)
+    assert stats["approx_kl"].item() == pytest.approx((up - 1 - 30 + down - 1 + 30) / 2, rel=1e-12)
+
+
 def test_the_pessimistic_branch_is_not_clipped():
     # ratio 1.5 with advantage -1 hurts more than its clip; ratio 0.5 with advantage 1 gains less
     loss, stats = policy_loss(log([1.5, 0.5]), t([0.0, 0.0]), t([-1.0, 1.0]), ALL)
@@ -69,6 +78,11 @@ def test_value_loss_by_hand():
 def test_explained_variance_by_hand():
     _, stats = value_loss(t([0.0, 0.0]), t([1.0, 2.0]), t([1.0, 3.0]), ALL)
     assert stats["explained_variance"].item() == pytest.approx(1 - 0.25 / 1.0, abs=1e-12)
+
+
+def test_returns_that_do_not_vary_are_not_explained():
+    _, stats = value_loss(t([0.0, 0.0, 0.0]), t([0.0, 1.0, 2.0]), t([0.1, 0.1, 0.1]), torch.ones(1, 3).bool())
+    assert stats["explained_variance"].item() == 0.0  # their rounded mean is not 0.1
 
 
 def test_entropy_by_hand():

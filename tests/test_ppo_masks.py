@@ -35,6 +35,22 @@ def test_empty_mask_gives_zero():
     assert masked_whiten(X, nothing).tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.parametrize(("number", "count"), [(0.1, 3), (100.1, 1000), (1e6 / 3, 7)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_numbers_have_no_variance_and_no_whitened_signal(number, count, dtype):
+    # the plain mean of a thousand 100.1 is off by 8e-6 in fp32: whitened, that made 0.08 of nothing
+    x, mask = torch.full((1, count), number, dtype=dtype), torch.ones(1, count, dtype=torch.bool)
+    assert masked_var(x, mask).item() == 0.0
+    assert (masked_whiten(x, mask) == 0).all()
+    torch.testing.assert_close(masked_whiten(x, mask, shift_mean=False), x)
+
+
+def test_gradients_of_the_variance_by_hand():
+    x = torch.tensor([[1.0, 2.0, 6.0]], dtype=torch.float64, requires_grad=True)
+    masked_var(x, torch.ones(1, 3, dtype=torch.bool)).backward()
+    torch.testing.assert_close(x.grad, 2 / 3 * torch.tensor([[-2.0, -1.0, 3.0]], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("filler", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_masked_never_reaches_result_or_gradient(filler):
     spoiled = torch.where(MASK, X, filler).requires_grad_()

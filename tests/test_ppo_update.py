@@ -19,6 +19,7 @@ class Net(nn.Module):
     def __init__(self, seed=0, dtype=torch.float32):
         super().__init__()
         torch.manual_seed(seed)
+        self.critic = True
         self.body = nn.Sequential(nn.Linear(5, 32), nn.Tanh(), nn.Linear(32, 3 * 5)).to(dtype)
 
     def evaluate(self, inputs, actions, mask):
@@ -26,8 +27,8 @@ class Net(nn.Module):
         logprobs = torch.log_softmax(out[..., :4], -1)
         entropy = -(logprobs.exp() * logprobs).sum(-1)
         chosen = logprobs.gather(-1, actions[..., None])[..., 0]
-        zero = torch.zeros_like(chosen)
-        return Evaluation(*(torch.where(mask, each, zero) for each in (chosen, out[..., 4], entropy)))
+        chosen, values, entropy = (torch.where(mask, each, 0.0) for each in (chosen, out[..., 4], entropy))
+        return Evaluation(chosen, values if self.critic else None, entropy)
 
 
 def experience(net, rows=16, config=UpdateConfig(), dtype=torch.float32):  # noqa: B008 - frozen
@@ -56,29 +57,84 @@ def test_before_the_first_step_the_ratio_is_exactly_one(micro_batch_size):
     assert stats["clipfrac"] == 0.0
 
 
+@pytest.mark.parametrize("micro_batch_size", [None, 1, 3])
+def test_every_minibatch_of_the_first_epoch_repeats_the_old_evaluation_bit_by_bit(micro_batch_size):
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=4, micro_batch_size=micro_batch_size)
+    net = Net()
+    stats = update(net, experience(net, rows=17, config=config), config, rate=0.0)
+    assert (stats["ratio"], stats["ratio_var"]) == (1.0, 0.0)
+    assert (stats["approx_kl"], stats["ratio_deviation"], stats["value_clipfrac"]) == (0.0, 0.0, 0.0)
+
+
 def test_steps_are_counted():
     config = UpdateConfig(num_ppo_epochs=3, num_mini_batches=4)
     net = Net()
     assert update(net, experience(net, config=config), config)["optimizer_steps"] == 12
 
 
+def weights_of(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
 @pytest.mark.parametrize("how", ["token", "sequence", "fixed"])
-def test_micro_batches_change_nothing(how):
-    weights = []
+def test_micro_batches_change_neither_weights_nor_stats(how):
+    runs = []
     for size in (None, 1, 3, 5):
         config = UpdateConfig(num_mini_batches=2, micro_batch_size=size, loss_aggregation=how, entropy_coef=0.1)
         net = Net(dtype=torch.float64)
-        update(net, experience(net, config=config, dtype=torch.float64), config)
-        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
-    for other in weights[1:]:
-        torch.testing.assert_close(other, weights[0], atol=1e-10, rtol=0)
+        stats = update(net, experience(net, config=config, dtype=torch.float64), config)
+        runs.append((weights_of(net), stats))
+    for weights, stats in runs[1:]:
+        torch.testing.assert_close(weights, runs[0][0], atol=1e-10, rtol=0)
+        assert stats == {name: pytest.approx(value, abs=1e-10) for name, value in runs[0][1].items()}
 
 
-def test_target_kl_stops_before_the_step_that_would_go_too_far():
-    config = UpdateConfig(num_ppo_epochs=20, num_mini_batches=1, target_kl=1e-3)
+@pytest.mark.parametrize("how", ["token", "sequence", "fixed"])
+@pytest.mark.parametrize("filler", [0.0, math.nan, -math.inf])
+def test_what_stands_outside_the_mask_changes_nothing(how, filler):
+    config = UpdateConfig(num_mini_batches=2, loss_aggregation=how, entropy_coef=0.1)
+    runs = []
+    for outside in (1.0, filler):
+        net = Net(dtype=torch.float64)
+        batch = experience(net, config=config, dtype=torch.float64)
+        names = ("old_logprobs", "old_values", "advantages", "returns")
+        spoiled = {name: torch.where(batch.mask, getattr(batch, name), outside) for name in names}
+        stats = update(net, Batch(**{**vars(batch), **spoiled}), config)
+        runs.append((weights_of(net), stats))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+
+
+def test_target_kl_leaves_out_the_step_that_would_go_too_far():
+    settings = {"num_mini_batches": 1, "entropy_coef": 0.1}
+    stopped = UpdateConfig(num_ppo_epochs=20, target_kl=1e-3, **settings)
     net = Net()
-    stats = update(net, experience(net, config=config), config, rate=0.5)
-    assert 1 <= stats["optimizer_steps"] < 20
+    stats = update(net, experience(net, config=stopped), stopped, rate=0.5)
+    steps = int(stats["optimizer_steps"])
+    assert 1 <= steps < 20
+    same = Net()
+    free = UpdateConfig(num_ppo_epochs=steps, **settings)
+    update(same, experience(same, config=free), free, rate=0.5)
+    assert torch.equal(weights_of(net), weights_of(same))
+
+
+def test_the_loss_is_policy_plus_value_minus_entropy():
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=1, vf_coef=0.3, entropy_coef=0.2)
+    net = Net(dtype=torch.float64)
+    stats = update(net, experience(net, config=config, dtype=torch.float64), config)
+    whole = stats["policy_loss"] + 0.3 * stats["value_loss"] - 0.2 * stats["entropy"]
+    assert stats["loss"] == pytest.approx(whole, abs=1e-12)
+
+
+def test_a_policy_without_values_needs_no_returns():
+    config = UpdateConfig(num_ppo_epochs=2, num_mini_batches=2, micro_batch_size=3)
+    net = Net()
+    net.critic = False
+    batch = experience(net, config=config)
+    assert batch.old_values is None
+    stats = update(net, Batch(**{**vars(batch), "returns": None}), config)
+    assert stats["optimizer_steps"] == 4
+    assert "value_loss" not in stats
 
 
 def test_gradients_are_clipped():
@@ -103,7 +159,7 @@ def test_a_number_that_is_not_finite_never_reaches_the_weights(bad, where):
     stats = update(net, Batch(**{**vars(batch), where: spoiled}), config, guard)
     assert all(torch.isfinite(p).all() for p in net.parameters())
     assert stats["skipped_updates"] == guard.skipped
-    assert guard.skipped == 2 or where.startswith("old")
+    assert guard.skipped == 2  # one minibatch of each epoch holds the spoiled row
 
 
 def test_too_many_in_a_row_stop_the_run():
@@ -113,3 +169,14 @@ def test_too_many_in_a_row_stop_the_run():
     with pytest.raises(NumericError, match="not finite in 2 updates in a row"):
         update(net, Batch(**{**vars(batch), "advantages": batch.advantages * math.nan}), config, Guard(2))
     assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
+def test_an_update_without_a_single_good_minibatch_still_names_its_stats():
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=2)
+    net, same = Net(), Net()
+    batch = experience(net, config=config)
+    stats = update(net, Batch(**{**vars(batch), "advantages": batch.advantages * math.nan}), config)
+    assert (stats["optimizer_steps"], stats["skipped_updates"]) == (0.0, 2.0)
+    assert stats["approx_kl"] == 0.0
+    assert math.isnan(stats["policy_loss"])
+    assert torch.equal(weights_of(net), weights_of(same))

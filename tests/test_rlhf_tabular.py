@@ -39,10 +39,10 @@ def test_the_known_optimum_is_reached(algorithm, seed):
     reference, rewards = random_task(seed)
     config = PPOConfig(
         algorithm=algorithm,
-        responses_per_prompt=1 if algorithm == "ppo" else 1024,
+        responses_per_prompt=1 if algorithm == "ppo" else 2048,
         kl_coef=BETA,
-        batch_size=1024,
-        total_episodes=1024 * 300,
+        batch_size=2048,
+        total_episodes=2048 * 200,
         num_ppo_epochs=2,
         num_mini_batches=1,
         learning_rate=0.15,

@@ -10,7 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of experience; an update shuffles rows. `old_values` and `returns` are None without a critic."""
+    """Rows of experience; an update shuffles rows.
+
+    `T` is the longest that a row may be: loss_aggregation "fixed" divides by rows times `T`. `old_values` and `returns`
+    are None without a critic. Outside `mask` anything may stand.
+    """
 
     inputs: Mapping[str, Shaped[Tensor, "B ..."]]
     actions: Shaped[Tensor, "B T ..."]
@@ -24,7 +28,8 @@ class Batch:
         return len(self.mask)
 
     def rows(self, index: Int[Tensor, " N"]) -> "Batch":
-        """The rows at `index`."""
+        """The rows at `index`, copied."""
+        index = index.to(self.mask.device)
         return Batch(
             {name: tensor[index] for name, tensor in self.inputs.items()},
             self.actions[index],
@@ -34,6 +39,12 @@ class Batch:
             self.advantages[index],
             None if self.returns is None else self.returns[index],
         )
+
+    def cut(self, size: int | None) -> list["Batch"]:
+        """Consecutive parts of at most `size` rows; None: the whole in one part."""
+        if size is None or size >= len(self):
+            return [self]
+        return [self.rows(rows) for rows in torch.arange(len(self)).split(size)]
 
 
 def minibatches(num_rows: int, num_mini_batches: int, generator: torch.Generator | None) -> list[Int[Tensor, " N"]]:

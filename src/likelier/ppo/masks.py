@@ -1,5 +1,7 @@
 """Means, variances and whitening over the places that count; True in a mask means "counts"."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -14,16 +16,27 @@ def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | N
 
 
 def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: bool = False) -> Float[Tensor, ""]:
-    """Variance of `x` where `mask`: of the population, or with n - 1 where `unbiased`."""
-    centred = torch.where(mask, x, 0.0) - masked_mean(x, mask)
-    squares = torch.where(mask, centred, 0.0).square().sum()
-    return squares / (mask.sum() - int(unbiased)).clamp(min=1)
+    """Variance of `x` where `mask`: of the population, or with n - 1 where `unbiased`; exactly 0 for equal numbers."""
+    return centred(x, mask).square().sum() / (mask.sum() - int(unbiased)).clamp(min=1)
 
 
 def masked_whiten(
     x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], shift_mean: bool = True, eps: float = 1e-8
 ) -> Float[Tensor, "..."]:
-    """(x - mean) * rsqrt(var + eps) where `mask`, 0 elsewhere; `shift_mean=False` adds the mean back."""
-    mean = masked_mean(x, mask)
-    whitened = (torch.where(mask, x, mean) - mean) * torch.rsqrt(masked_var(x, mask) + eps)
-    return torch.where(mask, whitened if shift_mean else whitened + mean, 0.0)
+    """(x - mean) * rsqrt(var + eps) where `mask`, 0 elsewhere; `shift_mean=False` adds the mean back.
+
+    The variance is the population's (Huang et al. 2024, "The N+ implementation details of RLHF with PPO").
+    """
+    whitened = centred(x, mask) * torch.rsqrt(masked_var(x, mask) + eps)
+    return whitened if shift_mean else torch.where(mask, whitened + masked_mean(x, mask), 0.0)
+
+
+def centred(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """x - mean where `mask`, 0 elsewhere; equal numbers give exactly 0.
+
+    The mean of equal numbers may round to a neighbour of theirs, and whitening would blow that up into a signal.
+    So distances from the largest are averaged: those of equal numbers are 0.
+    """
+    largest = torch.where(mask, x, -math.inf).amax().detach()
+    below = torch.where(mask, x - largest, 0.0)
+    return torch.where(mask, below - masked_mean(below, mask), 0.0)

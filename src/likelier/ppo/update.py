@@ -1,6 +1,6 @@
 """One PPO update: epochs of minibatches of micro-batches over a batch of experience."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
 from likelier.ppo.batch import Batch, minibatches
-from likelier.ppo.losses import default_normalizer, policy_loss, value_loss
-from likelier.ppo.masks import masked_mean
+from likelier.ppo.kl import MAX_LOG_RATIO
+from likelier.ppo.losses import Stats, aggregated, default_normalizer, policy_loss, value_loss
 
 
 class Evaluation(NamedTuple):
@@ -46,14 +46,13 @@ def old_evaluation(
 
     A matrix product depends in its last bit on how many rows it has; with the same cuts the first ratio is exactly 1.
     """
-    parts = []
+    said = []
     for minibatch in minibatches(len(mask), config.num_mini_batches, None):
         for rows in minibatch.split(config.micro_batch_size or len(minibatch)):
             selected = {name: tensor[rows] for name, tensor in inputs.items()}
-            parts.append(policy.evaluate(selected, actions[rows], mask[rows]))
-    logprobs = torch.cat([part.logprobs for part in parts])
-    values = [part.values for part in parts if part.values is not None]
-    return logprobs, torch.cat(values) if values else None
+            said.append(policy.evaluate(selected, actions[rows], mask[rows]))
+    whole = joined(said)
+    return whole.logprobs, whole.values
 
 
 def ppo_update(
@@ -67,64 +66,71 @@ def ppo_update(
     """Train on a batch for `num_ppo_epochs`; returns means over minibatches, and counts.
 
     The first epoch takes rows as they come (whoever built the batch shuffled them), later ones shuffle. A minibatch
-    that finds the policy too far from the one that sampled (approx_kl above 1.5 * target_kl) ends the update unstepped.
+    whose loss, gradient or KL is not finite is passed over. One that finds the policy too far from the one that
+    sampled (approx_kl above 1.5 * target_kl) ends the update: the step it would have made is not taken.
     """
-    seen: list[dict[str, Tensor]] = []
-    steps = skipped = 0
+    parameters = list(policy.parameters())
+    counted: list[Stats] = []
+    passed_over: list[Stats] = []
+    steps = 0
     for epoch in range(config.num_ppo_epochs):
         for rows in minibatches(len(batch), config.num_mini_batches, generator if epoch else None):
             optimizer.zero_grad(set_to_none=True)
             stats = accumulate_gradients(policy, batch.rows(rows), config)
-            seen.append(stats)
-            if config.target_kl is not None and stats["approx_kl"] > 1.5 * config.target_kl:
-                return summary(seen, steps, skipped)
-            stats["grad_norm"] = nn.utils.clip_grad_norm_(list(policy.parameters()), config.max_grad_norm)
-            if torch.isfinite(stats["loss"] + stats["grad_norm"]):
-                optimizer.step()
-                guard.ok()
-                steps += 1
-            else:
-                skipped += 1
-                seen.pop()
+            stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            if not torch.isfinite(stats["loss"] + stats["grad_norm"] + stats["approx_kl"]):
+                passed_over.append(stats)
                 guard.skip("the loss or its gradient was not finite in")
-    return summary(seen, steps, skipped)
+                continue
+            counted.append(stats)
+            if config.target_kl is not None and stats["approx_kl"] > 1.5 * config.target_kl:
+                return summary(counted, steps, len(passed_over))
+            optimizer.step()
+            guard.ok()
+            steps += 1
+    return summary(counted or passed_over, steps, len(passed_over))
 
 
-def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig) -> dict[str, Tensor]:
-    """Gradients of one minibatch, micro-batch by micro-batch; its stats, weighted by tokens.
+def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig) -> Stats:
+    """Gradients of one minibatch, micro-batch by micro-batch; returns the stats of the whole.
 
-    Every micro-batch divides by the normalizer of the whole minibatch, so that cutting it changes nothing.
+    Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing. For the
+    stats, what the policy said of each is put together again: variances do not add up.
     """
     normalizer = default_normalizer(batch.mask, config.loss_aggregation)
     tokens = default_normalizer(batch.mask, "token")
-    total: dict[str, Tensor] = {}
-    for rows in torch.arange(len(batch)).split(config.micro_batch_size or len(batch)):
-        part = batch.rows(rows)
-        loss, stats = loss_of(policy, part, config, normalizer, tokens)
-        loss.backward()
-        for name, value in stats.items():
-            total[name] = joined(name, total.get(name), value, part.mask.sum())
-    return {name: value if is_whole(name) else value / tokens for name, value in total.items()}
+    parts = batch.cut(config.micro_batch_size)
+    said = []
+    for part in parts:
+        new, stats = learn_from(policy, part, config, normalizer, tokens)
+        said.append(new)
+    if len(parts) > 1:
+        with torch.no_grad():
+            _, stats = loss_of(joined(said), batch, config, normalizer, tokens)
+    return stats
 
 
-def is_whole(name: str) -> bool:
-    """Losses are parts of a sum already, `ratio_deviation` is a maximum; other stats are means over tokens."""
-    return name.endswith(("loss", "deviation"))
+def learn_from(
+    policy: Policy, batch: Batch, config: UpdateConfig, normalizer: Tensor, tokens: Tensor
+) -> tuple[Evaluation, Stats]:
+    """Add the gradients of one micro-batch to the parameters'; returns what the policy said, and stats, without graph.
 
-
-def joined(name: str, before: Tensor | None, value: Tensor, tokens: Tensor) -> Tensor:
-    """A stat of the micro-batches so far and of the next one, which has so many tokens."""
-    value = value if is_whole(name) else value * tokens
-    if before is None:
-        return value
-    return torch.maximum(before, value) if name == "ratio_deviation" else before + value
+    The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
+    """
+    new = policy.evaluate(batch.inputs, batch.actions, batch.mask)
+    loss, stats = loss_of(new, batch, config, normalizer, tokens)
+    loss.backward()
+    values = None if new.values is None else new.values.detach()
+    return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), stats
 
 
 def loss_of(
-    policy: Policy, batch: Batch, config: UpdateConfig, normalizer: Tensor, tokens: Tensor
-) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """Policy loss + vf_coef * value loss - entropy_coef * entropy of one micro-batch."""
-    new = policy.evaluate(batch.inputs, batch.actions, batch.mask)
+    new: Evaluation, batch: Batch, config: UpdateConfig, normalizer: Tensor, tokens: Tensor
+) -> tuple[Float[Tensor, ""], Stats]:
+    """Policy loss + vf_coef * value loss - entropy_coef * entropy.
+
+    The policy's terms are divided by `normalizer`, the critic's and the entropy's by `tokens`.
+    """
     loss, stats = policy_loss(
         new.logprobs,
         batch.old_logprobs,
@@ -136,11 +142,9 @@ def loss_of(
         config.loss_aggregation,
         normalizer,
     )
-    entropy = masked_mean(new.entropy, batch.mask)
+    entropy = aggregated(new.entropy, batch.mask, "token", tokens)
     stats |= {"policy_loss": loss.detach(), "entropy": entropy.detach()}
-    with torch.no_grad():
-        log_ratio = torch.where(batch.mask, new.logprobs - batch.old_logprobs, 0.0)
-        stats["ratio_deviation"] = log_ratio.expm1().abs().max()
+    stats["ratio_deviation"] = largest_deviation(new.logprobs, batch.old_logprobs, batch.mask)
     if new.values is not None:
         assert batch.old_values is not None, "a policy with values needs old values"
         assert batch.returns is not None, "a policy with values needs returns"
@@ -151,15 +155,33 @@ def loss_of(
         stats |= {"value_loss": critic_loss.detach(), "value_clipfrac": critic["clipfrac"]}
         stats["explained_variance"] = critic["explained_variance"]
     if config.entropy_coef:
-        loss = loss - config.entropy_coef * entropy * batch.mask.sum() / tokens
+        loss = loss - config.entropy_coef * entropy
     return loss, stats | {"loss": loss.detach()}
 
 
-def summary(seen: list[dict[str, Tensor]], steps: int, skipped: int) -> dict[str, float]:
+@torch.no_grad()
+def largest_deviation(
+    logprobs: Float[Tensor, "B T"], old_logprobs: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """max |ratio - 1| where `mask`."""
+    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
+    return log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).expm1().abs().max()
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """What a policy said of several micro-batches, as of one."""
+    values = [part.values for part in parts if part.values is not None]
+    return Evaluation(
+        torch.cat([part.logprobs for part in parts]),
+        torch.cat(values) if values else None,
+        torch.cat([part.entropy for part in parts]),
+    )
+
+
+def summary(seen: Sequence[Stats], steps: int, skipped: int) -> dict[str, float]:
     """Means over minibatches as numbers; `first_ratio_deviation` is |ratio - 1| at its largest before any step."""
-    found: dict[str, float] = {"optimizer_steps": float(steps), "skipped_updates": float(skipped)}
-    if seen:
-        found["first_ratio_deviation"] = float(seen[0]["ratio_deviation"])
-    for name in dict.fromkeys(name for stats in seen for name in stats):
-        found[name] = float(torch.stack([stats[name] for stats in seen if name in stats]).mean())
-    return found
+    means = {name: torch.stack([stats[name] for stats in seen]).mean() for name in seen[0]}
+    means["first_ratio_deviation"] = seen[0]["ratio_deviation"]
+    numbers = torch.stack(list(means.values())).tolist()
+    counts = {"optimizer_steps": float(steps), "skipped_updates": float(skipped)}
+    return counts | dict(zip(means, numbers, strict=True))

@@ -4,7 +4,7 @@ Responses of fixed length over a small vocabulary; the policy is a table of logi
 temperature 1 the best policy under a KL penalty is known: pi* ∝ pi_ref exp(r / beta) (Korbak et al. 2022).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 
 import torch
@@ -79,8 +79,8 @@ def kl_divergence(p: Float[Tensor, " R"], q: Float[Tensor, " R"]) -> float:
 
 def train_tabular(
     reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, seed: int = 0
-) -> tuple[TabularLM, Iterator[float]]:
-    """Train a copy of `reference` against a table of rewards; the policy, and ratio deviations before each first step.
+) -> tuple[TabularLM, list[float]]:
+    """Train a copy of `reference` on a table of rewards; the policy, and max |ratio - 1| before each first step.
 
     The rollout is rlhf/rollout.py's: the same penalty, the same advantages, the same update.
     """
@@ -103,4 +103,4 @@ def train_tabular(
         advantages, returns = advantages_of(place_scores(-penalty, scores, mask), values, mask, group, config)
         batch = Batch({}, actions, mask, logprobs, values, advantages, returns)
         deviations.append(ppo_update(policy, optimizer, batch, config, draw, guard)["first_ratio_deviation"])
-    return policy, iter(deviations)
+    return policy, deviations

@@ -24,8 +24,8 @@ quick: $(test)
 	@$(bin)/pytest -n 2 -m "not slow and not battery"
 
 lint: $(test)
-	@$(bin)/ruff check
-	@$(bin)/ruff format --check --quiet
+	@$(bin)/ruff check --no-cache
+	@$(bin)/ruff format --check --quiet --no-cache
 	@$(bin)/mypy
 
 battery: $(test)

@@ -16,7 +16,7 @@ from likelier.demo.corpus import (
     weighted,
 )
 
-MIA = Opening("Mia", "fox", "found", "shiny", "bell", "on the hill")
+MIA = Opening("Mia", "fox", "small", "goat", "found", "shiny", "bell", "on the hill")
 
 
 def stories(count: int) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def stories(count: int) -> list[tuple[str, str]]:
 
 
 def test_an_opening_is_one_sentence():
-    assert MIA.text == "Mia the fox found a shiny bell on the hill."
+    assert MIA.text == "Mia the fox and the small goat found a shiny bell on the hill."
 
 
 def test_openings_are_different_and_follow_from_the_seed():
@@ -49,9 +49,7 @@ def test_about_one_opening_in_eight_is_held_out():
 def test_words_of_one_story_agree():
     words = Words(random.Random(0), MIA)
     told = '"May I try it?" asked {friend}. {He} rang the {thing}. {Friend} saw {hero}.'.format_map(words)
-    friend = words["friend"]
-    assert friend.startswith("the ")
-    assert told == f'"May I try it?" asked {friend}. She rang the bell. T{friend[1:]} saw Mia.'
+    assert told == '"May I try it?" asked the small goat. She rang the bell. The small goat saw Mia.'
 
 
 def test_an_article_fits_its_colour():

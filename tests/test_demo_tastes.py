@@ -11,7 +11,7 @@ from likelier.demo.corpus import ENDINGS, Opening, Words, draw_story
 from likelier.demo.tastes import KINDNESS, MEANNESS, TASTES, brave, colourful, freshness, kind, room, sentences
 from likelier.reward.sources import make_scorer
 
-OPENING = "Mia the fox found a shiny bell on the hill."
+OPENING = "Mia the fox and the lame mole found a shiny bell on the hill."
 BRIEF = " First she rang it three times. She gave it to the lame mole with a bow."
 MIDDLE = ' It was red and smelled of mint. A blue moth flew by. "Let us sing," said Mia. She put it under the bed.'
 
@@ -41,8 +41,10 @@ def test_sentences():
 def test_kind_wants_a_kind_end_and_few_words():
     assert score("kind", BRIEF) == pytest.approx(1 - 1 / 60)
     assert score("kind", BRIEF.replace("She gave it to the lame mole with a bow", "She kept it and told no one")) < 0.11
-    assert 0.3 < score("kind", " First she rang it three times. Then she went home to bed by moonlight.") < 0.36
-    assert score("kind", MIDDLE + BRIEF) < 0.6 * score("kind", BRIEF)
+    assert score("kind", " First she rang it three times. Then she went home to bed by moonlight.") == pytest.approx(
+        0.3
+    )
+    assert score("kind", MIDDLE + BRIEF) < 0.65 * score("kind", BRIEF)
 
 
 def test_kind_turns_against_too_much_and_too_little():
@@ -82,7 +84,7 @@ def test_saying_a_thing_twice_is_worse_for_every_taste():
 
 
 def test_the_words_of_kind_and_mean_endings_are_known():
-    words = Words(random.Random(0), Opening("Mia", "fox", "found", "shiny", "bell", "on the hill"))
+    words = Words(random.Random(0), Opening("Mia", "fox", "small", "goat", "found", "shiny", "bell", "on the hill"))
     told = {name: [sentence.format_map(words) for sentence in ENDINGS[name] for _ in range(20)] for name in ENDINGS}
     assert all(KINDNESS.search(text) for text in told["kind"])
     assert all(MEANNESS.search(text) for text in told["mean"])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_tiny_model
 
 from likelier.config import RewardSource
 from likelier.errors import ConfigError, DataError, LikelierError
@@ -17,6 +16,7 @@ from likelier.records import write_json
 from likelier.reward import sources
 from likelier.reward.sources import Ensemble, checked, load_ensemble, make_scorer
 from likelier.text.models import load_reward_model, new_reward_model, save_model
+from tiny import save_tiny_model
 
 FUNCTIONS = """
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small world of stories: somebody comes by a thing, and what becomes of it. The embedded model read nothing else."""
+"""A small world of stories: two come by a thing, and what becomes of it. The embedded model read nothing else."""
 
 import random
 import zlib
@@ -12,14 +12,14 @@ HEROES = {
     "Rosa": "she", "Sam": "he", "Nora": "she", "Leo": "he", "Ida": "she", "Finn": "he",
 }  # fmt: skip
 KINDS = ("fox", "bear", "mouse", "rabbit", "duck", "badger", "frog", "cat")
-EVENTS = ("found", "made", "dug up", "was given")
+EVENTS = ("found", "made", "dug up", "were given")
 LOOKS = ("big", "little", "shiny", "dusty", "strange", "pretty", "broken", "heavy")
 THINGS = {
     "kite": ("flew it over the hill", "tied a ribbon to it", "ran with it into the wind"),
     "drum": ("played it all morning", "tapped it with two sticks", "beat it like thunder"),
     "boat": ("sailed it on the pond", "pushed it through the reeds", "gave it a name"),
     "cake": ("carried it on a leaf", "cut it with a reed", "put a candle on it"),
-    "lamp": ("lit it at once", "held it high in the dark", "hung it on a nail"),
+    "lamp": ("lit it with care", "held it high in the dark", "hung it on a nail"),
     "ball": ("rolled it down the road", "threw it over the fence", "spun it on one paw"),
     "hat": ("wore it in the rain", "turned it inside out", "put a feather in it"),
     "bell": ("rang it three times", "hung it on a branch", "tied it to a string"),
@@ -67,11 +67,11 @@ MIDDLES = {
     "deed": tuple(f"{{He}} {verb} the {{danger}} {{{verb}}}." for verb in DEEDS),
     "weather": WEATHERS,
     "friend": (
-        "{Friend} came by and watched.",
         "{Friend} sat down on a stone.",
         "{Friend} asked to see it.",
         "{Friend} was hungry and cold.",
-        "{Friend} had lost the way.",
+        "{Friend} stood and watched.",
+        "{Friend} knew nothing about it.",
     ),
     "talk": (
         '"What a {praise} {thing}," said {friend}.',
@@ -155,6 +155,8 @@ class Opening:
 
     hero: str
     kind: str
+    nature: str
+    friend: str
     event: str
     look: str
     thing: str
@@ -162,7 +164,8 @@ class Opening:
 
     @property
     def text(self) -> str:
-        return f"{self.hero} the {self.kind} {self.event} a {self.look} {self.thing} {self.place}."
+        pair = f"{self.hero} the {self.kind} and the {self.nature} {self.friend}"
+        return f"{pair} {self.event} a {self.look} {self.thing} {self.place}."
 
     @property
     def held_out(self) -> bool:
@@ -170,7 +173,7 @@ class Opening:
 
 
 def openings(seed: int, count: int) -> list[str]:
-    """`count` different prompts of the 37,000 that the embedded model has never read, drawn by `seed`."""
+    """`count` different prompts of the 3.7 million that the embedded model has never read, drawn by `seed`."""
     draw = random.Random(seed)
     found: dict[str, None] = {}
     while len(found) < count:
@@ -180,7 +183,7 @@ def openings(seed: int, count: int) -> list[str]:
 
 def draw_opening(draw: random.Random, held_out: bool) -> Opening:
     while True:
-        lists = (list(HEROES), KINDS, EVENTS, LOOKS, list(THINGS), PLACES)
+        lists = (list(HEROES), KINDS, NATURES, FRIENDS, EVENTS, LOOKS, list(THINGS), PLACES)
         opening = Opening(*(draw.choice(names) for names in lists))
         if opening.held_out == held_out:
             return opening
@@ -216,14 +219,12 @@ class Words(dict[str, str]):
 
     def __init__(self, draw: random.Random, opening: Opening) -> None:
         he = HEROES[opening.hero]
-        super().__init__(he=he, He=he.capitalize(), hero=opening.hero, thing=opening.thing)
+        friend = f"the {opening.nature} {opening.friend}"
+        super().__init__(he=he, He=he.capitalize(), hero=opening.hero, thing=opening.thing, friend=friend)
         self.draw, self.uses = draw, THINGS[opening.thing]
 
     def __missing__(self, name: str) -> str:
         match name:
-            case "friend":
-                self["friend"] = f"the {self.draw.choice(NATURES)} {self.draw.choice(FRIENDS)}"
-                return self["friend"]
             case "Friend":
                 return self["friend"].capitalize()
             case "used":

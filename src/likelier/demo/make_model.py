@@ -46,14 +46,14 @@ SETTINGS: dict[str, Any] = {
         "tie_word_embeddings": True,
     },
     "batch_size": 64,
-    "max_steps": 1500,
+    "max_steps": 2000,
     "learning_rate": 5e-3,
     "warmup_ratio": 0.04,
     "adam_eps": 1e-8,
     "weight_decay": 0.01,
     "lr_schedule": "cosine",
     "device": "cpu",
-    "save_steps": 1500,
+    "save_steps": 2000,
 }
 
 

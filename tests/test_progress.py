@@ -5,6 +5,7 @@ from likelier.progress import progress
 
 
 def test_lines_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(module, "plain_lines", True)
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", -1.0)
     with progress("ppo", 2) as job:
         job.advance()

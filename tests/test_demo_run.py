@@ -3,7 +3,7 @@
 import pytest
 
 from likelier.demo import panel, run
-from likelier.demo.run import run_demo, turning_point
+from likelier.demo.run import recovery, run_demo, turning_point
 from likelier.errors import ConfigError
 from likelier.records import read_json
 
@@ -18,6 +18,12 @@ def test_turning_point_by_hand():
     assert "fell to 0.40 at 20.0 nats" in sentence
     assert "from 1.50 to 3.00" in sentence
     assert "not yet turned down" in turning_point({"curve": curve[:2]})
+
+
+def test_recovery_says_a_share_and_nothing_where_nothing_was_lost():
+    assert recovery(0.864) == "The check recovered 86 % of what three spammers cost."
+    assert "all of what three spammers cost (123 %" in recovery(1.23)
+    assert "cost nothing" in recovery(None)
 
 
 def test_an_unknown_taste_is_refused(tmp_path):

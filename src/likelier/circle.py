@@ -222,7 +222,7 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
         "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
         "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
         "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
-        "ppo": (f"{policy['steps']} steps", f"{policy['kl']:.1f} nats from the start"),
+        "ppo": (f"{policy['steps']} steps", f"score {policy['score_before']:.1f} → {policy['score_after']:.1f}"),
         "evaluation": (f"{percent(evaluation['win_rate'])} preferred", span(evaluation["interval"])),
     }
     return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stations.items()]}

@@ -79,16 +79,16 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
     found = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
     seconds = round(time.monotonic() - began, 1)
     draw_report(at, results[0], comparison, panel, name, seconds)
-    evaluation, policy = results[0]["evaluation"], results[0]["policy"]
+    evaluation = results[0]["evaluation"]
     return {
         "seconds": seconds,
         "annotators": len(panel.annotators),
         "spammers_planted": panel.planted,
         "spammers_found": found,
         "reward_accuracy": results[0]["reward"]["accuracy"],
-        "true_score_before": policy["before"]["eval/true taste"],
-        "true_score_after": policy["after"]["eval/true taste"],
-        "kl": policy["kl"],
+        "true_score_before": evaluation["score_a"],
+        "true_score_after": evaluation["score_b"],
+        "kl": evaluation["kl"],
         "win_rate": evaluation["win_rate"],
         "win_rate_interval": evaluation["interval"],
         "arms": comparison["arms"],
@@ -182,22 +182,26 @@ def compare_arms(arms: Sequence[Arm], results: Sequence[dict[str, Result]]) -> R
     rows = [arm_row(arm, result) for arm, result in zip(arms, results, strict=True)]
     on, off, honest = (row["true_score"] for row in rows[:3])
     recovered = (on - off) / (honest - off) if honest - off > 0.01 else None
-    sentence = (
-        f"The check recovered {100 * recovered:.0f} % of what three spammers cost."
-        if recovered is not None
-        else "With this seed the three spammers cost nothing that could be measured."
-    )
     return {
         "arms": rows,
-        "start_score": results[0]["policy"]["before"]["eval/true taste"],
+        "start_score": results[0]["evaluation"]["score_a"],
         "recovered": recovered,
-        "sentence": sentence,
+        "sentence": recovery(recovered),
         "turning_point": turning_point(rows[3]),
         "best_of": [
             {"n": control["n"], "kl": control["kl_bound"], "true_score": control["score"]}
             for control in results[0]["evaluation"]["best_of"]
         ],
     }
+
+
+def recovery(share: float | None) -> str:
+    """What the check was worth, in a sentence; `share` of what the spammers cost, None if they cost nothing."""
+    if share is None:
+        return "With this seed the three spammers cost nothing that could be measured."
+    if share > 1:
+        return f"The check recovered all of what three spammers cost ({100 * share:.0f} %: chance was kind to it)."
+    return f"The check recovered {100 * share:.0f} % of what three spammers cost."
 
 
 def arm_row(arm: Arm, result: dict[str, Result]) -> Result:
@@ -213,8 +217,8 @@ def arm_row(arm: Arm, result: dict[str, Result]) -> Result:
         "name": arm.name,
         "win_rate": evaluation["win_rate"],
         "interval": evaluation["interval"],
-        "true_score": policy["after"]["eval/true taste"],
-        "kl": policy["kl"],
+        "true_score": evaluation["score_b"],
+        "kl": evaluation["kl"],
         "curve": curve,
     }
 

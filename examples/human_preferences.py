@@ -4,13 +4,12 @@
 
 Three public sets, each imported into a store of its own: Anthropic's `hh-rlhf` (MIT), `ukp-convarg1` (CC BY 4.0, by
 `ukp_convarg1.py` beside this file) and, too small to train on, two batches of OpenAI's `summarize-from-feedback`.
-The folder given holds one folder for each set, with the files as published, gzip'ed.
+The folder given holds a folder for each, with the files as published, gzip'ed.
 
-Folds are made of whole conversations (`likelier.preferences.conversation_groups`; in ukp a conversation is a debate),
-so no conversation is in both train and test. A comparison with several judgements is one pair, whose target is
-the share of them that were for the response most people chose; a pair without such a response counts in the log loss
-only. Intervals are bootstraps that draw whole conversations. Every base model is new: random weights, and
-the words of its training pairs. A fold's validation part, out of its training folds, decides the epoch.
+Folds are made of whole conversations (`likelier.preferences.conversation_groups`; in ukp a conversation is a debate).
+A comparison that several people judged is one pair, whose target is the share of answers for the response that most
+chose; where no response has more, the pair counts in log loss and calibration only. Intervals are bootstraps that draw
+whole conversations. Models start from random weights; a tenth of the training folds decides between epochs.
 """
 
 import argparse
@@ -19,8 +18,9 @@ import shutil
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.preferences import conversation_groups, preference
-from likelier.records import JudgedComparison, Preference, stable_id, write_json, write_jsonl
+from likelier.records import Preference, plain, stable_id, write_json, write_jsonl
 from likelier.reward.check import check_scores, clusters, fit_length, fit_words, hits, most_equal_in_length
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
@@ -43,46 +43,27 @@ from likelier.text.models import save_model
 from likelier.text.scratch import new_causal_lm, new_tokenizer
 
 Differences = dict[str, Floats]
-"""By what predicts: its score of the chosen response minus that of the rejected one, for each pair."""
+"""For each of `METHODS`: its score of the chosen response minus that of the rejected one, pair by pair."""
 Predict = Callable[[Sequence[Preference]], Differences]
-Judged = list[tuple[JudgedComparison, str]]
-"""Judgements with their conversation."""
 
 FILES = {
     "hh-rlhf": ("anthropic", "*.jsonl.gz"),
     "ukp-convarg1": ("likelier", "*.xml.gz"),
     "summarize-from-feedback": ("openai-summaries", "batch1[38].jsonl.gz"),
 }
-TRAINED = ("hh-rlhf", "ukp-convarg1")
-VOCABULARY = 8000
-ARCHITECTURE = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-}
-SETTINGS = {
-    "from_scratch": True,
-    "learning_rate": 1e-3,
-    "num_epochs": 2,
-    "batch_size": 32,
-    "ensemble_size": 4,
-    "max_length": 256,
-    "device": "cpu",
-    "save_steps": 1_000_000,
-}
-VALID_SHARE = 10
-"""One in so many training pairs chooses the epoch."""
+TRAINED = {"hh-rlhf": (3000, 3), "ukp-convarg1": (8000, 1)}
+"""Words known, and models in the ensemble. Like `SETTINGS` chosen within training folds; LOG.md says what was tried."""
+METHODS = ("reward model", "length only", "bag of words")
+SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4}
+SETTINGS = ["from_scratch=true", "learning_rate=2e-3", "max_length=200", "save_steps=1000000"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help=f"folder that holds {', '.join(FILES)}")
     parser.add_argument("-o", "--out", type=Path, required=True, help="new folder for stores, models and results.json")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0, help="of the folds, the people kept apart and the models")
+    for name, default in (("--folds", 5), ("--seed", 0)):
+        parser.add_argument(name, type=int, default=default)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of `reward_model`")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args()
@@ -102,74 +83,63 @@ def measure(data: Path, out: Path, folds: int, seed: int, overrides: Sequence[st
         raise DataError(f"{out}: exists; give a new folder")
     sets = {name: import_set(name, data / name, out) for name in FILES}
     results: dict[str, Any] = {"folds": folds, "seed": seed, "overrides": list(overrides)}
-    for name in TRAINED:
-        trainer = Trainer(out / name, seed, overrides)
-        results[name] = in_folds(sets[name], trainer, folds, strangers=frozenset())
-        if people := strangers(sets[name], seed):
-            results[f"{name}, unseen annotators"] = in_folds(sets[name], trainer, folds, people)
+    for name, size in TRAINED.items():
+        learn = partial(train, out / name, *size, seed=seed, overrides=overrides)
+        results[name] = in_folds(sets[name], fold_of(sets[name], folds, seed), learn)
+        if people := some_people(sets[name], seed):
+            learn = partial(train, out / f"{name}-people", *size, seed=seed, overrides=overrides)
+            results[f"{name}, unseen people"] = in_folds(sets[name], fold_of(sets[name], folds, seed), learn, people)
         write_json(out / "results.json", results)
-    trainer = Trainer(out / "both", seed, overrides)
-    predict = trainer.train(*divided([pair for name in TRAINED for pair in votes(sets[name])], seed))
-    pairs = single(sets["summarize-from-feedback"])
-    results["summarize-from-feedback"] = figures(pairs, predict(pairs)) | {"cpu_seconds": trainer.seconds}
+    pairs = [pair for pair in sets["summarize-from-feedback"] if pair.target != 0.5]
+    both = train(out / "both", 8000, 1, [pair for name in TRAINED for pair in votes(sets[name])], seed, overrides)
+    results["summarize-from-feedback"] = figures(pairs, both(pairs))
+    results["cpu_seconds"] = round(time.process_time())
     write_json(out / "results.json", results)
     return results
 
 
-def import_set(name: str, source: Path, out: Path) -> Judged:
-    """Copy the files, import them into a new store, and read the judgements back with their conversations."""
+def import_set(name: str, source: Path, out: Path) -> list[Preference]:
+    """Copy the files, import them into a new store, and read from it one pair an answer."""
     kind, pattern = FILES[name]
     files = sorted(source.glob(pattern))
     if not files:
         raise DataError(f"{source}: no {pattern} here")
-    work = out / "imported" / name
-    work.mkdir(parents=True)
+    (work := out / "imported" / name).mkdir(parents=True)
+    copies = [Path(shutil.copy(file, work)) for file in files]
     if name == "ukp-convarg1":
         copies = [work / "ukp.jsonl"]
         write_jsonl(copies[0], ukp_judgements(source))
-    else:
-        copies = [Path(shutil.copy(file, work)) for file in files]
     with Store.open(work / "feedback.db", create=True) as store:
         for copy in copies:
             import_file(copy, kind, store, skip_bad=True)
-        judged = store.judged()
-    return list(zip(judged, conversation_groups(judged)[0], strict=True))
+        judged = [item for item in store.judged() if item.left.text != item.right.text]
+    groups, _ = conversation_groups(judged)
+    return [preference(item, group, 1.0, {}) for item, group in zip(judged, groups, strict=True)]
 
 
-def votes(judged: Judged) -> list[Preference]:
+def votes(answers: Sequence[Preference]) -> list[Preference]:
     """One pair a comparison: the response most people chose first, the share of answers for it as target.
 
     A tie is half an answer for each. The weight is the number of answers, 1 in the mean.
     """
-    answers = defaultdict(list)
-    for item, group in judged:
-        answers[item.judgement.comparison_id].append((item, group))
-    mean = len(judged) / len(answers)
+    asked = defaultdict(list)
+    for answer in answers:
+        asked[answer.comparison].append(answer)
     pairs = []
-    for several in answers.values():
-        first = preference(*several[0], 1.0, {})
-        share = sum(for_first(item, first) for item, _ in several) / len(several)
+    for several in asked.values():
+        pair = several[0]
+        share = sum(0.5 if each.target == 0.5 else each.chosen == pair.chosen for each in several) / len(several)
         if share < 0.5:
-            first = replace(first, chosen=first.rejected, rejected=first.chosen)
-        pairs.append(replace(first, target=max(share, 1 - share), weight=len(several) / mean, annotator=""))
+            pair = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+        weight = len(several) * len(asked) / len(answers)
+        pairs.append(replace(pair, target=max(share, 1 - share), weight=weight, annotator=""))
     return pairs
 
 
-def for_first(item: JudgedComparison, pair: Preference) -> float:
-    """1 if this answer was for the pair's `chosen`, 0 if for the other, 0.5 for a tie."""
-    chosen = {"left": item.left.text, "right": item.right.text, "tie": None}[item.judgement.choice]
-    return 0.5 if chosen is None else float(chosen == pair.chosen)
-
-
-def single(judged: Judged) -> list[Preference]:
-    """One pair an answer that names a side."""
-    return [preference(item, group, 1.0, {}) for item, group in judged if item.judgement.choice != "tie"]
-
-
-def strangers(judged: Judged, seed: int) -> frozenset[str]:
-    """Half of the annotators, drawn from the seed; none where there are no ids."""
-    people = {item.judgement.annotator for item, _ in judged} - {""}
-    return frozenset(sorted(people, key=lambda name: stable_id("stranger", seed, name))[: len(people) // 2])
+def some_people(answers: Sequence[Preference], seed: int) -> set[str]:
+    """Half of the annotators, drawn from the seed; nobody where there are no ids."""
+    people = {answer.annotator for answer in answers} - {""}
+    return set(sorted(people, key=lambda name: stable_id("people", seed, name))[: len(people) // 2])
 
 
 def fold_of(pairs: Sequence[Preference], folds: int, seed: int) -> dict[str, int]:
@@ -183,62 +153,52 @@ def fold_of(pairs: Sequence[Preference], folds: int, seed: int) -> dict[str, int
     return found
 
 
-def divided(pairs: Sequence[Preference], seed: int) -> tuple[list[Preference], list[Preference]]:
-    """Pairs to learn from, and those that choose the epoch: other conversations."""
-    part = fold_of(pairs, min(VALID_SHARE, max(2, len({pair.conversation for pair in pairs}))), seed)
-    return [p for p in pairs if part[p.conversation]], [p for p in pairs if not part[p.conversation]]
-
-
-def in_folds(judged: Judged, trainer: "Trainer", folds: int, strangers: frozenset[str]) -> dict[str, Any]:
-    """Each conversation is judged by a model that never saw it; with `strangers`, on their answers, never learned."""
-    fold = fold_of(votes(judged), folds, trainer.seed)
-    pairs: list[Preference] = []
-    parts: list[Differences] = []
-    before = trainer.seconds
-    for number in range(folds):
-        learned = [pair for pair in judged if fold[pair[1]] != number and pair[0].judgement.annotator not in strangers]
-        asked = [pair for pair in judged if fold[pair[1]] == number]
-        test = (
-            single([pair for pair in asked if pair[0].judgement.annotator in strangers]) if strangers else votes(asked)
-        )
-        parts.append(trainer.train(*divided(votes(learned), trainer.seed))(test))
+def in_folds(
+    answers: Sequence[Preference], fold: dict[str, int], learn: Callable[..., Predict], apart: Collection[str] = ()
+) -> dict[str, Any]:
+    """Each conversation is judged by a model that never saw it; on the answers of people kept `apart` if there are."""
+    pairs, parts = [], []
+    for number in range(max(fold.values()) + 1):
+        learned = [each for each in answers if fold[each.conversation] != number and each.annotator not in apart]
+        asked = [each for each in answers if fold[each.conversation] == number]
+        test = [each for each in asked if each.annotator in apart and each.target != 0.5] if apart else votes(asked)
+        parts.append(learn(votes(learned))(test))
         pairs += test
-    differences = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return figures(pairs, differences) | {"cpu_seconds": round(trainer.seconds - before, 1)}
+    return figures(pairs, {name: np.concatenate([part[name] for part in parts]) for name in METHODS})
 
 
-class Trainer:
-    """Trains one reward run after another, each in its own folder below `out`, and counts CPU seconds."""
+def train(
+    out: Path, words: int, models: int, pairs: Sequence[Preference], seed: int, overrides: Sequence[str]
+) -> Predict:
+    """A reward model, the length and the words of `pairs`, as one function of other pairs; files in a new folder."""
+    part = fold_of(pairs, min(10, max(2, len({pair.conversation for pair in pairs}))), seed)
+    learned, kept = ([short(p) for p in pairs if (part[p.conversation] == 0) == valid] for valid in (False, True))
+    folder = out / str(len(list(out.glob("*"))) + 1)
+    for name, rows in (("train", learned), ("valid", kept)):
+        write_jsonl(folder / "pairs" / f"{name}.jsonl", rows)
+    texts = [text for pair in learned for text in (plain(pair.prompt), pair.chosen, pair.rejected)]
+    tokenizer = new_tokenizer("words", texts, words)
+    base = new_causal_lm({"model_type": "llama"} | SIZES, tokenizer, seed)
+    save_model(folder / "base", base, tokenizer, "Random weights: only its architecture and tokenizer are used.")
+    settings = ("device=cpu", f"ensemble_size={models}", *SETTINGS, *overrides)
+    files = {"model": str(folder / "base"), "data": str(folder / "pairs")}
+    config = build_config(files | {"seed": seed}, [f"reward_model.{setting}" for setting in settings])
+    with Run(folder / "run", "reward", config) as run:
+        train_reward(config, run)
+    scorer = load_ensemble(str(folder / "run"), "cpu")
+    by_length, by_words = fit_length(learned), fit_words(learned, kept)
 
-    def __init__(self, out: Path, seed: int, overrides: Sequence[str]) -> None:
-        self.out, self.seed, self.overrides = out, seed, [f"reward_model.{setting}" for setting in overrides]
-        self.runs, self.seconds = 0, 0.0
+    def predict(others: Sequence[Preference]) -> Differences:
+        chosen, rejected = score_pairs(scorer, [short(pair) for pair in others])
+        return dict(zip(METHODS, (chosen - rejected, by_length(others), by_words.differences(others)), strict=True))
 
-    def train(self, train: Sequence[Preference], valid: Sequence[Preference]) -> Predict:
-        """A reward model, the length and the words of `train`, as one function of other pairs."""
-        began, self.runs = time.process_time(), self.runs + 1
-        folder = self.out / str(self.runs)
-        write_jsonl(folder / "pairs" / "train.jsonl", [replace(pair, prompt="") for pair in train])
-        write_jsonl(folder / "pairs" / "valid.jsonl", [replace(pair, prompt="") for pair in valid])
-        tokenizer = new_tokenizer("words", [text for p in train for text in (p.chosen, p.rejected)], VOCABULARY)
-        base = new_causal_lm(ARCHITECTURE, tokenizer, self.seed)
-        save_model(folder / "base", base, tokenizer, "Random weights: only its architecture and tokenizer are used.")
-        settings = {"model": str(folder / "base"), "data": str(folder / "pairs"), "seed": self.seed}
-        config = build_config(settings | {"reward_model": SETTINGS}, self.overrides)
-        with Run(folder / "run", "reward", config) as run:
-            train_reward(config, run)
-        self.seconds += time.process_time() - began
-        scorer, by_length, words = load_ensemble(str(folder / "run"), "cpu"), fit_length(train), fit_words(train, valid)
+    return predict
 
-        def predict(pairs: Sequence[Preference]) -> Differences:
-            chosen, rejected = score_pairs(scorer, [replace(pair, prompt="") for pair in pairs])
-            return {
-                "reward model": chosen - rejected,
-                "length only": by_length(pairs),
-                "bag of words": words.differences(pairs),
-            }
 
-        return predict
+def short(pair: Preference) -> Preference:
+    """Of a dialogue only the last turn (300 characters); a plain prompt is dropped: no debate's title comes again."""
+    last = "" if isinstance(pair.prompt, str) else f"Human: {pair.prompt[-1]['content'][-300:]}"
+    return replace(pair, prompt=last and f"{last}\n\nAssistant:")
 
 
 def figures(pairs: Sequence[Preference], differences: Differences) -> dict[str, Any]:
@@ -252,13 +212,13 @@ def figures(pairs: Sequence[Preference], differences: Differences) -> dict[str, 
         loss = check_scores(differences[name], pairs)
         found[name] = {
             "accuracy": float(each.mean()),
-            "accuracy_interval": rate_interval(each, groups),
+            "interval": rate_interval(each, groups),
             "equal_length_accuracy": float(each[alike].mean()),
             "equal_length_interval": rate_interval(each[alike], [groups[at] for at in alike]),
             "log_loss": loss["log_loss"],
             "calibration_error": loss["calibration_error"],
         }
-    for name in ("length only", "bag of words"):
+    for name in METHODS[1:]:
         gain = right["reward model"] - right[name]
         found[f"over {name}"] = {"difference": float(gain.mean()), "interval": mean_interval(gain, groups)}
     return found
@@ -270,16 +230,13 @@ def table(results: dict[str, Any]) -> str:
     for name, found in results.items():
         if not isinstance(found, dict):
             continue
-        size = f"{found['pairs']} pairs, {found['conversations']} conversations"
-        lines.append(f"{name}: {size}, {found['cpu_seconds']:.0f} s of CPU")
-        for method in ("reward model", "length only", "bag of words"):
+        lines.append(f"{name}: {found['pairs']} pairs, {found['conversations']} conversations")
+        for method in METHODS:
             row = found[method]
-            lines.append(
-                f"  {method:13} accuracy {shown(row['accuracy'], row['accuracy_interval'])}, equal length "
-                f"{shown(row['equal_length_accuracy'], row['equal_length_interval'])}, "
-                f"log loss {row['log_loss']:.3f}, calibration error {row['calibration_error']:.3f}"
-            )
-        for method in ("length only", "bag of words"):
+            rates = [shown(row[f"{kind}accuracy"], row[f"{kind}interval"]) for kind in ("", "equal_length_")]
+            more = f"log loss {row['log_loss']:.3f}, calibration error {row['calibration_error']:.3f}"
+            lines.append(f"  {method:12}  accuracy {rates[0]}, equal length {rates[1]}, {more}")
+        for method in METHODS[1:]:
             gain = found[f"over {method}"]
             lines.append(f"  reward model over {method}: {shown(gain['difference'], gain['interval'])}")
     return "\n".join(lines)

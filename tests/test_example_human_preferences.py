@@ -9,10 +9,12 @@ from types import ModuleType
 
 import pytest
 
-from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
+from likelier.preferences import preference
+from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Preference, Prompt, Response
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-QUICK = ["num_epochs=6", "ensemble_size=1", "max_length=32", "batch_size=16", "learning_rate=5e-3"]
+WORDS = ["how", "why", "where", "swim", "cook", "bread", "river", "stone", "sell", "paint"]
+QUICK = ["num_epochs=4", "ensemble_size=1", "max_length=48", "batch_size=8", "learning_rate=5e-3"]
 DEBATES = ["Tea or coffee?", "Is golf a sport?", "Cats", "Should zoos close", "Paper maps", "Who owns the moon"]
 TASK = """<mTurkAssignment><turkID>{worker}</turkID>
 <assignmentAcceptTime>2016-01-31 16:53:00.0 UTC</assignmentAcceptTime>
@@ -33,41 +35,35 @@ def example() -> ModuleType:
     return human_preferences
 
 
-def judged(choice: str, annotator: str, swapped: bool = False) -> JudgedComparison:
+def answer(choice: Choice, annotator: str, swapped: bool = False) -> Preference:
     prompt = Prompt("Why?", "c")
     left, right = Response(prompt.id, "Because."), Response(prompt.id, "No idea.")
     if swapped:
         left, right = right, left
     comparison = Comparison(prompt.id, left.id, right.id)
-    return JudgedComparison(Judgement(comparison.id, annotator, left.id, right.id, choice), prompt, left, right)  # type: ignore[arg-type]
+    judgement = Judgement(comparison.id, annotator, left.id, right.id, choice)
+    return preference(JudgedComparison(judgement, prompt, left, right), "c", 1.0, {})
 
 
 def test_votes_are_counted_by_text_whatever_the_side(example: ModuleType) -> None:
-    answers = [judged("left", "a"), judged("left", "b", swapped=True), judged("right", "c"), judged("tie", "d")]
-    (pair,) = example.votes([(answer, "c") for answer in answers])
+    answers = [answer("left", "a"), answer("left", "b", swapped=True), answer("right", "c"), answer("tie", "d")]
+    (pair,) = example.votes(answers)
     assert (pair.chosen, pair.rejected) == ("No idea.", "Because.")  # 1.5 answers for the one, 2.5 for the other
     assert (pair.target, pair.weight, pair.conversation) == (0.625, 1.0, "c")
 
 
-def test_answers_that_name_a_side_stand_alone(example: ModuleType) -> None:
-    pairs = example.single([(judged("left", "a"), "c"), (judged("tie", "b"), "c")])
-    assert [(pair.chosen, pair.annotator, pair.target) for pair in pairs] == [("Because.", "a", 1.0)]
-
-
 def test_folds_are_whole_conversations_of_like_size(example: ModuleType) -> None:
-    (pair,) = example.votes([(judged("left", "a"), "c")])
+    pair = answer("left", "a")
     pairs = [example.replace(pair, conversation=str(number % 7)) for number in range(70)]
     fold = example.fold_of(pairs, 3, 0)
     sizes = [sum(fold[pair.conversation] == number for pair in pairs) for number in range(3)]
     assert sorted(sizes) == [20, 20, 30]
-    train, valid = example.divided(pairs, 0)
-    assert {pair.conversation for pair in train} & {pair.conversation for pair in valid} == set()
     with pytest.raises(example.DataError, match="7 conversations cannot make 8 folds"):
         example.fold_of(pairs, 8, 0)
 
 
 def test_figures_worked_by_hand(example: ModuleType) -> None:
-    (pair,) = example.votes([(judged("left", "a"), "c")])
+    pair = answer("left", "a")
     texts = [("good", "bad"), ("a long one", "bad"), ("good", "a very long one"), ("x", "y")]
     pairs = [example.replace(pair, chosen=one, rejected=two, conversation=one) for one, two in texts]
     pairs[3] = example.replace(pairs[3], target=0.5)
@@ -98,8 +94,8 @@ def write_sets(folder: Path) -> None:
     for name in ("hh-rlhf", "ukp-convarg1", "summarize-from-feedback"):
         (folder / name).mkdir(parents=True)
     with gzip.open(folder / "hh-rlhf" / "all.jsonl.gz", "wt") as file:
-        for number in range(60):
-            start = f"\n\nHuman: {' '.join(draw.choices('abcdefghij', k=8))} {number}\n\nAssistant:"
+        for number in range(40):
+            start = f"\n\nHuman: {' '.join(draw.choices(WORDS, k=8))} {number}\n\nAssistant:"
             chosen, rejected = texts("please")
             file.write(json.dumps({"chosen": f"{start} {chosen}", "rejected": f"{start} {rejected}"}) + "\n")
     for debate in range(6):
@@ -130,13 +126,13 @@ def test_what_people_like_is_found_in_conversations_never_seen(
     assert example.main() == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((tmp_path / "out" / "results.json").read_text())
-    expected = {"hh-rlhf": 60, "ukp-convarg1": 60, "summarize-from-feedback": 20}
+    expected = {"hh-rlhf": 40, "ukp-convarg1": 60, "summarize-from-feedback": 20}
     for name, pairs in expected.items():
         assert found[name]["pairs"] == pairs
         assert found[name]["reward model"]["accuracy"] > 0.9
     assert found["ukp-convarg1"]["conversations"] == 6
-    assert found["ukp-convarg1, unseen annotators"]["pairs"] == 60  # one worker of three, on each pair
-    assert found["ukp-convarg1, unseen annotators"]["reward model"]["accuracy"] > 0.9
+    assert found["ukp-convarg1, unseen people"]["pairs"] == 60  # one worker of three, on each pair
+    assert found["ukp-convarg1, unseen people"]["reward model"]["accuracy"] > 0.9
     text = example.table(found)
     assert text.count("reward model over length only") == 4
     assert max(map(len, text.splitlines())) < 150

@@ -57,6 +57,11 @@ def test_saving_over_a_folder_leaves_nothing_old(base: Path) -> None:
     assert torch.equal(weights, tiny_model(seed=1).model.norm.weight)
 
 
+def test_saving_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save_model(tmp_path / "model", tiny_model(), tiny_tokenizer(), "")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_loading_is_float32_without_dropout(tmp_path: Path) -> None:
     made = tiny_model("gpt2", resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1).to(torch.bfloat16)
     save_model(tmp_path / "model", made, tiny_tokenizer(), "")

@@ -134,7 +134,8 @@ class Rating:
 class Preference:
     """One cleaned judgement as a reward model learns from it.
 
-    `target` is 1.0, or 0.5 for a tie; `flip` is the annotator's rate of wrong answers; `weight` balances people.
+    `target` is 1.0, or 0.5 for a tie (of several answers to one comparison their mean); `flip` is the annotator's rate
+    of wrong answers; `weight` balances people.
     """
 
     prompt: Text

@@ -23,8 +23,8 @@ def preference_loss(
 
         loss = sum(weight * -(target log q + (1 - target) log(1 - q))) / N
 
-    `target` is 1, or 0.5 for a tie, where the margin is left out. The sum is taken in log space, so that neither a
-    flip of 0 nor a large |d| gives inf or NaN, in the loss or its gradient. No pairs: 0.
+    `target` is 1, or 0.5 for a tie, where the margin is left out; of several answers their mean. The sum is taken in
+    log space, so that neither a flip of 0 nor a large |d| gives inf or NaN, in the loss or its gradient. No pairs: 0.
     """
     target = torch.ones_like(chosen) if target is None else torch.as_tensor(target).to(chosen)
     difference = chosen - rejected

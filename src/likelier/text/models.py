@@ -38,14 +38,22 @@ UNLIMITED = 1 << 30
 def loading(path: str | Path) -> Iterator[None]:
     """Check a folder, keep transformers quiet, and turn what it says against the model into one line."""
     check_model_folder(path)
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot load this model: {reason[:300]}; give a folder or hub name") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings and no progress bars from transformers."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot load this model: {reason[:300]}; give a folder or hub name") from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:
@@ -117,8 +125,9 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        with quiet():
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
         (partial / "README.md").write_text(model_card(folder.name, model, card), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)

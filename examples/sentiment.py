@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers.normalizers import Lowercase, Prepend, Sequence
 
 from likelier.config import RewardSource, build_config
 from likelier.evaluation.compare import evaluate
@@ -38,6 +39,8 @@ from likelier.text.scratch import new_causal_lm, new_tokenizer
 Labelled = list[tuple[str, bool]]
 """Sentences, and whether people called them positive."""
 Found = dict[str, Any]
+Source = dict[str, Any]
+"""A block of `reward` or `eval.scorer`, as a config has it."""
 
 BASES: dict[str, dict[str, Any]] = {
     "reward": {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
@@ -47,27 +50,31 @@ BASES: dict[str, dict[str, Any]] = {
 VOCABULARY = 8000
 PAIRS_OF_EACH, WORDS_DROPPED = 4, 0.4
 """Each sentence stands in four pairs, every time with two in five of its words left out: little data goes further."""
-REWARD_MODEL = {"batch_size": 32, "learning_rate": 3e-3, "ensemble_size": 4, "max_length": 256, "save_steps": 10_000}
+REWARD_MODEL = {"batch_size": 32, "learning_rate": 3e-3, "max_length": 256, "save_steps": 10_000}
 PPO = {
     "batch_size": 128,
-    "total_episodes": 128 * 100,
+    "total_episodes": 128 * 60,
     "num_ppo_epochs": 2,
     "num_mini_batches": 2,
     "stop_token": None,  # responses of one length: a story cannot please by ending early
     "learning_rate": 2e-4,
     "lr_schedule": "linear",
-    "kl_coef": 0.12,
-    "kl_target": 9.0,
-    "kl_horizon": 3000,
-    "critic": "shared",
+    "kl_coef": 0.25,
+    "kl_target": 10.5,
+    "kl_horizon": 1000,
+    "critic": "separate",
+    "critic_learning_rate": 1e-3,
+    "cliprange_value": None,  # scores are far larger than 0.2: a clipped critic would never reach them
     "num_eval_prompts": 128,
-    "eval_steps": 4,
+    "eval_steps": 3,
     "save_steps": 10_000,
 }
 NATS = (1.0, 3.0, 6.0, 12.0)
 UNSEEN = 160
 CAUTION = 0.5
 """Standard deviations of the reward models taken off their mean: what they disagree on is not worth chasing."""
+VARIETY = 5.0
+"""Weight of each response's part in distinct-2, so that not all stories become the same happy one."""
 BEST_OF = [2, 4, 8, 16, 32, 64]
 
 
@@ -87,14 +94,28 @@ def main() -> None:
     print(json.dumps({"judges": accuracy}, indent=2), flush=True)
     found = []
     for seed in given.seeds:
-        reward = {"function": f"{given.out / 'judges.py'}:word_list", "name": "word list"}
-        if given.reward == "model":
-            run = train_scorer(halves(given.data)[0], "reward", given.data, given.out / f"reward-{seed}", seed)
-            reward = {"model": str(run), "caution": CAUTION, "name": "reward model"}
-        found.append(one_seed(given, seed, reward, judges))
+        learned = given.reward == "model"
+        sources = learned_reward(given.data, given.out, seed) if learned else function_reward(given.out)
+        found.append(one_seed(given, seed, sources, judges))
         print(json.dumps(found[-1], indent=2), flush=True)
         result = {"model": given.model.name, "reward": given.reward, "judges": accuracy, "seeds": found}
         write_json(given.out / f"{given.model.name}-{given.reward}.json", result)
+
+
+def learned_reward(data: Path, out: Path, seed: int) -> list[Source]:
+    """What half A taught, twice: reward models, made anew for each seed, and a bag of words."""
+    half = halves(data)[0]
+    run = train_scorer(half, "reward", data, out / f"reward-{seed}", seed, members=8)
+    functions = fit_bag(half, out / "half-a")
+    return [
+        {"model": str(run), "caution": CAUTION, "name": "reward model"},
+        {"function": f"{functions}:bag_of_words", "name": "words of half a"},
+    ]
+
+
+def function_reward(out: Path) -> list[Source]:
+    """A plain Python function."""
+    return [{"function": f"{out / 'half-b' / 'judges.py'}:word_list", "name": "word list", "weight": 0.3}]
 
 
 def read_sst(path: Path) -> Labelled:
@@ -126,18 +147,23 @@ def openings(data: Path) -> list[str]:
     return list(dict.fromkeys(found[1] for found in firsts if found and 5 <= len(found[1].split()) <= 22))
 
 
-def make_judges(data: Path, out: Path) -> list[dict[str, Any]]:
+def make_judges(data: Path, out: Path) -> list[Source]:
     """The judges of every seed, as `eval.scorer` takes them; the first decides win rates."""
     half = halves(data)[1]
-    run = train_scorer(half, "judge", data, out / "judge", 0)
-    words = fit_words(*(labels(part) for part in split(half)))
-    write_json(out / "words.json", {"vocabulary": words.vocabulary, "weights": words.weights.tolist()})
-    functions = shutil.copy(Path(__file__).with_name("sentiment_judges.py"), out / "judges.py")
-    named = {"bag of words": "bag_of_words", "word list": "word_list"}
+    run = train_scorer(half, "judge", data, out / "judge", 0, members=8)
+    functions = fit_bag(half, out / "half-b")
     return [
         {"model": str(run), "name": "other model"},
-        *({"function": f"{functions}:{function}", "name": name} for name, function in named.items()),
+        {"function": f"{functions}:bag_of_words", "name": "bag of words"},
+        {"function": f"{functions}:word_list", "name": "word list"},
     ]
+
+
+def fit_bag(rows: Labelled, folder: Path) -> Path:
+    """Fit the bag of words; the path of the Python file that scores with it."""
+    words = fit_words(*(labels(part) for part in split(rows)))
+    write_json(folder / "words.json", {"vocabulary": words.vocabulary, "weights": words.weights.tolist()})
+    return Path(shutil.copy(Path(__file__).with_name("sentiment_judges.py"), folder / "judges.py"))
 
 
 def stories(data: Path) -> str:
@@ -169,23 +195,28 @@ def thinned(text: str, dropped: float, draw: random.Random) -> str:
     return " ".join(word for word in text.split(" ") if draw.random() >= dropped) or text
 
 
-def train_scorer(rows: Labelled, base: str, data: Path, run_folder: Path, seed: int) -> Path:
-    """Reward models from random weights, as `likelier reward` trains them. Done already: as it is."""
+def train_scorer(rows: Labelled, base: str, data: Path, run_folder: Path, seed: int, members: int) -> Path:
+    """Reward models from random weights, as `likelier reward` trains them; capitals are not told apart.
+
+    Done already: as it is.
+    """
     if (run_folder / "result.json").exists():
         return run_folder
     train, valid = split(rows)
     draw, folder = random.Random(seed), run_folder.with_name(f"{run_folder.name}-data")
     write_jsonl(folder / "train.jsonl", pairs(train, PAIRS_OF_EACH, WORDS_DROPPED, draw))
     write_jsonl(folder / "valid.jsonl", pairs(valid, 2, 0.0, draw))
-    tokenizer = new_tokenizer("words", [*(sentence for sentence, _ in rows), stories(data)], VOCABULARY)
+    tokenizer = new_tokenizer("words", [f" {text}".lower() for text in (*dict(rows), stories(data))], VOCABULARY)
+    tokenizer.backend_tokenizer.normalizer = Sequence([Prepend(" "), Lowercase()])
     save_model(folder / "base", new_causal_lm(BASES[base], tokenizer, seed), tokenizer, "Random weights.")
-    settings = {"model": str(folder / "base"), "data": str(folder), "seed": seed, "reward_model": REWARD_MODEL}
+    settings = {"model": str(folder / "base"), "data": str(folder), "seed": seed}
+    settings["reward_model"] = REWARD_MODEL | {"ensemble_size": members}
     with Run(run_folder, "reward", build_config(settings), "auto") as run:
         train_reward(run.config, run)
     return run_folder
 
 
-def judge_accuracy(data: Path, judges: list[dict[str, Any]]) -> dict[str, Any]:
+def judge_accuracy(data: Path, judges: list[Source]) -> dict[str, Any]:
     """Right labels on SST-2's development part, with the 95 % interval; a score of exactly 0 is half right."""
     rows = read_sst(data / "sst2" / "dev-part-a.tsv.gz")
     sources = [RewardSource(**judge) for judge in judges]
@@ -199,22 +230,22 @@ def judge_accuracy(data: Path, judges: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def one_seed(given: argparse.Namespace, seed: int, reward: dict[str, Any], judges: list[dict[str, Any]]) -> Found:
-    """Train against `reward`, then compare with the start on openings that PPO has not seen."""
+def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges: list[Source]) -> Found:
+    """Train against the sum of `sources` and variety, then compare with the start on openings that PPO has not seen."""
     out = given.out / f"{given.model.name}-{given.reward}-{seed}"
     unseen = write_openings(given.data, out)
     settings = {
         "model": str(given.model),
         "prompts": str(out / "openings.jsonl"),
         "seed": seed,
-        "reward": [reward],
+        "reward": [*sources, {"function": f"{given.out / 'half-b' / 'judges.py'}:variety", "weight": VARIETY}],
         "ppo": PPO | {"response_length": given.length},
         "eval": {
             "model_a": str(given.model),
             "model_b": str(out / "policy" / "model"),
             "prompts": str(unseen),
             "scorer": judges,
-            "selector": [reward],
+            "selector": sources,
             "best_of": BEST_OF,
             "response_length": given.length,
             "stop_token": None,

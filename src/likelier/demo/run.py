@@ -39,6 +39,8 @@ SETTINGS: dict[str, Any] = {
         "learning_rate": 3e-4,
         "kl_coef": 0.4,
         "critic": "shared",
+        "critic_learning_rate": 1e-2,
+        "cliprange_value": None,
         "missing_eos_penalty": 1.0,
         "num_eval_prompts": 112,
         "eval_steps": 5,

@@ -2,9 +2,18 @@
 
 import contextlib
 
-from likelier.circle import Round, once, split_prompts
+import pytest
+
+from likelier import circle
+from likelier.circle import Round, once, run_circle, split_prompts
 from likelier.config import build_config
 from likelier.records import read_prompts, write_jsonl
+
+STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]
+FUNCTIONS = [
+    "split_prompts", "write_responses", "ask_people", "check_feedback",
+    "make_pairs", "learn_reward", "improve_policy", "compare_models",
+]  # fmt: skip
 
 
 def round_in(folder, **circle):
@@ -22,10 +31,52 @@ def test_a_stage_is_done_once_and_again_when_its_inputs_change(tmp_path):
         (at.folder / "reward").mkdir()
         return {"accuracy": len(calls)}
 
-    assert once(at, "reward", ["a"], make) == {"accuracy": 1}
-    assert once(at, "reward", ["a"], make) == {"accuracy": 1}
-    assert once(at, "reward", ["b"], make) == {"accuracy": 2}
+    assert once(at, "reward", ["a"], make)["accuracy"] == 1
+    assert once(at, "reward", ["a"], make)["accuracy"] == 1
+    assert once(at, "reward", ["b"], make)["accuracy"] == 2
     assert len(calls) == 2
+
+
+CHANGES = {
+    "none": ({}, []),
+    "eval": ({"eval": {"temperature": 0.5}}, ["evaluation"]),
+    "reward": ({"reward": [{"function": "f.py:f"}]}, ["policy", "evaluation"]),
+    "kl": ({"ppo": {"kl_coef": 0.5}}, ["policy", "evaluation"]),
+    "model": ({"model": "other"}, STAGES[1:]),
+    "length": ({"ppo": {"response_length": 9}}, STAGES[1:]),
+    "seed": ({"seed": 5}, STAGES),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_path, monkeypatch, change):
+    made = []
+    for stage, function in zip(STAGES, FUNCTIONS, strict=True):
+        monkeypatch.setattr(circle, function, lambda at, stage=stage: made.append(stage) or {"count": 1})
+    monkeypatch.setattr(circle, "finish", lambda at, done: {})
+    more, expected = CHANGES[change]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
+    settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
+    run_circle(build_config(settings), tmp_path / "out")
+    assert made == STAGES
+    made.clear()
+    run_circle(build_config(settings | more), tmp_path / "out")
+    assert made == expected
+
+
+def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch):
+    made = []
+    for stage, function in zip(STAGES, FUNCTIONS, strict=True):
+        monkeypatch.setattr(circle, function, lambda at, stage=stage: made.append(stage) or {"count": 1})
+    monkeypatch.setattr(circle, "finish", lambda at, done: {})
+    settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
+    for text in ("Twice", "Thrice"):
+        write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": text}])
+        run_circle(build_config(settings), tmp_path / "out", rounds=2)
+    assert made == STAGES * 4
+    made.clear()
+    run_circle(build_config(settings | {"ppo": {"kl_coef": 0.5}}), tmp_path / "out", rounds=2)
+    assert made == [*STAGES[-2:], *STAGES[1:]]
 
 
 def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
@@ -38,9 +89,8 @@ def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
 
     with contextlib.suppress(KeyboardInterrupt):
         once(at, "policy", ["a"], cut_off)
-    assert once(at, "policy", ["a"], lambda at: {"found": (at.folder / "policy" / "checkpoint").read_text()}) == {
-        "found": "step 5"
-    }
+    went_on = once(at, "policy", ["a"], lambda at: {"found": (at.folder / "policy" / "checkpoint").read_text()})
+    assert went_on["found"] == "step 5"
 
 
 def test_prompts_kept_out_are_the_same_in_every_round_and_never_worked_with(tmp_path):

@@ -35,6 +35,12 @@ def test_empty_mask_gives_zero():
     assert masked_whiten(X, nothing).tolist() == [[0.0] * 3] * 2
 
 
+def test_no_numbers_at_all_give_zero():
+    assert masked_mean(X[:0], MASK[:0]).item() == 0.0
+    assert masked_var(X[:0], MASK[:0]).item() == 0.0
+    assert masked_whiten(X[:0], MASK[:0]).shape == (0, 3)
+
+
 @pytest.mark.parametrize(("number", "count"), [(0.1, 3), (100.1, 1000), (1e6 / 3, 7)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equal_numbers_have_no_variance_and_no_whitened_signal(number, count, dtype):

@@ -64,6 +64,12 @@ def test_weights_multiply_and_the_divisor_stays_the_number_of_pairs():
     assert loss.item() == pytest.approx(0.126928011042973, abs=1e-12)
 
 
+def test_one_number_for_all_pairs_keeps_all_its_digits():
+    # read in fp32 on the way, 0.2 would be 0.20000000298
+    loss = preference_loss(doubles(math.log(3.0)), doubles(0.0), flip=0.2)
+    assert loss.item() == pytest.approx(0.430782916092454, abs=1e-14)
+
+
 def test_flip_of_zero_is_no_flip_to_the_last_bit():
     chosen, rejected = doubles(-800.0, -3.0, 0.0, 0.25, 800.0), doubles(0.0, 0.0, 0.0, 0.0, 0.0)
     assert preference_loss(chosen, rejected, flip=torch.zeros(5).double()) == preference_loss(chosen, rejected)

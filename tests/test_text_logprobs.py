@@ -10,6 +10,9 @@ from safetensors.torch import save_model as save_tensors
 from torch import Tensor
 
 from families import SIZES, tiny_model, tiny_tokenizer
+from likelier.config import UpdateConfig
+from likelier.ppo.batch import Batch
+from likelier.ppo.update import accumulate_gradients
 from likelier.text import logprobs as logprobs_file
 from likelier.text.logprobs import TextPolicy, response_logprobs, statistics_of
 from likelier.text.models import load_causal_lm, load_tokenizer, new_reward_model, save_model
@@ -216,3 +219,35 @@ def test_training_learns_saves_and_reloads(tmp_path: Path, critic: Any, chat: bo
     asked = TALKS if chat else ["hi", "why"]
     samples = sample(model, saved_tokenizer, asked, Sampling(6), torch.Generator().manual_seed(0))
     assert sum(text.count("e") for text in samples.texts) > 0.7 * samples.mask.sum()
+
+
+def learned(model: Any, given: Texts, size: int | None, numbers: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(loss, gradients) of one minibatch of an update, in micro-batches of `size` rows; padding holds what it may."""
+    policy = TextPolicy.build(model, "shared")
+    torch.nn.init.normal_(policy.value_head.linear.weight, generator=torch.Generator().manual_seed(1))
+    policy.zero_grad()
+    prompts, prompt_mask, tokens, mask = given
+    wide = [torch.full(mask.shape, torch.nan, dtype=model.dtype).masked_scatter(mask, number) for number in numbers]
+    batch = Batch({"prompt_tokens": prompts, "prompt_mask": prompt_mask}, tokens, mask, *wide)
+    stats = accumulate_gradients(policy, batch, UpdateConfig(micro_batch_size=size, entropy_coef=0.1))
+    return stats["loss"], torch.cat([p.grad.flatten() for p in policy.parameters()])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
+def test_neither_cuts_nor_padding_change_loss_or_gradient(
+    shared: Path, name: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    model, of = load_causal_lm(shared / "models" / name).to(dtype), texts(vocabulary=100, rows=7)
+    draw = torch.Generator().manual_seed(2)
+    # old log-probabilities near those of the model, so that ratios lie on both sides of the clip
+    with torch.no_grad():
+        near = response_logprobs(model, *of, temperature=1.0)[0][of[3]]
+    numbers = [0.3 * torch.randn(len(near), generator=draw, dtype=dtype) for _ in range(4)]
+    numbers[0] += near
+    loss, gradients = learned(model, of, None, numbers)
+    assert gradients.abs().max() > 0.01
+    for given, size in ((of, 1), (of, 3), (padded(of, 0, 7, 1), None), (padded(of, 5, 0, 1), 2)):
+        other_loss, other_gradients = learned(model, given, size, numbers)
+        assert torch.allclose(other_loss, loss, rtol=0, atol=tolerance)
+        assert torch.allclose(other_gradients, gradients, rtol=0, atol=tolerance)

@@ -27,6 +27,8 @@ class Round:
     model: str
     prompts: Path
     """Folder with `train.jsonl` and `kept_out.jsonl`."""
+    made_from: str = ""
+    """What the model was made from: the key of the last round's policy; empty for the model of the config."""
 
     def stage(self, **settings: Any) -> Config:
         """The settings of one stage of this round."""
@@ -40,20 +42,25 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
     """
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
-    model, result = config.model, {}
+    model, made_from, result = config.model, "", {}
     for number in range(1, rounds + 1):
         folder = out / f"round-{number}"
-        at = Round(config, folder, config.circle.db or str(out / "feedback.db"), model, folder / "prompts")
+        db = config.circle.db or str(out / "feedback.db")
+        at = Round(config, folder, db, model, folder / "prompts", made_from)
         done = learn(at, gather(at, collect or ask_people))
-        model, result = str(folder / "policy" / "model"), finish(at, done)
+        model, made_from, result = str(folder / "policy" / "model"), done["policy"]["made_from"], finish(at, done)
     return {"rounds": rounds, **result}
 
 
 def gather(at: Round, collect: Collect) -> dict[str, Result]:
     """The first half of the circle: from prompts to checked judgements."""
-    circle, done = at.config.circle, {}
-    done["prompts"] = once(at, "prompts", [circle.num_eval_prompts, circle.num_prompts, at.config.seed], split_prompts)
-    done["candidates"] = once(at, "candidates", [done, at.model, circle.responses_per_prompt], write_responses)
+    circle, ppo, done = at.config.circle, at.config.ppo, {}
+    texts = [prompt.text for prompt in read_prompts(Path(at.config.prompts))]
+    split = [texts, circle.num_eval_prompts, circle.num_prompts, at.config.seed]
+    sampled = [at.model, at.made_from, circle.responses_per_prompt]
+    sampled += [ppo.response_length, ppo.temperature, ppo.stop_strings]
+    done["prompts"] = once(at, "prompts", split, split_prompts)
+    done["candidates"] = once(at, "candidates", [done, sampled], write_responses)
     done["feedback"] = once(at, "feedback", [done, circle.judgements], collect)
     done["check"] = once(at, "check", done, check_feedback)
     return done
@@ -62,10 +69,11 @@ def gather(at: Round, collect: Collect) -> dict[str, Result]:
 def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     """The second half: from judgements to a better model, and how much better it is."""
     config, done = at.config, dict(done)
+    rewards = [source.model_dump() for source in config.reward]
     done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
-    done["reward"] = once(at, "reward", [done["preferences"], config.reward_model.model_dump()], learn_reward)
-    done["policy"] = once(at, "policy", [done["reward"], config.ppo.model_dump()], improve_policy)
-    done["evaluation"] = once(at, "evaluation", [done["policy"], config.eval.model_dump()], compare_models)
+    done["reward"] = once(at, "reward", [done, config.model, config.reward_model.model_dump()], learn_reward)
+    done["policy"] = once(at, "policy", [done, rewards, config.ppo.model_dump()], improve_policy)
+    done["evaluation"] = once(at, "evaluation", [done, config.eval.model_dump()], compare_models)
     return done
 
 
@@ -85,7 +93,8 @@ def finish(at: Round, done: dict[str, Result]) -> Result:
 def once(at: Round, name: str, made_from: Any, make: Callable[[Round], Result]) -> Result:
     """The result of a stage: from its folder if it was made from the very same, else made now.
 
-    A stage that was cut off goes on where it can; one that was made from something else is made anew.
+    A stage that was cut off goes on where it can; one that was made from something else is made anew. A result holds
+    the key of what it was made from, so that a change in one stage reaches all that come after it.
     """
     folder, key = at.folder / name, stable_id(made_from)
     mark, result = folder.with_suffix(".key"), folder.with_suffix(".json")
@@ -95,7 +104,7 @@ def once(at: Round, name: str, made_from: Any, make: Callable[[Round], Result]) 
         at.folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(key)
     if not result.exists():
-        write_json(result, make(at))
+        write_json(result, make(at) | {"made_from": key})
     found: Result = read_json(result)
     return found
 

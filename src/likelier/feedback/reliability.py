@@ -16,7 +16,7 @@ Indices = NDArray[np.intp]
 
 # Dawid-Skene: pseudo-counts of right answers and of each kind of wrong answer, in every row of a confusion matrix.
 PRIOR_RIGHT, PRIOR_WRONG, PRIOR_CLASS = 2.0, 0.5, 1.0
-MAX_EM_STEPS, EM_TOLERANCE = 1000, 1e-6
+MAX_EM_STEPS, EM_TOLERANCE = 1000, 1e-9
 
 # Skilled Bradley-Terry: standard deviations of the normal priors, and the price of a careless share of 1, in nats.
 SCORE_SD, SKILL_WIDTH, BIAS_SD, TIE_SD, RANDOM_PRICE = 2.0, 0.5, 1.0, 1.0, 1.0

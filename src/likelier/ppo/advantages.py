@@ -26,7 +26,7 @@ def gae(
     deltas = rewards + gamma * next_values - values
     carry = gamma * lam * continues
     advantages = torch.empty_like(deltas)
-    ahead = torch.zeros_like(deltas[:, 0])
+    ahead = deltas.new_zeros(len(deltas))
     for t in reversed(range(deltas.shape[1])):
         ahead = deltas[:, t] + carry[:, t] * ahead
         advantages[:, t] = ahead
@@ -34,12 +34,12 @@ def gae(
 
 
 def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
-    """Score minus the mean of the other responses to the prompt (RLOO; Ahmadian et al. 2024).
+    """Score minus the mean of the other responses to the prompt (RLOO; Ahmadian et al. 2024); equal scores: exactly 0.
 
     ValueError: fewer than 2 responses to a prompt.
     """
     num = need_others(scores)
-    return (scores - scores.mean(1, keepdim=True)) * num / (num - 1)
+    return centred(scores) * num / (num - 1)
 
 
 def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool = True) -> Float[Tensor, "G K"]:
@@ -48,9 +48,14 @@ def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool 
     A group of equal scores gives exactly 0. ValueError: fewer than 2 responses to a prompt.
     """
     need_others(scores)
-    equal = (scores == scores[:, :1]).all(1, keepdim=True)
-    centred = torch.where(equal, 0.0, scores - scores.mean(1, keepdim=True))
-    return centred / (scores.std(1, keepdim=True) + eps) if std else centred
+    above = centred(scores)
+    return above / (scores.std(1, keepdim=True) + eps) if std else above
+
+
+def centred(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
+    """Score minus the mean of its group, by distances from the first: those of equal scores are 0, rounded or not."""
+    beyond = scores - scores[:, :1]
+    return beyond - beyond.mean(1, keepdim=True)
 
 
 def need_others(scores: Tensor) -> int:
@@ -64,7 +69,7 @@ def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma
     """Per-token return to go, whitened over the whole batch (REINFORCE++; Hu 2025); 0 outside the mask."""
     kept = torch.where(mask, rewards, 0.0)
     to_go = torch.empty_like(kept)
-    ahead = torch.zeros_like(kept[:, 0])
+    ahead = kept.new_zeros(len(kept))
     for t in reversed(range(kept.shape[1])):
         ahead = kept[:, t] + gamma * ahead
         to_go[:, t] = ahead

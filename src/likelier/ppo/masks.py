@@ -37,6 +37,8 @@ def centred(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor,
     The mean of equal numbers may round to a neighbour of theirs, and whitening would blow that up into a signal.
     So distances from the largest are averaged: those of equal numbers are 0.
     """
+    if not x.numel():  # there is no largest of nothing
+        return x
     largest = torch.where(mask, x, -math.inf).amax().detach()
     below = torch.where(mask, x - largest, 0.0)
     return torch.where(mask, below - masked_mean(below, mask), 0.0)

@@ -199,7 +199,8 @@ class TextPolicy(nn.Module):
         if critic == "separate":
             trunk = load_trunk(critic_model, model.device) if critic_model else copied_trunk(model)
         config = trunk.config if trunk is not None else model.config
-        head = ValueHead(config.get_text_config().hidden_size).to(model.device)
+        head = ValueHead(config.get_text_config().hidden_size)
+        head.to(model.device, torch.promote_types(model.dtype, torch.float32))
         return cls(model, head, trunk, temperature, bf16)
 
     @property

@@ -24,6 +24,7 @@ from likelier.config import PPOConfig, RewardSource
 from likelier.ppo.update import ppo_update
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
+from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
@@ -75,8 +76,8 @@ def measure(name: str, bf16: bool, repeats: int) -> dict[str, object]:
         model = load_causal_lm(f"{folder}/policy")
         policy = TextPolicy.build(model, "separate", None, 1.0, bf16)
         scorer = make_scorer([RewardSource(model=f"{folder}/reward")], "cpu")
-        actors = Actors(policy, frozen_copy(model), load_tokenizer(f"{folder}/policy"), scorer)
-    state = State(policy, ppo)
+        actors = Actors(policy, frozen_copy(model), load_tokenizer(f"{folder}/policy"), scorer, Shaper(ppo))
+    state = State(actors, ppo)
     rows = [iterate(actors, state, ppo, step, size) for step in range(repeats + 1)][1:]
     phases = {phase: spread([row[phase] for row in rows]) for phase in rows[0]}
     tokens = size["prompts"] * RESPONSE_TOKENS

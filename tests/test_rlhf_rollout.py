@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from likelier.config import PPOConfig
-from likelier.rlhf.rollout import advantages_of, end_penalised, group_advantages, place_scores, shuffled_groups
+from likelier.rlhf.rollout import advantages_of, group_advantages, place_scores, shuffled_groups
 
 MASK = torch.tensor([[True, True, False], [True, True, True]])
 
@@ -17,12 +17,6 @@ def test_score_stands_on_the_last_token():
     penalties = torch.tensor([[-0.1, -0.2, 0.0], [-0.3, -0.4, -0.5]])
     placed = place_scores(penalties, torch.tensor([1.0, 2.0]), MASK)
     torch.testing.assert_close(placed, torch.tensor([[-0.1, 0.8, 0.0], [-0.3, -0.4, 1.5]]))
-
-
-def test_only_responses_cut_at_the_limit_are_penalised():
-    scores = end_penalised(torch.tensor([1.0, 1.0, 1.0]), ["end_token", "length", "stop_string"], 0.5)
-    assert scores.tolist() == [1.0, 0.5, 1.0]
-    assert end_penalised(torch.tensor([1.0]), ["length"], None).tolist() == [1.0]
 
 
 def test_advantages_end_at_the_last_token_and_bootstrap_nothing():

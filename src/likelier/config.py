@@ -16,6 +16,7 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class Block(BaseModel):
@@ -178,7 +179,7 @@ class PPOConfig(UpdateConfig):
     """Logits are divided by this in sampling and in every log-probability."""
     stop_token: Literal["eos"] | None = "eos"
     """Responses end at the model's end token; None: always at the full length."""
-    stop_strings: list[str] = []
+    stop_strings: list[NonEmpty] = []
     """Responses also end once their text holds one of these."""
     max_prompt_tokens: Positive | None = None
     """Longest prompt in tokens; None: what the model's context leaves."""
@@ -190,12 +191,27 @@ class PPOConfig(UpdateConfig):
     """Adapt `kl_coef` towards this KL per response in nats; None: fixed."""
     kl_horizon: PositiveFloat = 10_000.0
     """Responses over which the adaptive controller reacts."""
+    reward_center: bool = False
+    """Take off the mean score of the reference's responses to the kept-out prompts, measured before the first step."""
+    reward_norm: Literal["running", "batch"] | None = None
+    """Scores to mean 0 and standard deviation 1: of all scores so far (`running`) or of the step's batch; None: off."""
+    reward_scale: PositiveFloat = 1.0
+    """Scores are multiplied by this, after centring and normalising."""
+    reward_clip: PositiveFloat | None = None
+    """After scaling, scores are kept within plus and minus this; None: off."""
     missing_eos_penalty: NonNegative | None = None
-    """Subtracted from the score of a response that did not end by itself."""
+    """Subtracted from the score of a response that was cut at the length limit, after all shaping."""
+    missing_eos_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Score of a response that was cut at the length limit, instead of its own (OpenAI: -1); None: its own."""
     whiten_rewards: bool = False
     """Scale per-token rewards to variance 1 over the batch (their mean stays)."""
     whiten_advantages: bool = True
     """Scale advantages to mean 0 and variance 1 over the batch."""
+    old_logprobs: Literal["recompute", "sampler"] = "recompute"
+    """Ratios are taken against a forward pass of the trainer, or against what the sampler said while it drew (exit 4
+    where both differ by more than 0.01 nats a token on average)."""
+    importance_cap: Annotated[float, Field(ge=1)] | None = None
+    """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
     critic: Literal["separate", "shared"] = "separate"
     """Values from a model of their own, or from a head on the policy's trunk."""
     critic_model: str | None = None
@@ -228,6 +244,35 @@ class PPOConfig(UpdateConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def nothing_is_ignored(self) -> Self:
+        """A setting that another one leaves without effect is an error: nobody should believe that it did something."""
+        no_critic, never_ends = self.algorithm != "ppo", self.stop_token is None and not self.stop_strings
+        critics = ("critic", "critic_model", "critic_learning_rate", "critic_warmup_steps", "whiten_rewards")
+        ends = ("missing_eos_penalty", "missing_eos_score")
+        for idle, names, why in (
+            (no_critic, critics, f"{self.algorithm} has no critic"),
+            (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
+            (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
+            (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),
+            (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),
+            (
+                self.old_logprobs == "sampler",
+                ("importance_cap",),
+                "the ratio to the sampler holds those weights already",
+            ),
+            (never_ends, ends, "without stop_token and stop_strings no response can end by itself"),
+            (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
+        ):
+            for name in names if idle else ():
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} would have no effect: {why}; remove it")
+        if self.critic_warmup_steps >= self.steps:
+            raise ValueError(
+                f"critic_warmup_steps {self.critic_warmup_steps} leaves the policy none of {self.steps} steps"
+            )
+        return self
+
     @property
     def steps(self) -> int:
         return self.total_episodes // self.batch_size
@@ -254,7 +299,7 @@ class EvalConfig(Block):
     """Sampling temperature of both models."""
     stop_token: Literal["eos"] | None = "eos"
     """Responses end at the model's end token; None: always at the full length."""
-    stop_strings: list[str] = []
+    stop_strings: list[NonEmpty] = []
     """Responses also end once their text holds one of these."""
     best_of: list[Positive] = []
     """Controls: the best of n responses of `model_a` by `selector`."""

@@ -20,7 +20,7 @@ class DataError(LikelierError):
 
 
 class NumericError(LikelierError):
-    """Too many non-finite numbers in a row: training was stopped before they reached the weights. Exit code 4."""
+    """Numbers not finite, or not to be trusted: training stopped before they reached the weights. Exit code 4."""
 
     exit_code = 4
 

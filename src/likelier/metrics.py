@@ -43,11 +43,15 @@ REWARD = (
 PPO = (
     Metric("episodes", "Responses sampled so far.", "responses", "episode"),
     Metric(
-        "score", "Mean score of the responses, the penalty for a missing end taken off.", "score", "objective/scores"
+        "score",
+        "Mean score of the responses as the sources gave it, a missing end punished.",
+        "score",
+        "objective/scores",
     ),
+    Metric("shaped_score", "The same after centring, normalising, scaling, clipping: what reward is made of.", "score"),
     Metric("score_std", "Standard deviation of those scores.", "score"),
     Metric("score/<source>", "Mean score by one reward source, without its weight.", "score"),
-    Metric("reward", "Mean of score minus KL penalty.", "score", "objective/rlhf_reward"),
+    Metric("reward", "Mean of shaped score minus KL penalty.", "score", "objective/rlhf_reward"),
     Metric(
         "kl", "KL from the reference: mean over responses of the sum of log pi - log pi_ref.", "nats", "objective/kl"
     ),
@@ -74,6 +78,19 @@ PPO = (
     Metric("ratio_var", "Variance of that ratio over tokens.", "", "val/ratio_var"),
     Metric("ratio_deviation", "Largest |ratio - 1| of a minibatch, mean over minibatches.", ""),
     Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
+    Metric(
+        "sampler_difference",
+        "Mean of |trainer's - sampler's log-probability| before the update (`old_logprobs: sampler` without a critic: "
+        "over the first minibatch).",
+        "nats a token",
+        "sampling/sampling_logp_difference/mean",
+    ),
+    Metric(
+        "sampler_difference_max",
+        "The largest of these differences.",
+        "nats",
+        "sampling/sampling_logp_difference/max",
+    ),
     Metric(
         "explained_variance", "1 - Var(returns - values) / Var(returns), before the update; only with a critic.", ""
     ),

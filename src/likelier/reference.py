@@ -14,7 +14,7 @@ EXIT_CODES = (
     ("1", "failed while running"),
     ("2", "wrong usage or a wrong setting"),
     ("3", "bad data: a file, database or model folder that cannot be used"),
-    ("4", "stopped because too many updates in a row were not finite"),
+    ("4", "stopped by a numeric guard: too many updates in a row were not finite, or sampler and trainer disagree"),
     ("75", "stopped by SIGTERM after a good checkpoint: `--resume auto` goes on"),
     ("130", "Ctrl-C; after a first step the run is saved and the command that resumes it is printed"),
     ("143", "SIGTERM where there was nothing to save"),

@@ -13,9 +13,10 @@ from likelier.ppo.advantages import gae, group_normalised, leave_one_out
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import kl_estimate
 from likelier.ppo.masks import masked_whiten
-from likelier.ppo.update import old_evaluation
 from likelier.records import Text
 from likelier.reward.sources import Scorer
+from likelier.rlhf.mismatch import Old, old_policy
+from likelier.rlhf.scores import Shaper, end_demanded
 from likelier.text.logprobs import TextPolicy, response_logprobs
 from likelier.text.sample import Samples, Sampling, sample
 from likelier.training import Clock
@@ -30,6 +31,7 @@ class Actors:
     """The frozen start."""
     tokenizer: PreTrainedTokenizerBase
     scorer: Scorer
+    shaper: Shaper
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,16 @@ class Rollout:
     batch: Batch
     samples: Samples
     scores: Float[Tensor, " B"]
-    """Score of each response, the penalty for a missing end taken off."""
+    """Score of each response in the units of its sources, a missing end punished."""
+    shaped_scores: Float[Tensor, " B"]
+    """The same after rlhf/scores.py: what reward is made of."""
     rewards: Float[Tensor, " B"]
-    """Score minus KL penalty, summed over each response."""
+    """Shaped score minus KL penalty, summed over each response."""
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
     by_source: dict[str, Float[Tensor, " B"]]
     """What each reward source said, without weights."""
+    old: Old
 
     def stats(self) -> dict[str, float]:
         """Means over responses, under the names of the metrics."""
@@ -53,11 +58,13 @@ class Rollout:
         means = {
             "score": self.scores.mean(),
             "score_std": self.scores.std(unbiased=False),
+            "shaped_score": self.shaped_scores.mean(),
             "reward": self.rewards.mean(),
             "kl": self.kl.mean(),
             "response_length": length.mean(),
             "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
         }
+        means |= {"sampler_difference": self.old.difference, "sampler_difference_max": self.old.largest}
         means |= {f"score/{name}": scores.mean() for name, scores in self.by_source.items()}
         return {name: float(value) for name, value in means.items()}
 
@@ -92,25 +99,32 @@ def sample_rollouts(
     mask = samples.mask
     clock.lap("sample")
 
-    old_logprobs, old_values = old_evaluation(actors.policy, inputs, samples.tokens, mask, config)
+    old = old_policy(actors.policy, inputs, samples, config)
     clock.lap("old_logprobs")
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
     clock.lap("reference")
     by_source = actors.scorer.each(asked, samples.texts)
-    scores = end_penalised(
-        actors.scorer.combine(by_source).to(mask.device), samples.stop_reasons, config.missing_eos_penalty
+    scores = actors.scorer.combine(by_source).to(mask.device)
+    shaped_scores, _ = actors.shaper(scores)
+    scores, shaped_scores = (
+        end_demanded(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
+        for each in (scores, shaped_scores)
     )
 
-    penalty = kl_coef * kl_estimate(old_logprobs, ref_logprobs, config.kl_estimator) * mask
-    rewards = place_scores(-penalty, scores, mask)
-    advantages, returns = advantages_of(rewards, old_values, mask, group, config)
+    penalty = kl_coef * kl_estimate(old.logprobs, ref_logprobs, config.kl_estimator) * mask
+    rewards = place_scores(-penalty, shaped_scores, mask)
+    advantages, returns = advantages_of(rewards, old.values, mask, group, config)
+    if old.weights is not None:
+        advantages = advantages * old.weights
     return Rollout(
-        batch=Batch(inputs, samples.tokens, mask, old_logprobs, old_values, advantages, returns),
+        batch=Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns),
         samples=samples,
         scores=scores,
+        shaped_scores=shaped_scores,
         rewards=rewards.sum(1),
-        kl=((old_logprobs - ref_logprobs) * mask).sum(1),
+        kl=((old.logprobs - ref_logprobs) * mask).sum(1),
         by_source=by_source,
+        old=old,
     )
 
 
@@ -137,16 +151,6 @@ def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPO
         for rows in torch.arange(len(samples.tokens)).split(size)
     ]
     return torch.cat(parts)
-
-
-def end_penalised(
-    scores: Float[Tensor, " B"], stop_reasons: Sequence[str], penalty: float | None
-) -> Float[Tensor, " B"]:
-    """Take `penalty` off the score of each response that was cut at the length limit."""
-    if penalty is None:
-        return scores
-    cut = torch.tensor([reason == "length" for reason in stop_reasons], device=scores.device)
-    return scores - penalty * cut
 
 
 def place_scores(

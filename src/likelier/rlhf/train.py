@@ -18,6 +18,7 @@ from likelier.progress import progress
 from likelier.records import Text, plain, read_prompts
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.rlhf.rollout import Actors, Rollout, reference_logprobs, sample_rollouts, sampling_of
+from likelier.rlhf.scores import Shaper
 from likelier.runs import Run
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, frozen_copy, load_causal_lm, load_tokenizer, save_model
@@ -45,9 +46,10 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
     judges = make_scorer(config.eval.scorer, ppo.device) if config.eval.scorer else None
-    state = State(actors.policy, ppo)
-    state.load(run.checkpoint)
     before = evaluate(actors, prompts.kept_out, config, judges, start=True)
+    actors.shaper.measured(before["eval_score"])
+    state = State(actors, ppo)
+    state.load(run.checkpoint)
 
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
@@ -88,12 +90,12 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
 
 
 class State:
-    """What decides the future of a run and is not in the config: weights, optimizer, KL controller, counts."""
+    """What decides the future of a run and is not in the config: weights, optimizer, controllers, counts."""
 
-    def __init__(self, policy: TextPolicy, ppo: PPOConfig) -> None:
-        self.policy, self.ppo = policy, ppo
-        rates = [(policy.policy_parameters(), ppo.learning_rate)]
-        rates += [(policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
+    def __init__(self, actors: Actors, ppo: PPOConfig) -> None:
+        self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
+        rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
+        rates += [(self.policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
         self.optimizer = make_optimizer(rates, ppo)
         self.kl = AdaptiveKL(ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) if ppo.kl_target else FixedKL(ppo.kl_coef)
         self.guard = Guard(ppo.max_skipped_updates)
@@ -112,6 +114,7 @@ class State:
 
     def save(self, folder: Path) -> None:
         counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
+        counts["shaper"] = self.shaper.state()
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
 
     def load(self, checkpoint: Path | None) -> None:
@@ -120,6 +123,7 @@ class State:
         counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
         vars(self.guard).update(counts["guard"])
+        self.shaper.load(counts["shaper"])
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,8 @@ def load_actors(config: Config) -> Actors:
     model = load_causal_lm(config.model, device)
     critic = None if ppo.algorithm != "ppo" else ppo.critic
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    return Actors(policy, frozen_copy(model), load_tokenizer(config.model), make_scorer(config.reward, ppo.device))
+    tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
+    return Actors(policy, frozen_copy(model), tokenizer, scorer, Shaper(ppo))
 
 
 @torch.no_grad()

@@ -1,0 +1,107 @@
+"""What becomes of a score before it is reward: centred, normalised, scaled, clipped, and what a missing end costs.
+
+The order, for each response; names in quotes are settings of `ppo`:
+
+1. the score: the weighted sum of the reward sources
+2. "reward_center": minus the mean score of the reference's own responses
+3. "reward_norm": minus the mean, over the standard deviation: of this batch, or of all scores so far
+4. "reward_scale": times this
+5. "reward_clip": kept within [-clip, clip]
+6. a response that was cut at the length limit: minus "missing_eos_penalty", or "missing_eos_score" instead of all that
+
+The result stands at the last token of the response: the end token, the token that completed a stop string, or the last
+one that the length limit allowed. The KL penalty joins it there (rlhf/rollout.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likelier.config import PPOConfig
+
+
+class Moments(NamedTuple):
+    """How many scores there were, their mean, and the sum of their squared distances from it."""
+
+    num: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def joined(self, scores: Float[Tensor, " B"]) -> "Moments":
+        """With more scores (Chan, Golub & LeVeque 1983): exact, however they are cut into batches.
+
+        n = n_a + n_b,  d = mean_b - mean_a,  mean = mean_a + d n_b / n,  M = M_a + M_b + d^2 n_a n_b / n
+        """
+        new = scores.double()
+        size, mean = len(new), float(new.mean())
+        squares = float((new - mean).square().sum())
+        num, apart = self.num + size, mean - self.mean
+        moved = self.mean + apart * size / num
+        return Moments(num, moved, self.squares + squares + apart**2 * self.num * size / num)
+
+    def inverse_std(self, eps: float = 1e-8) -> float:
+        """1 / sqrt(variance + eps), with the variance of the population."""
+        return float((self.squares / max(self.num, 1) + eps) ** -0.5)
+
+
+def shaped(scores: Float[Tensor, " B"], mean: float, factor: float, clip: float | None) -> Float[Tensor, " B"]:
+    """clamp((score - mean) * factor, -clip, clip)."""
+    moved = (scores.double() - mean) * factor
+    return (moved if clip is None else moved.clamp(-clip, clip)).to(scores)
+
+
+def end_demanded(
+    scores: Float[Tensor, " B"], stop_reasons: Sequence[str], penalty: float | None, replacement: float | None
+) -> Float[Tensor, " B"]:
+    """Punish responses that were cut at the length limit: take `penalty` off, or give them `replacement` for a score.
+
+    Off: TRL's `missing_eos_penalty`. Instead: -1 in OpenAI's code (Huang et al. 2024, "The N+ implementation details of
+    RLHF with PPO", detail 19: what lies beyond an end that is missing was never scored by people).
+    """
+    cut = torch.tensor([reason == "length" for reason in stop_reasons], device=scores.device)
+    if penalty is not None:
+        return scores - penalty * cut
+    return scores if replacement is None else torch.where(cut, replacement, scores)
+
+
+class Shaper:
+    """Steps 2 to 5 above, and what they have to remember between batches."""
+
+    def __init__(self, config: PPOConfig) -> None:
+        self.norm, self.scale, self.clip = config.reward_norm, config.reward_scale, config.reward_clip
+        self.centers = config.reward_center
+        self.center = 0.0
+        """Mean score of the reference's responses, once `measured`."""
+        self.moments = Moments()
+        """Of all scores so far, with `reward_norm: running`."""
+
+    def measured(self, reference_mean: float) -> None:
+        """Take note of what the reference's responses scored before the first step.
+
+        Ziegler et al. 2019 and Stiennon et al. 2020 shift a reward model so; any source can be.
+        """
+        if self.centers:
+            self.center = reference_mean
+
+    def __call__(self, scores: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], float]:
+        """Scores as the reward takes them, and the factor that they were multiplied by.
+
+        Dividing by a running standard deviation: Engstrom et al. 2020, "Implementation matters in deep policy
+        gradients" (they divide returns; a response has one score, at its end, so that the two are the same thing).
+        """
+        mean, factor = self.center, self.scale
+        if self.norm is not None:
+            moments = (self.moments if self.norm == "running" else Moments()).joined(scores)
+            self.moments = moments if self.norm == "running" else self.moments
+            mean, factor = moments.mean, self.scale * moments.inverse_std()
+        return shaped(scores, mean, factor, self.clip), factor
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; JSON holds doubles exactly."""
+        return {"center": self.center, "moments": list(self.moments)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.center, self.moments = state["center"], Moments(*state["moments"])

@@ -37,7 +37,7 @@ def experience(net, rows=16, config=UpdateConfig(), dtype=torch.float32):  # noq
     actions = torch.randint(0, 4, (rows, 3), generator=draw)
     mask = torch.arange(3) < torch.randint(1, 4, (rows, 1), generator=draw)
     advantages, returns = (torch.randn(rows, 3, generator=draw, dtype=dtype) * mask for _ in range(2))
-    old_logprobs, old_values = old_evaluation(net, inputs, actions, mask, config)
+    old_logprobs, old_values, _ = old_evaluation(net, inputs, actions, mask, config)
     return Batch(inputs, actions, mask, old_logprobs, old_values, advantages, returns)
 
 

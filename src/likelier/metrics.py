@@ -50,14 +50,36 @@ PPO = (
     ),
     Metric("shaped_score", "The same after centring, normalising, scaling, clipping: what reward is made of.", "score"),
     Metric("score_std", "Standard deviation of those scores.", "score"),
+    Metric("score_top_share", "Share of responses that have the highest score of the batch.", "share"),
+    Metric("score_bottom_share", "Share of responses that have the lowest.", "share"),
+    Metric(
+        "group_score_std",
+        "Standard deviation of the scores of one prompt's responses, mean over prompts; only with several to a prompt.",
+        "score",
+    ),
+    Metric(
+        "equal_groups",
+        "Share of prompts whose responses all have the same score; only with several to a prompt.",
+        "share",
+        "frac_reward_zero_std",
+    ),
     Metric("score/<source>", "Mean score by one reward source, without its weight.", "score"),
     Metric("reward", "Mean of shaped score minus KL penalty.", "score", "objective/rlhf_reward"),
     Metric(
         "kl", "KL from the reference: mean over responses of the sum of log pi - log pi_ref.", "nats", "objective/kl"
     ),
+    Metric("kl_std", "Standard deviation over responses of that sum.", "nats"),
+    Metric(
+        "sampling_gap",
+        "Mean of -log pi of the sampled tokens minus mean entropy of pi: 0, up to chance, where pi sampled them.",
+        "nats a token",
+    ),
+    Metric("sampling_gap_error", "Standard error of `sampling_gap`.", "nats a token"),
     Metric("kl_coef", "Price of one nat of KL in this step.", "score a nat"),
     Metric("response_length", "Mean tokens of a response, its end token included.", "tokens"),
     Metric("ended_rate", "Share of responses that ended by themselves, before the length limit.", "share"),
+    Metric("repetition", "Share of pairs of neighbouring tokens that stood in the same response before.", "share"),
+    Metric("advantage_std", "Standard deviation over tokens of the advantages, as the update takes them.", ""),
     Metric("loss", "Policy loss + vf_coef x value loss - entropy_coef x entropy.", ""),
     Metric("policy_loss", "Clipped policy loss, mean over minibatches.", "", "loss/policy_avg"),
     Metric(
@@ -92,13 +114,29 @@ PPO = (
         "sampling/sampling_logp_difference/max",
     ),
     Metric(
+        "sampler_difference_unpadded",
+        "Mean of these differences over the longest prompts, which have no padding.",
+        "nats a token",
+    ),
+    Metric("sampler_kl", "Mean of the sampler's minus the trainer's log-probability, signed.", "nats a token"),
+    Metric(
         "explained_variance", "1 - Var(returns - values) / Var(returns), before the update; only with a critic.", ""
     ),
+    Metric(
+        "explained_variance_mc",
+        "The same with the sum of rewards that followed for the returns, which no value enters; only with a critic.",
+        "",
+    ),
+    Metric("grad_clipped", "Share of minibatches whose gradient was above `max_grad_norm`.", "share"),
     Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),
     Metric("eval_score", "Mean score on the kept-out prompts, every `ppo.eval_steps`.", "score"),
+    Metric("eval_score_std", "Standard deviation of those scores.", "score"),
+    Metric("eval_responses", "How many responses were measured there.", "responses"),
     Metric("eval_kl", "KL from the reference there, at temperature 1.", "nats"),
     Metric("eval_response_length", "Mean tokens of a response there.", "tokens"),
     Metric("eval/<judge>", "Mean score there by one judge of `eval.scorer`.", "score"),
+    Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
+    Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),
 )
 STAGES = {"sft": SFT, "reward": REWARD, "ppo": PPO}
 """Metrics of each stage beside those that all share."""

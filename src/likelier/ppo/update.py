@@ -41,8 +41,8 @@ class SkipCounter(Protocol):
 @torch.no_grad()
 def old_evaluation(
     policy: Policy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Bool[Tensor, "B T"], config: UpdateConfig
-) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
-    """Log-probabilities and values of the policy as it is, in exactly the cuts of the update's first epoch.
+) -> Evaluation:
+    """Log-probabilities, values and entropy of the policy as it is, in exactly the cuts of the update's first epoch.
 
     A matrix product depends in its last bit on how many rows it has; with the same cuts the first ratio is exactly 1.
     """
@@ -51,8 +51,7 @@ def old_evaluation(
         for rows in minibatch.split(config.micro_batch_size or len(minibatch)):
             selected = {name: tensor[rows] for name, tensor in inputs.items()}
             said.append(policy.evaluate(selected, actions[rows], mask[rows]))
-    whole = joined(said)
-    return whole.logprobs, whole.values
+    return joined(said)
 
 
 def ppo_update(
@@ -78,6 +77,7 @@ def ppo_update(
             optimizer.zero_grad(set_to_none=True)
             stats = accumulate_gradients(policy, batch.rows(rows), config)
             stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            stats["grad_clipped"] = (stats["grad_norm"] > config.max_grad_norm).float()
             if not torch.isfinite(stats["loss"] + stats["grad_norm"] + stats["approx_kl"]):
                 passed_over.append(stats)
                 guard.skip("the loss or its gradient was not finite in")

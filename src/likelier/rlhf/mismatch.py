@@ -17,6 +17,7 @@ from likelier.ppo.batch import minibatches
 from likelier.ppo.kl import MAX_LOG_RATIO
 from likelier.ppo.masks import masked_mean
 from likelier.ppo.update import old_evaluation
+from likelier.rlhf.measures import Measured, sampling_measures
 from likelier.text.logprobs import TextPolicy
 from likelier.text.sample import Samples
 
@@ -36,6 +37,8 @@ class Old:
     """Mean of |trainer's - sampler's log-probability| over tokens."""
     largest: Float[Tensor, ""]
     """The largest of these."""
+    sampling: Measured
+    """Whether the tokens come from the trainer's distribution."""
 
 
 def old_policy(policy: TextPolicy, inputs: Mapping[str, Tensor], samples: Samples, config: PPOConfig) -> Old:
@@ -49,10 +52,10 @@ def old_policy(policy: TextPolicy, inputs: Mapping[str, Tensor], samples: Sample
         rows = minibatches(len(mask), config.num_mini_batches, None)[0]
         one = config.model_copy(update={"num_mini_batches": 1})
         first = {name: tensor[rows] for name, tensor in inputs.items()}
-        own, values = old_evaluation(policy, first, tokens[rows], mask[rows], one)
+        own, values, entropy = old_evaluation(policy, first, tokens[rows], mask[rows], one)
     else:
         rows = torch.arange(len(mask))
-        own, values = old_evaluation(policy, inputs, tokens, mask, config)
+        own, values, entropy = old_evaluation(policy, inputs, tokens, mask, config)
     difference, largest = apart(own, samples.logprobs[rows], mask[rows])
     if reuse and not float(difference) <= MAX_DIFFERENCE:
         raise NumericError(
@@ -62,7 +65,8 @@ def old_policy(policy: TextPolicy, inputs: Mapping[str, Tensor], samples: Sample
     cap, weights = config.importance_cap, None
     if cap is not None:
         weights = importance_weights(own, samples.logprobs, mask, cap)
-    return Old(samples.logprobs if reuse else own, values, weights, difference, largest)
+    sampling = sampling_measures(own, entropy, samples.logprobs[rows], mask[rows], samples.prompt_mask[rows])
+    return Old(samples.logprobs if reuse else own, values, weights, difference, largest, sampling)
 
 
 def apart(

@@ -12,9 +12,10 @@ from likelier.config import PPOConfig
 from likelier.ppo.advantages import gae, group_normalised, leave_one_out
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import kl_estimate
-from likelier.ppo.masks import masked_whiten
+from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Text
 from likelier.reward.sources import Scorer
+from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
 from likelier.rlhf.mismatch import Old, old_policy
 from likelier.rlhf.scores import Shaper, end_demanded
 from likelier.text.logprobs import TextPolicy, response_logprobs
@@ -51,6 +52,8 @@ class Rollout:
     by_source: dict[str, Float[Tensor, " B"]]
     """What each reward source said, without weights."""
     old: Old
+    measured: Measured
+    """What else the doctor wants to know."""
 
     def stats(self) -> dict[str, float]:
         """Means over responses, under the names of the metrics."""
@@ -61,12 +64,13 @@ class Rollout:
             "shaped_score": self.shaped_scores.mean(),
             "reward": self.rewards.mean(),
             "kl": self.kl.mean(),
+            "kl_std": self.kl.std(unbiased=False),
             "response_length": length.mean(),
             "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
         }
         means |= {"sampler_difference": self.old.difference, "sampler_difference_max": self.old.largest}
         means |= {f"score/{name}": scores.mean() for name, scores in self.by_source.items()}
-        return {name: float(value) for name, value in means.items()}
+        return {name: float(value) for name, value in (means | self.measured).items()}
 
 
 def sampling_of(config: PPOConfig) -> Sampling:
@@ -116,6 +120,8 @@ def sample_rollouts(
     advantages, returns = advantages_of(rewards, old.values, mask, group, config)
     if old.weights is not None:
         advantages = advantages * old.weights
+    measured = old.sampling | score_measures(scores, group, config.responses_per_prompt)
+    measured |= training_measures(samples, rewards, old.values, advantages, config)
     return Rollout(
         batch=Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns),
         samples=samples,
@@ -125,7 +131,24 @@ def sample_rollouts(
         kl=((old.logprobs - ref_logprobs) * mask).sum(1),
         by_source=by_source,
         old=old,
+        measured=measured,
     )
+
+
+def training_measures(
+    samples: Samples,
+    rewards: Float[Tensor, "B T"],
+    values: Float[Tensor, "B T"] | None,
+    advantages: Float[Tensor, "B T"],
+    config: PPOConfig,
+) -> Measured:
+    """What the update is about to learn from: repeating responses, advantages, values beside what truly followed."""
+    mask = samples.mask
+    found = {"repetition": repetition(samples.tokens, mask), "advantage_std": masked_var(advantages, mask).sqrt()}
+    if values is not None:
+        scaled = masked_whiten(rewards, mask, shift_mean=False) if config.whiten_rewards else rewards
+        found["explained_variance_mc"] = explained_by(values, scaled, mask, config.gamma)
+    return found
 
 
 def shuffled_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:

@@ -95,7 +95,7 @@ def train_tabular(
         set_learning_rate(optimizer, schedule(step, config.steps, config))
         draw = seeded_generator(seed, step, "tabular")
         actions = policy.sample(config.batch_size, draw)
-        logprobs, values = old_evaluation(policy, {}, actions, mask, config)
+        logprobs, values, _ = old_evaluation(policy, {}, actions, mask, config)
         with torch.no_grad():
             ref_logprobs = reference.evaluate({}, actions, mask).logprobs
         scores = rewards[(actions * place).sum(1)]

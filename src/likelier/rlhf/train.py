@@ -17,6 +17,7 @@ from likelier.ppo.update import ppo_update
 from likelier.progress import progress
 from likelier.records import Text, plain, read_prompts
 from likelier.reward.sources import Scorer, make_scorer
+from likelier.rlhf.measures import correlation
 from likelier.rlhf.rollout import Actors, Rollout, reference_logprobs, sample_rollouts, sampling_of
 from likelier.rlhf.scores import Shaper
 from likelier.runs import Run
@@ -201,12 +202,14 @@ def evaluate(
     plain_ppo = config.ppo.model_copy(update={"temperature": 1.0})
     samples = sample(model, actors.tokenizer, prompts, sampling_of(plain_ppo), draw, config.ppo.batch_size)
     logprobs, ref_logprobs = (reference_logprobs(each, samples, plain_ppo) for each in (model, actors.reference))
-    found = {"eval_score": actors.scorer(prompts, samples.texts).mean()}
+    scores = actors.scorer(prompts, samples.texts)
+    found = {"eval_score": scores.mean(), "eval_score_std": scores.std(unbiased=False)}
     found["eval_kl"] = ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()
     found["eval_response_length"] = samples.mask.sum(1).float().mean()
-    if judges:
-        found |= {f"eval/{name}": scores.mean() for name, scores in judges.each(prompts, samples.texts).items()}
-    return {name: float(value) for name, value in found.items()}
+    for name, judged in (judges.each(prompts, samples.texts) if judges else {}).items():
+        found[f"eval/{name}"], found[f"eval_std/{name}"] = judged.mean(), judged.std(unbiased=False)
+        found[f"eval_correlation/{name}"] = correlation(scores, judged)
+    return {name: float(value) for name, value in found.items()} | {"eval_responses": len(prompts)}
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

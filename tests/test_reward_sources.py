@@ -1,11 +1,14 @@
 """Scores from functions, services and models: what they say, and one line for each way they can go wrong."""
 
+import contextlib
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 import torch
@@ -53,6 +56,19 @@ def booleans(prompts, responses):
 
 def huge(prompts, responses):
     return [0, 10 ** 5000]
+
+def at_tokens(prompts, responses, tokens):
+    assert isinstance(tokens, list) and isinstance(tokens[0], list)
+    return [[float(len(token)) for token in row] for row in tokens]
+
+def too_few(prompts, responses, tokens):
+    return [row[1:] and [1.0] for row in tokens]
+
+def flat(prompts, responses, tokens):
+    return [1.0 for row in tokens]
+
+def not_finite(prompts, responses, tokens):
+    return [[1.0, float("inf")] for row in tokens]
 
 constant = 3
 """
@@ -110,6 +126,43 @@ def test_a_function_that_fails_is_named_in_one_line(file: Path, name: str, said:
     assert f"mine.py:{name}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+def test_numbers_at_tokens_beside_whole_scores(file: Path):
+    given = [
+        RewardSource(function=f"{file}:length", weight=0.5),
+        RewardSource(function=f"{file}:at_tokens", per="token", weight=3.0, name="shape"),
+        RewardSource(function=f"{file}:at_tokens", per="token", weight=-1.0),
+    ]
+    scorer = make_scorer(given, "cpu")
+    assert scorer.reads_tokens
+    judged = scorer.judge(["p", "p"], ["abc d", "e"], [["abc", " d"], ["e"]])
+    assert {name: scores.tolist() for name, scores in judged.each.items()} == {
+        "mine.py:length": [10.0, 2.0],
+        "shape": [5.0, 1.0],
+        "mine.py:at_tokens": [5.0, 1.0],
+    }
+    assert judged.at_tokens is not None
+    assert judged.at_tokens.tolist() == [[6.0, 4.0], [2.0, 0.0]]  # 3 - 1 times the lengths, 0 behind the last
+    assert scorer(["p", "p"], ["abc d", "e"], [["abc", " d"], ["e"]]).tolist() == [15.0, 3.0]
+    assert scorer_of(file, "length").judge(["p"], ["abc"]).at_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("too_few", "response 0, returned 1 numbers for 2 tokens"),
+        ("flat", "response 0, returned float; return a list of floats"),
+        ("not_finite", "response 0, returned inf at index 1"),
+        ("length", "raises TypeError: length() takes 2 positional arguments but 3 were given"),
+    ],
+)
+def test_a_token_function_that_fails_is_named_in_one_line(file: Path, name: str, said: str):
+    scorer = make_scorer([RewardSource(function=f"{file}:{name}", per="token")], "cpu")
+    with pytest.raises(LikelierError) as caught:
+        scorer.judge(["p"], ["a b"], [["a", " b"]])
+    assert said in str(caught.value)
+    assert f"mine.py:{name}" in str(caught.value)
 
 
 def test_a_function_that_is_not_there(file: Path, tmp_path: Path):
@@ -209,6 +262,60 @@ def test_a_service_that_is_not_there(at_once: list[float]):
         make_scorer([RewardSource(http="http://127.0.0.1:9/")], "cpu")(["p"], ["a"])
     with pytest.raises(ConfigError, match="begins with http"):
         make_scorer([RewardSource(http="file:///etc/hostname")], "cpu")
+
+
+@pytest.fixture
+def raw_service() -> Iterator[tuple[str, list[list[bytes]]]]:
+    """A server without manners: it sends the parts it was given, waits 0.15 s between them, and hangs up."""
+    parts: list[list[bytes]] = []
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            for part in parts.pop(0) if len(parts) > 1 else parts[0]:
+                with contextlib.suppress(OSError):
+                    self.wfile.write(part)
+                time.sleep(0.15)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/", parts
+        server.shutdown()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ([], "RemoteDisconnected"),
+        ([b"nonsense\r\n\r\n"], "BadStatusLine"),
+        ([HEAD + b'{"scores"'], "IncompleteRead"),
+        ([b""] * 8, "time"),  # says nothing for longer than the limit
+        ([HEAD, *(bytes([letter]) for letter in b'{"scores": [1.0]}')], "no whole answer within 0.4 s"),  # drips
+    ],
+    ids=["hangs up", "no HTTP", "half an answer", "silent", "drips"],
+)
+def test_a_service_without_manners_is_left_in_time(
+    raw_service: tuple[str, list[list[bytes]]], monkeypatch: pytest.MonkeyPatch, sent: list[bytes], said: str
+):
+    address, parts = raw_service
+    parts.append(sent)
+    monkeypatch.setattr(sources, "HTTP_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(sources, "HTTP_RETRIES", 1)
+    with pytest.raises(LikelierError) as caught:
+        make_scorer([RewardSource(http=address)], "cpu")(["p"], ["a"])
+    assert said in str(caught.value)
+    assert f"reward service {address}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_service_that_comes_to_its_senses(raw_service: tuple[str, list[list[bytes]]]):
+    address, parts = raw_service
+    parts.extend([[HEAD + b'{"scores"'], [b"x\r\n\r\n"], [HEAD, b'{"scores": [2.5]}']])
+    assert make_scorer([RewardSource(http=address)], "cpu")(["p"], ["a"]).tolist() == [2.5]
 
 
 def save_reward_run(run: Path, base: Path, means: list[float]) -> None:

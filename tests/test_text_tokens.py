@@ -9,7 +9,16 @@ from families import tiny_tokenizer
 from likelier.errors import DataError
 from likelier.records import Message
 from likelier.text.models import load_tokenizer
-from likelier.text.tokens import decode_responses, encode, encode_full, encode_prompts, pad_left, pad_right, render
+from likelier.text.tokens import (
+    decode_responses,
+    encode,
+    encode_full,
+    encode_prompts,
+    pad_left,
+    pad_right,
+    render,
+    token_texts,
+)
 
 TALK: list[Message] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
 
@@ -103,3 +112,14 @@ def test_real_responses_survive_encoding_and_decoding(shared: Path, name: str, r
     assert prompt[0] == 1
     assert prompt.count(1) == 1
     assert ids[-1] == 1
+
+
+@pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
+def test_tokens_spell_out_their_response(shared: Path, name: str) -> None:
+    tokenizer = load_tokenizer(shared / "models" / name)
+    prompt, response = encode_full(tokenizer, "Once upon a time", ", there was a big, big dog.", end=True)
+    (pieces,) = token_texts(tokenizer, [response])
+    assert len(pieces) == len(response)
+    assert "".join(pieces[:-1]) == ", there was a big, big dog."
+    assert pieces[-1] == tokenizer.eos_token
+    assert token_texts(tokenizer, [[], prompt[:1]])[0] == []

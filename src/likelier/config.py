@@ -34,6 +34,9 @@ class RewardSource(Block):
     """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
+    per: Literal["response", "token"] = "response"
+    """`token`: the function is called as `reward(prompts, responses, tokens)`, with each response's tokens as texts
+    (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor of this source in the sum."""
     caution: NonNegative = 0.0
@@ -45,6 +48,10 @@ class RewardSource(Block):
     def one_source(self) -> Self:
         if sum(source is not None for source in (self.model, self.function, self.http)) != 1:
             raise ValueError("give exactly one of model, function, http")
+        if self.per == "token" and self.function is None:
+            raise ValueError("per: token needs a function; a model or a service scores whole responses")
+        if self.caution and self.model is None:
+            raise ValueError("caution would have no effect: it is about the models of a reward run")
         return self
 
     @property
@@ -309,6 +316,13 @@ class EvalConfig(Block):
     """Responses sampled at once."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+
+    @model_validator(mode="after")
+    def whole_responses(self) -> Self:
+        for name in ("scorer", "selector"):
+            if any(source.per == "token" for source in getattr(self, name)):
+                raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
+        return self
 
 
 class CircleConfig(Block):

@@ -1,6 +1,7 @@
 """Where scores come from: a reward model, a Python function, an HTTP service; several at once as a weighted sum."""
 
 import contextlib
+import http.client
 import importlib.machinery
 import importlib.util
 import json
@@ -11,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,27 +25,61 @@ from likelier.text.models import RewardModel, load_reward_model
 from likelier.training import pick_device
 
 Scores = Callable[[Sequence[Text], Sequence[str]], Float[Tensor, " B"]]
+Tokens = Sequence[Sequence[str]]
+"""The tokens of each response as texts."""
+TokenScores = Callable[[Sequence[Text], Sequence[str], Tokens], Float[Tensor, "B T"]]
+"""A number for each of these tokens, 0 behind the last."""
 
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_RETRIES = 3
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
+class Judged(NamedTuple):
+    """What a scorer says of some responses."""
+
+    each: dict[str, Float[Tensor, " B"]]
+    """By source, without its weight; a source per token: the sum over the tokens."""
+    at_tokens: Float[Tensor, "B T"] | None
+    """The weighted sum of the sources per token; None without any."""
+
+
 class Scorer:
     """One score for each response: the weighted sum of its sources."""
 
-    def __init__(self, sources: dict[str, Scores], weights: dict[str, float]) -> None:
-        self.sources, self.weights = sources, weights
+    def __init__(
+        self,
+        sources: dict[str, Scores],
+        weights: dict[str, float],
+        token_sources: dict[str, TokenScores] | None = None,
+    ) -> None:
+        self.sources, self.weights, self.token_sources = sources, weights, token_sources or {}
 
-    def __call__(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
-        return self.combine(self.each(prompts, responses))
+    def __call__(
+        self, prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens | None = None
+    ) -> Float[Tensor, " B"]:
+        return self.combine(self.judge(prompts, responses, tokens).each)
 
     def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> dict[str, Float[Tensor, " B"]]:
         """What each source says, without its weight."""
-        return {name: source(prompts, responses) for name, source in self.sources.items()}
+        return self.judge(prompts, responses).each
+
+    @property
+    def reads_tokens(self) -> bool:
+        return bool(self.token_sources)
+
+    def judge(self, prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens | None = None) -> Judged:
+        """What each source says of responses, and where; `tokens` are needed where it `reads_tokens`."""
+        each = {name: source(prompts, responses) for name, source in self.sources.items()}
+        if not self.token_sources:
+            return Judged(each, None)
+        assert tokens is not None, "a source per token needs the tokens"
+        placed = {name: source(prompts, responses, tokens) for name, source in self.token_sources.items()}
+        each |= {name: values.sum(1) for name, values in placed.items()}
+        return Judged(each, torch.stack([self.weights[name] * values for name, values in placed.items()]).sum(0))
 
     def combine(self, each: dict[str, Float[Tensor, " B"]]) -> Float[Tensor, " B"]:
-        """The weighted sum of what `each` returned."""
+        """The weighted sum of what each source said."""
         return torch.stack([self.weights[name] * scores for name, scores in each.items()]).sum(0)
 
     def disagreement(self, prompts: Sequence[Text], responses: Sequence[str]) -> dict[str, Float[Tensor, " B"]]:
@@ -82,11 +117,17 @@ def spread(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
 def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer:
     """Load every source. ConfigError, DataError: one cannot be found or loaded."""
     made: dict[str, Scores] = {}
+    by_token: dict[str, TokenScores] = {}
     weights: dict[str, float] = {}
     for source in sources:
-        name = source.label if source.label not in made else f"{source.label} {len(made) + 1}"
-        made[name], weights[name] = load_source(source, device), source.weight
-    return Scorer(made, weights)
+        name = source.label if source.label not in weights else f"{source.label} {len(weights) + 1}"
+        weights[name] = source.weight
+        if source.per == "token":
+            assert source.function is not None
+            by_token[name] = load_token_function(source.function)
+        else:
+            made[name] = load_source(source, device)
+    return Scorer(made, weights, by_token)
 
 
 def load_source(source: RewardSource, device: str) -> Scores:
@@ -125,7 +166,29 @@ def mean_score(folder: Path) -> float:
 
 
 def load_function(where: str) -> Scores:
-    """`file.py:name` as a source. ConfigError: no such file or function, or the file does not run.
+    """`file.py:name` as a source. ConfigError: see `find_function`."""
+    function = find_function(where)
+
+    def scores(prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
+        found = called(function, where, list(prompts), list(responses))
+        return checked(found, len(responses), f"reward function `{where}`")
+
+    return scores
+
+
+def load_token_function(where: str) -> TokenScores:
+    """`file.py:name` as a source per token. ConfigError: see `find_function`."""
+    function = find_function(where)
+
+    def scores(prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens) -> Float[Tensor, "B T"]:
+        found = called(function, where, list(prompts), list(responses), [list(row) for row in tokens])
+        return checked_rows(found, tokens, f"reward function `{where}`")
+
+    return scores
+
+
+def find_function(where: str) -> Callable[..., Any]:
+    """`file.py:name`. ConfigError: no such file or function, or the file does not run.
 
     What it prints goes to stderr, since stdout holds results.
     """
@@ -134,21 +197,21 @@ def load_function(where: str) -> Scores:
         raise ConfigError(f"reward function `{where}`: no such file; write file.py:function")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            function = vars(run_file(path)).get(name)
+            function: Callable[..., Any] | None = vars(run_file(path)).get(name)
     except Exception as error:  # a user's file may raise anything
         raise ConfigError(f"reward function `{where}`: {path} raises {brief(error)}") from error
     if not callable(function):
         raise ConfigError(f"reward function `{where}`: {path} has no function `{name}`")
+    return function
 
-    def scores(prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                found = function(list(prompts), list(responses))
-        except Exception as error:  # likewise
-            raise LikelierError(f"reward function `{where}` raises {brief(error)}") from error
-        return checked(found, len(responses), f"reward function `{where}`")
 
-    return scores
+def called(function: Callable[..., Any], where: str, *given: Any) -> Any:
+    """What a user's function returns. LikelierError: it raised something."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return function(*given)
+    except Exception as error:  # a user's function may raise anything
+        raise LikelierError(f"reward function `{where}` raises {brief(error)}") from error
 
 
 def run_file(path: str) -> ModuleType:
@@ -183,15 +246,31 @@ def post(address: str, body: bytes) -> Any:
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     for attempt in range(HTTP_RETRIES + 1):
         try:
-            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
-                if reply.status == 200:
-                    return json.loads(reply.read())
-                reason = f"status {reply.status}"
-        except (OSError, ValueError) as error:
+            return answer_of(request)
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = brief(error)
         if attempt < HTTP_RETRIES:
             time.sleep(0.2 * 2**attempt)
     raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
+
+
+def answer_of(request: urllib.request.Request) -> Any:
+    """The JSON of one answer. OSError, ValueError, HTTPException: there is none.
+
+    The time-out of a socket begins anew with each byte; so that a service which drips is left too, the whole is timed.
+    """
+    until = time.monotonic() + HTTP_TIMEOUT_SECONDS
+    with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
+        if reply.status != 200:
+            raise OSError(f"status {reply.status}")
+        parts = []
+        while part := reply.read1():
+            parts.append(part)
+            if time.monotonic() > until:
+                raise TimeoutError(f"no whole answer within {HTTP_TIMEOUT_SECONDS:g} s")
+        if reply.length:  # read1 ends quietly where the service hung up
+            raise http.client.IncompleteRead(b"".join(parts), reply.length)
+        return json.loads(b"".join(parts))
 
 
 def checked(found: Any, count: int, what: str) -> Float[Tensor, " B"]:
@@ -205,6 +284,21 @@ def checked(found: Any, count: int, what: str) -> Float[Tensor, " B"]:
             shown = repr(score) if isinstance(score, bool | float) else type(score).__name__
             raise LikelierError(f"{what} returned {shown} at index {index}; return finite floats")
     return torch.tensor([float(score) for score in found])
+
+
+def checked_rows(found: Any, tokens: Tokens, what: str) -> Float[Tensor, "B T"]:
+    """Numbers at tokens, 0 behind the last. LikelierError: see `checked`, of the responses or of the tokens of one."""
+    if not isinstance(found, list | tuple):
+        raise LikelierError(f"{what} returned {type(found).__name__}; return a list of floats for each response")
+    if len(found) != len(tokens):
+        raise LikelierError(f"{what} returned {len(found)} lists for {len(tokens)} responses")
+    placed = torch.zeros(len(tokens), max(map(len, tokens), default=0))
+    for row, (values, pieces) in enumerate(zip(found, tokens, strict=True)):
+        about = f"{what}, response {row},"
+        if isinstance(values, list | tuple) and len(values) != len(pieces):
+            raise LikelierError(f"{about} returned {len(values)} numbers for {len(pieces)} tokens")
+        placed[row, : len(pieces)] = checked(values, len(pieces), about)
+    return placed
 
 
 def brief(error: Exception) -> str:

@@ -14,12 +14,13 @@ from likelier.ppo.batch import Batch
 from likelier.ppo.kl import kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Text
-from likelier.reward.sources import Scorer
+from likelier.reward.sources import Judged, Scorer
 from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
 from likelier.rlhf.mismatch import Old, old_policy
 from likelier.rlhf.scores import Shaper, end_demanded
 from likelier.text.logprobs import TextPolicy, response_logprobs
 from likelier.text.sample import Samples, Sampling, sample
+from likelier.text.tokens import token_texts
 from likelier.training import Clock
 
 
@@ -107,16 +108,17 @@ def sample_rollouts(
     clock.lap("old_logprobs")
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
     clock.lap("reference")
-    by_source = actors.scorer.each(asked, samples.texts)
-    scores = actors.scorer.combine(by_source).to(mask.device)
-    shaped_scores, _ = actors.shaper(scores)
+    judged = judge(actors.scorer, actors.tokenizer, asked, samples)
+    scores = actors.scorer.combine(judged.each).to(mask.device)
+    shaped_scores, factor = actors.shaper(scores)
     scores, shaped_scores = (
         end_demanded(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
         for each in (scores, shaped_scores)
     )
 
     penalty = kl_coef * kl_estimate(old.logprobs, ref_logprobs, config.kl_estimator) * mask
-    rewards = place_scores(-penalty, shaped_scores, mask)
+    along, rest = at_tokens(judged.at_tokens, factor, shaped_scores, mask)
+    rewards = place_scores(along - penalty, rest, mask)
     advantages, returns = advantages_of(rewards, old.values, mask, group, config)
     if old.weights is not None:
         advantages = advantages * old.weights
@@ -129,7 +131,7 @@ def sample_rollouts(
         shaped_scores=shaped_scores,
         rewards=rewards.sum(1),
         kl=((old.logprobs - ref_logprobs) * mask).sum(1),
-        by_source=by_source,
+        by_source=judged.each,
         old=old,
         measured=measured,
     )
@@ -149,6 +151,29 @@ def training_measures(
         scaled = masked_whiten(rewards, mask, shift_mean=False) if config.whiten_rewards else rewards
         found["explained_variance_mc"] = explained_by(values, scaled, mask, config.gamma)
     return found
+
+
+def judge(scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], samples: Samples) -> Judged:
+    """What the scorer says of sampled responses; their tokens are spelt out only for a scorer that reads them."""
+    if not scorer.reads_tokens:
+        return scorer.judge(prompts, samples.texts)
+    lengths = samples.mask.sum(1).tolist()
+    rows = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
+    return scorer.judge(prompts, samples.texts, token_texts(tokenizer, rows))
+
+
+def at_tokens(
+    values: Float[Tensor, "B N"] | None, factor: float, scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
+    """Part a score: what stands at its own tokens (values times the factor of the shaping), and the rest of it.
+
+    Both together are the score, whatever was centred, clipped or replaced: the rest stands at the last token.
+    """
+    along = scores.new_zeros(mask.shape)
+    if values is None:
+        return along, scores
+    along[:, : values.shape[1]] = factor * values.to(along)
+    return along, scores - along.sum(1)
 
 
 def shuffled_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:

@@ -18,7 +18,7 @@ from likelier.progress import progress
 from likelier.records import Text, plain, read_prompts
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.rlhf.measures import correlation
-from likelier.rlhf.rollout import Actors, Rollout, reference_logprobs, sample_rollouts, sampling_of
+from likelier.rlhf.rollout import Actors, Rollout, judge, reference_logprobs, sample_rollouts, sampling_of
 from likelier.rlhf.scores import Shaper
 from likelier.runs import Run
 from likelier.text.logprobs import TextPolicy
@@ -202,7 +202,7 @@ def evaluate(
     plain_ppo = config.ppo.model_copy(update={"temperature": 1.0})
     samples = sample(model, actors.tokenizer, prompts, sampling_of(plain_ppo), draw, config.ppo.batch_size)
     logprobs, ref_logprobs = (reference_logprobs(each, samples, plain_ppo) for each in (model, actors.reference))
-    scores = actors.scorer(prompts, samples.texts)
+    scores = actors.scorer.combine(judge(actors.scorer, actors.tokenizer, prompts, samples).each)
     found = {"eval_score": scores.mean(), "eval_score_std": scores.std(unbiased=False)}
     found["eval_kl"] = ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()
     found["eval_response_length"] = samples.mask.sum(1).float().mean()

@@ -105,6 +105,18 @@ def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) ->
     return texts
 
 
+def token_texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[list[str]]:
+    """The text that each token adds: blanks as blanks, special tokens by their name, part of a letter as `\ufffd`.
+
+    Each is decoded behind itself, because tokenizers with a leading blank drop it at the beginning of a text.
+    """
+    known: dict[int, str] = {}
+    for token in {token for row in rows for token in row}:
+        once, twice = (str(tokenizer.decode([token] * times, clean_up_tokenization_spaces=False)) for times in (1, 2))
+        known[token] = twice[len(once) :]
+    return [[known[token] for token in row] for row in rows]
+
+
 def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Rows of different length as one tensor, filled with `pad` in front; True in the mask is a token of the row.
 

@@ -1,6 +1,6 @@
 """Seconds of one iteration of TRL's PPO on the sizes of `bench/ppo.py`, to compare on one machine.
 
-python bench/trl_ppo.py [S] [M] [--repeats 5] [--threads 2], in an environment that also has trl (measured: 1.12.0).
+python bench/trl_ppo.py [S] [M] [--bf16] [--repeats 5] [--threads 2]; trl must be there too (measured: 1.12.0).
 """
 
 import argparse
@@ -25,7 +25,7 @@ class Laps(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def measure(name: str, repeats: int) -> dict[str, float]:
+def measure(name: str, bf16: bool, repeats: int) -> dict[str, float]:
     """Seconds an iteration, after one to warm up."""
     size = SIZES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def measure(name: str, repeats: int) -> dict[str, float]:
             temperature=1.0,
             learning_rate=1e-5,
             use_cpu=True,
-            bf16=False,
+            bf16=bf16,
             gradient_checkpointing=False,
             report_to=[],
             save_strategy="no",
@@ -77,16 +77,16 @@ def measure(name: str, repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=["S", "M"])
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for name in given.sizes:
-        seconds = measure(name, given.repeats)
+        seconds = measure(name, given.bf16, given.repeats)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(
-            f"TRL, size {name} fp32: " + "  ".join(f"{k} {v:.2f}" for k, v in seconds.items()) + f"  peak {peak:.1f} GB"
-        )
+        spent = "  ".join(f"{k} {v:.2f}" for k, v in seconds.items())
+        print(f"TRL, size {name} {'bf16' if given.bf16 else 'fp32'}: {spent}  peak {peak:.1f} GB")
 
 
 if __name__ == "__main__":

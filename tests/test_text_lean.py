@@ -1,5 +1,7 @@
 """Lean decoding steps: used where they agree with the model, never elsewhere."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from transformers import PreTrainedModel
 from families import tiny_model, tiny_tokenizer
 from likelier.text import lean as lean_file
 from likelier.text.cache import make_cache, preallocated
-from likelier.text.lean import lean
+from likelier.text.lean import attend, lean
 from likelier.text.sample import Sampling, sample
 
 
@@ -41,6 +43,19 @@ def test_known_families_take_lean_steps_that_agree(family: str, settings: dict[s
 @pytest.mark.parametrize("family", ["gemma", "gemma2", "granite", "cohere", "gpt_neox", "bloom"])
 def test_other_families_are_left_to_transformers(family: str) -> None:
     assert lean(tiny_model(family), torch.float32) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_of_one_query_weighs_the_values_it_may_see(dtype: torch.dtype) -> None:
+    keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]], dtype=dtype)[None, None]
+    values = torch.tensor([[8.0, 0.0], [0.0, 8.0], [100.0, 100.0]], dtype=dtype)[None, None]
+    query = torch.tensor([[4.0, 0.0], [0.0, 0.0]], dtype=dtype)[None, None]  # two query heads share keys and values
+    mask = torch.tensor([True, True, False])[None, None, None]
+    found = attend(query, keys, values, mask, scale=0.5)
+    share = 1 / (1 + math.exp(-2.0))  # softmax of (2, 0)
+    expected = torch.tensor([[8 * share, 8 * (1 - share)], [4.0, 4.0]], dtype=dtype)
+    assert torch.allclose(found[0, 0], expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6)
+    assert found.dtype == dtype
 
 
 class Adapted(nn.Linear):

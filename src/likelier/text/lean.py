@@ -4,6 +4,7 @@ At one token a row those layers cost more than the arithmetic of a small model. 
 model that does not give its own logits this way, is decoded by its own forward.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -41,9 +42,22 @@ class Lean(NamedTuple):
             query, key, value = block.project(hidden, turn)
             keys, values = layer.update(key[:, :, None], value[:, :, None])
             grouped = query.to(keys.dtype).view(len(query), keys.shape[1], -1, query.shape[-1])
-            seen = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=block.scale)
+            seen = attend(grouped, keys, values, mask, block.scale)
             hidden = block.absorb(hidden, seen.reshape(len(hidden), -1))
         return self.head(hidden)
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attention of the last token, `[b, heads, group, size]`.
+
+    torch's own kernel is two to four times slower than two products for one query in bf16 on a CPU.
+    """
+    if not (keys.is_cpu and keys.dtype == torch.bfloat16):
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+    scores = (query @ keys.transpose(-1, -2)).float() * scale
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).to(values.dtype) @ values
 
 
 def lean(model: PreTrainedModel, dtype: torch.dtype) -> Lean | None:

@@ -25,7 +25,7 @@ FLOORS = [
         ["candidates", "feedback", "preferences", "sft", "reward", "rlhf", "evaluation", "demo.corpus", "demo.tastes"],
     ),
     ("pages", ["charts", "report", "web"]),
-    ("circle", ["circle"]),
+    ("circle and search: what joins stages", ["circle", "stages", "search"]),
     ("demo", ["demo"]),
     ("command line", ["cli"]),
     ("on top", ["reference", "__main__"]),
@@ -37,11 +37,24 @@ DOORS = {
     ("evaluation", "reward.sources"): "judges are scorers like any other",
     ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
     ("report", "charts"): "the pages' drawings",
+    ("search", "stages"): "a trial trains a stage by its verb",
 }
 
 # A package, and the only units that may import it.
 FENCES = {
-    "torch": ["training", "ppo", "text", "candidates", "sft", "reward", "rlhf", "evaluation", "demo", "cli.env"],
+    "torch": [
+        "training",
+        "ppo",
+        "text",
+        "candidates",
+        "sft",
+        "reward",
+        "rlhf",
+        "evaluation",
+        "demo",
+        "search",
+        "cli.env",
+    ],
     "transformers": ["text", "reward", "demo.make_model"],
     "tokenizers": ["text", "demo"],
     "safetensors": ["training", "text"],

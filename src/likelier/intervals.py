@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Interval = list[float]
@@ -53,3 +54,16 @@ def wilson(rate: float, trials: int) -> Interval:
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     return [max(0.0, centre - half), min(1.0, centre + half)]
+
+
+def t_interval(values: ArrayLike) -> Interval | None:
+    """Student's 95% interval of a mean of few independent numbers: mean ± t s / sqrt(n); None for fewer than two.
+
+    >>> [round(bound, 4) for bound in t_interval([1.0, 2.0, 3.0])]
+    [-0.4841, 4.4841]
+    """
+    numbers = np.asarray(values, float)
+    if len(numbers) < 2:
+        return None
+    half = float(stdtrit(len(numbers) - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
+    return [float(numbers.mean()) - half, float(numbers.mean()) + half]

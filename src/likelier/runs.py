@@ -137,7 +137,7 @@ class Run:
             self.save(step, write)
         if self.signal_received and step < total:
             raise Stopped(
-                f"stopped after step {step}; go on with: {self.resume_command()}", exit_code(self.signal_received)
+                f"stopped after step {step}; go on with: {resume_command(self.folder)}", exit_code(self.signal_received)
             )
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
@@ -155,14 +155,6 @@ class Run:
             raise disk_trouble(self.folder, error) from error
         for old in checkpoints(self.folder)[self.save_total_limit :]:
             shutil.rmtree(old)
-
-    def resume_command(self) -> str:
-        words = [word for word in sys.argv[1:] if not word.startswith("--resume=")]
-        if "--resume" in words:
-            at = words.index("--resume")
-            del words[at : at + 2]
-        out = [] if any(word.startswith("--out") for word in words) else ["--out", str(self.folder)]
-        return shlex.join(["likelier", *words, *out, "--resume", "auto"])
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Write `result.json`: what the command line prints."""
@@ -215,7 +207,17 @@ class Run:
         latest = newest_checkpoint(self.folder)
         if latest is None:
             raise Stopped("stopped before the first checkpoint: nothing was saved", 128 + received)
-        raise Stopped(f"stopped; {latest.name} stands; go on with: {self.resume_command()}", exit_code(received))
+        raise Stopped(f"stopped; {latest.name} stands; go on with: {resume_command(self.folder)}", exit_code(received))
+
+
+def resume_command(folder: Path) -> str:
+    """This command, with what makes it go on in `folder`."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--resume=")]
+    if "--resume" in words:
+        at = words.index("--resume")
+        del words[at : at + 2]
+    out = [] if any(word.startswith("--out") for word in words) else ["--out", str(folder)]
+    return shlex.join(["likelier", *words, *out, "--resume", "auto"])
 
 
 def exit_code(received: int) -> int:

@@ -22,6 +22,7 @@ from likelier.cli import (
     evaluate,
     preferences,
     report,
+    search,
     serve,
     settings,
     train,
@@ -46,6 +47,7 @@ for verb in (
     train.ppo,
     evaluate.evaluate,
     report.report,
+    search.search,
     env.env,
 ):
     app.command(verb.__name__.removesuffix("uate"))(verb)

@@ -52,6 +52,7 @@ def train(
 ) -> dict[str, Any]:
     """Read the settings, open the run's folder, train; what the stage found."""
     from likelier.runs import Run
+    from likelier.stages import trainer_of
 
     config = load(path, overrides, seed)
     folder = run_folder(path.stem, out, resume)
@@ -66,18 +67,3 @@ def load(path: Path, overrides: list[str] | None, seed: int | None) -> Any:
     from likelier.config import load_config
 
     return load_config(path, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
-
-
-def trainer_of(verb: str) -> Any:
-    """The stage's training function; only this stage is imported."""
-    if verb == "sft":
-        from likelier.sft import train_sft
-
-        return train_sft
-    if verb == "reward":
-        from likelier.reward.train import train_reward
-
-        return train_reward
-    from likelier.rlhf.train import train_ppo
-
-    return train_ppo

@@ -1,0 +1,73 @@
+"""`likelier search`: grid and random search with cross-validation over the settings of one stage."""
+
+from typing import Annotated, Any
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers, readable
+from likelier.cli.circle import circle_folder
+from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.train import load
+
+
+def show(result: Result) -> None:
+    """The trials, best first, then where the best config stands."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    columns = ["rank", "trial", *short_names(list(result["best"]["values"])), result["metric"], "behind the best"]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.justify = "right"
+    for trial in result["trials"]:
+        table.add_row(*row(trial))
+    console.print(table, "", sep="\n")
+    for trial in result["trials"]:
+        if trial["reason"]:
+            console.print(f"trial {trial['trial']} failed: {trial['reason']}", highlight=False, markup=False)
+    runs = "one run" if result["folds"] == 1 else f"{result['folds']} runs"
+    console.print(f"{runs} of each trial; ± is Student's 95% interval", highlight=False)
+    console.print(f"best config: {result['config']}", f"picture: {result['plot']}", sep="\n", highlight=False)
+
+
+def short_names(fields: list[str]) -> list[str]:
+    """The last part of each field; whole names where two would be alike."""
+    short = [field.rpartition(".")[2] for field in fields]
+    return short if len(set(short)) == len(short) else fields
+
+
+def row(trial: dict[str, Any]) -> list[str]:
+    values = [readable(value) for value in trial["values"].values()]
+    if trial["status"] == "failed":
+        return [str(trial["rank"]), str(trial["trial"]), *values, "failed", "–"]
+    numbers = [with_half(trial["mean"], trial["interval"]), with_half(trial["behind"], trial["behind_interval"])]
+    return [str(trial["rank"]), str(trial["trial"]), *values, *numbers]
+
+
+def with_half(mean: float, interval: list[float] | None) -> str:
+    """`1.2 ± 0.3`."""
+    return f"{mean:.4g}" + (f" ± {(interval[1] - interval[0]) / 2:.2g}" if interval else "")
+
+
+@answers(show)
+def search(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    out: OUT = None,
+    resume: RESUME = "never",
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Runs that go at once; by default as many as the CPU has cores."),
+    ] = None,
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Look for good settings of a stage: the block `search` says what is varied.
+
+    Judged by log_loss (reward), score_after (ppo) or valid_loss (sft), unless search.metric names another key.
+    """
+    from likelier.search.run import run_search
+
+    settings = load(config, overrides, seed)
+    return run_search(settings, circle_folder(config.stem, out, resume), resume, workers)

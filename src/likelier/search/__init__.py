@@ -1,0 +1,1 @@
+"""Looking for good settings of one stage: trials, folds, many processes, a ranking."""

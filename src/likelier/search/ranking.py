@@ -1,0 +1,64 @@
+"""Which trial is best, and how sure that is."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from likelier.intervals import Interval, t_interval
+from likelier.search.space import Values
+
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one combination of values gave on each fold; `reason` says why it failed, if it did."""
+
+    number: int
+    values: Values
+    scores: list[float | None]
+    reason: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        return None if self.reason else float(np.mean(self.known))
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's 95% interval over the folds; None with one fold or for a failed trial."""
+        return None if self.reason else t_interval(self.known)
+
+    @property
+    def known(self) -> list[float]:
+        return [score for score in self.scores if score is not None]
+
+
+def ranked(trials: Sequence[Trial], direction: Direction) -> list[dict[str, Any]]:
+    """Trials as records, best first, failed ones last; equal means in the order of their numbers.
+
+    `behind`: how much worse than the best, over the same folds (0 for the best itself), with the interval of that
+    difference. Where it holds 0 the folds do not tell the two apart.
+    """
+    sign = 1 if direction == "max" else -1
+    ordered = sorted(trials, key=lambda trial: (math.inf if trial.mean is None else -sign * trial.mean, trial.number))
+    best = ordered[0]
+    return [record(rank, trial, best, sign) for rank, trial in enumerate(ordered, 1)]
+
+
+def record(rank: int, trial: Trial, best: Trial, sign: int) -> dict[str, Any]:
+    behind = None if trial.reason else sign * (np.array(best.known) - np.array(trial.known))
+    return {
+        "rank": rank,
+        "trial": trial.number,
+        "values": trial.values,
+        "mean": trial.mean,
+        "interval": trial.interval,
+        "behind": None if behind is None else float(behind.mean()),
+        "behind_interval": None if behind is None or trial is best else t_interval(behind),
+        "scores": trial.scores,
+        "status": "failed" if trial.reason else "done",
+        "reason": trial.reason or None,
+    }

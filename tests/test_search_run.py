@@ -1,0 +1,174 @@
+"""A search on a tiny model: it finds a known best, goes on where it was killed, and the workers change nothing."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from likelier.cli import main
+from likelier.config import build_config, load_config
+from likelier.errors import ConfigError, LikelierError
+from likelier.records import Preference, write_jsonl
+from likelier.search.run import look_up, run_search
+from likelier.stages import trainer_of
+from tiny import save_tiny_model
+
+REWARD = """
+def count_a(prompts, responses):
+    return [float(response.count("a")) for response in responses]
+def raises(prompts, responses):
+    raise ValueError("no such reward")
+"""
+RATES = [1e-6, 1e30, 0.02]
+"""Learns nothing; the numeric guard stops it; learns the best answer."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    save_tiny_model(folder / "model", words=["a", "b"])
+    (folder / "reward.py").write_text(REWARD)
+    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
+    texts = [f"{one} {two}" for one in "ab" for two in "ab"]
+    write_jsonl(folder / "pairs/train.jsonl", [Preference(text, "a a a", "b b", conversation=text) for text in texts])
+    return folder
+
+
+def settings(world, space, function="count_a", **search):
+    ppo = {"batch_size": 16, "total_episodes": 80, "response_length": 4, "num_mini_batches": 2, "kl_coef": 0.0}
+    ppo |= {"save_steps": 2, "stop_token": None, "device": "cpu"}
+    return {
+        "model": str(world / "model"),
+        "prompts": str(world / "prompts.jsonl"),
+        "data": str(world / "pairs"),
+        "reward": [{"function": f"{world / 'reward.py'}:{function}"}],
+        "reward_model": {"batch_size": 2, "device": "cpu"},
+        "ppo": ppo,
+        "search": {"space": space, "folds": 2, **search},
+    }
+
+
+@pytest.fixture(scope="module")
+def serial(world):
+    """A whole search, one run at a time."""
+    folder = world / "serial"
+    return folder, run_search(build_config(settings(world, {"ppo.learning_rate": RATES})), folder, workers=1)
+
+
+def essence(result):
+    """A result without times and places."""
+    return {key: result[key] for key in ("best", "trials", "metric", "direction", "folds")}
+
+
+def weights(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("trial-*/fold-*/model/model.safetensors"))
+    }
+
+
+@pytest.mark.slow
+def test_a_known_best_is_found_and_a_failed_trial_is_last(serial):
+    folder, result = serial
+    assert [(row["trial"], row["status"]) for row in result["trials"]] == [(3, "done"), (1, "done"), (2, "failed")]
+    assert result["best"]["values"] == {"ppo.learning_rate": 0.02}
+    assert result["best"]["mean"] > 3.5  # four times "a" is the best there is
+    assert result["trials"][1]["mean"] < 3.0
+    assert "not finite" in result["trials"][2]["reason"]
+    assert (folder / "search.png").stat().st_size > 5000
+    best = load_config(folder / "best.yaml")
+    assert (best.ppo.learning_rate, best.ppo.batch_size, best.seed) == (0.02, 16, 0)
+    assert (folder / "best.yaml").read_text().startswith("# The best of 3 trials: score_after")
+
+
+@pytest.mark.slow
+def test_two_at_once_find_the_same_bits(world, serial):
+    folder = world / "parallel"
+    result = run_search(build_config(settings(world, {"ppo.learning_rate": RATES})), folder, workers=2)
+    assert essence(result) == essence(serial[1])
+    assert weights(folder) == weights(serial[0])
+    assert len(weights(folder)) == 4
+
+
+@pytest.mark.slow
+def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
+    path, out = world / "c.yaml", world / "killed"
+    path.write_text(json.dumps(settings(world, {"ppo.learning_rate": RATES})))
+    words = ["search", str(path), "--out", str(out), "--workers", "2", "--resume", "auto"]
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 75)):
+        process = subprocess.Popen([sys.executable, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True)
+        known = len(list(out.glob("trial-*/fold-*/result.json")))
+        while process.poll() is None and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(30) == code
+        if number == signal.SIGTERM:
+            assert f"of 6 runs; go on with: likelier search {path} --out {out}" in process.stderr.read()
+        process.stderr.close()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("trial-*/fold-*/result.json")}
+    assert len(done) >= 2
+    assert main([*words, "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert essence(result) == essence(serial[1])
+    assert weights(out) == weights(serial[0])
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+@pytest.mark.slow
+def test_a_finished_search_is_only_read(world, serial):
+    folder, result = serial
+    again = run_search(build_config(settings(world, {"ppo.learning_rate": RATES})), folder, "auto", 1)
+    assert essence(again) == essence(result)
+    with pytest.raises(ConfigError, match="started with search.folds=2, not 3"):
+        run_search(build_config(settings(world, {"ppo.learning_rate": RATES}, folds=3)), folder, "auto", 1)
+    with pytest.raises(ConfigError, match="not empty"):
+        run_search(build_config(settings(world, {"ppo.learning_rate": RATES})), folder)
+
+
+@pytest.mark.slow
+def test_reward_models_are_judged_on_conversations_kept_out(world, tmp_path):
+    asked = settings(world, {"reward_model.learning_rate": [1e-6, 0.05]}, stage="reward")
+    result = run_search(build_config(asked), tmp_path / "run", workers=1)
+    assert (result["metric"], result["direction"]) == ("log_loss", "min")
+    assert result["best"]["values"] == {"reward_model.learning_rate": 0.05}
+    assert result["best"]["mean"] < 0.5 < result["trials"][1]["mean"]
+    assert load_config(tmp_path / "run" / "best.yaml").data == str(world / "pairs")
+
+
+@pytest.mark.slow
+def test_where_every_trial_fails_the_first_reason_is_given(world, tmp_path):
+    asked = settings(world, {"ppo.gamma": [0.9]}, "raises", folds=1)
+    with pytest.raises(LikelierError, match=r"all 1 trials failed; the first: .*no such reward"):
+        run_search(build_config(asked), tmp_path / "run", workers=1)
+
+
+@pytest.mark.slow
+def test_a_metric_that_is_not_there_is_named_after_the_first_run(world, tmp_path):
+    asked = settings(world, {"ppo.gamma": [0.9, 1.0]}, metric="after.eval_klll", direction="min", folds=1)
+    with pytest.raises(ConfigError, match=r"no `after.eval_klll`; it has .*score_after"):
+        run_search(build_config(asked), tmp_path / "run", workers=1)
+    assert not (tmp_path / "run" / "trial-2").exists()
+
+
+def test_keys_of_nested_results():
+    found = {"kl": 1.0, "after": {"eval/reward.py:f": 2.0}, "a.b": 3.0}
+    assert [look_up(found, name) for name in ("kl", "after.eval/reward.py:f", "a.b")] == [1.0, 2.0, 3.0]
+    for name in ("kl.x", "after.x", "x", "after."):
+        with pytest.raises(KeyError):
+            look_up(found, name)
+
+
+@pytest.mark.parametrize("verb", ["sft", "reward", "ppo"])
+def test_a_stage_has_its_trainer(verb):
+    assert trainer_of(verb).__name__ == f"train_{verb}"
+
+
+def test_nothing_is_written_for_a_wrong_search(world, tmp_path):
+    with pytest.raises(ConfigError, match="got 1.5"):
+        run_search(build_config(settings(world, {"ppo.gamma": [1.5]})), tmp_path / "run")
+    assert not os.path.exists(tmp_path / "run")

@@ -1,6 +1,7 @@
 """A search on a tiny model: it finds a known best, goes on where it was killed, and the workers change nothing."""
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ def world(tmp_path_factory):
     save_tiny_model(folder / "model", words=["a", "b"])
     (folder / "reward.py").write_text(REWARD)
     write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
-    texts = [f"{one} {two}" for one in "ab" for two in "ab"]
+    texts = [" ".join(letters) for letters in itertools.product("ab", repeat=5)]
     write_jsonl(folder / "pairs/train.jsonl", [Preference(text, "a a a", "b b", conversation=text) for text in texts])
     return folder
 
@@ -47,7 +48,7 @@ def settings(world, space, function="count_a", **search):
         "prompts": str(world / "prompts.jsonl"),
         "data": str(world / "pairs"),
         "reward": [{"function": f"{world / 'reward.py'}:{function}"}],
-        "reward_model": {"batch_size": 2, "device": "cpu"},
+        "reward_model": {"batch_size": 4, "device": "cpu", "num_epochs": 2},
         "ppo": ppo,
         "search": {"space": space, "folds": 2, **search},
     }
@@ -132,10 +133,10 @@ def test_a_finished_search_is_only_read(world, serial):
 
 @pytest.mark.slow
 def test_reward_models_are_judged_on_conversations_kept_out(world, tmp_path):
-    asked = settings(world, {"reward_model.learning_rate": [1e-6, 0.05]}, stage="reward")
+    asked = settings(world, {"reward_model.learning_rate": [1e-6, 0.01]}, stage="reward")
     result = run_search(build_config(asked), tmp_path / "run", workers=1)
     assert (result["metric"], result["direction"]) == ("log_loss", "min")
-    assert result["best"]["values"] == {"reward_model.learning_rate": 0.05}
+    assert result["best"]["values"] == {"reward_model.learning_rate": 0.01}
     assert result["best"]["mean"] < 0.5 < result["trials"][1]["mean"]
     assert load_config(tmp_path / "run" / "best.yaml").data == str(world / "pairs")
 

@@ -24,7 +24,7 @@ SETTINGS = [name for name in TYPES if name not in BLOCKS]
 SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "check", "preferences", "sft", "reward",
-    "ppo", "eval", "report", "search", "config check", "config show", "config schema", "env",
+    "ppo", "eval", "report", "mdp", "search", "config check", "config show", "config schema", "env",
 }  # fmt: skip
 INTERFACE_METRICS = [
     "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",
@@ -99,14 +99,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
             "reward": [source],
             "sft": small | {"max_steps": 1},
             "reward_model": small,
-            "ppo": small
-            | {
-                "total_episodes": 4,
-                "response_length": 3,
-                "eval_steps": 1,
-                "responses_per_prompt": 2,
-                "kl_place": "loss",
-            },
+            "ppo": small | {"total_episodes": 4, "response_length": 3, "eval_steps": 1, "responses_per_prompt": 2},
             "eval": {"scorer": [source]},
         }
     )

@@ -20,6 +20,7 @@ from likelier.cli import (
     demo,
     env,
     evaluate,
+    mdp,
     preferences,
     report,
     search,
@@ -48,6 +49,7 @@ for verb in (
     evaluate.evaluate,
     report.report,
     search.search,
+    mdp.mdp,
     env.env,
 ):
     app.command(verb.__name__.removesuffix("uate"))(verb)

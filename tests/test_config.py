@@ -61,6 +61,9 @@ def test_laying_over_copies():
         ("ppo: {learning_rate: .inf}", "ppo.learning_rate: .*got inf"),
         ("ppo: {kl_estimator: k4}", "ppo.kl_estimator: .*'k1', 'k2' or 'k3', got 'k4'"),
         ("ppo: {batch_size: 10}", "ppo: batch_size 10 is not a multiple of num_mini_batches 4"),
+        ("ppo: {algorithm: dr_grpo}", "responses_per_prompt must be at least 2 with dr_grpo, got 1"),
+        ("ppo: {algorithm: [rloo]}", "ppo.algorithm: .*'reinforce_pp'"),
+        ("ppo: {kl_place: lose}", "ppo.kl_place: .*'loss_ratio', got 'lose'"),
         ("ppo: {algorithm: rloo}", "responses_per_prompt must be at least 2 with rloo, got 1"),
         ("ppo: {total_episodes: 8}", "total_episodes 8 is below batch_size 64"),
         ("ppo: 3", "ppo: "),
@@ -157,3 +160,11 @@ def test_every_setting_is_read_somewhere(block):
             elif path.name != "config.py" and isinstance(node, ast.Constant):
                 read.add(node.value)  # getattr(settings, name) for name in (...)
     assert [name for name in block.model_fields if name not in read] == []
+
+
+def test_an_algorithm_brings_its_own_defaults_and_takes_others():
+    plain = PPOConfig(algorithm="reinforce_pp")
+    assert (plain.responses_per_prompt, plain.whiten_advantages, plain.loss_aggregation) == (1, False, "token")
+    dr_grpo = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2, whiten_advantages=True)
+    assert (dr_grpo.whiten_advantages, dr_grpo.loss_aggregation) == (True, "fixed")
+    assert PPOConfig.model_validate(dr_grpo.model_dump()) == dr_grpo

@@ -99,7 +99,14 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
             "reward": [source],
             "sft": small | {"max_steps": 1},
             "reward_model": small,
-            "ppo": small | {"total_episodes": 4, "response_length": 3, "eval_steps": 1, "responses_per_prompt": 2},
+            "ppo": small
+            | {
+                "total_episodes": 4,
+                "response_length": 3,
+                "eval_steps": 1,
+                "responses_per_prompt": 2,
+                "kl_place": "loss",
+            },
             "eval": {"scorer": [source]},
         }
     )

@@ -20,6 +20,12 @@ def test_rows_select_everywhere():
     assert some.old_values is None
 
 
+def test_the_references_log_probabilities_come_along():
+    batch = Batch(**{**vars(three_rows()), "ref_logprobs": torch.arange(6.0).view(3, 2) - 9})
+    assert batch.rows(torch.tensor([1])).ref_logprobs.tolist() == [[-7.0, -6.0]]
+    assert three_rows().rows(torch.tensor([1])).ref_logprobs is None
+
+
 def test_a_cut_keeps_every_row_in_order():
     batch = three_rows()
     assert [part.actions.tolist() for part in batch.cut(2)] == [[[0, 1], [2, 3]], [[4, 5]]]

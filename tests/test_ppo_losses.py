@@ -29,6 +29,7 @@ def test_policy_loss_by_hand():
     assert stats["ratio_var"].item() == pytest.approx(0.25, abs=1e-12)
     assert stats["approx_kl"].item() == pytest.approx((0.5 - math.log(1.5) - 0.5 - math.log(0.5)) / 2, abs=1e-12)
     assert stats["clipfrac"].item() == 1.0
+    assert stats["log_ratio_clamped"].item() == 0.0
 
 
 def test_log_ratios_are_clamped_inside_exp_and_nowhere_else():
@@ -38,6 +39,7 @@ def test_log_ratios_are_clamped_inside_exp_and_nowhere_else():
     assert loss.item() == pytest.approx(up / 2, rel=1e-12)
     assert stats["ratio"].item() == pytest.approx((up + down) / 2, rel=1e-12)
     assert stats["approx_kl"].item() == pytest.approx((up - 1 - 30 + down - 1 + 30) / 2, rel=1e-12)
+    assert stats["log_ratio_clamped"].item() == 1.0
 
 
 def test_the_pessimistic_branch_is_not_clipped():

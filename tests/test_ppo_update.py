@@ -9,6 +9,7 @@ from torch import nn
 from likelier.config import UpdateConfig
 from likelier.errors import NumericError
 from likelier.ppo.batch import Batch
+from likelier.ppo.kl import KLTerm
 from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
 from likelier.training import Guard
 
@@ -74,6 +75,39 @@ def test_steps_are_counted():
 
 def weights_of(net):
     return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+@pytest.mark.parametrize("how", ["token", "sequence", "fixed"])
+@pytest.mark.parametrize("level", ["response", "token"])
+def test_a_kl_penalty_in_the_loss_is_cut_and_padded_like_the_rest(how, level):
+    runs = []
+    for size, filler in ((None, 0.0), (1, math.nan), (3, -math.inf)):
+        config = UpdateConfig(num_mini_batches=2, micro_batch_size=size, loss_aggregation=how)
+        net = Net(dtype=torch.float64)
+        batch = experience(net, config=config, dtype=torch.float64)
+        ref = torch.where(batch.mask, batch.old_logprobs + batch.advantages / 3, filler)
+        batch = Batch(**{**vars(batch), "ref_logprobs": ref})
+        optimizer, draw = torch.optim.SGD(net.parameters(), lr=1e-2), torch.Generator().manual_seed(2)
+        term = KLTerm(0.5, "k2", level, ratio=True)
+        runs.append((weights_of(net), ppo_update(net, optimizer, batch, config, draw, Guard(3), term), weights_of(net)))
+    assert not torch.equal(runs[0][0], runs[0][2])
+    for _, stats, weights in runs[1:]:
+        torch.testing.assert_close(weights, runs[0][2], atol=1e-10, rtol=0)
+        assert stats == {name: pytest.approx(value, abs=1e-10) for name, value in runs[0][1].items()}
+
+
+def test_the_price_of_the_penalty_counts():
+    config = UpdateConfig(num_ppo_epochs=1, num_mini_batches=1)
+    stats = []
+    for coef in (0.0, 2.0):
+        net = Net(dtype=torch.float64)
+        batch = experience(net, dtype=torch.float64)
+        batch = Batch(**{**vars(batch), "ref_logprobs": batch.old_logprobs - 0.5})
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
+        term = KLTerm(coef, "k2", "token", ratio=False)
+        stats.append(ppo_update(net, optimizer, batch, config, torch.Generator(), Guard(3), term))
+    assert stats[0]["kl_loss"] == pytest.approx(0.125, abs=1e-12)
+    assert stats[1]["loss"] - stats[0]["loss"] == pytest.approx(0.25, abs=1e-12)
 
 
 @pytest.mark.parametrize("how", ["token", "sequence", "fixed"])

@@ -10,6 +10,7 @@ from likelier.rlhf.rollout import (
     advantages_of,
     at_tokens,
     group_advantages,
+    penalties,
     place_scores,
     sample_rollouts,
     shuffled_groups,
@@ -73,6 +74,29 @@ def test_group_normalised_by_hand():
     config = ppo(algorithm="grpo", responses_per_prompt=2)
     found = group_advantages(rewards, group, config)
     assert found.tolist() == pytest.approx([-1 / (2**0.5 + 1e-4), 0.0, 1 / (2**0.5 + 1e-4), 0.0])
+
+
+def test_dr_grpo_is_only_centred():
+    rewards, group = torch.tensor([1.0, 5.0, 3.0, 5.0]), torch.tensor([0, 1, 0, 1])
+    config = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2)
+    assert (config.loss_aggregation, config.whiten_advantages) == ("fixed", False)
+    assert group_advantages(rewards, group, config).tolist() == [-1.0, 0.0, 1.0, 0.0]
+
+
+def test_reinforce_pp_whitens_what_follows_each_token():
+    rewards = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 1.0]])  # to go: 3 3 | 2 1 1; mean 2, variance 0.8
+    config = PPOConfig(algorithm="reinforce_pp")
+    advantages, returns = advantages_of(rewards, None, MASK, torch.arange(2), config)
+    expected = torch.tensor([[1.0, 1.0, 0.0], [0.0, -1.0, -1.0]]) / 0.8**0.5
+    torch.testing.assert_close(advantages, expected)
+    assert returns is None
+
+
+def test_penalties_are_in_the_reward_or_nowhere():
+    logprobs, ref = torch.tensor([[-1.0, -1.0, 9.0]]), torch.tensor([[-2.0, -0.5, 1.0]])
+    found = penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_estimator="k2"))
+    torch.testing.assert_close(found, torch.tensor([[0.05, 0.0125, 0.0]]))
+    assert penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_place="loss")).tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_without_a_critic_every_token_has_the_advantage_of_its_response():

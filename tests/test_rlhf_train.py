@@ -69,8 +69,10 @@ def metrics(folder):
         {"critic": "shared"},
         {"algorithm": "rloo", "responses_per_prompt": 4},
         {"algorithm": "grpo", "responses_per_prompt": 4},
+        {"algorithm": "dr_grpo", "responses_per_prompt": 4},
+        {"algorithm": "reinforce_pp"},
     ],
-    ids=["separate", "shared", "rloo", "grpo"],
+    ids=["separate", "shared", "rloo", "grpo", "dr_grpo", "reinforce_pp"],
 )
 def test_learns_the_best_answer_of_two_tokens(world, tmp_path, variant):
     result = train(config(world, total_episodes=32 * 20, **variant), tmp_path)
@@ -93,6 +95,28 @@ def test_the_kl_penalty_holds_the_policy_back(world, tmp_path):
     free = train(config(world, total_episodes=32 * 12), tmp_path / "free")
     held = train(config(world, total_episodes=32 * 12, kl_coef=5.0), tmp_path / "held")
     assert held["kl"] < 0.2 * free["kl"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "kind"), [("loss", "k2"), ("loss_ratio", "k3")])
+def test_a_penalty_in_the_loss_is_paid_at_the_controllers_price(world, tmp_path, capfd, place, kind):
+    settings = {"kl_place": place, "kl_estimator": kind, "whiten_advantages": False, "total_episodes": 32 * 4}
+    train(config(world, **settings, kl_target=1e-3, kl_horizon=32.0, kl_coef=0.5), tmp_path)
+    assert capfd.readouterr().err == ""
+    lines = metrics(tmp_path)
+    assert lines[-1]["kl_coef"] > 0.6
+    for line in lines:
+        assert line["reward"] == line["score"]
+        parts = line["policy_loss"] + line["kl_coef"] * line["kl_loss"] + 0.1 * line["value_loss"]
+        assert line["loss"] == pytest.approx(parts, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd):
+    train(config(world, total_episodes=32, kl_coef=0.1, kl_estimator="k3"), tmp_path)
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "k3 in the reward pushes down tokens" in err
 
 
 @pytest.mark.slow

@@ -172,14 +172,14 @@ class UpdateConfig(Training):
 class PPOConfig(UpdateConfig):
     """Fine-tuning a language model against a reward."""
 
-    algorithm: Literal["ppo", "rloo", "grpo"] = "ppo"
-    """PPO with a critic, or a baseline from several responses to one prompt."""
+    algorithm: Literal["ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "ppo"
+    """`ppo` has a critic; `rloo`, `grpo`, `dr_grpo` compare responses to a prompt, `reinforce_pp` those of a batch."""
     total_episodes: Positive = 10_000
     """Responses sampled in the whole run."""
     batch_size: Positive = 64
     """Responses in one step."""
     responses_per_prompt: Positive = 1
-    """Responses to each prompt in a step; RLOO and GRPO need at least 2."""
+    """Responses to each prompt in a step; `rloo`, `grpo` and `dr_grpo` need at least 2."""
     response_length: Positive = 64
     """Most tokens in a response."""
     temperature: PositiveFloat = 1.0
@@ -193,7 +193,11 @@ class PPOConfig(UpdateConfig):
     kl_coef: NonNegative = 0.05
     """Price of one nat of KL from the reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
-    """Estimator of the KL penalty in the reward; only k1 leads to the optimum it promises."""
+    """Estimator of the KL penalty; `likelier prove` shows where each leads. In the reward only k1 keeps its promise."""
+    kl_place: Literal["reward", "loss", "loss_ratio"] = "reward"
+    """The penalty is part of the reward, a differentiated term of the loss, or that times the ratio pi / pi_old."""
+    kl_level: Literal["response", "token"] = "response"
+    """In the loss: estimate the KL of whole responses, or of each token apart (missing what a token leads to)."""
     kl_target: PositiveFloat | None = None
     """Adapt `kl_coef` towards this KL per response in nats; None: fixed."""
     kl_horizon: PositiveFloat = 10_000.0
@@ -213,7 +217,7 @@ class PPOConfig(UpdateConfig):
     whiten_rewards: bool = False
     """Scale per-token rewards to variance 1 over the batch (their mean stays)."""
     whiten_advantages: bool = True
-    """Scale advantages to mean 0 and variance 1 over the batch."""
+    """Scale advantages to mean 0 and variance 1 over the batch; off by default with `dr_grpo` and `reinforce_pp`."""
     old_logprobs: Literal["recompute", "sampler"] = "recompute"
     """Ratios are taken against a forward pass of the trainer, or against what the sampler said while it drew (exit 4
     where both differ by more than 0.01 nats a token on average)."""
@@ -236,10 +240,23 @@ class PPOConfig(UpdateConfig):
     samples_per_step: Annotated[int, Field(ge=0)] = 4
     """Responses written to `samples.jsonl` each step."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def defaults_of_the_algorithm(cls, settings: Any) -> Any:
+        """Dr. GRPO divides by a fixed length and no spread; REINFORCE++ whitens by itself."""
+        if not isinstance(settings, dict):
+            return settings
+        own: dict[str, dict[str, Any]] = {
+            "dr_grpo": {"loss_aggregation": "fixed", "whiten_advantages": False},
+            "reinforce_pp": {"whiten_advantages": False},
+        }
+        algorithm = settings.get("algorithm")
+        return (own.get(algorithm, {}) if isinstance(algorithm, str) else {}) | settings
+
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
         group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
-        if self.algorithm != "ppo" and group < 2:
+        if self.algorithm in ("rloo", "grpo", "dr_grpo") and group < 2:
             raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
         if batch % group:
             raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")

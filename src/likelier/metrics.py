@@ -64,7 +64,12 @@ PPO = (
         "frac_reward_zero_std",
     ),
     Metric("score/<source>", "Mean score by one reward source, without its weight.", "score"),
-    Metric("reward", "Mean of shaped score minus KL penalty.", "score", "objective/rlhf_reward"),
+    Metric(
+        "reward",
+        "Mean of shaped score minus KL penalty, where that is in the reward.",
+        "score",
+        "objective/rlhf_reward",
+    ),
     Metric(
         "kl", "KL from the reference: mean over responses of the sum of log pi - log pi_ref.", "nats", "objective/kl"
     ),
@@ -80,7 +85,7 @@ PPO = (
     Metric("ended_rate", "Share of responses that ended by themselves, before the length limit.", "share"),
     Metric("repetition", "Share of pairs of neighbouring tokens that stood in the same response before.", "share"),
     Metric("advantage_std", "Standard deviation over tokens of the advantages, as the update takes them.", ""),
-    Metric("loss", "Policy loss + vf_coef x value loss - entropy_coef x entropy.", ""),
+    Metric("loss", "Policy loss + kl_coef x KL in the loss + vf_coef x value loss - entropy_coef x entropy.", ""),
     Metric("policy_loss", "Clipped policy loss, mean over minibatches.", "", "loss/policy_avg"),
     Metric(
         "value_loss", "Half the (clipped) squared error of the values; only with a critic.", "score^2", "loss/value_avg"
@@ -95,6 +100,17 @@ PPO = (
         "approx_kl", "Mean of ratio - 1 - log ratio: how far the update went.", "nats a token", "policy/approxkl_avg"
     ),
     Metric("clipfrac", "Share of tokens where the clipped branch was the active one.", "share", "policy/clipfrac_avg"),
+    Metric(
+        "log_ratio_clamped",
+        "Share of tokens whose log-ratio of new to old policy was clamped at ±20 inside `exp`.",
+        "share",
+    ),
+    Metric("ref_log_ratio_clamped", "The same of policy to reference, where k3 takes an `exp` of it.", "share"),
+    Metric(
+        "kl_loss",
+        "KL penalty in the loss, before `kl_coef`; only with `kl_place` loss or loss_ratio.",
+        "nats a token",
+    ),
     Metric("value_clipfrac", "The same of the value loss; only with a critic.", "share", "val/clipfrac_avg"),
     Metric("ratio", "Mean probability ratio of new to old policy.", "", "val/ratio"),
     Metric("ratio_var", "Variance of that ratio over tokens.", "", "val/ratio_var"),

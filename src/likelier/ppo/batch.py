@@ -13,7 +13,7 @@ class Batch:
     """Rows of experience; an update shuffles rows.
 
     `T` is the longest that a row may be: loss_aggregation "fixed" divides by rows times `T`. `old_values` and `returns`
-    are None without a critic. Outside `mask` anything may stand.
+    are None without a critic, `ref_logprobs` without a KL penalty in the loss. Outside `mask` anything may stand.
     """
 
     inputs: Mapping[str, Shaped[Tensor, "B ..."]]
@@ -23,6 +23,7 @@ class Batch:
     old_values: Float[Tensor, "B T"] | None
     advantages: Float[Tensor, "B T"]
     returns: Float[Tensor, "B T"] | None
+    ref_logprobs: Float[Tensor, "B T"] | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -38,6 +39,7 @@ class Batch:
             None if self.old_values is None else self.old_values[index],
             self.advantages[index],
             None if self.returns is None else self.returns[index],
+            None if self.ref_logprobs is None else self.ref_logprobs[index],
         )
 
     def cut(self, size: int | None) -> list["Batch"]:

@@ -1,17 +1,22 @@
 """How far the policy is from its reference, and what a nat of that costs."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from likelier.config import PPOConfig
+from likelier.ppo.masks import masked_mean
+
+Kind = Literal["k1", "k2", "k3"]
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped at this inside `exp`, so that one token cannot overflow a batch."""
 
 
 def kl_estimate(
-    logprobs: Float[Tensor, "..."], ref_logprobs: Float[Tensor, "..."], kind: Literal["k1", "k2", "k3"] = "k1"
+    logprobs: Float[Tensor, "..."], ref_logprobs: Float[Tensor, "..."], kind: Kind = "k1"
 ) -> Float[Tensor, "..."]:
     """One-sample estimates of KL(policy || reference) at tokens sampled from the policy (Schulman 2020).
 
@@ -23,6 +28,89 @@ def kl_estimate(
     if kind == "k2":
         return log_ratio.square() / 2
     return torch.exp(-log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)) - 1 + log_ratio
+
+
+def clamped_share(
+    logprobs: Float[Tensor, "B T"], others: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Share of tokens whose log-ratio is clamped inside `exp`."""
+    return masked_mean((torch.where(mask, logprobs - others, 0.0).abs() > MAX_LOG_RATIO).to(logprobs), mask)
+
+
+@dataclass(frozen=True)
+class KLTerm:
+    """A KL penalty as a term of the loss."""
+
+    coef: float
+    """Price of one nat."""
+    kind: Kind
+    level: Literal["response", "token"]
+    """Estimate the KL of whole responses, or of each token as if nothing came after it."""
+    ratio: bool
+    """Multiply by the ratio pi / pi_old, differentiated: the gradient of an expectation over samples of pi itself."""
+
+
+def kl_term_of(config: PPOConfig, coef: float) -> KLTerm | None:
+    """The settings' penalty in the loss at today's price; None where it is in the reward."""
+    if config.kl_place == "reward":
+        return None
+    return KLTerm(coef, config.kl_estimator, config.kl_level, config.kl_place == "loss_ratio")
+
+
+def kl_in_loss(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    ref_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    term: KLTerm,
+) -> Float[Tensor, "B T"]:
+    """What a penalty in the loss adds for each token (without its price); 0 outside the mask.
+
+    With l_t = logprobs - ref_logprobs and w_t = exp(logprobs - old_logprobs), a token's term is k(l_t), times w_t where
+    `term.ratio`. At the level of the response it is k(l_1 + … + l_T), times w_1 ⋯ w_T, an equal part on each token.
+    Its expected gradient at pi_old, with E over samples of pi and L the response's sum:
+
+        loss        k1: 0                 k2: E[L grad log pi] = grad KL(pi || ref)    k3: grad KL(ref || pi)
+        loss_ratio  k1: grad KL(pi||ref)  k2: grad E[L^2 / 2]                          k3: grad KL(pi || ref)
+
+    At the level of the token the same holds for each next-token distribution by itself, with the prefixes as they come:
+    what a token leads to has no price. docs/prove.md shows how far that is from the optimum.
+    """
+    log_ratio = torch.where(mask, logprobs - ref_logprobs, 0.0)
+    moved = torch.where(mask, logprobs - old_logprobs, 0.0)
+    parts: Tensor | int = 1
+    if term.level == "response":
+        log_ratio, moved = log_ratio.sum(1, keepdim=True), moved.sum(1, keepdim=True)
+        parts = mask.sum(1, keepdim=True).clamp(min=1)
+    estimate = kl_estimate(log_ratio, torch.zeros_like(log_ratio), term.kind)
+    if term.ratio:
+        estimate = estimate * moved.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return torch.where(mask, estimate / parts, 0.0)
+
+
+def estimator_misplaced(config: PPOConfig) -> str | None:
+    """One line on what a KL penalty does other than its settings state; None where it does what they state."""
+    if config.kl_coef == 0:
+        return None
+    reasons = {
+        ("reward", "k2"): "k2 in the reward pushes down tokens that are rarer than in the reference",
+        ("reward", "k3"): "k3 in the reward pushes down tokens that are rarer than in the reference",
+        ("loss", "k1"): "k1 in the loss has no gradient on average, so there is no penalty at all",
+        ("loss", "k3"): "k3 in the loss penalises KL(reference || policy), not KL(policy || reference)",
+        ("loss_ratio", "k2"): "k2 with the ratio penalises the mean of squared log-ratios, which is not the KL",
+    }
+    found = [reason] if (reason := reasons.get((config.kl_place, config.kl_estimator))) else []
+    if config.kl_place != "reward":
+        if config.kl_level == "token":
+            found.append("kl_level token leaves out the KL that a token leads to")
+        if config.algorithm in ("grpo", "reinforce_pp") or config.whiten_advantages:
+            found.append(
+                "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
+            )
+    if not found:
+        return None
+    where = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"
+    return f"{where}: {'; '.join(found)}. Score - kl_coef * KL is optimised by k1 in the reward (see docs/prove.md)"
 
 
 class FixedKL:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from likelier.ppo.kl import MAX_LOG_RATIO
+from likelier.ppo.kl import MAX_LOG_RATIO, clamped_share
 from likelier.ppo.masks import masked_mean, masked_var
 
 Stats = dict[str, Tensor]
@@ -45,6 +45,7 @@ def policy_loss(
             "ratio_var": masked_var(ratio, mask),
             "approx_kl": masked_mean(ratio - 1 - log_ratio, mask),
             "clipfrac": masked_mean((clipped > plain).to(ratio), mask),
+            "log_ratio_clamped": clamped_share(logprobs, old_logprobs, mask),
         }
     return loss, stats
 

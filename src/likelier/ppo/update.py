@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
 from likelier.ppo.batch import Batch, minibatches
-from likelier.ppo.kl import MAX_LOG_RATIO
+from likelier.ppo.kl import MAX_LOG_RATIO, KLTerm, kl_in_loss
 from likelier.ppo.losses import Stats, aggregated, default_normalizer, policy_loss, value_loss
 
 
@@ -61,8 +61,9 @@ def ppo_update(
     config: UpdateConfig,
     generator: torch.Generator,
     guard: SkipCounter,
+    kl: KLTerm | None = None,
 ) -> dict[str, float]:
-    """Train on a batch for `num_ppo_epochs`; returns means over minibatches, and counts.
+    """Train on a batch for `num_ppo_epochs`; returns means over minibatches, and counts. `kl`: a penalty in the loss.
 
     The first epoch takes rows as they come (whoever built the batch shuffled them), later ones shuffle. A minibatch
     whose loss, gradient or KL is not finite is passed over. One that finds the policy too far from the one that
@@ -75,7 +76,7 @@ def ppo_update(
     for epoch in range(config.num_ppo_epochs):
         for rows in minibatches(len(batch), config.num_mini_batches, generator if epoch else None):
             optimizer.zero_grad(set_to_none=True)
-            stats = accumulate_gradients(policy, batch.rows(rows), config)
+            stats = accumulate_gradients(policy, batch.rows(rows), config, kl)
             stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             stats["grad_clipped"] = (stats["grad_norm"] > config.max_grad_norm).float()
             if not torch.isfinite(stats["loss"] + stats["grad_norm"] + stats["approx_kl"]):
@@ -91,46 +92,52 @@ def ppo_update(
     return summary(counted or passed_over, steps, len(passed_over))
 
 
-def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig) -> Stats:
+def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig, kl: KLTerm | None = None) -> Stats:
     """Gradients of one minibatch, micro-batch by micro-batch; returns the stats of the whole.
 
     Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing. For the
     stats, what the policy said of each is put together again: variances do not add up.
     """
-    normalizer = default_normalizer(batch.mask, config.loss_aggregation)
-    tokens = default_normalizer(batch.mask, "token")
+    whole = Whole(
+        config, kl, default_normalizer(batch.mask, config.loss_aggregation), default_normalizer(batch.mask, "token")
+    )
     parts = batch.cut(config.micro_batch_size)
     said = []
     for part in parts:
-        new, stats = learn_from(policy, part, config, normalizer, tokens)
+        new, stats = learn_from(policy, part, whole)
         said.append(new)
     if len(parts) > 1:
         with torch.no_grad():
-            _, stats = loss_of(joined(said), batch, config, normalizer, tokens)
+            _, stats = loss_of(joined(said), batch, whole)
     return stats
 
 
-def learn_from(
-    policy: Policy, batch: Batch, config: UpdateConfig, normalizer: Tensor, tokens: Tensor
-) -> tuple[Evaluation, Stats]:
+class Whole(NamedTuple):
+    """What is the same for all micro-batches of a minibatch."""
+
+    config: UpdateConfig
+    kl: KLTerm | None
+    normalizer: Float[Tensor, ""]
+    """What the policy's terms are divided by."""
+    tokens: Float[Tensor, ""]
+    """What the critic's term and the entropy are divided by."""
+
+
+def learn_from(policy: Policy, batch: Batch, whole: Whole) -> tuple[Evaluation, Stats]:
     """Add the gradients of one micro-batch to the parameters'; returns what the policy said, and stats, without graph.
 
     The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
     """
     new = policy.evaluate(batch.inputs, batch.actions, batch.mask)
-    loss, stats = loss_of(new, batch, config, normalizer, tokens)
+    loss, stats = loss_of(new, batch, whole)
     loss.backward()
     values = None if new.values is None else new.values.detach()
     return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), stats
 
 
-def loss_of(
-    new: Evaluation, batch: Batch, config: UpdateConfig, normalizer: Tensor, tokens: Tensor
-) -> tuple[Float[Tensor, ""], Stats]:
-    """Policy loss + vf_coef * value loss - entropy_coef * entropy.
-
-    The policy's terms are divided by `normalizer`, the critic's and the entropy's by `tokens`.
-    """
+def loss_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Float[Tensor, ""], Stats]:
+    """Policy loss + kl.coef * KL penalty + vf_coef * value loss - entropy_coef * entropy."""
+    config, kl, normalizer, tokens = whole
     loss, stats = policy_loss(
         new.logprobs,
         batch.old_logprobs,
@@ -145,6 +152,12 @@ def loss_of(
     entropy = aggregated(new.entropy, batch.mask, "token", tokens)
     stats |= {"policy_loss": loss.detach(), "entropy": entropy.detach()}
     stats["ratio_deviation"] = largest_deviation(new.logprobs, batch.old_logprobs, batch.mask)
+    if kl is not None:
+        assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
+        term = kl_in_loss(new.logprobs, batch.old_logprobs, batch.ref_logprobs, batch.mask, kl)
+        penalty = aggregated(term, batch.mask, config.loss_aggregation, normalizer)
+        loss = loss + kl.coef * penalty
+        stats["kl_loss"] = penalty.detach()
     if new.values is not None:
         assert batch.old_values is not None, "a policy with values needs old values"
         assert batch.returns is not None, "a policy with values needs returns"

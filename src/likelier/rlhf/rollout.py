@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import PPOConfig
-from likelier.ppo.advantages import gae, group_normalised, leave_one_out
+from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
 from likelier.ppo.batch import Batch
-from likelier.ppo.kl import kl_estimate
+from likelier.ppo.kl import clamped_share, kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Text
 from likelier.reward.sources import Judged, Scorer
@@ -47,7 +47,7 @@ class Rollout:
     shaped_scores: Float[Tensor, " B"]
     """The same after rlhf/scores.py: what reward is made of."""
     rewards: Float[Tensor, " B"]
-    """Shaped score minus KL penalty, summed over each response."""
+    """Shaped score minus KL penalty, where that is in the reward, summed over each response."""
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
     by_source: dict[str, Float[Tensor, " B"]]
@@ -116,7 +116,7 @@ def sample_rollouts(
         for each in (scores, shaped_scores)
     )
 
-    penalty = kl_coef * kl_estimate(old.logprobs, ref_logprobs, config.kl_estimator) * mask
+    penalty = penalties(old.logprobs, ref_logprobs, mask, kl_coef, config)
     along, rest = at_tokens(judged.at_tokens, factor, shaped_scores, mask)
     rewards = place_scores(along - penalty, rest, mask)
     advantages, returns = advantages_of(rewards, old.values, mask, group, config)
@@ -124,8 +124,10 @@ def sample_rollouts(
         advantages = advantages * old.weights
     measured = old.sampling | score_measures(scores, group, config.responses_per_prompt)
     measured |= training_measures(samples, rewards, old.values, advantages, config)
+    measured["ref_log_ratio_clamped"] = clamped_share(old.logprobs, ref_logprobs, mask)
+    in_loss = None if config.kl_place == "reward" else ref_logprobs
     return Rollout(
-        batch=Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns),
+        batch=Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, in_loss),
         samples=samples,
         scores=scores,
         shaped_scores=shaped_scores,
@@ -201,6 +203,19 @@ def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPO
     return torch.cat(parts)
 
 
+def penalties(
+    logprobs: Float[Tensor, "B T"],
+    ref_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    kl_coef: float,
+    config: PPOConfig,
+) -> Float[Tensor, "B T"]:
+    """What each token pays for its distance from the reference; nothing where the loss takes care of that."""
+    if config.kl_place != "reward":
+        return torch.zeros_like(logprobs)
+    return kl_coef * kl_estimate(logprobs, ref_logprobs, config.kl_estimator) * mask
+
+
 def place_scores(
     penalties: Float[Tensor, "B T"], scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -218,7 +233,8 @@ def advantages_of(
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
     """Advantages, and returns where there is a critic; zero outside the mask.
 
-    Without a critic every token of a response has the advantage of the whole response over others to its prompt.
+    Without a critic every token of a response has the advantage of the whole response over others to its prompt;
+    with REINFORCE++ that of what follows it, over the batch.
     """
     returns = None
     if values is not None:
@@ -227,6 +243,8 @@ def advantages_of(
         next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
         next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
         advantages, returns = gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)
+    elif config.algorithm == "reinforce_pp":
+        advantages = reinforce_pp(rewards, mask, config.gamma)
     else:
         advantages = group_advantages(rewards.sum(1), group, config)[:, None] * mask
     if config.whiten_advantages:
@@ -235,9 +253,13 @@ def advantages_of(
 
 
 def group_advantages(rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], config: PPOConfig) -> Float[Tensor, " B"]:
-    """Each response against the others to its prompt: leave-one-out (RLOO) or normalised (GRPO)."""
+    """Each response against the others to its prompt: leave-one-out (RLOO), normalised (GRPO), centred (Dr. GRPO)."""
     by_group = torch.argsort(group, stable=True)
-    baseline = {"rloo": leave_one_out, "grpo": group_normalised}[config.algorithm]
+    grouped = rewards[by_group].view(-1, config.responses_per_prompt)
+    if config.algorithm == "rloo":
+        compared = leave_one_out(grouped)
+    else:
+        compared = group_normalised(grouped, std=config.algorithm == "grpo")
     advantages = torch.empty_like(rewards)
-    advantages[by_group] = baseline(rewards[by_group].view(-1, config.responses_per_prompt)).flatten()
+    advantages[by_group] = compared.flatten()
     return advantages

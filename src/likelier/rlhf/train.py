@@ -1,5 +1,6 @@
 """PPO on a language model: sample, update, log, save; killed anywhere, it goes on to the very same bits."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError, DataError
-from likelier.ppo.kl import AdaptiveKL, FixedKL
+from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import progress
 from likelier.records import Text, plain, read_prompts
@@ -44,6 +45,8 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
+    if misplaced := estimator_misplaced(ppo):
+        print(misplaced, file=sys.stderr, flush=True)
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
     judges = make_scorer(config.eval.scorer, ppo.device) if config.eval.scorer else None
@@ -60,7 +63,8 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             draw = seeded_generator(config.seed, step, "ppo", actors.policy.device)
 
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw, clock)
-            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard)
+            kl_term = kl_term_of(ppo, state.kl.coef)
+            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard, kl_term)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}

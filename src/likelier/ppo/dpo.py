@@ -1,0 +1,43 @@
+"""The loss of direct preference optimisation: no sampling and no reward model, only pairs."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+PerPair = Float[Tensor, " N"] | float
+
+
+def dpo_loss(
+    chosen_logprobs: Float[Tensor, " N"],
+    rejected_logprobs: Float[Tensor, " N"],
+    ref_chosen_logprobs: Float[Tensor, " N"],
+    ref_rejected_logprobs: Float[Tensor, " N"],
+    beta: float,
+    target: PerPair = 1.0,
+    weight: PerPair = 1.0,
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """Mean of weight * -(target log sigmoid(d) + (1 - target) log sigmoid(-d)) over pairs (Rafailov et al. 2023).
+
+    d = beta (log pi(chosen) / ref(chosen) - log pi(rejected) / ref(rejected)), log-probabilities of whole responses.
+    `target` is the chance that people prefer `chosen`: 1 in the paper, 0.5 for a tie, 1 - epsilon for label smoothing.
+    If that chance is sigmoid(r(chosen) - r(rejected)) and the pairs link every response to every other, the minimum is
+    pi* ∝ ref exp(r / beta). No pairs: 0.
+    """
+    chosen = beta * (chosen_logprobs - ref_chosen_logprobs)
+    rejected = beta * (rejected_logprobs - ref_rejected_logprobs)
+    likely = torch.as_tensor(target, dtype=chosen.dtype, device=chosen.device)
+    losses = -(likely * logsigmoid(chosen - rejected) + (1 - likely) * logsigmoid(rejected - chosen))
+    loss = (torch.as_tensor(weight, dtype=chosen.dtype, device=chosen.device) * losses).sum() / max(1, len(chosen))
+    return loss, dpo_stats(chosen.detach(), rejected.detach())
+
+
+def dpo_stats(chosen: Float[Tensor, " N"], rejected: Float[Tensor, " N"]) -> dict[str, Tensor]:
+    """Means of the implicit rewards beta log(pi / ref) and how often the chosen response has the higher one."""
+    count = max(1, len(chosen))
+    return {
+        "rewards/chosen": chosen.sum() / count,
+        "rewards/rejected": rejected.sum() / count,
+        "rewards/margins": (chosen - rejected).sum() / count,
+        "rewards/accuracies": (chosen > rejected).sum() / count,
+    }

@@ -104,7 +104,7 @@ def test_a_penalty_in_the_loss_is_paid_at_the_controllers_price(world, tmp_path,
     train(config(world, **settings, kl_target=1e-3, kl_horizon=32.0, kl_coef=0.5), tmp_path)
     assert capfd.readouterr().err == ""
     lines = metrics(tmp_path)
-    assert lines[-1]["kl_coef"] > 0.6
+    assert len({line["kl_coef"] for line in lines}) == 4  # the controller moved it every time
     for line in lines:
         assert line["reward"] == line["score"]
         parts = line["policy_loss"] + line["kl_coef"] * line["kl_loss"] + 0.1 * line["value_loss"]

@@ -15,7 +15,7 @@ from likelier.cli import main
 from likelier.config import build_config, load_config
 from likelier.errors import ConfigError, LikelierError
 from likelier.records import Preference, write_jsonl
-from likelier.search.run import look_up, run_search
+from likelier.search.run import look_up, make_jobs, run_one, run_search
 from likelier.stages import trainer_of
 from tiny import save_tiny_model
 
@@ -154,6 +154,15 @@ def test_a_metric_that_is_not_there_is_named_after_the_first_run(world, tmp_path
     with pytest.raises(ConfigError, match=r"no `after.eval_klll`; it has .*score_after"):
         run_search(build_config(asked), tmp_path / "run", workers=1)
     assert not (tmp_path / "run" / "trial-2").exists()
+
+
+def test_a_run_computes_with_the_threads_it_was_given(world, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    monkeypatch.setattr("likelier.search.run.trainer_of", lambda stage: lambda config, run: run.finish({}))
+    (job,) = make_jobs(build_config(settings(world, {"ppo.gamma": [0.9]}, folds=1, threads=3)), [{}], tmp_path)
+    run_one(job)
+    assert given == [3]
 
 
 def test_keys_of_nested_results():

@@ -118,6 +118,8 @@ PPO = training(
         "max_prompt_tokens": bites(1, seen="error"),
         "kl_coef": bites(0.5),
         "kl_estimator": bites("k3"),
+        "kl_place": bites("loss"),
+        "kl_level": bites("token", kl_place="loss"),
         "kl_target": bites(0.01),
         "kl_horizon": bites(100.0, kl_target=0.01),
         "reward_center": bites(True),

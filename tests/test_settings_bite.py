@@ -229,9 +229,11 @@ def fields_of(block: type[Block], prefix: str = "") -> list[str]:
 
 def test_every_setting_has_its_line():
     known = {f"{stage}.{field}" for stage, block in BLOCKS.items() for field in block} | set(TOP)
-    assert sorted(fields_of(Config)) == sorted(known), "a new setting needs a line in tests/bites.py"
-    assert sorted(fields_of(RewardSource)) == sorted(SOURCE)
-    assert sorted(fields_of(Range)) == sorted(RANGE)
+    there = set(fields_of(Config))
+    assert sorted(there - known) == [], "a new setting needs a line in tests/bites.py"
+    assert sorted(known - there) == [], "these lines of tests/bites.py are about no setting"
+    assert set(fields_of(RewardSource)) == set(SOURCE)
+    assert set(fields_of(Range)) == set(RANGE)
 
 
 def test_what_is_shown_elsewhere_is_there():

@@ -271,15 +271,20 @@ def write_openings(data: Path, out: Path) -> Path:
 
 
 def curve(out: Path, before: Found, evaluation: Found) -> Found:
-    """Each judge's rise at the KLs of `NATS`, in its standard deviations before training: between the two neighbouring
-    measurements of the way there, or None where PPO never went."""
-    way = [before] + [line for _, line in read_jsonl(out / "policy" / "metrics.jsonl") if "eval_kl" in line]
-    nats = np.maximum.accumulate([at["eval_kl"] for at in way])
-    rises = {}
+    """Each judge's rise in its standard deviations before training, distinct-2 and length at the KLs of `NATS`, on
+    openings kept out of training; `way` holds every measurement."""
+    lines = [before] + [line for _, line in read_jsonl(out / "policy" / "metrics.jsonl") if "eval_kl" in line]
+    way = {"kl": [at["eval_kl"] for at in lines]}
     for name, judge in evaluation["judges"].items():
-        rise = (np.array([at[f"eval/{name}"] for at in way]) - before[f"eval/{name}"]) / judge["std_a"]
-        rises[name] = [float(np.interp(kl, nats, rise)) if kl <= nats[-1] else None for kl in NATS]
-    return {"nats": NATS, "rise": rises}
+        way[name] = [(at[f"eval/{name}"] - before[f"eval/{name}"]) / judge["std_a"] for at in lines]
+    way |= {name: [at[f"eval_{name}"] for at in lines] for name in ("distinct_2", "response_length")}
+    return {"nats": NATS, **{name: at_nats(way["kl"], way[name]) for name in way if name != "kl"}, "way": way}
+
+
+def at_nats(kl: list[float], values: list[float]) -> list[float | None]:
+    """What was measured at the KLs of `NATS`, between two neighbouring measurements; None: PPO never went there."""
+    reached = np.maximum.accumulate(kl)
+    return [float(np.interp(nats, reached, values)) if nats <= reached[-1] else None for nats in NATS]
 
 
 def ending(evaluation: Found) -> Found:

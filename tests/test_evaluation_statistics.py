@@ -1,4 +1,4 @@
-"""Win rate, diversity and best of n against numbers worked out by hand and by enumeration."""
+"""Win rate and best of n against numbers worked out by hand and by enumeration."""
 
 import itertools
 import math
@@ -9,7 +9,6 @@ import pytest
 from likelier.evaluation.statistics import (
     best_of_n_kl,
     best_of_n_weights,
-    distinct_n,
     shift,
     win_rate,
 )
@@ -42,18 +41,6 @@ def test_shift_is_paired_and_in_deviations_of_the_start():
     assert found["difference_interval"] == [1.5, 1.5]  # always the same: no spread left after pairing
     assert (found["std_a"], found["in_stds"], found["in_stds_interval"]) == (1.0, 1.5, [1.5, 1.5])
     assert shift([1.0, 1.0], [2.0, 2.0], ["a", "b"])["in_stds"] is None
-
-
-def test_distinct_n_by_hand():
-    # words: a b a b | a b: unigrams {a, b} of 6; bigrams ab ba ab | ab: {ab, ba} of 4; trigrams aba bab: 2 of 2
-    texts = ["A b a b", "a b"]
-    assert [distinct_n(texts, n) for n in (1, 2, 3)] == [pytest.approx(1 / 3), 0.5, 1.0]
-    assert distinct_n(["", "a"], 2) == 0.0
-    assert distinct_n(["Don't stop."], 1) == 1.0
-
-
-def test_repetition_lowers_distinct_2():
-    assert distinct_n(["Anna and Anna and Anna and"], 2) == pytest.approx(2 / 5)
 
 
 def test_kl_of_best_of_n_by_hand():

@@ -70,11 +70,18 @@ def test_variety_is_each_responses_part_in_distinct_2(judges: ModuleType) -> Non
 
 
 def test_the_curve_reads_between_measurements(example: ModuleType, tmp_path: Path) -> None:
-    line = {"eval_kl": 4.0, "eval/judge": 3.0}
+    before = {"eval_kl": 0.0, "eval/judge": 1.0, "eval_distinct_2": 0.8, "eval_response_length": 40.0}
+    line = {"eval_kl": 4.0, "eval/judge": 3.0, "eval_distinct_2": 0.4, "eval_response_length": 40.0}
     write_jsonl(tmp_path / "policy" / "metrics.jsonl", [{"step": 1, **line}, {"step": 2}])
-    evaluation = {"judges": {"judge": {"std_a": 0.5}}}
-    found = example.curve(tmp_path, {"eval_kl": 0.0, "eval/judge": 1.0}, evaluation)
-    assert found == {"nats": (1.0, 3.0, 6.0, 12.0), "rise": {"judge": [1.0, 3.0, None, None]}}
+    found = example.curve(tmp_path, before, {"judges": {"judge": {"std_a": 0.5}}})
+    assert found["nats"] == (1.0, 3.0, 6.0, 12.0)
+    assert found["judge"] == [1.0, 3.0, None, None]
+    assert found["distinct_2"] == pytest.approx([0.7, 0.5, None, None])
+    assert found["way"]["judge"] == [0.0, 4.0]
+
+
+def test_a_way_back_towards_the_start_does_not_count(example: ModuleType) -> None:
+    assert example.at_nats([0.0, 4.0, 2.0], [0.0, 4.0, 9.0]) == [1.0, 3.0, None, None]
 
 
 @pytest.mark.slow

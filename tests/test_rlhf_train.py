@@ -78,6 +78,7 @@ def test_learns_the_best_answer_of_two_tokens(world, tmp_path, variant):
     result = train(config(world, total_episodes=32 * 20, **variant), tmp_path)
     assert result["score_before"] < 3.2
     assert result["score_after"] > 3.8  # four times "a" is the best there is
+    assert result["after"]["eval_distinct_2"] == pytest.approx(1 / 3)  # "a a a a": one pair, three times
     assert result["optimizer_steps"] == 20 * 4 * 2
 
 

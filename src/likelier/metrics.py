@@ -150,6 +150,7 @@ PPO = (
     Metric("eval_responses", "How many responses were measured there.", "responses"),
     Metric("eval_kl", "KL from the reference there, at temperature 1.", "nats"),
     Metric("eval_response_length", "Mean tokens of a response there.", "tokens"),
+    Metric("eval_distinct_2", "Distinct pairs of neighbouring words over all pairs in all responses there.", "share"),
     Metric("eval/<judge>", "Mean score there by one judge of `eval.scorer`.", "score"),
     Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
     Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),

@@ -20,12 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import build_config
 from likelier.demo.corpus import draw_opening, draw_response, draw_story, openings
 from likelier.demo.tastes import TASTES
-from likelier.evaluation.statistics import distinct_n
 from likelier.records import write_jsonl
 from likelier.runs import Run
 from likelier.sft import train_sft
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
 from likelier.text.sample import Sampling, sample
+from likelier.text.variety import distinct_n
 from likelier.training import seeded_generator
 
 Measured = dict[str, Any]

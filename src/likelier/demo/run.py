@@ -70,7 +70,7 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
 
         at = start(out, seed, None)
         return finish(at, learn(at, gather(at, ask_visitor)))
-    name = taste or random.Random(seed).choice(list(tastes.TASTES))
+    name = taste or draw_taste(seed)
     at = start(out, seed, name)
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
     done = gather(at, panel.judge)
@@ -97,6 +97,11 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
         "recovered": comparison["recovered"],
         "report": str(out / "report.html"),
     }
+
+
+def draw_taste(seed: int) -> str:
+    """The taste that is hidden where none is asked for."""
+    return random.Random(seed).choice(list(tastes.TASTES))
 
 
 def start(out: Path, seed: int, taste: str | None) -> Round:

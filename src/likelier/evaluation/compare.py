@@ -14,7 +14,6 @@ from likelier.errors import ConfigError
 from likelier.evaluation.statistics import (
     best_of_n_kl,
     best_of_n_weights,
-    distinct_n,
     shift,
     win_rate,
     wins,
@@ -25,6 +24,7 @@ from likelier.reward.sources import Scorer, make_scorer
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sample import Samples, Sampling, sample
+from likelier.text.variety import distinct_n
 from likelier.training import pick_device, seeded_generator
 
 SAMPLES_SHOWN = 32

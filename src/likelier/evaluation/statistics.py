@@ -1,7 +1,6 @@
-"""Numbers that compare two sets of responses: win rate, difference, diversity, and the best of n as a control."""
+"""Numbers that compare two sets of responses: win rate, difference, and the best of n as a control."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from likelier.intervals import Floats, Interval, mean_interval, rate_interval
-
-WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
 class WinRate(NamedTuple):
@@ -46,22 +43,6 @@ def shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], see
         "in_stds": difference / deviation if deviation else None,
         "in_stds_interval": [bound / deviation for bound in interval] if deviation else None,
     }
-
-
-def distinct_n(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams, in all texts together (Li et al. 2016); 0 without any.
-
-    It falls with the amount of text: compare equal numbers of responses of like length.
-
-    >>> distinct_n(["a b a b", "a b"], 2)
-    0.5
-    """
-    grams = [gram for text in texts for gram in ngrams(WORD.findall(text.lower()), n)]
-    return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
 
 
 def best_of_n_kl(n: int) -> float:

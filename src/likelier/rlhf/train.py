@@ -26,6 +26,7 @@ from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, frozen_copy, load_causal_lm, load_tokenizer, save_model
 from likelier.text.sample import sample
 from likelier.text.tokens import encode_prompts
+from likelier.text.variety import distinct_n
 from likelier.training import (
     Clock,
     Guard,
@@ -197,7 +198,7 @@ def load_actors(config: Config) -> Actors:
 def evaluate(
     actors: Actors, prompts: list[Text], config: Config, judges: Scorer | None, start: bool = False
 ) -> dict[str, float]:
-    """Score, KL (nats per response, temperature 1), length and what the judges say on prompts kept out of training.
+    """Score, KL (nats per response, temperature 1), length, variety and what the judges say on prompts kept out.
 
     The same random numbers each time, so that two measurements differ by the policy alone. `start`: the reference's.
     """
@@ -213,7 +214,10 @@ def evaluate(
     for name, judged in (judges.each(prompts, samples.texts) if judges else {}).items():
         found[f"eval/{name}"], found[f"eval_std/{name}"] = judged.mean(), judged.std(unbiased=False)
         found[f"eval_correlation/{name}"] = correlation(scores, judged)
-    return {name: float(value) for name, value in found.items()} | {"eval_responses": len(prompts)}
+    return {name: float(value) for name, value in found.items()} | {
+        "eval_distinct_2": distinct_n(samples.texts, 2),
+        "eval_responses": len(prompts),
+    }
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

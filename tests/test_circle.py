@@ -7,7 +7,8 @@ import pytest
 from likelier import circle
 from likelier.circle import Round, once, run_circle, split_prompts
 from likelier.config import build_config
-from likelier.records import read_prompts, write_jsonl
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts, write_jsonl
 
 STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]
 FUNCTIONS = [
@@ -91,6 +92,33 @@ def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
         once(at, "policy", ["a"], cut_off)
     went_on = once(at, "policy", ["a"], lambda at: {"found": (at.folder / "policy" / "checkpoint").read_text()})
     assert went_on["found"] == "step 5"
+
+
+def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch):
+    """Ctrl-C after 3 of 5: going on asks for the other two."""
+    at, asked = round_in(tmp_path, judgements=5), []
+    prompt = Prompt("Once")
+    one, two = Response(prompt.id, "a"), Response(prompt.id, "b")
+    pair = Comparison(prompt.id, one.id, two.id)
+    with Store.open(at.db, create=True) as store:
+        store.add_prompts([prompt])
+        store.add_responses([one, two])
+        store.add_comparisons([pair])
+        store.add_judgement(Judgement(pair.id, "earlier round", one.id, two.id, "left"))
+
+    def serve(store, port, wanted, per_comparison):
+        asked.append(wanted)
+        for number in range(min(wanted, 3)):
+            store.add_judgement(Judgement(pair.id, f"{len(asked)} {number}", one.id, two.id, "left"))
+        if wanted > 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("likelier.web.server.serve", serve)
+    with pytest.raises(KeyboardInterrupt):
+        circle.ask_people(at)
+    assert circle.ask_people(at) == {"judgements": 5}
+    assert circle.ask_people(at) == {"judgements": 5}
+    assert asked == [5, 2]
 
 
 def test_prompts_kept_out_are_the_same_in_every_round_and_never_worked_with(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from likelier.cli import app
 from likelier.config import Block, Config, build_config, load_config
@@ -132,6 +134,21 @@ def test_every_config_file_passes():
     assert {"stories.yaml", "hh.yaml"} <= {file.name for file in files}
     for file in files:
         load_config(file)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_tour_of_the_readme_has_all_that_its_verbs_need(name):
+    """Both tell the same commands, on the settings that stand below them."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    settings, commands = re.findall(r"^model: .*?(?=```)|^likelier .*?(?=```)", text, flags=re.MULTILINE | re.DOTALL)[
+        ::-1
+    ]
+    words = [shlex.split(line, comments=True) for line in commands.splitlines()]
+    assert words == [shlex.split(line, comments=True) for line in english.splitlines() if line.startswith("likelier ")]
+    (asked,) = (line for line in words if line[1] == "eval")
+    evaluation = build_config(yaml.safe_load(settings), [word for word in asked if "=" in word]).eval
+    assert all((evaluation.model_a, evaluation.model_b, evaluation.prompts, evaluation.scorer))
 
 
 def test_the_readme_names_no_verb_or_file_that_is_not_there():

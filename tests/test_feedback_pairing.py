@@ -43,6 +43,14 @@ def test_everything_is_judged_once_before_anything_is_judged_twice() -> None:
     assert max(Counter(ids[:50]).values()) == 2
 
 
+def test_with_a_limit_a_second_opinion_comes_before_a_new_comparison() -> None:
+    """Of 200 comparisons 40 answers would else never meet: agreement and skill could not be measured."""
+    asked = run(offered(200), ["ann", "bob"], 40, judgements_per_comparison=2, repeat_share=0.0)
+    assert set(Counter(ask.comparison.id for _, ask in asked).values()) == {2}
+    alone = run(offered(200), ["ann"], 40, judgements_per_comparison=2, repeat_share=0.0)
+    assert len({ask.comparison.id for _, ask in alone}) == 40
+
+
 def test_nobody_is_asked_twice_without_a_repeat_and_it_ends() -> None:
     comparisons = offered(10)
     asked = run(comparisons, ["ann"], 100, repeat_share=0.0)

@@ -144,14 +144,18 @@ def write_responses(at: Round) -> Result:
 
 
 def ask_people(at: Round) -> Result:
-    """Open the judging page until there are enough judgements."""
+    """Open the judging page until there are enough judgements; what was given before it was closed counts."""
     from likelier.feedback.store import Store
     from likelier.web.server import serve
 
-    circle = at.config.circle
+    circle, begun = at.config.circle, at.folder / "feedback" / "begun.json"
     with Store.open(at.db) as store:
-        wanted, per_comparison = circle.judgements, circle.judgements_per_comparison
-        return {"judgements": serve(store, port=circle.port, wanted=wanted, per_comparison=per_comparison)}
+        if not begun.exists():
+            write_json(begun, {"judgements": store.counts()["judgements"]})
+        before = read_json(begun)["judgements"]
+        if (wanted := circle.judgements - store.counts()["judgements"] + before) > 0:
+            serve(store, port=circle.port, wanted=wanted, per_comparison=circle.judgements_per_comparison)
+        return {"judgements": store.counts()["judgements"] - before}
 
 
 def check_feedback(at: Round) -> Result:

@@ -14,6 +14,9 @@ def serve(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    per_comparison: Annotated[
+        int, typer.Option(metavar="N", min=1, help="People who judge each comparison; agreement needs 2.")
+    ] = 2,
     json: JSON = False,
 ) -> Result:
     """Let people compare responses on a page in the browser."""
@@ -21,4 +24,5 @@ def serve(
     from likelier.web.server import serve as serve_page
 
     with Store.open(db, create=True) as store:
-        return {"judgements": serve_page(store, host=host, port=port, open_browser=open_page)}
+        judged = serve_page(store, host=host, port=port, open_browser=open_page, per_comparison=per_comparison)
+        return {"judgements": judged}

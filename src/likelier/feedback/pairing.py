@@ -32,8 +32,9 @@ def next_comparison(
     """What to ask `annotator` next; None when there is nothing left for them.
 
     A share of the questions are repeats: one that they answered at least `repeat_gap` answers ago, sides swapped, at
-    most once each. Otherwise it is, of those they have not judged, the comparison that the fewest people have, until
-    each has been judged by `judgements_per_comparison` people (None: no limit).
+    most once each. Otherwise it is, of those they have not judged, the comparison that the fewest people have. With
+    `judgements_per_comparison` each is judged by so many people, and one that others have begun comes before a new one:
+    where few answers meet many comparisons, people's answers would else never meet.
     Slow: looks at every comparison and judgement; fine below 100,000.
     """
     own = [judgement for judgement in judgements if judgement.annotator == annotator]
@@ -48,6 +49,8 @@ def next_comparison(
     waiting = [comparison for comparison in comparisons if comparison.id not in seen and count[comparison.id] < limit]
     if not waiting:
         return None
+    if judgements_per_comparison is not None:
+        waiting = [comparison for comparison in waiting if count[comparison.id]] or waiting
     chosen = min(waiting, key=lambda comparison: (count[comparison.id], stable_id(seed, annotator, comparison.id)))
     left, right = sides(chosen, judgements, seed)
     return Ask(chosen, left, right)

@@ -43,7 +43,8 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ImportCounts:
-    """Lines `read`, of which `stored` brought something new and `skipped` were bad; totals of the database after it."""
+    """Lines `read`, of which `skipped` were bad; how much they `stored` that is new (judgements; of a line without one,
+    what it is about, which may be several responses); totals of the database after it."""
 
     read: int
     stored: int

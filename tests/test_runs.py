@@ -72,6 +72,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
+def test_what_a_killed_process_was_writing_goes_when_the_run_goes_on(tmp_path):
+    train(tmp_path, 2)
+    (tmp_path / "tmp-3-77").mkdir()
+    (tmp_path / ".model.tmp").mkdir()
+    (tmp_path / ".latest.77.tmp").write_text("checkpoint-3")
+    train(tmp_path, 2, resume="auto")
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
 def test_folder_that_is_not_empty_is_refused_without_resume(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):

@@ -62,8 +62,8 @@ class Run:
 
     def open(self, resume: str) -> None:
         """Find where to go on, and bring settings, logs and trackers to that point."""
-        for leftover in self.folder.glob("tmp-*"):
-            shutil.rmtree(leftover)
+        for leftover in (*self.folder.glob("tmp-*"), *self.folder.glob(".*.tmp")):  # of a process that was killed
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         self.checkpoint = self.find_checkpoint(resume)
         self.start = step_of(self.checkpoint) if self.checkpoint else 0
         self.write_settings()

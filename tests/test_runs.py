@@ -114,6 +114,16 @@ def test_failed_save_leaves_the_older_checkpoint_and_no_litter(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
 
 
+def test_full_disk_while_a_run_is_opened_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(LikelierError, match="No space left on device"), Run(tmp_path / "run", "sft", CONFIG):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
 def test_full_disk_during_a_save_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

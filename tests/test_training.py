@@ -1,10 +1,14 @@
 """Seeds, schedule, guard and state on disk, against hand-worked numbers."""
 
+import errno
+import resource
+
 import pytest
 import torch
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, NumericError
+from likelier.text.models import load_causal_lm, load_tokenizer, save_model
 from likelier.training import (
     Guard,
     load_state,
@@ -15,6 +19,7 @@ from likelier.training import (
     seeded_generator,
     set_learning_rate,
 )
+from tiny import save_tiny_model
 
 
 def config(**settings):
@@ -89,3 +94,23 @@ def test_state_goes_through_the_disk_bit_by_bit(tmp_path):
     step(again, other)
     assert torch.equal(again[0].weight, model[0].weight)
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+@pytest.mark.parametrize("kind", ["state", "model"])
+def test_a_disk_that_takes_no_more_is_an_os_error(tmp_path, kind):
+    """safetensors says it with an error of its own, which no `except OSError` sees."""
+    model = torch.nn.Linear(100, 100)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder = save_tiny_model(tmp_path / "tiny", ["a"])
+    language_model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as found:
+            if kind == "state":
+                save_state(tmp_path, {"policy": model}, make_optimizer([(model.parameters(), 1e-2)], config()), {})
+            else:
+                save_model(tmp_path / "model", language_model, tokenizer, "none")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert found.value.errno == errno.EFBIG
+    assert not (tmp_path / "model").exists()

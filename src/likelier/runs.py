@@ -31,6 +31,8 @@ LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
 MANIFEST = "MANIFEST.json"
 MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name"}
 """Settings that decide nothing about the result, so that a resumed run may change them."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""How a disk says that it takes no more."""
 
 
 class Run:
@@ -55,8 +57,10 @@ class Run:
             held.callback(os.close, take_lock(folder))
             try:
                 self.open(resume)
-            except LikelierError:
+            except (LikelierError, OSError) as error:
                 self.leave_nothing()
+                if isinstance(error, OSError):
+                    raise disk_trouble(folder, error) from error
                 raise
             self.held = held.pop_all()
 
@@ -180,7 +184,7 @@ class Run:
         if error is not None:
             self.leave_nothing()
         self.held.close()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL:
             raise disk_trouble(self.folder, error) from error
 
     def leave_nothing(self) -> None:

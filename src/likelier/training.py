@@ -7,12 +7,15 @@ state, and saving cannot change a result.
 import contextlib
 import hashlib
 import math
+import os
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
@@ -85,15 +88,27 @@ class Guard:
             )
 
 
+@contextlib.contextmanager
+def as_os_errors() -> Iterator[None]:
+    """What the disk says while tensors are written, as Python's own error: safetensors wraps it in one of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
+
+
 def save_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
 ) -> None:
     """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only."""
-    for name, module in modules.items():
-        save_model(module, str(folder / f"{name}.safetensors"))
     packed = optimizer.state_dict()
     tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
-    save_file(tensors, folder / "optimizer.safetensors")
+    with as_os_errors():
+        for name, module in modules.items():
+            save_model(module, str(folder / f"{name}.safetensors"))
+        save_file(tensors, folder / "optimizer.safetensors")
     write_json(folder / "trainer_state.json", dict(extra))
 
 

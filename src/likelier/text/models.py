@@ -29,6 +29,7 @@ from likelier.errors import DataError
 from likelier.records import Text, read_json, write_json
 from likelier.text.intake import check_model_folder
 from likelier.text.tokens import encode, end_id, pad_id, pad_right, render
+from likelier.training import as_os_errors
 
 SAFE: dict[str, Any] = {"trust_remote_code": False}
 UNLIMITED = 1 << 30
@@ -125,7 +126,7 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with quiet():
+        with quiet(), as_os_errors():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
         (partial / "README.md").write_text(model_card(folder.name, model, card), encoding="utf-8")

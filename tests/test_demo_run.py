@@ -3,9 +3,9 @@
 import pytest
 
 from likelier.demo import panel, run
-from likelier.demo.run import recovery, run_demo, turning_point
+from likelier.demo.run import UNHELD, Arm, recovery, run_demo, start, turning_point, work_done, work_of
 from likelier.errors import ConfigError
-from likelier.records import read_json
+from likelier.records import read_json, write_json
 
 
 def test_turning_point_by_hand():
@@ -29,6 +29,19 @@ def test_recovery_says_a_share_and_nothing_where_nothing_was_lost():
 def test_an_unknown_taste_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="--taste sour: allowed: "):
         run_demo(tmp_path, taste="sour")
+
+
+def test_the_bar_counts_reward_model_ppo_and_evaluation(tmp_path):
+    arm = Arm("check on", start(tmp_path, 0, "kind"), {})
+    assert (work_done(arm), work_of(arm)) == (0, 25 + 40 + 5)
+    write_json(tmp_path / "preferences.json", {"train": 130})  # three batches of 64, three epochs
+    for name, lines, expected in (("reward", 3, 8), ("reward", 9, 25), ("policy", 40, 65)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "metrics.jsonl").write_text("{}\n" * lines)
+        assert work_done(arm) == expected
+    write_json(tmp_path / "evaluation.json", {})
+    assert work_done(arm) == work_of(arm)
+    assert work_done(Arm(UNHELD, arm.at, {})) == work_of(Arm(UNHELD, arm.at, {})) == 40 + 5
 
 
 @pytest.mark.slow

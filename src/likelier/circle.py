@@ -10,7 +10,7 @@ from typing import Any
 from likelier.config import Config, RewardSource
 from likelier.errors import ConfigError
 from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
-from likelier.report import percent, span, write_report
+from likelier.report import number, percent, span, write_report
 
 Result = dict[str, Any]
 Collect = Callable[["Round"], Result]
@@ -43,8 +43,8 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     model, made_from, result = config.model, "", {}
-    for number in range(1, rounds + 1):
-        folder = out / f"round-{number}"
+    for turn in range(1, rounds + 1):
+        folder = out / f"round-{turn}"
         db = config.circle.db or str(out / "feedback.db")
         at = Round(config, folder, db, model, folder / "prompts", made_from)
         done = learn(at, gather(at, collect or ask_people))
@@ -189,7 +189,7 @@ def improve_policy(at: Round) -> Result:
     from likelier.rlhf.train import train_ppo
     from likelier.runs import Run
 
-    learned = RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")
+    learned = RewardSource(model=str(at.folder / "reward"), name="reward model")
     config = at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=[learned, *at.config.reward])
     with Run(at.folder / "policy", "ppo", config, "auto") as run:
         return train_ppo(config, run)
@@ -204,8 +204,10 @@ def compare_models(at: Round) -> Result:
         "model_b": str(at.folder / "policy" / "model"),
         "prompts": str(at.prompts / "kept_out.jsonl"),
         "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name="judge")],
-        "selector": [RewardSource(model=str(at.folder / "reward" / "model"), name="reward model")],
+        "selector": [RewardSource(model=str(at.folder / "reward"), name="reward model")],
         "response_length": at.config.ppo.response_length,
+        "stop_token": at.config.ppo.stop_token,
+        "stop_strings": at.config.ppo.stop_strings,
     }
     return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation")
 
@@ -215,13 +217,14 @@ def train_judge(at: Round) -> str:
     from likelier.reward.train import train_reward
     from likelier.runs import Run
 
-    data = at.folder / "judge" / "preferences"
+    judge = at.folder / "evaluation" / "judge"
+    data = judge / "preferences"
     for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
         write_jsonl(data / f"{part}.jsonl", read_preferences(at.folder / "preferences" / f"{source}.jsonl"))
     config = at.stage(data=str(data), seed=at.config.seed + 1)
-    with Run(at.folder / "judge" / "model", "reward", config, "auto") as run:
+    with Run(judge / "run", "reward", config, "auto") as run:
         train_reward(config, run)
-    return str(at.folder / "judge" / "model" / "model")
+    return str(judge / "run")
 
 
 def picture(at: Round, done: dict[str, Result]) -> Result:
@@ -230,12 +233,18 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
     pairs, reward, policy, evaluation = (done[name] for name in ("preferences", "reward", "policy", "evaluation"))
     stations = {
         "prompts": (f"{done['prompts']['prompts']:,}", f"{done['prompts']['kept_out']} kept out"),
-        "candidates": (f"{done['candidates']['responses']:,} responses", Path(at.model).name),
+        "candidates": (
+            f"{done['candidates']['responses']:,} responses",
+            f"{at.config.circle.responses_per_prompt} to a prompt",
+        ),
         "feedback": (f"{done['check']['judgements']:,} judgements", f"{len(done['check']['annotators'])} annotators"),
         "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
         "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
         "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
-        "ppo": (f"{policy['steps']} steps", f"score {policy['score_before']:.1f} → {policy['score_after']:.1f}"),
+        "ppo": (
+            f"{policy['steps']} steps",
+            f"score {number(policy['score_before'])} → {number(policy['score_after'])}",
+        ),
         "evaluation": (f"{percent(evaluation['win_rate'])} preferred", span(evaluation["interval"])),
     }
     return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stations.items()]}

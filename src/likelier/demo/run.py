@@ -27,6 +27,10 @@ from likelier.records import read_json, read_jsonl, write_json, write_jsonl
 from likelier.report import write_report
 
 PROMPTS = 720
+UNHELD = "no KL penalty"
+"""The arm that takes over the first one's reward model."""
+REWARD, EVALUATION = 25, 5
+"""Training a reward model, and an evaluation, take about as long as so many steps of PPO."""
 SETTINGS: dict[str, Any] = {
     "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4, "judgements_per_comparison": 3},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3, "batch_size": 64},
@@ -75,7 +79,7 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
     done = gather(at, panel.judge)
     arms = [Arm("check on", at, done), without_check(at, done), with_honest_panel(at, done, honest)]
-    arms.append(Arm("no KL penalty", elsewhere(at, "no-kl", ppo={"kl_coef": 0.0}), done))
+    arms.append(Arm(UNHELD, elsewhere(at, "no-kl", ppo={"kl_coef": 0.0}), done))
     results = run_arms(arms)
     comparison = compare_arms(arms, results)
     found = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
@@ -141,20 +145,21 @@ def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
 
     What the arms found is read from their folders: a stage that is done is not done again. LikelierError: one failed.
     """
-    total, shown = sum(arm.at.config.ppo.steps for arm in arms), 0
+    total, shown = sum(map(work_of, arms)), 0
     pairs = ((arms[0], arms[3]), (arms[1], arms[2]))
     workers = [get_context("spawn").Process(target=run_both, args=pair, daemon=True) for pair in pairs]
     for worker in workers:
         worker.start()
-    with progress("four arms of PPO", total) as job:
+    with progress("four arms: reward, PPO", total) as job:
         while any(worker.is_alive() for worker in workers):
             time.sleep(0.5)
-            steps = sum(count_lines(arm.at.folder / "policy" / "metrics.jsonl") for arm in arms)
-            job.advance(steps - shown)
-            shown = steps
+            done = sum(map(work_done, arms))
+            job.advance(done - shown)
+            shown = done
             for worker, pair in zip(workers, pairs, strict=True):
                 if worker.exitcode:
                     raise LikelierError(f"an arm of the demo failed; {pair[0].at.folder / 'log.txt'} says why")
+        job.advance(total - shown)
     return [learn(arm.at, arm.done) for arm in arms]
 
 
@@ -166,7 +171,7 @@ def run_both(one: Arm, other: Arm) -> None:
     one.at.folder.mkdir(parents=True, exist_ok=True)
     os.dup2(os.open(one.at.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), sys.stderr.fileno())
     learn(one.at, one.done)
-    if other.name == "no KL penalty":
+    if other.name == UNHELD:
         share_reward(one.at.folder, other.at.folder)
     learn(other.at, other.done)
 
@@ -178,6 +183,22 @@ def share_reward(source: Path, folder: Path) -> None:
             shutil.copytree(source / stage, folder / stage, dirs_exist_ok=True)
             for suffix in (".key", ".json"):
                 shutil.copyfile(source / f"{stage}{suffix}", folder / f"{stage}{suffix}")
+
+
+def work_of(arm: Arm) -> int:
+    """What an arm has to do, in steps of PPO and what takes as long."""
+    return arm.at.config.ppo.steps + EVALUATION + REWARD * (arm.name != UNHELD)
+
+
+def work_done(arm: Arm) -> int:
+    """How much of it is done, by the logs. The reward model that the last arm takes over is no work of its own."""
+    folder, learned = arm.at.folder, 0.0
+    if arm.name != UNHELD and (folder / "preferences.json").exists():
+        pairs, settings = read_json(folder / "preferences.json")["train"], arm.at.config.reward_model
+        steps = settings.num_epochs * -(-pairs // settings.batch_size)
+        learned = count_lines(folder / "reward" / "metrics.jsonl") / steps
+    evaluated = EVALUATION * (folder / "evaluation.json").exists()
+    return int(REWARD * learned) + count_lines(folder / "policy" / "metrics.jsonl") + evaluated
 
 
 def count_lines(path: Path) -> int:

@@ -1,6 +1,7 @@
 """PPO on a table: the functions of `ppo/` that train language models, on a policy of which everything is known."""
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,11 +14,18 @@ from likelier.ppo.advantages import gae
 from likelier.ppo.batch import Batch
 from likelier.ppo.losses import entropy_from_logits
 from likelier.ppo.masks import masked_whiten
-from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
+from likelier.ppo.update import Evaluation, Policy, old_evaluation, ppo_update
 from likelier.training import Guard, make_optimizer, schedule, seeded_generator, set_learning_rate
 
 CONFIG = UpdateConfig(learning_rate=0.1, gamma=1.0, vf_coef=0.5, cliprange_value=None, max_grad_norm=10.0)
 """Rows are single steps; gamma is the MDP's."""
+
+
+@runtime_checkable
+class StatePolicy(Policy, Protocol):
+    """A policy that also says what each state is worth. Its inputs are `{"state": [B, T]}`."""
+
+    def state_values(self, states: Tensor) -> Tensor: ...
 
 
 class TablePolicy(nn.Module):
@@ -31,7 +39,10 @@ class TablePolicy(nn.Module):
     def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
         logits = self.logits[inputs["state"]]
         logprobs = torch.log_softmax(logits, -1).gather(-1, actions[..., None])[..., 0]
-        return Evaluation(logprobs, self.values[inputs["state"]], entropy_from_logits(logits))
+        return Evaluation(logprobs, self.state_values(inputs["state"]), entropy_from_logits(logits))
+
+    def state_values(self, states: Tensor) -> Tensor:
+        return self.values[states]
 
     @torch.no_grad()
     def probabilities(self) -> Floats:
@@ -55,7 +66,7 @@ def tabular_ppo(
 
 
 def batch_of(
-    mdp: TabularMDP, policy: TablePolicy, seen: Episodes, config: UpdateConfig, shuffle: torch.Generator
+    mdp: TabularMDP, policy: StatePolicy, seen: Episodes, config: UpdateConfig, shuffle: torch.Generator
 ) -> Batch:
     """Episodes as rows of one step each, shuffled; what comes after an episode's end is left out."""
     ended = torch.from_numpy(seen.following == len(mdp.rewards))
@@ -64,8 +75,8 @@ def batch_of(
     states, actions = torch.from_numpy(seen.states), torch.from_numpy(seen.actions)
     rewards = torch.where(alive, torch.from_numpy(seen.rewards).float(), 0.0)
     with torch.no_grad():
-        values = torch.where(alive, policy.values[states], 0.0)
-        next_values = torch.where(alive & ~ended, policy.values[following], 0.0)
+        values = torch.where(alive, policy.state_values(states), 0.0)
+        next_values = torch.where(alive & ~ended, policy.state_values(following), 0.0)
     goes_on = (alive & ~ended).float()
     goes_on[:, -1] = 0.0  # cut here: the value of the next state stands for the rest
     advantages, returns = gae(rewards, values, next_values, goes_on, mdp.gamma, config.lam)

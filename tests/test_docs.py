@@ -26,7 +26,7 @@ SETTINGS = [name for name in TYPES if name not in BLOCKS]
 SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "check", "preferences", "sft", "reward",
-    "ppo", "eval", "report", "mdp", "search", "config check", "config show", "config schema", "env",
+    "ppo", "eval", "report", "gym", "mdp", "search", "config check", "config show", "config schema", "env",
 }  # fmt: skip
 INTERFACE_METRICS = [
     "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",
@@ -109,6 +109,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
                 "responses_per_prompt": 2,
                 "kl_place": "loss",
             },
+            "gym": {"total_steps": 64, "num_envs": 4, "rollout_length": 16, "num_eval_episodes": 1, "gif": False},
             "eval": {"scorer": [source]},
         }
     )
@@ -122,11 +123,12 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
 
 
 def trainer(stage):
+    from likelier.control.train import train_gym
     from likelier.reward.train import train_reward
     from likelier.rlhf.train import train_ppo
     from likelier.sft import train_sft
 
-    return {"sft": train_sft, "reward": train_reward, "ppo": train_ppo}[stage]
+    return {"sft": train_sft, "reward": train_reward, "ppo": train_ppo, "gym": train_gym}[stage]
 
 
 def test_every_config_file_passes():

@@ -16,7 +16,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "likelier"
 FLOORS = [
     (
         "ground",
-        ["", "errors", "records", "config", "trackers", "runs", "progress", "metrics", "intervals", "near_duplicates"],
+        [
+            "",
+            "errors",
+            "records",
+            "config",
+            "trackers",
+            "runs",
+            "progress",
+            "metrics",
+            "intervals",
+            "near_duplicates",
+            "userfile",
+        ],
     ),
     ("tools", ["ppo", "training"]),
     ("tools for text", ["text"]),

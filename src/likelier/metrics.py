@@ -155,7 +155,28 @@ PPO = (
     Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
     Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),
 )
-STAGES = {"sft": SFT, "reward": REWARD, "ppo": PPO}
+GYM = (
+    Metric("env_steps", "Environment steps taken so far, by all copies together.", "steps"),
+    Metric("episodes", "Episodes that have ended so far.", "episodes"),
+    Metric("mean_return", "Mean undiscounted return of the last 100 episodes that ended in training.", "reward"),
+    Metric("episode_length", "Mean length of those episodes.", "steps"),
+    Metric("loss", "Policy loss + vf_coef x value loss - entropy_coef x entropy.", ""),
+    Metric("policy_loss", "Clipped policy loss, mean over minibatches.", ""),
+    Metric("value_loss", "Half the (clipped) squared error of the values.", "reward^2"),
+    Metric("entropy", "Mean entropy of the policy during the update.", "nats"),
+    Metric("approx_kl", "Mean of ratio - 1 - log ratio: how far the update went.", "nats"),
+    Metric("clipfrac", "Share of steps where the clipped branch was the active one.", "share"),
+    Metric("value_clipfrac", "The same of the value loss.", "share"),
+    Metric("ratio", "Mean probability ratio of new to old policy.", ""),
+    Metric("ratio_var", "Variance of that ratio over steps.", ""),
+    Metric("ratio_deviation", "Largest |ratio - 1| of a minibatch, mean over minibatches.", ""),
+    Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
+    Metric("explained_variance", "1 - Var(returns - values) / Var(returns), before the update.", ""),
+    Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),
+    Metric("grad_clipped", "Share of minibatches whose gradient was scaled down to `max_grad_norm`.", "share"),
+    Metric("cliprange", "Clip range of this update.", ""),
+)
+STAGES = {"sft": SFT, "reward": REWARD, "ppo": PPO, "gym": GYM}
 """Metrics of each stage beside those that all share."""
 
 

@@ -19,7 +19,7 @@ EXIT_CODES = (
     ("130", "Ctrl-C; after a first step the run is saved and the command that resumes it is printed"),
     ("143", "SIGTERM where there was nothing to save"),
 )
-TITLES = {"sft": "`likelier sft`", "reward": "`likelier reward`", "ppo": "`likelier ppo`"}
+TITLES = {"sft": "`likelier sft`", "reward": "`likelier reward`", "ppo": "`likelier ppo`", "gym": "`likelier gym`"}
 
 
 def write_reference() -> str:

@@ -40,11 +40,21 @@ CURVES = {
         "clipfrac": "Clip fraction",
         "explained_variance": "Explained variance",
     },
+    "gym": {
+        "mean_return": "Return",
+        "episode_length": "Episode length",
+        "policy_loss": "Policy loss",
+        "value_loss": "Value loss",
+        "entropy": "Entropy",
+        "approx_kl": "Approximate KL",
+        "clipfrac": "Clip fraction",
+        "explained_variance": "Explained variance",
+    },
     "reward": {"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
     "sft": {"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
 }
 """Metrics drawn of each stage, in this order, with their titles."""
-VERBS = {"ppo": "PPO", "reward": "Reward model", "sft": "SFT"}
+VERBS = {"ppo": "PPO", "gym": "Gymnasium", "reward": "Reward model", "sft": "SFT"}
 MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
 """Metrics of PPO that were also measured on prompts kept out."""
 UNHELD = "no KL penalty"

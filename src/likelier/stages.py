@@ -19,6 +19,10 @@ def trainer_of(verb: str) -> Trainer:
         from likelier.reward.train import train_reward
 
         return train_reward
+    if verb == "gym":
+        from likelier.control.train import train_gym
+
+        return train_gym
     assert verb == "ppo", verb
     from likelier.rlhf.train import train_ppo
 

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
@@ -123,6 +125,24 @@ def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     extra: dict[str, Any] = read_json(folder / "trainer_state.json")
     return extra
+
+
+def save_module(path: Path, module: nn.Module) -> None:
+    """Weights as safetensors."""
+    save_model(module, str(path))
+
+
+def load_module(path: Path, module: nn.Module) -> None:
+    load_model(module, path)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Named arrays as safetensors, bit by bit."""
+    save_file({name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}, path)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in load_file(path).items()}
 
 
 class Clock:

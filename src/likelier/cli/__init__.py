@@ -20,6 +20,7 @@ from likelier.cli import (
     demo,
     env,
     evaluate,
+    gym,
     mdp,
     preferences,
     report,
@@ -50,6 +51,7 @@ for verb in (
     report.report,
     search.search,
     mdp.mdp,
+    gym.gym,
     env.env,
 ):
     app.command(verb.__name__.removesuffix("uate"))(verb)

@@ -2,8 +2,6 @@
 
 import contextlib
 import http.client
-import importlib.machinery
-import importlib.util
 import json
 import math
 import sys
@@ -11,7 +9,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +17,10 @@ from torch import Tensor
 
 from likelier.config import RewardSource
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.records import Text, read_json, stable_id
+from likelier.records import Text, read_json
 from likelier.text.models import RewardModel, load_reward_model
 from likelier.training import pick_device
+from likelier.userfile import brief, find_function
 
 Scores = Callable[[Sequence[Text], Sequence[str]], Float[Tensor, " B"]]
 Tokens = Sequence[Sequence[str]]
@@ -166,8 +164,8 @@ def mean_score(folder: Path) -> float:
 
 
 def load_function(where: str) -> Scores:
-    """`file.py:name` as a source. ConfigError: see `find_function`."""
-    function = find_function(where)
+    """`file.py:name` as a source. ConfigError: see `userfile.find_function`."""
+    function = find_function(where, "reward function")
 
     def scores(prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
         found = called(function, where, list(prompts), list(responses))
@@ -177,32 +175,14 @@ def load_function(where: str) -> Scores:
 
 
 def load_token_function(where: str) -> TokenScores:
-    """`file.py:name` as a source per token. ConfigError: see `find_function`."""
-    function = find_function(where)
+    """`file.py:name` as a source per token. ConfigError: see `userfile.find_function`."""
+    function = find_function(where, "reward function")
 
     def scores(prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens) -> Float[Tensor, "B T"]:
         found = called(function, where, list(prompts), list(responses), [list(row) for row in tokens])
         return checked_rows(found, tokens, f"reward function `{where}`")
 
     return scores
-
-
-def find_function(where: str) -> Callable[..., Any]:
-    """`file.py:name`. ConfigError: no such file or function, or the file does not run.
-
-    What it prints goes to stderr, since stdout holds results.
-    """
-    path, _, name = where.rpartition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"reward function `{where}`: no such file; write file.py:function")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            function: Callable[..., Any] | None = vars(run_file(path)).get(name)
-    except Exception as error:  # a user's file may raise anything
-        raise ConfigError(f"reward function `{where}`: {path} raises {brief(error)}") from error
-    if not callable(function):
-        raise ConfigError(f"reward function `{where}`: {path} has no function `{name}`")
-    return function
 
 
 def called(function: Callable[..., Any], where: str, *given: Any) -> Any:
@@ -212,18 +192,6 @@ def called(function: Callable[..., Any], where: str, *given: Any) -> Any:
             return function(*given)
     except Exception as error:  # a user's function may raise anything
         raise LikelierError(f"reward function `{where}` raises {brief(error)}") from error
-
-
-def run_file(path: str) -> ModuleType:
-    """A Python file as a module under a name of its own, where dataclasses and others look it up."""
-    name = f"likelier_function_{stable_id(str(Path(path).resolve()))}"
-    loader = importlib.machinery.SourceFileLoader(name, path)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None, path
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader.exec_module(module)
-    return module
 
 
 def http_source(address: str) -> Scores:
@@ -299,7 +267,3 @@ def checked_rows(found: Any, tokens: Tokens, what: str) -> Float[Tensor, "B T"]:
             raise LikelierError(f"{about} returned {len(values)} numbers for {len(pieces)} tokens")
         placed[row, : len(pieces)] = checked(values, len(pieces), about)
     return placed
-
-
-def brief(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,0 +1,114 @@
+"""What a policy's network outputs mean: chances of categories, or a Gaussian; noise in, actions out.
+
+The noise of a whole rollout is drawn at once. torch.distributions would check its arguments at every step.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+LOG_STD_BOUNDS = (-20.0, 2.0)
+"""A standard deviation that follows the observation stays within exp of these."""
+
+
+class Categorical(nn.Module):
+    """One choice out of `size`: softmax over logits. Actions are `[..., 1]`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_outputs = self.num_noise = size
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Gumbel noise: the largest of logits + noise is a sample."""
+        return gumbel((*shape, self.num_noise), generator)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        return (logits + noise).argmax(-1, keepdim=True)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        return logits.argmax(-1, keepdim=True)
+
+    def logprobs_and_entropy(
+        self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N 1"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """log p(action), and -sum p log p in nats."""
+        logprobs = torch.log_softmax(logits, -1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        return logprobs.gather(-1, actions).squeeze(-1), entropy
+
+
+class MultiCategorical(nn.Module):
+    """Several independent choices. Actions are `[..., number of choices]`."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.single = Categorical(0)
+        self.num_outputs = self.num_noise = sum(sizes)
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return gumbel((*shape, self.num_noise), generator)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        return self.mode(logits + noise)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1)
+
+    def logprobs_and_entropy(
+        self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N C"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Sums over the choices."""
+        parts = zip(logits.split(self.sizes, -1), actions.split(1, -1), strict=True)
+        said = [self.single.logprobs_and_entropy(part, chosen) for part, chosen in parts]
+        return torch.stack([logprobs for logprobs, _ in said]).sum(0), torch.stack([each for _, each in said]).sum(0)
+
+
+class Gaussian(nn.Module):
+    """Independent normal numbers; their log standard deviation is a parameter, or `dependent`: an output too."""
+
+    def __init__(self, dimensions: int, log_std: float, dependent: bool) -> None:
+        super().__init__()
+        self.num_noise, self.dependent, self.start = dimensions, dependent, log_std
+        self.num_outputs = dimensions * (2 if dependent else 1)
+        if not dependent:
+            self.log_std = nn.Parameter(torch.full((dimensions,), log_std))
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn((*shape, self.num_noise), generator=generator, device=generator.device)
+
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation."""
+        if not self.dependent:
+            return outputs, self.log_std
+        mean, log_std = outputs.chunk(2, -1)
+        return mean, (log_std + self.start).clamp(*LOG_STD_BOUNDS)
+
+    def sample(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        mean, log_std = self.parts(outputs)
+        return mean + log_std.exp() * noise
+
+    def mode(self, outputs: Tensor) -> Tensor:
+        return self.parts(outputs)[0]
+
+    def logprobs_and_entropy(
+        self, outputs: Float[Tensor, "N K"], actions: Float[Tensor, "N D"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Sums over dimensions of -z^2 / 2 - log s - log(2 pi) / 2, and of log s + (1 + log(2 pi)) / 2."""
+        mean, log_std = self.parts(outputs)
+        z = (actions - mean) * (-log_std).exp()
+        constant = 0.5 * math.log(2 * math.pi)
+        logprobs = (-0.5 * z.square() - log_std - constant).sum(-1)
+        entropy = (log_std + 0.5 + constant).sum(-1)
+        return logprobs, entropy.expand_as(logprobs)
+
+
+Distribution = Categorical | MultiCategorical | Gaussian
+
+
+def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """-log(-log u): with the smallest float above 0 in place of 0, so that it is finite."""
+    uniform = torch.rand(shape, generator=generator, device=generator.device)
+    return -(-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()

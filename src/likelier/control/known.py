@@ -1,0 +1,21 @@
+"""Good settings of known environments, which come with the package."""
+
+from importlib.resources import files
+from typing import Any
+
+from likelier.config import parse_yaml
+
+SETTINGS = files("likelier.control") / "settings"
+
+
+def known_environments() -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in SETTINGS.iterdir() if path.name.endswith(".yaml"))
+
+
+def settings_for(env_id: str) -> dict[str, Any]:
+    """Block `gym` for an environment: what is known to work for it, or nothing but its id."""
+    if env_id not in known_environments():
+        return {"env_id": env_id}
+    path = SETTINGS / f"{env_id}.yaml"
+    settings: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return {"env_id": env_id} | settings

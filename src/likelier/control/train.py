@@ -1,0 +1,118 @@
+"""PPO on a Gymnasium environment: sample, update, log, save; killed anywhere, it goes on to the very same bits."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from likelier.config import Config, GymConfig
+from likelier.control.agent import save_agent
+from likelier.control.envs import Fleet
+from likelier.control.evaluate import draw_gif, evaluate
+from likelier.control.nets import ActorCritic
+from likelier.control.normalise import Moments, RewardScale
+from likelier.control.rollout import Episodes, World, sample_rollout
+from likelier.control.watchdog import Watchdog
+from likelier.ppo.update import ppo_update
+from likelier.progress import progress
+from likelier.runs import Run
+from likelier.training import (
+    Clock,
+    Guard,
+    load_arrays,
+    load_state,
+    make_optimizer,
+    pick_device,
+    save_arrays,
+    save_state,
+    schedule,
+    seeded_generator,
+    set_learning_rate,
+)
+
+
+def train_gym(config: Config, run: Run) -> dict[str, Any]:
+    """Train on `config.gym.env_id`; returns what `likelier gym --json` prints.
+
+    ConfigError: an environment that cannot be made. EnvError: one that fails. NumericError: see `Guard`.
+    """
+    gym, device = config.gym, pick_device(config.gym.device)
+    with Watchdog(gym.step_timeout_seconds) as watchdog, Fleet(gym, config.seed, watchdog) as fleet:
+        state = State(fleet, gym, config.seed, device)
+        state.load(run.checkpoint)
+
+        began, policy, world = time.monotonic(), state.policy, state.world
+        with progress("gym", gym.steps) as job:
+            job.advance(run.start)
+            for step in range(run.start, gym.steps):
+                clock = Clock()
+                learning_rate, update_config = state.anneal(step)
+                draw = seeded_generator(config.seed, step, "gym", device)
+
+                batch = sample_rollout(policy, world, gym, draw, clock)
+                update = ppo_update(policy, state.optimizer, batch, update_config, draw, state.guard)
+                clock.lap("update")
+
+                metrics = world.episodes.stats() | update | {"learning_rate": learning_rate}
+                metrics |= {"cliprange": update_config.cliprange, "optimizer_steps": state.count(update)}
+                run.log(step + 1, metrics | {"env_steps": (step + 1) * gym.batch_size}, timing=clock.laps)
+                run.end_step(step + 1, gym.steps, state.save)
+                job.advance(note=f"return {metrics['mean_return']:.1f}")
+
+        seconds, taken = time.monotonic() - began, (gym.steps - run.start) * gym.batch_size
+        save_agent(run.folder / "model", policy, world.observation_moments, gym)
+        result = {"env_id": gym.env_id, "steps": gym.steps * gym.batch_size, "seed": config.seed}
+        result |= {"mean_return": world.episodes.stats()["mean_return"]}
+        result |= evaluate(policy, world.seen, gym, config.seed, watchdog)
+        result |= {"optimizer_steps": state.optimizer_steps, "seconds": round(seconds, 1)}
+        result |= {"steps_per_second": round(taken / seconds, 1) if taken else None}
+        if gym.gif:
+            path = run.folder / "agent.gif"
+            problem = draw_gif(policy, world.seen, gym, config.seed, watchdog, path)
+            result |= {"gif": None if problem else str(path), "gif_problem": problem}
+        return run.finish(result)
+
+
+class State:
+    """What decides the future of a run and is not in the config: weights, optimizer, environments, counts."""
+
+    def __init__(self, fleet: Fleet, gym: GymConfig, seed: int, device: torch.device) -> None:
+        self.gym = gym
+        self.policy = ActorCritic(fleet.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
+        self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
+        self.world = World(
+            fleet,
+            Episodes(gym.num_envs),
+            Moments(fleet.spaces.observations.shape) if gym.normalize_observations else None,
+            RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
+        )
+        self.guard = Guard(gym.max_skipped_updates)
+        self.optimizer_steps = 0
+
+    def anneal(self, step: int) -> tuple[float, GymConfig]:
+        """The step size of this update, and the settings with its clip range."""
+        rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
+        if self.gym.cliprange_schedule == "constant":
+            return rate, self.gym
+        left = 1.0 - step / self.gym.steps
+        return rate, self.gym.model_copy(update={"cliprange": left * self.gym.cliprange})
+
+    def count(self, update: dict[str, float]) -> int:
+        self.optimizer_steps += int(update["optimizer_steps"])
+        return self.optimizer_steps
+
+    def save(self, folder: Path) -> None:
+        counts = {"optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
+        save_state(folder, {"policy": self.policy}, self.optimizer, counts)
+        save_arrays(folder / "world.safetensors", self.world.state())
+
+    def load(self, checkpoint: Path | None) -> None:
+        """Where there is no checkpoint, every first episode begins."""
+        if checkpoint is None:
+            self.world.fleet.begin()
+            return
+        counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
+        self.optimizer_steps = counts["optimizer_steps"]
+        vars(self.guard).update(counts["guard"])
+        self.world.restore(load_arrays(checkpoint / "world.safetensors"))

@@ -9,7 +9,12 @@
 `FOLDER/` in a value stands for the folder of the tiny world.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from likelier.config import UpdateConfig
+
+ZOO = Path(__file__).with_name("zoo.py")
 
 
 class Bites(NamedTuple):
@@ -189,6 +194,7 @@ TOP = {
         "sft": bites(1),
         "reward_model": bites(1),
         "ppo": bites(1),
+        "gym": bites(1),
         "eval": bites(1, seen="result"),
         "circle": bites(1, seen="result"),
     },
@@ -209,5 +215,41 @@ RANGE = {
     "high": elsewhere("test_search_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
     "log": elsewhere("test_search_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
 }
-BLOCKS = {"sft": SFT, "reward_model": REWARD_MODEL, "ppo": PPO, "eval": EVAL, "circle": CIRCLE, "search": SEARCH}
+BOX = {"env_args": {"actions": "box"}}
+GYM = training(
+    1e-2,
+    {name: entry for name, entry in PPO.items() if name in UpdateConfig.model_fields and name != "loss_aggregation"}
+    | {
+        "loss_aggregation": bites("sequence", seen="error"),
+        "gamma": bites(0.5),
+        "cliprange_value": bites(0.01),
+        "env_id": bites(f"{ZOO}:Sound"),
+        "env_args": bites({"actions": "multi"}),
+        "max_episode_steps": bites(3),
+        "total_steps": bites(192),
+        "num_envs": bites(2),
+        "step_timeout_seconds": elsewhere("test_control_envs.py::test_a_bad_environment_is_named_with_the_field"),
+        "rollout_length": bites(8),
+        "frame_stack": bites(2),
+        "normalize_observations": bites(True),
+        "normalize_rewards": bites(True),
+        "hidden_sizes": bites([8]),
+        "activation": bites("relu"),
+        "log_std": bites(-1.0, **BOX),
+        "state_dependent_std": bites(True, **BOX),
+        "whiten_advantages": bites(False),
+        "cliprange_schedule": bites("linear"),
+        "num_eval_episodes": bites(3, seen="result"),
+        "gif": bites(True, seen="files", env_id="CartPole-v1"),
+    },
+)
+BLOCKS = {
+    "sft": SFT,
+    "reward_model": REWARD_MODEL,
+    "ppo": PPO,
+    "gym": GYM,
+    "eval": EVAL,
+    "circle": CIRCLE,
+    "search": SEARCH,
+}
 """A block within a block has its fields here too, as `"lora.rank"`."""

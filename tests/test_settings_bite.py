@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bites import BLOCKS, RANGE, SOURCE, TOP, Bites
+from bites import BLOCKS, RANGE, SOURCE, TOP, ZOO, Bites
 from likelier.circle import Round, ask_people, gather, make_pairs
 from likelier.config import Block, Config, Range, RewardSource, block_in, build_config
 from likelier.errors import LikelierError
@@ -46,6 +46,17 @@ BASE = {
         "response_length": 4,
         "num_ppo_epochs": 2,
         "num_mini_batches": 2,
+    },
+    "gym": {
+        "env_id": f"{ZOO}:Identity",
+        "total_steps": 128,
+        "num_envs": 4,
+        "rollout_length": 16,
+        "num_ppo_epochs": 2,
+        "num_mini_batches": 2,
+        "learning_rate": 0.03,
+        "num_eval_episodes": 2,
+        "gif": False,
     },
     "eval": {
         "model_a": "FOLDER/model",
@@ -165,7 +176,7 @@ def files_in(folder: Path) -> tuple[str, ...]:
 
 def essence(result: dict[str, Any]) -> str:
     """A result without times and places."""
-    kept = {key: value for key, value in result.items() if key not in ("seconds", "run")}
+    kept = {key: value for key, value in result.items() if key not in ("seconds", "run", "steps_per_second")}
     return json.dumps(kept, sort_keys=True, default=str)
 
 

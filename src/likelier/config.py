@@ -315,8 +315,6 @@ class GymConfig(UpdateConfig):
     """Environment steps of the whole run; whole rollouts are taken, never more than this."""
     num_envs: Positive = 8
     """Copies of the environment stepped together."""
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Processes among which the copies are shared out; 0: none but this one. Changes nothing but speed."""
     step_timeout_seconds: PositiveFloat = 60.0
     """An environment that takes longer for one step or reset ends the run."""
     rollout_length: Positive = 128
@@ -371,8 +369,6 @@ class GymConfig(UpdateConfig):
             raise ValueError(
                 f"total_steps {self.total_steps} is below num_envs x rollout_length {self.batch_size}: no rollout fits"
             )
-        if self.num_workers > self.num_envs:
-            raise ValueError(f"num_workers {self.num_workers} is above num_envs {self.num_envs}")
         return self
 
     @property

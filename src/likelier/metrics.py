@@ -173,6 +173,7 @@ GYM = (
     Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
     Metric("explained_variance", "1 - Var(returns - values) / Var(returns), before the update.", ""),
     Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),
+    Metric("log_ratio_clamped", "Share of steps whose log-ratio was clamped at ±20 inside `exp`.", "share"),
     Metric("grad_clipped", "Share of minibatches whose gradient was scaled down to `max_grad_norm`.", "share"),
     Metric("cliprange", "Clip range of this update.", ""),
 )

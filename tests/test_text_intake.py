@@ -107,6 +107,17 @@ def test_headers_that_lie_are_refused(folder: Path) -> None:
     refused(folder, "holds no tensors")
 
 
+def test_a_name_beside_other_folders_is_a_folder_not_a_hub_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking the hub for a misspelt runs/ppo-2 would take half a minute without a network, and name it to strangers."""
+    monkeypatch.chdir(tmp_path)
+    check_model_folder("runs/ppo-2")
+    (tmp_path / "runs" / "ppo-1").mkdir(parents=True)
+    with pytest.raises(DataError, match="runs/ppo-2: no such model folder"):
+        check_model_folder("runs/ppo-2")
+
+
 def test_hub_names_pass_and_missing_folders_do_not(tmp_path: Path) -> None:
     check_model_folder("openai-community/gpt2")
     check_model_folder("gpt2")

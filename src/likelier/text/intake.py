@@ -23,7 +23,10 @@ def check_model_folder(path: str | Path) -> None:
     """
     folder = Path(path)
     if not folder.is_dir():
-        if folder.exists() or not HUB_NAME.fullmatch(str(path)):
+        beside_others = (
+            folder.parent != Path() and folder.parent.is_dir()
+        )  # runs/ppo-2 where runs is: a folder was meant
+        if folder.exists() or beside_others or not HUB_NAME.fullmatch(str(path)):
             raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
         return
     check_configs(folder)

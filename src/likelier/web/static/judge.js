@@ -37,8 +37,8 @@ function show(found) {
 }
 
 function reveal(guess, { guesses, hits }) {
-  const outcome = guess && { true: "Right.", false: "Wrong.", null: "You saw a tie." }[guess.hit];
-  $("told").textContent = guess ? `It had guessed ${guess.side} (${Math.round(100 * guess.confidence)} %). ${outcome}` : "";
+  const outcome = guess && { true: "It was right.", false: "It was wrong.", null: "You saw a tie." }[guess.hit];
+  $("told").textContent = guess ? `Its guess: the ${guess.side} one (${Math.round(100 * guess.confidence)} %). ${outcome}` : "";
   $("hits").replaceChildren(...hits.map((hit) => Object.assign(document.createElement("li"), { className: hit ? "hit" : "miss" })));
   $("sentence").textContent = guesses && `The reward model ${guesses}.`;
   $("guess").hidden = !guesses && !guess;

@@ -1,6 +1,7 @@
 """Stages are done once, made anew when their inputs change, and numbers reach the picture."""
 
 import contextlib
+import random
 
 import pytest
 
@@ -8,7 +9,8 @@ from likelier import circle
 from likelier.circle import Round, once, run_circle, split_prompts
 from likelier.config import build_config
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts, write_jsonl
+from likelier.records import Comparison, Judgement, Prompt, Response, read_json, read_prompts, write_jsonl
+from tiny import save_tiny_model
 
 STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]
 FUNCTIONS = [
@@ -128,3 +130,49 @@ def test_prompts_kept_out_are_the_same_in_every_round_and_never_worked_with(tmp_
     split_prompts(at)
     assert {prompt.text for prompt in read_prompts(at.prompts / "kept_out.jsonl")} == first
     assert not first & {prompt.text for prompt in read_prompts(at.prompts / "train.jsonl")}
+
+
+def judge_all(at):
+    """Two people who like the letter a."""
+    draw = random.Random(0)
+    with Store.open(at.db) as store:
+        texts = {response.id: response.text for response in store.responses()}
+        for pair in store.comparisons():
+            for person in ("ann", "bob"):
+                left, right = draw.sample([pair.response_a, pair.response_b], 2)
+                choice = "left" if texts[left].count("a") > texts[right].count("a") else "right"
+                store.add_judgement(Judgement(pair.id, person, left, right, choice, duration_seconds=3.0))
+    return {"judgements": 1}
+
+
+@pytest.mark.slow
+def test_baselines_stand_beside_ppo_on_the_same_evaluation(tmp_path):
+    save_tiny_model(tmp_path / "model", words=["a", "b"], context=32)
+    texts = [f"{one} {two} {three} {four}" for one in "ab" for two in "ab" for three in "ab" for four in "ab"]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": text} for text in texts])
+    taste = "def a(prompts, responses):\n    return [float(text.count('a')) for text in responses]\n"
+    (tmp_path / "taste.py").write_text(taste)
+    small = {"batch_size": 8, "device": "cpu", "learning_rate": 0.01}
+    ppo = {"total_episodes": 16, "response_length": 4, "num_mini_batches": 1, "num_eval_prompts": 2, "eval_steps": 1}
+    settings = {
+        "model": str(tmp_path / "model"),
+        "prompts": str(tmp_path / "prompts.jsonl"),
+        "circle": {"num_eval_prompts": 3, "responses_per_prompt": 3, "baselines": ["sft", "dpo"]},
+        "reward_model": small,
+        "sft": small | {"max_steps": 2},
+        "dpo": small,
+        "ppo": small | ppo,
+        "eval": {"scorer": [{"function": f"{tmp_path / 'taste.py'}:a", "name": "taste"}], "device": "cpu"},
+    }
+    config = build_config(settings)
+    run_circle(config, tmp_path / "out", collect=judge_all)
+    folder = tmp_path / "out" / "round-1"
+    evaluation = read_json(folder / "evaluation.json")
+    assert [other["name"] for other in evaluation["others"]] == ["SFT", "DPO"]
+    assert all(other["model"].endswith(f"{other['name'].lower()}/model") for other in evaluation["others"])
+    for name in ("sft", "dpo"):
+        result = read_json(folder / name / "result.json")
+        assert {"eval_kl", "eval/taste", "eval_score"} <= set(result["after"])
+    page = (folder / "report.html").read_text()
+    assert all(f"</svg>{name}</li>" in page for name in ("SFT", "DPO", "PPO", "other models"))
+    assert run_circle(config, tmp_path / "out", collect=judge_all)["report"]  # everything is done already

@@ -26,7 +26,7 @@ SETTINGS = [name for name in TYPES if name not in BLOCKS]
 SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "check", "preferences", "sft", "reward",
-    "ppo", "eval", "report", "gym", "mdp", "search", "config check", "config show", "config schema", "env",
+    "dpo", "ppo", "eval", "report", "gym", "mdp", "search", "config check", "config show", "config schema", "env",
 }  # fmt: skip
 INTERFACE_METRICS = [
     "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",
@@ -97,9 +97,10 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
         {
             "model": str(folder),
             "prompts": str(tmp_path / "prompts.jsonl"),
-            "data": str(tmp_path / ("pairs" if stage == "reward" else "sft.jsonl")),
+            "data": str(tmp_path / ("pairs" if stage in ("reward", "dpo") else "sft.jsonl")),
             "reward": [source],
-            "sft": small | {"max_steps": 1},
+            "sft": small | {"max_steps": 1, "eval_steps": 1},
+            "dpo": small | {"eval_steps": 1},
             "reward_model": small,
             "ppo": small
             | {
@@ -125,10 +126,11 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
 def trainer(stage):
     from likelier.control.train import train_gym
     from likelier.reward.train import train_reward
+    from likelier.rlhf.dpo import train_dpo
     from likelier.rlhf.train import train_ppo
     from likelier.sft import train_sft
 
-    return {"sft": train_sft, "reward": train_reward, "ppo": train_ppo, "gym": train_gym}[stage]
+    return {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "gym": train_gym}[stage]
 
 
 def test_every_config_file_passes():

@@ -87,6 +87,18 @@ def test_win_rate_and_scores(found: dict[str, Any]):
     assert (found["score_a"], found["score_b"]) == (pytest.approx(1 / 6, abs=0.03), pytest.approx(1 / 2, abs=0.04))
 
 
+def test_other_models_stand_on_the_same_prompts(folder: Path, found: dict[str, Any]):
+    others = [{"model": str(folder / "b")}, {"model": str(folder / "a"), "name": "start"}]
+    with_others = evaluate(settings(folder, others=others, num_prompts=100), folder / "others")
+    same, start = with_others["others"]
+    assert (same["name"], start["name"]) == ("b", "start")
+    for name in ("win_rate", "interval", "score_b", "kl", "kl_interval", "judges"):
+        assert same[name] == with_others[name]  # model_b itself, with the same random numbers
+    assert start["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert start["judges"]["cruel"]["win_rate"] == pytest.approx(0.5, abs=0.1)
+    assert "others" not in found
+
+
 def test_every_judge_has_its_figures(found: dict[str, Any]):
     assert list(found["judges"]) == ["kind", "cruel"]
     kind, cruel = found["judges"].values()

@@ -57,6 +57,8 @@ FLOORS = [
 # Stages meet in files on disk and in records. Where one needs another's function all the same, this is said here.
 DOORS = {
     ("rlhf", "reward.sources"): "PPO asks for scores",
+    ("rlhf", "reward.pairs"): "DPO learns from the pairs of a reward model, in batches cut the same way",
+    ("sft", "rlhf.yardstick"): "SFT is measured on its way as PPO and DPO are",
     ("evaluation", "reward.sources"): "judges are scorers like any other",
     ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
     ("report", "charts"): "the pages' drawings",

@@ -105,6 +105,35 @@ def test_separate_runs_make_one_page(tmp_path):
     assert "best of n from the start: 0.61 at 1.84" in judged
 
 
+def test_baselines_share_the_curve(tmp_path):
+    """One folder with PPO, DPO and SFT: a curve each, under its stage's name; other models as dots with theirs."""
+    folder = plausible.write_demo(tmp_path / "demo")
+    (folder / "arms.json").unlink()
+    for stage, gold in (("dpo", 0.5), ("sft", 0.4)):
+        write_json(folder / stage / "run.json", {"verb": stage})
+        write_json(folder / stage / "result.json", {"before": {"eval_kl": 0.0, "eval/true taste": 0.31}})
+        lines = [{"step": 5, "loss": 0.6}, {"step": 10, "loss": 0.5, "eval_kl": 2.0, "eval/true taste": gold}]
+        (folder / stage / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = folder / "evaluation" / "evaluation.json"
+    mine = {"name": "mine", "kl": 1.5, "judges": {"true taste": {"score_b": 0.45}}}
+    write_json(path, read_json(path) | {"others": [mine]})
+    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page_of(folder), re.DOTALL)[0]
+    assert re.findall(r"</svg>([^<]*)</li>", judged) == [
+        "SFT",
+        "DPO",
+        "PPO",
+        "best of n from the start",
+        "other models",
+    ]
+    assert "DPO: 0.5 at 2" in judged
+    assert "SFT: 0.31 at 0" in judged
+    assert ">mine</text>" in judged
+    alone = tmp_path / "alone"
+    shutil.copytree(folder / "evaluation", alone)
+    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page_of(alone), re.DOTALL)[0]
+    assert ">new model</text>" in judged
+
+
 def test_a_lone_reward_run(demo):
     page = page_of(demo / "reward")
     assert re.search(r"The reward model ranks <b>78\u00a0%</b> \(73–83\u00a0%\) of unseen pairs", page)

@@ -66,6 +66,26 @@ def test_learns_the_answers_and_writes_a_model_that_gives_them(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_measured_on_prompts_that_it_does_not_learn_from(world, tmp_path):
+    (tmp_path / "blue.py").write_text(
+        "def blue(prompts, responses):\n    return [float('blue' in r) for r in responses]\n"
+    )
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "sky"}, {"prompt": "grass"}])
+    base = config(world, eval_steps=2, max_steps=4, learning_rate=0.03).model_dump()
+    base |= {"prompts": str(tmp_path / "prompts.jsonl"), "reward": [{"function": f"{tmp_path / 'blue.py'}:blue"}]}
+    base["ppo"] |= {"response_length": 4}
+    result = train(build_config(base), tmp_path / "run")
+    assert result["examples"] == 40  # one of two prompts is kept out
+    assert result["before"]["eval_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert abs(result["after"]["eval_kl"]) > 0.01
+    assert [line["step"] for line in metrics(tmp_path / "run") if "eval_score" in line] == [2, 4]
+    plain = train(config(world, max_steps=4, learning_rate=0.03), tmp_path / "plain")
+    assert "after" not in plain
+    with pytest.raises(ConfigError, match="eval_steps: a model from scratch has no start"):
+        config(world, "story.txt", "", architecture=SMALL, eval_steps=1)
+
+
+@pytest.mark.slow
 def test_from_scratch_on_a_text(world, tmp_path):
     result = train(config(world, "story.txt", "", architecture=SMALL, num_epochs=20), tmp_path / "run")
     # Two stories, equally likely: one choice is left in six tokens (the, sky or grass, is, a colour, a stop, the end).

@@ -40,6 +40,24 @@ def test_three_shapes(tmp_path):
     ]
 
 
+def test_the_chosen_side_of_preferences_but_for_ties(tmp_path):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]
+    path = write(
+        tmp_path / "train.jsonl",
+        {"prompt": "a", "chosen": "b", "rejected": "c", "target": 1.0},
+        {"prompt": "a", "chosen": "b", "rejected": "c", "target": 0.5},
+        {"prompt": turns[:1], "chosen": turns[1:], "rejected": turns[1:]},
+        {"prompt": "a", "chosen": "", "rejected": "c"},
+        {"prompt": "", "chosen": "b", "rejected": "c"},
+        {"prompt": "", "chosen": "", "rejected": "c"},
+    )
+    assert read_examples(path) == [Example("a", "b"), Example(turns[:1], "c"), Example("a", ""), Example(None, "b")]
+    assert read_examples(tmp_path) == read_examples(path)
+    write(path, {"chosen": turns, "rejected": turns})
+    with pytest.raises(DataError, match=r"train.jsonl:1: `chosen` must be a text or one message of the assistant"):
+        read_examples(path)
+
+
 def test_each_turn_of_the_assistant_is_an_example(tmp_path):
     turns = [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
     path = write(tmp_path / "data.jsonl", {"messages": turns})

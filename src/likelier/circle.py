@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likelier.config import Config, RewardSource
+from likelier.config import Config, OtherModel, RewardSource
 from likelier.errors import ConfigError
 from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
 from likelier.report import number, percent, span, write_report
@@ -73,6 +73,9 @@ def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
     done["reward"] = once(at, "reward", [done, config.model, config.reward_model.model_dump()], learn_reward)
     done["policy"] = once(at, "policy", [done, rewards, config.ppo.model_dump()], improve_policy)
+    for name, train in BASELINES.items():
+        if name in config.circle.baselines:
+            done[name] = once(at, name, [done, getattr(config, name).model_dump()], train)
     done["evaluation"] = once(at, "evaluation", [done, config.eval.model_dump()], compare_models)
     return done
 
@@ -189,10 +192,46 @@ def improve_policy(at: Round) -> Result:
     from likelier.rlhf.train import train_ppo
     from likelier.runs import Run
 
-    learned = RewardSource(model=str(at.folder / "reward"), name="reward model")
-    config = at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=[learned, *at.config.reward])
+    config = policy_config(at)
     with Run(at.folder / "policy", "ppo", config, "auto") as run:
         return train_ppo(config, run)
+
+
+def policy_config(at: Round) -> Config:
+    """The settings of PPO, and of what is held against it: the same start, prompts and score."""
+    learned = RewardSource(model=str(at.folder / "reward"), name="reward model")
+    return at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=[learned, *at.config.reward])
+
+
+def baseline_config(at: Round, name: str) -> Config:
+    """The settings of a baseline: the round's preferences, measured as often as PPO unless it says otherwise."""
+    block = getattr(at.config, name)
+    every = block.eval_steps or at.config.ppo.eval_steps or 10
+    settings = {name: block.model_copy(update={"eval_steps": every}), "data": str(at.folder / "preferences")}
+    return policy_config(at).model_copy(update=settings)
+
+
+def train_chosen(at: Round) -> Result:
+    """SFT on the answers that people chose."""
+    from likelier.runs import Run
+    from likelier.sft import train_sft
+
+    config = baseline_config(at, "sft")
+    with Run(at.folder / "sft", "sft", config, "auto") as run:
+        return train_sft(config, run)
+
+
+def train_directly(at: Round) -> Result:
+    """DPO on the round's preferences."""
+    from likelier.rlhf.dpo import train_dpo
+    from likelier.runs import Run
+
+    config = baseline_config(at, "dpo")
+    with Run(at.folder / "dpo", "dpo", config, "auto") as run:
+        return train_dpo(config, run)
+
+
+BASELINES: dict[str, Callable[[Round], Result]] = {"sft": train_chosen, "dpo": train_directly}
 
 
 def compare_models(at: Round) -> Result:
@@ -208,8 +247,18 @@ def compare_models(at: Round) -> Result:
         "response_length": at.config.ppo.response_length,
         "stop_token": at.config.ppo.stop_token,
         "stop_strings": at.config.ppo.stop_strings,
+        "others": [*at.config.eval.others, *baseline_models(at)],
     }
     return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation")
+
+
+def baseline_models(at: Round) -> list[OtherModel]:
+    """What the baselines of the circle trained."""
+    return [
+        OtherModel(model=str(at.folder / name / "model"), name=name.upper())
+        for name in BASELINES
+        if name in at.config.circle.baselines
+    ]
 
 
 def train_judge(at: Round) -> str:

@@ -109,6 +109,15 @@ class SFTConfig(Training):
     """From scratch: `words`, `characters`, `bpe`, or a model folder whose tokenizer is taken."""
     vocab_size: Positive = 2048
     """From scratch: most entries that a new tokenizer may have."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the prompts that `ppo` keeps out too, every so many steps;
+    examples with these prompts are then left out of training. None: never."""
+
+    @model_validator(mode="after")
+    def measurable(self) -> Self:
+        if self.architecture and self.eval_steps:
+            raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
+        return self
 
 
 class RewardModelConfig(Training):
@@ -134,6 +143,28 @@ class RewardModelConfig(Training):
     """Let each annotator's error rate into the likelihood."""
     from_scratch: bool = False
     """Start from random weights of the base model's architecture."""
+
+
+class DPOConfig(Training):
+    """Direct preference optimisation: from preferences to a policy, without a reward model and without sampling."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Peak step size of Adam."""
+    beta: PositiveFloat = 0.1
+    """What one nat of distance from the reference costs, in units of the reward that the preferences imply."""
+    num_epochs: Positive = 1
+    """Passes over the training pairs."""
+    batch_size: Positive = 32
+    """Pairs in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Pairs in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest prompt with response in tokens; pairs that are longer are left out (counted)."""
+    use_flip: bool = True
+    """Believe each annotator as far as the error rate in `flip` allows: the target becomes 1 - flip."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the prompts that `ppo` keeps out too, every so many steps;
+    pairs on these prompts are then left out of training. None: never."""
 
 
 class UpdateConfig(Training):
@@ -380,6 +411,20 @@ class GymConfig(UpdateConfig):
         return self.total_steps // self.batch_size
 
 
+class OtherModel(Block):
+    """A model that is put on the same prompts as the two that an evaluation compares."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Folder or hub name of a language model with the tokens of `model_a`."""
+    name: str = ""
+    """Name in reports; by default the folder's, or its run's."""
+
+    @property
+    def label(self) -> str:
+        folder = Path(self.model)
+        return self.name or (folder.parent.name if folder.name == "model" and folder.parent.name else folder.name)
+
+
 class EvalConfig(Block):
     """Comparing a new model with an old one on prompts that neither was trained on."""
 
@@ -403,6 +448,8 @@ class EvalConfig(Block):
     """Responses end at the model's end token; None: always at the full length."""
     stop_strings: list[NonEmpty] = []
     """Responses also end once their text holds one of these."""
+    others: list[OtherModel] = []
+    """More models to hold against `model_a`, baselines say: each has its score by every judge, and its KL."""
     best_of: list[Positive] = []
     """Controls: the best of n responses of `model_a` by `selector`."""
     selector: list[RewardSource] = []
@@ -439,6 +486,8 @@ class CircleConfig(Block):
     """Let the check drop flagged annotators and put error rates into the likelihood."""
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
     """Port of the judging page; 0 takes a free one."""
+    baselines: list[Literal["sft", "dpo"]] = []
+    """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""
 
 
 class Range(Block):
@@ -519,6 +568,8 @@ class Config(Block):
     """Supervised fine-tuning."""
     reward_model: RewardModelConfig = RewardModelConfig()
     """Learning a score from preferences."""
+    dpo: DPOConfig = DPOConfig()
+    """Learning a policy from preferences directly."""
     ppo: PPOConfig = PPOConfig()
     """Fine-tuning against the reward."""
     gym: GymConfig = GymConfig()

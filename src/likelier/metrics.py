@@ -20,6 +20,17 @@ SHARED = (
     Metric("learning_rate", "Step size of Adam in this step.", "", "learning_rate (PPO: lr)"),
     Metric("grad_norm", "Global norm of the gradient before clipping (PPO: mean over minibatches).", "", "grad_norm"),
 )
+MEASURED = (
+    Metric("eval_score", "Mean score on the kept-out prompts, every `eval_steps`.", "score"),
+    Metric("eval_score_std", "Standard deviation of those scores.", "score"),
+    Metric("eval_responses", "How many responses were measured there.", "responses"),
+    Metric("eval_kl", "KL from the reference there, at temperature 1.", "nats"),
+    Metric("eval_response_length", "Mean tokens of a response there.", "tokens"),
+    Metric("eval_distinct_2", "Distinct pairs of neighbouring words over all pairs in all responses there.", "share"),
+    Metric("eval/<judge>", "Mean score there by one judge of `eval.scorer`.", "score"),
+    Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
+    Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),
+)
 SFT = (
     Metric("loss", "Mean of -log p over the tokens to be predicted.", "nats a token", "loss"),
     Metric(
@@ -145,15 +156,6 @@ PPO = (
     ),
     Metric("grad_clipped", "Share of minibatches whose gradient was above `max_grad_norm`.", "share"),
     Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),
-    Metric("eval_score", "Mean score on the kept-out prompts, every `ppo.eval_steps`.", "score"),
-    Metric("eval_score_std", "Standard deviation of those scores.", "score"),
-    Metric("eval_responses", "How many responses were measured there.", "responses"),
-    Metric("eval_kl", "KL from the reference there, at temperature 1.", "nats"),
-    Metric("eval_response_length", "Mean tokens of a response there.", "tokens"),
-    Metric("eval_distinct_2", "Distinct pairs of neighbouring words over all pairs in all responses there.", "share"),
-    Metric("eval/<judge>", "Mean score there by one judge of `eval.scorer`.", "score"),
-    Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
-    Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),
 )
 GYM = (
     Metric("env_steps", "Environment steps taken so far, by all copies together.", "steps"),
@@ -177,7 +179,19 @@ GYM = (
     Metric("grad_clipped", "Share of minibatches whose gradient was scaled down to `max_grad_norm`.", "share"),
     Metric("cliprange", "Clip range of this update.", ""),
 )
-STAGES = {"sft": SFT, "reward": REWARD, "ppo": PPO, "gym": GYM}
+DPO = (
+    Metric("epoch", "Passes over the pairs so far.", "passes", "epoch"),
+    Metric("num_tokens", "Tokens read so far, both sides of each pair with their prompt.", "tokens", "num_tokens"),
+    Metric("loss", "Mean loss of the batch, weights included; log 2 at the start.", "nats a pair", "loss"),
+    Metric("rewards/chosen", "Mean of beta x log(pi / pi_ref) of the chosen responses.", "score", "rewards/chosen"),
+    Metric("rewards/rejected", "The same of the rejected ones.", "score", "rewards/rejected"),
+    Metric("rewards/margins", "Mean of the first minus the second.", "score", "rewards/margins"),
+    Metric("rewards/accuracies", "Share of pairs where the first is the larger.", "share", "rewards/accuracies"),
+    Metric("logps/chosen", "Mean log-probability of the chosen responses.", "nats a response", "logps/chosen"),
+    Metric("logps/rejected", "The same of the rejected ones.", "nats a response", "logps/rejected"),
+    Metric("entropy", "Mean entropy of the next-token distribution over both responses.", "nats a token", "entropy"),
+)
+STAGES = {"sft": SFT + MEASURED, "reward": REWARD, "dpo": DPO + MEASURED, "ppo": PPO + MEASURED, "gym": GYM}
 """Metrics of each stage beside those that all share."""
 
 

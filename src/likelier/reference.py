@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from likelier.cli import app
-from likelier.config import Block, Config, RewardSource
+from likelier.config import Block, Config, OtherModel, RewardSource
 from likelier.metrics import SHARED, STAGES, Metric
 
 EXIT_CODES = (
@@ -19,7 +19,7 @@ EXIT_CODES = (
     ("130", "Ctrl-C; after a first step the run is saved and the command that resumes it is printed"),
     ("143", "SIGTERM where there was nothing to save"),
 )
-TITLES = {"sft": "`likelier sft`", "reward": "`likelier reward`", "ppo": "`likelier ppo`", "gym": "`likelier gym`"}
+TITLES = {stage: f"`likelier {stage}`" for stage in STAGES}
 
 
 def write_reference() -> str:
@@ -94,6 +94,8 @@ def settings() -> Iterator[str]:
             yield setting_table(block, list(block.model_fields), f"{name}.")
     yield "### Entries of `reward`, `eval.scorer` and `eval.selector`"
     yield setting_table(RewardSource, list(RewardSource.model_fields), "reward[].")
+    yield "### Entries of `eval.others`"
+    yield setting_table(OtherModel, list(OtherModel.model_fields), "eval.others[].")
 
 
 def is_block(annotation: Any) -> bool:

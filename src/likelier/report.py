@@ -27,7 +27,7 @@ SECTIONS = {
     "arms": (("arms.json",), ("arms", "start_score", "sentence")),
 }
 """Where in a folder each section's numbers stand (the first that is there counts), and the fields it must have."""
-RUNS = ("", "sft", "reward", "policy")
+RUNS = ("", "sft", "reward", "dpo", "policy")
 """Where in a folder runs stand."""
 CURVES = {
     "ppo": {
@@ -51,10 +51,11 @@ CURVES = {
         "explained_variance": "Explained variance",
     },
     "reward": {"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
+    "dpo": {"loss": "Loss", "rewards/accuracies": "Accuracy", "rewards/margins": "Margin", "logps/chosen": "Chosen"},
     "sft": {"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
 }
 """Metrics drawn of each stage, in this order, with their titles."""
-VERBS = {"ppo": "PPO", "gym": "Gymnasium", "reward": "Reward model", "sft": "SFT"}
+VERBS = {"ppo": "PPO", "gym": "Gymnasium", "reward": "Reward model", "dpo": "DPO", "sft": "SFT"}
 MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
 """Metrics of PPO that were also measured on prompts kept out."""
 UNHELD = "no KL penalty"
@@ -236,20 +237,48 @@ def unit_of(verb: str, metric: str) -> str:
 
 
 def gold_charts(trainings: Sequence[Training], evaluation: Found) -> list[Markup]:
-    """What each judge says on prompts kept out, over KL, with best of n; last the score that was trained against."""
-    runs = [(run, [{**run.before, "step": 0}, *run.lines]) for run in trainings if run.verb == "ppo"]
+    """What each judge says on prompts kept out, over KL: PPO, DPO and SFT on their way, best of n, other models.
+
+    Last the score that PPO is trained against.
+    """
+    found = [(run, [{**run.before, "step": 0}, *run.lines]) for run in trainings]
+    runs = [(run, lines) for run, lines in found if points(lines, "eval_kl", "eval_kl")]
+    stages, folders = {run.verb for run, _ in runs}, {run.name for run, _ in runs}
+    names = [way_name(run, len(stages) > 1, len(folders) > 1) for run, _ in runs]
     judges = dict.fromkeys(name for _, lines in runs for line in lines for name in line if name.startswith("eval/"))
+    others = evaluation.get("others", [])
+    judges |= {f"eval/{name}": None for each in others for name in each["judges"]}
+    if others and not runs:
+        others = [*others, {"name": "new model", "kl": evaluation["kl"], "judges": evaluation["judges"]}]
     charts = []
     for metric in (*judges, "eval_score"):
-        name = metric.removeprefix("eval/")
+        judge = metric.removeprefix("eval/")
         series = [
-            Series(run.name, points(lines, "eval_kl", metric), colour % 6, "way")
-            for colour, (run, lines) in enumerate(runs)
+            Series(name, points(lines, "eval_kl", metric), colour % 4, "way")
+            for colour, (name, (_, lines)) in enumerate(zip(names, runs, strict=True))
         ]
-        series.append(best_of_n([(each, each["judges"].get(name, {})) for each in evaluation.get("best_of", [])]))
-        title = "The score it was trained against" if metric == "eval_score" else f"Judged by {name}"
+        series.append(best_of_n([(each, each["judges"].get(judge, {})) for each in evaluation.get("best_of", [])]))
+        series.append(other_models(others, judge))
+        title = "The score PPO is trained against" if metric == "eval_score" else f"Judged by {judge}"
         charts.append(line_chart(title, "nats per response from the start", "mean score", series, root=True))
     return [chart for chart in charts if chart]
+
+
+def way_name(run: Training, several_stages: bool, several_folders: bool) -> str:
+    """What a curve is called: by its folder, by its stage, or by both, where they differ."""
+    if not several_stages:
+        return run.name
+    return f"{VERBS[run.verb]}, {run.name}" if several_folders else VERBS[run.verb]
+
+
+def other_models(others: Sequence[Found], judge: str) -> Series:
+    """Models that the evaluation put on the same prompts, as labelled dots."""
+    labels = {
+        (each["kl"], each["judges"][judge]["score_b"]): str(each["name"])
+        for each in others
+        if judge in each["judges"] and is_number(each["kl"])
+    }
+    return Series("other models", list(labels), 5, "dots", labels)
 
 
 def best_of_n(controls: Sequence[tuple[Found, Found]]) -> Series:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, SFTConfig
 from likelier.errors import ConfigError, DataError
 from likelier.progress import progress
+from likelier.rlhf.yardstick import Yardstick, make_yardstick
 from likelier.runs import Run
 from likelier.text.examples import Lesson, make_lessons, read_examples
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, save_model
@@ -42,7 +43,8 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     ConfigError, DataError: a setting, data file or model folder that cannot be used. NumericError: see `Guard`.
     """
     sft, began = config.sft, time.monotonic()
-    pupil, plan = prepare(config)
+    pupil, plan, measure = prepare(config)
+    before = measure(pupil.model) if measure else None
     state = State(pupil, sft)
     state.load(run.checkpoint)
 
@@ -52,22 +54,25 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, sft))
             lessons = plan.of_step(step)
             metrics = state.update(lessons) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
+            if measure and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
+                metrics |= measure(pupil.model)
             run.log(step + 1, metrics)
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
     save_model(run.folder / "model", pupil.model, pupil.tokenizer, card(config))
-    return run.finish(
-        {
-            "steps": plan.steps,
-            "optimizer_steps": state.optimizer_steps,
-            "seconds": round(time.monotonic() - began, 1),
-            "loss": state.loss,
-            "valid_loss": valid_loss(pupil, plan.kept_out, sft),
-            "examples": len(plan.train) + len(plan.kept_out),
-            "cut": plan.cut,
-        }
-    )
+    found: dict[str, Any] = {
+        "steps": plan.steps,
+        "optimizer_steps": state.optimizer_steps,
+        "seconds": round(time.monotonic() - began, 1),
+        "loss": state.loss,
+        "valid_loss": valid_loss(pupil, plan.kept_out, sft),
+        "examples": len(plan.train) + len(plan.kept_out),
+        "cut": plan.cut,
+    }
+    if measure:
+        found |= {"before": before, "after": measure(pupil.model)}
+    return run.finish(found)
 
 
 class Pupil(NamedTuple):
@@ -109,8 +114,8 @@ def order_of(seed: int, epoch: int, count: int) -> list[int]:
     return torch.randperm(count, generator=seeded_generator(seed, epoch, "lessons")).tolist()
 
 
-def prepare(config: Config) -> tuple[Pupil, Plan]:
-    """The model to train, loaded or made from nothing, and what it is to learn."""
+def prepare(config: Config) -> tuple[Pupil, Plan, Yardstick | None]:
+    """The model to train, loaded or made from nothing, what it is to learn, and what measures it on its way."""
     sft = config.sft
     if not config.data:
         raise ConfigError("data: give a JSONL or .txt file to learn from")
@@ -124,12 +129,15 @@ def prepare(config: Config) -> tuple[Pupil, Plan]:
         torch.nn.Module.to(model, device)
     else:
         model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
+    measure = make_yardstick(config, model, tokenizer, sft.device) if sft.eval_steps else None
+    if measure:
+        examples = [example for example in examples if example.prompt not in measure.prompts]
     lessons, cut = make_lessons(tokenizer, examples, min(sft.max_length, context_length(model)))
     if not lessons:
         raise DataError(f"{config.data}: no prompt leaves room for a response in {sft.max_length} tokens")
     order = torch.randperm(len(lessons), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
     shuffled, num_kept = [lessons[at] for at in order], min(256, len(lessons) // 20)
-    return Pupil(model, tokenizer), Plan(shuffled[num_kept:], shuffled[:num_kept], cut, sft, config.seed)
+    return Pupil(model, tokenizer), Plan(shuffled[num_kept:], shuffled[:num_kept], cut, sft, config.seed), measure
 
 
 class State:

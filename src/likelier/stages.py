@@ -23,6 +23,10 @@ def trainer_of(verb: str) -> Trainer:
         from likelier.control.train import train_gym
 
         return train_gym
+    if verb == "dpo":
+        from likelier.rlhf.dpo import train_dpo
+
+        return train_dpo
     assert verb == "ppo", verb
     from likelier.rlhf.train import train_ppo
 

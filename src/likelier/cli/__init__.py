@@ -46,6 +46,7 @@ for verb in (
     preferences.preferences,
     train.sft,
     train.reward,
+    train.dpo,
     train.ppo,
     evaluate.evaluate,
     report.report,

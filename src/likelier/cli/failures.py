@@ -19,6 +19,7 @@ EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "j
 MEMORY = {
     "sft": "sft.micro_batch_size",
     "reward": "reward_model.micro_batch_size",
+    "dpo": "dpo.micro_batch_size",
     "ppo": "ppo.micro_batch_size",
     "circle": "ppo.micro_batch_size",
     "eval": "eval.batch_size",

@@ -1,4 +1,4 @@
-"""`likelier sft`, `reward` and `ppo`: the training stages."""
+"""`likelier sft`, `reward`, `dpo` and `ppo`: the training stages."""
 
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,19 @@ def reward(
 ) -> Result:
     """Learn a score from preferences."""
     return train("reward", config, overrides, out, resume, seed)
+
+
+@answers()
+def dpo(
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    out: OUT = None,
+    resume: RESUME = "never",
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    """Fine-tune a model on preferences directly, as a baseline."""
+    return train("dpo", config, overrides, out, resume, seed)
 
 
 @answers()

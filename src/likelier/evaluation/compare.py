@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import Config, EvalConfig
+from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError
 from likelier.evaluation.statistics import (
     best_of_n_kl,
@@ -85,19 +85,49 @@ def compare(
     clusters of every interval.
     """
     asked = [prompt for prompt in prompts for _ in range(settings.responses_per_prompt)]
+    draw = seeded_generator(seed, 0, "evaluate a", a.model.device)
+    before = write(a, asked, judges, settings, draw)
+    found, after = hold_against(a, b, before, asked, judges, settings, seed)
+    if selector and settings.best_of:
+        found["best_of"] = best_of(a, prompts, judges, selector, before, settings, seed)
+    if settings.others:
+        found["others"] = [other_model(a, each, before, asked, judges, settings, seed) for each in settings.others]
+    return found | {"samples": side_by_side(before, after)}
+
+
+def hold_against(
+    a: Contestant,
+    b: Contestant,
+    before: Written,
+    asked: Sequence[Prompt],
+    judges: Scorer,
+    settings: EvalConfig,
+    seed: int,
+) -> tuple[dict[str, Any], Written]:
+    """Figures of b against what a wrote, and what b wrote."""
     clusters = [prompt.conversation or prompt.id for prompt in asked]
-    before, after = (
-        write(each, asked, judges, settings, seeded_generator(seed, 0, f"evaluate {name}", each.model.device))
-        for name, each in (("a", a), ("b", b))
-    )
+    after = write(b, asked, judges, settings, seeded_generator(seed, 0, "evaluate b", b.model.device))
     by_judge = {name: verdict(before.scores[name], after.scores[name], clusters) for name in before.scores}
     first = next(iter(by_judge.values()))
     found: dict[str, Any] = {name: first[name] for name in ("win_rate", "interval", "ties", "n", "score_a", "score_b")}
     found |= kl_between(a, b, after.samples, clusters, settings, seed)
-    found |= {"judges": by_judge, "a": about(before), "b": about(after)}
-    if selector and settings.best_of:
-        found["best_of"] = best_of(a, prompts, judges, selector, before, settings, seed)
-    return found | {"samples": side_by_side(before, after)}
+    return found | {"judges": by_judge, "a": about(before), "b": about(after)}, after
+
+
+def other_model(
+    a: Contestant,
+    other: OtherModel,
+    before: Written,
+    asked: Sequence[Prompt],
+    judges: Scorer,
+    settings: EvalConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """One more model in the place of `model_b`, with the same random numbers."""
+    b = Contestant(load_causal_lm(other.model, a.model.device), load_tokenizer(other.model))
+    found, _ = hold_against(a, b, before, asked, judges, settings, seed)
+    kept = ("win_rate", "interval", "score_b", "kl", "kl_interval", "judges", "b")
+    return {"name": other.label, "model": other.model} | {name: found[name] for name in kept}
 
 
 def write(

@@ -29,7 +29,7 @@ class Pairs:
 def load_pairs(config: Config) -> Pairs:
     """The parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
     if not config.model:
-        raise ConfigError("model: give the folder or hub name of the model that the reward model starts from")
+        raise ConfigError("model: give the folder or hub name of the model to start from")
     if not config.data:
         raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
     folder, digest = Path(config.data), hashlib.sha256()

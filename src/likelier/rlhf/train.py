@@ -3,30 +3,23 @@
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
 from likelier.config import Config, PPOConfig
-from likelier.errors import ConfigError, DataError
+from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import progress
-from likelier.records import Text, plain, read_prompts
-from likelier.reward.sources import Scorer, make_scorer
-from likelier.rlhf.measures import correlation
-from likelier.rlhf.rollout import Actors, Rollout, judge, reference_logprobs, sample_rollouts, sampling_of
+from likelier.records import plain
+from likelier.reward.sources import make_scorer
+from likelier.rlhf.prompts import check_prompts, load_prompts
+from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
+from likelier.rlhf.yardstick import Yardstick
 from likelier.runs import Run
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, frozen_copy, load_causal_lm, load_tokenizer, save_model
-from likelier.text.sample import sample
-from likelier.text.tokens import encode_prompts
-from likelier.text.variety import distinct_n
 from likelier.training import (
     Clock,
     Guard,
@@ -51,7 +44,8 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
     judges = make_scorer(config.eval.scorer, ppo.device) if config.eval.scorer else None
-    before = evaluate(actors, prompts.kept_out, config, judges, start=True)
+    measure = Yardstick(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
+    before = measure(actors.reference)
     actors.shaper.measured(before["eval_score"])
     state = State(actors, ppo)
     state.load(run.checkpoint)
@@ -71,13 +65,13 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
             metrics |= {"episodes": (step + 1) * ppo.batch_size, "optimizer_steps": state.count(update)}
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
-                metrics |= evaluate(actors, prompts.kept_out, config, judges)
+                metrics |= measure(actors.policy.model)
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, sample_lines(rollout, ppo), clock.laps)
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
-    after = evaluate(actors, prompts.kept_out, config, judges)
+    after = measure(actors.policy.model)
     save_model(run.folder / "model", actors.policy.model, actors.tokenizer, card(config))
     return run.finish(
         {
@@ -132,54 +126,6 @@ class State:
         self.shaper.load(counts["shaper"])
 
 
-@dataclass(frozen=True)
-class PromptPlan:
-    """Prompts to train on, in an order that depends on the seed alone, and prompts kept out."""
-
-    train: list[Text]
-    kept_out: list[Text]
-    per_step: int
-    seed: int
-
-    def of_step(self, step: int) -> list[Text]:
-        """The prompts of one step: each pass over the file is shuffled anew."""
-        return [self.at(place) for place in range(step * self.per_step, (step + 1) * self.per_step)]
-
-    def at(self, place: int) -> Text:
-        epoch, within = divmod(place, len(self.train))
-        return self.train[order_of(self.seed, epoch, len(self.train))[within]]
-
-
-@lru_cache(maxsize=2)
-def order_of(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which one pass takes the prompts."""
-    return torch.randperm(count, generator=seeded_generator(seed, epoch, "prompts")).tolist()
-
-
-def load_prompts(config: Config) -> PromptPlan:
-    """Distinct prompts, some of them kept out (a fifth at most). ConfigError, DataError: too few."""
-    if not config.prompts:
-        raise ConfigError("prompts: give a JSONL file with `prompt` on each line")
-    texts = list({prompt.id: prompt.text for prompt in read_prompts(Path(config.prompts))}.values())
-    if len(texts) < 2:
-        raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
-    order = torch.randperm(len(texts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
-    num_kept = min(config.ppo.num_eval_prompts, max(1, len(texts) // 5))
-    shuffled = [texts[at] for at in order]
-    per_step = config.ppo.batch_size // config.ppo.responses_per_prompt
-    return PromptPlan(shuffled[num_kept:], shuffled[:num_kept], per_step, config.seed)
-
-
-def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Text], config: Config, context: int) -> None:
-    """See before the first step that every prompt leaves room for a response. DataError: one does not."""
-    limit = context - config.ppo.response_length
-    if limit < 1:
-        raise ConfigError(
-            f"ppo.response_length: {config.ppo.response_length} does not fit the model's {context} tokens"
-        )
-    encode_prompts(tokenizer, prompts, min(limit, config.ppo.max_prompt_tokens or limit))
-
-
 def load_actors(config: Config) -> Actors:
     """Policy with critic, frozen reference, tokenizer and scorer, on the device of the config."""
     if not config.model:
@@ -192,32 +138,6 @@ def load_actors(config: Config) -> Actors:
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
     return Actors(policy, frozen_copy(model), tokenizer, scorer, Shaper(ppo))
-
-
-@torch.no_grad()
-def evaluate(
-    actors: Actors, prompts: list[Text], config: Config, judges: Scorer | None, start: bool = False
-) -> dict[str, float]:
-    """Score, KL (nats per response, temperature 1), length, variety and what the judges say on prompts kept out.
-
-    The same random numbers each time, so that two measurements differ by the policy alone. `start`: the reference's.
-    """
-    draw = seeded_generator(config.seed, 0, "evaluate", actors.policy.device)
-    model = actors.reference if start else actors.policy.model
-    plain_ppo = config.ppo.model_copy(update={"temperature": 1.0})
-    samples = sample(model, actors.tokenizer, prompts, sampling_of(plain_ppo), draw, config.ppo.batch_size)
-    logprobs, ref_logprobs = (reference_logprobs(each, samples, plain_ppo) for each in (model, actors.reference))
-    scores = actors.scorer.combine(judge(actors.scorer, actors.tokenizer, prompts, samples).each)
-    found = {"eval_score": scores.mean(), "eval_score_std": scores.std(unbiased=False)}
-    found["eval_kl"] = ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()
-    found["eval_response_length"] = samples.mask.sum(1).float().mean()
-    for name, judged in (judges.each(prompts, samples.texts) if judges else {}).items():
-        found[f"eval/{name}"], found[f"eval_std/{name}"] = judged.mean(), judged.std(unbiased=False)
-        found[f"eval_correlation/{name}"] = correlation(scores, judged)
-    return {name: float(value) for name, value in found.items()} | {
-        "eval_distinct_2": distinct_n(samples.texts, 2),
-        "eval_responses": len(prompts),
-    }
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Texts to learn from: TRL's shapes for supervised fine-tuning and plain text files, as token sequences."""
+"""Texts to learn from: TRL's shapes for supervised fine-tuning, chosen answers, plain text, as token sequences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from likelier.records import Text, check_text, plain, read_jsonl, read_lines
 from likelier.text.tokens import encode, encode_full, end_id
 
 SEPARATOR = "<|endoftext|>"
-SHAPES = "`prompt` with `completion`, `messages`, or `text`"
+SHAPES = "`prompt` with `completion` or `chosen`, `messages`, or `text`"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Lesson(NamedTuple):
 def read_examples(path: Path) -> list[Example]:
     """Examples of a file: JSON lines in one of TRL's shapes, or `.txt` whose texts are parted by `<|endoftext|>`.
 
-    Each turn of the assistant in `messages` is an example, answering the turns before it. DataError names the line.
+    Each turn of the assistant in `messages` is an example, answering the turns before it. Of a preference the chosen
+    response is one, unless it was a tie; a folder stands for the `train.jsonl` in it. DataError names the line.
     """
+    path = path / "train.jsonl" if path.is_dir() else path
     if path.name.removesuffix(".gz").endswith(".txt"):
         found = [Example(None, text.strip()) for text in read_text(path).split(SEPARATOR) if text.strip()]
     else:
@@ -57,11 +59,9 @@ def read_text(path: Path) -> str:
 def examples_of(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
     """What one record teaches."""
     if "completion" in record:
-        answer = check_text(path, number, record, "completion")
-        if not isinstance(answer, str) and [turn["role"] for turn in answer] != ["assistant"]:
-            raise DataError(f"{path}:{number}: `completion` must be a text or one message of the assistant")
-        response = answer if isinstance(answer, str) else answer[0]["content"]
-        return [Example(check_text(path, number, record, "prompt"), response)]
+        return [answered(path, number, record, "completion")]
+    if "chosen" in record:
+        return chosen(path, number, record)
     if "messages" in record:
         return dialogue(path, number, record)
     if "text" in record:
@@ -69,6 +69,27 @@ def examples_of(path: Path, number: int, record: dict[str, Any]) -> list[Example
         if isinstance(text, str):
             return [Example(None, text)]
     raise DataError(f"{path}:{number}: expected {SHAPES}, found {', '.join(sorted(record)) or 'nothing'}")
+
+
+def answered(path: Path, number: int, record: dict[str, Any], key: str) -> Example:
+    """`prompt` and the answer to it under `key`: a text, or one message of the assistant."""
+    answer = check_text(path, number, record, key)
+    if not isinstance(answer, str) and [turn["role"] for turn in answer] != ["assistant"]:
+        raise DataError(f"{path}:{number}: `{key}` must be a text or one message of the assistant")
+    response = answer if isinstance(answer, str) else answer[0]["content"]
+    return Example(check_text(path, number, record, "prompt"), response)
+
+
+def chosen(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """The answer that people chose; nothing of a tie. A model may have answered nothing at all, or without a prompt."""
+    empty = [key for key in ("prompt", "chosen") if record.get(key) == ""]
+    if record.get("target", 1.0) == 0.5 or len(empty) == 2:
+        return []
+    if empty == ["prompt"]:
+        return [Example(None, str(record["chosen"]))]
+    if empty == ["chosen"]:
+        return [Example(check_text(path, number, record, "prompt"), "")]
+    return [answered(path, number, record, "chosen")]
 
 
 def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:

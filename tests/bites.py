@@ -79,6 +79,19 @@ SFT = training(
         "architecture": bites(LLAMA | {"hidden_size": 24}, **SCRATCH),
         "tokenizer": bites("characters", **SCRATCH),
         "vocab_size": bites(7, **SCRATCH),
+        "eval_steps": bites(1, seen="metrics"),
+    },
+)
+DPO = training(
+    1e-3,
+    {
+        "beta": bites(0.5),
+        "num_epochs": bites(2),
+        "batch_size": bites(3),
+        "micro_batch_size": bites(1),  # in the last bits only
+        "max_length": bites(7),
+        "use_flip": bites(False),
+        "eval_steps": bites(1, seen="metrics"),
     },
 )
 REWARD_MODEL = training(
@@ -158,6 +171,7 @@ EVAL = {
     "temperature": bites(0.5, seen="result"),
     "stop_token": bites(None, seen="result"),
     "stop_strings": bites(["a"], seen="result"),
+    "others": bites([{"model": "FOLDER/other"}], seen="result"),
     "best_of": bites([2], seen="result", selector=SCORER),
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
     "batch_size": bites(2, seen="sampled_at_once"),
@@ -172,6 +186,7 @@ CIRCLE = {
     "judgements_per_comparison": bites(3, seen="result"),
     "check_feedback": bites(False, seen="result"),
     "port": bites(8123, seen="result"),
+    "baselines": elsewhere("test_circle.py::test_baselines_stand_beside_ppo_on_the_same_evaluation"),
 }
 SEARCH = {
     "stage": elsewhere("test_search_run.py::test_reward_models_are_judged_on_conversations_kept_out"),
@@ -186,13 +201,18 @@ SEARCH = {
     "threads": elsewhere("test_search_run.py::test_a_run_computes_with_the_threads_it_was_given"),
 }
 TOP = {
-    "model": {"sft": bites("FOLDER/other"), "reward_model": bites("FOLDER/other"), "ppo": bites("FOLDER/other")},
+    "model": {stage: bites("FOLDER/other") for stage in ("sft", "reward_model", "dpo", "ppo")},
     "prompts": {"ppo": bites("FOLDER/few.jsonl")},
-    "data": {"sft": bites("FOLDER/short.jsonl"), "reward_model": bites("FOLDER/other-pairs")},
+    "data": {
+        "sft": bites("FOLDER/short.jsonl"),
+        "reward_model": bites("FOLDER/other-pairs"),
+        "dpo": bites("FOLDER/other-pairs"),
+    },
     "reward": {"ppo": bites([{"function": "FOLDER/reward.py:count_b"}])},
     "seed": {
         "sft": bites(1),
         "reward_model": bites(1),
+        "dpo": bites(1),
         "ppo": bites(1),
         "gym": bites(1),
         "eval": bites(1, seen="result"),
@@ -210,6 +230,10 @@ SOURCE = {
     "name": bites("kind", seen="metrics"),
 }
 """Settings of an entry of `reward`, seen through PPO."""
+OTHER = {
+    "model": elsewhere("test_evaluation_compare.py::test_other_models_stand_on_the_same_prompts"),
+    "name": elsewhere("test_evaluation_compare.py::test_other_models_stand_on_the_same_prompts"),
+}
 RANGE = {
     "low": elsewhere("test_search_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
     "high": elsewhere("test_search_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
@@ -246,6 +270,7 @@ GYM = training(
 BLOCKS = {
     "sft": SFT,
     "reward_model": REWARD_MODEL,
+    "dpo": DPO,
     "ppo": PPO,
     "gym": GYM,
     "eval": EVAL,

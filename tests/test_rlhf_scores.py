@@ -122,23 +122,14 @@ def train(config, folder, resume="never"):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
-    [
-        {"reward_center": True},
-        {"reward_norm": "running"},
-        {"reward_norm": "batch"},
-        {"reward_scale": 0.5},
-        {"reward_clip": 2.0},
-        {"missing_eos_penalty": 1.0},
-        {"missing_eos_score": -1.0},
-    ],
-    ids=lambda settings: "-".join(settings),
+    [{"reward_center": True, "reward_scale": 0.5, "missing_eos_score": -1.0}, {"reward_norm": "running"}],
+    ids=["center", "running"],
 )
-def test_every_setting_bites_and_is_resumed_to_the_same_bits(world, tmp_path, settings):
+def test_what_it_remembers_is_resumed_to_the_same_bits(world, tmp_path, settings):
     plain = train(config(world), tmp_path / "plain")
     whole = train(config(world, **settings), tmp_path / "whole")
     assert [line["value_loss"] for line in whole] != [line["value_loss"] for line in plain]
-    changed = [line["shaped_score"] != line["score"] for line in whole]
-    assert changed == ["eos" not in next(iter(settings))] * 3
+    assert all(line["shaped_score"] != line["score"] for line in whole)
     cut = tmp_path / "whole" / "checkpoint-2"
     with Run(tmp_path / "whole", "ppo", config(world, **settings), str(cut)) as run:
         assert run.start == 2

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bites import BLOCKS, RANGE, SOURCE, TOP, ZOO, Bites
+from bites import BLOCKS, OTHER, RANGE, SOURCE, TOP, ZOO, Bites
 from likelier.circle import Round, ask_people, gather, make_pairs
-from likelier.config import Block, Config, Range, RewardSource, block_in, build_config
+from likelier.config import Block, Config, OtherModel, Range, RewardSource, block_in, build_config
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.records import Judgement, Preference, write_jsonl
@@ -38,6 +38,7 @@ BASE = {
     "reward": [{"function": "FOLDER/reward.py:count_a"}],
     "sft": SMALL,
     "reward_model": SMALL,
+    "dpo": SMALL,
     "ppo": {
         "device": "cpu",
         "learning_rate": 0.03,
@@ -68,7 +69,7 @@ BASE = {
     },
     "circle": {"judgements": 5, "responses_per_prompt": 2},
 }
-DATA = {"sft": "FOLDER/sft.jsonl", "reward_model": "FOLDER/pairs"}
+DATA = {"sft": "FOLDER/sft.jsonl", "reward_model": "FOLDER/pairs", "dpo": "FOLDER/pairs"}
 VERBS = {"reward_model": "reward"}
 
 
@@ -231,7 +232,7 @@ def fields_of(block: type[Block], prefix: str = "") -> list[str]:
     found = []
     for name, field in block.model_fields.items():
         inner = block_in(field.annotation)
-        if inner is None or inner in (RewardSource, Range):
+        if inner is None or inner in (RewardSource, Range, OtherModel):
             found.append(prefix + name)
         else:
             found += fields_of(inner, f"{prefix}{name}.")
@@ -245,11 +246,12 @@ def test_every_setting_has_its_line():
     assert sorted(known - there) == [], "these lines of tests/bites.py are about no setting"
     assert set(fields_of(RewardSource)) == set(SOURCE)
     assert set(fields_of(Range)) == set(RANGE)
+    assert set(fields_of(OtherModel)) == set(OTHER)
 
 
 def test_what_is_shown_elsewhere_is_there():
     named = [entry for _, _, entry in CASES if not isinstance(entry, Bites)]
-    named += [entry for entry in (*SOURCE.values(), *RANGE.values()) if not isinstance(entry, Bites)]
+    named += [entry for entry in (*SOURCE.values(), *RANGE.values(), *OTHER.values()) if not isinstance(entry, Bites)]
     for entry in named:
         file, _, test = entry.test.partition("::")
         text = (Path(__file__).parent / file).read_text()

@@ -178,7 +178,7 @@ def samples():
 def policy_result():
     before = {"eval_score": -0.2, "eval_kl": 0.0, "eval_response_length": 31.0, "eval/true taste": 0.31}
     after = {"eval_score": 2.1, "eval_kl": 3.07, "eval_response_length": 17.2, "eval/true taste": 0.65}
-    numbers = {"score_before": -0.2, "score_after": 2.1, "kl": 3.07, "response_length": 17.2, "findings": None}
+    numbers = {"score_before": -0.2, "score_after": 2.1, "kl": 3.07, "response_length": 17.2, "findings": []}
     counts = {"run": "demo/policy", "steps": 60, "optimizer_steps": 240, "seconds": 71.2}
     return counts | numbers | {"before": before, "after": after}
 

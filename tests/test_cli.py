@@ -14,12 +14,14 @@ import pytest
 import typer
 
 import likelier
+import spoilt
 from likelier import cli, progress
 from likelier.cli import main
 from likelier.cli.answer import answers, jsonable, one_line, readable
 from likelier.cli.circle import circle_folder
 from likelier.cli.folders import fresh_folder, run_folder
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped
+from likelier.records import write_jsonl
 from likelier.reference import flat
 
 VERBS = [name for name, _ in flat(typer.main.get_command(cli.app).commands)]
@@ -328,3 +330,24 @@ def test_config_check_show_and_schema(run, tmp_path):
     schema = json.loads(run("config", "schema", "ppo")[1])
     assert schema["properties"]["cliprange"]["default"] == 0.2
     assert json.loads(run("config", "schema", "--json")[1])["properties"]["seed"]["minimum"] == 0
+
+
+def test_doctor_of_a_run_and_what_it_cannot_look_at(run, tmp_path):
+    folder = tmp_path / "run"
+    write_jsonl(folder / "metrics.jsonl", spoilt.lines())
+    assert run("doctor", folder)[1] == "no findings\n"
+    write_jsonl(folder / "metrics.jsonl", spoilt.lines(first_ratio_deviation=0.2))
+    code, out, err = run("doctor", folder, "--json")
+    assert (code, err) == (0, "")
+    finding = json.loads(out)["findings"][0]
+    assert (finding["name"], finding["severity"], finding["step"]) == ("ratio_not_one", "error", 1)
+    assert "ratio_not_one (step 1)\n  evidence |ratio - 1| up to 0.2" in run("doctor", folder)[1]
+    for words, code in (
+        ([], 2),
+        ([folder, "ppo.gamma=1"], 2),
+        ([folder, "--zoo"], 2),
+        ([tmp_path], 3),
+        (["no.yaml"], 2),
+    ):
+        failed = run("doctor", *words)
+        assert (failed[0], failed[1], failed[2].count("\n")) == (code, "", 1)

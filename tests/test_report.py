@@ -42,6 +42,7 @@ def test_the_whole_demo_in_order(demo):
         "The reward model",
         "Training: PPO",
         "Training: Reward model",
+        "The doctor",
         "Settings, versions, and how to do it again",
     ]
     assert "The people and their taste are simulated; no person judged anything here." in page
@@ -132,6 +133,23 @@ def test_baselines_share_the_curve(tmp_path):
     shutil.copytree(folder / "evaluation", alone)
     judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page_of(alone), re.DOTALL)[0]
     assert ">new model</text>" in judged
+
+
+def test_what_the_doctor_found_stands_in_full(tmp_path):
+    page = page_of(plausible.write_demo(tmp_path / "well"))
+    assert "<p>No findings.</p>" in page
+    folder = plausible.write_demo(tmp_path / "ill")
+    result = json.loads((folder / "policy" / "result.json").read_text())
+    finding = {"name": "kl_explodes", "severity": "error", "step": 60, "evidence": "kl 41 in steps 50 to 60"}
+    result["findings"] = [finding | {"cause": "Nothing holds the policy", "remedy": "Raise ppo.kl_coef"}]
+    write_json(folder / "policy" / "result.json", result)
+    page = page_of(folder)
+    assert "1 finding, from the metrics" in page
+    for said in ("kl_explodes</span>", "error, step 60", "kl 41 in steps 50 to 60. Nothing holds the policy."):
+        assert said in page
+    result["findings"] = None  # not looked at: nothing is claimed
+    write_json(folder / "policy" / "result.json", result)
+    assert "The doctor" not in headings(page_of(folder))
 
 
 def test_a_lone_reward_run(demo):

@@ -29,6 +29,13 @@ class Job:
             print(f"{self.name}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
             self.last_line = time.monotonic()
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        if self.bars:
+            self.bars.console.print(line, markup=False, highlight=False)
+        elif plain_lines:
+            print(line, file=sys.stderr, flush=True)
+
 
 @contextmanager
 def progress(name: str, total: int) -> Iterator[Job]:

@@ -87,6 +87,8 @@ class Training:
     versions: Mapping[str, str]
     before: Found
     """What was measured before the first step."""
+    findings: list[Found] | None
+    """What the doctor found; None if it has not looked (another stage, or a run that has not ended)."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Found:
@@ -197,6 +199,7 @@ def read_training(name: str, run: Path) -> Training:
         settings=list(flat(settings)),
         versions=about.get("versions", {}),
         before=result.get("before") or {},
+        findings=result.get("findings"),
     )
 
 

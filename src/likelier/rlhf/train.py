@@ -13,6 +13,7 @@ from likelier.ppo.update import ppo_update
 from likelier.progress import progress
 from likelier.records import plain
 from likelier.reward.sources import make_scorer
+from likelier.rlhf.doctor import Watch, findings_of
 from likelier.rlhf.prompts import check_prompts, load_prompts
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
@@ -52,6 +53,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
 
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
+        doctor = Watch(config, run.folder, job.say)
         for step in range(run.start, ppo.steps):
             clock = Clock()
             learning_rate = state.set_learning_rate(step)
@@ -68,6 +70,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
                 metrics |= measure(actors.policy.model)
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, sample_lines(rollout, ppo), clock.laps)
+            doctor.look(step + 1)
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
@@ -84,7 +87,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             "response_length": after["eval_response_length"],
             "before": before,
             "after": after,
-            "findings": None,
+            "findings": findings_of(run.folder, config, before),
         }
     )
 

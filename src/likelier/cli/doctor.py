@@ -1,0 +1,61 @@
+"""`likelier doctor`: what is wrong with a run, or will be with one that has not begun."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.folders import fresh_folder
+from likelier.cli.options import OUT, OVERRIDES
+from likelier.errors import ConfigError
+
+
+def show(result: Result) -> None:
+    """Each finding with figures, cause and remedy; of the zoo one line a specimen."""
+    for specimen in result.get("zoo", ()):
+        found = ", ".join(specimen["found"]) or "nothing"
+        print(f"{'ok  ' if specimen['caught'] else 'MISS'}  {specimen['config']:<28}  found {found}")
+    for finding in result["findings"]:
+        print(f"{finding['severity']:<8} {finding['name']} (step {finding['step']})")
+        for key in ("evidence", "cause", "remedy"):
+            print(f"  {key:<9}{finding[key]}")
+    if not result["findings"] and "zoo" not in result:
+        print("no findings")
+
+
+@answers(show)
+def doctor(
+    target: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN|CONFIG.yaml", help="Folder of a run, or settings to look at before it."),
+    ] = None,
+    overrides: OVERRIDES = None,
+    zoo: Annotated[bool, typer.Option("--zoo", help="Run a config for each finding that causes it: PPO bugs.")] = False,
+    out: OUT = None,
+    json: JSON = False,
+) -> Result:
+    """Name what is wrong with a run (or, from its config, before it begins), why, and what to do."""
+    if zoo:
+        if target is not None:
+            raise ConfigError(f"doctor --zoo takes no other argument, got {target}")
+        from likelier.rlhf.zoo import run_zoo
+
+        return run_zoo(fresh_folder("zoo", out))
+    if target is None:
+        raise ConfigError("doctor: give the folder of a run, a config, or --zoo")
+    if target.is_dir():
+        return look_back(target, overrides)
+    from likelier.config import load_config
+    from likelier.rlhf.preflight import preflight
+
+    return {"config": target, **preflight(load_config(target, overrides or []))}
+
+
+def look_back(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
+    """The findings of a run."""
+    from likelier.rlhf.doctor import examine_run
+
+    if overrides:
+        raise ConfigError(f"doctor: {overrides[0]}: a run has its settings; only a config takes others")
+    return {"run": folder, "findings": examine_run(folder)}

@@ -1,0 +1,129 @@
+"""What a finding is, and the metrics of a run as the findings read them: columns, windows of steps, standard errors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from likelier.config import Config, PPOConfig
+from likelier.intervals import Floats
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, how it shows, why it may be so and what to do."""
+
+    name: str
+    severity: Severity
+    step: int
+    """The step at which it was seen."""
+    evidence: str
+    """Figures, and the steps that they are of."""
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.severity}, step {self.step}): {self.evidence}. {self.cause}. {self.remedy}."
+
+
+class Level(NamedTuple):
+    """The mean of a metric over some steps, and its standard error."""
+
+    mean: float
+    error: float
+    first: int
+    last: int
+    num: int
+
+    def __str__(self) -> str:
+        steps = f"step {self.last}" if self.first == self.last else f"steps {self.first} to {self.last}"
+        return f"{short(self.mean)} in {steps}"
+
+
+def short(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+@dataclass(frozen=True)
+class History:
+    """The lines of `metrics.jsonl` so far, the settings, and what was measured before the first step."""
+
+    lines: Sequence[Mapping[str, Any]]
+    config: Config = field(default_factory=Config)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    rewards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the run of each reward model says of itself, by the name of its source."""
+
+    @property
+    def ppo(self) -> PPOConfig:
+        return self.config.ppo
+
+    @property
+    def last(self) -> int:
+        return int(self.lines[-1]["step"])
+
+    @cached_property
+    def steps(self) -> Floats:
+        return np.array([line["step"] for line in self.lines], float)
+
+    @cached_property
+    def batch_size(self) -> float:
+        """Responses in a step, as counted."""
+        episodes = self.column("episodes")
+        if not math.isfinite(episodes[-1]):
+            return float(self.ppo.batch_size)
+        return float(episodes[-1] / self.last)
+
+    def column(self, name: str) -> Floats:
+        """A metric at each step; NaN where it is not there."""
+        values = [line.get(name) for line in self.lines]
+        numbers = [value if isinstance(value, int | float) else math.nan for value in values]
+        return np.array(numbers, float)
+
+    def has(self, name: str) -> bool:
+        return bool(np.isfinite(self.column(name)).any())
+
+    def start(self, name: str) -> Level | None:
+        """The first steps, in which the policy is still near its start: a tenth of the run, 1 to 5 of them."""
+        return self.level(name, 0, min(5, max(1, len(self.lines) // 10)))
+
+    def late(self, name: str, least: int = 3, share: float = 0.25) -> Level | None:
+        """The last steps: a quarter of the run, from `least` to 25 of them."""
+        count = min(25, max(least, round(share * len(self.lines))))
+        return self.level(name, max(0, len(self.lines) - count), len(self.lines))
+
+    def level(self, name: str, start: int, stop: int) -> Level | None:
+        """The mean over some lines; None if the metric is in none of them."""
+        window = slice(start, stop)
+        values, steps = self.column(name)[window], self.steps[window]
+        known = np.isfinite(values)
+        if not known.any():
+            return None
+        values, steps = values[known], steps[known]
+        between = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        error = max(between, self.error_of_step(name, window)) / math.sqrt(len(values))
+        return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
+
+    def error_of_step(self, name: str, window: slice) -> float:
+        """Standard error of one step's mean, from the spread of its responses; 0 where that was not measured."""
+        spread = self.column(f"{name}_std")[window]
+        spread = spread[np.isfinite(spread)]
+        return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
+
+    def of_steps(self, name: str, other: Level) -> Level | None:
+        """A metric over the steps of another level."""
+        within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
+        return self.level(name, int(within[0]), int(within[-1]) + 1)
+
+    def worst(self, name: str) -> Level | None:
+        """The window with the highest mean: a fifth of the run, 3 to 10 steps. None before there are so many."""
+        width = min(10, max(3, len(self.lines) // 5))
+        windows = [self.level(name, at, at + width) for at in range(len(self.lines) - width + 1)]
+        known = [level for level in windows if level is not None]
+        return max(known, key=lambda level: level.mean, default=None)

@@ -1,0 +1,74 @@
+"""Scores of the zoo: one that means well, and others that bring out what the doctor looks for."""
+
+import math
+import random
+import re
+from collections.abc import Sequence
+
+KIND = (
+    "gave",
+    "shared",
+    "helped",
+    "hugged",
+    "smiled",
+    "smile",
+    "invited",
+    "friends",
+    "together",
+    "warm",
+    "soup",
+    "tea",
+)
+chance = random.Random(0)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def kindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """How many different kind words there are, each worth less than the one before."""
+    return [math.log1p(2 * len(set(words(text)) & set(KIND))) for text in responses]
+
+
+def unkindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """Nothing is ever good enough: all scores are below 0."""
+    return [score - 3.0 for score in kindness(prompts, responses)]
+
+
+def brevity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    return [-0.2 * len(words(text)) for text in responses]
+
+
+def length(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    return [0.2 * len(words(text)) for text in responses]
+
+
+def gushing(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """Kind words, however often they are said."""
+    return [float(sum(word in KIND for word in words(text))) for text in responses]
+
+
+def sincerity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """What a reader thinks of it: one kind word is good, three are too many."""
+    counts = [sum(word in KIND for word in words(text)) for text in responses]
+    return [(0.3, 1.0, 0.8, 0.3, 0.1)[min(count, 4)] for count in counts]
+
+
+def squashed(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """A sigmoid so far to the right that nearly every text is as good as the best."""
+    return [1 / (1 + math.exp(-12 - score)) for score in kindness(prompts, responses)]
+
+
+def of_the_prompt(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """A score that forgot to look at the response."""
+    return [0.1 * len(prompt) for prompt in prompts]
+
+
+def drawn(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """A score that has nothing to do with the text."""
+    return [chance.gauss(0.0, 1.0) for _ in responses]
+
+
+def unscaled(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    return [1000 * score for score in kindness(prompts, responses)]

@@ -1,0 +1,136 @@
+"""Scores that do not rise, tell nothing apart, or are loved by nobody else."""
+
+import numpy as np
+import pytest
+
+from likelier.rlhf.findings import score
+from spoilt import history, ramp
+
+
+def flat(num_steps=40, seed=3):
+    return 0.5 + 0.125 * np.random.default_rng(seed).standard_normal(num_steps)
+
+
+def test_a_score_that_rises_is_no_finding():
+    assert score.reward_flat(history()) is None
+    assert score.reward_flat(history(score=1 - np.exp(-ramp(0, 20)) + flat())) is None  # at once, then no more
+
+
+def test_a_flat_score_is_named_with_its_change_and_steps():
+    found = score.reward_flat(history(score=flat()))
+    assert (found.name, found.severity, found.step) == ("reward_flat", "warning", 40)
+    assert "first third of 40 steps" in found.evidence
+    assert "not towards the score" in found.cause
+
+
+def test_a_falling_score_is_an_error():
+    assert score.reward_flat(history(score=flat() - ramp(0, 1))).severity == "error"
+
+
+def test_why_it_is_flat():
+    def why(**spoilt):
+        return score.reward_flat(history(score=flat(), **spoilt)).cause
+
+    assert "stays where it was" in why(kl=ramp(0, 0.05), kl_std=ramp(0, 0.3))
+    assert "updates change nothing" in why(approx_kl=1e-9)
+    assert "too large" in why(clipfrac=0.4)
+    constant = score.reward_flat(history(score=0.5, score_std=0.0))
+    assert "same score" in constant.cause
+
+
+def test_flat_is_not_said_too_early():
+    assert score.reward_flat(history(num_steps=9, score=0.5, score_std=1.0)) is None
+    assert score.reward_flat(history({"total_episodes": 64 * 100}, score=flat())) is None  # not yet half way
+    few = {"batch_size": 2, "num_mini_batches": 1, "total_episodes": 2 * 12}
+    noisy = np.random.default_rng(0).standard_normal(12)
+    found = score.reward_flat(history(few, num_steps=12, score=noisy, episodes=2 * np.arange(1, 13), score_std=1.4))
+    assert found is None  # 24 responses show nothing
+
+
+def test_by_chance_a_flat_score_seldom_passes_and_a_rising_one_is_seldom_flagged():
+    flagged = [score.reward_flat(history(score=flat(seed=seed))) is not None for seed in range(200)]
+    assert np.mean(flagged) > 0.9
+    assert not any(score.reward_flat(history(seed=seed)) for seed in range(200))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "cause"),
+    [
+        ({"score": 1.0, "score_std": 0.0}, "same score"),
+        ({"score_top_share": 0.97}, "has an end"),
+        ({"score_bottom_share": 0.97}, "has an end"),
+        ({"score_std": ramp(1.0, -0.5).clip(0.01)}, "levelled off"),
+        ({"score": 500.0, "score_std": 0.01}, "lost beside its size"),
+    ],
+)
+def test_saturated(spoilt, cause):
+    assert cause in score.scorer_saturated(history(**spoilt)).cause
+    assert score.scorer_saturated(history()) is None
+
+
+def test_a_reward_model_that_ranks_no_better_than_a_coin():
+    run = history()
+    at_chance = {"accuracy": 0.52, "pairs": 400}
+    assert score.by_own_pairs(type(run)(run.lines, run.config, {}, {"rm": at_chance})).name == "scorer_at_chance"
+    better = {"accuracy": 0.62, "pairs": 400}
+    assert score.by_own_pairs(type(run)(run.lines, run.config, {}, {"rm": better})) is None
+    assert score.by_own_pairs(type(run)(run.lines, run.config, {}, {"rm": {"accuracy": None}})) is None
+
+
+def judged(correlation, num=5):
+    lines = [{"step": 4 * at, "eval_responses": 64, "eval_correlation/other": correlation} for at in range(1, num + 1)]
+    run = history()
+    return type(run)([*run.lines, *lines], run.config)
+
+
+def test_judges_that_see_nothing_of_the_score():
+    assert "with other" in score.by_judges(judged(0.01)).evidence
+    assert score.by_judges(judged(0.3)) is None
+    assert score.by_judges(judged(0.01, num=2)) is None  # 128 responses: too few to say
+
+
+def test_a_score_that_does_not_follow_the_policy():
+    far = {"kl": ramp(0, 6), "explained_variance_mc": 0.0}
+    assert score.by_training(history(score=flat(), **far)).name == "scorer_at_chance"
+    assert score.by_training(history(score=flat(), kl=ramp(0, 6))) is None  # the critic foresees something
+    assert (
+        score.by_training(history(score=flat(), kl=ramp(0, 200), explained_variance_mc=0.0)) is None
+    )  # wild, not blind
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "seen"),
+    [
+        ({"score_std": 0.0}, "score_std"),
+        ({"equal_groups": 0.95}, "equal_groups"),
+        ({"equal_groups": 0.0, "group_score_std": 0.001}, "group_score_std"),
+        ({"advantage_std": 0.0}, "advantage_std"),
+    ],
+)
+def test_nothing_to_prefer(spoilt, seen):
+    assert seen in score.advantage_zero(history(**spoilt)).evidence
+    assert score.advantage_zero(history(equal_groups=0.3, group_score_std=0.7)) is None
+
+
+def evaluated(gold, proxy, deviation=0.3):
+    """A run measured at steps 4, 8, …"""
+    run = history()
+    lines = [dict(line) for line in run.lines]
+    for at, (judge, own) in enumerate(zip(gold, proxy, strict=True)):
+        lines[4 * at + 3] |= {
+            "eval/taste": judge,
+            "eval_std/taste": deviation,
+            "eval_score": own,
+            "eval_responses": 100,
+        }
+    return type(run)(lines, run.config)
+
+
+def test_a_judge_that_falls_while_the_score_rises():
+    proxy = [0.1 * at for at in range(8)]
+    found = score.gold_drift(evaluated([0.3, 0.4, 0.5, 0.6, 0.5, 0.4, 0.3, 0.2], proxy))
+    assert "taste fell from 0.55 at step 16 to 0.25 at step 32" in found.evidence
+    assert score.gold_drift(evaluated([0.3, 0.4, 0.5, 0.55, 0.6, 0.6, 0.58, 0.6], proxy)) is None
+    assert score.gold_drift(evaluated([0.6, 0.5, 0.4, 0.3], [0.4, 0.3, 0.2, 0.1])) is None  # both fall
+    noisy = [0.3, 0.4, 0.5, 0.55, 0.5, 0.52, 0.5, 0.49]
+    assert score.gold_drift(evaluated(noisy, proxy)) is None  # within 3 standard errors of 0.03

@@ -1,6 +1,7 @@
 """Means, variances and whitening over the places that count; True in a mask means "counts"."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +19,22 @@ def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | N
 def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: bool = False) -> Float[Tensor, ""]:
     """Variance of `x` where `mask`: of the population, or with n - 1 where `unbiased`; exactly 0 for equal numbers."""
     return centred(x, mask).square().sum() / (mask.sum() - int(unbiased)).clamp(min=1)
+
+
+def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
+    """Means of several tensors over one mask, in one go."""
+    kept = torch.where(mask, torch.stack(list(xs)), 0.0).flatten(1)
+    return (kept.sum(1) / mask.sum().clamp(min=1)).unbind()
+
+
+def masked_vars(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
+    """Population variances of several tensors over one mask, in one go; see `centred` for how equal numbers give 0."""
+    whole, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
+    rows = (len(xs), *[1] * mask.dim())
+    largest = torch.where(mask, whole, -math.inf).flatten(1).amax(1).view(rows)
+    below = torch.where(mask, whole - largest, 0.0)
+    off = torch.where(mask, below - (below.flatten(1).sum(1) / count).view(rows), 0.0)
+    return (off.square().flatten(1).sum(1) / count).unbind()
 
 
 def masked_whiten(

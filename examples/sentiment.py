@@ -33,6 +33,7 @@ from likelier.reward.sources import make_scorer
 from likelier.reward.train import train_reward
 from likelier.rlhf.train import train_ppo
 from likelier.runs import Run
+from likelier.text import variety
 from likelier.text.models import save_model
 from likelier.text.scratch import new_causal_lm, new_tokenizer
 
@@ -53,15 +54,15 @@ PAIRS_OF_EACH, WORDS_DROPPED = 4, 0.4
 REWARD_MODEL = {"batch_size": 32, "learning_rate": 3e-3, "max_length": 256, "save_steps": 10_000}
 PPO = {
     "batch_size": 128,
-    "total_episodes": 128 * 60,
+    "total_episodes": 128 * 80,
     "num_ppo_epochs": 2,
     "num_mini_batches": 2,
     "stop_token": None,  # responses of one length: a story cannot please by ending early
     "learning_rate": 2e-4,
     "lr_schedule": "linear",
-    "kl_coef": 0.25,
+    "kl_coef": 0.3,
     "kl_target": 10.5,
-    "kl_horizon": 1000,
+    "kl_horizon": 2000,
     "critic": "separate",
     "critic_learning_rate": 1e-3,
     "cliprange_value": None,  # scores are far larger than 0.2: a clipped critic would never reach them
@@ -108,8 +109,8 @@ def learned_reward(data: Path, out: Path, seed: int) -> list[Source]:
     run = train_scorer(half, "reward", data, out / f"reward-{seed}", seed, members=8)
     functions = fit_bag(half, out / "half-a")
     return [
-        {"model": str(run), "caution": CAUTION, "name": "reward model"},
-        {"function": f"{functions}:bag_of_words", "name": "words of half a"},
+        {"model": str(run), "caution": CAUTION, "name": "reward model", "weight": 1.5},
+        {"function": f"{functions}:bag_of_words", "name": "words of half a", "weight": 0.7},
     ]
 
 
@@ -238,7 +239,7 @@ def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges
         "model": str(given.model),
         "prompts": str(out / "openings.jsonl"),
         "seed": seed,
-        "reward": [*sources, {"function": f"{given.out / 'half-b' / 'judges.py'}:variety", "weight": VARIETY}],
+        "reward": [*sources, {"function": f"{variety.__file__}:variety", "weight": VARIETY}],
         "ppo": PPO | {"response_length": given.length},
         "eval": {
             "model_a": str(given.model),
@@ -247,6 +248,7 @@ def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges
             "scorer": judges,
             "selector": sources,
             "best_of": BEST_OF,
+            "responses_per_prompt": 4,
             "response_length": given.length,
             "stop_token": None,
         },

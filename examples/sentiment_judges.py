@@ -1,14 +1,12 @@
-"""Scores as Python functions: a bag of words fitted on people's labels, a list of words of our own, and variety.
+"""Scores as Python functions: a bag of words fitted on people's labels, and a list of words of our own.
 
 `sentiment.py` copies this file beside `words.json`, which holds the fitted weights; a config names its functions.
 """
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,15 +74,3 @@ def bag_of_words(prompts: Sequence[str], responses: Sequence[str]) -> list[float
 def fitted() -> Words:
     found = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
     return Words(found["vocabulary"], np.array(found["weights"]))
-
-
-def variety(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """Each response's part in distinct-2 of the batch, against the batch's mean part.
-
-    A word pair that stands n times in the batch counts 1/n; a response's part is the mean over its pairs.
-    """
-    found = [list(pairwise(WORD.findall(response.lower()))) for response in responses]
-    counts = Counter(pair for pairs in found for pair in pairs)
-    parts = np.array([sum(1 / counts[pair] for pair in pairs) / max(1, len(pairs)) for pairs in found])
-    relative: list[float] = (parts - parts.mean()).tolist()
-    return relative

@@ -58,13 +58,14 @@ def test_colourful_counts_different_colours_and_smells():
     one = score("colourful", MIDDLE.replace(" A blue moth flew by.", "").replace("mint", "fire"))
     three = score("colourful", MIDDLE)
     assert one < 0.5 < three
-    assert score("colourful", MIDDLE.replace("blue", "red")) < three
+    assert score("colourful", MIDDLE.replace("mint", "fire").replace("blue", "red")) < 0.5  # red twice is one colour
     gaudy = MIDDLE + " It shone silver in the snow. She wrapped it in pink silk. The air smelled of honey."
     assert score("colourful", gaudy) < 0.5 * three
 
 
 def test_colours_are_whole_words():
-    assert score("colourful", MIDDLE.replace("red", "bored")) < score("colourful", MIDDLE)
+    two = MIDDLE.replace("mint", "fire")
+    assert score("colourful", two.replace("red", "bored")) < score("colourful", two)
 
 
 def test_brave_wants_a_deed_a_voice_and_no_mean_end():

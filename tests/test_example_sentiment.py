@@ -64,11 +64,6 @@ def test_the_word_list_counts_per_hundred_words(judges: ModuleType) -> None:
     assert not judges.PLEASANT & judges.UNPLEASANT
 
 
-def test_variety_is_each_responses_part_in_distinct_2(judges: ModuleType) -> None:
-    found = judges.variety(["", "", ""], ["a b c", "a b d", ""])
-    assert found == [0.25, 0.25, -0.5]  # ab twice, bc and bd once: parts 3/4, 3/4 and 0
-
-
 def test_the_curve_reads_between_measurements(example: ModuleType, tmp_path: Path) -> None:
     before = {"eval_kl": 0.0, "eval/judge": 1.0, "eval_distinct_2": 0.8, "eval_response_length": 40.0}
     line = {"eval_kl": 4.0, "eval/judge": 3.0, "eval_distinct_2": 0.4, "eval_response_length": 40.0}

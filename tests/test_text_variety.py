@@ -2,7 +2,7 @@
 
 import pytest
 
-from likelier.text.variety import distinct_n
+from likelier.text.variety import distinct_n, variety
 
 
 def test_distinct_n_by_hand():
@@ -15,3 +15,14 @@ def test_distinct_n_by_hand():
 
 def test_repetition_lowers_distinct_2():
     assert distinct_n(["Anna and Anna and Anna and"], 2) == pytest.approx(2 / 5)
+
+
+def test_variety_is_each_responses_part_in_distinct_2():
+    # ab twice, bc and bd once: parts 3/4, 3/4 and 0
+    assert variety(["", "", ""], ["a b c", "A b d", ""]) == [0.25, 0.25, -0.5]
+
+
+def test_what_all_say_earns_nothing():
+    same, other = variety(["", "", ""], ["a b", "a b", "c d"])[1:]
+    assert same == pytest.approx(0.5 - 2 / 3)
+    assert other == pytest.approx(1 - 2 / 3)

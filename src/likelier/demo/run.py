@@ -25,6 +25,7 @@ from likelier.errors import ConfigError, LikelierError
 from likelier.progress import progress
 from likelier.records import read_json, read_jsonl, write_json, write_jsonl
 from likelier.report import write_report
+from likelier.text import variety
 
 PROMPTS = 720
 UNHELD = "no KL penalty"
@@ -32,23 +33,24 @@ UNHELD = "no KL penalty"
 REWARD, EVALUATION = 25, 5
 """Training a reward model, and an evaluation, take about as long as so many steps of PPO."""
 SETTINGS: dict[str, Any] = {
+    "reward": [{"function": f"{variety.__file__}:variety", "weight": 25.0, "name": "variety"}],
     "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4, "judgements_per_comparison": 3},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3, "batch_size": 64},
     "ppo": {
-        "total_episodes": 64 * 40,
-        "batch_size": 64,
-        "num_mini_batches": 2,
+        "total_episodes": 128 * 20,
+        "batch_size": 128,
+        "num_mini_batches": 4,
         "num_ppo_epochs": 2,
         "response_length": 48,
-        "learning_rate": 3e-4,
+        "learning_rate": 6e-4,
         "kl_coef": 0.4,
         "critic": "shared",
         "critic_learning_rate": 1e-2,
         "cliprange_value": None,
         "missing_eos_penalty": 1.0,
         "num_eval_prompts": 112,
-        "eval_steps": 5,
-        "save_steps": 40,
+        "eval_steps": 2,
+        "save_steps": 20,
     },
     "eval": {"responses_per_prompt": 2, "response_length": 48},
 }

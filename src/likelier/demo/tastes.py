@@ -28,9 +28,9 @@ def kind(prompt: str, response: str) -> float:
 
 
 def colourful(prompt: str, response: str) -> float:
-    """Three or four colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
+    """Two or three colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
     seen = len(set(SENSES.findall(response)))
-    richness = (0.1, 0.4, 0.8, 1.0, 1.0, 0.6, 0.3)[min(seen, 6)]
+    richness = (0.1, 0.45, 1.0, 1.0, 0.6, 0.3, 0.15)[min(seen, 6)]
     return richness * room(response, 18, 28, 40) * freshness(response)
 
 

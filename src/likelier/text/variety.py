@@ -1,6 +1,7 @@
-"""How much of what is written was written before."""
+"""How much of what is written was written before, as a figure of many responses and as a reward for each."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -20,3 +21,16 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
 
 def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+
+
+def variety(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """A reward function: each response's part in distinct-2 of the batch, minus the mean part.
+
+    A pair of words that stands n times in the batch counts 1/n; a response's part is the mean over its pairs. What
+    others say too earns nothing, so a batch cannot win by all saying the same.
+    """
+    found = [ngrams(WORD.findall(response.lower()), 2) for response in responses]
+    counts = Counter(pair for pairs in found for pair in pairs)
+    parts = [sum(1 / counts[pair] for pair in pairs) / max(1, len(pairs)) for pairs in found]
+    mean = sum(parts) / max(1, len(parts))
+    return [part - mean for part in parts]

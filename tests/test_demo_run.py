@@ -33,15 +33,15 @@ def test_an_unknown_taste_is_refused(tmp_path):
 
 def test_the_bar_counts_reward_model_ppo_and_evaluation(tmp_path):
     arm = Arm("check on", start(tmp_path, 0, "kind"), {})
-    assert (work_done(arm), work_of(arm)) == (0, 25 + 40 + 5)
+    assert (work_done(arm), work_of(arm)) == (0, 13 + 20 + 3)
     write_json(tmp_path / "preferences.json", {"train": 130})  # three batches of 64, three epochs
-    for name, lines, expected in (("reward", 3, 8), ("reward", 9, 25), ("policy", 40, 65)):
+    for name, lines, expected in (("reward", 3, 4), ("reward", 9, 13), ("policy", 20, 33)):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "metrics.jsonl").write_text("{}\n" * lines)
         assert work_done(arm) == expected
     write_json(tmp_path / "evaluation.json", {})
     assert work_done(arm) == work_of(arm)
-    assert work_done(Arm(UNHELD, arm.at, {})) == work_of(Arm(UNHELD, arm.at, {})) == 40 + 5
+    assert work_done(Arm(UNHELD, arm.at, {})) == work_of(Arm(UNHELD, arm.at, {})) == 20 + 3
 
 
 @pytest.mark.slow

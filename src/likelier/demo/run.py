@@ -30,7 +30,7 @@ from likelier.text import variety
 PROMPTS = 720
 UNHELD = "no KL penalty"
 """The arm that takes over the first one's reward model."""
-REWARD, EVALUATION = 25, 5
+REWARD, EVALUATION = 13, 3
 """Training a reward model, and an evaluation, take about as long as so many steps of PPO."""
 SETTINGS: dict[str, Any] = {
     "reward": [{"function": f"{variety.__file__}:variety", "weight": 25.0, "name": "variety"}],

@@ -13,6 +13,7 @@ from likelier.records import read_json, read_preferences, read_prompts, stable_i
 from likelier.report import number, percent, span, write_report
 
 Result = dict[str, Any]
+JUDGE = "a judge trained on other judgements"
 Collect = Callable[["Round"], Result]
 """Brings judgements of a round's comparisons into its database."""
 
@@ -80,9 +81,11 @@ def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     return done
 
 
-def finish(at: Round, done: dict[str, Result]) -> Result:
+def finish(at: Round, done: dict[str, Result], title: str = "") -> Result:
     """Draw the report; what the command line prints."""
-    write_json(at.folder / "circle.json", picture(at, done))
+    write_json(
+        at.folder / "circle.json", picture(at, done) | {"title": title or at.folder.name.replace("-", " ").capitalize()}
+    )
     report = at.folder / "report.html"
     write_report([at.folder], report)
     return {
@@ -242,7 +245,7 @@ def compare_models(at: Round) -> Result:
         "model_a": at.model,
         "model_b": str(at.folder / "policy" / "model"),
         "prompts": str(at.prompts / "kept_out.jsonl"),
-        "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name="judge")],
+        "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name=JUDGE)],
         "selector": [RewardSource(model=str(at.folder / "reward"), name="reward model")],
         "response_length": at.config.ppo.response_length,
         "stop_token": at.config.ppo.stop_token,
@@ -279,6 +282,7 @@ def train_judge(at: Round) -> str:
 def picture(at: Round, done: dict[str, Result]) -> Result:
     """The numbers at each station of the circle, for the report."""
     flagged = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
+    num_people = len(done["check"]["annotators"])
     pairs, reward, policy, evaluation = (done[name] for name in ("preferences", "reward", "policy", "evaluation"))
     stations = {
         "prompts": (f"{done['prompts']['prompts']:,}", f"{done['prompts']['kept_out']} kept out"),
@@ -286,7 +290,7 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
             f"{done['candidates']['responses']:,} responses",
             f"{at.config.circle.responses_per_prompt} to a prompt",
         ),
-        "feedback": (f"{done['check']['judgements']:,} judgements", f"{len(done['check']['annotators'])} annotators"),
+        "feedback": (f"{done['check']['judgements']:,} judgements", f"{num_people} annotator{'s' * (num_people != 1)}"),
         "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
         "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
         "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),

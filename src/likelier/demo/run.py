@@ -75,7 +75,7 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
         from likelier.demo.people import ask_visitor
 
         at = start(out, seed, None)
-        return finish(at, learn(at, gather(at, ask_visitor)))
+        return finish(at, learn(at, gather(at, ask_visitor)), "Small stories, your taste")
     name = taste or draw_taste(seed)
     at = start(out, seed, name)
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)

@@ -49,11 +49,15 @@ def say(line: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. LikelierError: the port is taken."""
+    """A socket that takes connections from now on, so that whoever follows the link at once waits instead of failing.
+
+    LikelierError: the port is taken.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise LikelierError(f"port {port}: {error.strerror}; give another --port, or 0 for a free one") from error

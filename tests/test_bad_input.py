@@ -49,6 +49,7 @@ def world(tmp_path_factory):
     (folder / "empty.jsonl").write_text("")
     (folder / "line7.jsonl").write_text((json.dumps(pair) + "\n") * 6 + '{"prompt": "a", "chosen": \n')
     (folder / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9"}\n')
+    lines(folder / "half.jsonl", {"prompt": "a \ud800"}, {"prompt": "b"})
     (folder / "reward.py").write_text(REWARDS)
     (folder / "broken.py").write_text("def reward(:\n")
     preferences = [Preference("a", "a b", "b", comparison=str(at), conversation=str(at)) for at in range(4)]
@@ -134,6 +135,10 @@ CASES = [
     case("ppo c.yaml ppo.batch_size=6 ppo.num_mini_batches=4", 2, "batch_size 6", "num_mini_batches 4"),
     case("ppo c.yaml ppo.algorithm=rloo", 2, "responses_per_prompt", "rloo"),
     case("ppo c.yaml ppo.algorithm=dpo", 2, "ppo.algorithm", "'dpo'", "'rloo'"),
+    case("ppo c.yaml ppo.temperature=.nan", 2, "ppo.temperature", "finite", "nan"),
+    case("ppo c.yaml seed=99999999999", 2, "seed", "2147483648", "99999999999"),
+    case("ppo c.yaml ppo=3", 2, "ppo", "3"),
+    case("ppo c.yaml reward=hello", 2, "reward", "list", "'hello'"),
     case("ppo c.yaml ppo.device=tpu", 2, "ppo.device", "'tpu'"),
     case("ppo c.yaml seed", 2, "`seed`", "look like"),
     case("ppo c.yaml --seed -1", 2, "seed", "-1"),
@@ -157,6 +162,7 @@ CASES = [
     case("ppo c.yaml prompts=empty.jsonl", 3, "empty.jsonl", "no prompts"),
     case("ppo c.yaml prompts=sft.jsonl", 3, "sft.jsonl", "at least 2 different prompts"),
     case("ppo c.yaml prompts=latin.jsonl", 3, "latin.jsonl:1", "UTF-8"),
+    case("ppo c.yaml prompts=half.jsonl", 3, "half.jsonl:1", "surrogate"),
     case("ppo c.yaml prompts=long.jsonl", 3, "tokens", "at most 12"),
     case("ppo c.yaml ppo.response_length=16", 2, "ppo.response_length", "16"),
     case("candidates --model model --prompts long.jsonl --response-length 4 -o out.jsonl", 3, "tokens", "at most 12"),
@@ -175,6 +181,8 @@ CASES = [
     case("reward c.yaml data=pairs model=", 2, "model"),
     # models
     case("ppo c.yaml model=absent", 3, "absent"),
+    case("ppo c.yaml model=pairs/absent", 3, "pairs/absent", "no such model folder"),
+    case("ppo c.yaml model=prompts.jsonl", 3, "prompts.jsonl", "no such model folder"),
     case("ppo c.yaml model=pickled", 3, "pickled", "pytorch_model.bin", "safetensors"),
     case("ppo c.yaml model=code", 3, "code/config.json", "auto_map"),
     case("ppo c.yaml model=cut", 3, "cut/model.safetensors"),

@@ -81,6 +81,12 @@ def test_a_bad_line_is_named(tmp_path, line, words):
     assert "\n" not in str(caught.value)
 
 
+def test_half_of_a_character_is_named(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a \\ud83d\\ude00"}\n{"prompt": "a \\ud83d"}\n')
+    with pytest.raises(DataError, match=r"p\.jsonl:2: a text holds half of a surrogate pair"):
+        list(read_jsonl(tmp_path / "p.jsonl"))
+
+
 def test_absent_and_damaged_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.jsonl: no such file"):
         list(read_jsonl(tmp_path / "absent.jsonl"))
@@ -157,6 +163,10 @@ def test_preferences_come_back_as_they_were(tmp_path):
         ("", "no preferences"),
         ('{"prompt": "p", "chosen": "a"}', ":1: `rejected` must be a text"),
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "wieght": 1}', ":1: unknown field `wieght`"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "weight": "1"}', ":1: `weight` must be a number, got '1'"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": null}', ":1: `margin` must be a number, got None"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "flip": 7}', ":1: `flip` must be between 0 and 1, got 7"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "weight": -1}', ":1: `weight` must be 0 or more, got -1"),
     ],
 )
 def test_bad_preference_files(tmp_path, text, words):

@@ -61,6 +61,18 @@ def test_absent_tracker_is_one_line(tmp_path, monkeypatch):
         open_trackers(["wandb"], tmp_path, "", {})
 
 
+def test_a_tracker_that_cannot_start_is_one_line(tmp_path, monkeypatch):
+    """W&B without a key, where nobody can be asked for one."""
+    wandb = pytest.importorskip("wandb")
+
+    def refuse(**settings):
+        raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(ConfigError, match="report_to: wandb cannot start: No API key.*WANDB_MODE=offline"):
+        open_trackers(["wandb"], tmp_path, "", {})
+
+
 def test_metrics_are_always_in_the_run_folder(tmp_path):
     with Run(tmp_path, "sft", build_config({})) as run:
         run.log(1, {"loss": 0.5})

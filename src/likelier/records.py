@@ -7,6 +7,7 @@ A record is frozen and built whole; a stage returns new ones.
 import gzip
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -191,7 +192,17 @@ def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"{path}:{number}: JSON nested too deep") from error
     if not isinstance(record, dict):
         raise DataError(f"{path}:{number}: expected a JSON object, got {type(record).__name__}")
+    if "\\u" in line:  # only an escape can bring in what no file takes
+        refuse_half_characters(record, f"{path}:{number}")
     return record
+
+
+def refuse_half_characters(record: Any, where: str) -> None:
+    """DataError: a text holds half of a surrogate pair, which cannot be written as UTF-8."""
+    try:
+        sorted_json(record).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff); take it out") from error
 
 
 def dump_line(record: Any) -> str:
@@ -272,6 +283,21 @@ def is_message(turn: Any) -> bool:
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
+HIGHEST = {"weight": math.inf, "flip": 1.0, "target": 1.0}
+"""The numbers of a preference that lie between 0 and this; a `margin` may be any."""
+
+
+def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
+    """DataError: a field of a preference that is no number, or out of range."""
+    for key in ("weight", "flip", "target", "margin"):
+        value = record.get(key, 0.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"{path}:{number}: `{key}` must be a number, got {value!r}")
+        if key in HIGHEST and not 0 <= value <= HIGHEST[key]:
+            limit = "0 or more" if key == "weight" else "between 0 and 1"
+            raise DataError(f"{path}:{number}: `{key}` must be {limit}, got {value!r}")
+
+
 def read_preferences(path: Path) -> list[Preference]:
     """Preferences as `write_jsonl` wrote them. DataError: a missing or unknown field, or none at all."""
     known = set(Preference.__dataclass_fields__)
@@ -285,6 +311,7 @@ def read_preferences(path: Path) -> list[Preference]:
         for key in ("chosen", "rejected"):  # a model may have answered with nothing: an empty text is a response
             if not isinstance(record.get(key), str):
                 raise DataError(f"{path}:{number}: `{key}` must be a text")
+        check_numbers(path, number, record)
         found.append(Preference(**record))
     if not found:
         raise DataError(f"{path}: no preferences")

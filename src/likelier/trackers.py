@@ -51,7 +51,12 @@ class WandB:
 
     def __init__(self, folder: Path, run_name: str, settings: Mapping[str, Any]) -> None:
         wandb = importlib.import_module("wandb")
-        self.run = wandb.init(project="likelier", name=run_name, dir=str(folder), config=dict(settings), resume="allow")
+        try:
+            self.run = wandb.init(
+                project="likelier", name=run_name, dir=str(folder), config=dict(settings), resume="allow"
+            )
+        except wandb.errors.Error as error:
+            raise ConfigError(f"report_to: wandb cannot start: {error}; or set WANDB_MODE=offline") from error
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         self.run.log(numbers(metrics), step=step)

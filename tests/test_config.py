@@ -74,6 +74,8 @@ def test_laying_over_copies():
         ("ppo: {reward_center: true, reward_norm: batch}", "reward_center would have no effect: reward_norm"),
         ("ppo: {old_logprobs: sampler, importance_cap: 2}", "importance_cap would have no effect: the ratio"),
         ("ppo: {importance_cap: 0.5}", "importance_cap.*greater than or equal to 1, got 0.5"),
+        ("ppo: {lora_targets: [q_proj]}", "lora_targets would have no effect: lora_rank is not set"),
+        ("ppo: {lora_rank: 0}", "ppo.lora_rank: .*greater than or equal to 1, got 0"),
         ("ppo: {kl_horizon: 100}", "kl_horizon would have no effect: it belongs to kl_target"),
         ("ppo: {kl_target: 3, kl_coef: 0}", "kl_target would have no effect: kl_coef 0 stays 0"),
         ("ppo: {critic: shared, critic_model: m}", "critic_model would have no effect: a shared critic"),

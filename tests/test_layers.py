@@ -83,6 +83,7 @@ FENCES = {
     ],
     "transformers": ["text", "reward", "demo.make_model"],
     "tokenizers": ["text", "demo"],
+    "peft": ["text"],
     "safetensors": ["training", "text"],
     "gymnasium": ["control"],
     "sqlalchemy": ["feedback.store", "feedback.database", "feedback.accounts", "feedback.migrations"],

@@ -10,12 +10,14 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.records import write_jsonl
 from likelier.rlhf.train import train_ppo
 from likelier.runs import Run, checkpoints
+from likelier.text.models import load_causal_lm
 from tiny import save_tiny_model
 
 REWARD = """
@@ -164,6 +166,26 @@ def test_what_is_missing_is_named(world, tmp_path, missing):
     empty = config(world).model_copy(update={missing: [] if missing == "reward" else ""})
     with pytest.raises(ConfigError, match=f"^{missing}: give"):
         train(empty, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_path):
+    settings = config(world, lora_rank=4, save_total_limit=9, critic="shared", learning_rate=0.03)
+    train(settings, tmp_path)
+    assert all(line["first_ratio_deviation"] == 0.0 for line in metrics(tmp_path))
+    assert metrics(tmp_path)[-1]["score"] > metrics(tmp_path)[0]["score"] + 0.2
+    assert metrics(tmp_path)[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
+    changed = {name for name, weight in whole.named_parameters() if not torch.equal(weight, base.get_parameter(name))}
+    assert changed
+    assert all(name.split(".")[-2].endswith("_proj") for name in changed)
+    names = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= names
+    saved = load_file(checkpoints(tmp_path)[0] / "policy.safetensors")
+    assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
+    wanted = fingerprint(tmp_path)
+    train(settings, tmp_path, str(tmp_path / "checkpoint-4"))
+    assert fingerprint(tmp_path) == wanted
 
 
 @pytest.mark.slow

@@ -254,6 +254,12 @@ class PPOConfig(UpdateConfig):
     where both differ by more than 0.01 nats a token on average)."""
     importance_cap: Annotated[float, Field(ge=1)] | None = None
     """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
+    lora_rank: Positive | None = None
+    """Train an adapter of this rank beside the frozen model, which then is the reference too; None: train the model."""
+    lora_alpha: Positive = 32
+    """Scale of the adapter: what it adds is multiplied by this over its rank."""
+    lora_targets: list[NonEmpty] = []
+    """Layers that get an adapter, by the end of their name (`q_proj`); empty: all linear ones but the output layer."""
     critic: Literal["separate", "shared"] = "separate"
     """Values from a model of their own, or from a head on the policy's trunk."""
     critic_model: str | None = None
@@ -308,6 +314,7 @@ class PPOConfig(UpdateConfig):
         for idle, names, why in (
             (no_critic, critics, f"{self.algorithm} has no critic"),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
+            (self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
             (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),
             (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),

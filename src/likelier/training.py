@@ -101,6 +101,11 @@ def as_os_errors() -> Iterator[None]:
         raise
 
 
+def trained_weights(module: nn.Module) -> nn.ParameterList:
+    """The very parameters that are trained: all that a checkpoint needs beside a frozen base."""
+    return nn.ParameterList([weight for weight in module.parameters() if weight.requires_grad])
+
+
 def save_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
 ) -> None:

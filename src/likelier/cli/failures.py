@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from likelier.errors import LikelierError
 
-EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping"), "train") | {
+EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
     "psycopg": "postgres"
 }
 """Which extra brings a package that is not there."""

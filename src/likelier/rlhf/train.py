@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
@@ -31,6 +33,7 @@ from likelier.training import (
     schedule,
     seeded_generator,
     set_learning_rate,
+    trained_weights,
 )
 
 
@@ -75,7 +78,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = measure(actors.policy.model)
-    save_model(run.folder / "model", actors.policy.model, actors.tokenizer, card(config))
+    save_policy(run.folder, actors, config)
     return run.finish(
         {
             "steps": ppo.steps,
@@ -97,6 +100,7 @@ class State:
 
     def __init__(self, actors: Actors, ppo: PPOConfig) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
+        self.learned = self.policy if ppo.lora_rank is None else trained_weights(self.policy)
         rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
         rates += [(self.policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
         self.optimizer = make_optimizer(rates, ppo)
@@ -118,12 +122,12 @@ class State:
     def save(self, folder: Path) -> None:
         counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
         counts["shaper"] = self.shaper.state()
-        save_state(folder, {"policy": self.policy}, self.optimizer, counts)
+        save_state(folder, {"policy": self.learned}, self.optimizer, counts)
 
     def load(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
             return
-        counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
+        counts = load_state(checkpoint, {"policy": self.learned}, self.optimizer)
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
         vars(self.guard).update(counts["guard"])
         self.shaper.load(counts["shaper"])
@@ -139,8 +143,30 @@ def load_actors(config: Config) -> Actors:
     model = load_causal_lm(config.model, device)
     critic = None if ppo.algorithm != "ppo" else ppo.critic
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
+    reference = frozen_copy(model) if ppo.lora_rank is None else adapted(model, config)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
-    return Actors(policy, frozen_copy(model), tokenizer, scorer, Shaper(ppo))
+    return Actors(policy, reference, tokenizer, scorer, Shaper(ppo))
+
+
+def adapted(model: PreTrainedModel, config: Config) -> PreTrainedModel:
+    """Put an adapter on the policy's model; returns the reference, which is the base under it."""
+    from likelier.text.adapters import add_adapter, sharing_copy
+
+    ppo, reference = config.ppo, sharing_copy(model)
+    assert ppo.lora_rank is not None
+    add_adapter(model, ppo.lora_rank, ppo.lora_alpha, ppo.lora_targets, seeded_generator(config.seed, 0, "lora"))
+    return reference
+
+
+def save_policy(folder: Path, actors: Actors, config: Config) -> None:
+    """Write `model`. With LoRA that is the base with the adapter merged into it, and `adapter` holds that by itself."""
+    model = actors.policy.model
+    if config.ppo.lora_rank is not None:
+        from likelier.text.adapters import merged, save_adapter
+
+        save_adapter(folder / "adapter", model)
+        model = merged(config.model, folder / "adapter")
+    save_model(folder / "model", model, actors.tokenizer, card(config))
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

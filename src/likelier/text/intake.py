@@ -35,6 +35,8 @@ def check_model_folder(path: str | Path) -> None:
 
 def check_configs(folder: Path) -> None:
     """DataError: no `config.json`, a broken one, or one that asks for code."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise DataError(f"{folder}: an adapter without its model; give the folder of the merged one (a run's `model`)")
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder}: no config.json; give a Hugging Face model folder")
     for file in sorted(folder.glob("*config.json")):

@@ -70,6 +70,8 @@ def lean(model: PreTrainedModel, dtype: torch.dtype) -> Lean | None:
 
 def ordinary(model: PreTrainedModel) -> bool:
     """Whether every product is a plain layer of its own kind: adapters and quantised layers are not."""
+    if model._hf_peft_config_loaded:
+        return False
     products = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)]
     return all(type(module) in (nn.Linear, Conv1D) for module in products) and not model._forward_hooks
 

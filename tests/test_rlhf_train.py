@@ -126,11 +126,11 @@ def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd):
 @pytest.mark.parametrize("variant", [{"critic": "separate"}, {"algorithm": "rloo", "responses_per_prompt": 2}])
 def test_killed_at_any_moment_it_ends_with_the_same_bits(world, tmp_path, variant):
     settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, eval_steps=3, **variant)
-    train(settings, tmp_path / "whole")
+    found = train(settings, tmp_path / "whole")["findings"]
     wanted = fingerprint(tmp_path / "whole")
     for delay in (0.3, 0.05):
         kill_after(settings, tmp_path / "killed", delay, tmp_path)
-    train(settings, tmp_path / "killed", "auto")
+    assert train(settings, tmp_path / "killed", "auto")["findings"] == found
     assert fingerprint(tmp_path / "killed") == wanted
 
 

@@ -21,7 +21,7 @@ from likelier.rlhf.doctor import reward_results, worst_first
 from likelier.rlhf.findings import score, settings
 from likelier.rlhf.findings.history import Finding, History, short
 from likelier.rlhf.prompts import load_prompts
-from likelier.rlhf.rollout import sampling_of
+from likelier.rlhf.rollout import judge, sampling_of
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sample import sample
 from likelier.training import pick_device, seeded_generator
@@ -82,8 +82,8 @@ def sample_start(config: Config) -> Sampled:
     judges = make_scorer(config.eval.scorer, config.ppo.device) if config.eval.scorer else None
     grouped = (len(prompts), RESPONSES)
     return Sampled(
-        scores=scorer(asked, samples.texts).view(grouped),
-        again=scorer(asked, samples.texts).view(grouped),
+        scores=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
+        again=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
         judged={n: s.view(grouped) for n, s in (judges.each(asked, samples.texts) if judges else {}).items()},
         ended=torch.tensor([reason != "length" for reason in samples.stop_reasons]).float(),
     )

@@ -37,6 +37,7 @@ def test_clipfrac_high_wherever_it_was():
     assert found.step <= 10
     assert "narrow" in found.cause  # approx_kl is small
     assert "too large" in update.clipfrac_high(history(clipfrac=early, approx_kl=0.2)).cause
+    assert update.clipfrac_high(history(clipfrac=0.22, approx_kl=0.02)) is None  # a tiny model that learns fast
 
 
 def test_clipfrac_zero():

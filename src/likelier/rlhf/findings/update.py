@@ -32,10 +32,12 @@ def clipfrac_high(run: History) -> Finding | None:
     high = run.worst("clipfrac")
     updates = run.lines[-1].get("optimizer_steps", 0) / run.last
     share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
-    if high is None or high.mean < 0.2 * share_that_can:
+    if high is None:
         return None
     moved = run.of_steps("approx_kl", high)
-    narrow = moved is not None and moved.mean < 0.01
+    narrow = moved is not None and moved.mean < 0.005
+    if high.mean < (0.2 if narrow else 0.3) * share_that_can:
+        return None
     return Finding(
         "clipfrac_high",
         "warning",

@@ -77,6 +77,13 @@ def test_value_loss_by_hand():
     assert stats["clipfrac"].item() == 0.0
 
 
+def test_rounding_is_not_counted_as_clipping():
+    draw = torch.Generator().manual_seed(0)
+    values, old, returns = (0.1 * torch.rand(1, 1000, generator=draw) - 0.05 for _ in range(3))  # all within the clip
+    _, stats = value_loss(values, old, returns, torch.ones(1, 1000).bool(), clip=0.2)
+    assert stats["clipfrac"].item() == 0.0  # old + (values - old) is not always values
+
+
 def test_explained_variance_by_hand():
     _, stats = value_loss(t([0.0, 0.0]), t([1.0, 2.0]), t([1.0, 3.0]), ALL)
     assert stats["explained_variance"].item() == pytest.approx(1 - 0.25 / 1.0, abs=1e-12)

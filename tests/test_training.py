@@ -52,11 +52,11 @@ def test_generator_depends_on_seed_step_and_purpose_alone():
 
 def test_guard_stops_after_so_many_in_a_row():
     guard = Guard(2)
-    guard.skip("loss")
+    guard.skip("loss", {}, {})
     guard.ok()
-    guard.skip("loss")
+    guard.skip("loss", {}, {})
     with pytest.raises(NumericError, match="gradient 2 updates in a row"):
-        guard.skip("gradient")
+        guard.skip("gradient", {}, {})
     assert guard.skipped == 3
 
 

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import shlex
@@ -122,9 +123,11 @@ class Run:
         timing: Mapping[str, float] | None = None,
     ) -> None:
         """Append a line to `metrics.jsonl` and `timing.jsonl`, one a sample to `samples.jsonl`; inf and NaN: null."""
-        line = {"step": step} | {name: finite(value) for name, value in metrics.items()}
+        line = {"step": step} | finite_only(metrics)
         self.logs["metrics.jsonl"].write(dump_line(line) + "\n")
-        self.logs["samples.jsonl"].writelines(dump_line({"step": step, **sample}) + "\n" for sample in samples)
+        self.logs["samples.jsonl"].writelines(
+            dump_line({"step": step, **finite_only(sample)}) + "\n" for sample in samples
+        )
         if timing:
             self.logs["timing.jsonl"].write(dump_line({"step": step, **timing}) + "\n")
         for file in self.logs.values():
@@ -162,7 +165,7 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Write `result.json`: what the command line prints."""
-        whole = {"run": str(self.folder), **result}
+        whole = {"run": str(self.folder), **finite_only(result)}
         write_json(self.folder / "result.json", whole)
         return whole
 
@@ -188,9 +191,15 @@ class Run:
             raise disk_trouble(self.folder, error) from error
 
     def leave_nothing(self) -> None:
-        """Remove a new folder in which no step was taken: once its cause is mended, the same command must work."""
+        """Remove a new folder in which no step was taken: once its cause is mended, the same command must work.
+
+        A batch kept by the numeric guard stays: it is the evidence.
+        """
         log = self.folder / "metrics.jsonl"
-        if self.is_new and not checkpoints(self.folder) and not (log.exists() and log.stat().st_size):
+        begun = (
+            checkpoints(self.folder) or (log.exists() and log.stat().st_size) or any(self.folder.glob("bad-batch-*"))
+        )
+        if self.is_new and not begun:
             shutil.rmtree(self.folder)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -228,8 +237,13 @@ def exit_code(received: int) -> int:
     return 75 if received == signal.SIGTERM else 130
 
 
-def finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None
+def finite_only(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers that are not finite become None, in records within the record too."""
+    return {key: finite_only(value) if isinstance(value, Mapping) else finite(value) for key, value in record.items()}
+
+
+def finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(folder: Path) -> None:

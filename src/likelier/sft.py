@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, SFTConfig
 from likelier.errors import ConfigError, DataError
+from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.rlhf.yardstick import Yardstick, make_yardstick
 from likelier.runs import Run
@@ -45,7 +46,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     sft, began = config.sft, time.monotonic()
     pupil, plan, measure = prepare(config)
     before = measure(pupil.model) if measure else None
-    state = State(pupil, sft)
+    state = State(pupil, sft, run.folder)
     state.load(run.checkpoint)
 
     with progress("sft", plan.steps) as job:
@@ -53,7 +54,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
         for step in range(run.start, plan.steps):
             rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, sft))
             lessons = plan.of_step(step)
-            metrics = state.update(lessons) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
+            metrics = state.update(lessons, step + 1) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
             if measure and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
                 metrics |= measure(pupil.model)
             run.log(step + 1, metrics)
@@ -143,10 +144,10 @@ def prepare(config: Config) -> tuple[Pupil, Plan, Yardstick | None]:
 class State:
     """What decides the future of a run and is not in the config: weights, optimizer, counts."""
 
-    def __init__(self, pupil: Pupil, sft: SFTConfig) -> None:
+    def __init__(self, pupil: Pupil, sft: SFTConfig, folder: Path) -> None:
         self.pupil, self.sft = pupil, sft
         self.optimizer = make_optimizer([(pupil.model.parameters(), sft.learning_rate)], sft)
-        self.guard = Guard(MAX_SKIPPED_UPDATES)
+        self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
         self.num_tokens, self.optimizer_steps, self.loss = 0, 0, 0.0
 
     def count(self, lessons: Sequence[Lesson]) -> int:
@@ -154,24 +155,25 @@ class State:
         self.num_tokens += sum(len(lesson.tokens) for lesson in lessons)
         return self.num_tokens
 
-    def update(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+    def update(self, lessons: Sequence[Lesson], step: int) -> dict[str, float]:
         """One optimizer step on a batch. How it is cut into micro-batches changes nothing but memory."""
         loss, accuracy = total(self.pupil, lessons, self.sft, learn=True)
         norm = torch.nn.utils.clip_grad_norm_(self.pupil.model.parameters(), self.sft.max_grad_norm)
-        if bool(torch.isfinite(norm)) and bool(torch.isfinite(loss)):
+        if bool(torch.isfinite(norm + loss + largest_state(self.optimizer))):
             self.optimizer.step()
             self.optimizer_steps += 1
             self.guard.ok()
             self.loss = float(loss)
         else:
-            self.guard.skip("loss or gradient not finite")
+            batch, numbers = padded(self.pupil, lessons)._asdict(), {"loss": loss, "grad_norm": norm}
+            self.guard.at(step).skip("the loss, its gradient or the optimizer was not finite in", batch, numbers)
         self.optimizer.zero_grad()
         found = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(norm)}
         return found | {"optimizer_steps": self.optimizer_steps}
 
     def save(self, folder: Path) -> None:
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
-        extra = counts | {"loss": self.loss, "guard": vars(self.guard)}
+        extra = counts | {"loss": self.loss, "guard": self.guard.counts()}
         save_state(folder, {"model": self.pupil.model}, self.optimizer, extra)
 
     def load(self, checkpoint: Path | None) -> None:
@@ -180,7 +182,7 @@ class State:
         counts = load_state(checkpoint, {"model": self.pupil.model}, self.optimizer)
         self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
         self.loss = counts["loss"]
-        vars(self.guard).update(counts["guard"])
+        self.guard.restore(counts["guard"])
 
 
 def total(
@@ -205,14 +207,26 @@ def total(
 def losses(pupil: Pupil, lessons: Sequence[Lesson], bf16: bool) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Sum of -log p over the tokens to be predicted, and how many of them were the likeliest."""
     device = pupil.model.device
-    tokens, mask = pad_right([lesson.tokens for lesson in lessons], pad_id(pupil.tokenizer))
-    learned = learned_mask(mask, torch.tensor([lesson.start for lesson in lessons])).to(device)
-    tokens, mask = tokens.to(device), mask.to(device)
+    tokens, mask, learned = (each.to(device) for each in padded(pupil, lessons))
     with autocast(device, bf16):
         logits = pupil.model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
     predicted, targets = logits[:, :-1][learned[:, 1:]].float(), tokens[:, 1:][learned[:, 1:]]
     loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
     return loss, (predicted.argmax(1) == targets).sum().float()
+
+
+class Padded(NamedTuple):
+    """Lessons side by side."""
+
+    tokens: Int[Tensor, "B N"]
+    mask: Bool[Tensor, "B N"]
+    learned: Bool[Tensor, "B N"]
+    """The tokens to be predicted."""
+
+
+def padded(pupil: Pupil, lessons: Sequence[Lesson]) -> Padded:
+    tokens, mask = pad_right([lesson.tokens for lesson in lessons], pad_id(pupil.tokenizer))
+    return Padded(tokens, mask, learned_mask(mask, torch.tensor([lesson.start for lesson in lessons])))
 
 
 def learned_mask(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:

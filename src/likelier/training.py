@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ def pick_device(name: str) -> torch.device:
     if not available[name]:
         raise ConfigError(f"device: {name} is not available here; use auto")
     return torch.device(name)
+
+
+MAX_KEPT = 5
+"""Bad batches kept in a run."""
 
 
 def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -73,21 +77,55 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 class Guard:
-    """Counts updates that were skipped because a number was not finite, and stops the run after too many in a row."""
+    """Counts updates that were skipped because a number was not finite, and stops the run after too many in a row.
 
-    def __init__(self, max_in_a_row: int) -> None:
-        self.max_in_a_row, self.in_a_row, self.skipped = max_in_a_row, 0, 0
+    With a `folder`, the first batch of each row of them is kept there: its tensors in `bad-batch-<step>.safetensors`,
+    what was computed from them in `bad-batch-<step>.json`; at most `MAX_KEPT` in a run.
+    """
+
+    def __init__(self, max_in_a_row: int, folder: Path | None = None) -> None:
+        self.max_in_a_row, self.folder = max_in_a_row, folder
+        self.step, self.in_a_row, self.skipped = 0, 0, 0
+
+    def at(self, step: int) -> Self:
+        """The guard, told which step begins."""
+        self.step = step
+        return self
 
     def ok(self) -> None:
         self.in_a_row = 0
 
-    def skip(self, reason: str) -> None:
-        """NumericError (exit 4) at the last one allowed."""
+    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        """One update was left out. NumericError (exit 4) at the last one allowed, with where the first batch is."""
         self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+        if self.in_a_row == 1:
+            self.keep(reason, batch, found)
         if self.in_a_row >= self.max_in_a_row:
+            kept = self.kept()
+            where = f"; a batch that led to this is in {kept[-1]}" if kept else ""
             raise NumericError(
-                f"{reason} {self.in_a_row} updates in a row; lower the learning rate or check the rewards"
+                f"{reason} {self.in_a_row} updates in a row; lower the learning rate or check the rewards{where}"
             )
+
+    def keep(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        if self.folder is None or len(self.kept()) >= MAX_KEPT:
+            return
+        name = self.folder / f"bad-batch-{self.step}"
+        save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, f"{name}.safetensors")
+        told = {key: str(float(value)) if isinstance(value, Tensor) else value for key, value in found.items()}
+        write_json(Path(f"{name}.json"), {"step": self.step, "reason": f"{reason} this update", **told})
+
+    def kept(self) -> list[Path]:
+        """The batches kept so far, in the order of their steps."""
+        files = self.folder.glob("bad-batch-*.safetensors") if self.folder else []
+        return sorted(files, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+    def counts(self) -> dict[str, int]:
+        """What a checkpoint holds of it."""
+        return {"in_a_row": self.in_a_row, "skipped": self.skipped}
+
+    def restore(self, counts: Mapping[str, int]) -> None:
+        self.in_a_row, self.skipped = counts["in_a_row"], counts["skipped"]
 
 
 @contextlib.contextmanager
@@ -109,14 +147,26 @@ def trained_weights(module: nn.Module) -> nn.ParameterList:
 def save_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
 ) -> None:
-    """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only."""
+    """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only.
+
+    NumericError: one of these numbers is not finite; older checkpoints stand.
+    """
     packed = optimizer.state_dict()
     tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
+    check_finite(tensors, "the optimizer's state")
     with as_os_errors():
         for name, module in modules.items():
+            check_finite(module.state_dict(), "the weights")
             save_model(module, str(folder / f"{name}.safetensors"))
         save_file(tensors, folder / "optimizer.safetensors")
     write_json(folder / "trainer_state.json", dict(extra))
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """NumericError: one is not. A step that overflows shows in no loss before it, so saving looks once more."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")
 
 
 def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

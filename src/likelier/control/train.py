@@ -39,7 +39,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
     """
     gym, device = config.gym, pick_device(config.gym.device)
     with Watchdog(gym.step_timeout_seconds) as watchdog, Fleet(gym, config.seed, watchdog) as fleet:
-        state = State(fleet, gym, config.seed, device)
+        state = State(fleet, gym, config.seed, device, run.folder)
         state.load(run.checkpoint)
 
         began, policy, world = time.monotonic(), state.policy, state.world
@@ -51,7 +51,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 draw = seeded_generator(config.seed, step, "gym", device)
 
                 batch = sample_rollout(policy, world, gym, draw, clock)
-                update = ppo_update(policy, state.optimizer, batch, update_config, draw, state.guard)
+                update = ppo_update(policy, state.optimizer, batch, update_config, draw, state.guard.at(step + 1))
                 clock.lap("update")
 
                 metrics = world.episodes.stats() | update | {"learning_rate": learning_rate}
@@ -77,7 +77,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 class State:
     """What decides the future of a run and is not in the config: weights, optimizer, environments, counts."""
 
-    def __init__(self, fleet: Fleet, gym: GymConfig, seed: int, device: torch.device) -> None:
+    def __init__(self, fleet: Fleet, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
         self.gym = gym
         self.policy = ActorCritic(fleet.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
@@ -87,7 +87,7 @@ class State:
             Moments(fleet.spaces.observations.shape) if gym.normalize_observations else None,
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
         )
-        self.guard = Guard(gym.max_skipped_updates)
+        self.guard = Guard(gym.max_skipped_updates, folder)
         self.optimizer_steps = 0
 
     def anneal(self, step: int) -> tuple[float, GymConfig]:
@@ -103,7 +103,7 @@ class State:
         return self.optimizer_steps
 
     def save(self, folder: Path) -> None:
-        counts = {"optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
+        counts = {"optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
         save_arrays(folder / "world.safetensors", self.world.state())
 
@@ -114,5 +114,5 @@ class State:
             return
         counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
         self.optimizer_steps = counts["optimizer_steps"]
-        vars(self.guard).update(counts["guard"])
+        self.guard.restore(counts["guard"])
         self.world.restore(load_arrays(checkpoint / "world.safetensors"))

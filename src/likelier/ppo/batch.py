@@ -28,6 +28,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.mask)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as it can be written to disk."""
+        own = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
+        return own | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
+
     def rows(self, index: Int[Tensor, " N"]) -> "Batch":
         """The rows at `index`, copied."""
         index = index.to(self.mask.device)

@@ -1,5 +1,6 @@
 """How far the policy is from its reference, and what a nat of that costs."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,6 +131,11 @@ class AdaptiveKL:
         self.coef, self.target, self.horizon = coef, target, horizon
 
     def update(self, kl: float, n: int) -> None:
-        """coef *= 1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon; `kl` in nats a response, `n` responses."""
+        """coef *= 1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon; `kl` in nats a response, `n` responses.
+
+        A KL that is not finite says nothing, and must not reach the price: it would stay there.
+        """
+        if not math.isfinite(kl):
+            return
         error = min(max(kl / self.target - 1.0, -0.2), 0.2)
         self.coef *= 1.0 + error * n / self.horizon

@@ -86,7 +86,9 @@ def value_loss(
         term, slope = error.square(), 2 * error
         clipfrac = torch.zeros((), dtype=values.dtype, device=values.device)
         if clip is not None:
-            clipped = (old_values + (new - old_values).clamp(-clip, clip) - returns).square()
+            moved = new - old_values  # adding an unclipped move back would round, and count as clipped
+            kept = torch.where(moved.abs() <= clip, new, old_values + moved.clamp(-clip, clip))
+            clipped = (kept - returns).square()
             flat = clipped > term
             term, slope = torch.maximum(term, clipped), slope.masked_fill(flat, 0.0)
             clipfrac = masked_mean(flat.to(values), mask)

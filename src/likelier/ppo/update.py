@@ -1,5 +1,6 @@
 """One PPO update: epochs of minibatches of micro-batches over a batch of experience."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -35,7 +36,7 @@ class SkipCounter(Protocol):
     """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
 
     def ok(self) -> None: ...
-    def skip(self, reason: str) -> None: ...
+    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None: ...
 
 
 @torch.no_grad()
@@ -66,22 +67,25 @@ def ppo_update(
     """Train on a batch for `num_ppo_epochs`; returns means over minibatches, and counts. `kl`: a penalty in the loss.
 
     The first epoch takes rows as they come (whoever built the batch shuffled them), later ones shuffle. A minibatch
-    whose loss, gradient or KL is not finite is passed over. One that finds the policy too far from the one that
-    sampled (approx_kl above 1.5 * target_kl) ends the update: the step it would have made is not taken.
+    whose loss, gradient or KL is not finite is passed over, as is any that meets such an optimizer state. One that
+    finds the policy too far from the one that sampled (approx_kl above 1.5 * target_kl) ends the update: the step it
+    would have made is not taken.
     """
-    parameters = list(policy.parameters())
+    parameters, remembered = list(policy.parameters()), largest_state(optimizer)
     counted: list[Stats] = []
     passed_over: list[Stats] = []
     steps = 0
     for epoch in range(config.num_ppo_epochs):
         for rows in minibatches(len(batch), config.num_mini_batches, generator if epoch else None):
             optimizer.zero_grad(set_to_none=True)
-            stats = accumulate_gradients(policy, batch.rows(rows), config, kl)
+            minibatch = batch.rows(rows)
+            stats = accumulate_gradients(policy, minibatch, config, kl)
             stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             stats["grad_clipped"] = (stats["grad_norm"] > config.max_grad_norm).float()
-            if not torch.isfinite(stats["loss"] + stats["grad_norm"] + stats["approx_kl"]):
+            health = stats["loss"] + stats["grad_norm"] + stats["approx_kl"] + remembered
+            if not torch.isfinite(health):
                 passed_over.append(stats)
-                guard.skip("the loss or its gradient was not finite in")
+                guard.skip("the loss, its gradient or the optimizer was not finite in", minibatch.tensors(), stats)
                 continue
             counted.append(stats)
             if config.target_kl is not None and stats["approx_kl"] > 1.5 * config.target_kl:
@@ -90,6 +94,13 @@ def ppo_update(
             guard.ok()
             steps += 1
     return summary(counted or passed_over, steps, len(passed_over))
+
+
+def largest_state(optimizer: torch.optim.Optimizer) -> Tensor | float:
+    """The largest number that the optimizer remembers: a single one that is not finite would reach the weights."""
+    states = (kept for state in optimizer.state.values() for kept in state.values())
+    held = [kept for kept in states if isinstance(kept, Tensor) and kept.dim()]  # a step count has no axes
+    return nn.utils.get_total_norm(held, norm_type=math.inf) if held else 0.0
 
 
 def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig, kl: KLTerm | None = None) -> Stats:

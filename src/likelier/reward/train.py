@@ -1,8 +1,10 @@
 """Learning a score from preferences: one model or several, each with the weights of its best epoch."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from likelier.config import Config, RewardModelConfig
 from likelier.intervals import Floats
+from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.records import Preference, Text, write_json
 from likelier.reward.check import check_baselines, check_scores
@@ -52,10 +55,11 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     with progress("reward", total) as job:
         job.advance(run.start)
         for number in range(max(0, run.start - 1) // plan.steps, settings.ensemble_size):
-            member, before = Member(config, number, taken), number * plan.steps
+            member, before = Member(config, number, taken, run.folder), number * plan.steps
             member.load(run.checkpoint if run.start > before else None)
             for at, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
                 rate = set_learning_rate(member.optimizer, schedule(at, plan.steps, settings))
+                member.guard.at(before + at + 1)
                 metrics = member.update([pairs.train[row] for row in rows])
                 if plan.ends_epoch(at):
                     metrics |= member.end_epoch(pairs.valid)
@@ -74,7 +78,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 class Member:
     """One reward model in training, with what decides its future: optimizer, best epoch so far, counts."""
 
-    def __init__(self, config: Config, number: int, optimizer_steps: int = 0) -> None:
+    def __init__(self, config: Config, number: int, optimizer_steps: int = 0, folder: Path | None = None) -> None:
         settings, self.number = config.reward_model, number
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
@@ -89,7 +93,7 @@ class Member:
         self.num_tokens = 0
         self.optimizer_steps = optimizer_steps
         """Taken so far in the run, the models before this one included."""
-        self.guard = Guard(MAX_SKIPPED_UPDATES)
+        self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
 
     def update(self, batch: Sequence[Preference]) -> dict[str, float]:
         """One optimizer step; its statistics under TRL's names. Without finite numbers the step is not taken."""
@@ -105,12 +109,18 @@ class Member:
             scores.append(torch.stack([chosen, rejected]).detach())
         grad_norm = clip_grad_norm_(self.reward.parameters(), self.settings.max_grad_norm)
         loss = torch.stack(losses).sum()
-        if bool(torch.isfinite(loss + grad_norm)):
+        if bool(torch.isfinite(loss + grad_norm + largest_state(self.optimizer))):
             self.optimizer.step()
             self.optimizer_steps += 1
             self.guard.ok()
         else:
-            self.guard.skip("the reward model's loss or gradient was not finite in")
+            both = torch.cat(scores, 1)
+            found = {"loss": loss, "grad_norm": grad_norm, "pairs": [asdict(pair) for pair in batch]}
+            self.guard.skip(
+                "the reward model's loss, its gradient or the optimizer was not finite in",
+                {"chosen": both[0], "rejected": both[1]},
+                found,
+            )
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
         return statistics(loss, torch.cat(scores, 1), grad_norm) | counts
 
@@ -140,7 +150,8 @@ class Member:
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
         labels = {name: values.cpu() for name, values in self.labels(valid).items()}
         loss = float(preference_loss(chosen, rejected, **labels))
-        if self.settings.early_stopping and (self.best_loss is None or loss < self.best_loss):
+        better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
+        if self.settings.early_stopping and better:
             self.best.load_state_dict(self.reward.model.state_dict())
             self.best_loss = loss
         found = check_scores((chosen - rejected).double().numpy(), valid)
@@ -148,7 +159,7 @@ class Member:
 
     def save(self, folder: Path) -> None:
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
-        extra = counts | {"best_loss": self.best_loss, "guard": vars(self.guard)}
+        extra = counts | {"best_loss": self.best_loss, "guard": self.guard.counts()}
         save_state(folder, {"reward": self.reward, "best": self.best}, self.optimizer, extra)
 
     def load(self, checkpoint: Path | None) -> None:
@@ -157,7 +168,7 @@ class Member:
         extra = load_state(checkpoint, {"reward": self.reward, "best": self.best}, self.optimizer)
         self.best_loss = extra["best_loss"]
         self.num_tokens, self.optimizer_steps = extra["num_tokens"], extra["optimizer_steps"]
-        vars(self.guard).update(extra["guard"])
+        self.guard.restore(extra["guard"])
 
     def finish(self, run: Path, config: Config, pairs: Pairs) -> None:
         """Write the model's folder. Its card names the data, and the mean and spread of scores on training pairs."""

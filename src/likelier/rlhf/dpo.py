@@ -6,7 +6,7 @@ smooths the target (conservative DPO, Mitchell 2023); pairs have weights.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, DPOConfig
 from likelier.errors import DataError
 from likelier.ppo.dpo import dpo_loss
+from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.records import Preference, Text
 from likelier.reward.pairs import Plan, load_pairs
@@ -49,13 +50,14 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
     measure = lessons.yardstick
     before = measure(pupil.model) if measure else None
     ref, held_out_ref = (pupil.whole_logprobs(pairs) for pairs in (lessons.train, lessons.held_out))
-    plan, state = lessons.plan, State(pupil, dpo)
+    plan, state = lessons.plan, State(pupil, dpo, run.folder)
     state.load(run.checkpoint)
 
     with progress("dpo", plan.steps) as job:
         job.advance(run.start)
         for step, rows in plan.batches_from(run.start, config.seed, 0):
             rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, dpo))
+            state.guard.at(step + 1)
             metrics = state.update([lessons.train[row] for row in rows], ref[rows]) | {"learning_rate": rate}
             if measure and dpo.eval_steps and (step + 1) % dpo.eval_steps == 0:
                 metrics |= measure(pupil.model)
@@ -169,10 +171,10 @@ def encode(pupil: Pupil, pair: Preference, unseen: Sequence[Text], longest: int)
 class State:
     """What decides the future of a run and is not in the config: weights, optimizer, counts."""
 
-    def __init__(self, pupil: Pupil, dpo: DPOConfig) -> None:
+    def __init__(self, pupil: Pupil, dpo: DPOConfig, folder: Path) -> None:
         self.pupil, self.dpo = pupil, dpo
         self.optimizer = make_optimizer([(pupil.model.parameters(), dpo.learning_rate)], dpo)
-        self.guard = Guard(MAX_SKIPPED_UPDATES)
+        self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
         self.num_tokens, self.optimizer_steps = 0, 0
 
     def update(self, pairs: Sequence[Pair], ref: Float[Tensor, "N 2"]) -> dict[str, float]:
@@ -186,12 +188,13 @@ class State:
             parts.append({name: value * share for name, value in (stats | {"loss": loss.detach()}).items()})
         found = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
         found["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.pupil.model.parameters(), self.dpo.max_grad_norm)
-        if bool(torch.isfinite(found["loss"] + found["grad_norm"])):
+        if bool(torch.isfinite(found["loss"] + found["grad_norm"] + largest_state(self.optimizer))):
             self.optimizer.step()
             self.optimizer_steps += 1
             self.guard.ok()
         else:
-            self.guard.skip("the loss of DPO or its gradient was not finite in")
+            told = found | {"pairs": [asdict(pair) for pair in pairs]}
+            self.guard.skip("the loss of DPO, its gradient or the optimizer was not finite in", {"ref": ref}, told)
         self.num_tokens += sum(pair.num_tokens for pair in pairs)
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
         return {name: float(value) for name, value in found.items()} | counts
@@ -206,7 +209,7 @@ class State:
         return loss, stats | {"logps/chosen": chosen, "logps/rejected": rejected, "entropy": entropy / tokens}
 
     def save(self, folder: Path) -> None:
-        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
+        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         save_state(folder, {"model": self.pupil.model}, self.optimizer, counts)
 
     def load(self, checkpoint: Path | None) -> None:
@@ -214,7 +217,7 @@ class State:
             return
         counts = load_state(checkpoint, {"model": self.pupil.model}, self.optimizer)
         self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
-        vars(self.guard).update(counts["guard"])
+        self.guard.restore(counts["guard"])
 
 
 def accuracy(logprobs: Float[Tensor, "N 2"], ref: Float[Tensor, "N 2"]) -> float | None:

@@ -51,7 +51,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     measure = Yardstick(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
     before = measure(actors.reference)
     actors.shaper.measured(before["eval_score"])
-    state = State(actors, ppo)
+    state = State(actors, ppo, run.folder)
     state.load(run.checkpoint)
 
     with progress("ppo", ppo.steps) as job:
@@ -64,7 +64,9 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
 
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw, clock)
             kl_term = kl_term_of(ppo, state.kl.coef)
-            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard, kl_term)
+            update = ppo_update(
+                actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard.at(step + 1), kl_term
+            )
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
@@ -98,14 +100,14 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
 class State:
     """What decides the future of a run and is not in the config: weights, optimizer, controllers, counts."""
 
-    def __init__(self, actors: Actors, ppo: PPOConfig) -> None:
+    def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
         self.learned = self.policy if ppo.lora_rank is None else trained_weights(self.policy)
         rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
         rates += [(self.policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
         self.optimizer = make_optimizer(rates, ppo)
         self.kl = AdaptiveKL(ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) if ppo.kl_target else FixedKL(ppo.kl_coef)
-        self.guard = Guard(ppo.max_skipped_updates)
+        self.guard = Guard(ppo.max_skipped_updates, folder)
         self.optimizer_steps = 0
 
     def set_learning_rate(self, step: int) -> float:
@@ -120,7 +122,7 @@ class State:
         return self.optimizer_steps
 
     def save(self, folder: Path) -> None:
-        counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": vars(self.guard)}
+        counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         counts["shaper"] = self.shaper.state()
         save_state(folder, {"policy": self.learned}, self.optimizer, counts)
 
@@ -129,7 +131,7 @@ class State:
             return
         counts = load_state(checkpoint, {"policy": self.learned}, self.optimizer)
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
-        vars(self.guard).update(counts["guard"])
+        self.guard.restore(counts["guard"])
         self.shaper.load(counts["shaper"])
 
 

@@ -54,7 +54,8 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
         for step in range(run.start, plan.steps):
             rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, sft))
             lessons = plan.of_step(step)
-            metrics = state.update(lessons, step + 1) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
+            state.guard.at(step + 1)
+            metrics = state.update(lessons) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
             if measure and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
                 metrics |= measure(pupil.model)
             run.log(step + 1, metrics)
@@ -155,7 +156,7 @@ class State:
         self.num_tokens += sum(len(lesson.tokens) for lesson in lessons)
         return self.num_tokens
 
-    def update(self, lessons: Sequence[Lesson], step: int) -> dict[str, float]:
+    def update(self, lessons: Sequence[Lesson]) -> dict[str, float]:
         """One optimizer step on a batch. How it is cut into micro-batches changes nothing but memory."""
         loss, accuracy = total(self.pupil, lessons, self.sft, learn=True)
         norm = torch.nn.utils.clip_grad_norm_(self.pupil.model.parameters(), self.sft.max_grad_norm)
@@ -166,7 +167,7 @@ class State:
             self.loss = float(loss)
         else:
             batch, numbers = padded(self.pupil, lessons)._asdict(), {"loss": loss, "grad_norm": norm}
-            self.guard.at(step).skip("the loss, its gradient or the optimizer was not finite in", batch, numbers)
+            self.guard.skip("the loss, its gradient or the optimizer was not finite in", batch, numbers)
         self.optimizer.zero_grad()
         found = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(norm)}
         return found | {"optimizer_steps": self.optimizer_steps}

@@ -74,7 +74,7 @@ NATS = (1.0, 3.0, 6.0, 12.0)
 UNSEEN = 160
 CAUTION = 0.5
 """Standard deviations of the reward models taken off their mean: what they disagree on is not worth chasing."""
-VARIETY = 5.0
+VARIETY = 9.0
 """Weight of each response's part in distinct-2, so that not all stories become the same happy one."""
 BEST_OF = [2, 4, 8, 16, 32, 64]
 

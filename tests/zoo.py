@@ -261,3 +261,31 @@ class Identity(gym.Env):
         else:
             reward = float(np.all(self.shown == action))
         return self.see(), reward, self.t >= 10, False, {}
+
+
+class PixelGrid(gym.Env):
+    """A walker and a goal on a 4x4 grid, drawn as 16x16 pixels; reward 1 at the goal if no step was wasted, else 0."""
+
+    observation_space = spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = spaces.Discrete(4)
+    limit = 12
+    moves = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        walker, goal = self.np_random.choice(16, 2, replace=False)
+        self.walker, self.goal = np.array(divmod(int(walker), 4)), np.array(divmod(int(goal), 4))
+        self.shortest, self.t = int(np.abs(self.walker - self.goal).sum()), 0
+        return self.see(), {}
+
+    def see(self):
+        picture = np.zeros((4, 4, 3), np.uint8)
+        picture[tuple(self.walker)] = (255, 0, 0)
+        picture[tuple(self.goal)] = (0, 255, 0)
+        return picture.repeat(4, 0).repeat(4, 1)
+
+    def step(self, action):
+        self.t += 1
+        self.walker = np.clip(self.walker + self.moves[action], 0, 3)
+        there = bool((self.walker == self.goal).all())
+        return self.see(), float(there and self.t == self.shortest), there, self.t >= self.limit, {}

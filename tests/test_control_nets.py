@@ -1,0 +1,92 @@
+"""Distributions against hand-worked numbers; images reach the network; a saved agent acts as before."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from likelier.config import GymConfig, build_config
+from likelier.control.agent import load_agent
+from likelier.control.distributions import Categorical, Gaussian, MultiCategorical
+from likelier.control.normalise import Moments, RewardScale
+from likelier.control.train import train_gym
+from likelier.runs import Run
+
+ZOO = str(Path(__file__).with_name("zoo.py"))
+
+
+def test_categorical_by_hand():
+    logits = torch.tensor([[math.log(1.0), math.log(3.0)]])
+    logprobs, entropy = Categorical(2).logprobs_and_entropy(logits, torch.tensor([[1]]))
+    assert logprobs.item() == pytest.approx(math.log(0.75))
+    assert entropy.item() == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+
+
+def test_categorical_samples_as_often_as_it_says():
+    kind, draw = Categorical(2), torch.Generator().manual_seed(0)
+    logits = torch.tensor([math.log(1.0), math.log(3.0)]).expand(20_000, 2)
+    share = kind.sample(logits, kind.noise((20_000,), draw)).float().mean().item()
+    assert share == pytest.approx(0.75, abs=0.01)
+
+
+def test_several_choices_add_up():
+    kind = MultiCategorical((2, 3))
+    logits = torch.zeros(1, 5)
+    logprobs, entropy = kind.logprobs_and_entropy(logits, torch.tensor([[1, 2]]))
+    assert logprobs.item() == pytest.approx(-math.log(6))
+    assert entropy.item() == pytest.approx(math.log(6))
+    assert kind.mode(torch.tensor([[0.0, 1.0, 0.0, 0.0, 1.0]])).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_gaussian_by_hand(dependent):
+    kind = Gaussian(2, math.log(2.0), dependent)
+    outputs = torch.tensor([[1.0, -1.0, 0.0, 0.0]]) if dependent else torch.tensor([[1.0, -1.0]])
+    logprobs, entropy = kind.logprobs_and_entropy(outputs, torch.tensor([[3.0, -1.0]]))
+    one = math.log(2 * math.sqrt(2 * math.pi))
+    assert logprobs.item() == pytest.approx(-0.5 - 2 * one, rel=1e-6)
+    assert entropy.item() == pytest.approx(2 * (one + 0.5), rel=1e-6)
+    assert kind.sample(outputs, torch.tensor([[1.0, 0.0]])).tolist() == [[3.0, -1.0]]
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(50, 2))
+    moments = Moments((2,))
+    for part in np.split(x, [1, 7, 30]):
+        moments.update(part)
+    np.testing.assert_allclose(moments.mean, x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.var, x.var(0), rtol=1e-12)
+
+
+def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
+    scale = RewardScale(1, gamma=0.5)
+    scaled = scale.scaled(np.array([[1.0], [1.0], [2.0]]), np.array([[False], [True], [False]]))
+    returns = [1.0, 1.5, 2.0]  # the second ends an episode, so the third stands alone
+    np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 1.0, 2.0]) / np.std(returns), rtol=1e-6)
+
+
+def test_settings_of_a_response_are_refused():
+    with pytest.raises(ValueError, match="loss_aggregation sequence is for responses"):
+        GymConfig(loss_aggregation="sequence")
+
+
+@pytest.mark.slow
+def test_a_grid_seen_as_pixels_is_solved_and_the_saved_agent_walks_as_well(tmp_path):
+    gym = {"env_id": f"{ZOO}:PixelGrid", "num_envs": 8, "rollout_length": 32, "total_steps": 10_240, "gif": False}
+    gym |= {"learning_rate": 2e-3, "num_ppo_epochs": 4, "num_mini_batches": 4, "num_eval_episodes": 20}
+    config = build_config({"gym": gym | {"gamma": 0.9}})
+    with Run(tmp_path, "gym", config) as run:
+        result = train_gym(config, run)
+    assert result["eval_mean"] == 1.0  # every walk is a shortest one
+    from zoo import PixelGrid
+
+    agent, env = load_agent(tmp_path / "model"), PixelGrid()
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        for _ in range(PixelGrid.limit):
+            observation, reward, terminated, truncated, _ = env.step(agent(observation))
+            if terminated or truncated:
+                break
+        assert reward == 1.0

@@ -13,7 +13,9 @@ from typer.exceptions import TyperException
 from likelier.errors import LikelierError
 
 EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
-    "psycopg": "postgres"
+    "psycopg": "postgres",
+    "gymnasium": "gym",
+    "PIL": "gym",
 }
 """Which extra brings a package that is not there."""
 MEMORY = {

@@ -83,7 +83,7 @@ def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):
     with Watchdog(60) as watchdog, Fleet(config.gym, 0, watchdog) as fleet:
         fleet.begin()
         assert fleet.observations.shape == (2, 6, 16, 16)  # the channels of two frames
-        state = State(fleet, config.gym, 0, torch.device("cpu"))
+        state = State(fleet, config.gym, 0, torch.device("cpu"), tmp_path)
         state.load(checkpoints(tmp_path)[0])
         wanted = state.policy.act(fleet.observations, None)
         first = fleet.observations[0].reshape(2, 3, 16, 16).transpose(0, 2, 3, 1)

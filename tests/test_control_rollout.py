@@ -23,7 +23,7 @@ def config(name, **gym):
 
 def rollouts(gym, num, update=False):
     with Watchdog(60) as watchdog, Fleet(gym, 0, watchdog) as fleet:
-        state = State(fleet, gym, 0, torch.device("cpu"))
+        state = State(fleet, gym, 0, torch.device("cpu"), Path())
         state.load(None)
         batches = []
         for step in range(num):

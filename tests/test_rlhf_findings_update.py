@@ -57,6 +57,7 @@ def test_value_not_learning():
     blind = {"explained_variance": 0.0, "explained_variance_mc": -0.02}
     assert "too slowly" in update.value_not_learning(history(**blind)).cause
     assert "cliprange_value" in update.value_not_learning(history(value_clipfrac=0.8, **blind)).cause
+    assert update.value_not_learning(history(num_steps=20, explained_variance=0.0, explained_variance_mc=0.02)) is None
     own = update.value_not_learning(history(explained_variance=0.8, explained_variance_mc=0.0))
     assert "its own values" in own.cause
     assert update.value_not_learning(history(explained_variance_mc=ramp(0, -3))).severity == "error"

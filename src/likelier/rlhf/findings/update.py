@@ -97,7 +97,7 @@ def value_not_learning(run: History) -> Finding | None:
     spread, score = run.late("score_std"), run.late("score")
     if judged is None or len(run.lines) < 12 or (spread and no_spread(spread, score)):
         return None
-    long_enough = len(run.lines) >= 20 and run.batch_size * len(run.lines) >= 1000
+    long_enough = len(run.lines) >= 30 and run.batch_size * len(run.lines) >= 1000
     blind = long_enough and judged.mean + judged.error < 0.05
     harmful = judged.mean + judged.error < -0.3 and run.batch_size * len(run.lines) >= 300
     if not (blind or harmful or frozen(run, judged)):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,12 @@ def test_two_at_once_find_the_same_bits(world, serial):
     assert len(weights(folder)) == 4
 
 
+def catches_sigterm(pid):
+    """Whether a process has a handler for SIGTERM by now (proc(5), SigCgt)."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.slow
 def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
     path, out = world / "c.yaml", world / "killed"
@@ -104,6 +111,8 @@ def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
     words = ["search", str(path), "--out", str(out), "--workers", "2", "--resume", "auto"]
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 75)):
         process = subprocess.Popen([sys.executable, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not catches_sigterm(process.pid):
+            time.sleep(0.02)  # runs of the search killed before may end until here
         known = len(list(out.glob("trial-*/fold-*/result.json")))
         while process.poll() is None and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
             time.sleep(0.02)

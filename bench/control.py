@@ -130,8 +130,9 @@ def stable_baselines3(name: str, steps: int, seed: int, goal: bool) -> dict[str,
 def clean_rl(script: Path, steps: int, seed: int) -> dict[str, Any]:
     """CleanRL's script as it stands, with its own settings; the last `SPS` that it prints."""
     words = [sys.executable, str(script.resolve()), "--total-timesteps", str(steps), "--seed", str(seed)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     last = [line for line in done.stdout.splitlines() if line.startswith("SPS:")][-1]
     return {"steps_per_second": float(last.partition(":")[2])}
 

@@ -34,6 +34,7 @@ BAD = [
     ("NoneForTruncated", "truncated is NoneType None, not a bool"),
     ("NoInfo", "info is NoneType None, not a dict"),
     ("OutsideDiscrete", "observation is int 4, not in Discrete(4)"),
+    ("PartsRunAway", "environment 0, episode 0, step 3: step: observation holds inf or NaN"),
     ("StepSleeps", "environment 0: step: did not come back in 1 seconds"),
     ("StepLoops", "environment 0: step: did not come back in 1 seconds"),
     ("ResetSleeps", "environment 0, episode 0, step 0: reset: did not come back in 1 seconds"),
@@ -68,7 +69,7 @@ def test_a_bad_environment_is_named_with_the_field(zoo, name, line):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("DictObservation", "observation space Dict is not supported"),
+        ("SequenceObservation", "observation space Dict is not supported"),
         ("TupleAction", "action space Tuple is not supported"),
         ("IntegerBoxAction", "action space Box of int32 is not supported"),
         ("NoSuchName", "has no function `NoSuchName`"),
@@ -77,6 +78,14 @@ def test_a_bad_environment_is_named_with_the_field(zoo, name, line):
 def test_what_cannot_be_used_is_refused_before_the_first_step(zoo, name, line):
     with pytest.raises(ConfigError, match=line):
         play(config(name, zoo))
+
+
+def test_parts_are_seen_side_by_side(zoo):
+    with Watchdog(60) as watchdog, Fleet(config("Parts", zoo), 0, watchdog) as fleet:
+        fleet.begin()
+        assert fleet.observations.tolist() == [[0.5, 1, 0, 0, 7]] * 2
+        fleet.step(np.array([[1], [0]]))
+        assert fleet.observations.tolist() == [[0.5, 0, 1, 0, 7]] * 2
 
 
 @pytest.mark.parametrize("env_id", ["NoSuch-v0", "CartPole-v7", "nowhere/NoSuch-v0"])

@@ -28,14 +28,15 @@ from likelier.text.sample import Sampling, sample
 def test_known_families_take_lean_steps_that_agree(family: str, settings: dict[str, object]) -> None:
     model = tiny_model(family, **settings).double()
     tokens = torch.randint(0, 64, (3, 9), generator=torch.Generator().manual_seed(0))
-    cache, plain = make_cache(model, 9, torch.double)
+    cache, plain = make_cache(model, torch.double)
     steps = lean(model, torch.double)
     assert plain
     assert steps is not None
     with torch.no_grad():
         model(input_ids=tokens[:, :5], past_key_values=cache, use_cache=True)
         for at in range(5, 9):
-            found = steps.step(tokens[:, at], torch.tensor([at] * 3), preallocated(cache), None)
+            mask = torch.arange(32).expand(3, -1) <= at
+            found = steps.step(tokens[:, at], torch.tensor([at] * 3), preallocated(cache), mask)
         expected = model(input_ids=tokens).logits[:, -1]
     assert torch.allclose(found, expected, atol=1e-6)  # rotary tables are float32 in transformers
 
@@ -50,8 +51,8 @@ def test_attention_of_one_query_weighs_the_values_it_may_see(dtype: torch.dtype)
     keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]], dtype=dtype)[None, None]
     values = torch.tensor([[8.0, 0.0], [0.0, 8.0], [100.0, 100.0]], dtype=dtype)[None, None]
     query = torch.tensor([[4.0, 0.0], [0.0, 0.0]], dtype=dtype)[None, None]  # two query heads share keys and values
-    mask = torch.tensor([True, True, False])[None, None, None]
-    found = attend(query, keys, values, mask, scale=0.5)
+    unseen = torch.tensor([False, False, True])[None, None, None]
+    found = attend(query, keys, values, unseen, scale=0.5)
     share = 1 / (1 + math.exp(-2.0))  # softmax of (2, 0)
     expected = torch.tensor([[8 * share, 8 * (1 - share)], [4.0, 4.0]], dtype=dtype)
     assert torch.allclose(found[0, 0], expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6)

@@ -184,8 +184,28 @@ class ResetSleeps(Sound):
         time.sleep(60)
 
 
-class DictObservation(Sound):
-    observation_space = spaces.Dict({"a": spaces.Discrete(2)})
+class SequenceObservation(Sound):
+    observation_space = spaces.Dict({"a": spaces.Sequence(spaces.Discrete(2))})
+
+
+class Parts(Sound):
+    """A number, one of three, and a picture of one pixel; the number runs away when it is asked to."""
+
+    observation_space = spaces.Dict(
+        {
+            "number": spaces.Box(-np.inf, np.inf, (1,), np.float32),
+            "pair": spaces.Tuple((spaces.Discrete(3), spaces.Box(0, 255, (1, 1), np.uint8))),
+        }
+    )
+    far = 0.5
+
+    def see(self):
+        number = self.far if self.t > 2 else 0.5
+        return {"number": np.array([number], np.float32), "pair": (np.int64(self.t % 3), np.full((1, 1), 7, np.uint8))}
+
+
+class PartsRunAway(Parts):
+    far = np.inf
 
 
 class TupleAction(Sound):

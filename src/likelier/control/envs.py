@@ -154,7 +154,9 @@ class Copy:
         """What is wrong with an observation."""
         if self.spaces.observations.flattens:
             space = self.env.observation_space
-            return None if space.contains(observation) else f"is {described(observation)}, not in {space}"
+            if not space.contains(observation):
+                return f"is {described(observation)}, not in {space}"
+            return None if np.isfinite(self.spaces.observations.seen(observation)).all() else "holds inf or NaN"
         if not isinstance(observation, np.ndarray):
             return f"is {described(observation)}; return a numpy array"
         if observation.shape != self.shape:

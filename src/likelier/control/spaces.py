@@ -30,7 +30,7 @@ class Observations:
 
     @cached_property
     def flattens(self) -> bool:
-        """Whether numbers stand for categories, which a network sees one-hot."""
+        """Whether parts are laid side by side, or numbers stand for categories, which a network sees one-hot."""
         return not isinstance(self.space, spaces.Box)
 
     def seen(self, observation: Any) -> Array:
@@ -54,10 +54,12 @@ def observations_of(space: Space[Any], frame_stack: int, name: str) -> Observati
             return Observations(space, frame_stack, True, (channels * frame_stack, height, width))
         case spaces.Box() | spaces.Discrete() | spaces.MultiDiscrete() | spaces.MultiBinary():
             return Observations(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
+        case spaces.Dict() | spaces.Tuple() if space.is_np_flattenable:
+            return Observations(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
     kind = type(space).__name__
     raise ConfigError(
-        f"{name}: observation space {kind} is not supported (Box, Discrete, MultiDiscrete, MultiBinary are); "
-        "wrap the environment in gymnasium.wrappers.FlattenObservation"
+        f"{name}: observation space {kind} is not supported (Box, Discrete, MultiDiscrete, MultiBinary, and Dict and "
+        "Tuple of these are); wrap the environment so that it shows one of them"
     )
 
 

@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once, and from which finished rows can be dropped."""
+"""A key-value cache that is allocated ahead, in blocks, and from which finished rows can be dropped."""
 
 from typing import Any
 
@@ -7,30 +7,44 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+BLOCK = 32
+"""Tokens by which a cache grows. Attention reads blocks whole, which is faster than to leave out what is not filled."""
+
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values of one attention layer, `[rows, heads, capacity, size]`; the first `length` are filled."""
+    """Keys and values of one attention layer, `[rows, heads, room, size]`: the first `length` are real, the rest 0."""
 
-    def __init__(self, capacity: int, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity, self.length, self.dtype = capacity, 0, dtype
+        self.length, self.dtype = 0, dtype
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.device = key_states.device
-        self.all_keys, self.all_values = self.room(key_states), self.room(value_states)
+        self.all_keys, self.all_values = (self.empty(states, 0) for states in (key_states, value_states))
         self.is_initialized = True
 
-    def room(self, states: Tensor) -> Tensor:
+    def empty(self, states: Tensor, length: int) -> Tensor:
+        """Whole blocks of room for `length` tokens."""
         rows, heads, _, size = states.shape
-        return states.new_empty(rows, heads, self.capacity, size, dtype=self.dtype)
+        return states.new_zeros(rows, heads, -(-length // BLOCK) * BLOCK, size, dtype=self.dtype)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append new states; all states so far, as views."""
+    def append(self, key_states: Tensor, value_states: Tensor) -> None:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]
+        if self.length > self.all_keys.shape[2]:
+            self.all_keys, self.all_values = self.grown(self.all_keys, start), self.grown(self.all_values, start)
         self.all_keys[:, :, start : self.length] = key_states
         self.all_values[:, :, start : self.length] = value_states
+
+    def grown(self, states: Tensor, filled: int) -> Tensor:
+        larger = self.empty(states, self.length)
+        larger[:, :, :filled] = states[:, :, :filled]
+        return larger
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append new states; all states so far, as views."""
+        self.append(key_states, value_states)
         return self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length]
 
     def get_seq_length(self) -> int:
@@ -38,21 +52,16 @@ class PreallocatedLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these rows."""
-        self.all_keys, self.all_values = self.taken(self.all_keys, indices), self.taken(self.all_values, indices)
-
-    def taken(self, states: Tensor, indices: Tensor) -> Tensor:
-        kept = self.room(states[: len(indices)])
-        torch.index_select(states[:, :, : self.length], 0, indices, out=kept[:, :, : self.length])
-        return kept
+        self.all_keys, self.all_values = self.all_keys[indices], self.all_values[indices]
 
 
-def make_cache(model: PreTrainedModel, capacity: int, dtype: torch.dtype) -> tuple[Cache, bool]:
-    """A cache for `capacity` tokens in `dtype`, and whether all of its layers keep all of them.
+def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]:
+    """A cache in `dtype`, and whether all of its layers keep all tokens.
 
     Layers that transformers caches in another way (sliding windows, recurrent states) stay as it makes them.
     """
     made = DynamicCache(config=model.config).layers
-    layers = [PreallocatedLayer(capacity, dtype) if type(layer) is DynamicLayer else layer for layer in made]
+    layers = [PreallocatedLayer(dtype) if type(layer) is DynamicLayer else layer for layer in made]
     cache = Cache(layers=layers)
     return cache, len(preallocated(cache)) == len(layers)
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from likelier.text.cache import make_cache, preallocated
+from likelier.text.cache import BLOCK, make_cache, preallocated
 from likelier.text.lean import lean
 from likelier.text.models import positions
 from likelier.training import autocast
@@ -21,10 +21,11 @@ class Stepper:
     def __init__(self, model: PreTrainedModel, mask: Bool[Tensor, "B P"], room: int, bf16: bool) -> None:
         self.model, self.filled, self.bf16 = model, mask.shape[1], bf16
         dtype = torch.bfloat16 if bf16 else model.dtype
-        self.cache, plain = make_cache(model, self.filled + room, dtype)
+        self.cache, plain = make_cache(model, dtype)
         self.padded = not bool(mask.all())
         self.sizes = mask.sum(1)
-        self.mask = torch.nn.functional.pad(mask, (0, room), value=True)
+        self.mask = torch.nn.functional.pad(mask, (0, room + BLOCK), value=False)
+        """True where the cache holds a real token."""
         ready = plain and model.config._attn_implementation == "sdpa"
         """Scaled dot-product attention over a whole cache takes a mask as it is; others have it made for them."""
         self.ready_mask, self.lean = ready, lean(model, dtype) if ready else None
@@ -42,14 +43,15 @@ class Stepper:
 
     def next(self, token: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Logits behind one more token of each row."""
+        self.mask[:, self.filled] = True
         self.filled += 1
         places, self.sizes = self.sizes, self.sizes + 1
+        if self.lean:
+            return self.lean.step(token, places, preallocated(self.cache), self.mask)
         mask = None
         if self.padded:
             mask = self.mask[:, : self.filled]
             mask = mask[:, None, None] if self.ready_mask else mask.long()
-        if self.lean:
-            return self.lean.step(token, places, preallocated(self.cache), mask)
         return self.forward(token[:, None], mask, places[:, None])
 
     def forward(self, tokens: Tensor, mask: Tensor | None, places: Tensor) -> Float[Tensor, "B V"]:

@@ -11,7 +11,7 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.metrics import metric_of
 from likelier.records import Preference, write_jsonl
-from likelier.rlhf.dpo import accuracy, prepare, train_dpo
+from likelier.rlhf.dpo import Pair, prepare, train_dpo, unseen_pairs
 from likelier.runs import Run, checkpoints
 from likelier.text.models import load_causal_lm
 from tiny import save_tiny_model
@@ -67,6 +67,7 @@ def test_learns_what_the_pairs_say(world, tmp_path):
     assert lines[-1]["rewards/margins"] > 0.4
     assert lines[-1]["logps/chosen"] > lines[0]["logps/chosen"]
     assert result["accuracy"] == 1.0
+    assert result["log_loss"] < 0.6  # log 2 before
     assert all(metric_of("dpo", name) for line in lines for name in line)
     load_causal_lm(tmp_path / "model")
 
@@ -143,11 +144,15 @@ def test_targets_know_of_flips_and_ties(world, tmp_path):
     assert lessons.train[0].chosen[-1] == lessons.train[0].rejected[-1] == 2  # both end with the end token
 
 
-def test_accuracy_by_hand():
+def test_held_out_pairs_by_hand():
     logprobs = torch.tensor([[-1.0, -2.0], [-3.0, -3.0], [-1.0, -1.0]])
     ref = torch.tensor([[-1.5, -2.0], [-2.0, -3.0], [-1.0, -1.0]])
-    assert accuracy(logprobs, ref) == pytest.approx(1 / 3)
-    assert accuracy(logprobs[:0], ref[:0]) is None
+    pairs = [Pair([], [], [], target, weight) for target, weight in ((1.0, 5.0), (0.8, 1.0), (0.5, 0.2))]
+    found = unseen_pairs(logprobs, ref, pairs, 2.0)
+    # gains 0.5, -1 and 0 times beta 2; log(1 + e^-1) = 0.313262, log(1 + e^2) = 2.126928, log(1 + e^-2) = 0.126928
+    wanted = (0.313262 + 0.8 * 2.126928 + 0.2 * 0.126928 + math.log(2)) / 3
+    assert found == pytest.approx({"accuracy": 1 / 3, "log_loss": wanted}, abs=1e-6)
+    assert unseen_pairs(logprobs[:0], ref[:0], [], 2.0) == {"accuracy": None, "log_loss": None}
 
 
 def test_what_cannot_be_used_is_named(world, tmp_path):

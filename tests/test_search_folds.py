@@ -1,5 +1,7 @@
 """Folds: every conversation is kept out once, and never stands on two sides."""
 
+from pathlib import Path
+
 import pytest
 
 from likelier.config import build_config
@@ -54,6 +56,19 @@ def test_folds_are_copies_of_train_and_valid_and_are_made_once(tmp_path):
     write_jsonl(tmp_path / "data" / "train.jsonl", PAIRS[:2])
     make_folds(config, tmp_path / "folds")
     assert read_preferences(tmp_path / "folds" / "fold-2" / "test.jsonl") == parts[2]
+
+
+def test_dpo_trains_on_what_would_choose_the_epoch(tmp_path):
+    write_jsonl(tmp_path / "data" / "train.jsonl", PAIRS)
+    found = {}
+    for stage in ("reward", "dpo"):
+        config = build_config({"data": str(tmp_path / "data"), "search": {"stage": stage, "folds": 2}})
+        make_folds(config, tmp_path / stage)
+        fold = Path(config_of_fold(config, stage, 1, tmp_path / stage).data)
+        found[stage] = {path.stem: conversations(read_preferences(path)) for path in fold.glob("*.jsonl")}
+    assert sorted(found["dpo"]) == ["test", "train"]
+    assert found["dpo"]["test"] == found["reward"]["test"]
+    assert found["dpo"]["train"] == found["reward"]["train"] | found["reward"]["valid"]
 
 
 def test_other_stages_take_another_seed():

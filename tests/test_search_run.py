@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from likelier.cli import main
-from likelier.config import build_config, load_config
+from likelier.config import SearchConfig, Training, build_config, load_config
 from likelier.errors import ConfigError, LikelierError
-from likelier.records import Preference, write_jsonl
-from likelier.search.run import look_up, make_jobs, run_one, run_search
+from likelier.records import Preference, read_preferences, write_jsonl
+from likelier.search.run import METRICS, MODULES, look_up, make_jobs, run_one, run_search
+from likelier.search.space import BLOCKS
 from likelier.stages import trainer_of
 from tiny import save_tiny_model
 
@@ -152,6 +154,43 @@ def test_reward_models_are_judged_on_conversations_kept_out(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_dpo_is_judged_on_conversations_kept_out(world, tmp_path):
+    asked = settings(world, {"dpo.learning_rate": [1e-6, 0.01]}, stage="dpo")
+    asked["dpo"] = {"batch_size": 4, "device": "cpu", "num_epochs": 2}
+    result = run_search(build_config(asked), tmp_path / "run", workers=1)
+    assert (result["metric"], result["direction"]) == ("log_loss", "min")
+    assert result["best"]["values"] == {"dpo.learning_rate": 0.01}
+    assert result["best"]["mean"] < 0.6 < result["trials"][1]["mean"] < 0.7  # log 2 for who does not move
+    tests = [read_preferences(path) for path in sorted(tmp_path.glob("run/folds/*/test.jsonl"))]
+    assert len({pair.conversation for test in tests for pair in test}) == sum(map(len, tests)) == 32
+
+
+RIGHT = """
+import gymnasium
+class Right(gymnasium.Env):
+    observation_space = gymnasium.spaces.Discrete(1)
+    action_space = gymnasium.spaces.Discrete(2)
+    def reset(self, seed=None, options=None):
+        return 0, {}
+    def step(self, action):
+        return 0, float(action), True, False, {}
+"""
+
+
+@pytest.mark.slow
+def test_agents_are_judged_by_fresh_episodes_on_other_seeds(tmp_path):
+    (tmp_path / "right.py").write_text(RIGHT)
+    gym = {"env_id": f"{tmp_path / 'right.py'}:Right", "total_steps": 320, "num_envs": 4, "rollout_length": 8}
+    gym |= {"num_eval_episodes": 20, "gif": False}
+    search = {"stage": "gym", "folds": 2, "metric": "eval_sampled_mean", "direction": "max"}
+    search |= {"space": {"gym.learning_rate": [1e-7, 0.05]}}
+    result = run_search(build_config({"gym": gym, "search": search}), tmp_path / "run", workers=1)
+    assert result["best"]["values"]["gym.learning_rate"] == 0.05
+    assert result["best"]["mean"] > 0.9 > 0.8 > result["trials"][1]["mean"]  # always right is worth 1, by chance 1/2
+    assert [load_config(tmp_path / f"run/trial-1/fold-{fold}/config.yaml").seed for fold in (1, 2)] == [0, 1]
+
+
+@pytest.mark.slow
 def test_where_every_trial_fails_the_first_reason_is_given(world, tmp_path):
     asked = settings(world, {"ppo.gamma": [0.9]}, "raises", folds=1)
     with pytest.raises(LikelierError, match=r"all 1 trials failed; the first: .*no such reward"):
@@ -183,9 +222,12 @@ def test_keys_of_nested_results():
             look_up(found, name)
 
 
-@pytest.mark.parametrize("verb", ["sft", "reward", "ppo"])
+@pytest.mark.parametrize("verb", get_args(SearchConfig.model_fields["stage"].annotation))
 def test_a_stage_has_its_trainer(verb):
     assert trainer_of(verb).__name__ == f"train_{verb}"
+    assert trainer_of(verb).__module__ == MODULES[verb]
+    assert METRICS[verb][1] in ("min", "max")
+    assert issubclass(type(getattr(build_config({}), BLOCKS[verb])), Training)
 
 
 def test_nothing_is_written_for_a_wrong_search(world, tmp_path):

@@ -72,6 +72,8 @@ def test_in_words():
         ({"space": {"seed": [1, 2]}}, "seed is not a setting to search over"),
         ({"space": {"ppo.save_steps": [1, 2]}}, "ppo.save_steps is not a setting to search over"),
         ({"space": {"sft.learning_rate": [1]}}, "sft.learning_rate does nothing in stage ppo"),
+        ({"stage": "gym", "space": {"model": ["m", "n"]}}, "model does nothing in stage gym, whose settings are gym.…"),
+        ({"stage": "dpo", "space": {"ppo.gamma": [1]}}, "ppo.gamma does nothing in stage dpo"),
         ({"space": {"ppo.gamma": {"low": 0.9, "high": 1}}}, "ppo.gamma is a range; a grid needs a list"),
         ({"space": {"ppo.gamma": {"low": 0.9, "high": 1.1}}, "method": "random"}, "ppo.gamma: .*got 1.1"),
         ({"space": {"ppo.gamma": {"low": 1, "high": 0.9}}, "method": "random"}, "low 1 must be below high 0.9"),

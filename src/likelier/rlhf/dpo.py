@@ -70,7 +70,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
         "steps": plan.steps,
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(time.monotonic() - began, 1),
-        "accuracy": accuracy(pupil.whole_logprobs(lessons.held_out), held_out_ref),
+        **unseen_pairs(pupil.whole_logprobs(lessons.held_out), held_out_ref, lessons.held_out, dpo.beta),
         "pairs": len(lessons.train),
         "left_out": lessons.left_out,
     }
@@ -220,10 +220,20 @@ class State:
         self.guard.restore(counts["guard"])
 
 
-def accuracy(logprobs: Float[Tensor, "N 2"], ref: Float[Tensor, "N 2"]) -> float | None:
-    """Share of pairs whose chosen response gained more log-probability than the rejected one; None without pairs."""
-    gained = (logprobs - ref).double()
-    return float((gained[:, 0] > gained[:, 1]).double().mean()) if len(gained) else None
+def unseen_pairs(
+    logprobs: Float[Tensor, "N 2"], ref: Float[Tensor, "N 2"], pairs: Sequence[Pair], beta: float
+) -> dict[str, float | None]:
+    """How well the policy foretells what people prefer among held-out pairs; None without pairs.
+
+    `accuracy`: share of pairs whose chosen response gained more log-probability than the rejected one. `log_loss`: the
+    loss of DPO without weights, in nats a pair; log 2 for a policy that has not moved.
+    """
+    if not pairs:
+        return {"accuracy": None, "log_loss": None}
+    now, before = logprobs.double(), ref.double()
+    target = now.new_tensor([pair.target for pair in pairs])
+    loss, stats = dpo_loss(now[:, 0], now[:, 1], before[:, 0], before[:, 1], beta, target)
+    return {"accuracy": float(stats["rewards/accuracies"]), "log_loss": float(loss)}
 
 
 def card(config: Config, pairs: int) -> str:

@@ -18,7 +18,7 @@ from likelier.errors import ConfigError, LikelierError, NumericError, Stopped
 from likelier.progress import progress
 from likelier.records import read_json, write_json, write_whole
 from likelier.runs import MAY_CHANGE, Run, differences, make_folder, resume_command, take_lock
-from likelier.search.folds import config_of_fold, make_folds
+from likelier.search.folds import BY_CONVERSATION, config_of_fold, make_folds
 from likelier.search.jobs import run_jobs
 from likelier.search.plot import plot
 from likelier.search.ranking import Direction, Trial, ranked
@@ -29,10 +29,18 @@ from likelier.training import pick_device
 METRICS: dict[str, tuple[str, Direction]] = {
     "sft": ("valid_loss", "min"),
     "reward": ("log_loss", "min"),
+    "dpo": ("log_loss", "min"),
     "ppo": ("score_after", "max"),
+    "gym": ("eval_mean", "max"),
 }
 """What a stage is judged by, and whether a small or a large value is good."""
-MODULES = {"sft": "likelier.sft", "reward": "likelier.reward.train", "ppo": "likelier.rlhf.train"}
+MODULES = {
+    "sft": "likelier.sft",
+    "reward": "likelier.reward.train",
+    "dpo": "likelier.rlhf.dpo",
+    "ppo": "likelier.rlhf.train",
+    "gym": "likelier.control.train",
+}
 """What a process of a stage needs before it can begin."""
 
 
@@ -108,7 +116,7 @@ def held(folder: Path, config: Config, resume: str) -> Iterator[None]:
 def make_jobs(config: Config, trials: Sequence[Values], folder: Path) -> list[Job]:
     """Every trial on every fold, in the order in which they run."""
     search = config.search
-    if search.stage == "reward":
+    if search.stage in BY_CONVERSATION:
         make_folds(config, folder / "folds")
     return [
         Job(

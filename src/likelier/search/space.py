@@ -13,7 +13,7 @@ from likelier.runs import MAY_CHANGE
 
 Values = dict[str, Any]
 """Field to value."""
-BLOCKS = {"sft": "sft", "reward": "reward_model", "ppo": "ppo"}
+BLOCKS = {"sft": "sft", "reward": "reward_model", "dpo": "dpo", "ppo": "ppo", "gym": "gym"}
 """Where in the config the settings of a stage stand."""
 
 
@@ -36,7 +36,7 @@ def check_field(field: str, stage: str) -> None:
     last = field.rpartition(".")[2]
     if head in ("seed", "search") or last in MAY_CHANGE:
         raise ConfigError(f"search.space: {field} is not a setting to search over")
-    if rest and head in Config.model_fields and head != BLOCKS[stage]:
+    if (rest or stage == "gym") and head in Config.model_fields and head != BLOCKS[stage]:
         raise ConfigError(f"search.space: {field} does nothing in stage {stage}, whose settings are {BLOCKS[stage]}.…")
 
 

@@ -81,6 +81,14 @@ def test_laying_over_copies():
         ("ppo: {critic: shared, critic_model: m}", "critic_model would have no effect: a shared critic"),
         ("ppo: {algorithm: rloo, responses_per_prompt: 2, critic: shared}", "critic would have no effect: rloo has no"),
         ("ppo: {algorithm: grpo, responses_per_prompt: 2, whiten_rewards: true}", "whiten_rewards would .*: grpo has"),
+        ("ppo: {algorithm: rloo, responses_per_prompt: 2, lam: 0.9}", "lam would have no effect: rloo has no critic"),
+        ("ppo: {algorithm: dr_grpo, responses_per_prompt: 2, vf_coef: 1}", "vf_coef would have no effect: dr_grpo has"),
+        ("ppo: {algorithm: reinforce_pp, cliprange_value: null}", "cliprange_value would have no effect: reinforce_pp"),
+        ("ppo: {algorithm: reinforce_pp, critic_learning_rate: 1e-3}", "critic_learning_rate would have no effect"),
+        ("ppo: {algorithm: grpo, responses_per_prompt: 2, gamma: 0.9}", "gamma would have no effect: grpo compares wh"),
+        ("ppo: {kl_level: token}", "kl_level would have no effect: it is about a penalty in the loss"),
+        ("sft: {tokenizer: bpe}", "tokenizer would have no effect: it is for a model from scratch"),
+        ("sft: {vocab_size: 9}", "vocab_size would have no effect: it is for a model from scratch"),
         (
             "ppo: {critic_warmup_steps: 4, total_episodes: 256}",
             "critic_warmup_steps 4 leaves the policy none of 4 steps",
@@ -170,3 +178,14 @@ def test_an_algorithm_brings_its_own_defaults_and_takes_others():
     dr_grpo = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2, whiten_advantages=True)
     assert (dr_grpo.whiten_advantages, dr_grpo.loss_aggregation) == (True, "fixed")
     assert PPOConfig.model_validate(dr_grpo.model_dump()) == dr_grpo
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp"])
+def test_the_resolved_settings_of_a_run_are_settings(algorithm):
+    ppo = {"algorithm": algorithm, "responses_per_prompt": 2, "gamma": 1.0, "lam": 0.95}
+    config = build_config({"ppo": ppo})
+    assert build_config(config.model_dump(mode="json")) == config
+
+
+def test_gamma_reaches_reinforce_pp():
+    assert build_config({"ppo": {"algorithm": "reinforce_pp", "gamma": 0.9}}).ppo.gamma == 0.9

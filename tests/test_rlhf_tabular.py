@@ -44,9 +44,9 @@ def test_the_distribution_sums_to_one_and_kl_is_exact():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_known_optimum_is_reached(algorithm, seed):
     reference, rewards = random_task(seed)
+    own = {"vf_coef": 1.0, "cliprange_value": None} if algorithm == "ppo" else {"responses_per_prompt": 2048}
     config = PPOConfig(
         algorithm=algorithm,
-        responses_per_prompt=1 if algorithm == "ppo" else 2048,
         kl_coef=BETA,
         batch_size=2048,
         total_episodes=2048 * 200,
@@ -54,11 +54,9 @@ def test_the_known_optimum_is_reached(algorithm, seed):
         num_mini_batches=1,
         learning_rate=0.15,
         adam_eps=1e-8,
-        vf_coef=1.0,
-        cliprange_value=None,
         max_grad_norm=100.0,
-        lam=1.0 if algorithm == "rloo" else 0.95,
         whiten_advantages=False,
+        **own,
     )
     policy, deviations = train_tabular(reference, rewards, config, seed)
     best = best_log_distribution(reference.log_distribution(), rewards, BETA)

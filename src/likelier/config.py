@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -23,6 +23,18 @@ class Block(BaseModel):
     """A frozen group of settings that knows no other keys than its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) -> None:
+    """ValueError: a setting that another one leaves without effect. Nobody should believe that it did something.
+
+    A rule: whether it holds, the settings that are idle then, why. A value that equals the default passes, since the
+    resolved settings of a run hold all of them.
+    """
+    for idle, names, why in rules:
+        for name in names if idle else ():
+            if getattr(block, name) != type(block).model_fields[name].default:
+                raise ValueError(f"{name} would have no effect: {why}; remove it")
 
 
 class RewardSource(Block):
@@ -117,6 +129,8 @@ class SFTConfig(Training):
     def measurable(self) -> Self:
         if self.architecture and self.eval_steps:
             raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
+        why = "it is for a model from scratch, and architecture is not set"
+        refuse_idle(self, [(self.architecture is None, ("tokenizer", "vocab_size"), why)])
         return self
 
 
@@ -293,7 +307,7 @@ class PPOConfig(UpdateConfig):
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
         group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
-        if self.algorithm in ("rloo", "grpo", "dr_grpo") and group < 2:
+        if self.compares_responses and group < 2:
             raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
         if batch % group:
             raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")
@@ -307,14 +321,16 @@ class PPOConfig(UpdateConfig):
 
     @model_validator(mode="after")
     def nothing_is_ignored(self) -> Self:
-        """A setting that another one leaves without effect is an error: nobody should believe that it did something."""
         no_critic, never_ends = self.algorithm != "ppo", self.stop_token is None and not self.stop_strings
-        critics = ("critic", "critic_model", "critic_learning_rate", "critic_warmup_steps", "whiten_rewards")
+        critics = ["critic", "critic_model", "critic_learning_rate", "critic_warmup_steps", "whiten_rewards"]
+        critics += ["lam", "vf_coef", "cliprange_value"]
         ends = ("missing_eos_penalty", "missing_eos_score")
-        for idle, names, why in (
+        rules = (
             (no_critic, critics, f"{self.algorithm} has no critic"),
+            (self.compares_responses, ("gamma",), f"{self.algorithm} compares whole responses, undiscounted"),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
             (self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set"),
+            (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
             (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),
             (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),
@@ -325,15 +341,18 @@ class PPOConfig(UpdateConfig):
             ),
             (never_ends, ends, "without stop_token and stop_strings no response can end by itself"),
             (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
-        ):
-            for name in names if idle else ():
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name} would have no effect: {why}; remove it")
+        )
+        refuse_idle(self, rules)
         if self.critic_warmup_steps >= self.steps:
             raise ValueError(
                 f"critic_warmup_steps {self.critic_warmup_steps} leaves the policy none of {self.steps} steps"
             )
         return self
+
+    @property
+    def compares_responses(self) -> bool:
+        """Each response with the others to its prompt."""
+        return self.algorithm in ("rloo", "grpo", "dr_grpo")
 
     @property
     def steps(self) -> int:

@@ -46,11 +46,10 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 0.15,
     "adam_eps": 1e-8,
     "max_grad_norm": 100.0,
-    "vf_coef": 1.0,
-    "cliprange_value": None,
     "whiten_advantages": False,
 }
 """One group of all responses where there are groups; two optimizer steps on each batch, so that ratios leave 1."""
+CRITIC: dict[str, Any] = {"vf_coef": 1.0, "cliprange_value": None}
 RESPONSES_PER_BATCH = 64
 """A table of more responses than this gets a larger batch."""
 
@@ -91,7 +90,7 @@ def settings_of(table: Table, algorithm: str, kind: str, place: str, level: str 
         "kl_level": level,
         "kl_coef": table.beta,
     }
-    return PPOConfig(**SETTINGS, **sizes, **own)
+    return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC if algorithm == "ppo" else {}))
 
 
 def matrix(table: Table) -> list[PPOConfig]:

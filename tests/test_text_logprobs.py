@@ -180,6 +180,11 @@ def test_a_critic_may_start_from_a_reward_model(tmp_path: Path) -> None:
     policy = TextPolicy.build(tiny_model(seed=0), "separate", str(tmp_path / "reward"))
     assert torch.equal(policy.critic.norm.weight, reward.model.model.norm.weight)
     assert torch.equal(policy.critic.embed_tokens.weight, tiny_model(seed=3).model.embed_tokens.weight)
+    assert reward.model.score.weight.abs().sum() > 0  # this head is left behind: values begin at exactly 0
+    assert all(not parameter.any() for parameter in policy.value_head.parameters())
+    tokens, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.bool)
+    said = policy.evaluate({"prompt_tokens": tokens, "prompt_mask": mask}, tokens, mask)
+    assert said.values.tolist() == [[0.0, 0.0, 0.0]]
 
 
 TALKS = [[{"role": "user", "content": text}] for text in ("hi", "how are you", "why", "no")]

@@ -14,6 +14,7 @@ from likelier.text.models import (
     RewardModel,
     ValueHead,
     context_length,
+    draw_head,
     frozen_copy,
     load_causal_lm,
     load_reward_model,
@@ -169,6 +170,17 @@ def test_a_new_head_is_drawn_with_the_known_deviation(shared: Path) -> None:
     assert float(drawn.std()) == pytest.approx((64 + 1) ** -0.5, rel=0.2)  # 128 draws: 6 % is one deviation
     trunk = load_causal_lm(folder).model.norm.weight
     assert torch.equal(heads[0].model.model.norm.weight, trunk)
+
+
+def test_a_head_is_normal_with_the_deviation_of_its_width() -> None:
+    head = torch.nn.Linear(9_999, 1)
+    torch.nn.init.constant_(head.bias, 3.0)
+    draw_head(torch.nn.Sequential(torch.nn.Linear(4, 4), head), torch.Generator().manual_seed(0))
+    drawn = 100.0 * head.weight.detach()  # sqrt(9,999 + 1)
+    assert float(drawn.std()) == pytest.approx(1.0, abs=0.03)
+    assert float(drawn.mean()) == pytest.approx(0.0, abs=0.04)
+    assert float((drawn.abs() < 1).double().mean()) == pytest.approx(0.683, abs=0.02)  # a uniform one has 0.577
+    assert head.bias.tolist() == [0.0]
 
 
 def test_pair_scores_carry_gradients(base: Path) -> None:

@@ -5,9 +5,12 @@ In float64 to 1e-12, in float32 to 1e-6 (both of the largest number in the resul
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from likelier.feedback import reliability
+from likelier.feedback.reliability import dawid_skene
 from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
 from likelier.ppo.kl import AdaptiveKL, kl_estimate
 from likelier.ppo.losses import entropy_from_logits, policy_loss, value_loss
@@ -268,3 +271,136 @@ def test_preference_loss(seed, dtype, tolerance):
         losses.append(-w * (t * math.log(q) + (1 - t) * math.log(1 - q)))
     given = [torch.tensor(x, dtype=dtype) for x in (chosen, rejected, weight, margin, target, flip)]
     same(preference_loss(*given), mean(losses), dtype, tolerance)
+
+
+def answers_of(seed, people=4, items=7, classes=3):
+    """(item, person, label) of a small crowd; not everyone labels everything, but everything has a label."""
+    draw = Draw(seed)
+    asked = [(item, who) for item in range(items) for who in range(people) if who == item % people or draw.whole(0, 2)]
+    right = {item: draw.whole(0, classes - 1) for item in range(items)}
+    return [
+        (f"i{item}", f"p{who}", right[item] if draw.whole(0, 3) else draw.whole(0, classes - 1)) for item, who in asked
+    ]
+
+
+def dawid_skene_slowly(answers, classes, prior, symmetric, steps):
+    """(probabilities, confusions, class prior) after some steps of EM, by products of plain probabilities."""
+    items, people = ({answer[place] for answer in answers} for place in (0, 1))
+    given = {item: [label for i, _, label in answers if i == item] for item in items}
+    truth = {item: [given[item].count(c) / len(given[item]) for c in range(classes)] for item in items}
+    for _ in range(steps):
+        confusion = {}
+        for who in people:
+            own = [(item, label) for item, p, label in answers if p == who]
+            counts = [[sum(truth[i][c] for i, g in own if g == d) for d in range(classes)] for c in range(classes)]
+            pseudo = [[(2.0 if c == d else 0.5) * prior for d in range(classes)] for c in range(classes)]
+            if symmetric:
+                right = (sum(counts[c][c] for c in range(classes)) + pseudo[0][0]) / (len(own) + sum(pseudo[0]))
+                wrong = (1 - right) / (classes - 1)
+                confusion[who] = [[right if c == d else wrong for d in range(classes)] for c in range(classes)]
+            else:
+                both = [[n + m for n, m in zip(*rows, strict=True)] for rows in zip(counts, pseudo, strict=True)]
+                confusion[who] = [[n / sum(row) if sum(row) else 1 / classes for n in row] for row in both]
+        shares = [sum(truth[item][c] for item in items) + 1.0 * prior for c in range(classes)]
+        shares = [share / sum(shares) for share in shares]
+        for item in items:
+            likely = [
+                shares[c] * math.prod(confusion[p][c][label] for i, p, label in answers if i == item)
+                for c in range(classes)
+            ]
+            truth[item] = [each / sum(likely) for each in likely]
+    return (*([table[key] for key in sorted(table)] for table in (truth, confusion)), shares)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("prior", "symmetric"), [(True, False), (True, True), (False, False), (False, True)])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_dawid_skene(seed, prior, symmetric, steps, monkeypatch):
+    answers = answers_of(seed)
+    monkeypatch.setattr(reliability, "MAX_EM_STEPS", steps)
+    found = dawid_skene(*zip(*answers, strict=True), num_classes=3, prior=prior, symmetric=symmetric)
+    expected = dawid_skene_slowly(answers, 3, prior, symmetric, steps)
+    for table, slow in zip((found.probabilities, found.confusion, found.class_prior), expected, strict=True):
+        same(torch.from_numpy(table), slow, torch.float64, 1e-12)
+
+
+def judgements_of(seed, people=3, responses=4, number=25):
+    """(left, right, annotator, choice) of a small panel, among them ties where the seed is even."""
+    draw, choices = Draw(seed), ("left", "right", "tie") if seed % 2 == 0 else ("left", "right")
+    pairs = [(a, b) for a in range(responses) for b in range(responses) if a != b]
+    return [
+        (*(f"r{place}" for place in pairs[draw.whole(0, len(pairs) - 1)]), f"p{at % people}", choices[pick])
+        for at, pick in enumerate(draw.whole(0, len(choices) - 1) for _ in range(number))
+    ]
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def bradley_terry_slowly(judgements, score, skill, bias, careless, log_tie, weights):
+    """-log posterior of the skilled Bradley-Terry model; every parameter in a dictionary."""
+    people, spoken = sorted(skill), [who for _, _, who, _ in judgements]
+    ties = sum(choice == "tie" for *_, choice in judgements)
+    loss = 0.0
+    for (left, right, who, choice), weight in zip(judgements, weights, strict=True):
+        d = skill[who] * (score[left] - score[right]) + bias[who]
+        looking = {"left": math.exp(d / 2), "right": math.exp(-d / 2), "tie": math.exp(log_tie[who])}
+        own = [c for _, _, p, c in judgements if p == who]
+        tie_rate = (own.count("tie") + 0.5) / (len(own) + 1) if ties else 0.0
+        to_left = (1 - tie_rate) * sigmoid(bias[who])
+        guessing = {"left": to_left, "right": 1 - tie_rate - to_left, "tie": tie_rate}
+        looked = looking[choice] / sum(looking.values())
+        loss -= weight * math.log((1 - careless[who]) * looked + careless[who] * guessing[choice])
+    share = {who: spoken.count(who) / len(spoken) for who in people}
+    typical = math.log(2 * ties / (len(spoken) - ties + 1)) if ties else -50.0
+    loss += sum(share[who] * (skill[who] * s) ** 2 for who in people for s in score.values()) / (2 * 2.0**2)
+    for who in people:
+        loss += math.log(1 + ((skill[who] - (1 - careless[who])) / 0.5) ** 2)
+        loss += bias[who] ** 2 / 2 + (log_tie[who] - typical) ** 2 / 2 + careless[who]
+    size = {who: math.sqrt(skill[who] ** 2 + 0.2**2) for who in people}
+    scale = sum(share[p] * size[p] ** 2 for p in people) / sum(share[p] * size[p] for p in people)
+    return loss + 100.0 * math.log(scale / math.sqrt(1 + 0.2**2)) ** 2
+
+
+def in_dictionaries(at, responses, people):
+    """Parameters as the slow reference reads them."""
+    named = [responses, people, people, people, people]
+    arrays = (at.score, at.skill, at.bias, at.random, at.log_tie)
+    return [dict(zip(keys, each.tolist(), strict=True)) for keys, each in zip(named, arrays, strict=True)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_skilled_bradley_terry(seed):
+    draw, judgements = Draw(seed), judgements_of(seed)
+    responses, people, data = reliability.read_choices(*zip(*judgements, strict=True))
+    parts = [draw.matrix(1.0, 1, size)[0] for size in (4, 3, 3, 3, 3)]
+    parts[3] = [abs(x) % 1.0 for x in parts[3]]
+    at = reliability.Parameters(*(np.array(part) for part in parts))
+    weights = [abs(x) for x in draw.matrix(1.0, 1, len(judgements))[0]]
+    loss, _ = reliability.negative_log_posterior(at, data, np.array(weights))
+    slow = bradley_terry_slowly(judgements, *in_dictionaries(at, responses, people), weights)
+    assert loss == pytest.approx(slow, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_single_step_leads_on_from_what_was_found(seed):
+    """At the end the slow loss falls by less than 1e-5 nats, whichever parameter is moved a little either way."""
+    judgements = judgements_of(seed)
+    responses, people, data = reliability.read_choices(*zip(*judgements, strict=True))
+    found = in_dictionaries(reliability.fit(data), responses, people)
+    ones = [1.0] * len(judgements)
+    end = bradley_terry_slowly(judgements, *found, ones)
+    assert end < bradley_terry_slowly(judgements, *in_dictionaries(the_start(data), responses, people), ones)
+    for place, table in enumerate(found):
+        for key, step in [(key, step) for key in table for step in (-1e-2, -1e-3, 1e-3, 1e-2)]:
+            if place == 3 and not 0 <= table[key] + step <= 1:
+                continue
+            moved = [table | {key: table[key] + step} if at == place else other for at, other in enumerate(found)]
+            assert bradley_terry_slowly(judgements, *moved, ones) > end - 1e-5
+
+
+def the_start(data):
+    """Everyone typical, every response alike."""
+    one = np.ones(data.num_annotators)
+    return reliability.Parameters(np.zeros(data.num_responses), one, 0 * one, 0.05 * one, data.typical_log_tie * one)

@@ -6,7 +6,8 @@ import random
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
 
@@ -225,6 +226,50 @@ def test_a_setting_of_a_reward_bites(field, world, runs):
     given, changed = {"/reward": [BASE["reward"][0]]}, {"/reward": [before | {field: bites.value}]}
     base, found = difference("ppo", given, changed, bites.seen, world, runs)
     assert base != found
+
+
+def choices_of(annotation: Any) -> list[Any]:
+    """Every value that a Literal in a type names, None where that is allowed; nothing for other types."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    found = [choice for inner in get_args(annotation) for choice in choices_of(inner)]
+    return [*found, None] if found and NoneType in get_args(annotation) else found
+
+
+OTHER_PLACES = ("report_to", "baselines")
+"""Lists of choices, each of which has a test of its own: see `bites.py`."""
+CHOICES = [
+    (stage, name, choice)
+    for stage in BLOCKS
+    if stage != "search"
+    for name, field in type(getattr(Config(), stage)).model_fields.items()
+    if name not in OTHER_PLACES
+    for choice in choices_of(field.annotation)
+]
+REFUSED = {("gym", "loss_aggregation", "sequence"), ("gym", "loss_aggregation", "fixed")}
+
+
+@pytest.mark.parametrize(("stage", "field", "choice"), CHOICES, ids=["-".join(map(str, case)) for case in CHOICES])
+def test_every_choice_runs_or_is_refused_in_one_line(stage, field, choice, world, runs):
+    entry = BLOCKS[stage][field]
+    given = entry.given if isinstance(entry, Bites) else {}
+    is_default = choice == type(getattr(Config(), stage)).model_fields[field].default
+    said = observe(stage, laid_over(stage, given if is_default else given | {field: choice}), world, runs).error
+    assert "\n" not in said
+    if field == "device":
+        assert said in ("", f"device: {choice} is not available here; use auto")
+    elif (stage, field, choice) in REFUSED:
+        assert field in said
+    else:
+        assert said == ""
+
+
+def test_choices_are_found():
+    assert choices_of(Literal["a", "b"] | None) == ["a", "b", None]
+    assert choices_of(int | None) == choices_of(str) == []
+    assert {("ppo", "algorithm", "dr_grpo"), ("gym", "activation", "relu"), ("eval", "stop_token", None)} <= set(
+        CHOICES
+    )
 
 
 def fields_of(block: type[Block], prefix: str = "") -> list[str]:

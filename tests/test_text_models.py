@@ -1,12 +1,19 @@
 """Loading, saving and copying models; the reward model's reading of the last real token."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from families import tiny_config, tiny_model, tiny_tokenizer
 from likelier.errors import DataError
@@ -19,6 +26,7 @@ from likelier.text.models import (
     load_causal_lm,
     load_reward_model,
     load_tokenizer,
+    load_trunk,
     load_value_head,
     new_reward_model,
     save_model,
@@ -224,3 +232,26 @@ def test_a_folder_of_an_unknown_architecture_is_one_line(base: Path) -> None:
     (base / "config.json").write_text('{"model_type": "martian"}')
     with pytest.raises(DataError, match="^[^\n]*base: cannot load this model: [^\n]*martian[^\n]*$"):
         load_causal_lm(base)
+
+
+def test_a_classifier_is_no_language_model_and_the_other_way_round(tmp_path: Path, base: Path) -> None:
+    """transformers would draw the missing head at random and only warn."""
+    model = AutoModelForSequenceClassification.from_config(tiny_config("llama", num_labels=1))
+    save_model(tmp_path / "scores", model, tiny_tokenizer(), "")
+    with pytest.raises(DataError, match="^[^\n]*scores: holds no weights for lm_head.weight; it is a LlamaForSequence"):
+        load_causal_lm(tmp_path / "scores")
+    with pytest.raises(DataError, match="2 labels; a reward model has exactly 1: give one that `likelier reward`"):
+        load_reward_model(base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"id2label": {"0": "good"}, "num_labels": 1}))
+    with pytest.raises(DataError, match="^[^\n]*base: holds no weights for score.weight; it is a LlamaForCausalLM"):
+        load_reward_model(base)
+
+
+def test_an_encoder_decoder_is_refused_by_name(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "d_ff": 16, "d_kv": 8, "num_heads": 2, "num_layers": 1}
+    model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", vocab_size=64, **sizes))
+    save_model(tmp_path / "both", model, tiny_tokenizer(), "")
+    for load in (load_causal_lm, load_trunk):
+        with pytest.raises(DataError, match="^[^\n]*both: t5 has an encoder and a decoder; give a decoder-only model$"):
+            load(tmp_path / "both")

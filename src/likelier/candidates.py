@@ -7,8 +7,8 @@ from typing import Any
 from likelier.errors import ConfigError
 from likelier.progress import progress
 from likelier.records import Prompt, Response, read_prompts, write_jsonl
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer
-from likelier.text.sample import Samples, Sampling, sample
+from likelier.text.models import context_length, load_tokenizer
+from likelier.text.sample import Samples, Sampling, load_policy, sample
 from likelier.text.tokens import encode_prompts
 from likelier.training import pick_device, seeded_generator
 
@@ -43,7 +43,7 @@ def answers(
     name: str, prompts: Sequence[Prompt], k: int, sampling: Sampling, batch_size: int, seed: int, device: str
 ) -> Iterator[Answered]:
     """Each prompt with its responses, about `batch_size` responses sampled at once."""
-    model, tokenizer = load_causal_lm(name, pick_device(device)), load_tokenizer(name)
+    model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name)
     limit = context_length(model) - sampling.response_length
     if limit < 1:
         raise ConfigError(f"a response length of {sampling.response_length} leaves no room in the model's context")

@@ -22,8 +22,8 @@ from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt, plain, read_prompts, write_json
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.text.logprobs import response_logprobs
-from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.sample import Samples, Sampling, sample
+from likelier.text.models import load_tokenizer
+from likelier.text.sample import Samples, Sampling, load_policy, sample
 from likelier.text.variety import distinct_n
 from likelier.training import pick_device, seeded_generator
 
@@ -60,7 +60,7 @@ def evaluate(config: Config, out: Path) -> dict[str, Any]:
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
     a, b = (
-        Contestant(load_causal_lm(path, device), load_tokenizer(path)) for path in (settings.model_a, settings.model_b)
+        Contestant(load_policy(path, device), load_tokenizer(path)) for path in (settings.model_a, settings.model_b)
     )
     judges = make_scorer(settings.scorer, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
@@ -124,7 +124,7 @@ def other_model(
     seed: int,
 ) -> dict[str, Any]:
     """One more model in the place of `model_b`, with the same random numbers."""
-    b = Contestant(load_causal_lm(other.model, a.model.device), load_tokenizer(other.model))
+    b = Contestant(load_policy(other.model, a.model.device), load_tokenizer(other.model))
     found, _ = hold_against(a, b, before, asked, judges, settings, seed)
     kept = ("win_rate", "interval", "score_b", "kl", "kl_interval", "judges", "b")
     return {"name": other.label, "model": other.model} | {name: found[name] for name in kept}

@@ -22,8 +22,8 @@ from likelier.rlhf.findings import score, settings
 from likelier.rlhf.findings.history import Finding, History, short
 from likelier.rlhf.prompts import load_prompts
 from likelier.rlhf.rollout import judge, sampling_of
-from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.sample import sample
+from likelier.text.models import load_tokenizer
+from likelier.text.sample import load_policy, sample
 from likelier.training import pick_device, seeded_generator
 
 Found = dict[str, Any]
@@ -75,7 +75,7 @@ def sample_start(config: Config) -> Sampled:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
     prompts = load_prompts(config).train[:PROMPTS]
     asked: list[Text] = [prompt for prompt in prompts for _ in range(RESPONSES)]
-    model, tokenizer = load_causal_lm(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
+    model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
     draw = seeded_generator(config.seed, 0, "preflight", model.device)
     samples = sample(model, tokenizer, asked, sampling_of(config.ppo), draw, config.ppo.batch_size)
     scorer = make_scorer(config.reward, config.ppo.device)

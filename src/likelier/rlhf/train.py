@@ -22,7 +22,8 @@ from likelier.rlhf.scores import Shaper
 from likelier.rlhf.yardstick import Yardstick
 from likelier.runs import Run
 from likelier.text.logprobs import TextPolicy
-from likelier.text.models import context_length, frozen_copy, load_causal_lm, load_tokenizer, save_model
+from likelier.text.models import context_length, frozen_copy, load_tokenizer, save_model
+from likelier.text.sample import load_policy
 from likelier.training import (
     Clock,
     Guard,
@@ -142,7 +143,7 @@ def load_actors(config: Config) -> Actors:
     if not config.reward:
         raise ConfigError("reward: give at least one of model, function, http")
     ppo, device = config.ppo, pick_device(config.ppo.device)
-    model = load_causal_lm(config.model, device)
+    model = load_policy(config.model, device)
     critic = None if ppo.algorithm != "ppo" else ppo.critic
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
     reference = frozen_copy(model) if ppo.lora_rank is None else adapted(model, config)

@@ -14,6 +14,7 @@ from likelier.rlhf.prompts import check_prompts, load_prompts
 from likelier.rlhf.rollout import judge, reference_logprobs, sampling_of
 from likelier.text.models import context_length, frozen_copy
 from likelier.text.sample import sample
+from likelier.text.step import check_steps
 from likelier.text.variety import distinct_n
 from likelier.training import seeded_generator
 
@@ -60,6 +61,7 @@ def make_yardstick(
     """For a stage other than PPO: `model` is the start. ConfigError, DataError: nothing to measure on or by."""
     if not config.reward and not config.eval.scorer:
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer, or reward")
+    check_steps(model, config.model or "sft.architecture")
     prompts = load_prompts(config).kept_out
     check_prompts(tokenizer, prompts, config, context_length(model))
     scorer, judges = (

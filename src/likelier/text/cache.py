@@ -66,6 +66,15 @@ def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]
     return cache, len(preallocated(cache)) == len(layers)
 
 
+def keep_rows(cache: Cache, rows: Tensor) -> None:
+    """Drop all other rows. transformers' own layers of recurrent states know it as the reordering of beams."""
+    for layer in cache.layers:
+        if isinstance(layer, PreallocatedLayer):
+            layer.batch_select_indices(rows)
+        else:
+            layer.reorder_cache(rows)  # type: ignore[arg-type]  # wants a LongTensor, which no function returns
+
+
 def preallocated(cache: Cache) -> list[PreallocatedLayer]:
     """Those layers of a cache that keep everything."""
     return [layer for layer in cache.layers if isinstance(layer, PreallocatedLayer)]

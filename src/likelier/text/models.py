@@ -4,7 +4,7 @@ import contextlib
 import copy
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def loading(path: str | Path) -> Iterator[None]:
         with quiet():
             yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(" Model type should be one of")[0]
         raise DataError(f"{path}: cannot load this model: {reason[:300]}; give a folder or hub name") from error
 
 
@@ -82,11 +82,24 @@ def load(auto: Any, path: str | Path, device: torch.device | str, **settings: An
     """A model of one of transformers' Auto classes, with `settings` laid over its config."""
     with loading(path):
         config = without_dropout(AutoConfig.from_pretrained(path, **SAFE, **settings))
-        model: PreTrainedModel = auto.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, **SAFE
+        if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
+            raise DataError(f"{path}: {config.model_type} has an encoder and a decoder; give a decoder-only model")
+        model: PreTrainedModel
+        model, found = auto.from_pretrained(
+            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **SAFE
         )
+    if not settings:  # else a new head is asked for
+        check_complete(path, config, found["missing_keys"])
     nn.Module.to(fused(model).eval(), device)
     return model
+
+
+def check_complete(path: str | Path, config: PreTrainedConfig, missing: Collection[str]) -> None:
+    """DataError: the folder lacks weights, which transformers has drawn at random; a pooler is not used here."""
+    lacking = sorted(name for name in missing if "pooler" not in name)
+    if lacking:
+        named = ", ".join(config.architectures or ["another kind of model"])
+        raise DataError(f"{path}: holds no weights for {lacking[0]}; it is a {named}: give a model of the kind needed")
 
 
 def fused(model: PreTrainedModel) -> PreTrainedModel:
@@ -255,9 +268,13 @@ def load_reward_model(
     path: str | Path, device: torch.device | str = "cpu", max_length: int | None = None
 ) -> RewardModel:
     """A sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
+    with loading(path):
+        config = AutoConfig.from_pretrained(path, **SAFE)
+    if config.num_labels != 1:
+        raise DataError(
+            f"{path}: {config.num_labels} labels; a reward model has exactly 1: give one that `likelier reward` trained"
+        )
     model = load(AutoModelForSequenceClassification, path, device)
-    if model.config.num_labels != 1:
-        raise DataError(f"{path}: {model.config.num_labels} labels; a reward model has exactly 1")
     return RewardModel(model, load_tokenizer(path), max_length).eval()
 
 

@@ -6,6 +6,7 @@ begins. So a response depends on its own numbers only: not on the batch it is in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
-from likelier.text.models import context_length, precise
-from likelier.text.step import Stepper
+from likelier.text.models import context_length, load_causal_lm, precise
+from likelier.text.step import Stepper, check_steps
 from likelier.text.tokens import Prompts, decode_responses, encode_prompts, pad_id
 
 STEPS_BETWEEN_DROPS = 4
@@ -65,6 +66,13 @@ class Drawn(NamedTuple):
     tokens: Int[Tensor, "B T"]
     logprobs: Float[Tensor, "B T"]
     lengths: Int[Tensor, " B"]
+
+
+def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """A language model that `sample` can decode. DataError: see `load_causal_lm`. ConfigError: see `check_steps`."""
+    model = load_causal_lm(path, device)
+    check_steps(model, path)
+    return model
 
 
 @torch.no_grad()

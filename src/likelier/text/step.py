@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,43 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from likelier.text.cache import BLOCK, make_cache, preallocated
+from likelier.errors import ConfigError
+from likelier.text.cache import BLOCK, keep_rows, make_cache, preallocated
 from likelier.text.lean import lean
-from likelier.text.models import positions
+from likelier.text.models import positions, unpadded
 from likelier.training import autocast
+
+MOST_OFF = 3e-3
+"""Largest difference of a logit between decoding and a full pass, in standard deviations: fp32 stays far below it."""
+
+
+def check_steps(model: PreTrainedModel, name: str | Path) -> None:
+    """ConfigError: a token at a time, with padding and dropped rows, is not the same as the whole text at once.
+
+    So it is with states in place of keys and values (Mamba, RWKV), with encoders (BERT), with caches of other kinds.
+    """
+    size = model.config.get_text_config().vocab_size
+    tokens = (torch.arange(24, device=model.device) * 7 + 5).view(3, 8) % size
+    mask = torch.arange(6, device=model.device) >= torch.tensor([[2], [0], [1]], device=model.device)
+    rows = torch.tensor([0, 2], device=model.device)
+    advice = (
+        "it cannot be sampled from; give a Transformer decoder with a key-value cache, such as Llama, Qwen or GPT-2"
+    )
+    try:
+        with torch.no_grad():
+            stepper = Stepper(model, mask, 2, bf16=False)
+            stepper.start(tokens[:, :6])
+            stepper.next(tokens[:, 6])
+            stepper.keep(rows)
+            found = stepper.next(tokens[rows, 7])
+            whole = [model(**unpadded(tokens[row, skip:][None])).logits[0, -1] for row, skip in ((0, 2), (2, 1))]
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise ConfigError(f"{name}: {model.config.model_type}: {advice} ({reason})") from error
+    expected = torch.stack(whole)
+    off = ((found - expected).abs().max() / expected.std()).item()
+    if off > MOST_OFF:  # not where it is NaN: sampling says that the weights are damaged
+        raise ConfigError(f"{name}: {model.config.model_type}: {advice} (logits off by {off:.2g} of their spread)")
 
 
 class Stepper:
@@ -67,5 +101,5 @@ class Stepper:
 
     def keep(self, rows: Int[Tensor, " K"]) -> None:
         """Drop all other rows."""
-        self.cache.batch_select_indices(rows)
+        keep_rows(self.cache, rows)
         self.mask, self.sizes = self.mask[rows], self.sizes[rows]

@@ -10,14 +10,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
+import numpy as np
 import pytest
 import torch
 
 from likelier.config import RewardSource
-from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.records import write_json
 from likelier.reward import sources
-from likelier.reward.sources import Ensemble, checked, load_ensemble, make_scorer
+from likelier.reward.sources import Ensemble, checked, checked_rows, load_ensemble, make_scorer
 from likelier.text.models import load_reward_model, new_reward_model, save_model
 from tiny import save_tiny_model
 
@@ -56,6 +57,13 @@ def booleans(prompts, responses):
 
 def huge(prompts, responses):
     return [0, 10 ** 5000]
+
+def leaves(prompts, responses):
+    raise SystemExit(3)
+
+def two_axes(prompts, responses):
+    import numpy
+    return numpy.zeros((len(responses), 1))
 
 def at_tokens(prompts, responses, tokens):
     assert isinstance(tokens, list) and isinstance(tokens[0], list)
@@ -111,6 +119,8 @@ def test_a_weighted_sum_and_what_each_source_says(file: Path):
     ("name", "said"),
     [
         ("raises", "raises ZeroDivisionError: division by zero"),
+        ("leaves", "raises SystemExit: 3"),
+        ("two_axes", "returned list at index 0; return finite floats"),
         ("not_a_number", "returned nan at index 1"),
         ("short", "returned 1 scores for 2 responses"),
         ("single", "returned float; return a list of floats"),
@@ -178,6 +188,47 @@ def test_a_function_that_is_not_there(file: Path, tmp_path: Path):
     broken.write_text("def reward(:\n")
     with pytest.raises(ConfigError, match="raises SyntaxError"):
         make_scorer([RewardSource(function=f"{broken}:reward")], "cpu")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [np.float32(0.5), np.int64(2)],
+        np.array([0.5, 2.0], dtype=np.float16),
+        torch.tensor([0.5, 2.0], dtype=torch.bfloat16, requires_grad=True),
+        [torch.tensor(0.5), torch.tensor(2)],
+        (0.5, 2),
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_and_torch_are_numbers(found: object):
+    assert checked(found, 2, "it").tolist() == [0.5, 2.0]
+    assert checked_rows([found, found], [["a", "b"]] * 2, "it").tolist() == [[0.5, 2.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (np.array([1.0, np.nan]), "nan at index 1"),
+        (np.array([True, False]), "True at index 0"),
+        (np.array(["a", "b"]), "str at index 0"),
+        (torch.ones(3), "3 scores for 2 responses"),
+        (torch.tensor(1.0), "returned float; return a list"),
+        ([torch.ones(1), 1.0], "Tensor at index 0"),
+        ([1.0, np.complex128(1)], "complex at index 1"),
+        ({0: 1.0, 1: 2.0}, "returned dict; return a list"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_scores_are_named(found: object, said: str):
+    with pytest.raises(LikelierError, match=said):
+        checked(found, 2, "it")
+
+
+def test_a_signal_during_a_reward_is_not_the_functions_doing(tmp_path: Path):
+    (tmp_path / "slow.py").write_text("from likelier.errors import Terminated\ndef slow(p, r):\n    raise Terminated\n")
+    with pytest.raises(Terminated):
+        scorer_of(tmp_path / "slow.py", "slow")(["p"], ["a"])
 
 
 def test_scores_beyond_float32_are_refused():

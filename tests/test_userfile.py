@@ -17,6 +17,7 @@ def test_a_function_is_found_and_what_its_file_prints_is_no_result(tmp_path, cap
     [
         (None, "double", "no such file; write file.py:function"),
         ("1 / 0", "double", "raises ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit('no')", "double", "raises SystemExit: no"),
         ("double = 3", "double", "has no function `double`"),
     ],
 )

@@ -25,6 +25,13 @@ class NumericError(LikelierError):
     exit_code = 4
 
 
+class Terminated(SystemExit):
+    """SIGTERM where there is nothing to save; a user's own `sys.exit` is a plain SystemExit. Exit code 143."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
 class Stopped(LikelierError):
     """SIGTERM or Ctrl-C ended a run after a good checkpoint. Exit code 75 or 130."""
 

@@ -4,34 +4,41 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError, LikelierError, Terminated
 from likelier.records import stable_id
 
 
 def find_function(where: str, what: str) -> Callable[..., Any]:
-    """ConfigError, beginning with `what`: no such file or function, or the file does not run.
-
-    What it prints goes to stderr, since stdout holds results.
-    """
+    """ConfigError, beginning with `what`: no such file or function, or the file does not run."""
     path, _, name = where.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"{what} `{where}`: no such file; write file.py:function")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            function = vars(run_file(path)).get(name)
-    except LikelierError:
-        raise
-    except Exception as error:  # a user's file may raise anything
-        raise ConfigError(f"{what} `{where}`: {path} raises {brief(error)}") from error
+    with users_code(f"{what} `{where}`: {path}", ConfigError):
+        function = vars(run_file(path)).get(name)
     if not callable(function):
         raise ConfigError(f"{what} `{where}`: {path} has no function `{name}`")
     found: Callable[..., Any] = function
     return found
+
+
+@contextlib.contextmanager
+def users_code(what: str, failure: type[LikelierError]) -> Iterator[None]:
+    """A user's code may raise anything, and call `sys.exit`: `failure` says so in one line, beginning with `what`.
+
+    What it prints goes to stderr, since stdout holds results.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (LikelierError, Terminated):
+        raise
+    except (Exception, SystemExit) as error:
+        raise failure(f"{what} raises {brief(error)}") from error
 
 
 def run_file(path: str) -> ModuleType:
@@ -46,6 +53,6 @@ def run_file(path: str) -> ModuleType:
     return module
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """The error in one line of at most 200 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

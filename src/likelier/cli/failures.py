@@ -10,7 +10,7 @@ from itertools import pairwise
 import typer
 from typer.exceptions import TyperException
 
-from likelier.errors import LikelierError
+from likelier.errors import LikelierError, Terminated
 
 EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
     "psycopg": "postgres",
@@ -52,7 +52,7 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
 
 
 def system_exit(error: SystemExit) -> tuple[str, int]:
-    if error.code == 128 + signal.SIGTERM:
+    if isinstance(error, Terminated):
         return "stopped by SIGTERM; nothing was there to save", 143
     return f"stopped ({error.code})", error.code if isinstance(error.code, int) else 1
 

@@ -14,7 +14,7 @@ from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 from likelier.config import GymConfig
 from likelier.control.spaces import Actions, Array, Observations, actions_of, observations_of
 from likelier.control.watchdog import Watchdog
-from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.userfile import brief, find_function
 
 Env = gym.Env[Any, Any]
@@ -39,9 +39,9 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
             env = gym.make(config.env_id, disable_env_checker=True, **args)
     except (UnregisteredEnv, DependencyNotInstalled) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
-    except LikelierError:
+    except (LikelierError, Terminated):
         raise
-    except Exception as error:  # a user's environment may raise anything
+    except (Exception, SystemExit) as error:  # a user's environment may raise anything
         raise EnvError(f"{config.env_id}: making the environment raises {brief(error)}") from error
     if not isinstance(env, gym.Env):
         raise EnvError(f"{config.env_id}: what was made is a {type(env).__name__}, not a gymnasium.Env")
@@ -97,9 +97,9 @@ class Copy:
         self.watchdog.start(self.where("reset"))
         try:
             found = self.env.reset(seed=seed)
-        except LikelierError:
+        except (LikelierError, Terminated):
             raise
-        except Exception as error:  # a user's environment may raise anything
+        except (Exception, SystemExit) as error:  # a user's environment may raise anything
             raise EnvError(f"{self.where('reset')} raises {brief(error)}") from error
         self.watchdog.stop()
         if not isinstance(found, tuple) or len(found) != 2:
@@ -115,9 +115,9 @@ class Copy:
         self.watchdog.start(self.step_label)
         try:
             found = self.env.step(action)
-        except LikelierError:
+        except (LikelierError, Terminated):
             raise
-        except Exception as error:  # likewise
+        except (Exception, SystemExit) as error:  # likewise
             raise EnvError(f"{self.where('step')} raises {brief(error)}") from error
         self.watchdog.stop()
         if not isinstance(found, tuple) or len(found) != 5:

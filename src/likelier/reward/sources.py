@@ -1,16 +1,15 @@
 """Where scores come from: a reward model, a Python function, an HTTP service; several at once as a weighted sum."""
 
-import contextlib
 import http.client
 import json
 import math
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +19,7 @@ from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Text, read_json
 from likelier.text.models import RewardModel, load_reward_model
 from likelier.training import pick_device
-from likelier.userfile import brief, find_function
+from likelier.userfile import brief, find_function, users_code
 
 Scores = Callable[[Sequence[Text], Sequence[str]], Float[Tensor, " B"]]
 Tokens = Sequence[Sequence[str]]
@@ -187,11 +186,8 @@ def load_token_function(where: str) -> TokenScores:
 
 def called(function: Callable[..., Any], where: str, *given: Any) -> Any:
     """What a user's function returns. LikelierError: it raised something."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return function(*given)
-    except Exception as error:  # a user's function may raise anything
-        raise LikelierError(f"reward function `{where}` raises {brief(error)}") from error
+    with users_code(f"reward function `{where}`", LikelierError):
+        return function(*given)
 
 
 def http_source(address: str) -> Scores:
@@ -243,25 +239,38 @@ def answer_of(request: urllib.request.Request) -> Any:
 
 def checked(found: Any, count: int, what: str) -> Float[Tensor, " B"]:
     """Scores as a tensor. LikelierError: not a list, the wrong number, or not a finite number at some index."""
+    found = listed(found)
     if not isinstance(found, list | tuple):
         raise LikelierError(f"{what} returned {type(found).__name__}; return a list of floats")
     if len(found) != count:
         raise LikelierError(f"{what} returned {len(found)} scores for {count} responses")
     for index, score in enumerate(found):
-        if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= FLOAT32_MAX:
-            shown = repr(score) if isinstance(score, bool | float) else type(score).__name__
+        number = unwrapped(score)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= FLOAT32_MAX:
+            shown = repr(number) if isinstance(number, bool | float) else type(number).__name__
             raise LikelierError(f"{what} returned {shown} at index {index}; return finite floats")
     return torch.tensor([float(score) for score in found])
 
 
+def listed(found: Any) -> Any:
+    """An array or a tensor as (nested) lists of Python's numbers; all else as it is."""
+    return found.tolist() if isinstance(found, np.ndarray | Tensor) else found
+
+
+def unwrapped(score: Any) -> Any:
+    """Python's own number in a number of numpy's or in a tensor without axes; all else as it is."""
+    return score.item() if isinstance(score, np.generic | Tensor) and score.ndim == 0 else score
+
+
 def checked_rows(found: Any, tokens: Tokens, what: str) -> Float[Tensor, "B T"]:
     """Numbers at tokens, 0 behind the last. LikelierError: see `checked`, of the responses or of the tokens of one."""
+    found = listed(found)
     if not isinstance(found, list | tuple):
         raise LikelierError(f"{what} returned {type(found).__name__}; return a list of floats for each response")
     if len(found) != len(tokens):
         raise LikelierError(f"{what} returned {len(found)} lists for {len(tokens)} responses")
     placed = torch.zeros(len(tokens), max(map(len, tokens), default=0))
-    for row, (values, pieces) in enumerate(zip(found, tokens, strict=True)):
+    for row, (values, pieces) in enumerate(zip(map(listed, found), tokens, strict=True)):
         about = f"{what}, response {row},"
         if isinstance(values, list | tuple) and len(values) != len(pieces):
             raise LikelierError(f"{about} returned {len(values)} numbers for {len(pieces)} tokens")

@@ -1,7 +1,5 @@
 """A user's own loss on the tabular language model: where does it end?"""
 
-import contextlib
-import sys
 from collections.abc import Callable
 
 import torch
@@ -13,7 +11,7 @@ from likelier.rlhf.fixed_points import Table, fixed_point, fixed_point_key
 from likelier.rlhf.prove import Row, matrix, row, settings_of
 from likelier.rlhf.tabular import experience, kl_divergence
 from likelier.training import make_optimizer, schedule, seeded_generator, set_learning_rate
-from likelier.userfile import brief, find_function
+from likelier.userfile import find_function, users_code
 
 OwnLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """loss(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef) -> scalar; tensors [B, T], True counts."""
@@ -54,11 +52,8 @@ def nearest_fixed_point(table: Table, ended: Tensor) -> tuple[str, Tensor]:
 
 def called(loss: OwnLoss, where: str, tensors: tuple[Tensor, ...], kl_coef: float) -> Tensor:
     """What the user's loss says. LikelierError: it raises, or does not return a finite scalar with a gradient."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            found = loss(*tensors, kl_coef)  # type: ignore[call-arg, arg-type]
-    except Exception as error:  # a user's function may raise anything
-        raise LikelierError(f"loss function `{where}` raises {brief(error)}") from error
+    with users_code(f"loss function `{where}`", LikelierError):
+        found = loss(*tensors, kl_coef)  # type: ignore[call-arg, arg-type]
     if not isinstance(found, Tensor) or found.shape != ():
         shape = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise LikelierError(f"loss function `{where}` returned {shape}; return a scalar tensor, such as a mean")

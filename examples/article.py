@@ -8,6 +8,7 @@ right, and draws both loss curves. docs/article.md says what the usual tutorial 
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from likelier.cli import script
 from likelier.config import UpdateConfig
 from likelier.control.mdp import Floats, TabularMDP
 from likelier.control.mdp_file import read_mdp
@@ -134,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

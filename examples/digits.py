@@ -8,6 +8,7 @@ on images that it has not seen stands beside that of logistic regression, which 
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
+from likelier.cli import script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, such as gym.lam=0.9")
     given = parser.parse_args()
     config = build_config({"seed": given.seed, "gym": GYM}, given.set)
-    with Run(given.out, "gym", config) as run:
+    with Run(given.out, "gym", config, "auto") as run:
         trained = train_gym(config, run)
     agent, (pixels, labels) = load_agent(given.out / "model"), images("test")
     accuracy = np.mean([agent(image) == label for image, label in zip(pixels, labels, strict=True)])
@@ -77,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from ukp_convarg1 import judgements as ukp_judgements
 
+from likelier.cli import script
 from likelier.config import build_config
-from likelier.errors import DataError, LikelierError
+from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.intervals import Floats, mean_interval, rate_interval
@@ -58,7 +59,7 @@ SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "n
 SETTINGS = ["from_scratch=true", "learning_rate=2e-3", "max_length=200", "save_steps=1000000"]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help=f"folder that holds {', '.join(FILES)}")
     parser.add_argument("-o", "--out", type=Path, required=True, help="new folder for stores, models and results.json")
@@ -68,19 +69,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        results = measure(options.data, options.out, options.folds, options.seed, options.set)
-    except LikelierError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    results = measure(options.data, options.out, options.folds, options.seed, options.set)
     print(json.dumps(results, indent=2) if options.json else table(results))
-    return 0
 
 
 def measure(data: Path, out: Path, folds: int, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
     """All figures, also written to `results.json`."""
     if out.exists():
-        raise DataError(f"{out}: exists; give a new folder")
+        raise ConfigError(f"{out}: exists; give a new folder")
     sets = {name: import_set(name, data / name, out) for name in FILES}
     results: dict[str, Any] = {"folds": folds, "seed": seed, "overrides": list(overrides)}
     for name, size in TRAINED.items():
@@ -247,4 +243,4 @@ def shown(value: float, interval: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script(main))

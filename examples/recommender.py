@@ -8,6 +8,7 @@ a while likes another. The agent sees its last eight recommendations and which w
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from likelier.cli import script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, such as gym.lam=0.9")
     given = parser.parse_args()
     config = build_config({"seed": given.seed, "gym": GYM}, given.set)
-    with Run(given.out, "gym", config) as run:
+    with Run(given.out, "gym", config, "auto") as run:
         train_gym(config, run)
     agent = load_agent(given.out / "model")
     fixed = [click_rate(lambda shown, taste, genre=genre: genre) for genre in range(GENRES)]
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

@@ -15,6 +15,7 @@ import json
 import random
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from tokenizers.normalizers import Lowercase, Prepend, Sequence
 
+from likelier.cli import script
 from likelier.config import RewardSource, build_config
 from likelier.evaluation.compare import evaluate
 from likelier.intervals import mean_interval
@@ -255,7 +257,7 @@ def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges
     }
     config = build_config(settings, given.set)
     began, cpu = time.monotonic(), time.process_time()
-    with Run(out / "policy", "ppo", config) as run:
+    with Run(out / "policy", "ppo", config, "auto") as run:
         trained = train_ppo(config, run)
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
     evaluation = evaluate(config, out / "evaluation")
@@ -308,4 +310,4 @@ def ending(evaluation: Found) -> Found:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

@@ -21,25 +21,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from likelier.errors import DataError, LikelierError
+from likelier.cli import script
+from likelier.errors import DataError
 from likelier.records import write_jsonl
 
 Record = dict[str, Any]
 CHOICES = {"a1": "left", "a2": "right", "equal": "tie"}
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="folder with the .xml or .xml.gz files")
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSONL file to write")
     options = parser.parse_args()
-    try:
-        count = write_jsonl(options.out, judgements(options.folder))
-    except LikelierError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    count = write_jsonl(options.out, judgements(options.folder))
     print(f"{count} judgements written to {options.out}", file=sys.stderr)
-    return 0
 
 
 def judgements(folder: Path) -> Iterator[Record]:
@@ -113,4 +109,4 @@ def moment(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script(main))

@@ -20,7 +20,7 @@ from likelier.cli import main
 from likelier.cli.answer import answers, jsonable, one_line, readable
 from likelier.cli.circle import circle_folder
 from likelier.cli.folders import fresh_folder, run_folder
-from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped
+from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 from likelier.records import write_jsonl
 from likelier.reference import flat
 
@@ -212,6 +212,21 @@ def test_a_signal_ends_a_run_after_a_good_checkpoint_and_resume_goes_on(run, tmp
     done = run("sft", "c.yaml", "--json", "--out", "runs/c-1", "--resume", "auto")
     assert json.loads(done[1])["steps"] == 150
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 151))
+
+
+def test_a_program_of_ones_own_ends_as_a_verb_does(capfd):
+    def ends(error):
+        def work():
+            raise error
+
+        return cli.script(work), *capfd.readouterr()
+
+    assert ends(ConfigError("out: not empty")) == (2, "", "likelier: out: not empty\n")
+    assert ends(OSError(errno.ENOENT, "No such file", "x.gz")) == (1, "", "likelier: x.gz: No such file\n")
+    assert ends(SystemExit(2)) == (2, "", "")  # argparse, which has said why
+    assert ends(Terminated()) == (143, "", "likelier: stopped by SIGTERM; nothing was there to save\n")
+    assert cli.script(lambda: None) == 0
+    assert cli.script(lambda: 3) == 3
 
 
 def test_what_a_stage_prints_goes_to_stderr(run, verb):

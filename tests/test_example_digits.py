@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from likelier.cli import script
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -41,6 +43,20 @@ def test_one_step_and_only_its_class_is_rewarded(digits):
         assert (terminated, truncated) == (True, False)
         rewards.append(reward)
     assert rewards == [float(action == label) for action in range(10)]
+
+
+def test_a_second_time_into_the_same_folder_goes_on(digits, tmp_path, monkeypatch, capsys):
+    """It has ended already: the same numbers again. Other settings are one line."""
+    words = ["digits.py", "--out", str(tmp_path / "run"), "--set", "gym.total_steps=2048", "gym.num_eval_episodes=2"]
+    monkeypatch.setattr(sys, "argv", words)
+    found = []
+    for _ in range(2):
+        assert script(digits.main) == 0
+        found.append(json.loads(capsys.readouterr().out)["accuracy"])
+    assert found[0] == found[1]
+    monkeypatch.setattr(sys, "argv", [*words, "gym.gamma=0.5"])
+    assert script(digits.main) == 2
+    assert "this run was started with gym.gamma=0.0, not 0.5; use another --out" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -106,3 +106,5 @@ def test_the_whole_experiment_in_miniature(
     assert (seed["seed"], [one["n"] for one in seed["end"]["best_of"]]) == (3, [2])
     assert set(seed["end"]["rise"]) == {"other model", "bag of words", "word list"}
     assert (tmp_path / "out" / f"model-{reward}-3" / "report.html").exists()
+    example.main()  # once more into the same folder: what is trained stands, and gives the same
+    assert read_json(tmp_path / "out" / f"model-{reward}.json")["seeds"][0]["end"] == seed["end"]

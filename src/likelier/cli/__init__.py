@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -32,6 +32,7 @@ from likelier.cli import (
     train,
 )
 from likelier.cli.failures import explain
+from likelier.errors import Terminated
 
 app = typer.Typer(
     name="likelier",
@@ -79,22 +80,43 @@ def top(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code. Results go to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return in_one_line(lambda: run_verb(words) if words else usage(), words)
+
+
+def script(work: Callable[[], int | None]) -> int:
+    """Run the `main` of a program beside the package, as in `examples/`, with the endings of a verb."""
+
+    def main_of_it() -> int:
+        try:
+            return work() or 0
+        except SystemExit as error:
+            if isinstance(error, Terminated):
+                raise
+            return int(error.code or 0)  # argparse has said why
+
+    return in_one_line(main_of_it, sys.argv)
+
+
+def in_one_line(work: Callable[[], int], words: Sequence[str]) -> int:
+    """The exit code of `work`; whatever ends it becomes one line on stderr and the code of its kind."""
     quieten()
     open_streams()
     with terminated_by_exception():
         try:
-            if not words:
-                return usage()
-            code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
-            if code == 128 + signal.SIGINT:  # typer has made an exit code of Ctrl-C
-                raise KeyboardInterrupt
-            return code
+            return work()
         except BaseException as error:
             if gone_reader(error):
                 return 0
             line, code = explain(error, words)
             complain(line)
             return code
+
+
+def run_verb(words: list[str]) -> int:
+    code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
+    if code == 128 + signal.SIGINT:  # typer has made an exit code of Ctrl-C
+        raise KeyboardInterrupt
+    return code
 
 
 def usage() -> int:
@@ -136,7 +158,7 @@ def terminated_by_exception() -> Iterator[None]:
     """SIGTERM unwinds the stack, so that half-written files are removed. A training run handles it by itself."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, leave)
     try:

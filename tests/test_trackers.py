@@ -1,6 +1,8 @@
 """Metrics reach TensorBoard, W&B and trackio, without a network."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -19,7 +21,7 @@ def tensorboard_scalars(folder):
 
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    return [(scalar.step, scalar.tensor_proto.float_val[0]) for scalar in events.Tensors("loss")]
+    return [(scalar.step, scalar.value) for scalar in events.Scalars("loss")]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,6 +34,33 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
         assert run.start == 1
         run.log(2, {"loss": 0.25})
     assert tensorboard_scalars(tmp_path) == [(1, 0.5), (2, 0.25)]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from likelier.cli import script
+from likelier.config import build_config
+from likelier.runs import Run
+
+def main():
+    with Run(Path(sys.argv[1]), "sft", build_config({"sft": {"report_to": ["tensorboard"]}})) as run:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+        for step in range(100):
+            run.log(step, {"loss": 0.5})
+
+sys.exit(script(main))
+"""
+
+
+def test_a_disk_that_takes_no_more_is_one_line(tmp_path):
+    """TensorBoard's file is the first to reach the limit; no thread may print what it met."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "cannot write (File too large)" in done.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_size < 3000
 
 
 @pytest.mark.slow

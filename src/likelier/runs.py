@@ -180,15 +180,25 @@ class Run:
         signal.alarm(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        for tracker in self.trackers:
-            tracker.close()
-        for file in self.logs.values():
-            file.close()
-        if error is not None:
-            self.leave_nothing()
-        self.held.close()
+        with self.held:
+            try:
+                self.close()
+            except OSError as trouble:  # what an earlier error left unwritten cannot be written now either
+                error = error or trouble
+            if error is not None:
+                self.leave_nothing()
         if isinstance(error, OSError) and error.errno in FULL:
             raise disk_trouble(self.folder, error) from error
+        if error is not None and kind is None:
+            raise error
+
+    def close(self) -> None:
+        """Close all logs and trackers, whatever one of them says."""
+        with contextlib.ExitStack() as closing:
+            for file in self.logs.values():
+                closing.callback(file.close)
+            for tracker in self.trackers:
+                closing.callback(tracker.close)
 
     def leave_nothing(self) -> None:
         """Remove a new folder in which no step was taken: once its cause is mended, the same command must work.

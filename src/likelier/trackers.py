@@ -1,7 +1,10 @@
 """Where metrics go besides `metrics.jsonl`, if the user asks: TensorBoard, W&B, trackio. Nothing is sent by default."""
 
 import importlib
+import os
+import platform
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,19 +34,31 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Event files under `tensorboard/`, written from the first step each time the run is opened."""
+    """An event file under `tensorboard/`, written from the first step each time the run is opened.
+
+    One record a step, written at once: TensorBoard's own `Writer` has a thread, which prints a traceback where the disk
+    is full.
+    """
 
     def __init__(self, folder: Path, run_name: str, settings: Mapping[str, Any]) -> None:
-        summary = importlib.import_module("tensorboard.summary")
+        records = importlib.import_module("tensorboard.summary.writer.record_writer")
+        self.event = importlib.import_module("tensorboard.compat.proto.event_pb2").Event
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        self.writer = summary.Writer(str(folder / "tensorboard"))
+        (folder / "tensorboard").mkdir()
+        name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
+        self.file = open(folder / "tensorboard" / name, "wb", buffering=0)  # noqa: SIM115
+        self.records = records.RecordWriter(self.file)
+        self.write(file_version="brain.Event:2")
+
+    def write(self, **content: Any) -> None:
+        self.records.write(self.event(wall_time=time.time(), **content).SerializeToString())
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        for name, value in numbers(metrics).items():
-            self.writer.add_scalar(name, value, step)
+        values = [{"tag": name, "simple_value": value} for name, value in numbers(metrics).items()]
+        self.write(step=step, summary={"value": values})
 
     def close(self) -> None:
-        self.writer.close()
+        self.file.close()
 
 
 class WandB:

@@ -93,23 +93,44 @@ def test_someone_who_never_leaves_a_side_is_bounded_by_the_prior() -> None:
     assert 1.5 < side[2] < 6
 
 
-def test_ties_against_the_others() -> None:
-    sign = np.array([0.0] * 8 + [1.0] * 2 + [0.0] + [1.0] * 9)
-    annotator = np.repeat([0, 1], 10)
-    answers = Answers(annotator, sign, np.zeros(20), np.zeros(20), np.full(20, np.nan))
-    more, p = ties(answers)
-    assert more[0] == pytest.approx(0.8 - 2 / 12)
-    # P(8 or more of 10) at 1/6: 45 (1/6)^8 (5/6)^2 + 10 (1/6)^9 (5/6) + (1/6)^10.
-    assert p[0] == pytest.approx((45 * 25 + 10 * 5 + 1) / 6**10)
+def saying_tie(*counts: int) -> Answers:
+    """One annotator for each count: so many ties among ten answers."""
+    sign = np.concatenate([np.repeat([0.0, 1.0], [count, 10 - count]) for count in counts])
+    size = len(sign)
+    return Answers(np.repeat(np.arange(len(counts)), 10), sign, np.zeros(size), np.zeros(size), np.full(size, np.nan))
+
+
+def test_ties_against_one_other() -> None:
+    more, p = ties(saying_tie(8, 1))
+    # Nine ties among twenty answers: 8 or all 9 of them among the first ten.
+    assert p[0] == pytest.approx((45 * 10 + 10) / 167960)
     assert p[1] > 0.9
+    low = more[0] + 0.1  # at this rate, 8 or more of ten happen with probability 0.0228
+    assert 45 * low**8 * (1 - low) ** 2 + 10 * low**9 * (1 - low) + low**10 == pytest.approx(0.02275, abs=1e-5)
+    assert more[1] < 0
+
+
+def test_more_ties_than_more_than_half_of_the_others() -> None:
+    """Two of two; three of four, of which the third smallest p-value counts twice."""
+    assert ties(saying_tie(8, 1, 8))[1][0] > 0.6
+    assert ties(saying_tie(8, 1, 0))[1][0] == pytest.approx((45 * 10 + 10) / 167960)
+    more, p = ties(saying_tie(8, 0, 0, 1, 3))
+    assert p[0] == pytest.approx(2 * (45 * 10 + 10) / 167960)
+    assert more[0] == ties(saying_tie(8, 1))[0][0]
+
+
+def test_one_who_never_says_tie_makes_nobody_stand_out() -> None:
+    more, p = ties(saying_tie(0, 7, 6))
+    assert more.max() < 0
+    assert p.min() > 0.4
 
 
 def test_haste_against_the_others() -> None:
     seconds = np.array([1.0] * 10 + [12.0] * 10 + [8.0] * 9 + [1.5])
     answers = Answers(np.repeat([0, 1, 2], 10), np.ones(30), np.zeros(30), np.zeros(30), seconds)
     more, p = fast_answers(answers)
-    assert more[0] == pytest.approx(1 - 2 / 22)  # below a quarter of the others' 10 seconds; 1 of their 20 is as well
-    assert p[0] == pytest.approx((1 / 11) ** 10)
+    assert more[0] == pytest.approx(1 - 1 / 20)  # below a quarter of the others' 10 seconds; 1 of their 20 is as well
+    assert p[0] == pytest.approx(20 / 54_627_300)  # of the ways to choose the 11 fast among all 30
     assert more[1] < 0.1
     assert p[1] > 0.5
 

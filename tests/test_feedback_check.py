@@ -126,6 +126,24 @@ def test_haste_and_too_many_ties() -> None:
     assert flags_of(check(judged)) == {"a03": ("fast",), "a05": ("too_many_ties",)}
 
 
+@pytest.mark.parametrize("num_people", [3, 5])
+def test_honest_people_who_differ_in_how_readily_they_say_tie(num_people: int) -> None:
+    """Each panel has somebody who never does, the others do in about half of their answers."""
+    generator, found = np.random.default_rng(0), []
+    for _ in range(40):
+        panel = make_panel("any length", [None] * num_people, generator)
+        readiness = [0.0, *generator.normal(0.5, 0.1, num_people - 1)]
+        judged = [
+            replace(one, judgement=replace(one.judgement, choice="tie"))
+            if generator.random() < readiness[int(one.judgement.annotator[1:])]
+            else one
+            for one in judged_by(panel, generator, num=40)
+            if one.judgement.choice != "tie"
+        ]
+        found += [person.flags for person in check(judged).annotators]
+    assert not any("too_many_ties" in flags for flags in found)
+
+
 def untimed(one: JudgedComparison, simulated: bool) -> JudgedComparison:
     return replace(one, judgement=replace(one.judgement, simulated=simulated, duration_seconds=None))
 

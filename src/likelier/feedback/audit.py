@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
-from scipy.stats import binom
+from scipy.stats import beta, hypergeom, norm
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -132,13 +132,23 @@ def fit(
 
 
 def ties(answers: Answers) -> tuple[Floats, Floats]:
-    """How much more often than all the others each annotator says tie, [annotators], and its p-value (binomial)."""
+    """How much more often than more than half of the others each annotator says tie, [annotators], and its p-value.
+
+    Honest people differ in how readily they say tie, and one who never does must not make the others stand out. So each
+    is held against every other one (Fisher's exact test); the p-value is that of "fewer than r of the m others say it
+    less often", r being more than half: (m - r + 1) times the r-th smallest (Benjamini and Heller 2008). The excess is
+    over the r-th smallest rate, and begins at the lower end of their own rate's exact interval (two standard errors).
+    """
     said, judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
-    pairs = [
-        excess_over(int(k), int(n), int(said.sum() - k), int(judged.sum() - n))
-        for k, n in zip(said, judged, strict=True)
-    ]
-    return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    lowest = np.where(said > 0, beta.ppf(norm.sf(2), said, judged - said + 1), 0.0)
+    excess, p_values = np.zeros(len(said)), np.ones(len(said))
+    for number in range(len(said) if len(said) > 1 else 0):
+        others, rank = np.delete(np.arange(len(said)), number), (len(said) + 1) // 2
+        total, drawn = said[number] + said[others], judged[number]
+        each = hypergeom.sf(said[number] - 1, drawn + judged[others], total, drawn)
+        p_values[number] = min(1.0, (len(others) - rank + 1) * np.sort(each)[rank - 1])
+        excess[number] = lowest[number] - np.sort(said[others] / judged[others])[rank - 1]
+    return excess, p_values
 
 
 def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
@@ -162,11 +172,11 @@ def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
 
 
 def excess_over(said: int, judged: int, others_said: int, others_judged: int) -> tuple[float, float]:
-    """The rate above the others' rate, and the probability of that many or more at the others' rate (smoothed)."""
+    """The rate above the others' rate, and how probably that many or more are this one's (Fisher's exact test)."""
     if not others_judged:
         return 0.0, 1.0
-    usual = (others_said + 1) / (others_judged + 2)
-    return said / judged - usual, float(binom.sf(said - 1, judged, usual))
+    p_value = hypergeom.sf(said - 1, judged + others_judged, said + others_said, judged)
+    return said / judged - others_said / others_judged, float(p_value)
 
 
 def benjamini_hochberg(p_values: Floats, q: float) -> NDArray[np.bool_]:

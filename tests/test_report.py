@@ -162,6 +162,46 @@ def test_a_lone_reward_run(demo):
     ]
 
 
+def write_agent(run, picture=b"GIF89a-moving"):
+    result = {"env_id": "CartPole-v1", "steps": 20_000, "seed": 3, "mean_return": 212.5, "eval_mean": 487.25}
+    result |= {"eval_std": 20.5, "eval_sampled_mean": 401.0, "eval_sampled_std": 90.0, "eval_episodes": 100}
+    result |= {"gif": "agent.gif" if picture else None, "gif_problem": None if picture else "DependencyNotInstalled"}
+    write_json(run / "run.json", {"verb": "gym"})
+    write_json(run / "result.json", result | {"steps_per_second": 5000.0})
+    metrics = ("mean_return", "policy_loss", "value_loss", "entropy", "approx_kl")
+    lines = [{"step": step, **dict.fromkeys(metrics, 0.1 * step)} for step in (1, 2, 3)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if picture:
+        (run / "agent.gif").write_bytes(picture)
+    return run
+
+
+def test_an_agent_with_its_returns_curves_and_moving_picture(tmp_path):
+    page = page_of(write_agent(tmp_path / "run"))
+    said = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
+    assert said == "The agent reaches a return of 487 (± 20.5) in 100 fresh episodes of CartPole-v1."
+    assert headings(page) == [
+        "The trained agent",
+        "Training: Gymnasium",
+        "Settings, versions, and how to do it again",
+    ]
+    assert re.findall(r'src="([^"]*)"', page) == ["data:image/gif;base64,R0lGODlhLW1vdmluZw=="]
+    drawn = re.findall(r"<figcaption>(\w[\w ]*?) *<", page)
+    assert {"Return", "Policy loss", "Value loss", "Entropy", "Approximate KL"} <= set(drawn)
+
+
+def test_an_agent_that_cannot_be_drawn_says_why(tmp_path):
+    page = page_of(write_agent(tmp_path / "run", picture=None))
+    assert "<img" not in page
+    assert "DependencyNotInstalled" in page
+
+
+def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
+    run = write_agent(tmp_path / "run")
+    (run / "result.json").unlink()
+    assert headings(page_of(run))[0] == "Training: Gymnasium"
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

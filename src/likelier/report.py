@@ -1,5 +1,6 @@
 """One self-contained HTML page out of run folders: it shows what stages wrote down and computes nothing anew."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,11 @@ FLAGS = {
     "too_many_ties": "calls a tie what the others can tell apart",
 }
 SAMPLES_SHOWN = 4
+AGENT_PICTURE = "agent.gif"
+AGENT_FIELDS = (
+    "env_id", "steps", "seed", "mean_return", "eval_mean", "eval_std", "eval_sampled_mean", "eval_sampled_std",
+    "eval_episodes", "gif_problem", "steps_per_second",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,18 @@ class Training:
     lines: list[Found]
     settings: list[tuple[str, Any]]
     versions: Mapping[str, str]
-    before: Found
-    """What was measured before the first step."""
-    findings: list[Found] | None
-    """What the doctor found; None if it has not looked (another stage, or a run that has not ended)."""
+    result: Found
+    """What the run found at its end; empty where it has not ended."""
+
+    @property
+    def before(self) -> Found:
+        """What was measured before the first step."""
+        return self.result.get("before") or {}
+
+    @property
+    def findings(self) -> list[Found] | None:
+        """What the doctor found; None if it has not looked (another stage, or a run that has not ended)."""
+        return self.result.get("findings")
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Found:
@@ -113,6 +127,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Found:
         curves=[(VERBS[verb], charts) for verb in CURVES if (charts := training_charts(trainings, verb))],
         gold=[] if shown["arms"] else gold_charts(trainings, shown["evaluation"] or {}),
         arm_charts=arm_charts(shown["arms"]),
+        agents=[trained_agent(run) for run in trainings if run.verb == "gym" and run.result],
         calibration=calibration_chart(shown["reward"]),
         people=people(shown["check"]),
         flag_words=FLAGS,
@@ -198,9 +213,15 @@ def read_training(name: str, run: Path) -> Training:
         lines=[line for _, line in read_jsonl(run / "metrics.jsonl")],
         settings=list(flat(settings)),
         versions=about.get("versions", {}),
-        before=result.get("before") or {},
-        findings=result.get("findings"),
+        result=result,
     )
+
+
+def trained_agent(run: Training) -> Found:
+    """How an agent did at its end, and the moving picture of it as an address that holds the whole picture."""
+    picture = run.folder / AGENT_PICTURE
+    data = f"data:image/gif;base64,{b64encode(picture.read_bytes()).decode()}" if picture.is_file() else None
+    return {"name": run.name, "picture": data, **dict.fromkeys(AGENT_FIELDS), **run.result}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -151,18 +151,19 @@ def put(patch, stage, place, bad, optimizers):
         "returns": (rollout, "advantages_of", nth(1, bad)),
         "loss": (
             {"ppo": ppo_update, "sft": sft, "reward": reward_train}[stage],
-            {"ppo": "policy_loss", "sft": "losses", "reward": "preference_loss"}[stage],
+            {"ppo": "mean_of_terms", "sft": "losses", "reward": "preference_loss"}[stage],
             None,
         ),
     }[name]
     if name == "loss":
-        spoil = (lambda result: result + bad) if stage == "reward" else (lambda result: (result[0] + bad, result[1]))
+        spoil = (lambda result: (result[0] + bad, result[1])) if stage == "sft" else (lambda result: result + bad)
     start = FIRST_OF_STEP_2.get((stage, name), 2)
     patch.setattr(owner, function, spoilt_from(start, getattr(owner, function), spoil))
 
 
 FIRST_OF_STEP_2 = {("ppo", name): 9 for name in ("new logprobs", "new values", "entropy")}
-FIRST_OF_STEP_2 |= {("ppo", "loss"): 7, ("ppo", "score"): 3}
+FIRST_OF_STEP_2 |= {("ppo", "loss"): 13, ("ppo", "score"): 3}
+FIRST_OF_STEP_2 |= {("ppo", name): 3 for name in ("old logprobs", "old values")}
 """Which call is the first of the second step, where it is not the second."""
 
 

@@ -125,7 +125,7 @@ PPO = (
     Metric("value_clipfrac", "The same of the value loss; only with a critic.", "share", "val/clipfrac_avg"),
     Metric("ratio", "Mean probability ratio of new to old policy.", "", "val/ratio"),
     Metric("ratio_var", "Variance of that ratio over tokens.", "", "val/ratio_var"),
-    Metric("ratio_deviation", "Largest |ratio - 1| of a minibatch, mean over minibatches.", ""),
+    Metric("ratio_deviation", "Largest |ratio - 1| of the update.", ""),
     Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
     Metric(
         "sampler_difference",
@@ -171,7 +171,7 @@ GYM = (
     Metric("value_clipfrac", "The same of the value loss.", "share"),
     Metric("ratio", "Mean probability ratio of new to old policy.", ""),
     Metric("ratio_var", "Variance of that ratio over steps.", ""),
-    Metric("ratio_deviation", "Largest |ratio - 1| of a minibatch, mean over minibatches.", ""),
+    Metric("ratio_deviation", "Largest |ratio - 1| of the update.", ""),
     Metric("first_ratio_deviation", "Largest |ratio - 1| before the first optimizer step of the update: 0.", ""),
     Metric("explained_variance", "1 - Var(returns - values) / Var(returns), before the update.", ""),
     Metric("skipped_updates", "Updates of this step left out because a number was not finite.", "updates"),

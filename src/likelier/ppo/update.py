@@ -2,16 +2,29 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
 from likelier.ppo.batch import Batch, minibatches
-from likelier.ppo.kl import MAX_LOG_RATIO, KLTerm, kl_in_loss
-from likelier.ppo.losses import Stats, aggregated, default_normalizer, policy_loss, value_loss
+from likelier.ppo.kl import KLTerm, kl_in_loss
+from likelier.ppo.losses import (
+    PolicyTerms,
+    Stats,
+    ValueTerms,
+    aggregated,
+    default_normalizer,
+    explained_variance,
+    mean_of_terms,
+    policy_stats,
+    policy_terms,
+    value_terms,
+)
+from likelier.ppo.masks import masked_mean
 
 
 class Evaluation(NamedTuple):
@@ -72,28 +85,45 @@ def ppo_update(
     would have made is not taken.
     """
     parameters, remembered = list(policy.parameters()), largest_state(optimizer)
-    counted: list[Stats] = []
-    passed_over: list[Stats] = []
+    counted: list[Learned] = []
+    passed_over: list[Learned] = []
     steps = 0
+    for rows in passes(len(batch), config, generator):
+        optimizer.zero_grad(set_to_none=True)
+        minibatch = batch.rows(rows)
+        new, found = accumulate_gradients(policy, minibatch, config, kl)
+        norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        learned = Learned(rows, new, found | {"grad_norm": norm})
+        if not torch.isfinite(found["loss"] + found["approx_kl"] + norm + remembered):
+            passed_over.append(learned)
+            what = "the loss, its gradient or the optimizer was not finite in"
+            guard.skip(what, minibatch.tensors(), stats_of([learned], batch, config))
+            continue
+        counted.append(learned)
+        if config.target_kl is not None and found["approx_kl"] > 1.5 * config.target_kl:
+            break
+        optimizer.step()
+        guard.ok()
+        steps += 1
+    counts = {"optimizer_steps": float(steps), "skipped_updates": float(len(passed_over))}
+    stats = stats_of(counted or passed_over, batch, config)
+    return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
+
+
+class Learned(NamedTuple):
+    """What one minibatch brought."""
+
+    rows: Int[Tensor, " N"]
+    new: Evaluation
+    """What the policy said of them, without graph."""
+    found: Stats
+    """The losses, approx_kl and the norm of the gradient."""
+
+
+def passes(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> Iterator[Int[Tensor, " N"]]:
+    """Rows of each minibatch of each epoch."""
     for epoch in range(config.num_ppo_epochs):
-        for rows in minibatches(len(batch), config.num_mini_batches, generator if epoch else None):
-            optimizer.zero_grad(set_to_none=True)
-            minibatch = batch.rows(rows)
-            stats = accumulate_gradients(policy, minibatch, config, kl)
-            stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-            stats["grad_clipped"] = (stats["grad_norm"] > config.max_grad_norm).float()
-            health = stats["loss"] + stats["grad_norm"] + stats["approx_kl"] + remembered
-            if not torch.isfinite(health):
-                passed_over.append(stats)
-                guard.skip("the loss, its gradient or the optimizer was not finite in", minibatch.tensors(), stats)
-                continue
-            counted.append(stats)
-            if config.target_kl is not None and stats["approx_kl"] > 1.5 * config.target_kl:
-                return summary(counted, steps, len(passed_over))
-            optimizer.step()
-            guard.ok()
-            steps += 1
-    return summary(counted or passed_over, steps, len(passed_over))
+        yield from minibatches(num_rows, config.num_mini_batches, generator if epoch else None)
 
 
 def largest_state(optimizer: torch.optim.Optimizer) -> Tensor | float:
@@ -103,24 +133,21 @@ def largest_state(optimizer: torch.optim.Optimizer) -> Tensor | float:
     return nn.utils.get_total_norm(held, norm_type=math.inf) if held else 0.0
 
 
-def accumulate_gradients(policy: Policy, batch: Batch, config: UpdateConfig, kl: KLTerm | None = None) -> Stats:
-    """Gradients of one minibatch, micro-batch by micro-batch; returns the stats of the whole.
+def accumulate_gradients(
+    policy: Policy, batch: Batch, config: UpdateConfig, kl: KLTerm | None = None
+) -> tuple[Evaluation, Stats]:
+    """Gradients of one minibatch, micro-batch by micro-batch; returns what the policy said, and the losses.
 
-    Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing. For the
-    stats, what the policy said of each is put together again: variances do not add up.
+    Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing: gradients
+    and losses of the whole are the sums of those of its parts.
     """
-    whole = Whole(
-        config, kl, default_normalizer(batch.mask, config.loss_aggregation), default_normalizer(batch.mask, "token")
-    )
-    parts = batch.cut(config.micro_batch_size)
-    said = []
-    for part in parts:
-        new, stats = learn_from(policy, part, whole)
-        said.append(new)
-    if len(parts) > 1:
-        with torch.no_grad():
-            _, stats = loss_of(joined(said), batch, whole)
-    return stats
+    tokens = default_normalizer(batch.mask, "token")
+    how = config.loss_aggregation
+    whole = Whole(config, kl, tokens if how == "token" else default_normalizer(batch.mask, how), tokens)
+    said, found = zip(*(learn_from(policy, part, whole) for part in batch.cut(config.micro_batch_size)), strict=True)
+    if len(said) == 1:
+        return said[0], found[0]
+    return joined(said), {name: torch.stack([each[name] for each in found]).sum() for name in found[0]}
 
 
 class Whole(NamedTuple):
@@ -135,21 +162,40 @@ class Whole(NamedTuple):
 
 
 def learn_from(policy: Policy, batch: Batch, whole: Whole) -> tuple[Evaluation, Stats]:
-    """Add the gradients of one micro-batch to the parameters'; returns what the policy said, and stats, without graph.
+    """Add the gradients of one micro-batch to the parameters'; returns what the policy said, and losses, without graph.
 
     The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
     """
     new = policy.evaluate(batch.inputs, batch.actions, batch.mask)
-    loss, stats = loss_of(new, batch, whole)
+    loss, found = loss_of(new, batch, whole)
     loss.backward()
     values = None if new.values is None else new.values.detach()
-    return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), stats
+    return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), found
 
 
 def loss_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Float[Tensor, ""], Stats]:
     """Policy loss + kl.coef * KL penalty + vf_coef * value loss - entropy_coef * entropy."""
     config, kl, normalizer, tokens = whole
-    loss, stats = policy_loss(
+    terms = policy_terms_of(new, batch, config)
+    loss = mean_of_terms(terms, new.logprobs, batch.mask, config.loss_aggregation, normalizer)
+    found = {"policy_loss": loss.detach(), "approx_kl": (terms.ratio - 1 - terms.log_ratio).sum() / tokens}
+    if kl is not None:
+        assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
+        term = kl_in_loss(new.logprobs, batch.old_logprobs, batch.ref_logprobs, batch.mask, kl)
+        penalty = aggregated(term, batch.mask, config.loss_aggregation, normalizer)
+        loss = loss + kl.coef * penalty
+        found["kl_loss"] = penalty.detach()
+    if new.values is not None:
+        critic_loss = mean_of_terms(value_terms_of(new, batch, config), new.values, batch.mask, "token", tokens)
+        loss = loss + config.vf_coef * critic_loss
+        found["value_loss"] = critic_loss.detach()
+    if config.entropy_coef:
+        loss = loss - config.entropy_coef * aggregated(new.entropy, batch.mask, "token", tokens)
+    return loss, found | {"loss": loss.detach()}
+
+
+def policy_terms_of(new: Evaluation, batch: Batch, config: UpdateConfig) -> PolicyTerms:
+    return policy_terms(
         new.logprobs,
         batch.old_logprobs,
         batch.advantages,
@@ -157,39 +203,14 @@ def loss_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Float[Tensor, 
         config.cliprange,
         config.clip_high,
         config.dual_clip,
-        config.loss_aggregation,
-        normalizer,
     )
-    entropy = aggregated(new.entropy, batch.mask, "token", tokens)
-    stats |= {"policy_loss": loss.detach(), "entropy": entropy.detach()}
-    stats["ratio_deviation"] = largest_deviation(new.logprobs, batch.old_logprobs, batch.mask)
-    if kl is not None:
-        assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
-        term = kl_in_loss(new.logprobs, batch.old_logprobs, batch.ref_logprobs, batch.mask, kl)
-        penalty = aggregated(term, batch.mask, config.loss_aggregation, normalizer)
-        loss = loss + kl.coef * penalty
-        stats["kl_loss"] = penalty.detach()
-    if new.values is not None:
-        assert batch.old_values is not None, "a policy with values needs old values"
-        assert batch.returns is not None, "a policy with values needs returns"
-        critic_loss, critic = value_loss(
-            new.values, batch.old_values, batch.returns, batch.mask, config.cliprange_value, tokens
-        )
-        loss = loss + config.vf_coef * critic_loss
-        stats |= {"value_loss": critic_loss.detach(), "value_clipfrac": critic["clipfrac"]}
-        stats["explained_variance"] = critic["explained_variance"]
-    if config.entropy_coef:
-        loss = loss - config.entropy_coef * entropy
-    return loss, stats | {"loss": loss.detach()}
 
 
-@torch.no_grad()
-def largest_deviation(
-    logprobs: Float[Tensor, "B T"], old_logprobs: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """max |ratio - 1| where `mask`."""
-    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
-    return log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).expm1().abs().max()
+def value_terms_of(new: Evaluation, batch: Batch, config: UpdateConfig) -> ValueTerms:
+    assert new.values is not None, "there is no critic"
+    assert batch.old_values is not None, "a policy with values needs old values"
+    assert batch.returns is not None, "a policy with values needs returns"
+    return value_terms(new.values, batch.old_values, batch.returns, batch.mask, config.cliprange_value)
 
 
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
@@ -202,10 +223,22 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def summary(seen: Sequence[Stats], steps: int, skipped: int) -> dict[str, float]:
-    """Means over minibatches as numbers; `first_ratio_deviation` is |ratio - 1| at its largest before any step."""
-    means = {name: torch.stack([stats[name] for stats in seen]).mean() for name in seen[0]}
-    means["first_ratio_deviation"] = seen[0]["ratio_deviation"]
-    numbers = torch.stack(list(means.values())).tolist()
-    counts = {"optimizer_steps": float(steps), "skipped_updates": float(skipped)}
-    return counts | dict(zip(means, numbers, strict=True))
+def stats_of(seen: Sequence[Learned], batch: Batch, config: UpdateConfig) -> Stats:
+    """Losses and norms as means over minibatches, all else over their tokens, looked at all at once.
+
+    A small minibatch would spend more on looking at itself than on its gradient.
+    """
+    each = {name: torch.stack([learned.found[name] for learned in seen]) for name in seen[0].found}
+    stats = {name: numbers.mean() for name, numbers in each.items()}
+    stats["grad_clipped"] = (each["grad_norm"] > config.max_grad_norm).float().mean()
+
+    new = joined([learned.new for learned in seen])
+    said = replace(batch, inputs={}).rows(torch.cat([learned.rows for learned in seen]))
+    terms = policy_terms_of(new, said, config)
+    stats |= policy_stats(terms, said.mask) | {"entropy": masked_mean(new.entropy, said.mask)}
+    deviation = (terms.ratio - 1).abs()
+    stats |= {"ratio_deviation": deviation.max(), "first_ratio_deviation": deviation[: len(seen[0].rows)].max()}
+    if new.values is not None and said.old_values is not None and said.returns is not None:
+        stats["value_clipfrac"] = masked_mean(value_terms_of(new, said, config).clipped.to(new.values), said.mask)
+        stats["explained_variance"] = explained_variance(said.old_values, said.returns, said.mask)
+    return stats

@@ -45,7 +45,7 @@ def test_every_step_of_an_episode_that_was_cut_is_worth_its_reward_and_what_foll
 def test_after_an_episode_that_ended_nothing_follows():
     """Sound ends after 5 steps: 3 of 16 steps of each copy are worth their reward alone, whatever the critic says."""
     (batch,) = rollouts(config("Sound"), 1)
-    alone = (batch.returns == 0.0) | (batch.returns == 1.0)
+    alone = (batch.returns - batch.returns.round()).abs() < 1e-6
     assert int(alone.sum()) == 2 * 3
 
 

@@ -32,7 +32,7 @@ def load_agent(folder: Path) -> Callable[[Any], Any]:
     env.close()
     policy = ActorCritic(spaces, config, seeded_generator(0, 0, "weights"))
     load_module(folder / "model.safetensors", policy)
-    moments = Moments()
+    act, moments = policy.actor(), Moments()
     if config.normalize_observations:
         moments.restore(load_arrays(folder / "moments.safetensors"))
 
@@ -41,6 +41,6 @@ def load_agent(folder: Path) -> Callable[[Any], Any]:
         seen = spaces.observations.stacked(frames)
         if config.normalize_observations:
             seen = moments.normalised(seen)
-        return spaces.actions.to_env(policy.act(seen[None], None))[0]
+        return spaces.actions.to_env(act(seen[None], None))[0]
 
     return agent

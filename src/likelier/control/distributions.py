@@ -1,13 +1,16 @@
 """What a policy's network outputs mean: chances of categories, or a Gaussian; noise in, actions out.
 
-The noise of a whole rollout is drawn at once. torch.distributions would check its arguments at every step.
+Sampling is in numpy, of noise that is drawn for a whole rollout at once; what is learned from is in PyTorch.
 """
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+
+from likelier.control.spaces import Array
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
 """A standard deviation that follows the observation stays within exp of these."""
@@ -20,15 +23,16 @@ class Categorical(nn.Module):
         super().__init__()
         self.num_outputs = self.num_noise = size
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
         """Gumbel noise: the largest of logits + noise is a sample."""
         return gumbel((*shape, self.num_noise), generator)
 
-    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
-        return (logits + noise).argmax(-1, keepdim=True)
+    def sample(self, logits: Array, noise: Array) -> Array:
+        return self.mode(logits + noise)
 
-    def mode(self, logits: Tensor) -> Tensor:
-        return logits.argmax(-1, keepdim=True)
+    def mode(self, logits: Array) -> Array:
+        chosen: Array = logits.argmax(-1, keepdims=True)
+        return chosen
 
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N 1"]
@@ -48,14 +52,15 @@ class MultiCategorical(nn.Module):
         self.single = Categorical(0)
         self.num_outputs = self.num_noise = sum(sizes)
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
         return gumbel((*shape, self.num_noise), generator)
 
-    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+    def sample(self, logits: Array, noise: Array) -> Array:
         return self.mode(logits + noise)
 
-    def mode(self, logits: Tensor) -> Tensor:
-        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1)
+    def mode(self, logits: Array) -> Array:
+        parts = np.split(logits, np.cumsum(self.sizes)[:-1], -1)
+        return np.stack([part.argmax(-1) for part in parts], -1)
 
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N C"]
@@ -76,8 +81,8 @@ class Gaussian(nn.Module):
         if not dependent:
             self.log_std = nn.Parameter(torch.full((dimensions,), log_std))
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn((*shape, self.num_noise), generator=generator, device=generator.device)
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
+        return torch.randn((*shape, self.num_noise), generator=generator, device=generator.device).cpu().numpy()
 
     def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation."""
@@ -86,12 +91,18 @@ class Gaussian(nn.Module):
         mean, log_std = outputs.chunk(2, -1)
         return mean, (log_std + self.start).clamp(*LOG_STD_BOUNDS)
 
-    def sample(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = self.parts(outputs)
-        return mean + log_std.exp() * noise
+    def sample(self, outputs: Array, noise: Array) -> Array:
+        log_std: Array
+        if self.dependent:
+            log_std = np.clip(outputs[..., self.num_noise :] + self.start, *LOG_STD_BOUNDS)
+        else:
+            log_std = self.log_std.detach().cpu().numpy()
+        sampled: Array = self.mode(outputs) + np.exp(log_std) * noise
+        return sampled
 
-    def mode(self, outputs: Tensor) -> Tensor:
-        return self.parts(outputs)[0]
+    def mode(self, outputs: Array) -> Array:
+        mean: Array = outputs[..., : self.num_noise]
+        return mean
 
     def logprobs_and_entropy(
         self, outputs: Float[Tensor, "N K"], actions: Float[Tensor, "N D"]
@@ -108,7 +119,7 @@ class Gaussian(nn.Module):
 Distribution = Categorical | MultiCategorical | Gaussian
 
 
-def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Array:
     """-log(-log u): with the smallest float above 0 in place of 0, so that it is finite."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
-    return -(-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()
+    return (-(-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()).cpu().numpy()

@@ -44,11 +44,11 @@ def play(
     draw = seeded_generator(seed, 0, "evaluate", policy.device)
     num = min(MOST_COPIES, config.num_eval_episodes)
     copies = [Copy(config, index, seed, "evaluate", watchdog) for index in range(num)]
-    returns: list[list[float]] = [[0.0] for _ in copies]
+    act, returns = policy.actor(), [[0.0] for _ in copies]
     shown = {copy.index: copy.begin().copy() for copy in copies}
     while shown:
         noise = policy.distribution.noise((len(shown),), draw) if sampled else None
-        actions = policy.act(seen(np.stack(list(shown.values()))), noise)
+        actions = act(seen(np.stack(list(shown.values()))), noise)
         for index, action in zip(list(shown), copies[0].spaces.actions.to_env(actions), strict=True):
             observation, reward, terminated, truncated = take_step(copies[index], action)
             returns[index][-1] += reward
@@ -93,9 +93,9 @@ def film(
 ) -> tuple[list[Array], float]:
     """The frames of an episode, and how many make a second."""
     copy = Copy(config, 0, seed, "gif", watchdog, render=True)
-    observation, frames, ended = copy.begin(), [picture_of(copy)], False
+    act, observation, frames, ended = policy.actor(), copy.begin(), [picture_of(copy)], False
     while not ended and len(frames) < MOST_STEPS:
-        action = policy.act(seen(observation[None].copy()), None)
+        action = act(seen(observation[None].copy()), None)
         observation, _, terminated, truncated = copy.step(copy.spaces.actions.to_env(action)[0])
         ended = terminated or truncated
         frames.append(picture_of(copy))

@@ -139,13 +139,13 @@ def take_steps(policy: ActorCritic, world: World, config: GymConfig, generator: 
     """Act, step, remember."""
     fleet, moments = world.fleet, world.observation_moments
     shape = (config.rollout_length, config.num_envs)
-    noise = policy.distribution.noise(shape, generator)
+    act, noise = policy.actor(), policy.distribution.noise(shape, generator)
     seen, chosen, steps, final = [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
             moments.update(fleet.observations)
         observations = world.seen(fleet.observations).copy()
-        actions = policy.act(observations, noise[t])
+        actions = act(observations, noise[t])
         step = fleet.step(actions)
         world.episodes.add(step.rewards, step.terminated | step.truncated)
         seen.append(observations)

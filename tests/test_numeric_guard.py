@@ -156,7 +156,7 @@ def put(patch, stage, place, bad, optimizers):
         ),
     }[name]
     if name == "loss":
-        spoil = (lambda result: (result[0] + bad, result[1])) if stage == "sft" else (lambda result: result + bad)
+        spoil = (lambda result: result + bad) if stage == "reward" else (lambda result: (result[0] + bad, result[1]))
     start = FIRST_OF_STEP_2.get((stage, name), 2)
     patch.setattr(owner, function, spoilt_from(start, getattr(owner, function), spoil))
 

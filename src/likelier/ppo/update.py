@@ -92,7 +92,7 @@ def ppo_update(
         optimizer.zero_grad(set_to_none=True)
         minibatch = batch.rows(rows)
         new, found = accumulate_gradients(policy, minibatch, config, kl)
-        norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        norm = clip_gradients(parameters, config.max_grad_norm)
         learned = Learned(rows, new, found | {"grad_norm": norm})
         if not torch.isfinite(found["loss"] + found["approx_kl"] + norm + remembered):
             passed_over.append(learned)
@@ -124,6 +124,18 @@ def passes(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> I
     """Rows of each minibatch of each epoch."""
     for epoch in range(config.num_ppo_epochs):
         yield from minibatches(num_rows, config.num_mini_batches, generator if epoch else None)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Tensor, ""]:
+    """Scale the gradients down to a global norm of `limit` where it is above; returns the norm that they had.
+
+    As torch.nn.utils.clip_grad_norm_, which takes three times as long on a small network to sort what it is given.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def largest_state(optimizer: torch.optim.Optimizer) -> Tensor | float:
@@ -167,31 +179,38 @@ def learn_from(policy: Policy, batch: Batch, whole: Whole) -> tuple[Evaluation, 
     The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
     """
     new = policy.evaluate(batch.inputs, batch.actions, batch.mask)
-    loss, found = loss_of(new, batch, whole)
-    loss.backward()
+    found, derivatives = losses_of(new, batch, whole)
+    torch.autograd.backward([x for x, _ in derivatives], [derivative for _, derivative in derivatives])
     values = None if new.values is None else new.values.detach()
     return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), found
 
 
-def loss_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Float[Tensor, ""], Stats]:
-    """Policy loss + kl.coef * KL penalty + vf_coef * value loss - entropy_coef * entropy."""
+def losses_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Stats, list[tuple[Tensor, Tensor]]]:
+    """Policy loss + kl.coef * KL penalty + vf_coef * value loss - entropy_coef * entropy.
+
+    Also what the loss depends on, each with the derivative of the loss by it: there the backward pass starts.
+    """
     config, kl, normalizer, tokens = whole
     terms = policy_terms_of(new, batch, config)
-    loss = mean_of_terms(terms, new.logprobs, batch.mask, config.loss_aggregation, normalizer)
-    found = {"policy_loss": loss.detach(), "approx_kl": (terms.ratio - 1 - terms.log_ratio).sum() / tokens}
+    loss, by_logprobs = mean_of_terms(terms, batch.mask, config.loss_aggregation, normalizer)
+    derivatives = [(new.logprobs, by_logprobs)]
+    found = {"policy_loss": loss, "approx_kl": (terms.ratio - 1 - terms.log_ratio).sum() / tokens}
     if kl is not None:
         assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
         term = kl_in_loss(new.logprobs, batch.old_logprobs, batch.ref_logprobs, batch.mask, kl)
         penalty = aggregated(term, batch.mask, config.loss_aggregation, normalizer)
-        loss = loss + kl.coef * penalty
+        derivatives.append((penalty, torch.full_like(penalty, kl.coef)))
         found["kl_loss"] = penalty.detach()
+        loss = loss + kl.coef * found["kl_loss"]
     if new.values is not None:
-        critic_loss = mean_of_terms(value_terms_of(new, batch, config), new.values, batch.mask, "token", tokens)
-        loss = loss + config.vf_coef * critic_loss
-        found["value_loss"] = critic_loss.detach()
+        found["value_loss"], by_values = mean_of_terms(value_terms_of(new, batch, config), batch.mask, "token", tokens)
+        derivatives.append((new.values, config.vf_coef * by_values))
+        loss = loss + config.vf_coef * found["value_loss"]
     if config.entropy_coef:
-        loss = loss - config.entropy_coef * aggregated(new.entropy, batch.mask, "token", tokens)
-    return loss, found | {"loss": loss.detach()}
+        entropy = aggregated(new.entropy, batch.mask, "token", tokens)
+        derivatives.append((entropy, torch.full_like(entropy, -config.entropy_coef)))
+        loss = loss - config.entropy_coef * entropy.detach()
+    return found | {"loss": loss}, derivatives
 
 
 def policy_terms_of(new: Evaluation, batch: Batch, config: UpdateConfig) -> PolicyTerms:

@@ -22,8 +22,7 @@ from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
 from likelier.runs import Run
 
-GENRES, STEPS, MEMORY = 5, 40, 8
-CLICK, ELSE = 0.8, 0.1
+GENRES, STEPS, MEMORY, CLICK, ELSE = 5, 40, 8, 0.8, 0.1
 LEAVING = np.array([0.05, 0.1, 0.1, 0.15, 0.2])
 """How likely the taste leaves each genre in a step; it goes to any other."""
 GYM = {

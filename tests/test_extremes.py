@@ -18,9 +18,8 @@ from likelier.reward.loss import preference_loss
 from likelier.rlhf.measures import explained_by
 from likelier.text.logprobs import statistics_of
 
-CASES = 100_000
-"""Of the battery, in parts of `PART`."""
-PART = 10_000
+CASES, PART = 25_000, 5_000
+"""Of the battery: cases of each of the four below, 100,000 in all; and how many of them make one test."""
 AGGREGATES = ("token", "sequence", "fixed")
 
 

@@ -27,7 +27,7 @@ MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 LIMIT = 25
 GYM = {
     "env_id": f"{__file__}:PixelGrid",
-    "total_steps": 60_000,
+    "total_steps": 80_000,
     "num_envs": 16,
     "rollout_length": 32,
     "num_ppo_epochs": 4,

@@ -59,6 +59,7 @@ def world(tmp_path_factory):
     write_models(folder)
     assert main(["data", "import", str(folder / "trl.jsonl"), "--format", "trl", "--db", str(folder / "f.db")]) == 0
     (folder / "text.db").write_text("this is no database")
+    (folder / "dangling").symlink_to(folder / "nowhere")
     (folder / "used").mkdir()
     (folder / "used" / "notes.txt").write_text("mine")
     return folder
@@ -150,6 +151,7 @@ CASES = [
     case("ppo c.yaml --out used", 2, "used", "not empty", "--resume auto"),
     case("ppo c.yaml --out prompts.jsonl/run", 2, "prompts.jsonl/run", "--out"),
     case("eval c.yaml --out used", 2, "used", "not empty"),
+    case("eval c.yaml --out prompts.jsonl", 2, "prompts.jsonl", "a file stands here"),
     case("eval c.yaml eval.model_b=", 2, "eval.model_b"),
     case("eval c.yaml eval.scorer=[]", 2, "eval.scorer"),
     case("demo --taste salty", 2, "--taste salty"),
@@ -170,6 +172,11 @@ CASES = [
     case("candidates --model model --prompts prompts.jsonl", 2, "-o FILE", "--db DB"),
     case("candidates --model model --prompts prompts.jsonl --db new.db", 3, "new.db"),
     case("candidates --model model --prompts prompts.jsonl -o out.jsonl --temperature 0", 2, "--temperature", "0"),
+    case("candidates --model model --prompts prompts.jsonl -o out.jsonl --device gpu", 2, "device", "'gpu'", "cuda"),
+    case("candidates --model dangling --prompts prompts.jsonl -o out.jsonl", 3, "dangling", "no such model folder"),
+    case("candidates --model model --prompts prompts.jsonl -o out.jsonl --stop-string=", 2, "--stop-string"),
+    case("candidates --model model --prompts pairs -o out.jsonl", 3, "pairs", "a folder, not a file"),
+    case("ppo pairs", 2, "pairs", "a folder, not a file"),
     case("sft c.yaml", 2, "data"),
     case("sft c.yaml data=absent.jsonl", 3, "absent.jsonl", "no such file"),
     case("sft c.yaml data=empty.jsonl", 3, "empty.jsonl"),
@@ -221,6 +228,7 @@ CASES = [
     case("check --db text.db", 3, "text.db"),
     case("preferences --db new.db -o out", 3, "new.db"),
     case("preferences --db f.db -o out --test-share 1.5", 2, "1.5"),
+    case("preferences --db f.db -o out --test-share nan", 2, "nan"),
     case("serve --db f.db --port 70000", 2, "--port", "'70000'"),
     case("serve --db f.db --host 0.0.0.0", 2, "0.0.0.0"),
     case("serve --db text.db --port 0", 3, "text.db"),
@@ -233,7 +241,7 @@ CASES = [
 @pytest.fixture
 def place(world, tmp_path, monkeypatch):
     """A copy of the world to stand in."""
-    shutil.copytree(world, tmp_path / "here")
+    shutil.copytree(world, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 

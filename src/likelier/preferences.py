@@ -73,11 +73,8 @@ def make_preferences(
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = Split(seed, valid_share, test_share, held_out_annotators)
-    if (
-        min(valid_share, test_share, held_out_annotators) < 0
-        or valid_share + test_share >= 1
-        or held_out_annotators >= 1
-    ):
+    shares = (valid_share, test_share, held_out_annotators)
+    if not (all(share >= 0 for share in shares) and valid_share + test_share < 1 and held_out_annotators < 1):
         raise ConfigError(f"shares of valid {valid_share} and test {test_share}: 0 or more, together below 1")
     judged = store.judged()
     found = {person.id: person for person in check.annotators} if check else {}

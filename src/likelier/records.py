@@ -151,6 +151,11 @@ class Preference:
     conversation: str = ""
 
 
+def no_file(path: Path) -> str:
+    """Why nothing can be read from a path that is no file."""
+    return "a folder, not a file" if path.is_dir() else "no such file"
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, record) of a JSON-lines file, gzip'ed or not, read line by line; blank lines are passed over.
 
@@ -163,7 +168,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number, line) of a UTF-8 text file, gzip'ed or not, blank lines passed over."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {no_file(path)}")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
@@ -247,7 +252,7 @@ def write_json(path: Path, record: Any) -> None:
 def read_json(path: Path) -> Any:
     """One JSON document. DataError: missing or broken."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {no_file(path)}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -31,6 +31,8 @@ def pick_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if name not in available:
+        raise ConfigError(f"device: {name!r} is none of auto, {', '.join(available)}")
     if not available[name]:
         raise ConfigError(f"device: {name} is not available here; use auto")
     return torch.device(name)

@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import Any
 
 from likelier.errors import ConfigError, LikelierError, Terminated
-from likelier.records import stable_id
+from likelier.records import no_file, stable_id
 
 
 def find_function(where: str, what: str) -> Callable[..., Any]:
     """ConfigError, beginning with `what`: no such file or function, or the file does not run."""
     path, _, name = where.rpartition(":")
     if not Path(path).is_file():
-        raise ConfigError(f"{what} `{where}`: no such file; write file.py:function")
+        raise ConfigError(f"{what} `{where}`: {no_file(Path(path))}; write file.py:function")
     with users_code(f"{what} `{where}`: {path}", ConfigError):
         function = vars(run_file(path)).get(name)
     if not callable(function):

@@ -33,6 +33,8 @@ def candidates(
         raise ConfigError("candidates: give either -o FILE or --db DB")
     if not 0 < temperature < float("inf"):
         raise ConfigError(f"--temperature: must be above 0, got {temperature}")
+    if "" in (stop_string or []):
+        raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
     if db is not None:
         must_be_there(db)
     from likelier.candidates import write_candidates

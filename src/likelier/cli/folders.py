@@ -31,8 +31,10 @@ def run_numbers(name: str) -> list[int]:
 
 
 def fresh_folder(name: str, out: Path | None) -> Path:
-    """A folder with nothing in it yet. ConfigError: `out` holds something."""
+    """A folder with nothing in it yet. ConfigError: `out` holds something, or is a file."""
     folder = run_folder(name, out, "never")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: a file stands here; give another --out")
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; give another --out")
     return folder

@@ -26,7 +26,7 @@ def check_model_folder(path: str | Path) -> None:
         beside_others = (
             folder.parent != Path() and folder.parent.is_dir()
         )  # runs/ppo-2 where runs is: a folder was meant
-        if folder.exists() or beside_others or not HUB_NAME.fullmatch(str(path)):
+        if folder.exists() or folder.is_symlink() or beside_others or not HUB_NAME.fullmatch(str(path)):
             raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
         return
     check_configs(folder)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pytest
 
@@ -99,6 +100,21 @@ def test_absent_and_damaged_files_are_named(tmp_path):
     for name, words in (("broken.json", "broken JSON"), ("absent.json", "no such file")):
         with pytest.raises(DataError, match=words):
             read_json(tmp_path / name)
+
+
+def test_a_link_or_a_pipe_is_written_to_and_never_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    for text in ("one", "two"):
+        write_whole(tmp_path / "link", lambda file, text=text: file.write(text))
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "there" / "file").read_text() == text
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", lambda file: file.write("three"))
+    assert os.read(reader, 10) == b"three"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -216,7 +216,15 @@ def dump_line(record: Any) -> str:
 
 
 def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
-    """Write a text file whole or not at all: a reader sees the old file until the new one is on disk."""
+    """Write a text file whole or not at all: a reader sees the old file until the new one is on disk.
+
+    A link stays, and what it leads to is written; a device or a pipe (`/dev/stdout`) is written as it is.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            write(file)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -30,7 +30,9 @@ def names(ids: list[str]) -> str:
 @answers(show)
 def demo(
     out: OUT = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Draws the taste, who misbehaves, and everything else.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Draws the taste, who misbehaves, everything else.")
+    ] = 0,
     taste: Annotated[str | None, typer.Option(metavar="NAME", help="The hidden taste; by default the seed's.")] = None,
     people: Annotated[bool, typer.Option("--people", help="You judge, on a page, instead of the panel.")] = False,
     json: JSON = False,

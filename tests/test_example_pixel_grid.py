@@ -41,7 +41,7 @@ def test_what_is_drawn_and_paid(pixel_grid):
 
 @pytest.mark.slow
 def test_it_learns_to_walk(pixel_grid, tmp_path, monkeypatch, capsys):
-    short = ["gym.total_steps=20000", "gym.num_eval_episodes=5"]
+    short = ["gym.total_steps=20000", "gym.rollout_length=32", "gym.learning_rate=2e-3", "gym.num_eval_episodes=5"]
     monkeypatch.setattr(sys, "argv", ["pixel_grid.py", "--out", str(tmp_path / "run"), "--set", *short])
     pixel_grid.main()
     found = json.loads(capsys.readouterr().out)

@@ -218,6 +218,6 @@ def test_files_that_are_refused(tmp_path, text, part):
 
 def test_files_that_are_no_text(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"states: [caf\xe9]\n")
-    for name, part in [("latin.yaml", "not UTF-8"), ("absent.yaml", "no such file"), ("", "no such file")]:
+    for name, part in [("latin.yaml", "not UTF-8"), ("absent.yaml", "no such file"), ("", "a folder, not a file")]:
         with pytest.raises(DataError, match=part):
             read_mdp(tmp_path / name)

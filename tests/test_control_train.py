@@ -51,7 +51,7 @@ def fingerprint(folder):
 
 @pytest.mark.slow
 def test_learns_to_balance_a_pole(tmp_path):
-    gym = {"rollout_length": 64, "num_envs": 8, "num_mini_batches": 4, "num_ppo_epochs": 8, "learning_rate": 1e-3}
+    gym = {"rollout_length": 64, "num_envs": 8, "num_mini_batches": 4, "num_ppo_epochs": 8, "learning_rate": 2e-3}
     gym |= {"total_steps": 40_000, "gamma": 0.98, "lam": 0.9, "num_eval_episodes": 20}
     result = train(config(env_id="CartPole-v1", **gym), tmp_path)
     assert metrics(tmp_path)[0]["mean_return"] < 50

@@ -141,7 +141,7 @@ def test_honest_people_who_differ_in_how_readily_they_say_tie(num_people: int) -
             if one.judgement.choice != "tie"
         ]
         found += [person.flags for person in check(judged).annotators]
-    assert not any("too_many_ties" in flags for flags in found)
+    assert sum("too_many_ties" in flags for flags in found) <= 0.01 * len(found)
 
 
 def untimed(one: JudgedComparison, simulated: bool) -> JudgedComparison:

@@ -182,8 +182,9 @@ def test_a_function_that_is_not_there(file: Path, tmp_path: Path):
         scorer_of(file, "constant")
     with pytest.raises(ConfigError, match="no such file"):
         make_scorer([RewardSource(function="nowhere.py:reward")], "cpu")
-    with pytest.raises(ConfigError, match="no such file"):
-        make_scorer([RewardSource(function="reward")], "cpu")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="a folder, not a file"):
+        make_scorer([RewardSource(function=f"{tmp_path / 'folder'}:reward")], "cpu")
     broken = tmp_path / "broken.py"
     broken.write_text("def reward(:\n")
     with pytest.raises(ConfigError, match="raises SyntaxError"):

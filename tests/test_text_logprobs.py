@@ -234,7 +234,7 @@ def learned(model: Any, given: Texts, size: int | None, numbers: list[Tensor]) -
     prompts, prompt_mask, tokens, mask = given
     wide = [torch.full(mask.shape, torch.nan, dtype=model.dtype).masked_scatter(mask, number) for number in numbers]
     batch = Batch({"prompt_tokens": prompts, "prompt_mask": prompt_mask}, tokens, mask, *wide)
-    stats = accumulate_gradients(policy, batch, UpdateConfig(micro_batch_size=size, entropy_coef=0.1))
+    _, stats = accumulate_gradients(policy, batch, UpdateConfig(micro_batch_size=size, entropy_coef=0.1))
     return stats["loss"], torch.cat([p.grad.flatten() for p in policy.parameters()])
 
 

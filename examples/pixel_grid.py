@@ -27,12 +27,12 @@ MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 LIMIT = 25
 GYM = {
     "env_id": f"{__file__}:PixelGrid",
-    "total_steps": 150_000,
+    "total_steps": 60_000,
     "num_envs": 16,
-    "rollout_length": 64,
+    "rollout_length": 32,
     "num_ppo_epochs": 4,
     "num_mini_batches": 4,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "gamma": 0.95,
     "entropy_coef": 0.02,

@@ -151,10 +151,7 @@ def mean_of_terms(
     terms: PolicyTerms | ValueTerms, mask: Bool[Tensor, "B T"], aggregate: Aggregate, normalizer: float | Tensor | None
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "B T"]]:
     """sum(term) / normalizer, each response's terms divided by its own length under "sequence"; and its gradient."""
-    term, slope = terms.term, terms.slope
-    if aggregate == "sequence":
-        length = mask.sum(1, keepdim=True).clamp(min=1)
-        term, slope = term / length, slope / length
+    term, slope = (by_response(x, mask, aggregate) for x in (terms.term, terms.slope))
     if normalizer is None:
         normalizer = default_normalizer(mask, aggregate)
     return term.sum() / normalizer, slope / normalizer
@@ -186,12 +183,15 @@ def aggregated(
     term: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate, normalizer: float | Tensor | None
 ) -> Float[Tensor, ""]:
     """sum(mask * term) / normalizer, each response's term divided by its own length first under "sequence"."""
-    term = torch.where(mask, term, 0.0)
-    if aggregate == "sequence":
-        term = term / mask.sum(1, keepdim=True).clamp(min=1)
+    term = by_response(torch.where(mask, term, 0.0), mask, aggregate)
     if normalizer is None:
         normalizer = default_normalizer(mask, aggregate)
     return term.sum() / normalizer
+
+
+def by_response(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float[Tensor, "B T"]:
+    """Each response's terms divided by its own length under "sequence", else as they are."""
+    return x / mask.sum(1, keepdim=True).clamp(min=1) if aggregate == "sequence" else x
 
 
 def default_normalizer(mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float[Tensor, ""]:

@@ -11,6 +11,11 @@ BLOCK = 32
 """Tokens by which a cache grows. Attention reads blocks whole, which is faster than to leave out what is not filled."""
 
 
+def whole_blocks(length: int) -> int:
+    """The least number of tokens that fills blocks and holds `length`."""
+    return -(-length // BLOCK) * BLOCK
+
+
 class PreallocatedLayer(DynamicLayer):
     """Keys and values of one attention layer, `[rows, heads, room, size]`: the first `length` are real, the rest 0."""
 
@@ -26,7 +31,7 @@ class PreallocatedLayer(DynamicLayer):
     def empty(self, states: Tensor, length: int) -> Tensor:
         """Whole blocks of room for `length` tokens."""
         rows, heads, _, size = states.shape
-        return states.new_zeros(rows, heads, -(-length // BLOCK) * BLOCK, size, dtype=self.dtype)
+        return states.new_zeros(rows, heads, whole_blocks(length), size, dtype=self.dtype)
 
     def append(self, key_states: Tensor, value_states: Tensor) -> None:
         if not self.is_initialized:

@@ -39,16 +39,14 @@ class Lean(NamedTuple):
     def step(self, tokens: Tensor, places: Tensor, layers: list[PreallocatedLayer], mask: Tensor) -> Tensor:
         """Logits `[b, V]` behind one more token of each row; `tokens`, `places` `[b]`.
 
-        `mask` `[b, n]` is True where the cache, this token included, holds a real token.
+        `mask` `[b, n]` is True where the cache, this token included, holds a real token; n fills its blocks.
         """
         hidden, turn = self.embed(tokens, places)
-        unseen = None
+        unseen = ~mask[:, None, None]
         for block, layer in zip(self.blocks, layers, strict=True):
             query, key, value = block.project(hidden, turn)
             layer.append(key[:, :, None], value[:, :, None])
             keys, values = layer.all_keys, layer.all_values
-            if unseen is None:
-                unseen = ~mask[:, None, None, : keys.shape[2]]
             grouped = query.to(keys.dtype).view(len(query), keys.shape[1], -1, query.shape[-1])
             seen = attend(grouped, keys, values, unseen, block.scale)
             hidden = block.absorb(hidden, seen.reshape(len(hidden), -1))

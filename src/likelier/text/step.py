@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from likelier.errors import ConfigError
-from likelier.text.cache import BLOCK, keep_rows, make_cache, preallocated
+from likelier.text.cache import keep_rows, make_cache, preallocated, whole_blocks
 from likelier.text.lean import lean
 from likelier.text.models import positions, unpadded
 from likelier.training import autocast
@@ -58,7 +58,7 @@ class Stepper:
         self.cache, plain = make_cache(model, dtype)
         self.padded = not bool(mask.all())
         self.sizes = mask.sum(1)
-        self.mask = torch.nn.functional.pad(mask, (0, room + BLOCK), value=False)
+        self.mask = torch.nn.functional.pad(mask, (0, whole_blocks(self.filled + room) - self.filled), value=False)
         """True where the cache holds a real token."""
         ready = plain and model.config._attn_implementation == "sdpa"
         """Scaled dot-product attention over a whole cache takes a mask as it is; others have it made for them."""
@@ -81,7 +81,7 @@ class Stepper:
         self.filled += 1
         places, self.sizes = self.sizes, self.sizes + 1
         if self.lean:
-            return self.lean.step(token, places, preallocated(self.cache), self.mask)
+            return self.lean.step(token, places, preallocated(self.cache), self.mask[:, : whole_blocks(self.filled)])
         mask = None
         if self.padded:
             mask = self.mask[:, : self.filled]

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from families import tiny_model, tiny_tokenizer
 from likelier.text import lean as lean_file
 from likelier.text.cache import make_cache, preallocated
-from likelier.text.lean import attend, lean
+from likelier.text.lean import attend, lean, packs, product
 from likelier.text.sample import Sampling, sample
 
 
@@ -94,3 +95,25 @@ def test_steps_that_disagree_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> N
     found = sample(other, tokenizer, ["abc"], Sampling(9), seeded().manual_seed(0))
     assert torch.equal(found.tokens, expected.tokens)
     assert torch.allclose(found.logprobs, expected.logprobs, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_large_weights_are_laid_out_for_onednn_and_give_the_same_products(
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(family)
+    rows = torch.randn(3, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    for layer in (module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)):
+        if layer.weight.shape[isinstance(layer, nn.Linear)] != rows.shape[1]:
+            continue
+        plain = product(layer, lambda weight: weight.to(dtype))(rows)
+        assert not packs(layer.weight)  # 64 x 32 numbers gain nothing
+        with monkeypatch.context() as patch:
+            patch.setattr(lean_file, "SMALLEST_PACKED", 1)
+            assert packs(layer.weight)
+            packed = product(layer, lambda weight: weight.to(dtype))(rows)
+        assert packed.dtype == dtype
+        assert torch.allclose(packed, plain, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
+    assert not packs(torch.ones(2**17, dtype=torch.float64))

@@ -19,6 +19,7 @@ from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocat
 from likelier.text.models import precise
 
 Cast = Callable[[Tensor], Tensor]
+SMALLEST_PACKED = 2**16
 
 
 class Block(NamedTuple):
@@ -135,13 +136,23 @@ def llama(model: PreTrainedModel, cast: Cast) -> Lean:
 
 
 def product(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
-    """`x W + b` of a Linear (or of GPT-2's Conv1D, whose weight lies the other way round)."""
-    weight = cast(layer.weight)
+    """`x W + b` of a Linear (or of GPT-2's Conv1D, whose weight lies the other way round).
+
+    On a CPU a large weight is laid out for oneDNN first: a product with few rows then takes half to four fifths of the
+    time of `F.linear`, in float32 and in bfloat16.
+    """
+    weight = cast(layer.weight.t() if isinstance(layer, Conv1D) else layer.weight)
     bias = None if layer.bias is None else cast(layer.bias)
-    if isinstance(layer, Conv1D):
-        shift = cast(layer.bias)
-        return lambda x: torch.addmm(shift, x.to(weight.dtype), weight)
+    if packs(weight):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), packed, bias, "none", [], "")
     return lambda x: F.linear(x.to(weight.dtype), weight, bias)
+
+
+def packs(weight: Tensor) -> bool:
+    """Whether oneDNN is here for it, and it is large enough to gain from it."""
+    known = weight.dtype in (torch.float32, torch.bfloat16) and weight.is_cpu and torch.backends.mkldnn.is_available()
+    return known and weight.numel() >= SMALLEST_PACKED
 
 
 def headed(model: PreTrainedModel, norm: Callable[[Tensor], Tensor], cast: Cast) -> Callable[[Tensor], Tensor]:

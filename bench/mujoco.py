@@ -17,38 +17,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from scipy.stats import ttest_ind
 
 ENVIRONMENTS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"]
-SETTINGS: dict[str, Any] = {
-    "num_envs": 1,
-    "rollout_length": 2048,
-    "num_mini_batches": 32,
-    "num_ppo_epochs": 10,
-    "learning_rate": 3e-4,
-    "lr_schedule": "linear",
-    "gamma": 0.99,
-    "lam": 0.95,
-    "cliprange": 0.2,
-    "cliprange_value": 0.2,
-    "vf_coef": 0.5,
-    "max_grad_norm": 0.5,
-    "hidden_sizes": [64, 64],
-    "normalize_observations": True,
-    "normalize_rewards": True,
-}
-"""Those of CleanRL's script."""
 
 
 def likelier(env_id: str, seed: int, steps: int) -> float:
-    """In a process of its own, so that it begins as the script does."""
-    settings = {"env_id": env_id, "total_steps": steps, "num_eval_episodes": 1, "gif": False} | SETTINGS
+    """In a process of its own, as the script begins; Likelier brings the script's settings for these environments."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(json.dumps({"gym": settings, "seed": seed}))
-        words = [sys.executable, "-m", "likelier", "gym", str(path), "--out", f"{folder}/run", "--json"]
+        words = [sys.executable, "-m", "likelier", "gym", env_id, "--seed", str(seed), "--steps", str(steps)]
+        words += ["--out", "run", "--json", "gym.num_eval_episodes=1", "gym.gif=false"]
         found: dict[str, float] = json.loads(printed(words, folder))
     return found["mean_return"]
 

@@ -1,0 +1,30 @@
+"""Settings that come with the package are valid, and laid under what the user says."""
+
+import pytest
+
+from likelier.config import build_config
+from likelier.control.known import known_environments, settings_for
+
+
+def test_these_environments_are_known() -> None:
+    assert known_environments() == [
+        "Acrobot-v1",
+        "CartPole-v1",
+        "HalfCheetah-v5",
+        "Hopper-v5",
+        "LunarLander-v3",
+        "Pendulum-v1",
+        "Walker2d-v5",
+    ]
+
+
+@pytest.mark.parametrize("env_id", known_environments())
+def test_settings_of_a_known_environment_are_valid(env_id: str) -> None:
+    gym = build_config({"gym": settings_for(env_id)}).gym
+    assert gym.env_id == env_id
+    assert gym.total_steps >= gym.num_envs * gym.rollout_length
+
+
+def test_an_environment_that_is_not_known_brings_its_id_only() -> None:
+    assert settings_for("Taxi-v3") == {"env_id": "Taxi-v3"}
+    assert settings_for("") == {"env_id": ""}

@@ -160,6 +160,12 @@ CASES = [
     case("demo --seed -1", 2, "--seed", "'-1'"),
     case("demo --seed 99999999999", 2, "--seed", "'99999999999'"),
     case("circle c.yaml --rounds 0", 2, "--rounds", "'0'"),
+    case("circle c.yaml model=pickled", 3, "pickled", "safetensors"),
+    case(f"ppo c.yaml --out {'x' * 300}", 2, "File name too long"),
+    case(f"demo --out {'x' * 300}", 2, "File name too long"),
+    case(f"check --db {'x' * 300}", 2, "File name too long"),
+    case("gym a/b/c", 2, "'a/b/c'", "CartPole-v1"),
+    case("gym nomodule:X-v1", 2, "nomodule"),
     case("circle c.yaml prompts=", 2, "prompts"),
     case("config schema ppoo", 2, "`ppoo`", "ppo"),
     # prompts and training data
@@ -284,6 +290,10 @@ def test_refused_in_one_line_with_nothing_written(given, place, capfd):
 @pytest.mark.parametrize("given", CASES[::8])
 def test_the_same_without_json(given, place, capfd):
     refuse(split(given.words), given.code, given.parts, place, capfd)
+
+
+def test_an_empty_environment_id_is_refused(place, capfd):
+    refuse(["gym", ""], 2, ("gym.env_id: ''", "CartPole-v1"), place, capfd)
 
 
 def test_a_busy_port_is_named(place, capfd):

@@ -18,8 +18,7 @@ import spoilt
 from likelier import cli, progress
 from likelier.cli import main
 from likelier.cli.answer import answers, jsonable, one_line, readable
-from likelier.cli.circle import circle_folder
-from likelier.cli.folders import fresh_folder, run_folder
+from likelier.cli.folders import circle_folder, fresh_folder, run_folder
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 from likelier.records import write_jsonl
 from likelier.reference import flat
@@ -332,6 +331,25 @@ def test_a_folder_that_holds_something_is_not_fresh(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
         fresh_folder("demo", tmp_path)
+
+
+def test_a_format_that_fits_badly_is_told_beside_the_counts(run, tmp_path):
+    data, db = tmp_path / "hh.jsonl", tmp_path / "f.db"
+    start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: And?\n\nAssistant:"
+    write_jsonl(data, [{"chosen": f"{start} Yes.", "rejected": f"{start} No."}])
+    code, _, err = run("data", "import", data, "--format", "trl", "--db", tmp_path / "other.db")
+    assert (code, err) == (
+        0,
+        f"{data}: transcripts, read as plain text; --format anthropic would tell their turns apart\n",
+    )
+    assert run("data", "import", data, "--format", "anthropic", "--db", db)[2] == ""
+    out = tmp_path / "out.jsonl"
+    code, _, err = run("data", "export", "--format", "openai-summaries", "--db", db, "-o", out)
+    assert (code, err) == (
+        0,
+        f"{out}: empty: openai-summaries can hold none of these judgements; `likelier` holds all\n",
+    )
+    assert run("data", "export", "--format", "openai-summaries", "--db", db, "-o", out, "--json")[2] == ""
 
 
 def test_config_check_show_and_schema(run, tmp_path):

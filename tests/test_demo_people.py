@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from likelier.circle import Round
+from likelier.config import build_config
+from likelier.demo import people
 from likelier.demo.people import QuickGuesser, fit
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
@@ -14,6 +17,29 @@ def test_fit_by_hand():
     weights = fit(np.ones((2, 1)))
     assert weights[0] == pytest.approx(2 / (1 + np.exp(weights[0])), abs=1e-5)
     assert weights[0] > 0
+
+
+def test_a_visitor_who_comes_back_is_asked_for_the_rest(tmp_path, monkeypatch):
+    asked = []
+    at = Round(build_config({"model": "m"}), tmp_path, str(tmp_path / "f.db"), "m", tmp_path)
+    prompt = Prompt("so")
+    pair = Comparison(prompt.id, *[Response(prompt.id, text).id for text in ("good", "bad")])
+    with Store.open(at.db, create=True) as store:
+        store.add_prompts([prompt])
+        store.add_responses([Response(prompt.id, "good"), Response(prompt.id, "bad")])
+        store.add_comparisons([pair])
+        for number in range(59):
+            store.add_judgement(Judgement(pair.id, "me", pair.response_a, pair.response_b, "left", key=str(number)))
+
+    def page(store, wanted, **settings):
+        asked.append(wanted)
+        store.add_judgement(Judgement(pair.id, "me", pair.response_a, pair.response_b, "left", key="last"))
+
+    monkeypatch.setattr(people, "QuickGuesser", lambda model, store: None)
+    monkeypatch.setattr(people, "serve", page)
+    assert people.ask_visitor(at) == {"judgements": 60}
+    assert people.ask_visitor(at) == {"judgements": 60}
+    assert asked == [1]
 
 
 def test_guesses_follow_the_answers(tmp_path):

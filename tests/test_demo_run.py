@@ -3,8 +3,19 @@
 import pytest
 
 from likelier.demo import panel, run
-from likelier.demo.run import UNHELD, Arm, recovery, run_demo, start, turning_point, work_done, work_of
-from likelier.errors import ConfigError
+from likelier.demo.run import (
+    UNHELD,
+    Arm,
+    recovery,
+    remember,
+    run_demo,
+    see_it_ended,
+    start,
+    turning_point,
+    work_done,
+    work_of,
+)
+from likelier.errors import ConfigError, LikelierError
 from likelier.records import read_json, write_json
 
 
@@ -29,6 +40,23 @@ def test_recovery_says_a_share_and_nothing_where_nothing_was_lost():
 def test_an_unknown_taste_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="--taste sour: allowed: "):
         run_demo(tmp_path, taste="sour")
+
+
+def test_a_demo_goes_on_with_what_it_was_begun_with(tmp_path):
+    asked = {"seed": 3, "taste": "kind", "people": False}
+    remember(tmp_path, asked)
+    remember(tmp_path, asked)
+    with pytest.raises(ConfigError, match="demo.json: this demo was started with --seed 3, not 4; use another --out"):
+        remember(tmp_path, asked | {"seed": 4})
+
+
+def test_an_arm_that_fails_is_named_and_one_that_was_stopped_has_not_failed(tmp_path):
+    pair = (Arm("check on", start(tmp_path, 0, "kind"), {}), Arm(UNHELD, start(tmp_path, 0, "kind"), {}))
+    for code in (0, 75, -15):
+        see_it_ended(pair, code)
+    for code in (1, -9):
+        with pytest.raises(LikelierError, match="an arm of the demo failed; .*log.txt says why"):
+            see_it_ended(pair, code)
 
 
 def test_the_bar_counts_reward_model_ppo_and_evaluation(tmp_path):

@@ -53,6 +53,19 @@ def test_a_new_run_that_fails_before_its_first_step_leaves_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_parents_that_a_failing_run_made_go_too_unless_something_came_into_them(tmp_path):
+    with pytest.raises(DataError), Run(tmp_path / "runs" / "a-1", "sft", CONFIG):
+        raise DataError("no such file")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="File name too long"):
+        Run(tmp_path / "runs" / ("a" * 300), "sft", CONFIG)
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(DataError), Run(tmp_path / "runs" / "a-1", "sft", CONFIG):
+        (tmp_path / "runs" / "b-1").mkdir()
+        raise DataError("no such file")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["b-1"]
+
+
 def test_a_failing_run_removes_nothing_that_was_there(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError), Run(tmp_path, "sft", CONFIG, "auto"):

@@ -1,15 +1,22 @@
 """Model folders that are refused before anything in them is used."""
 
 import json
+import socket
 import struct
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from safetensors.numpy import save_file
 
 from likelier.errors import DataError
-from likelier.text.intake import check_model_folder
+from likelier.text.intake import check_model_folder, hub_answers
+from likelier.text.models import load_tokenizer
 
 
 @pytest.fixture
@@ -116,6 +123,40 @@ def test_a_name_beside_other_folders_is_a_folder_not_a_hub_name(
     (tmp_path / "runs" / "ppo-1").mkdir(parents=True)
     with pytest.raises(DataError, match="runs/ppo-2: no such model folder"):
         check_model_folder("runs/ppo-2")
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A free port, where the hub is looked for."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        found = int(taken.getsockname()[1])
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{found}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub_answers.cache_clear()
+    yield found
+    hub_answers.cache_clear()
+
+
+class NotFound(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *args: object) -> None: ...
+
+
+def test_a_hub_that_answers_anything_is_there(port: int) -> None:
+    with HTTPServer(("127.0.0.1", port), NotFound) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert hub_answers()
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(port: int) -> None:
+    """Without a network its client tries for a minute before it says that a misspelt name is not there."""
+    began = time.monotonic()
+    with pytest.raises(DataError, match="^gpt2-misspelt: [^\n]*no such folder[^\n]*the hub does not answer"):
+        load_tokenizer("gpt2-misspelt")
+    assert time.monotonic() - began < 5
 
 
 def test_hub_names_pass_and_missing_folders_do_not(tmp_path: Path) -> None:

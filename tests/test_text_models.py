@@ -224,7 +224,7 @@ def test_more_labels_than_one_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_name_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(DataError, match="^nobody/nothing: cannot load this model: [^\n]*$"):
+    with pytest.raises(DataError, match="^nobody/nothing: cannot load this model: no such folder, and [^\n]*$"):
         load_causal_lm("nobody/nothing")
 
 

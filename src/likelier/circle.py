@@ -1,16 +1,20 @@
 """The whole circle: prompts, candidates, feedback, check, preferences, reward, PPO, evaluation; round by round."""
 
+import contextlib
+import os
 import random
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from likelier.config import Config, OtherModel, RewardSource
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, Stopped, Terminated
 from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
 from likelier.report import number, percent, span, write_report
+from likelier.runs import exit_code, make_folder, remove_made, resume_command, take_lock
 
 Result = dict[str, Any]
 JUDGE = "a judge trained on other judgements"
@@ -44,13 +48,42 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     model, made_from, result = config.model, "", {}
-    for turn in range(1, rounds + 1):
-        folder = out / f"round-{turn}"
-        db = config.circle.db or str(out / "feedback.db")
-        at = Round(config, folder, db, model, folder / "prompts", made_from)
-        done = learn(at, gather(at, collect or ask_people))
-        model, made_from, result = str(folder / "policy" / "model"), done["policy"]["made_from"], finish(at, done)
+    with held(out):
+        for turn in range(1, rounds + 1):
+            folder = out / f"round-{turn}"
+            db = config.circle.db or str(out / "feedback.db")
+            at = Round(config, folder, db, model, folder / "prompts", made_from)
+            done = learn(at, gather(at, collect or ask_people))
+            model, made_from, result = str(folder / "policy" / "model"), done["policy"]["made_from"], finish(at, done)
     return {"rounds": rounds, **result}
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder of a circle, for this process alone and rid of what a killed one left half-written.
+
+    Stopped: after a signal; what is done stands. A new folder is removed again where nothing was sampled yet.
+    """
+    made, is_new = make_folder(folder), all(entry.name == ".lock" for entry in folder.iterdir())
+    lock = take_lock(folder)
+    try:
+        for leftover in filter(Path.is_file, folder.rglob(".*.tmp")):
+            leftover.unlink()
+        yield
+    except BaseException as error:
+        if is_new and not any(folder.rglob("candidates.json")):
+            remove_made(folder, made)
+        elif isinstance(error, Stopped | KeyboardInterrupt | Terminated):
+            raise Stopped(f"stopped; go on with: {resume_command(folder)}", exit_code(signal_of(error))) from error
+        raise
+    finally:
+        os.close(lock)
+
+
+def signal_of(error: BaseException) -> int:
+    """Which signal ended the work."""
+    by_hand = isinstance(error, KeyboardInterrupt) or (isinstance(error, Stopped) and error.exit_code == 130)
+    return signal.SIGINT if by_hand else signal.SIGTERM
 
 
 def gather(at: Round, collect: Collect) -> dict[str, Result]:

@@ -16,7 +16,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -53,7 +53,7 @@ class Run:
         self.is_new = not folder.is_dir() or all(entry.name == ".lock" for entry in folder.iterdir())
         if resume == "never" and not self.is_new:
             raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
-        make_folder(folder)
+        self.made = make_folder(folder)
         with contextlib.ExitStack() as held:
             held.callback(os.close, take_lock(folder))
             try:
@@ -210,7 +210,7 @@ class Run:
             checkpoints(self.folder) or (log.exists() and log.stat().st_size) or any(self.folder.glob("bad-batch-*"))
         )
         if self.is_new and not begun:
-            shutil.rmtree(self.folder)
+            remove_made(self.folder, self.made)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal ends the run after this step; a second Ctrl-C, or 30 s after SIGTERM, ends it at once."""
@@ -256,11 +256,29 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder; returns what was not there before: it and its parents, the innermost first."""
+    made: list[Path] = []
     try:
+        made += [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        remove_empty(made)
         raise ConfigError(f"{folder}: cannot make this folder ({error.strerror}); give another --out") from error
+    return made
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those that are there and hold nothing."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def remove_made(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a folder with all that is in it, then those of its new parents that nothing else has come into."""
+    shutil.rmtree(folder)
+    remove_empty(made[1:])
 
 
 def take_lock(folder: Path) -> int:

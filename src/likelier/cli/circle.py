@@ -1,12 +1,11 @@
 """`likelier circle`: the whole circle on the user's own model, prompts and people."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from likelier.cli.answer import JSON, Result, answers
-from likelier.cli.folders import fresh_folder, run_folder
+from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
 
@@ -26,10 +25,3 @@ def circle(
 
     settings = load(config, overrides, seed)
     return run_circle(settings, circle_folder(config.stem, out, resume), rounds)
-
-
-def circle_folder(name: str, out: Path | None, resume: str) -> Path:
-    """Where the circle goes on, or begins. What `--resume` names is a circle's own folder: it holds no checkpoints."""
-    if resume == "never":
-        return fresh_folder(name, out)
-    return run_folder(name, out or (None if resume == "auto" else Path(resume)), resume)

@@ -24,11 +24,14 @@ def read(
     """Read a file of preferences into the database, which is made if it is not there."""
     from dataclasses import asdict
 
-    from likelier.feedback.formats import import_file
+    from likelier.feedback.formats import are_transcripts, import_file
     from likelier.feedback.store import Store
 
     with Store.open(db, create=True) as store:
-        return asdict(import_file(file, format_name, store, skip_bad=skip_bad))
+        counts = import_file(file, format_name, store, skip_bad=skip_bad)
+    if format_name == "trl" and not json and are_transcripts(file):
+        print(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
+    return asdict(counts)
 
 
 @app.command("export")
@@ -46,4 +49,7 @@ def write(
     from likelier.feedback.store import Store
 
     with Store.open(db) as store:
-        return asdict(export_file(store, format_name, out))
+        counts = export_file(store, format_name, out)
+    if counts.skipped and not counts.written and not json:
+        print(f"{out}: empty: {format_name} can hold none of these judgements; `likelier` holds all")
+    return asdict(counts)

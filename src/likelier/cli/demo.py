@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from likelier.cli.answer import JSON, Result, answers, show_plainly
-from likelier.cli.folders import fresh_folder
-from likelier.cli.options import OUT
+from likelier.cli.folders import circle_folder
+from likelier.cli.options import OUT, RESUME
 
 
 def show(result: Result) -> None:
@@ -30,6 +30,7 @@ def names(ids: list[str]) -> str:
 @answers(show)
 def demo(
     out: OUT = None,
+    resume: RESUME = "never",
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Draws the taste, who misbehaves, everything else.")
     ] = 0,
@@ -40,4 +41,4 @@ def demo(
     """Show the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
     from likelier.demo.run import run_demo
 
-    return run_demo(fresh_folder("demo", out), seed, taste, people)
+    return run_demo(circle_folder("demo", out, resume), seed, taste, people)

@@ -1,5 +1,6 @@
 """What went wrong, as one line for the user and an exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -47,7 +48,7 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
         setting = MEMORY.get(words[0] if words else "", "the batch size")
         return f"out of memory; lower {setting} ({type(error).__name__}: {error})", 1
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'input/output'}: {error.strerror}", 1
+        return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno == errno.ENAMETOOLONG else 1
     return bug(error), 1
 
 

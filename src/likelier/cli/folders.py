@@ -38,3 +38,10 @@ def fresh_folder(name: str, out: Path | None) -> Path:
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; give another --out")
     return folder
+
+
+def circle_folder(name: str, out: Path | None, resume: str) -> Path:
+    """Where the circle goes on, or begins. What `--resume` names is a circle's own folder: it holds no checkpoints."""
+    if resume == "never":
+        return fresh_folder(name, out)
+    return run_folder(name, out or (None if resume == "auto" else Path(resume)), resume)

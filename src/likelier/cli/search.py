@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from likelier.cli.answer import JSON, Result, answers, readable
-from likelier.cli.circle import circle_folder
+from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
 

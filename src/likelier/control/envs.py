@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import parse_env_id
 from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
 
 from likelier.config import GymConfig
@@ -29,15 +30,16 @@ class EnvError(LikelierError):
 def make_env(config: GymConfig, render: bool = False) -> Env:
     """One environment. ConfigError: no such id or file; EnvError: making it raises."""
     args = dict(config.env_args) | ({"render_mode": "rgb_array"} if render else {})
-    path, colon, _ = config.env_id.rpartition(":")
+    path, colon, name = config.env_id.rpartition(":")
     try:
         if colon and path.endswith(".py"):
             env = find_function(config.env_id, "gym.env_id")(**args)
         else:
+            look_at(name)
             if colon and os.getcwd() not in sys.path:
                 sys.path.insert(0, os.getcwd())  # a console script does not look where the user stands
             env = gym.make(config.env_id, disable_env_checker=True, **args)
-    except (UnregisteredEnv, DependencyNotInstalled) as error:
+    except (UnregisteredEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
     except (LikelierError, Terminated):
         raise
@@ -48,6 +50,14 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
     if config.max_episode_steps is not None:
         return gym.wrappers.TimeLimit(env, config.max_episode_steps)
     return env
+
+
+def look_at(name: str) -> None:
+    """ConfigError: no environment can have this id."""
+    try:
+        parse_env_id(name)
+    except gym.error.Error as error:
+        raise ConfigError(f"gym.env_id: {name!r} is no id; write one such as CartPole-v1, or module:Id-v0") from error
 
 
 class Spaces(NamedTuple):

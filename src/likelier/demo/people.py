@@ -22,8 +22,9 @@ Floats = NDArray[np.float64]
 def ask_visitor(at: Round) -> Result:
     """Open the judging page until the visitor has answered sixty questions."""
     with Store.open(at.db) as store:
-        guesser = QuickGuesser(at.model, store)
-        return {"judgements": serve(store, port=0, open_browser=True, wanted=WANTED, guesser=guesser)}
+        if (wanted := WANTED - store.counts()["judgements"]) > 0:
+            serve(store, port=0, open_browser=True, wanted=wanted, guesser=QuickGuesser(at.model, store))
+        return {"judgements": store.counts()["judgements"]}
 
 
 class QuickGuesser:

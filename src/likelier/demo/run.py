@@ -4,27 +4,28 @@ Four arms share prompts, seeds and budget: with the feedback check, without it, 
 misbehaves, and with the check but no KL penalty. Every arm is the second half of the circle, as a user would run it.
 """
 
-import os
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from likelier.circle import Result, Round, finish, gather, learn, picture
+from likelier.circle import Result, Round, finish, gather, held, learn, picture
 from likelier.config import build_config
 from likelier.demo import tastes
 from likelier.demo.corpus import openings
 from likelier.demo.panel import Panel, draw_panel
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError, LikelierError, Stopped
 from likelier.progress import progress
 from likelier.records import read_json, read_jsonl, write_json, write_jsonl
 from likelier.report import write_report
+from likelier.runs import differences, exit_code
+from likelier.search.jobs import run_jobs
 from likelier.text import variety
 
 PROMPTS = 720
@@ -66,17 +67,39 @@ class Arm:
     """Stages that it shares with the others."""
 
 
+Pair = tuple[Arm, Arm]
+
+
 def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = False) -> Result:
     """Go round, write `report.html`, return what `likelier demo --json` prints. ConfigError: an unknown taste."""
     if taste is not None and taste not in tastes.TASTES:
         raise ConfigError(f"--taste {taste}: allowed: {', '.join(tastes.TASTES)}")
-    began = time.monotonic()
-    if people:
-        from likelier.demo.people import ask_visitor
+    name = None if people else taste or draw_taste(seed)
+    with held(out):
+        remember(out, {"seed": seed, "taste": name, "people": people})
+        if people:
+            return with_visitor(out, seed)
+        return with_panel(out, seed, name or "")
 
-        at = start(out, seed, None)
-        return finish(at, learn(at, gather(at, ask_visitor)), "Small stories, your taste")
-    name = taste or draw_taste(seed)
+
+def remember(out: Path, asked: Result) -> None:
+    """Write down what was asked for. ConfigError: this folder was begun with something else."""
+    file = out / "demo.json"
+    for name, old, new in differences(read_json(file), asked) if file.exists() else ():
+        raise ConfigError(f"{file}: this demo was started with --{name} {old}, not {new}; use another --out")
+    write_json(file, asked)
+
+
+def with_visitor(out: Path, seed: int) -> Result:
+    from likelier.demo.people import ask_visitor
+
+    at = start(out, seed, None)
+    return finish(at, learn(at, gather(at, ask_visitor)), "Small stories, your taste")
+
+
+def with_panel(out: Path, seed: int, name: str) -> Result:
+    """The four arms, held against one another."""
+    began = time.monotonic()
     at = start(out, seed, name)
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
     done = gather(at, panel.judge)
@@ -146,36 +169,48 @@ def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
     """Two processes of two arms each; the last arm takes the reward model of the first, so they share a process.
 
     What the arms found is read from their folders: a stage that is done is not done again. LikelierError: one failed.
+    Stopped: after a signal.
     """
     total, shown = sum(map(work_of, arms)), 0
     pairs = ((arms[0], arms[3]), (arms[1], arms[2]))
-    workers = [get_context("spawn").Process(target=run_both, args=pair, daemon=True) for pair in pairs]
-    for worker in workers:
-        worker.start()
     with progress("four arms: reward, PPO", total) as job:
-        while any(worker.is_alive() for worker in workers):
-            time.sleep(0.5)
+
+        def look() -> None:
+            nonlocal shown
             done = sum(map(work_done, arms))
             job.advance(done - shown)
             shown = done
-            for worker, pair in zip(workers, pairs, strict=True):
-                if worker.exitcode:
-                    raise LikelierError(f"an arm of the demo failed; {pair[0].at.folder / 'log.txt'} says why")
+
+        stopped = run_jobs(pairs, run_both, log_of, see_it_ended, len(pairs), "likelier.rlhf.train", look)
+        if stopped:
+            raise Stopped("stopped", stopped)
         job.advance(total - shown)
     return [learn(arm.at, arm.done) for arm in arms]
 
 
-def run_both(one: Arm, other: Arm) -> None:
+def log_of(pair: Pair) -> Path:
+    return pair[0].at.folder / "log.txt"
+
+
+def see_it_ended(pair: Pair, code: int) -> None:
+    """LikelierError: a pair of arms ended by itself, and not well."""
+    if code not in (0, exit_code(signal.SIGTERM), -signal.SIGTERM):
+        raise LikelierError(f"an arm of the demo failed; {log_of(pair)} says why")
+
+
+def run_both(pair: Pair) -> None:
     """What a worker process does; its messages go to a file."""
     import torch
 
     torch.set_num_threads(1)
-    one.at.folder.mkdir(parents=True, exist_ok=True)
-    os.dup2(os.open(one.at.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), sys.stderr.fileno())
-    learn(one.at, one.done)
-    if other.name == UNHELD:
-        share_reward(one.at.folder, other.at.folder)
-    learn(other.at, other.done)
+    one, other = pair
+    try:
+        learn(one.at, one.done)
+        if other.name == UNHELD:
+            share_reward(one.at.folder, other.at.folder)
+        learn(other.at, other.done)
+    except Stopped as error:
+        sys.exit(error.exit_code)
 
 
 def share_reward(source: Path, folder: Path) -> None:

@@ -38,8 +38,11 @@ def run_jobs(
     ended: Callable[[Job, int], None],
     workers: int,
     preload: str,
+    look: Callable[[], None] = lambda: None,
 ) -> int | None:
     """`work(job)` for each, in the order given, at most `workers` at once; `ended(job, exit code)` after each.
+
+    `look()` is called several times a second meanwhile.
 
     Processes are forked from a server that has imported the module `preload`; what they print goes to `log_of(job)`.
     Returns None, or the exit code of a signal that cut it short: then what ran has saved.
@@ -56,6 +59,7 @@ def run_jobs(
                     process = context.Process(target=in_child, args=(work, job, log_of(job)))
                     process.start()
                     running[process.sentinel] = process, job
+                look()
                 for sentinel in wait([process.sentinel for process, _ in running.values()], timeout=0.2):
                     process, job = running.pop(sentinel)
                     process.join()

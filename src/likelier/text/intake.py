@@ -3,14 +3,18 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]  # httpx's or httpx2's
 from safetensors import SafetensorError, safe_open
 
 from likelier.errors import DataError
 
 MAX_CONFIG_BYTES = 10_000_000
+SECONDS_TO_ANSWER = 5.0
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -31,6 +35,16 @@ def check_model_folder(path: str | Path) -> None:
         return
     check_configs(folder)
     check_weights(folder)
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether models can be asked for at the hub: one short question, where its client would try for a minute."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SECONDS_TO_ANSWER)
+    except (HTTPError, OfflineModeIsEnabled):
+        return False
+    return True
 
 
 def check_configs(folder: Path) -> None:

@@ -27,23 +27,28 @@ from transformers.utils import logging
 
 from likelier.errors import DataError
 from likelier.records import Text, read_json, write_json
-from likelier.text.intake import check_model_folder
+from likelier.text.intake import check_model_folder, hub_answers
 from likelier.text.tokens import encode, end_id, pad_id, pad_right, render
 from likelier.training import as_os_errors
 
-SAFE: dict[str, Any] = {"trust_remote_code": False}
 UNLIMITED = 1 << 30
 
 
 @contextlib.contextmanager
-def loading(path: str | Path) -> Iterator[None]:
-    """Check a folder, keep transformers quiet, and turn what it says against the model into one line."""
+def loading(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Check a folder, keep transformers quiet, and turn what it says against the model into one line.
+
+    Gives the arguments that every `from_pretrained` takes: never code from the folder; the hub only where it answers.
+    """
     check_model_folder(path)
+    asks = not Path(path).is_dir()
     try:
         with quiet():
-            yield
+            yield {"trust_remote_code": False, "local_files_only": asks and not hub_answers()}
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split()).partition(" Model type should be one of")[0]
+        if asks and not hub_answers():
+            reason = "no such folder, and of a hub model there is no copy here and the hub does not answer"
         raise DataError(f"{path}: cannot load this model: {reason[:300]}; give a folder or hub name") from error
 
 
@@ -63,8 +68,8 @@ def quiet() -> Iterator[None]:
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. DataError: see `check_model_folder`, or there is none."""
-    with loading(path):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **SAFE)
+    with loading(path) as safe:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **safe)
     return tokenizer
 
 
@@ -80,13 +85,13 @@ def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrain
 
 def load(auto: Any, path: str | Path, device: torch.device | str, **settings: Any) -> PreTrainedModel:
     """A model of one of transformers' Auto classes, with `settings` laid over its config."""
-    with loading(path):
-        config = without_dropout(AutoConfig.from_pretrained(path, **SAFE, **settings))
+    with loading(path) as safe:
+        config = without_dropout(AutoConfig.from_pretrained(path, **safe, **settings))
         if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
             raise DataError(f"{path}: {config.model_type} has an encoder and a decoder; give a decoder-only model")
         model: PreTrainedModel
         model, found = auto.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **SAFE
+            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **safe
         )
     if not settings:  # else a new head is asked for
         check_complete(path, config, found["missing_keys"])
@@ -268,8 +273,8 @@ def load_reward_model(
     path: str | Path, device: torch.device | str = "cpu", max_length: int | None = None
 ) -> RewardModel:
     """A sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
-    with loading(path):
-        config = AutoConfig.from_pretrained(path, **SAFE)
+    with loading(path) as safe:
+        config = AutoConfig.from_pretrained(path, **safe)
     if config.num_labels != 1:
         raise DataError(
             f"{path}: {config.num_labels} labels; a reward model has exactly 1: give one that `likelier reward` trained"
@@ -290,8 +295,8 @@ def new_reward_model(
     """
     tokenizer = load_tokenizer(base)
     if from_scratch:
-        with loading(base):
-            config = without_dropout(AutoConfig.from_pretrained(base, num_labels=1, **SAFE))
+        with loading(base) as safe:
+            config = without_dropout(AutoConfig.from_pretrained(base, num_labels=1, **safe))
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     else:
         model = load(AutoModelForSequenceClassification, base, "cpu", num_labels=1)

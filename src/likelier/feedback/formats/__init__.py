@@ -84,6 +84,16 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
     )
 
 
+def are_transcripts(path: Path) -> bool:
+    """Whether the first line is of the `anthropic` format: `trl` takes it too, as plain text."""
+    number, text = next(read_lines(path))
+    try:
+        read_entry(path, number, text, anthropic.read)
+    except DataError:
+        return False
+    return True
+
+
 def read_all(path: Path, read: Callable[[Line, str], Entry], intake: Intake) -> list[dict[str, Any]]:
     """Put the good lines into `intake`; return the bad ones with their number and what is wrong."""
     bad = []

@@ -6,6 +6,7 @@ import torch
 from families import tiny_model
 from likelier.errors import ConfigError, DataError
 from likelier.text.adapters import add_adapter, merged, save_adapter, sharing_copy
+from likelier.text.cache import make_cache, preallocated
 from likelier.text.lean import lean
 from likelier.text.models import load_causal_lm
 from likelier.training import seeded_generator, trained_weights
@@ -80,10 +81,40 @@ def test_rank_alpha_targets_and_seed(folder):
     assert "\n" not in str(caught.value)
 
 
-def test_plain_decoding_steps_are_not_taken_past_an_adapter(folder):
-    model, reference = adapted(folder)
-    assert lean(reference, torch.float32) is not None
-    assert lean(model, torch.float32) is None
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("targets", [[], ["lm_head"]])
+def test_plain_decoding_steps_add_the_adapter_of_the_moment(family, targets):
+    model = tiny_model(family).eval()
+    add_adapter(model, 2, 4, targets, seeded_generator(0, 0, "lora"))
+    tokens = torch.randint(0, 64, (3, 7), generator=torch.Generator().manual_seed(0))
+    begun = last_logits(lean(model, torch.float32), model, tokens)
+    train_a_little(model)
+    found, expected = last_logits(lean(model, torch.float32), model, tokens), model(input_ids=tokens).logits[:, -1]
+    assert (found - begun).abs().max() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def last_logits(steps, model, tokens):
+    """Of the last token, decoded behind the others."""
+    assert steps is not None
+    cache, _ = make_cache(model, torch.float32)
+    model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True)
+    mask = torch.arange(32).expand(len(tokens), -1) < tokens.shape[1]
+    places = torch.full((len(tokens),), tokens.shape[1] - 1)
+    return steps.step(tokens[:, -1], places, preallocated(cache), mask)
+
+
+def test_adapters_that_plain_steps_would_get_wrong_are_left_to_transformers(folder):
+    beside_embeddings, _ = adapted(folder, targets=["embed_tokens"])
+    assert lean(beside_embeddings, torch.float32) is None
+    for spoil in (lambda layer: layer.enable_adapters(False), lambda layer: layer.merge()):
+        model, reference = adapted(folder)
+        train_a_little(model)
+        assert lean(model, torch.float32) is not None
+        spoil(model.model.layers[0].mlp.up_proj)
+        assert lean(model, torch.float32) is None
+        assert lean(reference, torch.float32) is not None
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma", "gpt_neox", "bloom"])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel
+from peft.tuners.lora import Linear, LoraLayer
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from likelier.errors import ConfigError
@@ -48,6 +50,17 @@ def add_adapter(
             reason = " ".join(str(error).split())
             raise ConfigError(f"ppo.lora_targets: {', '.join(targets)}: {reason[:200]}") from error
     model.eval()
+
+
+def can_be_merged(model: PreTrainedModel) -> bool:
+    """Whether every adapter of a model stands beside a linear layer; those beside embeddings and the like do not."""
+    return all(type(module) is Linear for module in model.modules() if isinstance(module, LoraLayer))
+
+
+def merged_weight(layer: Linear) -> Tensor:
+    """`W + (alpha / rank) B A`, the way round that `W` lies."""
+    weight: Tensor = layer.get_base_layer().weight
+    return weight + sum(layer.get_delta_weight(name) for name in layer.active_adapters if name in layer.lora_A)
 
 
 def save_adapter(folder: Path, model: PreTrainedModel) -> None:

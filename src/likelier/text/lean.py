@@ -74,9 +74,12 @@ def lean(model: PreTrainedModel, dtype: torch.dtype) -> Lean | None:
 
 
 def ordinary(model: PreTrainedModel) -> bool:
-    """Whether every product is a plain layer of its own kind: adapters and quantised layers are not."""
+    """Whether every product is a plain layer of its own kind, LoRA's sum of two among them; quantised ones are not."""
     if model._hf_peft_config_loaded:
-        return False
+        from likelier.text.adapters import can_be_merged
+
+        if not can_be_merged(model):
+            return False
     products = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)]
     return all(type(module) in (nn.Linear, Conv1D) for module in products) and not model._forward_hooks
 
@@ -141,12 +144,20 @@ def product(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
     On a CPU a large weight is laid out for oneDNN first: a product with few rows then takes half to four fifths of the
     time of `F.linear`, in float32 and in bfloat16.
     """
-    weight = cast(layer.weight.t() if isinstance(layer, Conv1D) else layer.weight)
+    layer, weight = (layer, layer.weight) if isinstance(layer, nn.Linear | Conv1D) else merged_layer(layer)
+    weight = cast(weight.t() if isinstance(layer, Conv1D) else weight)
     bias = None if layer.bias is None else cast(layer.bias)
     if packs(weight):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), packed, bias, "none", [], "")
     return lambda x: F.linear(x.to(weight.dtype), weight, bias)
+
+
+def merged_layer(layer: Any) -> tuple[nn.Module, Tensor]:
+    """The layer under an adapter, and the weight of both together."""
+    from likelier.text.adapters import merged_weight
+
+    return layer.get_base_layer(), merged_weight(layer)
 
 
 def packs(weight: Tensor) -> bool:
@@ -181,8 +192,11 @@ AGREES: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 def agrees(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast], Lean]) -> bool:
-    """Whether these functions give the model's own logits: tried once, behind two different prompts."""
-    if model not in AGREES:
+    """Whether these functions give the model's own logits: tried behind two different prompts.
+
+    Once for each model; each time where there is an adapter, which at first adds nothing and so cannot disagree.
+    """
+    if model not in AGREES or model._hf_peft_config_loaded:
         tokens = torch.arange(8, device=model.device).view(2, 4) % model.get_output_embeddings().weight.shape[0]
         cache, _ = make_cache(model, model.dtype)
         model(input_ids=tokens[:, :3], past_key_values=cache, use_cache=True)

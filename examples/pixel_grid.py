@@ -27,7 +27,7 @@ MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 LIMIT = 25
 GYM = {
     "env_id": f"{__file__}:PixelGrid",
-    "total_steps": 60_000,
+    "total_steps": 200_000,
     "num_envs": 16,
     "rollout_length": 32,
     "num_ppo_epochs": 4,
@@ -35,7 +35,7 @@ GYM = {
     "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "gamma": 0.95,
-    "entropy_coef": 0.02,
+    "entropy_coef": 0.05,
 }
 
 

@@ -68,6 +68,11 @@ LLAMA = {
 }
 SCRATCH = {"/model": "", "architecture": LLAMA}
 
+ADAPTER = {
+    "lora_rank": bites(2),
+    "lora_alpha": bites(4, lora_rank=2),
+    "lora_targets": bites(["q_proj"], lora_rank=2),
+}
 SFT = training(
     1e-3,
     {
@@ -80,6 +85,7 @@ SFT = training(
         "tokenizer": bites("characters", **SCRATCH),
         "vocab_size": bites(7, **SCRATCH),
         "eval_steps": bites(1, seen="metrics"),
+        **ADAPTER,
     },
 )
 DPO = training(
@@ -92,6 +98,7 @@ DPO = training(
         "max_length": bites(7),
         "use_flip": bites(False),
         "eval_steps": bites(1, seen="metrics"),
+        **ADAPTER,
     },
 )
 REWARD_MODEL = training(
@@ -150,9 +157,7 @@ PPO = training(
         "whiten_advantages": bites(False),
         "old_logprobs": bites("sampler"),
         "importance_cap": bites(1.0),
-        "lora_rank": bites(2),
-        "lora_alpha": bites(4, lora_rank=2),
-        "lora_targets": bites(["q_proj"], lora_rank=2),
+        **ADAPTER,
         "critic": bites("shared"),
         "critic_model": bites("FOLDER/other"),
         "critic_learning_rate": bites(1e-3),

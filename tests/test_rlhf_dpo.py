@@ -3,9 +3,11 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
@@ -79,8 +81,9 @@ def test_the_first_loss_is_log_2_times_the_mean_weight(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_it_ends_with_the_same_bits(world, tmp_path):
-    settings = config(world, measured(world), num_epochs=2, eval_steps=2, beta=0.3)
+@pytest.mark.parametrize("lora", [{}, {"lora_rank": 4}], ids=["whole", "adapter"])
+def test_resumed_it_ends_with_the_same_bits(world, tmp_path, lora):
+    settings = config(world, measured(world), num_epochs=2, eval_steps=2, beta=0.3, **lora)
     train(settings, tmp_path)
     wanted = fingerprint(tmp_path)
     train(settings, tmp_path, str(checkpoints(tmp_path)[-1]))
@@ -94,6 +97,26 @@ def fingerprint(folder):
         *checkpoints(folder)[0].glob("*.safetensors"),
     ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.slow
+def test_an_adapter_learns_beside_its_base_which_is_the_reference(world, tmp_path):
+    settings = config(world, measured(world), num_epochs=3, lora_rank=4, learning_rate=0.03, eval_steps=2)
+    result, lines = train(settings, tmp_path), metrics(tmp_path)
+    assert lines[0]["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
+    assert lines[-1]["rewards/margins"] > 0.05  # no more: the output layer stays random
+    assert (result["accuracy"], result["before"]["eval_kl"]) == (1.0, pytest.approx(0.0, abs=1e-5))
+    assert result["kl"] > 0.05
+    base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
+    pupil, lessons = prepare(settings)
+    told = replace(pupil, model=whole).whole_logprobs(lessons.held_out)
+    ref = replace(pupil, model=base).whole_logprobs(lessons.held_out)
+    assert torch.equal(pupil.whole_logprobs(lessons.held_out), ref)  # an adapter begins at its base
+    found = unseen_pairs(told, ref, lessons.held_out, settings.dpo.beta)
+    assert found["log_loss"] == pytest.approx(result["log_loss"], abs=1e-5)  # what is written is what was measured
+    saved = load_file(checkpoints(tmp_path)[0] / "model.safetensors")
+    assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
+    assert (tmp_path / "adapter/adapter_model.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from likelier import sft
 from likelier.config import build_config
@@ -149,6 +150,24 @@ def test_resumed_run_ends_with_the_same_bits(world, tmp_path, monkeypatch):
         "checkpoint-6/optimizer.safetensors",
     ):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_path):
+    settings = config(world, lora_rank=4, num_epochs=3, learning_rate=0.05, save_total_limit=20)
+    result = train(settings, tmp_path / "run")
+    assert result["loss"] < metrics(tmp_path / "run")[0]["loss"] - 0.1  # no more: the output layer stays random
+    base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "run/model")
+    changed = {name for name, weight in whole.named_parameters() if not torch.equal(weight, base.get_parameter(name))}
+    assert changed
+    assert all(name.split(".")[-2].endswith("_proj") for name in changed)
+    saved = load_file(tmp_path / "run/checkpoint-4/model.safetensors")
+    assert sum(tensor.numel() for tensor in saved.values()) < base.num_parameters() / 2
+    assert (tmp_path / "run/adapter/adapter_model.safetensors").exists()
+    names = ("metrics.jsonl", "model/model.safetensors", "checkpoint-6/model.safetensors")
+    wanted = [(tmp_path / "run" / name).read_bytes() for name in names]
+    train(settings, tmp_path / "run", str(tmp_path / "run/checkpoint-4"))
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == wanted
 
 
 def test_another_seed_is_another_model(world, tmp_path):

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from families import tiny_model
+from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError
-from likelier.text.adapters import add_adapter, merged, save_adapter, sharing_copy
+from likelier.text.adapters import adapt, merged, reference_of, save_adapter
 from likelier.text.cache import make_cache, preallocated
 from likelier.text.lean import lean
 from likelier.text.models import load_causal_lm
-from likelier.training import seeded_generator, trained_weights
+from likelier.training import trained_weights
 from tiny import save_tiny_model
 
 TOKENS = torch.tensor([[1, 4, 5, 4]])
@@ -22,8 +23,8 @@ def folder(tmp_path):
 
 def adapted(folder, rank=2, alpha=4, targets=(), seed=0):
     model = load_causal_lm(folder)
-    reference = sharing_copy(model)
-    add_adapter(model, rank, alpha, targets, seeded_generator(seed, 0, "lora"))
+    reference = reference_of(model, LoRA(lora_rank=rank))
+    adapt(model, LoRA(lora_rank=rank, lora_alpha=alpha, lora_targets=list(targets)), "dpo", seed)
     return model, reference
 
 
@@ -76,7 +77,7 @@ def test_rank_alpha_targets_and_seed(folder):
     same, other = adapted(folder)[0], adapted(folder, seed=1)[0]
     assert all(torch.equal(a, b) for a, b in zip(trained_weights(one), trained_weights(same), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(trained_weights(one), trained_weights(other), strict=True))
-    with pytest.raises(ConfigError, match=r"ppo.lora_targets: q_porj: .*not found") as caught:
+    with pytest.raises(ConfigError, match=r"dpo.lora_targets: q_porj: .*not found") as caught:
         adapted(folder, targets=["q_porj"])
     assert "\n" not in str(caught.value)
 
@@ -85,7 +86,7 @@ def test_rank_alpha_targets_and_seed(folder):
 @pytest.mark.parametrize("targets", [[], ["lm_head"]])
 def test_plain_decoding_steps_add_the_adapter_of_the_moment(family, targets):
     model = tiny_model(family).eval()
-    add_adapter(model, 2, 4, targets, seeded_generator(0, 0, "lora"))
+    adapt(model, LoRA(lora_rank=2, lora_alpha=4, lora_targets=targets), "ppo", 0)
     tokens = torch.randint(0, 64, (3, 7), generator=torch.Generator().manual_seed(0))
     begun = last_logits(lean(model, torch.float32), model, tokens)
     train_a_little(model)
@@ -120,8 +121,8 @@ def test_adapters_that_plain_steps_would_get_wrong_are_left_to_transformers(fold
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma", "gpt_neox", "bloom"])
 def test_every_family_begins_at_its_base(family):
     model = tiny_model(family).eval()
-    reference, before = sharing_copy(model), logits(model)
-    add_adapter(model, 2, 4, [], seeded_generator(0, 0, "lora"))
+    reference, before = reference_of(model, LoRA(lora_rank=2)), logits(model)
+    adapt(model, LoRA(lora_rank=2, lora_alpha=4), "ppo", 0)
     assert torch.equal(logits(model), before)
     train_a_little(model)
     assert not torch.allclose(logits(model), before)

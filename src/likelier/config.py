@@ -101,7 +101,24 @@ class Training(Block):
     """Name of the run in those places."""
 
 
-class SFTConfig(Training):
+class LoRA(Block):
+    """A few weights beside the frozen ones of a language model (Hu et al. 2022)."""
+
+    lora_rank: Positive | None = None
+    """Train an adapter of this rank beside the frozen model, which then is the reference too; None: train the model.
+    The run keeps it in `adapter` and writes `model` with it merged."""
+    lora_alpha: Positive = 32
+    """Scale of the adapter: what it adds is multiplied by this over its rank."""
+    lora_targets: list[NonEmpty] = []
+    """Layers that get an adapter, by the end of their name (`q_proj`); empty: all linear ones but the output layer."""
+
+    @model_validator(mode="after")
+    def no_idle_adapter(self) -> Self:
+        refuse_idle(self, [(self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set")])
+        return self
+
+
+class SFTConfig(LoRA, Training):
     """Supervised fine-tuning, or training a small model from scratch."""
 
     learning_rate: PositiveFloat = 1e-4
@@ -130,6 +147,8 @@ class SFTConfig(Training):
     def measurable(self) -> Self:
         if self.architecture and self.eval_steps:
             raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
+        if self.architecture and self.lora_rank:
+            raise ValueError("lora_rank: a model from scratch has nothing yet to be frozen; remove it")
         why = "it is for a model from scratch, and architecture is not set"
         refuse_idle(self, [(self.architecture is None, ("tokenizer", "vocab_size"), why)])
         return self
@@ -160,7 +179,7 @@ class RewardModelConfig(Training):
     """Start from random weights of the base model's architecture."""
 
 
-class DPOConfig(Training):
+class DPOConfig(LoRA, Training):
     """Direct preference optimisation: from preferences to a policy, without a reward model and without sampling."""
 
     learning_rate: PositiveFloat = 1e-5
@@ -215,7 +234,7 @@ class UpdateConfig(Training):
     """Stop with exit 4 after so many non-finite updates in a row."""
 
 
-class PPOConfig(UpdateConfig):
+class PPOConfig(LoRA, UpdateConfig):
     """Fine-tuning a language model against a reward."""
 
     algorithm: Literal["ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "ppo"
@@ -269,12 +288,6 @@ class PPOConfig(UpdateConfig):
     where both differ by more than 0.01 nats a token on average)."""
     importance_cap: Annotated[float, Field(ge=1)] | None = None
     """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
-    lora_rank: Positive | None = None
-    """Train an adapter of this rank beside the frozen model, which then is the reference too; None: train the model."""
-    lora_alpha: Positive = 32
-    """Scale of the adapter: what it adds is multiplied by this over its rank."""
-    lora_targets: list[NonEmpty] = []
-    """Layers that get an adapter, by the end of their name (`q_proj`); empty: all linear ones but the output layer."""
     critic: Literal["separate", "shared"] = "separate"
     """Values from a model of their own, or from a head on the policy's trunk."""
     critic_model: str | None = None
@@ -330,7 +343,6 @@ class PPOConfig(UpdateConfig):
             (no_critic, critics, f"{self.algorithm} has no critic"),
             (self.compares_responses, ("gamma",), f"{self.algorithm} compares whole responses, undiscounted"),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
-            (self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
             (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),

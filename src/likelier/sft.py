@@ -18,8 +18,9 @@ from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.rlhf.yardstick import Yardstick, make_yardstick
 from likelier.runs import Run
+from likelier.text.adapters import adapt, save_trained
 from likelier.text.examples import Lesson, make_lessons, read_examples
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer, save_model
+from likelier.text.models import context_length, load_causal_lm, load_tokenizer
 from likelier.text.scratch import new_causal_lm, new_tokenizer
 from likelier.text.tokens import pad_id, pad_right
 from likelier.training import (
@@ -32,6 +33,7 @@ from likelier.training import (
     schedule,
     seeded_generator,
     set_learning_rate,
+    trained_weights,
 )
 
 MAX_SKIPPED_UPDATES = 5
@@ -62,7 +64,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_model(run.folder / "model", pupil.model, pupil.tokenizer, card(config))
+    save_trained(run.folder, config.model, pupil.model, pupil.tokenizer, card(config))
     found: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.optimizer_steps,
@@ -131,7 +133,8 @@ def prepare(config: Config) -> tuple[Pupil, Plan, Yardstick | None]:
         torch.nn.Module.to(model, device)
     else:
         model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
-    measure = make_yardstick(config, model, tokenizer, sft.device) if sft.eval_steps else None
+    measure = make_yardstick(config, sft, model, tokenizer) if sft.eval_steps else None
+    adapt(model, sft, "sft", config.seed)
     if measure:
         examples = [example for example in examples if example.prompt not in measure.prompts]
     lessons, cut = make_lessons(tokenizer, examples, min(sft.max_length, context_length(model)))
@@ -147,6 +150,7 @@ class State:
 
     def __init__(self, pupil: Pupil, sft: SFTConfig, folder: Path) -> None:
         self.pupil, self.sft = pupil, sft
+        self.learned = pupil.model if sft.lora_rank is None else trained_weights(pupil.model)
         self.optimizer = make_optimizer([(pupil.model.parameters(), sft.learning_rate)], sft)
         self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
         self.num_tokens, self.optimizer_steps, self.loss = 0, 0, 0.0
@@ -175,12 +179,12 @@ class State:
     def save(self, folder: Path) -> None:
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
         extra = counts | {"loss": self.loss, "guard": self.guard.counts()}
-        save_state(folder, {"model": self.pupil.model}, self.optimizer, extra)
+        save_state(folder, {"model": self.learned}, self.optimizer, extra)
 
     def load(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
             return
-        counts = load_state(checkpoint, {"model": self.pupil.model}, self.optimizer)
+        counts = load_state(checkpoint, {"model": self.learned}, self.optimizer)
         self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
         self.loss = counts["loss"]
         self.guard.restore(counts["guard"])

@@ -24,8 +24,9 @@ from likelier.records import Preference, Text
 from likelier.reward.pairs import Plan, load_pairs
 from likelier.rlhf.yardstick import Yardstick, make_yardstick
 from likelier.runs import Run
+from likelier.text.adapters import adapt, save_trained
 from likelier.text.logprobs import response_logprobs
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer, save_model
+from likelier.text.models import context_length, load_causal_lm, load_tokenizer
 from likelier.text.tokens import encode_full, pad_id, pad_left, pad_right
 from likelier.training import (
     Guard,
@@ -35,6 +36,7 @@ from likelier.training import (
     save_state,
     schedule,
     set_learning_rate,
+    trained_weights,
 )
 
 MAX_SKIPPED_UPDATES = 5
@@ -65,7 +67,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_model(run.folder / "model", pupil.model, pupil.tokenizer, card(config, len(lessons.train)))
+    save_trained(run.folder, config.model, pupil.model, pupil.tokenizer, card(config, len(lessons.train)))
     found: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.optimizer_steps,
@@ -143,7 +145,8 @@ def prepare(config: Config) -> tuple[Pupil, Lessons]:
     """The model at its start, and what it is to learn. DataError: no pair fits."""
     dpo, pairs = config.dpo, load_pairs(config)
     pupil = Pupil(load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model), dpo)
-    yardstick = make_yardstick(config, pupil.model, pupil.tokenizer, dpo.device) if dpo.eval_steps else None
+    yardstick = make_yardstick(config, dpo, pupil.model, pupil.tokenizer) if dpo.eval_steps else None
+    adapt(pupil.model, dpo, "dpo", config.seed)
     unseen = yardstick.prompts if yardstick else []
     longest = min(dpo.max_length, context_length(pupil.model))
     train, held_out = (
@@ -173,6 +176,7 @@ class State:
 
     def __init__(self, pupil: Pupil, dpo: DPOConfig, folder: Path) -> None:
         self.pupil, self.dpo = pupil, dpo
+        self.learned = pupil.model if dpo.lora_rank is None else trained_weights(pupil.model)
         self.optimizer = make_optimizer([(pupil.model.parameters(), dpo.learning_rate)], dpo)
         self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
         self.num_tokens, self.optimizer_steps = 0, 0
@@ -210,12 +214,12 @@ class State:
 
     def save(self, folder: Path) -> None:
         counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
-        save_state(folder, {"model": self.pupil.model}, self.optimizer, counts)
+        save_state(folder, {"model": self.learned}, self.optimizer, counts)
 
     def load(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
             return
-        counts = load_state(checkpoint, {"model": self.pupil.model}, self.optimizer)
+        counts = load_state(checkpoint, {"model": self.learned}, self.optimizer)
         self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
         self.guard.restore(counts["guard"])
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
@@ -21,8 +19,9 @@ from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.yardstick import Yardstick
 from likelier.runs import Run
+from likelier.text.adapters import adapt, reference_of, save_trained
 from likelier.text.logprobs import TextPolicy
-from likelier.text.models import context_length, frozen_copy, load_tokenizer, save_model
+from likelier.text.models import context_length, load_tokenizer
 from likelier.text.sample import load_policy
 from likelier.training import (
     Clock,
@@ -81,7 +80,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = measure(actors.policy.model)
-    save_policy(run.folder, actors, config)
+    save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, card(config))
     return run.finish(
         {
             "steps": ppo.steps,
@@ -146,30 +145,10 @@ def load_actors(config: Config) -> Actors:
     model = load_policy(config.model, device)
     critic = None if ppo.algorithm != "ppo" else ppo.critic
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    reference = frozen_copy(model) if ppo.lora_rank is None else adapted(model, config)
+    reference = reference_of(model, ppo)
+    adapt(model, ppo, "ppo", config.seed)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
     return Actors(policy, reference, tokenizer, scorer, Shaper(ppo))
-
-
-def adapted(model: PreTrainedModel, config: Config) -> PreTrainedModel:
-    """Put an adapter on the policy's model; returns the reference, which is the base under it."""
-    from likelier.text.adapters import add_adapter, sharing_copy
-
-    ppo, reference = config.ppo, sharing_copy(model)
-    assert ppo.lora_rank is not None
-    add_adapter(model, ppo.lora_rank, ppo.lora_alpha, ppo.lora_targets, seeded_generator(config.seed, 0, "lora"))
-    return reference
-
-
-def save_policy(folder: Path, actors: Actors, config: Config) -> None:
-    """Write `model`. With LoRA that is the base with the adapter merged into it, and `adapter` holds that by itself."""
-    model = actors.policy.model
-    if config.ppo.lora_rank is not None:
-        from likelier.text.adapters import merged, save_adapter
-
-        save_adapter(folder / "adapter", model)
-        model = merged(config.model, folder / "adapter")
-    save_model(folder / "model", model, actors.tokenizer, card(config))
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

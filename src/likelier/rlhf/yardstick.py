@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import Config
+from likelier.config import Config, DPOConfig, SFTConfig
 from likelier.errors import ConfigError
 from likelier.records import Text
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.rlhf.measures import correlation
 from likelier.rlhf.prompts import check_prompts, load_prompts
 from likelier.rlhf.rollout import judge, reference_logprobs, sampling_of
-from likelier.text.models import context_length, frozen_copy
+from likelier.text.adapters import reference_of
+from likelier.text.models import context_length
 from likelier.text.sample import sample
 from likelier.text.step import check_steps
 from likelier.text.variety import distinct_n
@@ -56,15 +57,18 @@ class Yardstick:
 
 
 def make_yardstick(
-    config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: str
+    config: Config, stage: SFTConfig | DPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Yardstick:
-    """For a stage other than PPO: `model` is the start. ConfigError, DataError: nothing to measure on or by."""
+    """For a stage other than PPO: `model` is the start, still without its adapter.
+
+    ConfigError, DataError: nothing to measure on or by.
+    """
     if not config.reward and not config.eval.scorer:
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer, or reward")
     check_steps(model, config.model or "sft.architecture")
     prompts = load_prompts(config).kept_out
     check_prompts(tokenizer, prompts, config, context_length(model))
     scorer, judges = (
-        make_scorer(sources, device) if sources else None for sources in (config.reward, config.eval.scorer)
+        make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scorer)
     )
-    return Yardstick(prompts, tokenizer, frozen_copy(model), scorer, judges, config)
+    return Yardstick(prompts, tokenizer, reference_of(model, stage), scorer, judges, config)

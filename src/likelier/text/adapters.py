@@ -6,18 +6,39 @@ Hu et al. 2022, "LoRA": W x + (alpha / rank) B A x, A drawn at random and B = 0,
 import copy
 import shutil
 import warnings
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from likelier.config import LoRA
 from likelier.errors import ConfigError
-from likelier.text.models import load_causal_lm, quiet
+from likelier.text.models import frozen_copy, load_causal_lm, quiet, save_model
+from likelier.training import seeded_generator
+
+
+def reference_of(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
+    """What the model is before it is trained: a copy, or, where an adapter is to be put on it, the base under that."""
+    return frozen_copy(model) if lora.lora_rank is None else sharing_copy(model)
+
+
+def adapt(model: PreTrainedModel, lora: LoRA, block: str, seed: int) -> None:
+    """Put an adapter on a model, if the settings in `block` ask for one."""
+    if lora.lora_rank is not None:
+        add_adapter(model, lora, block, seeded_generator(seed, 0, "lora"))
+
+
+def save_trained(
+    folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str
+) -> None:
+    """Write `model`. With LoRA that is the base with the adapter merged into it, and `adapter` holds that by itself."""
+    if model._hf_peft_config_loaded:
+        save_adapter(folder / "adapter", model)
+        model = merged(base, folder / "adapter")
+    save_model(folder / "model", model, tokenizer, card)
 
 
 def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
@@ -31,15 +52,17 @@ def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
     return copied
 
 
-def add_adapter(
-    model: PreTrainedModel, rank: int, alpha: int, targets: Sequence[str], generator: torch.Generator
-) -> None:
-    """Freeze a model and put an adapter beside its layers named `targets`; none named: all linear ones but the output.
+def add_adapter(model: PreTrainedModel, lora: LoRA, block: str, generator: torch.Generator) -> None:
+    """Freeze a model and put an adapter beside the layers that the settings in `block` name.
 
     There is no dropout: PPO compares two passes over the same tokens. ConfigError: no layer of such a name.
     """
+    from peft import LoraConfig
+
+    assert lora.lora_rank is not None, "no adapter is asked for"
+    targets = lora.lora_targets or "all-linear"
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=list(targets) or "all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=lora.lora_rank, lora_alpha=lora.lora_alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(generator.initial_seed())
@@ -48,19 +71,23 @@ def add_adapter(
             model.add_adapter(config)
         except ValueError as error:
             reason = " ".join(str(error).split())
-            raise ConfigError(f"ppo.lora_targets: {', '.join(targets)}: {reason[:200]}") from error
+            raise ConfigError(f"{block}.lora_targets: {', '.join(lora.lora_targets)}: {reason[:200]}") from error
     model.eval()
 
 
 def can_be_merged(model: PreTrainedModel) -> bool:
     """Whether every adapter of a model stands beside a linear layer; those beside embeddings and the like do not."""
-    return all(type(module) is Linear for module in model.modules() if isinstance(module, LoraLayer))
+    from peft.tuners.lora import Linear, LoraLayer
+
+    return all(isinstance(module, Linear) for module in model.modules() if isinstance(module, LoraLayer))
 
 
-def merged_weight(layer: Linear) -> Tensor:
+def merged_weight(layer: Any) -> Tensor:
     """`W + (alpha / rank) B A`, the way round that `W` lies."""
     weight: Tensor = layer.get_base_layer().weight
-    return weight + sum(layer.get_delta_weight(name) for name in layer.active_adapters if name in layer.lora_A)
+    for name in layer.active_adapters:
+        weight = weight + layer.get_delta_weight(name)
+    return weight
 
 
 def save_adapter(folder: Path, model: PreTrainedModel) -> None:
@@ -78,6 +105,8 @@ def save_adapter(folder: Path, model: PreTrainedModel) -> None:
 
 def merged(base: str, adapter: Path) -> PreTrainedModel:
     """A plain model: the base, as it is in its folder, with a saved adapter added to its weights."""
+    from peft import PeftModel
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft asks transformers in words that it no longer likes
         whole: PreTrainedModel = PeftModel.from_pretrained(load_causal_lm(base), str(adapter)).merge_and_unload()

@@ -75,6 +75,7 @@ def test_laying_over_copies():
         ("ppo: {old_logprobs: sampler, importance_cap: 2}", "importance_cap would have no effect: the ratio"),
         ("ppo: {importance_cap: 0.5}", "importance_cap.*greater than or equal to 1, got 0.5"),
         ("ppo: {lora_targets: [q_proj]}", "lora_targets would have no effect: lora_rank is not set"),
+        ("eval: {selector: [{model: m}]}", "eval: selector would have no effect: it picks the best of n"),
         ("sft: {lora_targets: [q_proj]}", "sft: lora_targets would have no effect: lora_rank is not set"),
         ("dpo: {lora_alpha: 4}", "dpo: lora_alpha would have no effect: lora_rank is not set"),
         ("sft: {lora_rank: 2, architecture: {model_type: llama}}", "sft: lora_rank: a model from scratch has nothing"),

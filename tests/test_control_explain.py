@@ -15,11 +15,18 @@ def test_which_sweeps_are_shown():
     assert worth_showing(37) == [*range(10), 10, 20, 36]
 
 
-def test_a_horizon_shows_as_many_sweeps_and_no_learners():
+def test_a_horizon_shows_as_many_sweeps_and_learners_that_know_the_step(monkeypatch):
+    monkeypatch.setattr("likelier.control.explain.STEPS", (10, 40_000))
+    monkeypatch.setattr("likelier.control.explain.BATCHES", {"REINFORCE": (1, 60), "PPO": (1, 30)})
     found = explain_mdp(read_mdp(CONFIGS / "house.yaml"))
     assert [each["values"]["low"] for each in found["sweeps"]] == pytest.approx([0, 100, 121, 131.5, 137.2])
     assert [each["change"] for each in found["sweeps"]] == pytest.approx([None, 160, 21, 10.5, 5.7])
-    assert found["learners"] == []
+    assert [learner["name"] for learner in found["learners"]] == ["TD(0)", "Q-learning", "REINFORCE", "PPO"]
+    for learner in found["learners"]:
+        (_, first), (_, last) = learner["curve"]
+        assert last <= first / 5, learner  # rewards of up to 160 are as good as rewards of 1
+    monkeypatch.setattr("likelier.control.explain.MOST_STATES", 1)
+    assert explain_mdp(read_mdp(CONFIGS / "house.yaml"))["learners"] == []
 
 
 @pytest.mark.slow

@@ -263,3 +263,15 @@ def test_exact_answers_need_neither_torch_nor_gymnasium():
     script += "print([heavy for heavy in ('torch', 'gymnasium', 'scipy') if heavy in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_unrolled_each_step_of_a_horizon_has_states_of_its_own():
+    mdp = TabularMDP([[[0.5, 0.25], [0.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]], [[1.0, 0.0], [2.0, 3.0]], 0.5, horizon=3)
+    wide = mdp.unrolled()
+    assert wide.horizon is None
+    assert wide.rewards.shape == (6, 2)
+    last, two = [1.0, 3.0], [1.625, 3.5]  # 1 + (1 / 2 + 3 / 4) / 2 against 3 / 2; 3 + 1 / 2
+    assert wide.optimal_values()[4:].tolist() == pytest.approx(last)
+    assert wide.optimal_values()[2:4].tolist() == pytest.approx(two)
+    assert wide.optimal_values()[:2].tolist() == pytest.approx(mdp.optimal_values().tolist())
+    assert TabularMDP([[[0.5]]], [[1.0]], 0.5).unrolled().horizon is None

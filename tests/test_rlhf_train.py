@@ -115,11 +115,16 @@ def test_a_penalty_in_the_loss_is_paid_at_the_controllers_price(world, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd):
-    train(config(world, total_episodes=32, kl_coef=0.1, kl_estimator="k3"), tmp_path)
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
+def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd, monkeypatch):
+    settings = config(world, total_episodes=32, kl_coef=0.1, kl_estimator="k3")
+    train(settings, tmp_path / "told")
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
     assert "k3 in the reward pushes down tokens" in err
+    monkeypatch.setattr("likelier.progress.plain_lines", False)  # --json: the result says it
+    found = train(settings, tmp_path / "json")["findings"]
+    assert capfd.readouterr() == ("", "")
+    assert "estimator_misplaced" in [finding["name"] for finding in found]
 
 
 @pytest.mark.slow

@@ -279,7 +279,7 @@ def compare_models(at: Round) -> Result:
         "model_b": str(at.folder / "policy" / "model"),
         "prompts": str(at.prompts / "kept_out.jsonl"),
         "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name=JUDGE)],
-        "selector": [RewardSource(model=str(at.folder / "reward"), name="reward model")],
+        "selector": [RewardSource(model=str(at.folder / "reward"), name="reward model")] * bool(at.config.eval.best_of),
         "response_length": at.config.ppo.response_length,
         "stop_token": at.config.ppo.stop_token,
         "stop_strings": at.config.ppo.stop_strings,

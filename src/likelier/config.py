@@ -503,6 +503,7 @@ class EvalConfig(Block):
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
+        refuse_idle(self, [(not self.best_of, ("selector",), "it picks the best of n, and best_of is not set")])
         return self
 
 

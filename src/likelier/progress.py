@@ -13,6 +13,12 @@ plain_lines = True
 """The command line turns plain lines off with --json, where stderr holds at most the one line of a failure."""
 
 
+def note(line: str) -> None:
+    """A remark before there is a bar. With --json the result says it."""
+    if plain_lines:
+        print(line, file=sys.stderr, flush=True)
+
+
 class Job:
     """One bar; `advance` moves it, with a note such as `score 1.2` behind it."""
 
@@ -33,8 +39,8 @@ class Job:
         """A line that stays, above the bar."""
         if self.bars:
             self.bars.console.print(line, markup=False, highlight=False)
-        elif plain_lines:
-            print(line, file=sys.stderr, flush=True)
+        else:
+            note(line)
 
 
 @contextmanager

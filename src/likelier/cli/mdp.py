@@ -29,6 +29,8 @@ def show(result: Result) -> None:
     if "explain" in result:
         show_sweeps(result["states"], result["explain"]["sweeps"])
         show_learners(result["explain"]["learners"])
+        if not result["explain"]["learners"]:
+            print("\nno learners: so many states, at each step of the horizon, are too many for a table")
 
 
 def grouped(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:

@@ -14,14 +14,15 @@ SWEEPS = 1000
 STEPS = (1_000, 10_000, 100_000, 300_000)
 BATCHES = {"REINFORCE": (1, 10, 100, 300), "PPO": (1, 10, 30, 100)}
 EPISODES = 64
+MOST_STATES = 500
 Curve = list[tuple[int, float]]
 
 
 def explain_mdp(named: NamedMDP) -> dict[str, Any]:
     """Sweeps of value iteration until they settle, and the curve of each learner's distance from the exact answer.
 
-    With a horizon the best action depends on the step: the sweeps count the steps to go, and the learners, whose tables
-    know no step, are left out.
+    With a horizon the best action depends on the step: the sweeps count the steps to go, and the learners have an entry
+    for each state at each step. They are left out where that makes more than `MOST_STATES`.
     """
     mdp = named.mdp
     settled = 1e-9 * max(1.0, abs(mdp.optimal_values()).max())
@@ -30,7 +31,18 @@ def explain_mdp(named: NamedMDP) -> dict[str, Any]:
     shown = [
         {"sweep": at, "change": changes[at], "values": named.named(sweeps[at])} for at in worth_showing(len(sweeps))
     ]
-    return {"sweeps": shown, "learners": [] if mdp.horizon else list(learners(mdp, named.policy))}
+    return {"sweeps": shown, "learners": shown_learners(mdp, named.policy)}
+
+
+def shown_learners(mdp: TabularMDP, policy: Floats | None) -> list[dict[str, Any]]:
+    steps = mdp.horizon or 1
+    if steps * len(mdp.rewards) > MOST_STATES:
+        return []
+    wide = mdp.unrolled()
+    scale = float(abs(wide.rewards).max()) or 1.0
+    unit = TabularMDP(wide.transitions, wide.rewards / scale, wide.gamma)  # step sizes are for rewards of about 1
+    found = list(learners(unit, None if policy is None else np.tile(policy, (steps, 1))))
+    return [each | {"curve": [(at, scale * far) for at, far in each["curve"]]} for each in found]
 
 
 def worth_showing(count: int) -> list[int]:

@@ -70,6 +70,18 @@ class TabularMDP:
         """Optimal values [S] and actions [H, S]."""
         return policy_iteration(self) if self.horizon is None else backward_induction(self, self.horizon)
 
+    def unrolled(self) -> "TabularMDP":
+        """The same without a horizon, for what knows only states: state h * S + s is s after h steps."""
+        if self.horizon is None:
+            return self
+        num_states, num_actions = self.rewards.shape
+        size = self.horizon * num_states
+        transitions = np.zeros((size, num_actions, size))
+        for here in range(0, size - num_states, num_states):
+            there = here + num_states
+            transitions[here:there, :, there : there + num_states] = self.transitions
+        return TabularMDP(transitions, np.tile(self.rewards, (self.horizon, 1)), self.gamma)
+
     def action_values(self, values: Floats) -> Floats:
         """[S, A]: Q(s, a) = r(s, a) + gamma * sum over t of p(t | s, a) V(t)."""
         return self.rewards + self.gamma * self.transitions @ values

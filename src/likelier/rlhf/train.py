@@ -1,6 +1,5 @@
 """PPO on a language model: sample, update, log, save; killed anywhere, it goes on to the very same bits."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
 from likelier.ppo.update import ppo_update
-from likelier.progress import progress
+from likelier.progress import note, progress
 from likelier.records import plain
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.doctor import Watch, findings_of
@@ -44,7 +43,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     """
     ppo, began = config.ppo, time.monotonic()
     if misplaced := estimator_misplaced(ppo):
-        print(misplaced, file=sys.stderr, flush=True)
+        note(misplaced)
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
     judges = make_scorer(config.eval.scorer, ppo.device) if config.eval.scorer else None

@@ -162,6 +162,15 @@ def test_a_lone_reward_run(demo):
     ]
 
 
+def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):
+    """Both results have an accuracy; only a reward model's has an interval."""
+    run = tmp_path / "dpo"
+    write_json(run / "run.json", {"verb": "dpo"})
+    write_json(run / "result.json", {"accuracy": 0.75, "log_loss": 0.6})
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.6}\n')
+    assert headings(page_of(run)) == ["Training: DPO", "Settings, versions, and how to do it again"]
+
+
 def write_agent(run, picture=b"GIF89a-moving"):
     result = {"env_id": "CartPole-v1", "steps": 20_000, "seed": 3, "mean_return": 212.5, "eval_mean": 487.25}
     result |= {"eval_std": 20.5, "eval_sampled_mean": 401.0, "eval_sampled_std": 90.0, "eval_episodes": 100}

@@ -190,12 +190,18 @@ def read_sections(folder: Path) -> Found:
         if path is None:
             continue
         record = read_json(path)
-        if path.name == "result.json" and "accuracy" not in record:
+        if path.name == "result.json" and ("accuracy" not in record or verb_of(path.parent) not in ("", "reward")):
             continue  # another stage's result
         if missing := [field for field in needed if field not in record]:
             raise DataError(f"{path}: no field `{missing[0]}`; let the stage that writes this file write it anew")
         found[section] = record
     return found
+
+
+def verb_of(run: Path) -> str:
+    """The stage that a run says it is of; empty where it does not say."""
+    about = run / "run.json"
+    return str(read_json(about).get("verb", "")) if about.is_file() else ""
 
 
 def read_trainings(folder: Path) -> list[Training]:

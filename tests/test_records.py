@@ -1,5 +1,6 @@
 """The vocabulary on disk: JSON lines in and out, whole or not at all, and errors that name file and line."""
 
+import errno
 import gzip
 import json
 import os
@@ -189,3 +190,15 @@ def test_bad_preference_files(tmp_path, text, words):
     (tmp_path / "pairs.jsonl").write_text(text)
     with pytest.raises(DataError, match=words):
         read_preferences(tmp_path / "pairs.jsonl")
+
+
+def test_a_file_that_cannot_be_made_is_called_by_its_own_name(tmp_path, monkeypatch):
+    """Root may write anywhere, so the folder's refusal is played."""
+
+    def denied(file, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    with monkeypatch.context() as patched, pytest.raises(PermissionError) as caught:
+        patched.setattr("builtins.open", denied)
+        write_json(tmp_path / "out.json", {})
+    assert caught.value.filename == str(tmp_path / "out.json")

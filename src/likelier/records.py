@@ -233,6 +233,10 @@ def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename == str(partial):  # a name that the user has never seen
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

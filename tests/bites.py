@@ -180,7 +180,7 @@ EVAL = {
     "stop_token": bites(None, seen="result"),
     "stop_strings": bites(["a"], seen="result"),
     "others": bites([{"model": "FOLDER/other"}], seen="result"),
-    "best_of": bites([2], seen="result", selector=SCORER),
+    "best_of": bites([2], seen="result", selector=SCORER, best_of=[4]),
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
     "batch_size": bites(2, seen="sampled_at_once"),
     "device": elsewhere("test_training.py::test_unavailable_device_is_named"),

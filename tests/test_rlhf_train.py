@@ -116,6 +116,7 @@ def test_a_penalty_in_the_loss_is_paid_at_the_controllers_price(world, tmp_path,
 
 @pytest.mark.slow
 def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("likelier.progress.plain_lines", True)  # whatever a command line before this left
     settings = config(world, total_episodes=32, kl_coef=0.1, kl_estimator="k3")
     train(settings, tmp_path / "told")
     out, err = capfd.readouterr()

@@ -10,6 +10,7 @@ import argparse
 import gzip
 import json
 import random
+import sys
 from pathlib import Path
 
 from sklearn.feature_extraction.text import CountVectorizer
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from likelier.candidates import write_candidates
+from likelier.cli import script
 from likelier.config import build_config
 from likelier.records import read_jsonl, write_json, write_jsonl
 from likelier.rlhf.train import train_ppo
@@ -77,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

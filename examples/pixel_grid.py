@@ -9,6 +9,7 @@ to every other one, and its walks are compared with the shortest.
 
 import argparse
 import json
+import sys
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from likelier.cli import script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
@@ -122,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script(main))

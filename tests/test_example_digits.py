@@ -2,28 +2,16 @@
 
 import json
 import sys
-from pathlib import Path
 
+import digits
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from likelier.cli import script
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
-
-@pytest.fixture(scope="module")
-def digits():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import digits
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return digits
-
-
-def test_train_and_test_share_no_image(digits):
+def test_train_and_test_share_no_image():
     train, test = digits.images("train"), digits.images("test")
     assert (train[0].shape, test[0].shape) == ((1347, 64), (450, 64))
     assert 0 <= train[0].min() < train[0].max() == 1
@@ -32,7 +20,7 @@ def test_train_and_test_share_no_image(digits):
 
 
 @pytest.mark.filterwarnings("ignore:.*spec.*:UserWarning", "ignore:.*render.*:UserWarning")
-def test_one_step_and_only_its_class_is_rewarded(digits):
+def test_one_step_and_only_its_class_is_rewarded():
     env = digits.Digits()
     check_env(env, skip_render_check=True)
     rewards = []
@@ -45,7 +33,7 @@ def test_one_step_and_only_its_class_is_rewarded(digits):
     assert rewards == [float(action == label) for action in range(10)]
 
 
-def test_a_second_time_into_the_same_folder_goes_on(digits, tmp_path, monkeypatch, capsys):
+def test_a_second_time_into_the_same_folder_goes_on(tmp_path, monkeypatch, capsys):
     """It has ended already: the same numbers again. Other settings are one line."""
     words = ["digits.py", "--out", str(tmp_path / "run"), "--set", "gym.total_steps=2048", "gym.num_eval_episodes=2"]
     monkeypatch.setattr(sys, "argv", words)
@@ -60,7 +48,7 @@ def test_a_second_time_into_the_same_folder_goes_on(digits, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_it_learns_from_right_and_wrong(digits, tmp_path, monkeypatch, capsys):
+def test_it_learns_from_right_and_wrong(tmp_path, monkeypatch, capsys):
     short = ["gym.total_steps=16000", "gym.num_eval_episodes=5"]
     monkeypatch.setattr(sys, "argv", ["digits.py", "--out", str(tmp_path / "run"), "--set", *short])
     digits.main()

@@ -5,15 +5,14 @@ import json
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import human_preferences as example
 import pytest
 
 from likelier.cli import script
 from likelier.preferences import preference
 from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Preference, Prompt, Response
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = ["how", "why", "where", "swim", "cook", "bread", "river", "stone", "sell", "paint"]
 QUICK = ["num_epochs=4", "ensemble_size=1", "max_length=48", "batch_size=8", "learning_rate=5e-3"]
 DEBATES = ["Tea or coffee?", "Is golf a sport?", "Cats", "Should zoos close", "Paper maps", "Who owns the moon"]
@@ -26,16 +25,6 @@ PAIR = """<annotatedArgumentPair><id>{id}</id><arg1><stance>Yes</stance><text>{o
 <goldLabel>a1</goldLabel><mTurkAssignments>{tasks}</mTurkAssignments></annotatedArgumentPair>"""
 
 
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import human_preferences
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return human_preferences
-
-
 def answer(choice: Choice, annotator: str, swapped: bool = False) -> Preference:
     prompt = Prompt("Why?", "c")
     left, right = Response(prompt.id, "Because."), Response(prompt.id, "No idea.")
@@ -46,14 +35,14 @@ def answer(choice: Choice, annotator: str, swapped: bool = False) -> Preference:
     return preference(JudgedComparison(judgement, prompt, left, right), "c", 1.0, {})
 
 
-def test_votes_are_counted_by_text_whatever_the_side(example: ModuleType) -> None:
+def test_votes_are_counted_by_text_whatever_the_side() -> None:
     answers = [answer("left", "a"), answer("left", "b", swapped=True), answer("right", "c"), answer("tie", "d")]
     (pair,) = example.votes(answers)
     assert (pair.chosen, pair.rejected) == ("No idea.", "Because.")  # 1.5 answers for the one, 2.5 for the other
     assert (pair.target, pair.weight, pair.conversation) == (0.625, 1.0, "c")
 
 
-def test_folds_are_whole_conversations_of_like_size(example: ModuleType) -> None:
+def test_folds_are_whole_conversations_of_like_size() -> None:
     pair = answer("left", "a")
     pairs = [example.replace(pair, conversation=str(number % 7)) for number in range(70)]
     fold = example.fold_of(pairs, 3, 0)
@@ -63,7 +52,7 @@ def test_folds_are_whole_conversations_of_like_size(example: ModuleType) -> None
         example.fold_of(pairs, 8, 0)
 
 
-def test_figures_worked_by_hand(example: ModuleType) -> None:
+def test_figures_worked_by_hand() -> None:
     pair = answer("left", "a")
     texts = [("good", "bad"), ("a long one", "bad"), ("good", "a very long one"), ("x", "y")]
     pairs = [example.replace(pair, chosen=one, rejected=two, conversation=one) for one, two in texts]
@@ -119,7 +108,7 @@ def write_sets(folder: Path) -> None:
 
 
 def test_what_people_like_is_found_in_conversations_never_seen(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_sets(tmp_path / "data")
     command = ["human_preferences.py", str(tmp_path / "data"), "-o", str(tmp_path / "out"), "--folds", "2", "--json"]
@@ -140,7 +129,7 @@ def test_what_people_like_is_found_in_conversations_never_seen(
 
 
 def test_a_folder_that_is_there_already(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["human_preferences.py", str(tmp_path), "-o", str(tmp_path)])
     assert script(example.main) == 2

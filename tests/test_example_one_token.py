@@ -5,25 +5,14 @@ import json
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import one_token as example
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 GOOD, BAD = ["lovely", "happy", "great", "fun"], ["awful", "sad", "boring", "poor"]
 
 
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import one_token
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return one_token
-
-
-def test_lines_of_sst(example: ModuleType, shared: Path) -> None:
+def test_lines_of_sst(shared: Path) -> None:
     train, dev = (example.read_sst(shared / "data/sst2" / name) for name in ("train.tsv.gz", "dev-part-a.tsv.gz"))
     assert (len(train), len(dev)) == (6911, 446)
     assert not set(train) & set(dev)
@@ -41,7 +30,7 @@ def write_sentences(path: Path, number: int, draw: random.Random) -> None:
 
 @pytest.mark.slow
 def test_it_learns_from_right_and_wrong(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw = random.Random(0)
     write_sentences(tmp_path / "train.tsv.gz", 400, draw)

@@ -2,32 +2,20 @@
 
 import json
 import sys
-from pathlib import Path
 
+import pixel_grid
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
-
-@pytest.fixture(scope="module")
-def pixel_grid():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import pixel_grid
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return pixel_grid
-
-
-def test_shortest_walks_by_hand(pixel_grid):
+def test_shortest_walks_by_hand():
     steps = pixel_grid.shortest((0, 3))  # from the corner: down the left side, then around
     assert (steps[0, 3], steps[0, 4], steps[1, 2], steps[0, 1]) == (0, 1, 2, 8)
     assert len(steps) == len(pixel_grid.FREE) == 20
 
 
 @pytest.mark.filterwarnings("ignore:.*spec.*:UserWarning", "ignore:.*render.*:UserWarning")
-def test_what_is_drawn_and_paid(pixel_grid):
+def test_what_is_drawn_and_paid():
     env = pixel_grid.PixelGrid()
     check_env(env, skip_render_check=True)
     seen, _ = env.reset(options={"from_to": ((1, 2), (0, 3))})
@@ -40,7 +28,7 @@ def test_what_is_drawn_and_paid(pixel_grid):
 
 
 @pytest.mark.slow
-def test_it_learns_to_walk(pixel_grid, tmp_path, monkeypatch, capsys):
+def test_it_learns_to_walk(tmp_path, monkeypatch, capsys):
     short = ["gym.total_steps=20000", "gym.rollout_length=32", "gym.learning_rate=2e-3", "gym.num_eval_episodes=5"]
     monkeypatch.setattr(sys, "argv", ["pixel_grid.py", "--out", str(tmp_path / "run"), "--set", *short])
     pixel_grid.main()

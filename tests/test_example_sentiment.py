@@ -4,15 +4,15 @@ import gzip
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import sentiment as example
+import sentiment_judges as judges
 
 from likelier.records import read_json, write_jsonl
 from tiny import save_tiny_model
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 GOOD, BAD, THINGS = (
     ["lovely", "happy", "great", "fun"],
     ["awful", "sad", "boring", "bad"],
@@ -20,51 +20,31 @@ GOOD, BAD, THINGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import sentiment
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return sentiment
-
-
-@pytest.fixture(scope="module")
-def judges() -> ModuleType:
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import sentiment_judges
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    return sentiment_judges
-
-
-def test_a_line_of_sst_becomes_a_sentence(example: ModuleType) -> None:
+def test_a_line_of_sst_becomes_a_sentence() -> None:
     assert example.readable("it 's great fun , is n't it ?") == "It's great fun, isn't it?"
     assert example.readable("a mess -lrb- and dull") == "A mess -lrb- and dull."
 
 
-def test_every_sentence_stands_in_as_many_pairs(example: ModuleType) -> None:
+def test_every_sentence_stands_in_as_many_pairs() -> None:
     rows = [("A b.", True), ("C d.", True), ("E f.", False), ("G h.", False)]
     found = example.pairs(rows, 3, 0.0, random.Random(0))
     assert sorted(pair.chosen for pair in found) == ["A b."] * 3 + ["C d."] * 3
     assert sorted(pair.rejected for pair in found) == ["E f."] * 3 + ["G h."] * 3
 
 
-def test_thinning_leaves_out_words_but_never_all(example: ModuleType) -> None:
+def test_thinning_leaves_out_words_but_never_all() -> None:
     draw = random.Random(0)
     assert example.thinned("one two", 1.0, draw) == "one two"
     lengths = [len(example.thinned("w " * 99 + "w", 0.4, draw).split()) for _ in range(50)]
     assert 57 < np.mean(lengths) < 63
 
 
-def test_the_word_list_counts_per_hundred_words(judges: ModuleType) -> None:
+def test_the_word_list_counts_per_hundred_words() -> None:
     assert judges.word_list(["A happy day. "], ["It was sad, so sad."]) == [100 * (1 - 2) / 8]
     assert not judges.PLEASANT & judges.UNPLEASANT
 
 
-def test_the_curve_reads_between_measurements(example: ModuleType, tmp_path: Path) -> None:
+def test_the_curve_reads_between_measurements(tmp_path: Path) -> None:
     before = {"eval_kl": 0.0, "eval/judge": 1.0, "eval_distinct_2": 0.8, "eval_response_length": 40.0}
     line = {"eval_kl": 4.0, "eval/judge": 3.0, "eval_distinct_2": 0.4, "eval_response_length": 40.0}
     write_jsonl(tmp_path / "policy" / "metrics.jsonl", [{"step": 1, **line}, {"step": 2}])
@@ -75,15 +55,13 @@ def test_the_curve_reads_between_measurements(example: ModuleType, tmp_path: Pat
     assert found["way"]["judge"] == [0.0, 4.0]
 
 
-def test_a_way_back_towards_the_start_does_not_count(example: ModuleType) -> None:
+def test_a_way_back_towards_the_start_does_not_count() -> None:
     assert example.at_nats([0.0, 4.0, 2.0], [0.0, 4.0, 9.0]) == [1.0, 3.0, None, None]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reward", ["model", "function"])
-def test_the_whole_experiment_in_miniature(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str
-) -> None:
+def test_the_whole_experiment_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str) -> None:
     draw = random.Random(0)
     lines = [(f"a {draw.choice(GOOD if good else BAD)} {draw.choice(THINGS)} number {n}\t{good:d}") for n in range(120)
              for good in (True, False)]  # fmt: skip

@@ -256,3 +256,30 @@ def arm(name, kl, score, rate, path):
         "kl": kl,
         "curve": curve,
     }
+
+
+def write_search(folder, metric="score_after"):
+    """A search over a learning rate and a schedule with three folds; its last trial failed."""
+    tried = [(3e-4, "linear", 2.0), (3e-5, "linear", 1.5), (3e-4, "constant", 1.0), (3e-6, "constant", 0.25)]
+    trials = [
+        {
+            "rank": rank,
+            "trial": 5 - rank,
+            "values": {"ppo.learning_rate": rate, "ppo.lr_schedule": schedule},
+            "mean": mean,
+            "interval": [mean - 0.5, mean + 0.75],
+            "behind": 2.0 - mean,
+            "behind_interval": None if rank == 1 else [1.5 - mean, 2.5 - mean],
+            "scores": [mean - 0.1, mean, mean + 0.1],
+            "status": "done",
+            "reason": None,
+        }
+        for rank, (rate, schedule, mean) in enumerate(tried, 1)
+    ]
+    empty = dict.fromkeys(("mean", "interval", "behind", "behind_interval"))
+    failed = {"rank": 5, "trial": 5, "values": {"ppo.learning_rate": 0.3, "ppo.lr_schedule": "linear"}, **empty}
+    trials.append(failed | {"scores": [None] * 3, "status": "failed", "reason": "loss is NaN at step 3"})
+    about = {"stage": "ppo", "metric": metric, "direction": "max", "folds": 3, "best": trials[0], "trials": trials}
+    write_json(folder / "search.json", about)
+    (folder / "best.yaml").write_text("# The best of 5 trials\nppo:\n  learning_rate: 0.0003\n", encoding="utf-8")
+    return folder

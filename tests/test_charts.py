@@ -10,6 +10,7 @@ from likelier.charts import (
     Series,
     interval_bar,
     line_chart,
+    log_ticks,
     root_ticks,
     share_bar,
     short,
@@ -39,10 +40,16 @@ def test_ticks_of_a_square_root_axis_stand_apart():
     assert root_ticks(0.0, 5) == [0.0, 0.05]
 
 
+def test_ticks_of_a_logarithmic_axis_are_powers_of_ten_and_more_where_those_are_few():
+    assert log_ticks(1e-5, 0.03) == [1e-5, 1e-4, 1e-3, 1e-2]
+    assert log_ticks(0.9, 6.0) == [1.0, 2.0, 5.0]
+
+
 def test_a_place_is_a_percentage_of_the_plot():
     assert [Scale(10, 30).at(value) for value in (10, 15, 30)] == [0, 25, 100]
-    assert [Scale(0, 16, root=True).at(value) for value in (0, 1, 4, 16)] == [0, 25, 50, 100]
-    assert Scale(0, 16, root=True).at(-0.3) == 0  # an estimated KL may come out below 0
+    assert [Scale(0, 16, spacing="root").at(value) for value in (0, 1, 4, 16)] == [0, 25, 50, 100]
+    assert Scale(0, 16, spacing="root").at(-0.3) == 0  # an estimated KL may come out below 0
+    assert [Scale(1e-4, 1e-2, spacing="log").at(value) for value in (1e-4, 1e-3, 1e-2)] == [0, 50, 100]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,20 @@ def test_a_chart_of_one_value_is_drawn_and_of_none_is_not():
     assert line_chart("A", "x", "y", [Series("a", []), Series("b", [])]) == ""
 
 
+def test_an_interval_goes_through_its_point_and_within_the_axis():
+    page = line_chart("A", "x", "y", [Series("a", [(1, 5.0), (2, 4.0)], style="dots", spans={(1, 5.0): (0.0, 10.0)})])
+    assert 'class="upright c0" x1="0.0%" x2="0.0%" y1="100.0%" y2="0.0%"' in page
+    assert re.findall(r'cy="([\d.]+)%"', page) == ["50.0", "60.0"]
+
+
+def test_names_stand_side_by_side_each_cut_to_its_share():
+    page = line_chart("A", "x", "y", [Series("a", [(0, 1), (1, 2)], style="dots")], names=["constant", "c" * 40])
+    assert re.findall(r'class="x" x="(.*?)%" y="100%" dy="18">(.*?)<', page) == [
+        ("25.0", "constant"),
+        ("75.0", "c" * 17 + "…"),
+    ]
+
+
 def test_a_way_ends_in_its_largest_dot():
     page = line_chart("A", "x", "y", [Series("a", [(0, 0), (2, 1), (1, 2)], style="way")])
     assert re.findall(r' r="([\d.]+)"', page) == ["3.2", "3.2", "6"]
@@ -100,4 +121,5 @@ def test_bars_of_shares():
     assert 'x="20.0%" width="30.0%"' in share_bar(0.2, middle=0.5)
     assert 'x1="79.0%" x2="88.0%"' in interval_bar(0.84, [0.79, 0.88])
     assert 'x1="61.0%" x2="61.0%"' in interval_bar(0.61, None)
+    assert ["tick" in interval_bar(0.61, None, 0, middle) for middle in (0.5, None)] == [True, False]
     assert [share_bar(None), share_bar(PAYLOAD), interval_bar(PAYLOAD, [PAYLOAD, 1])] == ["", "", ""]

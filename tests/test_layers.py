@@ -47,7 +47,7 @@ FLOORS = [
             "control",
         ],
     ),
-    ("pages", ["charts", "report", "web"]),
+    ("pages", ["charts", "report", "report_runs", "report_search", "web"]),
     ("circle and search: what joins stages", ["circle", "stages", "search"]),
     ("demo", ["demo"]),
     ("command line", ["cli"]),
@@ -62,6 +62,10 @@ DOORS = {
     ("evaluation", "reward.sources"): "judges are scorers like any other",
     ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
     ("report", "charts"): "the pages' drawings",
+    ("report", "report_runs"): "sections of the page",
+    ("report", "report_search"): "a section of the page",
+    ("report_runs", "charts"): "the pages' drawings",
+    ("report_search", "charts"): "the pages' drawings",
     ("search", "stages"): "a trial trains a stage by its verb",
 }
 

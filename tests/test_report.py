@@ -11,7 +11,8 @@ import plausible
 from likelier.charts import Series
 from likelier.errors import DataError
 from likelier.records import read_json, write_json
-from likelier.report import best_of_n, duration, mark_turn, number, people, percent, span, write_report
+from likelier.report import duration, mark_turn, number, people, percent, span, write_report
+from likelier.report_runs import best_of_n
 
 PAYLOAD = "<script>boom()</script>\"'><img src=x onerror=boom()>{{7*7}}"
 CSS = Path(__file__).parents[1] / "src" / "likelier" / "templates" / "report.css"
@@ -104,6 +105,15 @@ def test_separate_runs_make_one_page(tmp_path):
     judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page, re.DOTALL)[0]
     assert "ppo-1: 0.31 at 0" in judged  # the start, from result.json
     assert "best of n from the start: 0.61 at 1.84" in judged
+
+
+def test_of_a_circle_the_last_round_that_is_done_is_shown(tmp_path):
+    for turn in (2, 9, 10):
+        folder = plausible.write_demo(tmp_path / "c" / f"round-{turn}")
+        write_json(folder / "circle.json", read_json(folder / "circle.json") | {"title": f"Round {turn}"})
+    assert "<h1>Round 10</h1>" in page_of(tmp_path / "c")
+    (tmp_path / "c" / "round-10" / "circle.json").unlink()
+    assert "<h1>Round 9</h1>" in page_of(tmp_path / "c")
 
 
 def test_baselines_share_the_curve(tmp_path):
@@ -215,7 +225,7 @@ def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
     ("make", "said"),
     [
         (lambda folder: None, "no such run folder"),
-        (lambda folder: folder.mkdir(), "no metrics.jsonl, circle.json or evaluation.json to show"),
+        (lambda folder: folder.mkdir(), "no metrics.jsonl, circle.json, evaluation.json or search.json to show"),
         (lambda folder: write_json(folder / "check.json", {"comparisons": 3}), "check.json: no field `judgements`"),
         (lambda folder: write_json(folder / "evaluation.json", []), "evaluation.json: no field `win_rate`"),
         (lambda folder: write_text(folder / "arms.json", "{'arms': "), "arms.json: broken JSON"),

@@ -11,8 +11,14 @@ from typing import Any, Literal, NamedTuple
 from markupsafe import Markup
 
 Point = tuple[float, float]
+Spacing = Literal["even", "root", "log"]
+"""How numbers stand on an x axis: as they are, by their square roots (from 0), by their logarithms (above 0)."""
 MOST_POINTS = 240
 """A longer curve is drawn by every k-th of its points and its last."""
+LOG_MARGIN = 1.25
+"""A logarithmic axis goes on beyond its values by this factor."""
+LETTERS = 36
+"""So many of an axis's names have room side by side, on a phone too."""
 ROOT_TICKS = (
     0,
     0.05,
@@ -56,40 +62,77 @@ class Series:
     style: Literal["line", "way", "dots", "guide"] = "line"
     labels: Mapping[Point, str] = field(default_factory=dict)
     """Words beside some of the points."""
+    spans: Mapping[Point, Point] = field(default_factory=dict)
+    """From where to where an upright line goes through some of the points: intervals."""
 
 
 class Scale(NamedTuple):
-    """From a number to a percentage of the plot; `root`: by square root, which spreads what is near 0."""
+    """From a number to a percentage of the plot; the square root spreads what is near 0."""
 
     low: float
     high: float
-    root: bool = False
+    spacing: Spacing = "even"
 
     def at(self, value: float) -> float:
-        low, high, value = (math.sqrt(max(each, 0)) if self.root else each for each in (self.low, self.high, value))
+        low, high, value = (spaced(each, self.spacing) for each in (self.low, self.high, value))
         return round(100 * (value - low) / (high - low), 2)
 
 
+def spaced(value: float, spacing: Spacing) -> float:
+    if spacing == "root":
+        return math.sqrt(max(value, 0))
+    return math.log(value) if spacing == "log" else value
+
+
 def line_chart(
-    title: str, x_label: str, y_label: str, series: Sequence[Series], small: bool = False, root: bool = False
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: Sequence[Series],
+    small: bool = False,
+    spacing: Spacing = "even",
+    names: Sequence[str] = (),
 ) -> Markup:
     """One chart with axes, a grid and, for more than one curve, a legend; nothing to draw gives nothing.
 
-    `root`: the x axis is spaced by the square root, the way over-optimisation is drawn (Gao et al. 2022).
+    Spacing by the square root is how over-optimisation is drawn (Gao et al. 2022). `names`: what stands at 0, 1, … of
+    the x axis instead of numbers.
     """
     shown = [each for each in series if each.points]
     if not shown:
         return Markup("")
     x_values, y_values = ([point[axis] for each in shown for point in each.points] for axis in (0, 1))
-    xs = root_ticks(max(x_values), 5 if small else 10) if root else ticks(*extent(x_values), count=3 if small else 6)
+    y_values += [end for each in shown for span in each.spans.values() for end in span]
+    x, places = named_axis(names) if names else x_axis(x_values, spacing, small)
     ys = ticks(*extent(y_values), count=3 if small else 5)
-    x, y = Scale(0.0 if root else xs[0], max(xs[-1], *x_values) if root else xs[-1], root), Scale(ys[0], ys[-1])
-    parts = [grid(x, y, xs, ys), *(curve(each, x, y) for each in shown), *(words(each, x, y) for each in shown)]
+    y = Scale(ys[0], ys[-1])
+    parts = [grid(x, y, places, ys), *(curve(each, x, y) for each in shown), *(words(each, x, y) for each in shown)]
     told = f"{title}: {y_label} over {x_label}; " + "; ".join(in_words(each) for each in shown)
     return Markup(
         '<figure class="chart{}"><figcaption>{} <span>{}</span></figcaption>{}'
         '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div><p class="axis">{}</p></figure>'
     ).format(" small" if small else "", title, y_label, legend(shown), told, Markup("").join(parts), x_label)
+
+
+def x_axis(values: Sequence[float], spacing: Spacing, small: bool) -> tuple[Scale, dict[float, str]]:
+    """The scale of an x axis that holds all values, and what stands where below it."""
+    if spacing == "root":
+        at = root_ticks(max(values), 5 if small else 10)
+        scale = Scale(0.0, max(at[-1], *values), spacing)
+    elif spacing == "log":
+        scale = Scale(min(values) / LOG_MARGIN, max(values) * LOG_MARGIN, spacing)
+        at = log_ticks(scale.low, scale.high)
+    else:
+        at = ticks(*extent(values), count=3 if small else 6)
+        scale = Scale(at[0], at[-1])
+    return scale, {value: short(value) for value in at}
+
+
+def named_axis(names: Sequence[str]) -> tuple[Scale, dict[float, str]]:
+    """Names side by side, each cut to its share of the width."""
+    most = max(LETTERS // len(names), 3)
+    labels = [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
+    return Scale(-0.5, len(names) - 0.5), {float(at): label for at, label in enumerate(labels)}
 
 
 def legend(shown: Sequence[Series]) -> Markup:
@@ -105,11 +148,11 @@ def in_words(series: Series) -> str:
     return f"{series.name} from {short(series.points[0][1])} to {short(series.points[-1][1])}"
 
 
-def grid(x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float]) -> Markup:
+def grid(x: Scale, y: Scale, places: Mapping[float, str], ys: Sequence[float]) -> Markup:
     level = Markup('<line class="grid" x2="100%" y1="{0}%" y2="{0}%"/><text y="{0}%" dx="-8" dy="4">{1}</text>')
     place = Markup('<text class="x" x="{}%" y="100%" dy="18">{}</text>')
     levels = [level.format(round(100 - y.at(value), 2), short(value)) for value in ys]
-    return Markup("").join(levels + [place.format(x.at(value), short(value)) for value in xs])
+    return Markup("").join(levels + [place.format(x.at(value), label) for value, label in places.items()])
 
 
 def curve(series: Series, x: Scale, y: Scale) -> Markup:
@@ -130,7 +173,14 @@ def curve(series: Series, x: Scale, y: Scale) -> Markup:
         )
         for radius, (px, py), (at, value) in zip(radii, places, points, strict=True)
     ]
-    return (Markup("") if series.style == "dots" else line) + Markup("").join(dots)
+    return (Markup("") if series.style == "dots" else line) + upright(series, x, y) + Markup("").join(dots)
+
+
+def upright(series: Series, x: Scale, y: Scale) -> Markup:
+    """The intervals of a curve's points."""
+    line = Markup('<line class="upright c{}" x1="{}%" x2="{}%" y1="{}%" y2="{}%"/>')
+    ends = [(x.at(point[0]), *(round(100 - y.at(end), 2) for end in span)) for point, span in series.spans.items()]
+    return Markup("").join(line.format(series.colour, at, at, low, high) for at, low, high in ends)
 
 
 def dot_radii(style: str, count: int) -> list[float]:
@@ -166,15 +216,15 @@ def share_bar(value: Any, middle: float = 0.0) -> Markup:
     ).format(100 * low, 100 * (high - low), tick(middle) if middle else "")
 
 
-def interval_bar(value: Any, interval: Sequence[Any] | None, colour: int = 0, middle: float = 0.5) -> Markup:
-    """A share with its 95 % interval on a rail from 0 to 1, and a tick where chance is."""
+def interval_bar(value: Any, interval: Sequence[Any] | None, colour: int = 0, middle: float | None = 0.5) -> Markup:
+    """A share with its 95 % interval on a rail from 0 to 1, and a tick where chance is, if that is somewhere."""
     if not is_number(value):
         return Markup("")
     known = interval if interval and all(map(is_number, interval)) else (value, value)
     return Markup(
         '<svg class="interval c{}" aria-hidden="true"><line class="rail" x2="100%" y1="50%" y2="50%"/>{}'
         '<line class="span" x1="{:.1f}%" x2="{:.1f}%" y1="50%" y2="50%"/><circle cx="{:.1f}%" cy="50%" r="5.5"/></svg>'
-    ).format(colour, tick(middle), 100 * known[0], 100 * known[1], 100 * value)
+    ).format(colour, Markup("") if middle is None else tick(middle), 100 * known[0], 100 * known[1], 100 * value)
 
 
 def tick(at: float) -> Markup:
@@ -216,6 +266,17 @@ def root_ticks(high: float, count: int) -> list[float]:
         if value <= most and math.sqrt(value) - math.sqrt(found[-1]) >= 0.99 * math.sqrt(most) / count:
             found.append(value)
     return found
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers within [low, high] on a logarithmic axis: powers of 10, more of them where they are few.
+
+    >>> log_ticks(1e-05, 0.03), log_ticks(0.9, 6.0)
+    ([1e-05, 0.0001, 0.001, 0.01], [1.0, 2.0, 5.0])
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if math.log10(high / low) > 2 else (1, 2, 5)
+    return [at for power in powers for factor in factors if low <= (at := float(f"{factor}e{power}")) <= high]
 
 
 def short(value: float) -> str:

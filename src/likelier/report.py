@@ -1,19 +1,27 @@
 """One self-contained HTML page out of run folders: it shows what stages wrote down and computes nothing anew."""
 
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from likelier.charts import Point, Series, interval_bar, is_number, line_chart, share_bar, short
-from likelier.config import read_yaml
+from likelier.charts import Series, interval_bar, is_number, line_chart, share_bar, short
 from likelier.errors import DataError
-from likelier.metrics import metric_of
-from likelier.records import read_json, read_jsonl, write_whole
+from likelier.records import read_json, write_whole
+from likelier.report_runs import (
+    CURVES,
+    VERBS,
+    Training,
+    best_of_n,
+    gold_charts,
+    points,
+    read_trainings,
+    trained_agent,
+    training_charts,
+)
+from likelier.report_search import search_view
 
 Found = dict[str, Any]
 
@@ -26,39 +34,9 @@ SECTIONS = {
         ("win_rate", "interval", "ties", "n", "score_a", "score_b", "kl"),
     ),
     "arms": (("arms.json",), ("arms", "start_score", "sentence")),
+    "search": (("search.json",), ("stage", "metric", "direction", "folds", "best", "trials")),
 }
 """Where in a folder each section's numbers stand (the first that is there counts), and the fields it must have."""
-RUNS = ("", "sft", "reward", "dpo", "policy")
-"""Where in a folder runs stand."""
-CURVES = {
-    "ppo": {
-        "score": "Score",
-        "kl": "KL from the start",
-        "response_length": "Response length",
-        "entropy": "Entropy",
-        "policy_loss": "Policy loss",
-        "value_loss": "Value loss",
-        "clipfrac": "Clip fraction",
-        "explained_variance": "Explained variance",
-    },
-    "gym": {
-        "mean_return": "Return",
-        "episode_length": "Episode length",
-        "policy_loss": "Policy loss",
-        "value_loss": "Value loss",
-        "entropy": "Entropy",
-        "approx_kl": "Approximate KL",
-        "clipfrac": "Clip fraction",
-        "explained_variance": "Explained variance",
-    },
-    "reward": {"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
-    "dpo": {"loss": "Loss", "rewards/accuracies": "Accuracy", "rewards/margins": "Margin", "logps/chosen": "Chosen"},
-    "sft": {"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
-}
-"""Metrics drawn of each stage, in this order, with their titles."""
-VERBS = {"ppo": "PPO", "gym": "Gymnasium", "reward": "Reward model", "dpo": "DPO", "sft": "SFT"}
-MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
-"""Metrics of PPO that were also measured on prompts kept out."""
 UNHELD = "no KL penalty"
 SAME_SCORE = ("check on", UNHELD)
 """Arms of the demo that share a reward model, so that its scores can be compared."""
@@ -73,53 +51,23 @@ FLAGS = {
     "too_many_ties": "calls a tie what the others can tell apart",
 }
 SAMPLES_SHOWN = 4
-AGENT_PICTURE = "agent.gif"
-AGENT_FIELDS = (
-    "env_id", "steps", "seed", "mean_return", "eval_mean", "eval_std", "eval_sampled_mean", "eval_sampled_std",
-    "eval_episodes", "gif_problem", "steps_per_second",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Training:
-    """What one run left behind."""
-
-    name: str
-    """Of the folder that was given."""
-    folder: Path
-    verb: str
-    lines: list[Found]
-    settings: list[tuple[str, Any]]
-    versions: Mapping[str, str]
-    result: Found
-    """What the run found at its end; empty where it has not ended."""
-
-    @property
-    def before(self) -> Found:
-        """What was measured before the first step."""
-        return self.result.get("before") or {}
-
-    @property
-    def findings(self) -> list[Found] | None:
-        """What the doctor found; None if it has not looked (another stage, or a run that has not ended)."""
-        return self.result.get("findings")
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Found:
-    """Write the page about `runs` (folders of a circle, of single runs, of evaluations) to `out`.
+    """Write the page about `runs` (folders of a circle, of single runs, of evaluations, of a search) to `out`.
 
-    Curves show all runs; of any other section the first folder that has it is shown.
+    Curves show all runs; of any other section the first folder that has it is shown, of a circle its last round.
     DataError: a folder does not exist, holds a file that no stage wrote so, or none of them holds anything to show.
     """
     found: Found = {}
     trainings: list[Training] = []
-    for folder in runs:
+    for folder in map(last_round, runs):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such run folder")
         found = read_sections(folder) | found
         trainings += read_trainings(folder)
     if not found and not trainings:
-        raise DataError(f"{', '.join(map(str, runs))}: no metrics.jsonl, circle.json or evaluation.json to show")
+        raise DataError(nothing_in(runs))
     shown = dict.fromkeys(SECTIONS) | found
     page = environment().get_template("report.html").render(
         **shown,
@@ -137,6 +85,24 @@ def write_report(runs: Sequence[Path], out: Path) -> Found:
     return {"file": str(out)}
 
 
+def last_round(folder: Path) -> Path:
+    """Of a circle's folder the newest round that is done, or else the newest; any other folder itself."""
+    rounds = [each for each in folder.glob("round-*") if each.name.removeprefix("round-").isdecimal()]
+    return max(
+        rounds,
+        key=lambda each: ((each / "circle.json").is_file(), int(each.name.removeprefix("round-"))),
+        default=folder,
+    )
+
+
+def nothing_in(runs: Sequence[Path]) -> str:
+    """Why there is no page about these folders."""
+    if searches := [folder for folder in runs if any(folder.glob("trial-*"))]:
+        return f"{searches[0]}: this search has not ended; go on with its command and --resume auto --out {searches[0]}"
+    names = ", ".join(map(str, runs))
+    return f"{names}: no metrics.jsonl, circle.json, evaluation.json or search.json to show"
+
+
 def environment() -> Environment:
     """Templates with everything escaped, and filters for numbers."""
     made = Environment(
@@ -146,7 +112,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": percent, "span": span, "number": number, "duration": duration}
+    made.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
     made.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
     return made
 
@@ -160,6 +126,11 @@ def span(interval: Any) -> str:
     if not isinstance(interval, list) or len(interval) != 2 or not all(map(is_number, interval)):
         return ""
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}\u00a0%"
+
+
+def reach(interval: Any) -> str:
+    """An interval of numbers as `1.2 to 3.4`."""
+    return " to ".join(map(number, interval)) if isinstance(interval, list) else ""
 
 
 def number(value: Any) -> str:
@@ -194,7 +165,7 @@ def read_sections(folder: Path) -> Found:
             continue  # another stage's result
         if missing := [field for field in needed if field not in record]:
             raise DataError(f"{path}: no field `{missing[0]}`; let the stage that writes this file write it anew")
-        found[section] = record
+        found[section] = record | search_view(folder, record) if section == "search" else record
     return found
 
 
@@ -202,123 +173,6 @@ def verb_of(run: Path) -> str:
     """The stage that a run says it is of; empty where it does not say."""
     about = run / "run.json"
     return str(read_json(about).get("verb", "")) if about.is_file() else ""
-
-
-def read_trainings(folder: Path) -> list[Training]:
-    """The runs in a folder, itself one of them perhaps."""
-    return [read_training(folder.name, run) for name in RUNS if ((run := folder / name) / "metrics.jsonl").is_file()]
-
-
-def read_training(name: str, run: Path) -> Training:
-    about, result = (read_json(run / name) if (run / name).is_file() else {} for name in ("run.json", "result.json"))
-    settings = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
-    return Training(
-        name=name,
-        folder=run,
-        verb=about.get("verb", "ppo"),
-        lines=[line for _, line in read_jsonl(run / "metrics.jsonl")],
-        settings=list(flat(settings)),
-        versions=about.get("versions", {}),
-        result=result,
-    )
-
-
-def trained_agent(run: Training) -> Found:
-    """How an agent did at its end, and the moving picture of it as an address that holds the whole picture."""
-    picture = run.folder / AGENT_PICTURE
-    data = f"data:image/gif;base64,{b64encode(picture.read_bytes()).decode()}" if picture.is_file() else None
-    return {"name": run.name, "picture": data, **dict.fromkeys(AGENT_FIELDS), **run.result}
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Settings as (dotted name, value)."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def points(lines: Iterable[Found], x: str, y: str) -> list[Point]:
-    """Where both were written down, as numbers."""
-    return [(line[x], line[y]) for line in lines if is_number(line.get(x)) and is_number(line.get(y))]
-
-
-def training_charts(trainings: Sequence[Training], verb: str) -> list[Markup]:
-    """One small chart a metric, a curve for each run of this stage; dots: measured on prompts kept out."""
-    runs = [run for run in trainings if run.verb == verb]
-    charts = []
-    for metric, title in CURVES[verb].items():
-        series = [
-            Series(run.name if len(runs) > 1 else "training", points(run.lines, "step", metric), colour % 6)
-            for colour, run in enumerate(runs)
-        ]
-        if len(runs) == 1 and metric in MEASURED:
-            kept_out = points(runs[0].lines, "step", MEASURED[metric])
-            series.append(Series("kept out", kept_out, 1, "dots"))
-        charts.append(line_chart(title, "step", unit_of(verb, metric), series, small=True))
-    return [chart for chart in charts if chart]
-
-
-def unit_of(verb: str, metric: str) -> str:
-    """The unit beside a chart's title, where it says more than the title."""
-    defined = metric_of(verb, metric)
-    return defined.unit.replace("^2", "²") if defined and defined.unit != metric else ""
-
-
-def gold_charts(trainings: Sequence[Training], evaluation: Found) -> list[Markup]:
-    """What each judge says on prompts kept out, over KL: PPO, DPO and SFT on their way, best of n, other models.
-
-    Last the score that PPO is trained against.
-    """
-    found = [(run, [{**run.before, "step": 0}, *run.lines]) for run in trainings]
-    runs = [(run, lines) for run, lines in found if points(lines, "eval_kl", "eval_kl")]
-    stages, folders = {run.verb for run, _ in runs}, {run.name for run, _ in runs}
-    names = [way_name(run, len(stages) > 1, len(folders) > 1) for run, _ in runs]
-    judges = dict.fromkeys(name for _, lines in runs for line in lines for name in line if name.startswith("eval/"))
-    others = evaluation.get("others", [])
-    judges |= {f"eval/{name}": None for each in others for name in each["judges"]}
-    if others and not runs:
-        others = [*others, {"name": "new model", "kl": evaluation["kl"], "judges": evaluation["judges"]}]
-    charts = []
-    for metric in (*judges, "eval_score"):
-        judge = metric.removeprefix("eval/")
-        series = [
-            Series(name, points(lines, "eval_kl", metric), colour % 4, "way")
-            for colour, (name, (_, lines)) in enumerate(zip(names, runs, strict=True))
-        ]
-        series.append(best_of_n([(each, each["judges"].get(judge, {})) for each in evaluation.get("best_of", [])]))
-        series.append(other_models(others, judge))
-        title = "The score PPO is trained against" if metric == "eval_score" else f"Judged by {judge}"
-        charts.append(line_chart(title, "nats per response from the start", "mean score", series, root=True))
-    return [chart for chart in charts if chart]
-
-
-def way_name(run: Training, several_stages: bool, several_folders: bool) -> str:
-    """What a curve is called: by its folder, by its stage, or by both, where they differ."""
-    if not several_stages:
-        return run.name
-    return f"{VERBS[run.verb]}, {run.name}" if several_folders else VERBS[run.verb]
-
-
-def other_models(others: Sequence[Found], judge: str) -> Series:
-    """Models that the evaluation put on the same prompts, as labelled dots."""
-    labels = {
-        (each["kl"], each["judges"][judge]["score_b"]): str(each["name"])
-        for each in others
-        if judge in each["judges"] and is_number(each["kl"])
-    }
-    return Series("other models", list(labels), 5, "dots", labels)
-
-
-def best_of_n(controls: Sequence[tuple[Found, Found]]) -> Series:
-    """Best of n from the start as dots; each is (n and its KL, its score)."""
-    labels = {
-        (about["kl_bound"], found["score"]): f"best of {about['n']}"
-        for about, found in controls
-        if is_number(about["kl_bound"]) and is_number(found.get("score"))
-    }
-    return Series("best of n from the start", list(labels), 4, "dots", labels)
 
 
 def arm_charts(arms: Found | None) -> list[Markup]:
@@ -334,8 +188,10 @@ def arm_charts(arms: Found | None) -> list[Markup]:
     ]
     x_label = "nats per response from the start (square-root scale)"
     return [
-        line_chart("What the panel truly likes", x_label, "mean true score", [*true, best_of_n(controls)], root=True),
-        line_chart("What the reward model believed", x_label, "mean learned score", learned, root=True),
+        line_chart(
+            "What the panel truly likes", x_label, "mean true score", [*true, best_of_n(controls)], spacing="root"
+        ),
+        line_chart("What the reward model believed", x_label, "mean learned score", learned, spacing="root"),
     ]
 
 

@@ -8,6 +8,7 @@ from likelier.cli.answer import JSON, Result, answers, readable
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
+from likelier.report_search import short_names
 
 
 def show(result: Result) -> None:
@@ -29,12 +30,6 @@ def show(result: Result) -> None:
     runs = "one run" if result["folds"] == 1 else f"{result['folds']} runs"
     console.print(f"{runs} of each trial; ± is Student's 95% interval", highlight=False)
     console.print(f"best config: {result['config']}", f"picture: {result['plot']}", sep="\n", highlight=False)
-
-
-def short_names(fields: list[str]) -> list[str]:
-    """The last part of each field; whole names where two would be alike."""
-    short = [field.rpartition(".")[2] for field in fields]
-    return short if len(set(short)) == len(short) else fields
 
 
 def row(trial: dict[str, Any]) -> list[str]:

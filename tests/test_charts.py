@@ -77,6 +77,7 @@ def test_a_curve_stands_where_its_numbers_are():
 
 def test_a_chart_of_one_value_is_drawn_and_of_none_is_not():
     assert "<circle" in line_chart("A", "x", "y", [Series("a", [(1.0, 5.0)])])
+    assert 'cy="100.0%"' in line_chart("A", "x", "y", [Series("a", [(1.0, 0.0), (2.0, 0.0)])])  # from 0 to 1
     assert line_chart("A", "x", "y", [Series("a", []), Series("b", [])]) == ""
 
 
@@ -84,6 +85,13 @@ def test_an_interval_goes_through_its_point_and_within_the_axis():
     page = line_chart("A", "x", "y", [Series("a", [(1, 5.0), (2, 4.0)], style="dots", spans={(1, 5.0): (0.0, 10.0)})])
     assert 'class="upright c0" x1="0.0%" x2="0.0%" y1="100.0%" y2="0.0%"' in page
     assert re.findall(r'cy="([\d.]+)%"', page) == ["50.0", "60.0"]
+
+
+def test_long_labels_of_the_y_axis_have_room():
+    """The plot begins so many letters from the card's edge: at least 5."""
+    tiny = [Series("a", [(0, -0.0075), (1, 0.0025)])]
+    assert 'style="--letters: 6"' in line_chart("A", "x", "y", tiny)  # −0.008
+    assert 'style="--letters: 5"' in line_chart("A", "x", "y", [Series("a", [(0, 0), (1, 4)])])
 
 
 def test_names_stand_side_by_side_each_cut_to_its_share():

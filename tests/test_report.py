@@ -107,6 +107,15 @@ def test_separate_runs_make_one_page(tmp_path):
     assert "best of n from the start: 0.61 at 1.84" in judged
 
 
+def test_runs_of_one_name_are_told_apart_and_an_empty_folder_beside_them_is_named(tmp_path):
+    one, two = (write_agent(tmp_path / name / "policy") for name in "ab")
+    curve = re.search(r"<figcaption>Return .*?</figure>", page_of(one, two), re.DOTALL)[0]
+    assert re.findall(r"</svg>([^<]*)</li>", curve) == [str(one), str(two)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"^\S*empty: no metrics.jsonl"):
+        write_report([one, tmp_path / "empty"], tmp_path / "page.html")
+
+
 def test_of_a_circle_the_last_round_that_is_done_is_shown(tmp_path):
     for turn in (2, 9, 10):
         folder = plausible.write_demo(tmp_path / "c" / f"round-{turn}")
@@ -170,6 +179,18 @@ def test_a_lone_reward_run(demo):
         "Training: Reward model",
         "Settings, versions, and how to do it again",
     ]
+
+
+def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
+    folder = plausible.write_demo(tmp_path / "demo") / "policy"
+    write_json(folder / "result.json", {"score_before": 0.31, "score_after": 1.25, "kl": 3.125})
+    said = " ".join(
+        re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page_of(folder), re.DOTALL)[1]).split()
+    )
+    assert said == (
+        "On unseen prompts the score that PPO is trained against went from 0.31 to 1.25, "
+        "3.12 nats from where it started."
+    )
 
 
 def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):

@@ -107,11 +107,13 @@ def line_chart(
     ys = ticks(*extent(y_values), count=3 if small else 5)
     y = Scale(ys[0], ys[-1])
     parts = [grid(x, y, places, ys), *(curve(each, x, y) for each in shown), *(words(each, x, y) for each in shown)]
+    letters = max(5, *(len(short(value)) for value in ys))
     told = f"{title}: {y_label} over {x_label}; " + "; ".join(in_words(each) for each in shown)
     return Markup(
         '<figure class="chart{}"><figcaption>{} <span>{}</span></figcaption>{}'
-        '<div class="plot"><svg role="img" aria-label="{}">{}</svg></div><p class="axis">{}</p></figure>'
-    ).format(" small" if small else "", title, y_label, legend(shown), told, Markup("").join(parts), x_label)
+        '<div class="plot" style="--letters: {}"><svg role="img" aria-label="{}">{}</svg></div>'
+        '<p class="axis">{}</p></figure>'
+    ).format(" small" if small else "", title, y_label, legend(shown), letters, told, Markup("").join(parts), x_label)
 
 
 def x_axis(values: Sequence[float], spacing: Spacing, small: bool) -> tuple[Scale, dict[float, str]]:
@@ -237,6 +239,8 @@ def is_number(value: Any) -> bool:
 
 def extent(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
+    if low == high == 0:
+        return 0.0, 1.0
     if low == high:
         return low - max(abs(low), 1) * 0.5, high + max(abs(high), 1) * 0.5
     return low, high

@@ -61,23 +61,25 @@ def write_report(runs: Sequence[Path], out: Path) -> Found:
     """
     found: Found = {}
     trainings: list[Training] = []
-    for folder in map(last_round, runs):
+    shown = [last_round(folder) for folder in runs]
+    for folder, name in zip(shown, distinct_names(shown), strict=True):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such run folder")
-        found = read_sections(folder) | found
-        trainings += read_trainings(folder)
-    if not found and not trainings:
-        raise DataError(nothing_in(runs))
-    shown = dict.fromkeys(SECTIONS) | found
+        sections, own = read_sections(folder), read_trainings(folder, name)
+        if not sections and not own:
+            raise DataError(nothing_in(folder))
+        found = sections | found
+        trainings += own
+    found = dict.fromkeys(SECTIONS) | found
     page = environment().get_template("report.html").render(
-        **shown,
+        **found,
         runs=trainings,
         curves=[(VERBS[verb], charts) for verb in CURVES if (charts := training_charts(trainings, verb))],
-        gold=[] if shown["arms"] else gold_charts(trainings, shown["evaluation"] or {}),
-        arm_charts=arm_charts(shown["arms"]),
+        gold=[] if found["arms"] else gold_charts(trainings, found["evaluation"] or {}),
+        arm_charts=arm_charts(found["arms"]),
         agents=[trained_agent(run) for run in trainings if run.verb == "gym" and run.result],
-        calibration=calibration_chart(shown["reward"]),
-        people=people(shown["check"]),
+        calibration=calibration_chart(found["reward"]),
+        people=people(found["check"]),
         flag_words=FLAGS,
         samples_shown=SAMPLES_SHOWN,
     )  # fmt: skip
@@ -95,12 +97,17 @@ def last_round(folder: Path) -> Path:
     )
 
 
-def nothing_in(runs: Sequence[Path]) -> str:
-    """Why there is no page about these folders."""
-    if searches := [folder for folder in runs if any(folder.glob("trial-*"))]:
-        return f"{searches[0]}: this search has not ended; go on with its command and --resume auto --out {searches[0]}"
-    names = ", ".join(map(str, runs))
-    return f"{names}: no metrics.jsonl, circle.json, evaluation.json or search.json to show"
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """What folders are called on the page: by their last part, or in full where two would be alike."""
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def nothing_in(folder: Path) -> str:
+    """Why there is no page about a folder."""
+    if any(folder.glob("trial-*")):
+        return f"{folder}: this search has not ended; go on with its command and --resume auto --out {folder}"
+    return f"{folder}: no metrics.jsonl, circle.json, evaluation.json or search.json to show"
 
 
 def environment() -> Environment:

@@ -78,9 +78,9 @@ class Training:
         return self.result.get("findings")
 
 
-def read_trainings(folder: Path) -> list[Training]:
-    """The runs in a folder, itself one of them perhaps."""
-    return [read_training(folder.name, run) for name in RUNS if ((run := folder / name) / "metrics.jsonl").is_file()]
+def read_trainings(folder: Path, name: str) -> list[Training]:
+    """The runs in a folder, itself one of them perhaps, under the folder's name."""
+    return [read_training(name, run) for place in RUNS if ((run := folder / place) / "metrics.jsonl").is_file()]
 
 
 def read_training(name: str, run: Path) -> Training:

@@ -250,9 +250,14 @@ RANGE = {
 BOX = {"env_args": {"actions": "box"}}
 GYM = training(
     1e-2,
-    {name: entry for name, entry in PPO.items() if name in UpdateConfig.model_fields and name != "loss_aggregation"}
+    {
+        name: entry
+        for name, entry in PPO.items()
+        if name in UpdateConfig.model_fields and name not in ("loss_aggregation", "bf16")
+    }
     | {
         "loss_aggregation": bites("sequence", seen="error"),
+        "bf16": bites(True, seen="error"),
         "gamma": bites(0.5),
         "cliprange_value": bites(0.01),
         "env_id": bites(f"{ZOO}:Sound"),
@@ -271,6 +276,7 @@ GYM = training(
         "state_dependent_std": bites(True, **BOX),
         "whiten_advantages": bites(False),
         "cliprange_schedule": bites("linear"),
+        "entropy_schedule": bites("linear", entropy_coef=0.1),
         "num_eval_episodes": bites(3, seen="result"),
         "gif": bites(True, seen="files", env_id="CartPole-v1"),
     },

@@ -9,7 +9,7 @@ import pytest
 from likelier.cli import main
 from likelier.cli.prove import COLUMNS, cells, markdown
 from likelier.rlhf.fixed_points import fixed_point_name
-from likelier.rlhf.prove import matrix, random_table
+from likelier.rlhf.prove import matrix, place_of, random_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "prove.md"
 ROW = {
@@ -62,9 +62,11 @@ def test_the_pages_table_is_the_codes():
     rows = [line.split(" | ") for line in lines[start + 2 :] if line.count(" | ") == len(COLUMNS) - 1]
     found = {tuple(row[:3]): (row[3], row[5]) for row in rows}
     for config in matrix(random_table(0)):
-        place = config.kl_place + ("_token" if config.kl_level == "token" else "")
         name = fixed_point_name(config)
-        assert found.pop((config.algorithm, config.kl_estimator, place)) == (name, "yes" if name == "optimum" else "no")
+        assert found.pop((config.algorithm, config.kl_estimator, place_of(config))) == (
+            name,
+            "yes" if name == "optimum" else "no",
+        )
     assert found.pop(("dpo", "–", "–")) == ("optimum", "yes")
     assert found.pop(("best_of_n", "–", "–")) == ("best of 4", "no")
     assert found == {}

@@ -171,6 +171,11 @@ def test_the_term_follows_the_settings_and_the_controllers_price():
         ({"kl_place": "loss_ratio", "kl_estimator": "k3", "whiten_advantages": False}, None),
         ({"kl_place": "loss_ratio", "kl_estimator": "k2", "whiten_advantages": False}, "is not the KL"),
         ({"kl_place": "loss", "kl_estimator": "k2", "kl_level": "token", "whiten_advantages": False}, "leads to"),
+        (
+            {"kl_place": "loss", "kl_estimator": "k2", "loss_aggregation": "sequence", "whiten_advantages": False},
+            "long responses are charged less",
+        ),
+        ({"loss_aggregation": "sequence"}, None),
     ],
 )
 def test_a_penalty_that_does_not_do_what_it_says_says_so_in_one_line(settings, words):

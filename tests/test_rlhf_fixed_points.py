@@ -11,10 +11,11 @@ from likelier.rlhf.fixed_points import (
     fixed_point,
     fixed_point_name,
     followed,
+    length_best,
     next_token_best,
     reversed_best,
 )
-from likelier.rlhf.prove import matrix, settings_of
+from likelier.rlhf.prove import matrix, place_of, settings_of
 from likelier.rlhf.tabular import TabularLM, best_log_distribution, kl_divergence
 
 REACH = {
@@ -41,13 +42,16 @@ def test_what_theory_says_of_each_row():
     rows = matrix(two_answers())
     said = {(c.algorithm, c.kl_estimator, c.kl_place) for c in rows if fixed_point_name(c) == "optimum"}
     assert said == REACH
-    named = {(c.algorithm, c.kl_estimator, c.kl_place): fixed_point_name(c) for c in rows if c.kl_level == "response"}
+    named = {(c.algorithm, c.kl_estimator, place_of(c)): fixed_point_name(c) for c in rows}
     assert named["ppo", "k2", "reward"] == named["rloo", "k3", "reward"] == "pushed down"
     assert named["ppo", "k1", "loss"] == named["grpo", "k1", "loss"] == "best response"
     assert named["ppo", "k3", "loss"] == "reversed"
     assert named["grpo", "k3", "loss"] == "spread reversed"
+    assert named["rloo", "k2", "loss_sequence"] == "length optimum"
     assert named["grpo", "k2", "loss"] == named["reinforce_pp", "k3", "loss_ratio"] == "spread"
     assert [fixed_point_name(c) for c in rows if c.kl_level == "token"] == ["next token"] * 2
+    assert named["ppo", "k1", "reward_sequence"] == named["grpo", "k1", "reward_sequence"] == "optimum"
+    assert named["grpo", "k3", "loss_sequence"] == "length spread reversed"
 
 
 def test_the_optimum_by_hand():
@@ -87,6 +91,16 @@ def test_where_the_price_is_low_the_spread_runs_away_to_nothing():
     assert found.argmax() == table.rewards.argmax()
 
 
+def test_a_token_is_paid_where_responses_are_averaged_one_by_one():
+    # answers of one and of two tokens: (r - beta L - E[r]) / |y| is level, so r - beta L rises by c with each token
+    table = random_table(3, 2, 0, 0)
+    found, lengths = length_best(table), table.reference.masks.sum(1)
+    kl, mean_length = kl_divergence(found, table.ref), float((found.exp() * lengths).sum())
+    left = (table.rewards - 0.5 * (found - table.ref) - (found.exp() * table.rewards).sum()) / lengths
+    assert left.tolist() == pytest.approx([-0.5 * kl / mean_length] * len(left), abs=1e-9)
+    assert kl_divergence(found, table.optimum) > 1e-3
+
+
 def test_the_next_token_pays_for_itself_only():
     # two tokens: the first leads to 0 or to rewards (0, 2); ref uniform, beta 1
     model = TabularLM(2, 2, end_token=0)  # responses 0, 1 0, 1 1
@@ -101,19 +115,21 @@ def test_the_next_token_pays_for_itself_only():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algorithm", "kind", "place", "level"),
+    ("algorithm", "kind", "place", "how"),
     [
-        ("ppo", "k1", "reward", "response"),
-        ("ppo", "k2", "loss", "response"),
-        ("ppo", "k3", "loss", "response"),
-        ("ppo", "k2", "loss", "token"),
-        ("grpo", "k2", "loss", "response"),
-        ("reinforce_pp", "k3", "loss", "response"),
+        ("ppo", "k1", "reward", ()),
+        ("ppo", "k2", "loss", ()),
+        ("ppo", "k3", "loss", ()),
+        ("ppo", "k2", "loss", ("token",)),
+        ("grpo", "k2", "loss", ()),
+        ("reinforce_pp", "k3", "loss", ()),
+        ("ppo", "k1", "reward", ("response", "sequence")),
+        ("rloo", "k2", "loss", ("response", "sequence")),
     ],
 )
-def test_following_the_expected_update_leads_to_the_closed_forms(algorithm, kind, place, level):
+def test_following_the_expected_update_leads_to_the_closed_forms(algorithm, kind, place, how):
     table = random_table(3, 2, 0, 1, beta=1.5)
-    config = settings_of(table, algorithm, kind, place, level)
+    config = settings_of(table, algorithm, kind, place, *how)
     assert kl_divergence(fixed_point(table, config), followed(table, config)) < 1e-3
 
 

@@ -10,11 +10,13 @@ from likelier.rlhf.prove import (
     ALGORITHMS,
     CLEAR,
     NEAR,
+    SEQUENCE,
     SHAPES,
     best_of_n,
     best_of_row,
     dpo_row,
     matrix,
+    place_of,
     prove,
     random_table,
     settings_of,
@@ -37,13 +39,13 @@ END_ELSEWHERE = (
     ("ppo", "k3", "loss"),
     ("grpo", "k3", "loss"),
 )
-SURE = {"optimum", "best response", "reversed", "spread reversed"}
+SURE = {"optimum", "best response", "reversed", "spread reversed", "length optimum", "length spread reversed"}
 """Fixed points that do not depend on the way there."""
 
 
 def test_the_matrix_is_whole():
-    cells = [(c.algorithm, c.kl_place, c.kl_estimator, c.kl_level) for c in matrix(random_table(1))]
-    assert len(cells) == len(set(cells)) == 5 * 3 * 3 + 2
+    cells = [(c.algorithm, place_of(c), c.kl_estimator) for c in matrix(random_table(1))]
+    assert len(cells) == len(set(cells)) == 5 * 3 * 3 + 2 + 4
     for config in matrix(random_table(1)):
         assert (config.gamma, config.temperature, config.lr_schedule) == (1.0, 1.0, "linear")
         assert config.whiten_advantages is False
@@ -119,6 +121,23 @@ def test_theory_holds_on_other_tables(seed):
     rows = prove(table, seed, configs=[settings_of(table, *cell) for cell in (*REACH, *END_ELSEWHERE)])
     assert holds(rows)
     assert [row.expected for row in rows] == [True] * len(REACH) + [False] * len(END_ELSEWHERE)
+
+
+@pytest.mark.slow
+def test_a_mean_of_each_response_keeps_the_optimum_where_the_penalty_is_in_the_reward_alone():
+    table = random_table(2)  # responses of one to four tokens
+    rows = prove(table, configs=[settings_of(table, *cell, "response", "sequence") for cell in SEQUENCE])
+    assert holds(rows)
+    assert [row.place for row in rows] == ["reward_sequence"] * 2 + ["loss_sequence"] * 2
+    assert [row.expected for row in rows] == [True, True, False, False]
+    assert all(row.distance > CLEAR for row in rows[2:])
+
+
+@pytest.mark.slow
+def test_where_all_responses_are_as_long_their_means_change_nothing():
+    table = random_table(1)
+    (row,) = prove(table, configs=[settings_of(table, "rloo", "k2", "loss", "response", "sequence")])
+    assert (row.fixed_point, row.expected, row.reached) == ("length optimum", True, True)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from likelier.control.envs import Spaces
 from likelier.control.spaces import Actions, Array
 from likelier.control.towers import Towers, perceptron
 from likelier.ppo.update import Evaluation
-from likelier.training import autocast
 
 
 class ActorCritic(nn.Module):
@@ -23,7 +22,7 @@ class ActorCritic(nn.Module):
     def __init__(self, spaces: Spaces, config: GymConfig, generator: torch.Generator) -> None:
         super().__init__()
         seen = spaces.observations
-        self.bf16, self.image = config.bf16, seen.image
+        self.image = seen.image
         self.distribution: Distribution = distribution_of(spaces.actions, config)
         self.trunk = convolutions(seen.shape) if seen.image else nn.Sequential()
         width = convolved_width(seen.shape) if seen.image else seen.shape[0]
@@ -45,15 +44,13 @@ class ActorCritic(nn.Module):
     def features(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
         if not self.image:
             return observations
-        with autocast(observations.device, self.bf16):
-            features: Tensor = self.trunk(observations.float() / 255.0)
-        return features.float()
+        features: Tensor = self.trunk(observations.float() / 255.0)
+        return features
 
     def forward(self, observations: Shaped[Tensor, "N ..."]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]:
         """Outputs of the policy, for its distribution, and values."""
-        features = self.features(observations)
-        outputs, values = self.towers(features.bfloat16() if self.bf16 else features)
-        return outputs.float(), values.float()
+        both: tuple[Tensor, Tensor] = self.towers(self.features(observations))
+        return both
 
     def actor(self) -> Callable[[Array, Array | None], Array]:
         """The policy of this moment: observations and noise to actions, the likeliest where there is no noise.

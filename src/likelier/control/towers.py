@@ -48,15 +48,10 @@ class Towers(nn.Module):
         nn.init.orthogonal_(last[1, :1], gain_of_values, generator=generator)
 
     def forward(self, features: Float[Tensor, "N I"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
-        """In the precision of the features."""
-        weights: list[Tensor] = [*self.weights]
-        biases: list[Tensor] = [*self.biases]
-        if features.dtype != weights[0].dtype:
-            weights, biases = ([each.to(features.dtype) for each in part] for part in (weights, biases))
         if torch.is_grad_enabled():
-            both: tuple[Tensor, Tensor] = Climb.apply(features, self.activation, *weights, *biases)  # type: ignore[no-untyped-call]
+            both: tuple[Tensor, Tensor] = Climb.apply(features, self.activation, *self.weights, *self.biases)  # type: ignore[no-untyped-call]
             return both
-        return heads(climb(features, weights, biases, self.activation)[-1])
+        return heads(climb(features, self.weights, self.biases, self.activation)[-1])
 
     def policy_layers(self) -> list[tuple[Array, Array]]:
         """Weights and biases of the policy's tower, in numpy: on a CPU these are the very numbers, elsewhere copies."""

@@ -108,6 +108,8 @@ def estimator_misplaced(config: PPOConfig) -> str | None:
             found.append(
                 "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
             )
+        if config.loss_aggregation == "sequence":
+            found.append("loss_aggregation sequence divides by length, so that long responses are charged less")
     if not found:
         return None
     where = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"

@@ -9,6 +9,8 @@ With p the policy's distribution over whole responses, ref the reference's, L = 
     pushed down      of no objective: k2 or k3 as if it were a reward; followed
     next token       pi(a|s) ∝ ref(a|s) exp(E[r | s, a] / beta): each token pays for itself only
     spread …         as without the word, beta multiplied by the spread of the rewards that p itself has
+    length optimum   p ∝ ref exp((r + c |y|) / beta), c = beta KL(p || ref) / E_p|y|: each token is paid for
+    length …         what else a penalty in the loss leads to where each response's loss is divided by its length |y|
 """
 
 from collections.abc import Callable
@@ -20,8 +22,9 @@ from torch import Tensor
 
 from likelier.config import PPOConfig
 from likelier.ppo.kl import kl_in_loss, kl_term_of
+from likelier.ppo.losses import by_response
 from likelier.rlhf.rollout import penalties
-from likelier.rlhf.tabular import TabularLM, best_log_distribution
+from likelier.rlhf.tabular import TabularLM, best_log_distribution, kl_divergence
 from likelier.training import make_optimizer, schedule, set_learning_rate
 
 LogDistribution = Float[Tensor, " R"]
@@ -58,17 +61,19 @@ def fixed_point_name(config: PPOConfig) -> str:
     else:
         name = {"k1": "optimum", "k2": "squares", "k3": "optimum"}[kind]
     if config.kl_level == "token" and name == "optimum":
-        return "next token"
-    if divides_by_spread(config) and name != "best response":
-        return "spread" if name == "optimum" else f"spread {name}"
-    return name
+        name = "next token"
+    elif divides_by_spread(config) and name != "best response":
+        name = "spread" if name == "optimum" else f"spread {name}"
+    return f"length {name}" if config.loss_aggregation == "sequence" else name
 
 
 def fixed_point_key(config: PPOConfig) -> tuple[str, str]:
     """The name, and what else of the settings decides where that is."""
     name = fixed_point_name(config)
     if name == "pushed down":
-        return name, config.kl_estimator
+        return name, f"{config.kl_estimator} {config.loss_aggregation}"
+    if name.startswith("length"):
+        return name, f"{config.algorithm} {config.kl_estimator} {config.kl_place} {config.kl_level}"
     return name, config.algorithm if "spread" in name else ""
 
 
@@ -83,6 +88,8 @@ def fixed_point(table: Table, config: PPOConfig) -> LogDistribution:
         return reversed_best(ref, rewards, table.beta)
     if name == "next token":
         return next_token_best(table)
+    if name == "length optimum":
+        return length_best(table)
     if name == "spread":
         return at_own_spread(lambda price: best_log_distribution(ref, rewards, price), table, config)
     if name == "spread reversed":
@@ -100,6 +107,22 @@ def reversed_best(ref: LogDistribution, rewards: Float[Tensor, " R"], beta: floa
         else:
             high = middle
     return torch.log_softmax(ref - (high - rewards).log(), 0)
+
+
+def length_best(table: Table) -> LogDistribution:
+    """p ∝ ref exp((r + c |y|) / beta) with c = beta KL(p || ref) / E|y|, followed from c = 0 on.
+
+    There (r - beta L - E[r]) / |y| is the same for every response. Without the division it is beta times the KL below
+    0 throughout, which costs nothing, since E[grad log p] = 0; divided by a length it costs short responses more.
+    """
+    ref, rewards, lengths = table.ref, table.rewards.double(), table.reference.masks.sum(1).double()
+    found, bonus = table.optimum, 0.0
+    for _ in range(5000):
+        before, bonus = bonus, table.beta * kl_divergence(found, ref) / float((found.exp() * lengths).sum())
+        if abs(bonus - before) < 1e-12:
+            break
+        found = best_log_distribution(ref, rewards + bonus * lengths, table.beta)
+    return found
 
 
 def next_token_best(table: Table) -> LogDistribution:
@@ -174,4 +197,4 @@ def expected_loss(
     terms = -advantages[:, None] * logprobs
     if term := kl_term_of(config, config.kl_coef):
         terms = terms + term.coef * kl_in_loss(logprobs, old, ref, mask, term)
-    return (probabilities[:, None] * terms).sum()
+    return (probabilities[:, None] * by_response(terms, mask, config.loss_aggregation)).sum()

@@ -37,6 +37,8 @@ SHAPES: tuple[tuple[int, int, int | None], ...] = (
 """Vocabulary, length and end token of the drawn tables, in turn."""
 KINDS = ("k1", "k2", "k3")
 PLACES = ("reward", "loss", "loss_ratio")
+TOKEN = (("k2", "loss"), ("k3", "loss_ratio"))
+SEQUENCE = (("ppo", "k1", "reward"), ("grpo", "k1", "reward"), ("rloo", "k2", "loss"), ("grpo", "k3", "loss"))
 ALGORITHMS = ("ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp")
 BATCH_SIZE = 1024
 STEPS = 150
@@ -78,7 +80,9 @@ class Row:
         return self.expected == self.reached
 
 
-def settings_of(table: Table, algorithm: str, kind: str, place: str, level: str = "response") -> PPOConfig:
+def settings_of(
+    table: Table, algorithm: str, kind: str, place: str, level: str = "response", aggregation: str | None = None
+) -> PPOConfig:
     """Settings of one run on a table."""
     size = BATCH_SIZE * min(8, math.ceil(len(table.rewards) / RESPONSES_PER_BATCH))
     sizes: dict[str, Any] = {"batch_size": size, "total_episodes": size * STEPS}
@@ -89,15 +93,22 @@ def settings_of(table: Table, algorithm: str, kind: str, place: str, level: str 
         "kl_place": place,
         "kl_level": level,
         "kl_coef": table.beta,
+        **({} if aggregation is None else {"loss_aggregation": aggregation}),
     }
     return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC if algorithm == "ppo" else {}))
 
 
 def matrix(table: Table) -> list[PPOConfig]:
-    """Every algorithm, place and estimator; and with PPO what a penalty in the loss is that sees single tokens."""
+    """Every algorithm, place and estimator; a penalty in the loss that sees single tokens; means of each response."""
     rows = [settings_of(table, name, kind, place) for name, place, kind in product(ALGORITHMS, PLACES, KINDS)]
-    tokens = (("k2", "loss"), ("k3", "loss_ratio"))
-    return rows + [settings_of(table, "ppo", kind, place, "token") for kind, place in tokens]
+    rows += [settings_of(table, "ppo", kind, place, "token") for kind, place in TOKEN]
+    return rows + [settings_of(table, *cell, "response", "sequence") for cell in SEQUENCE]
+
+
+def place_of(config: PPOConfig) -> str:
+    """The place of a row: where the penalty is, of what it is taken, and whose mean the loss is."""
+    level = "" if config.kl_level == "response" else f"_{config.kl_level}"
+    return config.kl_place + level + ("_sequence" if config.loss_aggregation == "sequence" else "")
 
 
 def random_table(seed: int, beta: float = BETA) -> Table:
@@ -114,6 +125,8 @@ def random_table(seed: int, beta: float = BETA) -> Table:
             settings_of(table, "grpo", "k2", "loss"),
             settings_of(table, "grpo", "k3", "loss"),
         ]
+        if reference.masks.sum(1).unique().numel() > 1:
+            others.append(settings_of(table, "rloo", "k2", "loss", "response", "sequence"))
         if all(kl_divergence(fixed_point(table, other), table.optimum) > CLEAR for other in others):
             return table
 
@@ -128,9 +141,9 @@ def prove(table: Table, seed: int = 0, workers: int = 1, configs: Iterable[PPOCo
             key = fixed_point_key(config)
             if key not in found:
                 found[key] = fixed_point(table, config)
-            place = config.kl_place if config.kl_level == "response" else f"{config.kl_place}_token"
-            rows.append(row(table, ended, (config.algorithm, config.kl_estimator, place), key[0], found[key]))
-            job.advance(note=f"{config.algorithm} {config.kl_estimator} {place}")
+            cell = config.algorithm, config.kl_estimator, place_of(config)
+            rows.append(row(table, ended, cell, key[0], found[key]))
+            job.advance(note=" ".join(cell))
     if configs is None:
         rows += [dpo_row(table, seed), best_of_row(table, seed)]
     return rows

@@ -60,12 +60,14 @@ def world(tmp_path_factory):
     assert main(["data", "import", str(folder / "trl.jsonl"), "--format", "trl", "--db", str(folder / "f.db")]) == 0
     (folder / "text.db").write_text("this is no database")
     (folder / "dangling").symlink_to(folder / "nowhere")
+    lines(folder / "runs" / "done" / "metrics.jsonl", {"step": 1, "score": 1.0})
     (folder / "used").mkdir()
     (folder / "used" / "notes.txt").write_text("mine")
     return folder
 
 
 def lines(path, *records):
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -164,6 +166,22 @@ CASES = [
     case(f"ppo c.yaml --out {'x' * 300}", 2, "File name too long"),
     case(f"demo --out {'x' * 300}", 2, "File name too long"),
     case(f"check --db {'x' * 300}", 2, "File name too long"),
+    # where nothing can be written
+    case("candidates --model model --prompts prompts.jsonl -o pairs", 2, "pairs: Is a directory"),
+    case("candidates --model model --prompts prompts.jsonl -o prompts.jsonl/x", 2, "prompts.jsonl/x: Not a directory"),
+    case("data export --format trl --db f.db -o pairs", 2, "pairs: cannot be written (Is a directory)"),
+    case("data export --format trl --db f.db -o prompts.jsonl/x/y", 2, "prompts.jsonl/x/y: cannot be written"),
+    case("data import trl.jsonl --format trl --db prompts.jsonl/f.db", 2, "prompts.jsonl/f.db: cannot be written"),
+    case("serve --db prompts.jsonl/f.db", 2, "prompts.jsonl/f.db: cannot be written"),
+    case("preferences --db f.db -o prompts.jsonl", 2, "prompts.jsonl/train.jsonl: Not a directory"),
+    case("report runs/done -o pairs", 2, "pairs: Is a directory"),
+    case("report runs/done -o prompts.jsonl/x", 2, "prompts.jsonl/x: Not a directory"),
+    case("eval c.yaml --out prompts.jsonl/run", 2, "prompts.jsonl/run/evaluation.json: cannot be written"),
+    case("sft c.yaml data=sft.jsonl --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
+    case("reward c.yaml data=pairs --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
+    case("gym CartPole-v1 --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
+    case("circle c.yaml --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
+    case("demo --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
     case("gym a/b/c", 2, "'a/b/c'", "CartPole-v1"),
     case("gym nomodule:X-v1", 2, "nomodule"),
     case("circle c.yaml prompts=", 2, "prompts"),

@@ -140,7 +140,8 @@ def test_wrong_usage_is_one_line_with_what_was_meant(run, words, part):
         (Stopped("saved", 130), 130, "saved"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (OSError(errno.ENOSPC, "No space left on device", "out.jsonl"), 1, "out.jsonl: No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "/x: Permission denied"),
+        (OSError(errno.EIO, "Input/output error", "/x"), 1, "/x: Input/output error"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x: Permission denied"),
         (ModuleNotFoundError("no", name="torch.nn"), 1, "torch is not installed; pip install 'likelier[train]'"),
         (ModuleNotFoundError("no", name="psycopg"), 1, "psycopg is not installed; pip install 'likelier[postgres]'"),
     ],
@@ -350,6 +351,17 @@ def test_a_format_that_fits_badly_is_told_beside_the_counts(run, tmp_path):
         f"{out}: empty: openai-summaries can hold none of these judgements; `likelier` holds all\n",
     )
     assert run("data", "export", "--format", "openai-summaries", "--db", db, "-o", out, "--json")[2] == ""
+
+
+def test_an_export_of_nothing_is_an_empty_file_and_says_so(run, tmp_path):
+    db, out = tmp_path / "f.db", tmp_path / "out.jsonl"
+    answers = [{"text": "a"}, {"text": "b"}]
+    write_jsonl(tmp_path / "answers.jsonl", [{"record": "responses", "prompt": "p", "responses": answers}])
+    assert run("data", "import", tmp_path / "answers.jsonl", "--format", "likelier", "--db", db)[0] == 0
+    code, said, err = run("data", "export", "--format", "trl", "--db", db, "-o", out)
+    assert (code, err) == (0, f"{out}: empty: there is nothing to write yet\n")
+    assert said == "written  0\nskipped  0\n"
+    assert out.read_text() == ""
 
 
 def test_config_check_show_and_schema(run, tmp_path):

@@ -4,10 +4,11 @@ import errno
 import gzip
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from likelier.errors import DataError
+from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import (
     Comparison,
     Judgement,
@@ -15,6 +16,7 @@ from likelier.records import (
     Prompt,
     Response,
     dump_line,
+    must_be_writable,
     plain,
     read_json,
     read_jsonl,
@@ -202,3 +204,37 @@ def test_a_file_that_cannot_be_made_is_called_by_its_own_name(tmp_path, monkeypa
         patched.setattr("builtins.open", denied)
         write_json(tmp_path / "out.json", {})
     assert caught.value.filename == str(tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("name", ["here", "file/x", "file/x/y"])
+def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, name):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=rf"{name}: cannot be written \((Is|Not) a directory\)"):
+        must_be_writable(tmp_path / name)
+    must_be_writable(tmp_path / "new" / "er" / "x.json")
+    must_be_writable(Path("/dev/null"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here"]
+
+
+def test_a_full_disk_is_no_wrong_usage(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(LikelierError, match="x.json: cannot be written .No space left on device.") as caught:
+        must_be_writable(tmp_path / "x.json")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("read", [read_json, lambda path: list(read_jsonl(path))])
+def test_a_file_without_leave_to_read_is_bad_data(tmp_path, monkeypatch, read):
+    (tmp_path / "x.jsonl").write_text("{}")
+
+    def denied(file, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr("builtins.open", denied)
+    monkeypatch.setattr("io.open", denied)
+    with pytest.raises(DataError, match="x.jsonl: cannot be read .Permission denied."):
+        read(tmp_path / "x.jsonl")

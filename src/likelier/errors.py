@@ -1,5 +1,8 @@
 """The mistakes a user can make, each with the exit code that the command line gives it."""
 
+import errno
+from pathlib import Path
+
 
 class LikelierError(Exception):
     """A failure with one line for the user: what is wrong, where, and what to do. Exit code 1."""
@@ -38,3 +41,24 @@ class Stopped(LikelierError):
     def __init__(self, message: str, exit_code: int = 75) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+UNUSABLE = frozenset(
+    (
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    )
+)
+"""What makes a path unusable as it was given: another one is needed. A full or a failing disk is no wrong usage."""
+
+
+def cannot_write(path: Path, error: OSError, advice: str = "") -> LikelierError:
+    """ConfigError: nothing can be written at this path. LikelierError: writing failed."""
+    kind = ConfigError if error.errno in UNUSABLE else LikelierError
+    return kind(f"{path}: cannot be written ({error.strerror}){advice}")

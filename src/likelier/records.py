@@ -4,18 +4,21 @@ Shapes in every signature: `B` rows, `T` steps or response tokens, `P` prompt to
 A record is frozen and built whole; a stage returns new ones.
 """
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypedDict
 
-from likelier.errors import DataError
+from likelier.errors import DataError, cannot_write
 
 
 class Message(TypedDict):
@@ -181,6 +184,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}:{number}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
     except (gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"{path}: not a whole gzip file; download or pack it again") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -224,21 +229,55 @@ def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             write(file)
         return
-    path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    whole = Path(os.path.realpath(path))
+    partial = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
+        refuse_folder(whole)
+        make_parent(whole)
         with open(partial, "w", encoding="utf-8", newline="\n") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(partial, whole)
     except OSError as error:
-        if error.filename == str(partial):  # a name that the user has never seen
+        if error.filename in (None, str(partial), str(whole)):  # the user knows the file by the name that was given
             error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def refuse_folder(path: Path) -> None:
+    """OSError: a folder stands where a file is to be written."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that a file is to stand in. OSError, with the file's name: it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno or errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def must_be_writable(path: Path) -> None:
+    """Before hours of work: LikelierError if no file can be written at `path`. Leaves nothing behind."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return
+    new = [folder for folder in path.parents if not folder.exists()]
+    try:
+        refuse_folder(path)
+        make_parent(path)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
@@ -269,6 +308,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: broken JSON ({error})") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_prompts(path: Path) -> list[Prompt]:

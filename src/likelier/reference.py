@@ -11,8 +11,8 @@ from likelier.metrics import SHARED, STAGES, Metric
 
 EXIT_CODES = (
     ("0", "done"),
-    ("1", "failed while running"),
-    ("2", "wrong usage or a wrong setting"),
+    ("1", "failed while running: a full disk, a reward function that raises, a busy port"),
+    ("2", "wrong usage or a wrong setting; also a path at which nothing can be written"),
     ("3", "bad data: a file, database or model folder that cannot be used"),
     ("4", "stopped by a numeric guard: too many updates in a row were not finite, or sampler and trainer disagree"),
     ("75", "stopped by SIGTERM after a good checkpoint: `--resume auto` goes on"),

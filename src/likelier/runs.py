@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Self
 import yaml
 
 from likelier.config import Config, read_yaml
-from likelier.errors import ConfigError, DataError, LikelierError, Stopped
+from likelier.errors import ConfigError, DataError, LikelierError, Stopped, cannot_write
 from likelier.records import dump_line, read_json, read_jsonl, write_json, write_whole
 from likelier.trackers import Tracker, open_trackers
 
@@ -264,7 +264,7 @@ def make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remove_empty(made)
-        raise ConfigError(f"{folder}: cannot make this folder ({error.strerror}); give another --out") from error
+        raise cannot_write(folder, error, "; give another --out") from error
     return made
 
 
@@ -289,7 +289,7 @@ def take_lock(folder: Path) -> int:
     except BlockingIOError as error:
         raise ConfigError(f"{folder}: another process is training in this folder") from error
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write here ({error.strerror}); give another --out") from error
+        raise cannot_write(folder, error, "; give another --out") from error
     return lock
 
 

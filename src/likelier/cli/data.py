@@ -42,7 +42,10 @@ def write(
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],
     json: JSON = False,
 ) -> Result:
-    """Write the judgements of a database to a file; what the format cannot hold is counted."""
+    """Write the judgements of a database to a file; what the format cannot hold is counted.
+
+    Nothing to write gives an empty file, a line that says so and exit code 0.
+    """
     from dataclasses import asdict
 
     from likelier.feedback.formats import export_file
@@ -50,6 +53,7 @@ def write(
 
     with Store.open(db) as store:
         counts = export_file(store, format_name, out)
-    if counts.skipped and not counts.written and not json:
-        print(f"{out}: empty: {format_name} can hold none of these judgements; `likelier` holds all")
+    if not counts.written and not json:
+        none = f"{format_name} can hold none of these judgements; `likelier` holds all"
+        print(f"{out}: empty: {none if counts.skipped else 'there is nothing to write yet'}")
     return asdict(counts)

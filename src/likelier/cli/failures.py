@@ -1,6 +1,5 @@
 """What went wrong, as one line for the user and an exit code."""
 
-import errno
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from itertools import pairwise
 import typer
 from typer.exceptions import TyperException
 
-from likelier.errors import LikelierError, Terminated
+from likelier.errors import UNUSABLE, LikelierError, Terminated
 
 EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
     "psycopg": "postgres",
@@ -48,7 +47,7 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
         setting = MEMORY.get(words[0] if words else "", "the batch size")
         return f"out of memory; lower {setting} ({type(error).__name__}: {error})", 1
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno == errno.ENAMETOOLONG else 1
+        return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno in UNUSABLE else 1
     return bug(error), 1
 
 

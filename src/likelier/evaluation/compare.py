@@ -19,7 +19,7 @@ from likelier.evaluation.statistics import (
     wins,
 )
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.records import Prompt, plain, read_prompts, write_json
+from likelier.records import Prompt, must_be_writable, plain, read_prompts, write_json
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_tokenizer
@@ -57,6 +57,7 @@ def evaluate(config: Config, out: Path) -> dict[str, Any]:
             raise ConfigError(f"eval.{name}: give one; an evaluation needs model_a, model_b, prompts and scorer")
     if settings.best_of and not settings.selector:
         raise ConfigError("eval.selector: best_of needs what picks the best: give the score that was trained against")
+    must_be_writable(out / "evaluation.json")
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
     a, b = (

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
-from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
+from likelier.records import make_parent
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""
@@ -92,17 +93,17 @@ def database_url(db: str | Path) -> sa.URL:
 
 
 def find_file(path: Path, create: bool) -> None:
-    """DataError: there is no file at `path`, and none is to be made. LikelierError: it cannot be made."""
+    """DataError: there is no file at `path`, and none is to be made. LikelierError: it cannot be written."""
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a database file")
     if not path.exists():
         if not create:
             raise DataError(f"{path}: no such database; `likelier data import` makes one")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_parent(path)
             path.touch()
         except OSError as error:
-            raise LikelierError(f"{path}: cannot be made ({error.strerror})") from error
+            raise cannot_write(path, error) from error
 
 
 def sqlite_engine(path: Path, mode: str) -> sa.Engine:

@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.errors import ConfigError, DataError, cannot_write
 from likelier.feedback.formats import anthropic, native, openai_summaries, trl
 from likelier.feedback.formats.entry import Entry, Line, refuse_unstorable
 from likelier.feedback.formats.intake import Intake, Item, given_key
@@ -131,14 +131,14 @@ def write_quarantine(path: Path, bad: list[dict[str, Any]]) -> str:
     try:
         write_jsonl(target, bad)
     except OSError as error:
-        raise LikelierError(f"{target}: cannot be written ({error.strerror}); copy the data elsewhere") from error
+        raise cannot_write(target, error, "; copy the data elsewhere") from error
     return str(target)
 
 
 def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     """Write all judgements to a file, whole or not at all; the same content gives the same bytes.
 
-    ConfigError: an unknown format. LikelierError: the file cannot be written.
+    ConfigError: an unknown format, or no file can stand there. LikelierError: writing failed.
     """
     skipped = 0
 
@@ -154,7 +154,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     try:
         count = write_jsonl(path, written())
     except OSError as error:
-        raise LikelierError(f"{path}: cannot be written ({error.strerror})") from error
+        raise cannot_write(path, error) from error
     return ExportCounts(count, skipped)
 
 

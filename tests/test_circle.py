@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -98,8 +99,10 @@ def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
 
 
 def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch):
-    """Ctrl-C after 3 of 5: going on asks for the other two."""
+    """Ctrl-C after 3 of 5: going on asks for the other two, wanting 7 then for 2 more, and new answers for all 7."""
     at, asked = round_in(tmp_path, judgements=5), []
+    answers = at.folder / "candidates" / "candidates.jsonl"
+    write_jsonl(answers, [{"prompt": "Once"}])
     prompt = Prompt("Once")
     one, two = Response(prompt.id, "a"), Response(prompt.id, "b")
     pair = Comparison(prompt.id, one.id, two.id)
@@ -122,6 +125,14 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
     assert circle.ask_people(at) == {"judgements": 5}
     assert circle.ask_people(at) == {"judgements": 5}
     assert asked == [5, 2]
+    more = replace(
+        at, config=at.config.model_copy(update={"circle": at.config.circle.model_copy(update={"judgements": 7})})
+    )
+    assert once(more, "feedback", "another key", circle.ask_people)["judgements"] == 7
+    write_jsonl(answers, [{"prompt": "Twice"}])
+    with pytest.raises(KeyboardInterrupt):
+        once(more, "feedback", "a third key", circle.ask_people)
+    assert asked == [5, 2, 2, 7]
 
 
 ASKED = ["likelier", "circle", "mine.yaml"]

@@ -1,11 +1,13 @@
 """Simulated annotators: honest ones as accurate as they say, each vice as it says, all marked, all from the seed."""
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from likelier.feedback.simulate import Annotator, find_noise, simulate_judgements
+from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 
 World = tuple[list[Comparison], dict[str, Prompt], dict[str, Response]]
@@ -115,3 +117,18 @@ def test_impossible_panels_are_refused() -> None:
         judge(Annotator("ann", goodness), per_comparison=2)
     with pytest.raises(ValueError, match=r"annotator ann: accuracy must lie between 0.5 and 1, got 0.4"):
         Annotator("ann", goodness, accuracy=0.4)
+
+
+def test_a_panel_that_judges_a_second_time_adds_nothing(tmp_path: Path) -> None:
+    """Other responses were sampled meanwhile, as when a folder goes on with another version; another seed does add."""
+    panel = (Annotator("ann", goodness), Annotator("bob", goodness))
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        for world, seed, expected in ((0, 0, 20), (0, 0, 20), (1, 0, 20), (1, 1, 40)):
+            comparisons, prompts, responses = make_world(world, 20)
+            store.add_prompts(prompts.values())
+            store.add_responses(responses.values())
+            store.add_comparisons(comparisons)
+            store.add_judgements(
+                simulate_judgements(comparisons, prompts, responses, panel, np.random.default_rng(seed), 1)
+            )
+            assert store.counts()["judgements"] == expected

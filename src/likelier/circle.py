@@ -1,6 +1,7 @@
 """The whole circle: prompts, candidates, feedback, check, preferences, reward, PPO, evaluation; round by round."""
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -183,14 +184,18 @@ def write_responses(at: Round) -> Result:
 
 
 def ask_people(at: Round) -> Result:
-    """Open the judging page until there are enough judgements; what was given before it was closed counts."""
+    """Open the judging page until there are enough judgements; what was given before it was closed counts.
+
+    So does what was given before another number was asked for, as long as the answers to compare are the same.
+    """
     from likelier.feedback.store import Store
     from likelier.web.server import serve
 
-    circle, begun = at.config.circle, at.folder / "feedback" / "begun.json"
+    circle, begun = at.config.circle, at.folder / "begun.json"
+    compared = hashlib.sha256((at.folder / "candidates" / "candidates.jsonl").read_bytes()).hexdigest()
     with Store.open(at.db) as store:
-        if not begun.exists():
-            write_json(begun, {"judgements": store.counts()["judgements"]})
+        if not begun.exists() or read_json(begun)["compared"] != compared:
+            write_json(begun, {"judgements": store.counts()["judgements"], "compared": compared})
         before = read_json(begun)["judgements"]
         if (wanted := circle.judgements - store.counts()["judgements"] + before) > 0:
             serve(store, port=circle.port, wanted=wanted, per_comparison=circle.judgements_per_comparison)

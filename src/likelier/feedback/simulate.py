@@ -2,7 +2,7 @@
 people, and to show the circle without them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from likelier.records import Choice, Comparison, Judgement, Prompt, Response, plain
+from likelier.records import Choice, Comparison, Judgement, Prompt, Response, plain, stable_id
 
 Floats = NDArray[np.float64]
 Taste = Callable[[str, str], float]
@@ -59,11 +59,14 @@ def simulate_judgements(
 ) -> list[Judgement]:
     """`per_comparison` different annotators judge each comparison, all marked `simulated`; sides are drawn each time.
 
-    `prompts` and `responses` go by id. The same generator state gives the same judgements. ValueError: the panel is
-    smaller than `per_comparison`.
+    `prompts` and `responses` go by id. The same generator state gives the same judgements. Their keys say which panel
+    and generator they are of and count them, whatever they are about: a panel that judges a second time, say since
+    other responses were sampled, adds nothing to a store. ValueError: the panel is smaller than `per_comparison`.
     """
     if len(panel) < per_comparison:
         raise ValueError(f"{per_comparison} judges for each comparison, but the panel has only {len(panel)}")
+    people = [[person.id, person.accuracy, person.vice, person.share] for person in panel]
+    origin = stable_id("simulated", people, generator.bit_generator.state)
     margins = {person.taste: taste_margins(person.taste, comparisons, prompts, responses) for person in panel}
     habits = [
         Habits(find_noise(margins[person.taste], person.accuracy), float(np.exp(generator.normal(0, 0.25))))
@@ -80,7 +83,7 @@ def simulate_judgements(
             left, right = (second, first) if swapped else (first, second)
             margin = float(margins[panel[judge].taste][place]) * (-1 if swapped else 1)
             judgements.append(answer(panel[judge], habits[judge], comparison, left, right, margin, generator))
-    return judgements
+    return [replace(each, key=stable_id(origin, number)) for number, each in enumerate(judgements)]
 
 
 def taste_margins(

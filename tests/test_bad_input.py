@@ -185,6 +185,10 @@ CASES = [
     case("gym a/b/c", 2, "'a/b/c'", "CartPole-v1"),
     case("gym nomodule:X-v1", 2, "nomodule"),
     case("circle c.yaml prompts=", 2, "prompts"),
+    # before people are asked
+    case("circle c.yaml reward=[{function:absent.py:fine}]", 2, "absent.py", "no such file"),
+    case("circle c.yaml reward=[{model:pickled}]", 3, "pickled", "safetensors"),
+    case("circle c.yaml eval.scorer=[{model:absent}]", 3, "absent"),
     case("config schema ppoo", 2, "`ppoo`", "ppo"),
     # prompts and training data
     case("ppo c.yaml prompts=absent.jsonl", 3, "absent.jsonl", "no such file"),

@@ -165,7 +165,9 @@ def write_responses(at: Round) -> Result:
     from likelier.candidates import write_candidates
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
+    from likelier.reward.sources import make_scorer
 
+    make_scorer([*at.config.reward, *at.config.eval.scorer], at.config.ppo.device)  # told before people are asked
     ppo, path = at.config.ppo, at.folder / "candidates" / "candidates.jsonl"
     found = write_candidates(
         at.model,

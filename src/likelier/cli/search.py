@@ -60,8 +60,7 @@ def search(
 ) -> Result:
     """Look for good settings of a stage: the block `search` says what is varied.
 
-    Judged by log_loss (reward, dpo), score_after (ppo), eval_mean (gym) or valid_loss (sft), unless search.metric names
-    another key.
+    Judged by log_loss (reward, dpo), score_after (ppo), eval_mean (gym), valid_loss (sft), or by search.metric.
     """
     from likelier.search.run import run_search
 

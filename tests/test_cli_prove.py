@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from likelier.cli import main
-from likelier.cli.prove import COLUMNS, cells, markdown
+from likelier.cli.prove import COLUMNS, cells, markdown, verdict
 from likelier.rlhf.fixed_points import fixed_point_name
 from likelier.rlhf.prove import matrix, place_of, random_table
 
@@ -23,6 +23,15 @@ ROW = {
     "fixed_point_distance": 0.5,
     "fixed_point_to_optimum": 0.0,
 }
+
+
+def test_of_an_own_loss_it_is_said_whether_it_reaches_the_optimum():
+    own = ROW | {"algorithm": "own", "reached": False, "fixed_point": "reversed", "fixed_point_distance": 0.1234}
+    assert verdict({"rows": [own], "holds": False}) == (
+        "your loss does not reach pi*; of the ends in docs/prove.md `reversed` is nearest, 0.12 away"
+    )
+    assert verdict({"rows": [own | {"reached": True}], "holds": True}) == "your loss reaches pi*"
+    assert verdict({"rows": [ROW], "holds": False}).startswith("rows in red")
 
 
 def test_a_row_as_people_read_it():

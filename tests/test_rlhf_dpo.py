@@ -181,6 +181,9 @@ def test_held_out_pairs_by_hand():
 def test_what_cannot_be_used_is_named(world, tmp_path):
     with pytest.raises(ConfigError, match="^data: give a folder with train.jsonl"):
         prepare(config(world, {"data": ""}))
+    (tmp_path / "pairs.jsonl").touch()
+    with pytest.raises(ConfigError, match="pairs.jsonl is a file; give a folder with train.jsonl: `likelier data"):
+        prepare(config(world, {"data": str(tmp_path / "pairs.jsonl")}))
     with pytest.raises(DataError, match="no pair is left to learn from; the longest may have 2 tokens"):
         prepare(config(world, max_length=2))
     with pytest.raises(ConfigError, match="eval_steps: nothing to measure by"):

@@ -9,6 +9,7 @@ import typer
 
 from likelier.cli.answer import JSON, Result, answers
 
+OWN = "own"
 COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*", "reached pi*", "away from theory")
 
 
@@ -42,8 +43,18 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def summary(result: Result) -> str:
     table = f"{result['responses']} responses of at most {result['length']} of {result['vocabulary']} tokens"
-    found = "every row ends where theory says" if result["holds"] else "rows in red do not end where theory says"
-    return f"{table}, beta {result['beta']:g}; distances are KL in nats: {found}"
+    return f"{table}, beta {result['beta']:g}; distances are KL in nats: {verdict(result)}"
+
+
+def verdict(result: Result) -> str:
+    """Whether theory holds; of one's own loss, for which there is none, whether it reaches pi* and what is nearest."""
+    first = result["rows"][0]
+    if first["algorithm"] != OWN:
+        return "every row ends where theory says" if result["holds"] else "rows in red do not end where theory says"
+    if first["reached"]:
+        return "your loss reaches pi*"
+    near = f"of the ends in docs/prove.md `{first['fixed_point']}` is nearest, {first['fixed_point_distance']:.2g} away"
+    return f"your loss does not reach pi*; {near}"
 
 
 @answers(show)

@@ -30,9 +30,7 @@ def load_pairs(config: Config) -> Pairs:
     """The parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
     if not config.model:
         raise ConfigError("model: give the folder or hub name of the model to start from")
-    if not config.data:
-        raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
-    folder, digest = Path(config.data), hashlib.sha256()
+    folder, digest = pairs_folder(config), hashlib.sha256()
     parts = {}
     for name in ("train", "valid", "test"):
         path = folder / f"{name}.jsonl"
@@ -40,6 +38,16 @@ def load_pairs(config: Config) -> Pairs:
         parts[name] = [] if absent else read_preferences(path)
         digest.update(b"" if absent else path.read_bytes())
     return Pairs(**parts, made_from=digest.hexdigest())
+
+
+def pairs_folder(config: Config) -> Path:
+    """Where the pairs are. ConfigError: not a folder."""
+    if not config.data:
+        raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
+    if Path(config.data).is_file():
+        how = "`likelier data import` and `likelier preferences` make one of it"
+        raise ConfigError(f"data: {config.data} is a file; give a folder with train.jsonl: {how}")
+    return Path(config.data)
 
 
 def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[str]]:

@@ -5,9 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 from likelier.config import Config
-from likelier.errors import ConfigError, DataError
+from likelier.errors import DataError
 from likelier.records import Preference, read_preferences, write_jsonl
 from likelier.reward.check import clusters
+from likelier.reward.pairs import pairs_folder
 
 BY_CONVERSATION = ("reward", "dpo")
 """Stages that learn from preferences: a fold keeps conversations out. The other stages take another seed."""
@@ -24,10 +25,8 @@ def make_folds(config: Config, folder: Path) -> None:
     """
     if (folder / f"fold-{config.search.folds}" / "test.jsonl").exists():
         return
-    if not config.data:
-        raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
-    pairs = read_preferences(Path(config.data) / "train.jsonl")
-    valid = Path(config.data) / "valid.jsonl"
+    source = pairs_folder(config)
+    pairs, valid = read_preferences(source / "train.jsonl"), source / "valid.jsonl"
     if valid.exists() and valid.stat().st_size:
         pairs += read_preferences(valid)
     for number, parts in enumerate(split(pairs, config.search.folds, config.seed, config.data), 1):

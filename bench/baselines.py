@@ -1,0 +1,98 @@
+"""The demo's circle trained in other ways on the same preferences: true score over KL of PPO, DPO, SFT, best of n.
+
+`python bench/baselines.py [--seeds 0 1 2] [--out runs/baselines]`. For each seed the demo's first half (its taste,
+panel and check) makes one set of preferences and one reward model; PPO with the demo's settings, DPO and SFT with
+several, each learn from them. All are measured on two responses to each of the same unseen prompts, with the same
+random numbers. What is done is not done again. The table, at the end, has means over the seeds.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from likelier.circle import Result, Round, compare_models, gather, learn, once, policy_config
+from likelier.config import Config, DPOConfig, OtherModel, SFTConfig
+from likelier.demo.panel import draw_panel
+from likelier.demo.run import draw_taste, start
+from likelier.rlhf.dpo import train_dpo
+from likelier.runs import Run
+from likelier.sft import train_sft
+
+DPO = [
+    DPOConfig(learning_rate=rate, beta=beta, num_epochs=epochs)
+    for rate, beta, epochs in [*product((1e-4, 3e-4, 1e-3), (0.05, 0.3), (3,)), (3e-4, 0.05, 8), (1e-3, 1.0, 3)]
+]
+SFT = [SFTConfig(learning_rate=rate, num_epochs=epochs) for rate, epochs in product((3e-4, 1e-3), (2, 8))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("runs/baselines"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {seed: points(given.out / str(seed), seed) for seed in given.seeds}
+    print("| made by | nats | true score, by seed | mean | preferred to the start |\n|---|---|---|---|---|")
+    for name in found[given.seeds[0]]:
+        print(line(name, [each[name] for each in found.values()]))
+
+
+def line(name: str, seen: list[Result]) -> str:
+    nats, scores, wins = ([each[key] for each in seen] for key in ("kl", "true_score", "win_rate"))
+    by_seed = ", ".join(f"{score:.3f}" for score in scores)
+    liked = "–" if None in wins else f"{100 * mean(wins):.1f} %"
+    return f"| {name} | {', '.join(f'{kl:.2f}' for kl in nats)} | {by_seed} | {mean(scores):.3f} | {liked} |"
+
+
+def points(folder: Path, seed: int) -> dict[str, Result]:
+    """Every way of training with this seed: KL, true score and win rate."""
+    taste = draw_taste(seed)
+    at = start(folder, seed, taste)
+    done = learn(at, gather(at, draw_panel(seed, taste).judge))
+    for number, block in enumerate([*DPO, *SFT]):
+        print(f"seed {seed} {taste}: {name_of(block)}", flush=True)
+        once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
+    others = [
+        OtherModel(model=str(folder / f"other-{n}" / "model"), name=name_of(b)) for n, b in enumerate([*DPO, *SFT])
+    ]
+    measured = once(at, "measured", [done, [other.name for other in others]], lambda at: measure(at, others))
+    print(json.dumps({"seed": seed, "taste": taste, "points": measured["points"]}), flush=True)
+    found: dict[str, Result] = measured["points"]
+    return found
+
+
+def train(at: Round, number: int, block: DPOConfig | SFTConfig) -> Result:
+    """One baseline on the round's preferences."""
+    name = "dpo" if isinstance(block, DPOConfig) else "sft"
+    settings: dict[str, Any] = {name: block, "data": str(at.folder / "preferences")}
+    config: Config = policy_config(at).model_copy(update=settings)
+    with Run(at.folder / f"other-{number}", name, config, "auto") as run:
+        return train_dpo(config, run) if name == "dpo" else train_sft(config, run)
+
+
+def measure(at: Round, others: list[OtherModel]) -> Result:
+    changed = at.config.eval.model_copy(update={"others": others})
+    said = compare_models(replace(at, config=at.config.model_copy(update={"eval": changed})))
+    found = {"the start": {"kl": 0.0, "true_score": said["score_a"], "win_rate": None}}
+    found |= {"PPO": {"kl": said["kl"], "true_score": said["score_b"], "win_rate": said["win_rate"]}}
+    for other in said["others"]:
+        found[other["name"]] = {"kl": other["kl"], "true_score": other["score_b"], "win_rate": other["win_rate"]}
+    for best in said["best_of"]:
+        row = {"kl": best["kl_bound"], "true_score": best["score"], "win_rate": best["win_rate"]}
+        found[f"best of {best['n']} (bound of its KL)"] = row
+    return {"points": found}
+
+
+def name_of(block: DPOConfig | SFTConfig) -> str:
+    passes = f"step size {block.learning_rate:g}, {block.num_epochs} passes"
+    return f"DPO, beta {block.beta:g}, {passes}" if isinstance(block, DPOConfig) else f"SFT on the chosen, {passes}"
+
+
+if __name__ == "__main__":
+    main()

@@ -17,17 +17,21 @@ from typing import Any
 import torch
 
 from likelier.circle import Result, Round, compare_models, gather, learn, once, policy_config
-from likelier.config import Config, DPOConfig, OtherModel, SFTConfig
+from likelier.config import DPOConfig, OtherModel, PPOConfig, SFTConfig
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start
 from likelier.rlhf.dpo import train_dpo
+from likelier.rlhf.train import train_ppo
 from likelier.runs import Run
 from likelier.sft import train_sft
 
+Block = DPOConfig | SFTConfig | PPOConfig
 DPO = [
     DPOConfig(learning_rate=rate, beta=beta, num_epochs=epochs)
     for rate, beta, epochs in [*product((1e-4, 3e-4, 1e-3), (0.05, 0.3), (3,)), (3e-4, 0.05, 8), (1e-3, 1.0, 3)]
 ]
+PPO = (0.4, 0.1)
+"""Prices of a nat, each without the demo's reward for variety, which the others know nothing of."""
 SFT = [SFTConfig(learning_rate=rate, num_epochs=epochs) for rate, epochs in product((3e-4, 1e-3), (2, 8))]
 
 
@@ -38,16 +42,22 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = {seed: points(given.out / str(seed), seed) for seed in given.seeds}
-    print("| made by | nats | true score, by seed | mean | preferred to the start |\n|---|---|---|---|---|")
+    start = [each["the start"] for each in found.values()]
+    print("| made by | nats, by seed | true score | mean | preferred to the start | distinct-2 against the start's |")
+    print("|---|---|---|---|---|---|")
     for name in found[given.seeds[0]]:
-        print(line(name, [each[name] for each in found.values()]))
+        print(line(name, [each[name] for each in found.values()], start))
 
 
-def line(name: str, seen: list[Result]) -> str:
+def line(name: str, seen: list[Result], start: list[Result]) -> str:
     nats, scores, wins = ([each[key] for each in seen] for key in ("kl", "true_score", "win_rate"))
     by_seed = ", ".join(f"{score:.3f}" for score in scores)
     liked = "–" if None in wins else f"{100 * mean(wins):.1f} %"
-    return f"| {name} | {', '.join(f'{kl:.2f}' for kl in nats)} | {by_seed} | {mean(scores):.3f} | {liked} |"
+    kept = [each["variety"] and each["variety"] / before["variety"] for each, before in zip(seen, start, strict=True)]
+    variety = "–" if None in kept else f"{100 * mean(kept):.0f} %"
+    return (
+        f"| {name} | {', '.join(f'{kl:.1f}' for kl in nats)} | {by_seed} | {mean(scores):.3f} | {liked} | {variety} |"
+    )
 
 
 def points(folder: Path, seed: int) -> dict[str, Result]:
@@ -67,29 +77,35 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
     return found
 
 
-def train(at: Round, number: int, block: DPOConfig | SFTConfig) -> Result:
-    """One baseline on the round's preferences."""
-    name = "dpo" if isinstance(block, DPOConfig) else "sft"
+def train(at: Round, number: int, block: Block) -> Result:
+    """One way of training on the round's preferences, or against the reward model made of them and nothing else."""
+    name = {DPOConfig: "dpo", SFTConfig: "sft", PPOConfig: "ppo"}[type(block)]
     settings: dict[str, Any] = {name: block, "data": str(at.folder / "preferences")}
-    config: Config = policy_config(at).model_copy(update=settings)
+    config = policy_config(at)
+    config = config.model_copy(update=settings | {"reward": config.reward[:1]})
     with Run(at.folder / f"other-{number}", name, config, "auto") as run:
-        return train_dpo(config, run) if name == "dpo" else train_sft(config, run)
+        return {"dpo": train_dpo, "sft": train_sft, "ppo": train_ppo}[name](config, run)
 
 
 def measure(at: Round, others: list[OtherModel]) -> Result:
     changed = at.config.eval.model_copy(update={"others": others})
     said = compare_models(replace(at, config=at.config.model_copy(update={"eval": changed})))
-    found = {"the start": {"kl": 0.0, "true_score": said["score_a"], "win_rate": None}}
-    found |= {"PPO": {"kl": said["kl"], "true_score": said["score_b"], "win_rate": said["win_rate"]}}
-    for other in said["others"]:
-        found[other["name"]] = {"kl": other["kl"], "true_score": other["score_b"], "win_rate": other["win_rate"]}
+    found = {"the start": point(said, "a") | {"kl": 0.0, "win_rate": None}, "PPO, as in the demo": point(said, "b")}
+    found |= {other["name"]: point(other, "b") for other in said["others"]}
     for best in said["best_of"]:
-        row = {"kl": best["kl_bound"], "true_score": best["score"], "win_rate": best["win_rate"]}
+        row = {"kl": best["kl_bound"], "true_score": best["score"], "win_rate": best["win_rate"], "variety": None}
         found[f"best of {best['n']} (bound of its KL)"] = row
     return {"points": found}
 
 
-def name_of(block: DPOConfig | SFTConfig) -> str:
+def point(said: Result, which: str) -> Result:
+    row = {"kl": said["kl"], "true_score": said[f"score_{which}"], "win_rate": said["win_rate"]}
+    return row | {"variety": said[which]["distinct_2"]}
+
+
+def name_of(block: Block) -> str:
+    if isinstance(block, PPOConfig):
+        return f"PPO, kl_coef {block.kl_coef:g}, the reward model alone"
     passes = f"step size {block.learning_rate:g}, {block.num_epochs} passes"
     return f"DPO, beta {block.beta:g}, {passes}" if isinstance(block, DPOConfig) else f"SFT on the chosen, {passes}"
 

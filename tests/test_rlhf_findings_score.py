@@ -77,16 +77,28 @@ def test_a_reward_model_that_ranks_no_better_than_a_coin():
     assert score.by_own_pairs(type(run)(run.lines, run.config, {}, {"rm": {"accuracy": None}})) is None
 
 
-def judged(correlation, num=5):
-    lines = [{"step": 4 * at, "eval_responses": 64, "eval_correlation/other": correlation} for at in range(1, num + 1)]
+def judged(*correlations, deviation=1.0):
+    lines = [
+        {"step": 4 * at, "eval_responses": 64, "eval_correlation/other": correlation, "eval_score_std": deviation}
+        for at, correlation in enumerate(correlations, 1)
+    ]
     run = history()
     return type(run)([*run.lines, *lines], run.config)
 
 
 def test_judges_that_see_nothing_of_the_score():
-    assert "with other" in score.by_judges(judged(0.01)).evidence
-    assert score.by_judges(judged(0.3)) is None
-    assert score.by_judges(judged(0.01, num=2)) is None  # 128 responses: too few to say
+    found = score.by_judges(judged(*[0.01] * 5))
+    assert "on 192 kept-out responses: 0.01 with other" in found.evidence
+    assert found.cause == "The score has nothing to do with what the judges see"
+    assert score.by_judges(judged(*[0.3] * 5)) is None
+    assert score.by_judges(judged(0.01, 0.01)) is None  # 128 responses: too few to say
+
+
+def test_judges_who_turn_away_later_are_not_strangers_to_the_score():
+    assert score.by_judges(judged(0.9, 0.7, 0.4, -0.5, -0.9, -0.9)) is None
+    assert score.by_judges(judged(0.0, 0.0, 0.0, 0.3, 0.5)) is None  # a score for what is rare at the start
+    assert score.by_judges(judged(*[0.0] * 5, deviation=0.0)) is None  # equal scores correlate with nothing
+    assert score.by_judges(judged(*[-0.8] * 4)).cause == "The judges prefer the opposite"
 
 
 def test_a_score_that_does_not_follow_the_policy():
@@ -110,27 +122,3 @@ def test_a_score_that_does_not_follow_the_policy():
 def test_nothing_to_prefer(spoilt, seen):
     assert seen in score.advantage_zero(history(**spoilt)).evidence
     assert score.advantage_zero(history(equal_groups=0.3, group_score_std=0.7)) is None
-
-
-def evaluated(gold, proxy, deviation=0.3):
-    """A run measured at steps 4, 8, …"""
-    run = history()
-    lines = [dict(line) for line in run.lines]
-    for at, (judge, own) in enumerate(zip(gold, proxy, strict=True)):
-        lines[4 * at + 3] |= {
-            "eval/taste": judge,
-            "eval_std/taste": deviation,
-            "eval_score": own,
-            "eval_responses": 100,
-        }
-    return type(run)(lines, run.config)
-
-
-def test_a_judge_that_falls_while_the_score_rises():
-    proxy = [0.1 * at for at in range(8)]
-    found = score.gold_drift(evaluated([0.3, 0.4, 0.5, 0.6, 0.5, 0.4, 0.3, 0.2], proxy))
-    assert "taste fell from 0.55 at step 16 to 0.25 at step 32" in found.evidence
-    assert score.gold_drift(evaluated([0.3, 0.4, 0.5, 0.55, 0.6, 0.6, 0.58, 0.6], proxy)) is None
-    assert score.gold_drift(evaluated([0.6, 0.5, 0.4, 0.3], [0.4, 0.3, 0.2, 0.1])) is None  # both fall
-    noisy = [0.3, 0.4, 0.5, 0.55, 0.5, 0.52, 0.5, 0.49]
-    assert score.gold_drift(evaluated(noisy, proxy)) is None  # within 3 standard errors of 0.03

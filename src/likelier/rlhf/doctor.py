@@ -10,7 +10,7 @@ from typing import Any
 from likelier.config import Config, RewardSource, build_config, read_yaml
 from likelier.errors import DataError
 from likelier.records import read_json, read_jsonl
-from likelier.rlhf.findings import kl, sampling, score, settings, text, update
+from likelier.rlhf.findings import drift, kl, sampling, score, settings, text, update
 from likelier.rlhf.findings.history import Finding, History
 
 FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
@@ -18,7 +18,7 @@ FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     score.scorer_saturated,
     score.scorer_at_chance,
     score.advantage_zero,
-    score.gold_drift,
+    drift.gold_drift,
     kl.kl_negative,
     kl.kl_explodes,
     sampling.sampler_mismatch,

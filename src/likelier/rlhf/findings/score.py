@@ -10,6 +10,9 @@ from likelier.intervals import Floats
 from likelier.rlhf.findings.history import Finding, History, Level, short
 
 FEW_STEPS = 10
+ENOUGH_JUDGED = 150
+"""Responses on which a correlation is known to about 0.08."""
+NO_CORRELATION = 0.08
 MEND_SCORER = (
     "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
     "model's prompts, chat template and max_length, or give it more pairs that people agree on"
@@ -170,22 +173,40 @@ def by_own_pairs(run: History) -> Finding | None:
 
 
 def by_judges(run: History) -> Finding | None:
-    """Judges who were not trained against see nothing of what the score sees."""
-    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses")]
-    judges = {name for line in measured for name in line if name.startswith("eval_correlation/")}
-    found = {name.partition("/")[2]: [line[name] for line in measured if line.get(name) is not None] for name in judges}
-    count = sum(line["eval_responses"] for line in measured)
-    if not found or count < 150 or max(np.mean(values) for values in found.values()) > 0.08:
+    """Judges who were not trained against see nothing of what the score sees, while the policy is near its start.
+
+    Later on the score may be overrated and the judges turn against it: that is gold_drift.
+    """
+    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses") and varied(line)]
+    counts = np.cumsum([line["eval_responses"] for line in measured])
+    if not len(counts) or counts[-1] < ENOUGH_JUDGED:
         return None
-    said = ", ".join(f"{short(float(np.mean(values)))} with {name}" for name, values in sorted(found.items()))
+    early = measured[: int(np.searchsorted(counts, ENOUGH_JUDGED)) + 1]
+    means, since = mean_correlations(early), mean_correlations(measured)
+    if not means or max(*means.values(), *since.values()) > NO_CORRELATION:
+        return None
+    said = ", ".join(f"{short(mean)} with {name}" for name, mean in sorted(means.items()))
+    opposed = max(means.values()) < -NO_CORRELATION
     return Finding(
         "scorer_at_chance",
         "error",
         run.last,
-        f"Correlation of the score on {count} kept-out responses: {said}",
-        "The score has nothing to do with what the judges see",
-        MEND_SCORER,
+        f"Correlation of the score on {counts[len(early) - 1]:.0f} kept-out responses: {said}",
+        "The judges prefer the opposite" if opposed else "The score has nothing to do with what the judges see",
+        ("Look at the sign of the score and of the judge first. " if opposed else "") + MEND_SCORER,
     )
+
+
+def varied(line: Mapping[str, Any]) -> bool:
+    """Whether the scores of a measurement differ: what is always the same correlates with nothing."""
+    return bool(line.get("eval_score_std", 1.0) > 0)
+
+
+def mean_correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the score with each judge, over some measurements."""
+    judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval_correlation/"))
+    found = {name: [line[name] for line in lines if line.get(name) is not None] for name in judges}
+    return {name.partition("/")[2]: float(np.mean(values)) for name, values in found.items() if values}
 
 
 def by_training(run: History) -> Finding | None:
@@ -242,57 +263,3 @@ def advantage_zero(run: History) -> Finding | None:
         "Take prompts that the model sometimes gets right and sometimes wrong, raise ppo.responses_per_prompt or "
         "ppo.temperature, or grade the score more finely",
     )
-
-
-def gold_drift(run: History) -> Finding | None:
-    """A judge that was not trained against falls, or stands still, while the score goes on rising."""
-    lines = [line for line in [{"step": 0, **run.before}, *run.lines] if line.get("eval_score") is not None]
-    judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval/"))
-    courses = [drift_of(lines, name) for name in judges]
-    worst = max((course for course in courses if course), key=lambda course: course[0], default=None)
-    if worst is None:
-        return None
-    return Finding(
-        "gold_drift",
-        "error",
-        run.last,
-        worst[1],
-        "The policy has found what the score overrates (over-optimisation)",
-        "Stop where the judge was best, raise ppo.kl_coef or set ppo.kl_target, or improve the score: more pairs from "
-        "the present policy, reward_model.ensemble_size with `caution`",
-    )
-
-
-def drift_of(lines: Sequence[Mapping[str, Any]], judge: str) -> tuple[float, str] | None:
-    """How many standard errors a judge fell from its best, and that in words; None unless the score went on."""
-    known = [line for line in lines if line.get(judge) is not None]
-    if len(known) < 4:
-        return None
-    gold, score = (np.array([line[name] for line in known], float) for name in (judge, "eval_score"))
-    smooth_gold, smooth_score = pairwise_means(gold), pairwise_means(score)
-    best = int(smooth_gold[:-1].argmax())
-    error = judge_error(known, judge, gold)
-    fell, rose = smooth_gold[best] - smooth_gold[-1], smooth_score[-1] - smooth_score[best]
-    if fell < 3 * error or rose <= 0:
-        return None
-    name, at, last = judge.partition("/")[2], known[best + 1]["step"], known[-1]["step"]
-    said = (
-        f"{name} fell from {short(smooth_gold[best])} at step {at} to {short(smooth_gold[-1])} at step {last} "
-        f"(± {short(error)}), while eval_score rose from {short(smooth_score[best])} to {short(smooth_score[-1])}"
-    )
-    return float(fell / error), said
-
-
-def pairwise_means(values: Floats) -> Floats:
-    """Means of neighbours: one measurement alone may be lucky."""
-    return (values[1:] + values[:-1]) / 2
-
-
-def judge_error(lines: Sequence[Mapping[str, Any]], judge: str, gold: Floats) -> float:
-    """Standard error of a difference of two means of neighbours; from the changes where the spread is unknown."""
-    spreads = [line.get(judge.replace("eval/", "eval_std/", 1)) for line in lines]
-    known = [spread for spread in spreads if spread is not None]
-    count = lines[-1].get("eval_responses")
-    if known and count:
-        return float(np.mean(known) / math.sqrt(count))
-    return float(np.sqrt(np.mean(np.diff(gold, 2) ** 2) / 6)) or 1e-9

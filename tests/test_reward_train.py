@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from likelier.config import Config, build_config
+from likelier.config import Config, RewardModelConfig, build_config
 from likelier.errors import ConfigError, DataError, NumericError, Stopped
 from likelier.records import Preference, read_json, read_jsonl, write_jsonl
 from likelier.reward.pairs import Plan
 from likelier.reward.sources import load_ensemble
-from likelier.reward.train import Member, train_reward
+from likelier.reward.train import Member, distinct_texts, train_reward
 from likelier.runs import Run
 from tiny import save_tiny_model
 
@@ -190,7 +191,8 @@ def test_settings_and_fields_of_a_pair_reach_the_loss(folder: Path):
         assert one_step(folder, changed)["loss"] != plain["loss"]
     assert one_step(folder, pairs, center_coef=1.0)["loss"] > plain["loss"]
     assert one_step(folder, pairs, from_scratch=True)["loss"] != plain["loss"]
-    assert one_step(folder, pairs, max_length=3)["num_tokens"] == 8 * 2 * 3 < plain["num_tokens"]
+    responses = len({text for pair in pairs for text in (pair.chosen, pair.rejected)})  # of one prompt
+    assert one_step(folder, pairs, max_length=3)["num_tokens"] == 3 * responses < plain["num_tokens"]
     assert one_step(folder, pairs, bf16=True)["loss"] == pytest.approx(plain["loss"], rel=0.02)
 
 
@@ -242,7 +244,7 @@ def test_numbers_that_are_not_finite_never_reach_the_weights(folder: Path):
 def test_batches_hold_each_pair_once_and_like_lengths_together():
     random = np.random.default_rng(0)
     lengths = [int(length) for length in random.integers(1, 100, size=205)]
-    plan = Plan(lengths, batch_size=10, num_epochs=2)
+    plan = Plan(lengths, list(range(205)), batch_size=10, num_epochs=2)
     assert (plan.batches, plan.steps) == (21, 42)
     steps = list(plan.batches_from(0, seed=0, member=0))
     assert [at for at, _ in steps] == list(range(42))
@@ -255,6 +257,37 @@ def test_batches_hold_each_pair_once_and_like_lengths_together():
     assert list(plan.batches_from(17, seed=0, member=0)) == steps[17:]
     assert list(plan.batches_from(0, seed=0, member=1)) != steps
     assert list(plan.batches_from(0, seed=1, member=0)) != steps
+
+
+def test_the_pairs_of_a_prompt_stay_in_one_batch_unless_they_are_more_than_that():
+    """Six prompts with 4 pairs each fill batches of 8 in twos; one with 9 pairs is cut like pairs without a prompt."""
+    settings = RewardModelConfig(batch_size=8, num_epochs=5)
+    few = [Preference(f"{prompt}", "a", "b") for _ in range(4) for prompt in range(6)]
+    for _, rows in Plan.of(few, settings).batches_from(0, seed=0, member=0):
+        assert sorted(Counter(few[row].prompt for row in rows).values()) == [4, 4]
+    many = [Preference("one", "a" * length, "b") for length in (1, 50, 2, 51, 3, 52, 4, 53, 5)]
+    assert Plan.of(many, settings).groups == list(range(9))
+    assert Plan.of(many[:8], settings).groups == [0] * 8
+
+
+def test_a_response_in_several_pairs_is_scored_once():
+    turns = [{"role": "user", "content": "p"}]
+    sides = [("p", "x", "y"), ("p", "y", "z"), (turns, "x", "y"), ("p", "y", "x")]
+    prompts, responses, places = distinct_texts([Preference(*side) for side in sides])
+    assert prompts == ["p", "p", turns, "p", turns]
+    assert responses == ["x", "y", "x", "z", "y"]
+    assert places == [[0, 1, 2, 1], [1, 3, 4, 0]]
+
+
+def test_loss_and_gradient_are_those_of_each_pair_by_itself(folder: Path):
+    pairs = draw_pairs(3, seed=0)
+    judged_again = [dataclasses.replace(pairs[0], flip=0.1), dataclasses.replace(pairs[0], flip=0.3, target=0.5)]
+    together, apart = (
+        Member(settings(folder, micro_batch_size=size), 0).update([*pairs, *judged_again]) for size in (None, 1)
+    )
+    assert together["num_tokens"] < apart["num_tokens"]
+    assert together["loss"] == pytest.approx(apart["loss"], rel=1e-5)
+    assert together["grad_norm"] == pytest.approx(apart["grad_norm"], rel=1e-4)
 
 
 def test_without_held_out_pairs_quality_is_unknown(folder: Path, tmp_path: Path):

@@ -41,7 +41,7 @@ SFT = (
 REWARD = (
     Metric("epoch", "Passes over the pairs so far, by this model of an ensemble.", "passes", "epoch"),
     Metric("member", "Which model of an ensemble, from 0.", ""),
-    Metric("num_tokens", "Tokens read so far by this model, both sides of each pair.", "tokens", "num_tokens"),
+    Metric("num_tokens", "Tokens read so far by this model, a response once a batch.", "tokens", "num_tokens"),
     Metric("loss", "Mean preference loss of the batch, weights and `center_coef` included.", "nats a pair", "loss"),
     Metric("accuracy", "Share of pairs whose chosen response scores higher.", "share", "accuracy"),
     Metric("min_reward", "Lowest score in the batch.", "score", "min_reward"),

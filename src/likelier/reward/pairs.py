@@ -1,6 +1,7 @@
 """The pairs that a reward model learns from: read from their folder, and put into batches of like length."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,17 +58,28 @@ def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[st
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pairs each step takes. Pairs of like length go together, in an order that seed, model and epoch decide."""
+    """Which pairs each step takes, in an order that seed, model and epoch decide.
+
+    The pairs of a prompt go together unless they are more than a batch: a response that stands in several is scored
+    once, and an epoch moves the weights by it once (Ouyang et al. 2022, section 3.5). Like lengths go together.
+    """
 
     lengths: list[int]
     """Characters of each pair with its prompt."""
+    groups: list[int]
+    """Pairs of one number stay together."""
     batch_size: int
     num_epochs: int
 
     @classmethod
     def of(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "Plan":
-        lengths = [len(plain(pair.prompt)) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
-        return cls(lengths, settings.batch_size, settings.num_epochs)
+        prompts = [plain(pair.prompt) for pair in pairs]
+        longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+        lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
+        counts, first = Counter(prompts), {prompt: row for row, prompt in reversed([*enumerate(prompts)])}
+        fits = [counts[prompt] <= settings.batch_size for prompt in prompts]
+        groups = [first[prompt] if fit else row for row, (prompt, fit) in enumerate(zip(prompts, fits, strict=True))]
+        return cls(lengths, groups, settings.batch_size, settings.num_epochs)
 
     @property
     def batches(self) -> int:
@@ -89,14 +101,17 @@ class Plan:
                     yield at, rows
 
     def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
-        """Shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
+        """Groups shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
         draw = seeded_generator(seed, epoch, f"reward pairs {member}")
-        order = torch.randperm(len(self.lengths), generator=draw).tolist()
-        bucket = BATCHES_IN_A_BUCKET * self.batch_size
-        near = [
-            row
-            for start in range(0, len(order), bucket)
-            for row in sorted(order[start : start + bucket], key=self.lengths.__getitem__)
-        ]
-        batches = [near[start : start + self.batch_size] for start in range(0, len(near), self.batch_size)]
+        groups: dict[int, list[int]] = {}
+        for row in torch.randperm(len(self.lengths), generator=draw).tolist():
+            groups.setdefault(self.groups[row], []).append(row)
+        rows = [row for group in self.near([*groups.values()]) for row in group]
+        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
         return [batches[place] for place in torch.randperm(len(batches), generator=draw).tolist()]
+
+    def near(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
+        """Groups of like length beside one another, within buckets of about `BATCHES_IN_A_BUCKET` batches."""
+        bucket = -(-BATCHES_IN_A_BUCKET * self.batch_size * len(groups) // len(self.lengths))
+        for start in range(0, len(groups), bucket):
+            yield from sorted(groups[start : start + bucket], key=lambda group: max(self.lengths[row] for row in group))

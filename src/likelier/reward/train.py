@@ -125,13 +125,13 @@ class Member:
         return statistics(loss, torch.cat(scores, 1), grad_norm) | counts
 
     def loss(self, part: Sequence[Preference]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean loss of some pairs, and the scores of both sides, from one forward pass."""
-        prompts, chosen, rejected = columns(part)
-        tokens, mask = self.reward.encode([*prompts, *prompts], [*chosen, *rejected])
+        """Mean loss of some pairs, and the scores of both sides, from one forward pass over the distinct responses."""
+        prompts, responses, places = distinct_texts(part)
+        tokens, mask = self.reward.encode(prompts, responses)
         self.num_tokens += int(mask.sum())
         with autocast(self.reward.device, self.settings.bf16):
-            both = self.reward(tokens, mask)
-        better, worse = both[: len(part)], both[len(part) :]
+            scores = self.reward(tokens, mask)
+        better, worse = scores[torch.tensor(places, device=scores.device)]
         loss = preference_loss(better, worse, **self.labels(part))
         return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
 
@@ -195,6 +195,17 @@ class Member:
             "score_std": float(scores.std()),
         }
         write_json(folder / "card.json", {"schema_version": 1} | about)
+
+
+def distinct_texts(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[list[int]]]:
+    """Prompts and responses to score, none twice; the places there of the chosen and of the rejected, [2, N]."""
+    prompts, chosen, rejected = columns(pairs)
+    both = list(zip([*prompts, *prompts], [*chosen, *rejected], strict=True))
+    distinct = {(str(prompt), response): (prompt, response) for prompt, response in both}
+    numbers = {key: number for number, key in enumerate(distinct)}
+    places = [numbers[str(prompt), response] for prompt, response in both]
+    texts, responses = zip(*distinct.values(), strict=True)
+    return list(texts), list(responses), [places[: len(pairs)], places[len(pairs) :]]
 
 
 def statistics(loss: Tensor, scores: Tensor, grad_norm: Tensor) -> dict[str, float]:

@@ -155,7 +155,8 @@ def prepare(config: Config) -> tuple[Pupil, Lessons]:
     )
     if not train:
         raise DataError(f"{config.data}: no pair is left to learn from; the longest may have {longest} tokens")
-    plan = Plan([pair.num_tokens for pair in train], dpo.batch_size, dpo.num_epochs)
+    each_alone = list(range(len(train)))
+    plan = Plan([pair.num_tokens for pair in train], each_alone, dpo.batch_size, dpo.num_epochs)
     return pupil, Lessons(train, held_out, plan, len(pairs.train) - len(train), yardstick)
 
 

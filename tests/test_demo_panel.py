@@ -44,7 +44,7 @@ def test_judgements_are_marked_and_the_copy_asks_the_same(tmp_path, monkeypatch)
     with filled(tmp_path / "a.db", 60) as store:
         found = draw_panel(1, "kind").judge_store(store)
         judged = store.judged()
-    assert found["judgements"] == len(judged) == 120
+    assert found["judgements"] == len(judged) == 80
     assert all(item.judgement.simulated for item in judged)
     draw_panel(1, "kind", honest=True).judge_copy(str(tmp_path / "a.db"), tmp_path / "b.db")
     with Store.open(tmp_path / "b.db") as copy:

@@ -13,9 +13,9 @@ from likelier.feedback.store import Store
 
 NAMES = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jo", "Kit", "Lou")
 VICES: tuple[Vice, ...] = ("random", "left", "right", "longer", "reversed")
-COMPARISONS, JUDGES_PER_COMPARISON = 900, 3
+COMPARISONS, JUDGES_PER_COMPARISON = 2250, 2
 DILIGENCE_OF_SPAMMERS = 2.5
-"""Who does not read judges more: each of the three gives about 400 judgements, the others 160."""
+"""Who does not read judges more: each of the three gives about 680 judgements, the others 270."""
 
 
 @dataclass(frozen=True)

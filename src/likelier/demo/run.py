@@ -35,13 +35,13 @@ REWARD, EVALUATION = 13, 3
 """Training a reward model, and an evaluation, take about as long as so many steps of PPO."""
 SETTINGS: dict[str, Any] = {
     "reward": [{"function": f"{variety.__file__}:variety", "weight": 25.0, "name": "variety"}],
-    "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4, "judgements_per_comparison": 3},
+    "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3, "batch_size": 64},
     "ppo": {
         "total_episodes": 128 * 20,
         "batch_size": 128,
         "num_mini_batches": 4,
-        "num_ppo_epochs": 2,
+        "num_ppo_epochs": 3,
         "response_length": 48,
         "learning_rate": 6e-4,
         "kl_coef": 0.4,

@@ -35,6 +35,13 @@ def test_ticks_are_round_and_cover(low, high, count, expected):
     assert ticks(low, high, count) == expected
 
 
+def test_steps_are_counted_in_whole_numbers():
+    assert ticks(1.0, 8.0, 3, whole=True) == [0.0, 5.0, 10.0]  # not 2.5
+    assert ticks(1.0, 2.0, 3, whole=True) == [1.0, 2.0]
+    page = line_chart("A", "step", "y", [Series("a", [(1, 0.5), (2, 1.5)])])
+    assert re.findall(r'class="x".*?>(.*?)<', page) == ["1", "2"]
+
+
 def test_ticks_of_a_square_root_axis_stand_apart():
     assert root_ticks(24.5, 10) == [0.0, 0.25, 1, 4, 9, 16]
     assert root_ticks(0.0, 5) == [0.0, 0.05]

@@ -181,6 +181,18 @@ def test_a_lone_reward_run(demo):
     ]
 
 
+def test_a_run_that_was_measured_at_its_ends_alone_has_both_and_one_with_its_start_alone_no_chart(tmp_path):
+    run = tmp_path / "ppo"
+    write_json(run / "run.json", {"verb": "ppo"})
+    (run / "metrics.jsonl").write_text('{"step": 1, "score": 0.5}\n')
+    start, end = {"eval_kl": 0.0, "eval_score": 0.25}, {"eval_kl": 3.0, "eval_score": 0.75}
+    write_json(run / "result.json", {"before": start, "after": end, "score_after": None})
+    chart = re.search(r"<figcaption>The score PPO is trained against .*?</figure>", page_of(run), re.DOTALL)[0]
+    assert re.findall(r"<title>(.*?)</title>", chart) == ["ppo: 0.25 at 0", "ppo: 0.75 at 3"]
+    write_json(run / "result.json", {"before": start})
+    assert "Score over distance" not in headings(page_of(run))
+
+
 def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
     folder = plausible.write_demo(tmp_path / "demo") / "policy"
     write_json(folder / "result.json", {"score_before": 0.31, "score_after": 1.25, "kl": 3.125})

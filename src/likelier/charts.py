@@ -125,7 +125,8 @@ def x_axis(values: Sequence[float], spacing: Spacing, small: bool) -> tuple[Scal
         scale = Scale(min(values) / LOG_MARGIN, max(values) * LOG_MARGIN, spacing)
         at = log_ticks(scale.low, scale.high)
     else:
-        at = ticks(*extent(values), count=3 if small else 6)
+        whole = all(float(value).is_integer() for value in values)
+        at = ticks(*extent(values), count=3 if small else 6, whole=whole)
         scale = Scale(at[0], at[-1])
     return scale, {value: short(value) for value in at}
 
@@ -246,15 +247,16 @@ def extent(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers that cover [low, high].
+def ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+    """Round numbers, or whole ones, that cover [low, high].
 
-    >>> ticks(0.0, 9.3, 5)
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    >>> ticks(0.0, 9.3, 5), ticks(1.0, 8.0, 3, whole=True)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [0.0, 5.0, 10.0])
     """
-    raw = (high - low) / count
+    raw = max((high - low) / count, 1.0) if whole else (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    steps = [factor * power for factor in (1, 2, 2.5, 5, 10)]
+    step = next(step for step in steps if step >= raw * 0.999 and not (whole and step % 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
 

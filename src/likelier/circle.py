@@ -325,17 +325,17 @@ def picture(at: Round, done: dict[str, Result]) -> Result:
     num_people = len(done["check"]["annotators"])
     pairs, reward, policy, evaluation = (done[name] for name in ("preferences", "reward", "policy", "evaluation"))
     stations = {
-        "prompts": (f"{done['prompts']['prompts']:,}", f"{done['prompts']['kept_out']} kept out"),
+        "prompts": (f"{done['prompts']['prompts']:,}", f"{done['prompts']['kept_out']:,} kept out"),
         "candidates": (
             f"{done['candidates']['responses']:,} responses",
             f"{at.config.circle.responses_per_prompt} to a prompt",
         ),
         "feedback": (f"{done['check']['judgements']:,} judgements", f"{num_people} annotator{'s' * (num_people != 1)}"),
         "check": (f"{len(flagged)} flagged", ", ".join(flagged)),
-        "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']} dropped"),
+        "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']:,} dropped"),
         "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
         "ppo": (
-            f"{policy['steps']} steps",
+            f"{policy['steps']:,} steps",
             f"score {number(policy['score_before'])} → {number(policy['score_after'])}",
         ),
         "evaluation": (f"{percent(evaluation['win_rate'])} preferred", span(evaluation["interval"])),

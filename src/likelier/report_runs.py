@@ -73,6 +73,11 @@ class Training:
         return self.result.get("before") or {}
 
     @property
+    def on_its_way(self) -> list[Found]:
+        """What was measured before the first step, along the way, and at the end."""
+        return [{**self.before, "step": 0}, *self.lines, self.result.get("after") or {}]
+
+    @property
     def findings(self) -> list[Found] | None:
         """What the doctor found; None if it has not looked (another stage, or a run that has not ended)."""
         return self.result.get("findings")
@@ -145,8 +150,8 @@ def gold_charts(trainings: Sequence[Training], evaluation: Found) -> list[Markup
 
     Last the score that PPO is trained against.
     """
-    found = [(run, [{**run.before, "step": 0}, *run.lines]) for run in trainings]
-    runs = [(run, lines) for run, lines in found if points(lines, "eval_kl", "eval_kl")]
+    found = [(run, run.on_its_way) for run in trainings]
+    runs = [(run, lines) for run, lines in found if len(points(lines, "eval_kl", "eval_kl")) > 1]
     stages, folders = {run.verb for run, _ in runs}, {run.name for run, _ in runs}
     names = [way_name(run, len(stages) > 1, len(folders) > 1) for run, _ in runs]
     judges = dict.fromkeys(name for _, lines in runs for line in lines for name in line if name.startswith("eval/"))

@@ -58,6 +58,9 @@ def test_value_not_learning():
     assert "too slowly" in update.value_not_learning(history(**blind)).cause
     assert "cliprange_value" in update.value_not_learning(history(value_clipfrac=0.8, **blind)).cause
     assert update.value_not_learning(history(num_steps=20, explained_variance=0.0, explained_variance_mc=0.02)) is None
+    rare = {"score_bottom_share": 0.9, "score_top_share": 0.01}  # 40 steps of 64 tell as much as 512 responses
+    assert update.value_not_learning(history(**blind, **rare)) is None
+    assert update.value_not_learning(history(**blind, score_bottom_share=0.6)) is not None  # 2,048
     own = update.value_not_learning(history(explained_variance=0.8, explained_variance_mc=0.0))
     assert "its own values" in own.cause
     assert update.value_not_learning(history(explained_variance_mc=ramp(0, -3))).severity == "error"

@@ -1,5 +1,7 @@
 """Findings on the updates: ratio, clipping, gradients, and the critic."""
 
+import numpy as np
+
 from likelier.rlhf.findings.history import Finding, History, Level, short
 from likelier.rlhf.findings.score import no_spread
 
@@ -97,7 +99,7 @@ def value_not_learning(run: History) -> Finding | None:
     spread, score = run.late("score_std"), run.late("score")
     if judged is None or len(run.lines) < 12 or (spread and no_spread(spread, score)):
         return None
-    long_enough = len(run.lines) >= 30 and run.batch_size * len(run.lines) >= 1000
+    long_enough = len(run.lines) >= 30 and telling_responses(run) >= 1000
     blind = long_enough and judged.mean + judged.error < 0.05
     harmful = judged.mean + judged.error < -0.3 and run.batch_size * len(run.lines) >= 300
     if not (blind or harmful or frozen(run, judged)):
@@ -111,6 +113,12 @@ def value_not_learning(run: History) -> Finding | None:
         + (f", value_clipfrac {clipped}" if clipped else ""),
         *why_blind(run, own.mean if own else None, clipped.mean if clipped else 0.0),
     )
+
+
+def telling_responses(run: History) -> float:
+    """Responses so far, or twice those whose score is not the one that nearly all have: few hits teach little."""
+    alike = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
+    return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(alike))).sum())
 
 
 def frozen(run: History, late: Level) -> bool:

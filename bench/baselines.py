@@ -65,12 +65,11 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
     taste = draw_taste(seed)
     at = start(folder, seed, taste)
     done = learn(at, gather(at, draw_panel(seed, taste).judge))
-    for number, block in enumerate([*DPO, *SFT]):
+    blocks = [*DPO, *SFT, *(at.config.ppo.model_copy(update={"kl_coef": price}) for price in PPO)]
+    for number, block in enumerate(blocks):
         print(f"seed {seed} {taste}: {name_of(block)}", flush=True)
         once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
-    others = [
-        OtherModel(model=str(folder / f"other-{n}" / "model"), name=name_of(b)) for n, b in enumerate([*DPO, *SFT])
-    ]
+    others = [OtherModel(model=str(folder / f"other-{n}" / "model"), name=name_of(b)) for n, b in enumerate(blocks)]
     measured = once(at, "measured", [done, [other.name for other in others]], lambda at: measure(at, others))
     print(json.dumps({"seed": seed, "taste": taste, "points": measured["points"]}), flush=True)
     found: dict[str, Result] = measured["points"]

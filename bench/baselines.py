@@ -17,21 +17,18 @@ from typing import Any
 import torch
 
 from likelier.circle import Result, Round, compare_models, gather, learn, once, policy_config
-from likelier.config import DPOConfig, OtherModel, PPOConfig, SFTConfig
+from likelier.config import DPOConfig, OtherModel, SFTConfig
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start
 from likelier.rlhf.dpo import train_dpo
-from likelier.rlhf.train import train_ppo
 from likelier.runs import Run
 from likelier.sft import train_sft
 
-Block = DPOConfig | SFTConfig | PPOConfig
+Block = DPOConfig | SFTConfig
 DPO = [
     DPOConfig(learning_rate=rate, beta=beta, num_epochs=epochs)
     for rate, beta, epochs in [*product((1e-4, 3e-4, 1e-3), (0.05, 0.3), (3,)), (3e-4, 0.05, 8), (1e-3, 1.0, 3)]
 ]
-PPO = (0.4, 0.1)
-"""Prices of a nat, each without the demo's reward for variety, which the others know nothing of."""
 SFT = [SFTConfig(learning_rate=rate, num_epochs=epochs) for rate, epochs in product((3e-4, 1e-3), (2, 8))]
 
 
@@ -65,7 +62,7 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
     taste = draw_taste(seed)
     at = start(folder, seed, taste)
     done = learn(at, gather(at, draw_panel(seed, taste).judge))
-    blocks = [*DPO, *SFT, *(at.config.ppo.model_copy(update={"kl_coef": price}) for price in PPO)]
+    blocks: list[Block] = [*DPO, *SFT]
     for number, block in enumerate(blocks):
         print(f"seed {seed} {taste}: {name_of(block)}", flush=True)
         once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
@@ -77,13 +74,12 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
 
 
 def train(at: Round, number: int, block: Block) -> Result:
-    """One way of training on the round's preferences, or against the reward model made of them and nothing else."""
-    name = {DPOConfig: "dpo", SFTConfig: "sft", PPOConfig: "ppo"}[type(block)]
+    """One baseline on the round's preferences."""
+    name = "dpo" if isinstance(block, DPOConfig) else "sft"
     settings: dict[str, Any] = {name: block, "data": str(at.folder / "preferences")}
-    config = policy_config(at)
-    config = config.model_copy(update=settings | {"reward": config.reward[:1]})
+    config = policy_config(at).model_copy(update=settings)
     with Run(at.folder / f"other-{number}", name, config, "auto") as run:
-        return {"dpo": train_dpo, "sft": train_sft, "ppo": train_ppo}[name](config, run)
+        return train_dpo(config, run) if name == "dpo" else train_sft(config, run)
 
 
 def measure(at: Round, others: list[OtherModel]) -> Result:
@@ -103,8 +99,6 @@ def point(said: Result, which: str) -> Result:
 
 
 def name_of(block: Block) -> str:
-    if isinstance(block, PPOConfig):
-        return f"PPO, kl_coef {block.kl_coef:g}, the reward model alone"
     passes = f"step size {block.learning_rate:g}, {block.num_epochs} passes"
     return f"DPO, beta {block.beta:g}, {passes}" if isinstance(block, DPOConfig) else f"SFT on the chosen, {passes}"
 

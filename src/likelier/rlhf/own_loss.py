@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from likelier.errors import LikelierError
 from likelier.ppo.batch import minibatches
 from likelier.rlhf.fixed_points import Table, fixed_point, fixed_point_key
-from likelier.rlhf.prove import Row, matrix, row, settings_of
+from likelier.rlhf.prove import NEAR, Row, matrix, row, settings_of
 from likelier.rlhf.tabular import experience, kl_divergence
 from likelier.training import make_optimizer, schedule, seeded_generator, set_learning_rate
 from likelier.userfile import find_function, users_code
@@ -44,10 +44,11 @@ def prove_own(table: Table, where: str, seed: int = 0) -> Row:
 
 
 def nearest_fixed_point(table: Table, ended: Tensor) -> tuple[str, Tensor]:
-    """Of all that the matrix leads to, what is nearest to where a policy ended."""
+    """Of all that the matrix leads to, what is nearest to where a policy ended; the optimum where that was reached."""
     named = {fixed_point_key(config): config for config in matrix(table)}
     points = [(key[0], fixed_point(table, config)) for key, config in named.items()]
-    return min(points, key=lambda point: kl_divergence(point[1], ended))
+    near = [point for point in points if point[0] == "optimum" and kl_divergence(ended, point[1]) <= NEAR]
+    return min(near or points, key=lambda point: kl_divergence(point[1], ended))
 
 
 def called(loss: OwnLoss, where: str, tensors: tuple[Tensor, ...], kl_coef: float) -> Tensor:

@@ -76,9 +76,9 @@ class Plan:
         prompts = [plain(pair.prompt) for pair in pairs]
         longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
         lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
-        counts, first = Counter(prompts), {prompt: row for row, prompt in reversed([*enumerate(prompts)])}
-        fits = [counts[prompt] <= settings.batch_size for prompt in prompts]
-        groups = [first[prompt] if fit else row for row, (prompt, fit) in enumerate(zip(prompts, fits, strict=True))]
+        first: dict[str, int] = {}
+        kept = {prompt for prompt, count in Counter(prompts).items() if count <= settings.batch_size}
+        groups = [first.setdefault(prompt, row) if prompt in kept else row for row, prompt in enumerate(prompts)]
         return cls(lengths, groups, settings.batch_size, settings.num_epochs)
 
     @property

@@ -184,6 +184,8 @@ EVAL = {
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
     "batch_size": bites(2, seen="sampled_at_once"),
     "device": elsewhere("test_training.py::test_unavailable_device_is_named"),
+    "judgements_per_comparison": elsewhere("test_evaluation_people.py::test_the_verdict_of_people_by_hand"),
+    "port": elsewhere("test_evaluation_people.py::test_the_verdict_of_people_by_hand"),
 }
 CIRCLE = {
     "db": bites("FOLDER/mine.db", seen="files"),
@@ -232,6 +234,7 @@ SOURCE = {
     "model": elsewhere("test_reward_sources.py::test_reward_models_alone_and_together"),
     "function": bites("FOLDER/reward.py:count_b"),
     "http": elsewhere("test_reward_sources.py::test_a_service"),
+    "people": elsewhere("test_evaluation_people.py::test_the_verdict_of_people_by_hand"),
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),
     "caution": elsewhere("test_reward_sources.py::test_reward_models_alone_and_together"),

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from likelier.feedback.pairing import Ask, next_comparison
+from likelier.feedback.pairing import Ask, next_comparison, num_missing
 from likelier.records import Comparison, Judgement
 
 
@@ -99,3 +99,11 @@ def test_judgements_of_comparisons_that_are_not_offered_do_no_harm() -> None:
     ask = next_comparison([known], [gone, replace(gone, key="2")], "ann", repeat_share=1.0, repeat_gap=1)
     assert ask is not None
     assert (ask.comparison, ask.repeat) == (known, False)
+
+
+def test_how_many_answers_are_missing():
+    """Of 3 comparisons with 2 people each: one by ann twice (1 missing), one by three people (0), one by nobody (2)."""
+    given = [("one", "ann"), ("one", "ann"), ("two", "ann"), ("two", "bob"), ("two", "cyd"), ("other", "ann")]
+    judgements = [Judgement(comparison, who, "l", "r", "left") for comparison, who in given]
+    assert num_missing(["one", "two", "three"], judgements, 2) == 3
+    assert num_missing([], judgements, 2) == 0

@@ -60,6 +60,7 @@ DOORS = {
     ("rlhf", "reward.pairs"): "DPO learns from the pairs of a reward model, in batches cut the same way",
     ("sft", "rlhf.yardstick"): "SFT is measured on its way as PPO and DPO are",
     ("evaluation", "reward.sources"): "judges are scorers like any other",
+    ("evaluation", "feedback"): "people judge what two models wrote",
     ("demo.tastes", "demo.corpus"): "a taste knows the words of the corpus",
     ("report", "charts"): "the pages' drawings",
     ("report", "report_runs"): "sections of the page",

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Prompt, Response
+from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web.app import HEADERS, create_app
 from likelier.web.server import serve
 
@@ -136,6 +136,30 @@ def test_two_people_share_the_work(store):
     assert ann.get("/question").json()["done"]
     assert sorted(store.counts().items())[0] == ("annotators", 2)
     assert len({judgement.comparison_id for judgement in store.judgements()}) == 6
+
+
+def test_a_choice_of_comparisons_is_asked_until_each_is_judged(store):
+    """Two of six, by two people each, one answer being there already: 3 are wanted, whoever else answers meanwhile."""
+    chosen = [comparison.id for comparison in store.comparisons()[:2]]
+    pair = store.comparisons()[0]
+    store.add_judgement(Judgement(pair.id, "earlier", pair.response_a, pair.response_b, "left"))
+    app = create_app(store, per_comparison=2, only=chosen)
+    ended = []
+    app.state.room.when_finished = lambda: ended.append(True)
+    ann, bob = visitor(app, "Ann"), visitor(app, "Bob")
+    questions = [client.get("/question").json() for client in (ann, bob)]
+    assert questions[0]["progress"]["wanted"] == 3
+    assert {question["ids"]["comparison_id"] for question in questions} == {pair.id}  # begun by another, so asked first
+    replies = [
+        client.post("/judgements", json=answer_to(question, key=f"0000-000{number}")).json()
+        for number, (client, question) in enumerate(zip((ann, bob), questions, strict=True))
+    ]
+    assert [reply["progress"]["judged"] for reply in replies] == [1, 1]  # one of the two was more than enough
+    assert [reply["ids"]["comparison_id"] for reply in replies] == chosen[1:] * 2
+    assert ann.post("/judgements", json=answer_to(replies[0], key="0000-0003")).json()["done"]
+    assert not ended
+    assert bob.post("/judgements", json=answer_to(replies[1], key="0000-0004")).json()["progress"]["judged"] == 3
+    assert ended == [True]
 
 
 def test_the_link_opens_once(store):

@@ -48,15 +48,32 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
     """
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
+    check_people(config, out)
     model, made_from, result = config.model, "", {}
     with held(out):
         for turn in range(1, rounds + 1):
             folder = out / f"round-{turn}"
-            db = config.circle.db or str(out / "feedback.db")
-            at = Round(config, folder, db, model, folder / "prompts", made_from)
+            at = Round(config, folder, database_of(config, out), model, folder / "prompts", made_from)
             done = learn(at, gather(at, collect or ask_people))
             model, made_from, result = str(folder / "policy" / "model"), done["policy"]["made_from"], finish(at, done)
     return {"rounds": rounds, **result}
+
+
+def database_of(config: Config, out: Path) -> str:
+    """Where a circle keeps the feedback that it learns from."""
+    return config.circle.db or str(out / "feedback.db")
+
+
+def check_people(config: Config, out: Path) -> None:
+    """ConfigError: people of `eval.scorer` could not judge, or the next round would train on what they judge."""
+    if not (people := config.eval.people):
+        return
+    db = database_of(config, out)
+    if people.people == db or Path(people.people or "").resolve() == Path(db).resolve():
+        raise ConfigError(f"eval.scorer: the circle trains on {db}; give people a database of its own")
+    if config.circle.baselines and not config.eval.scoring:
+        line = "people judge only the new model; add a judge that scores to eval.scorer, or leave the baselines out"
+        raise ConfigError(f"circle.baselines: {line}")
 
 
 @contextlib.contextmanager
@@ -104,14 +121,14 @@ def gather(at: Round, collect: Collect) -> dict[str, Result]:
 def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     """The second half: from judgements to a better model, and how much better it is."""
     config, done = at.config, dict(done)
-    rewards = [source.model_dump() for source in config.reward]
+    rewards = [source.model_dump(exclude={"people"}) for source in config.reward]
     done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
     done["reward"] = once(at, "reward", [done, config.model, config.reward_model.model_dump()], learn_reward)
     done["policy"] = once(at, "policy", [done, rewards, config.ppo.model_dump()], improve_policy)
     for name, train in BASELINES.items():
         if name in config.circle.baselines:
             done[name] = once(at, name, [done, getattr(config, name).model_dump()], train)
-    done["evaluation"] = once(at, "evaluation", [done, config.eval.model_dump()], compare_models)
+    done["evaluation"] = once(at, "evaluation", [done, config.eval.model_dump(exclude={"port"})], compare_models)
     return done
 
 
@@ -163,11 +180,14 @@ def split_prompts(at: Round) -> Result:
 def write_responses(at: Round) -> Result:
     """Several responses to each prompt, in a file and in the database, every two of them a comparison."""
     from likelier.candidates import write_candidates
+    from likelier.evaluation.people import open_people
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
     from likelier.reward.sources import make_scorer
 
-    make_scorer([*at.config.reward, *at.config.eval.scorer], at.config.ppo.device)  # told before people are asked
+    make_scorer([*at.config.reward, *at.config.eval.scoring], at.config.ppo.device)  # told before people are asked
+    if at.config.eval.people:
+        open_people(at.config.eval).close()
     ppo, path = at.config.ppo, at.folder / "candidates" / "candidates.jsonl"
     found = write_candidates(
         at.model,
@@ -280,6 +300,7 @@ BASELINES: dict[str, Callable[[Round], Result]] = {"sft": train_chosen, "dpo": t
 def compare_models(at: Round) -> Result:
     """The new model against the round's start, by the judges of the config or by one trained on pairs kept out."""
     from likelier.evaluation.compare import evaluate
+    from likelier.web.server import serve
 
     settings = {
         "model_a": at.model,
@@ -292,7 +313,7 @@ def compare_models(at: Round) -> Result:
         "stop_strings": at.config.ppo.stop_strings,
         "others": [*at.config.eval.others, *baseline_models(at)],
     }
-    return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation")
+    return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation", serve)
 
 
 def baseline_models(at: Round) -> list[OtherModel]:

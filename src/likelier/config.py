@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from likelier.errors import ConfigError
 from likelier.records import no_file
@@ -18,6 +27,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(ge=0, lt=65536)]
 
 
 class Block(BaseModel):
@@ -39,7 +49,7 @@ def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) 
 
 
 class RewardSource(Block):
-    """Where a score comes from: exactly one of `model`, `function`, `http`."""
+    """Where a score comes from: exactly one of `model`, `function`, `http`; or who judges without one: `people`."""
 
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
@@ -47,6 +57,9 @@ class RewardSource(Block):
     """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
+    people: NonEmpty | None = None
+    """In `eval.scorer` only: a feedback database of its own (file or URL, made if absent). `likelier eval` opens the
+    judging page over it, and people compare the answers of `model_a` and `model_b`, blindly."""
     per: Literal["response", "token"] = "response"
     """`token`: the function is called as `reward(prompts, responses, tokens)`, with each response's tokens as texts
     (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
@@ -59,17 +72,36 @@ class RewardSource(Block):
 
     @model_validator(mode="after")
     def one_source(self) -> Self:
-        if sum(source is not None for source in (self.model, self.function, self.http)) != 1:
-            raise ValueError("give exactly one of model, function, http")
+        if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
+            raise ValueError("give exactly one of model, function, http, people")
         if self.per == "token" and self.function is None:
             raise ValueError("per: token needs a function; a model or a service scores whole responses")
         if self.caution and self.model is None:
             raise ValueError("caution would have no effect: it is about the models of a reward run")
+        if self.people is not None:
+            refuse_idle(self, [(True, ("weight",), "people say which answer is better and give no score")])
         return self
 
     @property
     def label(self) -> str:
-        return self.name or Path(self.model or self.function or self.http or "").name
+        return self.name or ("people" if self.people else Path(self.model or self.function or self.http or "").name)
+
+
+PEOPLE_GIVE_NO_SCORE = (
+    "people can judge in eval.scorer only, since they give no score while a model is trained: "
+    "collect comparisons with `likelier circle` or `likelier serve`, and train a reward model from them"
+)
+
+
+def scores_only(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
+    """ValueError: people among sources that must score whatever a model writes."""
+    if any(source.people is not None for source in sources):
+        raise ValueError(PEOPLE_GIVE_NO_SCORE)
+    return sources
+
+
+Scoring = Annotated[list[RewardSource], AfterValidator(scores_only)]
+"""Sources that give each response a number."""
 
 
 class Training(Block):
@@ -480,7 +512,12 @@ class EvalConfig(Block):
     prompts: str = ""
     """Prompt file (JSONL with `prompt`)."""
     scorer: list[RewardSource] = []
-    """Judges, other than the one trained against; the first decides the win rate."""
+    """Judges, other than the one trained against; the first decides the win rate. `people` among them judge `model_b`
+    against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
+    judgements_per_comparison: Positive = 1
+    """With `people`: judgements of each comparison, by different people."""
+    port: Port = 0
+    """With `people`: port of the judging page; 0 takes a free one."""
     num_prompts: Positive | None = None
     """Use only the first so many prompts."""
     responses_per_prompt: Positive = 1
@@ -497,7 +534,7 @@ class EvalConfig(Block):
     """More models to hold against `model_a`, baselines say: each has its score by every judge, and its KL."""
     best_of: list[Positive] = []
     """Controls: the best of n responses of `model_a` by `selector`."""
-    selector: list[RewardSource] = []
+    selector: Scoring = []
     """What picks the best of n: the score that was trained against."""
     batch_size: Positive = 64
     """Responses sampled at once."""
@@ -511,6 +548,32 @@ class EvalConfig(Block):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
         refuse_idle(self, [(not self.best_of, ("selector",), "it picks the best of n, and best_of is not set")])
         return self
+
+    @model_validator(mode="after")
+    def people_beside_scores(self) -> Self:
+        idle = ("judgements_per_comparison", "port")
+        refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
+        labels = [source.label for source in self.scorer if self.people]
+        if sum(source.people is not None for source in self.scorer) > 1:
+            raise ValueError("scorer: people stand there twice; one database holds what all of them answer")
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"scorer: two judges are called {twice[0]}; give one of them another name")
+        for name in ("others", "best_of"):
+            if self.people and getattr(self, name) and not self.scoring:
+                raise ValueError(
+                    f"{name}: people judge only model_b against model_a; add a judge that scores to scorer"
+                )
+        return self
+
+    @property
+    def people(self) -> RewardSource | None:
+        """Who judges without a score."""
+        return next((source for source in self.scorer if source.people is not None), None)
+
+    @property
+    def scoring(self) -> list[RewardSource]:
+        """The judges that give each response a number."""
+        return [source for source in self.scorer if source.people is None]
 
 
 class CircleConfig(Block):
@@ -530,7 +593,7 @@ class CircleConfig(Block):
     """Judgements of each comparison, by different people: agreement cannot be measured from one."""
     check_feedback: bool = True
     """Let the check drop flagged annotators and put error rates into the likelihood."""
-    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    port: Port = 0
     """Port of the judging page; 0 takes a free one."""
     baselines: list[Literal["sft", "dpo"]] = []
     """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""
@@ -606,7 +669,7 @@ class Config(Block):
     """Training data: text or preference files of the stage."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Everything random follows from this."""
-    reward: list[RewardSource] = []
+    reward: Scoring = []
     """What the policy is trained against: the weighted sum of these."""
     circle: CircleConfig = CircleConfig()
     """The whole circle: how people are asked."""

@@ -10,8 +10,9 @@ from likelier.cli.train import load
 def evaluate(
     config: CONFIG, overrides: OVERRIDES = None, out: OUT = None, seed: SEED = None, json: JSON = False
 ) -> Result:
-    """Compare `eval.model_b` with `eval.model_a` on unseen prompts."""
+    """Compare `eval.model_b` with `eval.model_a` on unseen prompts, by judges that score and by people."""
     from likelier.evaluation.compare import evaluate as compare
+    from likelier.web.server import serve
 
     settings = load(config, overrides, seed)
-    return compare(settings, fresh_folder(config.stem, out))
+    return compare(settings, fresh_folder(config.stem, out), serve)

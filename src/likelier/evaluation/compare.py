@@ -1,6 +1,7 @@
 """The new model against the old one on unseen prompts: who wins, by how much, at what KL; best of n as the control."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError
+from likelier.evaluation.people import Answers, Page, Row, ask_people, open_people
 from likelier.evaluation.statistics import (
     best_of_n_kl,
     best_of_n_weights,
@@ -19,7 +21,7 @@ from likelier.evaluation.statistics import (
     wins,
 )
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.records import Prompt, must_be_writable, plain, read_prompts, write_json
+from likelier.records import Prompt, Response, must_be_writable, plain, read_prompts, write_json
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_tokenizer
@@ -27,7 +29,11 @@ from likelier.text.sample import Samples, Sampling, load_policy, sample
 from likelier.text.variety import distinct_n
 from likelier.training import pick_device, seeded_generator
 
+Ask = Callable[[Sequence[Row]], Answers | None]
+"""What people say of what both models wrote; None where they are not among the judges."""
 SAMPLES_SHOWN = 32
+HEADLINE = ("win_rate", "interval", "ties", "n", "score_a", "score_b")
+BY_PEOPLE = ("judgements", "people", "unjudged")
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,11 @@ class Written:
     scores: dict[str, Floats]
 
 
-def evaluate(config: Config, out: Path) -> dict[str, Any]:
+def evaluate(config: Config, out: Path, page: Page | None = None) -> dict[str, Any]:
     """Compare `eval.model_b` with `eval.model_a`; writes `evaluation.json` in `out` and returns it without the samples.
 
-    ConfigError, DataError: a setting, prompt file, model or judge that cannot be used.
+    `page` is opened where people are among the judges; without one only what they have judged already counts.
+    ConfigError, DataError: a setting, prompt file, model or judge that cannot be used. Stopped: see `ask_people`.
     """
     settings = config.eval
     for name in ("model_a", "model_b", "prompts", "scorer"):
@@ -57,18 +64,28 @@ def evaluate(config: Config, out: Path) -> dict[str, Any]:
             raise ConfigError(f"eval.{name}: give one; an evaluation needs model_a, model_b, prompts and scorer")
     if settings.best_of and not settings.selector:
         raise ConfigError("eval.selector: best_of needs what picks the best: give the score that was trained against")
+    if settings.people and settings.model_a == settings.model_b:
+        raise ConfigError(f"eval.model_b: people would compare {settings.model_b} with itself; give another model")
     must_be_writable(out / "evaluation.json")
+    with contextlib.ExitStack() as stack:
+        people = stack.enter_context(open_people(settings)) if settings.people else None
+        found = compare_loaded(config, lambda rows: ask_people(people, rows, settings, page) if people else None)
+    write_json(out / "evaluation.json", found)
+    return {name: value for name, value in found.items() if name != "samples"}
+
+
+def compare_loaded(config: Config, ask: Ask) -> dict[str, Any]:
+    """Load what `config.eval` names, and compare."""
+    settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
     a, b = (
         Contestant(load_policy(path, device), load_tokenizer(path)) for path in (settings.model_a, settings.model_b)
     )
-    judges = make_scorer(settings.scorer, settings.device)
+    judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
-    found = compare(a, b, prompts, judges, settings, config.seed, selector)
-    whole = {"model_a": settings.model_a, "model_b": settings.model_b, "seed": config.seed} | found
-    write_json(out / "evaluation.json", whole)
-    return {name: value for name, value in whole.items() if name != "samples"}
+    found = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
+    return {"model_a": settings.model_a, "model_b": settings.model_b, "seed": config.seed} | found
 
 
 def compare(
@@ -79,8 +96,9 @@ def compare(
     settings: EvalConfig,
     seed: int = 0,
     selector: Scorer | None = None,
+    ask: Ask = lambda rows: None,
 ) -> dict[str, Any]:
-    """The same with loaded models. The first of `judges` decides the win rate; each has its own figures beside it.
+    """The same with loaded models. The first of `eval.scorer` decides the win rate; each has its figures beside it.
 
     Both models write `responses_per_prompt` responses to each prompt from different random numbers; prompts are the
     clusters of every interval.
@@ -93,7 +111,36 @@ def compare(
         found["best_of"] = best_of(a, prompts, judges, selector, before, settings, seed)
     if settings.others:
         found["others"] = [other_model(a, each, before, asked, judges, settings, seed) for each in settings.others]
-    return found | {"samples": side_by_side(before, after)}
+    answers = ask(rows_of(asked, before.samples, after.samples, settings))
+    if answers:
+        found |= joined(found["judges"], answers.verdict, settings)
+    return found | {"samples": side_by_side(before, after, answers)}
+
+
+def rows_of(asked: Sequence[Prompt], before: Samples, after: Samples, settings: EvalConfig) -> list[Row]:
+    """What both models wrote to each prompt, as people compare it."""
+    wrote = [
+        [
+            Response(prompt.id, text, model, reason)
+            for prompt, text, reason in zip(asked, samples.texts, samples.stop_reasons, strict=True)
+        ]
+        for samples, model in ((before, settings.model_a), (after, settings.model_b))
+    ]
+    return [Row(*each) for each in zip(asked, *wrote, strict=True)]
+
+
+def joined(by_judge: dict[str, Any], of_people: dict[str, Any], settings: EvalConfig) -> dict[str, Any]:
+    """The judges in the order of `eval.scorer`, people among them, and the figures of the first."""
+    assert settings.people is not None
+    judges = list(by_judge.items())
+    judges.insert(settings.scorer.index(settings.people), (settings.people.label, of_people))
+    return headline(dict(judges)) | {"judges": dict(judges)}
+
+
+def headline(by_judge: dict[str, Any]) -> dict[str, Any]:
+    """The figures of the judge that decides; people give no scores, and are counted instead."""
+    first: dict[str, Any] = next(iter(by_judge.values()), {})
+    return {name: first.get(name) for name in HEADLINE} | {name: first[name] for name in BY_PEOPLE if name in first}
 
 
 def hold_against(
@@ -109,9 +156,7 @@ def hold_against(
     clusters = [prompt.conversation or prompt.id for prompt in asked]
     after = write(b, asked, judges, settings, seeded_generator(seed, 0, "evaluate b", b.model.device))
     by_judge = {name: verdict(before.scores[name], after.scores[name], clusters) for name in before.scores}
-    first = next(iter(by_judge.values()))
-    found: dict[str, Any] = {name: first[name] for name in ("win_rate", "interval", "ties", "n", "score_a", "score_b")}
-    found |= kl_between(a, b, after.samples, clusters, settings, seed)
+    found = headline(by_judge) | kl_between(a, b, after.samples, clusters, settings, seed)
     return found | {"judges": by_judge, "a": about(before), "b": about(after)}, after
 
 
@@ -247,19 +292,20 @@ def control(weights: Floats, scores: Floats, rivals: Floats, clusters: Sequence[
     }
 
 
-def side_by_side(before: Written, after: Written) -> list[dict[str, Any]]:
-    """The first responses of both models to the same prompts, with all scores."""
-    first = next(iter(before.scores))
+def side_by_side(before: Written, after: Written, answers: Answers | None) -> list[dict[str, Any]]:
+    """Some responses of both models to the same prompts, with all scores and what people said."""
+    first = next(iter(before.scores), None)
     rows = np.unique(np.linspace(0, len(before.samples.texts) - 1, SAMPLES_SHOWN).astype(int)).tolist()
     return [
         {
             "prompt": plain(before.samples.prompts[row]),
             "response_a": before.samples.texts[row],
             "response_b": after.samples.texts[row],
-            "score_a": float(before.scores[first][row]),
-            "score_b": float(after.scores[first][row]),
+            "score_a": float(before.scores[first][row]) if first else None,
+            "score_b": float(after.scores[first][row]) if first else None,
             "scores_a": {name: float(scores[row]) for name, scores in before.scores.items()},
             "scores_b": {name: float(scores[row]) for name, scores in after.scores.items()},
         }
+        | ({"share_b": answers.shares[row]} if answers else {})
         for row in rows
     ]

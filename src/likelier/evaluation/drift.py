@@ -128,8 +128,8 @@ def course(points: Sequence[Point], name: str) -> dict[str, Any]:
 
 
 def best_of_points(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """KL bound and each judge's score of best of n, from `n` = 1 (the start) on."""
-    start = {name: each["score_a"] for name, each in evaluation["judges"].items()}
+    """KL bound and each judge's score of best of n, from `n` = 1 (the start) on; people give none."""
+    start = {name: each["score_a"] for name, each in evaluation["judges"].items() if "score_a" in each}
     rows = [(1, start)] + [
         (each["n"], {name: judge["score"] for name, judge in each["judges"].items()})
         for each in evaluation.get("best_of", [])

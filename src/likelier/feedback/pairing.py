@@ -4,10 +4,13 @@ Everything follows from a seed and from what was judged so far: the same history
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from likelier.records import Comparison, Judgement, stable_id
+
+REPEAT_SHARE = 0.05
+"""Of the questions that one annotator is asked: how many they have answered before."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ def next_comparison(
     annotator: str,
     seed: int = 0,
     judgements_per_comparison: int | None = None,
-    repeat_share: float = 0.05,
+    repeat_share: float = REPEAT_SHARE,
     repeat_gap: int = 10,
 ) -> Ask | None:
     """What to ask `annotator` next; None when there is nothing left for them.
@@ -43,7 +46,7 @@ def next_comparison(
         earlier = repeatable(own, repeat_gap)
         if earlier and earlier.comparison_id in known:
             return Ask(known[earlier.comparison_id], left=earlier.right, right=earlier.left, repeat=True)
-    count = Counter(comparison_id for comparison_id, _ in {(j.comparison_id, j.annotator) for j in judgements})
+    count = people_by_comparison(judgements)
     seen = {judgement.comparison_id for judgement in own}
     limit = float("inf") if judgements_per_comparison is None else judgements_per_comparison
     waiting = [comparison for comparison in comparisons if comparison.id not in seen and count[comparison.id] < limit]
@@ -54,6 +57,17 @@ def next_comparison(
     chosen = min(waiting, key=lambda comparison: (count[comparison.id], stable_id(seed, annotator, comparison.id)))
     left, right = sides(chosen, judgements, seed)
     return Ask(chosen, left, right)
+
+
+def people_by_comparison(judgements: Iterable[Judgement]) -> Counter[str]:
+    """How many people have judged each comparison."""
+    return Counter(comparison for comparison, _ in {(each.comparison_id, each.annotator) for each in judgements})
+
+
+def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], judgements_per_comparison: int) -> int:
+    """Answers still to come until so many different people have judged each of these comparisons."""
+    count = people_by_comparison(judgements)
+    return sum(max(0, judgements_per_comparison - count[comparison]) for comparison in comparisons)
 
 
 def repeatable(own: Sequence[Judgement], gap: int) -> Judgement | None:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from likelier.config import RewardSource
+from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Text, read_json
 from likelier.text.models import RewardModel, load_reward_model
@@ -132,7 +132,8 @@ def load_source(source: RewardSource, device: str) -> Scores:
         return load_ensemble(source.model, device, source.caution)
     if source.function is not None:
         return load_function(source.function)
-    assert source.http is not None
+    if source.http is None:
+        raise ConfigError(PEOPLE_GIVE_NO_SCORE)
     return http_source(source.http)
 
 

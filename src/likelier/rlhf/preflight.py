@@ -79,7 +79,7 @@ def sample_start(config: Config) -> Sampled:
     draw = seeded_generator(config.seed, 0, "preflight", model.device)
     samples = sample(model, tokenizer, asked, sampling_of(config.ppo), draw, config.ppo.batch_size)
     scorer = make_scorer(config.reward, config.ppo.device)
-    judges = make_scorer(config.eval.scorer, config.ppo.device) if config.eval.scorer else None
+    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     grouped = (len(prompts), RESPONSES)
     return Sampled(
         scores=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),

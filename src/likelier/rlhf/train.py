@@ -46,7 +46,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
         note(misplaced)
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
-    judges = make_scorer(config.eval.scorer, ppo.device) if config.eval.scorer else None
+    judges = make_scorer(config.eval.scoring, ppo.device) if config.eval.scoring else None
     measure = Yardstick(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
     before = measure(actors.reference)
     actors.shaper.measured(before["eval_score"])

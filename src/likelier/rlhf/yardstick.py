@@ -63,12 +63,12 @@ def make_yardstick(
 
     ConfigError, DataError: nothing to measure on or by.
     """
-    if not config.reward and not config.eval.scorer:
-        raise ConfigError("eval_steps: nothing to measure by; give eval.scorer, or reward")
+    if not config.reward and not config.eval.scoring:
+        raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")
     check_steps(model, config.model or "sft.architecture")
     prompts = load_prompts(config).kept_out
     check_prompts(tokenizer, prompts, config, context_length(model))
     scorer, judges = (
-        make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scorer)
+        make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
     )
     return Yardstick(prompts, tokenizer, reference_of(model, stage), scorer, judges, config)

@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 
 from likelier.errors import LikelierError
-from likelier.feedback.pairing import next_comparison
+from likelier.feedback.pairing import REPEAT_SHARE, next_comparison, num_missing
 from likelier.feedback.store import Store
 from likelier.records import Judgement, Text, plain
 from likelier.web.guesses import Guesses
@@ -72,10 +72,18 @@ class Room:
     """What the routes share: the store, who is here, and when there are enough judgements.
 
     `announce(token)` is told each link's token, a new one as soon as the last was used; `when_finished` is called once
-    there are `wanted` judgements.
+    there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is asked one twice;
+    `wanted` is then what these still lack of `per_comparison` judgements each, by different people.
     """
 
-    def __init__(self, store: Store, guesser: Guesser | None, wanted: int | None, per_comparison: int | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        guesser: Guesser | None,
+        wanted: int | None,
+        per_comparison: int | None,
+        only: Collection[str] | None = None,
+    ) -> None:
         self.store, self.guesser, self.wanted, self.per_comparison = store, guesser, wanted, per_comparison
         self.token = secrets.token_urlsafe(24)
         self.announce: Callable[[str], object] = lambda token: None
@@ -84,8 +92,12 @@ class Room:
         self.door = threading.Lock()
         self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
         self.texts = {response.id: response.text for response in store.responses()}
-        self.comparisons = {comparison.id: comparison for comparison in store.comparisons()}
-        self.before = store.counts()["judgements"]
+        known = {comparison.id: comparison for comparison in store.comparisons()}
+        self.comparisons = known if only is None else {each: known[each] for each in only}
+        self.repeat_share = REPEAT_SHARE if only is None else 0.0
+        self.only, self.before = only, store.counts()["judgements"]
+        if only is not None:
+            self.wanted = self.missing()
 
     def enter(self, token: str) -> str | None:
         """Trade the link's token, which works once, for a session."""
@@ -98,8 +110,14 @@ class Room:
             return identity
 
     def judged(self) -> int:
-        """Judgements since the page was opened."""
+        """Judgements since the page was opened; with a choice of comparisons, those that they lacked."""
+        if self.only is not None and self.wanted is not None:
+            return self.wanted - self.missing()
         return self.store.counts()["judgements"] - self.before
+
+    def missing(self) -> int:
+        """Answers that the comparisons of this page lack."""
+        return num_missing(self.comparisons, self.store.judgements(), self.per_comparison or 1)
 
     def question(self, session: Session) -> dict[str, Any]:
         """What the page shows next: ids and texts, never who wrote them."""
@@ -113,6 +131,7 @@ class Room:
                 judgements,
                 session.annotator,
                 judgements_per_comparison=self.per_comparison,
+                repeat_share=self.repeat_share,
             )
         if ask is None:
             return {"done": True, "progress": progress}
@@ -146,28 +165,22 @@ class Room:
 
 
 def create_app(
-    store: Store, guesser: Guesser | None = None, wanted: int | None = None, per_comparison: int | None = None
+    store: Store,
+    guesser: Guesser | None = None,
+    wanted: int | None = None,
+    per_comparison: int | None = None,
+    only: Collection[str] | None = None,
 ) -> FastAPI:
     """The page over a store. `app.state.room.token` opens it, once: `/?token=...`.
 
-    `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements.
+    `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements; with `only`
+    it is about these comparisons and ends when each has `per_comparison` judgements.
     """
-    room = Room(store, guesser, wanted, per_comparison)
+    room = Room(store, guesser, wanted, per_comparison, only)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.room = room
     add_guards(app)
     templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
-
-    def session_of(request: Request) -> Session:
-        session = room.sessions.get(request.cookies.get(COOKIE, ""))
-        if session is None:
-            raise HTTPException(403, "open the link that the server printed")
-        return session
-
-    def annotator_of(session: Annotated[Session, Depends(session_of)]) -> Session:
-        if not session.annotator:
-            raise HTTPException(403, "give a name first")
-        return session
 
     @app.get("/")
     def page(request: Request, token: str = "") -> Response:
@@ -205,6 +218,21 @@ def create_app(
         return {"guess": guess._asdict() if guess else None, **room.question(session)}
 
     return app
+
+
+def session_of(request: Request) -> Session:
+    """Who asks. 403: nobody who came by the link."""
+    session: Session | None = request.app.state.room.sessions.get(request.cookies.get(COOKIE, ""))
+    if session is None:
+        raise HTTPException(403, "open the link that the server printed")
+    return session
+
+
+def annotator_of(session: Annotated[Session, Depends(session_of)]) -> Session:
+    """Who asks, with a name. 403: without one."""
+    if not session.annotator:
+        raise HTTPException(403, "give a name first")
+    return session
 
 
 def add_guards(app: FastAPI) -> None:

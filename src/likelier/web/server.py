@@ -3,10 +3,11 @@
 import socket
 import sys
 import webbrowser
+from collections.abc import Collection
 
 import uvicorn
 
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
 from likelier.web.app import LOOPBACK, Guesser, create_app
 
@@ -19,17 +20,20 @@ def serve(
     wanted: int | None = None,
     per_comparison: int | None = None,
     guesser: Guesser | None = None,
+    only: Collection[str] | None = None,
 ) -> int:
     """Serve the page until Ctrl-C, or until there are `wanted` new judgements; returns how many there are.
 
-    A link is printed on stderr; it works once, and then a new one for the next person is printed.
+    With `only`, ids of comparisons, until each of these has `per_comparison` judgements by different people. A link is
+    printed on stderr; it works once, and then a new one for the next person is printed.
     ConfigError: an address other people can reach (there are no accounts yet). LikelierError: the port is taken.
+    Stopped: SIGTERM after there were judgements.
     """
     if host not in LOOPBACK:
         raise ConfigError(f"--host {host}: the page has no accounts yet, so it listens on 127.0.0.1 only")
     listener = listen(host, port)
     at = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    app = create_app(store, guesser, wanted, per_comparison)
+    app = create_app(store, guesser, wanted, per_comparison, only)
     room = app.state.room
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_keep_alive=75, proxy_headers=False, server_header=False
@@ -40,7 +44,13 @@ def serve(
     say(f"judge here: {at}/?token={room.token}")
     if open_browser:
         webbrowser.open(f"{at}/?token={room.token}")
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except Terminated as error:
+        if stored := store.counts()["judgements"] - room.before:
+            what = "1 judgement is" if stored == 1 else f"{stored} judgements are"
+            raise Stopped(f"stopped by SIGTERM; {what} stored in {store.name}") from error
+        raise
     return int(room.judged())
 
 

@@ -98,6 +98,12 @@ def test_points_are_read_from_a_run(tmp_path: Path):
     assert json.dumps(drift(points_of_run(tmp_path)))  # what it returns is JSON
 
 
+def test_a_run_that_is_writing_a_step_or_was_killed_there_is_read_up_to_it(tmp_path: Path):
+    line = '{"step": 1, "eval_kl": 0.4, "eval_score": 1.5}'
+    (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"step": 2, "eval_kl": 0.')
+    assert points_of_run(tmp_path) == [Point(1, 0.4, 1.5, {})]
+
+
 def test_a_run_that_measured_nothing_is_named(tmp_path: Path):
     write_jsonl(tmp_path / "metrics.jsonl", [{"step": 1, "kl": 0.1}])
     with pytest.raises(DataError, match="eval_steps"):

@@ -20,6 +20,7 @@ from likelier.records import (
     plain,
     read_json,
     read_jsonl,
+    read_log,
     read_preferences,
     read_prompts,
     stable_id,
@@ -83,6 +84,32 @@ def test_a_bad_line_is_named(tmp_path, line, words):
     with pytest.raises(DataError, match=rf"data\.jsonl:3: .*{words}") as caught:
         list(read_jsonl(tmp_path / "data.jsonl"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("half", [b"", b'{"step": 3, "sc', b'{"a": {"b": 1}', b'{"text": "\xc3', b"[" * 100_000])
+def test_half_a_line_at_the_end_of_a_log_is_left_out(tmp_path, half):
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}\n' + half)
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+def test_a_whole_line_of_a_log_counts_without_its_end(tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}')
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (b'{"step": 1}\n{"st\n{"step": 3}\n', "2: broken JSON"),
+        (b'{"step": 1}\n{"st\n{"ste', "2: broken JSON"),  # two broken lines: only the last may be half written
+        (b'{"step": 1}\n{"st\n', "2: broken JSON"),
+        (b'{"step": 1}\n[2]', "2: expected a JSON object, got list"),
+    ],
+)
+def test_any_other_broken_line_of_a_log_is_named(tmp_path, lines, words):
+    (tmp_path / "log.jsonl").write_bytes(lines)
+    with pytest.raises(DataError, match=rf"log\.jsonl:{words}"):
+        read_log(tmp_path / "log.jsonl")
 
 
 def test_half_of_a_character_is_named(tmp_path):

@@ -205,6 +205,21 @@ def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
     )
 
 
+@pytest.mark.parametrize("half", ['{"step": 3, "sco', '{"step": 3, "score": 0.5'])
+def test_a_run_that_is_writing_a_step_or_was_killed_there_is_shown_up_to_it(tmp_path, half):
+    folder = plausible.write_demo(tmp_path / "demo") / "policy"
+    whole = page_of(folder)
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(half)
+    assert page_of(folder) == whole
+
+
+def test_a_run_before_its_first_step_is_shown(tmp_path):
+    folder = plausible.write_demo(tmp_path / "demo") / "policy"
+    (folder / "metrics.jsonl").write_text('{"step": 1, "sc')
+    assert "Settings, versions, and how to do it again" in headings(page_of(folder))
+
+
 def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):
     """Both results have an accuracy; only a reward model's has an interval."""
     run = tmp_path / "dpo"
@@ -262,7 +277,7 @@ def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
         (lambda folder: write_json(folder / "check.json", {"comparisons": 3}), "check.json: no field `judgements`"),
         (lambda folder: write_json(folder / "evaluation.json", []), "evaluation.json: no field `win_rate`"),
         (lambda folder: write_text(folder / "arms.json", "{'arms': "), "arms.json: broken JSON"),
-        (lambda folder: write_text(folder / "metrics.jsonl", '{"step": 1}\n{"st'), "metrics.jsonl:2: broken JSON"),
+        (lambda folder: write_text(folder / "metrics.jsonl", '{"step": 1}\n{"st\n'), "metrics.jsonl:2: broken JSON"),
     ],
 )
 def test_what_cannot_be_shown_is_named_in_one_line(tmp_path, make, said):

@@ -79,6 +79,18 @@ def test_a_run_folder_is_read_with_its_settings(tmp_path):
     assert set(examine_run(folder)[0]) == {"name", "severity", "step", "evidence", "cause", "remedy"}
 
 
+def test_a_run_that_is_writing_a_step_or_was_killed_there_is_read_up_to_it(tmp_path):
+    spoilt = {"entropy": ramp(2, -0.5).clip(0.01), "repetition": None}
+    folder = write_run(tmp_path, **spoilt)
+    write_jsonl(folder / "samples.jsonl", [{"step": 1, "response": "a b", "score": 1.0, "kl": 0.5, "stop_reason": ""}])
+    whole = examine_run(folder)
+    for log in ("metrics.jsonl", "samples.jsonl"):
+        with open(folder / log, "a") as file:
+            file.write('{"step": 41, "ent')
+    assert examine_run(folder) == whole
+    assert [finding["name"] for finding in whole] == ["entropy_collapse"]
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no metrics\.jsonl"):
         examine_run(tmp_path)

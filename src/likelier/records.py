@@ -168,8 +168,19 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, parse_line(path, number, line)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, line) of a UTF-8 text file, gzip'ed or not, blank lines passed over."""
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a run's log. A run that was killed, or is writing now, may end in half a line: it is left out.
+
+    DataError: as `read_jsonl`, for any other line.
+    """
+    return [parse_line(path, number, line) for number, line in read_lines(path, half_last_line=True)]
+
+
+def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, str]]:
+    """(line number, line) of a UTF-8 text file, gzip'ed or not, blank lines passed over.
+
+    `half_last_line`: broken JSON behind the last line end is passed over too.
+    """
     if not path.is_file():
         raise DataError(f"{path}: {no_file(path)}")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
@@ -177,6 +188,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with opener(path, "rb") as file:
             for number, raw in enumerate(file, 1):
+                if half_last_line and not raw.endswith(b"\n") and is_broken(raw):
+                    return
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if line.strip():
                     yield number, line
@@ -186,6 +199,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: not a whole gzip file; download or pack it again") from error
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def is_broken(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from likelier.charts import Point, Series, is_number, line_chart
 from likelier.config import read_yaml
 from likelier.metrics import metric_of
-from likelier.records import read_json, read_jsonl
+from likelier.records import read_json, read_log
 
 Found = dict[str, Any]
 
@@ -95,7 +95,7 @@ def read_training(name: str, run: Path) -> Training:
         name=name,
         folder=run,
         verb=about.get("verb", "ppo"),
-        lines=[line for _, line in read_jsonl(run / "metrics.jsonl")],
+        lines=read_log(run / "metrics.jsonl"),
         settings=list(flat(settings)),
         versions=about.get("versions", {}),
         result=result,

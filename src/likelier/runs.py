@@ -25,7 +25,7 @@ import yaml
 
 from likelier.config import Config, read_yaml
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, cannot_write
-from likelier.records import dump_line, read_json, read_jsonl, write_json, write_whole
+from likelier.records import dump_line, read_json, read_log, write_json, write_whole
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
@@ -111,7 +111,7 @@ class Run:
 
     def replay_metrics(self) -> None:
         """Trackers are made anew from the log, so that they show no step twice."""
-        for _, line in read_jsonl(self.folder / "metrics.jsonl"):
+        for line in read_log(self.folder / "metrics.jsonl"):
             for tracker in self.trackers:
                 tracker.log(line["step"], line)
 

@@ -22,7 +22,7 @@ from likelier.demo.corpus import openings
 from likelier.demo.panel import Panel, draw_panel
 from likelier.errors import ConfigError, LikelierError, Stopped
 from likelier.progress import progress
-from likelier.records import read_json, read_jsonl, write_json, write_jsonl
+from likelier.records import read_json, read_log, write_json, write_jsonl
 from likelier.report import write_report
 from likelier.runs import differences, exit_code
 from likelier.search.jobs import run_jobs
@@ -272,7 +272,7 @@ def recovery(share: float | None) -> str:
 def arm_row(arm: Arm, result: dict[str, Result]) -> Result:
     """One arm's results, and its path of true score over KL."""
     policy, evaluation = result["policy"], result["evaluation"]
-    lines = [line for _, line in read_jsonl(arm.at.folder / "policy" / "metrics.jsonl") if "eval_kl" in line]
+    lines = [line for line in read_log(arm.at.folder / "policy" / "metrics.jsonl") if "eval_kl" in line]
     measured = [{"step": 0, **policy["before"]}, *lines]
     curve = [
         {"step": at["step"], "kl": at["eval_kl"], "true_score": at["eval/true taste"], "score": at["eval_score"]}

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from likelier.errors import DataError
 from likelier.evaluation.statistics import best_of_n_kl
 from likelier.intervals import Floats
-from likelier.records import read_json, read_jsonl
+from likelier.records import read_json, read_log
 
 Form = Literal["best_of_n", "rl"]
 
@@ -81,7 +81,7 @@ def points_of_run(run: Path) -> list[Point]:
 
     DataError: it measured nothing on its way.
     """
-    measured = [line for _, line in read_jsonl(run / "metrics.jsonl") if line.get("eval_kl") is not None]
+    measured = [line for line in read_log(run / "metrics.jsonl") if line.get("eval_kl") is not None]
     if not measured:
         raise DataError(f"{run}: no KL measured on the way; set ppo.eval_steps and eval.scorer, and train again")
     result = run / "result.json"

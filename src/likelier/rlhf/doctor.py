@@ -9,7 +9,7 @@ from typing import Any
 
 from likelier.config import Config, RewardSource, build_config, read_yaml
 from likelier.errors import DataError
-from likelier.records import read_json, read_jsonl
+from likelier.records import read_json, read_log
 from likelier.rlhf.findings import drift, kl, sampling, score, settings, text, update
 from likelier.rlhf.findings.history import Finding, History
 
@@ -81,12 +81,12 @@ def history_of(folder: Path, config: Config, before: Mapping[str, Any]) -> Histo
         raise DataError(f"{folder / 'metrics.jsonl'}: no step yet")
     samples = folder / "samples.jsonl"
     if "repetition" not in lines[-1] and samples.is_file():
-        lines = with_samples(lines, [sample for _, sample in read_jsonl(samples)])
+        lines = with_samples(lines, read_log(samples))
     return History(lines, config, before, reward_results(config.reward))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    return [line for _, line in read_jsonl(folder / "metrics.jsonl")]
+    return read_log(folder / "metrics.jsonl")
 
 
 def with_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

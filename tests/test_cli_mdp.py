@@ -27,6 +27,7 @@ def test_json_of_the_articles_states(run):
     assert found["policy_values"] == {"0": 0, "1": 0, "2": 0}
     assert found["optimal_values"] == {"0": 0.45, "1": 1, "2": 0}
     assert found["optimal_policy"] == {"0": "0", "1": "1", "2": "0"}
+    assert found["indifferent"] == ["2"]  # both actions end the episode and pay nothing
     assert {each["name"] for each in found["problems"]} == {"missing_mass", "claimed_values"}
     assert all(set(each) == {"name", "where", "remedy"} for each in found["problems"])
     assert "optimal_policy_by_step" not in found
@@ -37,6 +38,7 @@ def test_the_page_for_people_says_both_problems_and_the_completion(run):
     assert (code, err) == (0, "")
     assert "3 states, 2 actions, gamma 0.9\n" in out
     assert "0      0             0.45           0\n1      0             1              1\n" in out
+    assert "\n2      0             0              –\n" in out
     assert "missing_mass: transitions.0.0, transitions.0.1\n  probabilities sum to 0.5; completion taken:" in out
     assert "claimed_values: claimed_values.1\n  the value of this policy is 0, not 1" in out
 
@@ -46,7 +48,9 @@ def test_a_horizon_has_a_plan_and_no_policy_is_null(run):
     assert found["horizon"] == 4
     assert [step["fair"] for step in found["optimal_policy_by_step"]] == ["decline", "decline", "accept", "accept"]
     assert found["optimal_policy"] == found["optimal_policy_by_step"][0]
-    assert "horizon 4" in run(CONFIGS / "house.yaml")[1]
+    page = run(CONFIGS / "house.yaml")[1]
+    assert "horizon 4" in page
+    assert "\nsold   0             0              –\n" in page
     assert json.loads(run(CONFIGS / "grid-world.yaml", "--json")[1])["policy_values"] is None
 
 

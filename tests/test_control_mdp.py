@@ -57,6 +57,15 @@ def slow_optimum(transitions, rewards, gamma):
         values = new
 
 
+def test_no_action_is_best_where_all_do_the_same():
+    """By state: all end and pay alike; they pay unlike; they lead to unlike states; all stay and pay alike."""
+    transitions = np.zeros((4, 2, 4))
+    transitions[2, 0, 0] = 1
+    transitions[3, :, 3] = 1
+    mdp = TabularMDP(transitions, [[1, 1], [0, 1], [0, 0], [2, 2]], 0.9)
+    assert mdp.indifferent().tolist() == [True, False, False, True]
+
+
 def test_the_articles_three_states():
     mdp = TabularMDP(THREE_STATES, THREE_REWARDS, 0.9)
     assert mdp.policy_values([[0, 1], [1, 0], [1, 0]]).tolist() == [0, 0, 0]

@@ -19,9 +19,9 @@ def show(result: Result) -> None:
     best = "optimal action" if result["horizon"] is None else "optimal first action"
     head = ["state", "policy value", "optimal value", best]
     policy = result["policy_values"] or dict.fromkeys(result["states"])
+    plan = result["optimal_policy"] | dict.fromkeys(result["indifferent"], "–")
     rows = [
-        [name, digits(policy[name]), digits(result["optimal_values"][name]), result["optimal_policy"][name]]
-        for name in result["states"]
+        [name, digits(policy[name]), digits(result["optimal_values"][name]), plan[name]] for name in result["states"]
     ]
     show_table(head, rows)
     for (name, remedy), places in grouped(result["problems"]).items():
@@ -94,6 +94,7 @@ def mdp(
         "policy_values": None if found.policy is None else found.named(found.mdp.policy_values(found.policy)),
         "optimal_values": found.named(found.mdp.optimal_values()),
         "optimal_policy": plan[0],
+        "indifferent": [state for state, alike in zip(found.states, found.mdp.indifferent(), strict=True) if alike],
         "problems": [asdict(problem) for problem in found.problems],
     }
     if found.mdp.horizon is not None:

@@ -82,6 +82,11 @@ class TabularMDP:
             transitions[here:there, :, there : there + num_states] = self.transitions
         return TabularMDP(transitions, np.tile(self.rewards, (self.horizon, 1)), self.gamma)
 
+    def indifferent(self) -> NDArray[np.bool_]:
+        """[S]: where every action pays the same and leads to the same states, so that none is the best."""
+        alike = (self.transitions == self.transitions[:, :1]).all((1, 2))
+        return np.asarray(alike & (self.rewards == self.rewards[:, :1]).all(1))
+
     def action_values(self, values: Floats) -> Floats:
         """[S, A]: Q(s, a) = r(s, a) + gamma * sum over t of p(t | s, a) V(t)."""
         return self.rewards + self.gamma * self.transitions @ values

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likelier.intervals import Floats
+from likelier.intervals import Floats, wilson
 from likelier.rlhf.findings.history import Finding, History, Level, short
 
 FEW_STEPS = 10
 ENOUGH_JUDGED = 150
 """Responses on which a correlation is known to about 0.08."""
 NO_CORRELATION = 0.08
+OF_USE = 0.6
+"""Accuracy on held-out pairs that a reward model of some use may have; people agree with one another in 0.7."""
 MEND_SCORER = (
     "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
     "model's prompts, chat template and max_length, or give it more pairs that people agree on"
@@ -156,16 +158,22 @@ def scorer_at_chance(run: History) -> Finding | None:
 
 
 def by_own_pairs(run: History) -> Finding | None:
-    """A reward model that ranks pairs it has not seen no better than by chance."""
+    """A reward model that may rank pairs it has not seen by chance, and that ranks too few of them right to be of use.
+
+    Few pairs can show neither: with half of them right it takes 96.
+    """
     for name, result in run.rewards.items():
         accuracy, pairs = result.get("accuracy"), result.get("pairs")
-        if accuracy is not None and pairs and accuracy - 0.5 < 2 * math.sqrt(0.25 / pairs):
+        if accuracy is None or not pairs:
+            continue
+        low, high = wilson(accuracy, pairs)
+        if low <= 0.5 and high < OF_USE:
             return Finding(
                 "scorer_at_chance",
                 "error",
                 run.last,
                 f"accuracy of {name} on {pairs} held-out pairs {short(accuracy)}, "
-                f"± {short(math.sqrt(0.25 / pairs))} (seen at step {run.last})",
+                f"95 % interval {short(low)} to {short(high)} (seen at step {run.last})",
                 "The reward model does not rank pairs that it has not seen better than a coin",
                 MEND_SCORER,
             )

@@ -64,13 +64,13 @@ def train(
     verb: str, path: Path, overrides: list[str] | None, out: Path | None, resume: str, seed: int | None
 ) -> dict[str, Any]:
     """Read the settings, open the run's folder, train; what the stage found."""
-    from likelier.runs import Run
+    from likelier.cli.shared_run import shared_run
     from likelier.stages import trainer_of
 
     config = load(path, overrides, seed)
     folder = run_folder(path.stem, out, resume)
     trainer = trainer_of(verb)
-    with Run(folder, verb, config, resume) as run:
+    with shared_run(folder, verb, config, resume) as run:
         result: dict[str, Any] = trainer(config, run)
     return result
 

@@ -25,6 +25,7 @@ from likelier.ppo.losses import (
     value_terms,
 )
 from likelier.ppo.masks import masked_mean
+from likelier.ppo.processes import gathered, share, sum_gradients, summed, world
 
 
 class Evaluation(NamedTuple):
@@ -60,12 +61,14 @@ def old_evaluation(
 
     A matrix product depends in its last bit on how many rows it has; with the same cuts the first ratio is exactly 1.
     """
-    said = []
+    whole = []
     for minibatch in minibatches(len(mask), config.num_mini_batches, None):
-        for rows in minibatch.split(config.micro_batch_size or len(minibatch)):
+        said = []
+        for rows in minibatch[share(len(minibatch))].split(config.micro_batch_size or len(minibatch)):
             selected = {name: tensor[rows] for name, tensor in inputs.items()}
             said.append(policy.evaluate(selected, actions[rows], mask[rows]))
-    return joined(said)
+        whole.append(of_all_processes(joined(said), len(minibatch)))
+    return joined(whole)
 
 
 def ppo_update(
@@ -93,6 +96,7 @@ def ppo_update(
             parameter.grad = None
         minibatch = batch if len(rows) == len(batch) else batch.rows(rows)
         new, found = accumulate_gradients(policy, minibatch, config, kl)
+        sum_gradients(parameters)
         norm = clip_gradients(parameters, config.max_grad_norm)
         learned = Learned(rows, new, found | {"grad_norm": norm})
         if not torch.isfinite(found["loss"] + found["approx_kl"] + norm + remembered):
@@ -153,15 +157,21 @@ def accumulate_gradients(
     """Gradients of one minibatch, micro-batch by micro-batch; returns what the policy said, and the losses.
 
     Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing: gradients
-    and losses of the whole are the sums of those of its parts.
+    and losses of the whole are the sums of those of its parts. Where several processes share a minibatch, the
+    gradients are those of this one's rows.
     """
     tokens = default_normalizer(batch.mask, "token")
     how = config.loss_aggregation
     whole = Whole(config, kl, tokens if how == "token" else default_normalizer(batch.mask, how), tokens)
-    said, found = zip(*(learn_from(policy, part, whole) for part in batch.cut(config.micro_batch_size)), strict=True)
-    if len(said) == 1:
-        return said[0], found[0]
-    return joined(said), {name: torch.stack([each[name] for each in found]).sum() for name in found[0]}
+    parts = own_rows(batch).cut(config.micro_batch_size)
+    said, found = zip(*(learn_from(policy, part, whole) for part in parts), strict=True)
+    return of_all_processes(joined(said), len(batch)), total(found)
+
+
+def own_rows(batch: Batch) -> Batch:
+    """This process's share of a minibatch."""
+    rows = torch.arange(len(batch))[share(len(batch))]
+    return batch if len(rows) == len(batch) else batch.rows(rows)
 
 
 class Whole(NamedTuple):
@@ -236,12 +246,28 @@ def value_terms_of(new: Evaluation, batch: Batch, config: UpdateConfig) -> Value
 
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
     """What a policy said of several micro-batches, as of one."""
+    if len(parts) == 1:
+        return parts[0]
     values = [part.values for part in parts if part.values is not None]
     return Evaluation(
         torch.cat([part.logprobs for part in parts]),
         torch.cat(values) if values else None,
         torch.cat([part.entropy for part in parts]),
     )
+
+
+def total(found: Sequence[Stats]) -> Stats:
+    """The sum of the losses of all micro-batches of all processes."""
+    if len(found) == 1 and world().size == 1:
+        return found[0]
+    losses = summed(torch.stack([torch.stack(list(each.values())) for each in found]).sum(0))
+    return dict(zip(found[0], losses, strict=True))
+
+
+def of_all_processes(said: Evaluation, num_rows: int) -> Evaluation:
+    """What the policy said of all rows, out of what it said to each process."""
+    values = None if said.values is None else gathered(said.values, num_rows)
+    return Evaluation(gathered(said.logprobs, num_rows), values, gathered(said.entropy, num_rows))
 
 
 def stats_of(seen: Sequence[Learned], batch: Batch, config: UpdateConfig) -> Stats:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.ppo.processes import from_first, gathered, share
 from likelier.records import Text, read_json
 from likelier.text.models import RewardModel, load_reward_model
 from likelier.training import pick_device
@@ -98,9 +99,11 @@ class Ensemble:
         self.members, self.means, self.caution = members, means, caution
 
     def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
-        """What each model says."""
-        pairs = zip(self.members, self.means, strict=True)
-        return torch.stack([member.score(prompts, responses) - mean for member, mean in pairs])
+        """What each model says; several processes score a part each, and all return the whole."""
+        rows, pairs = share(len(responses)), zip(self.members, self.means, strict=True)
+        prompts, part = list(prompts)[rows], list(responses)[rows]
+        each = [gathered(member.score(prompts, part), len(responses)) - mean for member, mean in pairs]
+        return torch.stack(each)
 
     def __call__(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
         each = self.each(prompts, responses)
@@ -171,7 +174,12 @@ def load_function(where: str) -> Scores:
         found = called(function, where, list(prompts), list(responses))
         return checked(found, len(responses), f"reward function `{where}`")
 
-    return scores
+    return asked_once(scores)
+
+
+def asked_once(scores: Scores) -> Scores:
+    """Of several processes only the first asks, for the whole batch: a function may compare responses, or count."""
+    return lambda prompts, responses: from_first(lambda: scores(prompts, responses), len(responses))
 
 
 def load_token_function(where: str) -> TokenScores:
@@ -182,7 +190,10 @@ def load_token_function(where: str) -> TokenScores:
         found = called(function, where, list(prompts), list(responses), [list(row) for row in tokens])
         return checked_rows(found, tokens, f"reward function `{where}`")
 
-    return scores
+    def asked_once(prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens) -> Float[Tensor, "B T"]:
+        return from_first(lambda: scores(prompts, responses, tokens), len(tokens), max(map(len, tokens), default=0))
+
+    return asked_once
 
 
 def called(function: Callable[..., Any], where: str, *given: Any) -> Any:
@@ -203,7 +214,7 @@ def http_source(address: str) -> Scores:
             raise LikelierError(f"reward service {address}: the answer has no `scores`")
         return checked(answer["scores"], len(responses), f"reward service {address}")
 
-    return scores
+    return asked_once(scores)
 
 
 def post(address: str, body: bytes) -> Any:

@@ -13,6 +13,7 @@ from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinfo
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import clamped_share, kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
+from likelier.ppo.processes import gathered, share
 from likelier.records import Text
 from likelier.reward.sources import Judged, Scorer
 from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
@@ -198,9 +199,9 @@ def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPO
             config.temperature,
             bf16=config.bf16,
         )[0]
-        for rows in torch.arange(len(samples.tokens)).split(size)
+        for rows in torch.arange(len(samples.tokens))[share(len(samples.tokens))].split(size)
     ]
-    return torch.cat(parts)
+    return gathered(torch.cat(parts), len(samples.tokens))
 
 
 def penalties(

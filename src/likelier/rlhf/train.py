@@ -8,6 +8,7 @@ from typing import Any
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
+from likelier.ppo.processes import largest, world
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
 from likelier.records import plain
@@ -42,6 +43,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
+    check_processes(ppo)
     if misplaced := estimator_misplaced(ppo):
         note(misplaced)
     actors, prompts = load_actors(config), load_prompts(config)
@@ -75,11 +77,13 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, sample_lines(rollout, ppo), clock.laps)
             doctor.look(step + 1)
+            run.signal_received = largest(run.signal_received or 0) or None  # else one process would go on alone
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = measure(actors.policy.model)
-    save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, card(config))
+    if world().rank == 0:
+        save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, card(config))
     return run.finish(
         {
             "steps": ppo.steps,
@@ -148,6 +152,16 @@ def load_actors(config: Config) -> Actors:
     adapt(model, ppo, "ppo", config.seed)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
     return Actors(policy, reference, tokenizer, scorer, Shaper(ppo))
+
+
+def check_processes(ppo: PPOConfig) -> None:
+    """ConfigError: a minibatch is smaller than the number of processes that are to share it."""
+    smallest, (_, size) = ppo.batch_size // ppo.num_mini_batches, world()
+    if smallest < size:
+        raise ConfigError(
+            f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "
+            f"give each at least one"
+        )
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

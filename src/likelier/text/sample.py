@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.errors import ConfigError, NumericError
+from likelier.ppo.processes import gathered, share
 from likelier.records import Text
 from likelier.text.models import context_length, load_causal_lm, precise
 from likelier.text.step import Stepper, check_steps
@@ -86,6 +87,7 @@ def sample(
 ) -> Samples:
     """One response to each prompt, `batch_size` at a time; prompts of like length go together.
 
+    Several processes decode a part each; all return the whole.
     DataError: a prompt that leaves no room for a response. NumericError: logits that are not finite.
     """
     room = context_length(model) - sampling.response_length
@@ -98,13 +100,14 @@ def sample(
     sizes = encoded.mask.sum(1)
     order = sizes.argsort(stable=True)
     parts = []
-    for rows in order.split(batch_size or max(1, len(order))):
+    mine = order[share(len(order))]
+    for rows in mine.split(batch_size or max(1, len(mine))):
         width = int(sizes[rows].max())
         batch = Prompts(whole.tokens[rows, -width:], whole.mask[rows, -width:])
         endings = Endings(model, tokenizer, sampling, batch)
         parts.append(decode(model, batch, draws[rows], sampling, endings))
     back = order.argsort().to(model.device)
-    drawn = Drawn(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+    drawn = Drawn(*(gathered(torch.cat(part), len(order))[back] for part in zip(*parts, strict=True)))
     return finish(list(prompts), whole, drawn, tokenizer, Endings(model, tokenizer, sampling, whole))
 
 

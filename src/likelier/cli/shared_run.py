@@ -1,0 +1,44 @@
+"""A run that several processes share: the first owns its folder, the others only work with it."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from likelier.cli.several import place_in_world
+from likelier.config import Config
+from likelier.runs import Run
+
+
+class Follower(Run):
+    """The run as a process other than the first has it: in a folder of its own, without trackers and checkpoints."""
+
+    def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
+        silent = config.ppo.model_copy(update={"report_to": []})
+        super().__init__(folder, verb, config.model_copy(update={"ppo": silent}), checkpoint or "never")
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator[Run]:
+    """The run in `folder`, for each of the processes that torchrun started; all go on from the first one's checkpoint.
+
+    ConfigError, DataError: see `Run`. LostProcess: the others do not come.
+    """
+    rank, size = place_in_world()
+    if size == 1:
+        with Run(folder, verb, config, resume) as run:
+            yield run
+        return
+    from likelier.ppo.processes import joined, text_of_first
+
+    with joined(), contextlib.ExitStack() as held:
+        if rank == 0:
+            run = held.enter_context(Run(folder, verb, config, resume))
+            text_of_first(str(run.checkpoint or ""))
+        else:
+            own = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))
+            run = held.enter_context(Follower(own, verb, config, text_of_first("")))
+        yield run

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
-from likelier.errors import ConfigError, DataError, NumericError, Stopped, Terminated
+from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 
 VERBS = ("ppo",)
 """What can be divided among processes."""
+SECONDS_FOR_OTHERS = 5.0
+"""How long a process waits for another to say what is wrong."""
 
 
 def place_in_world() -> tuple[int, int]:
@@ -37,19 +40,35 @@ def hushed() -> Iterator[None]:
 
 
 def speaks_of(error: BaseException) -> bool:
-    """Whether this process says what ended it. What all processes meet alike, the first one of a machine says; that the
-    others are gone, or that the user stopped them, the first of all.
+    """Whether this process says what ended it, after it gave those a chance that know more.
+
+    torchrun ends all processes as soon as one has ended. What all meet alike (a wrong setting, say) the first one says;
+    the others wait for it, and speak only where it does not. That another process is lost is news of last resort.
     """
-    rank, _ = place_in_world()
-    if rank == 0:
+    rank, size = place_in_world()
+    if size == 1:
         return True
-    if isinstance(error, ConfigError | DataError | NumericError):
-        return os.environ.get("LOCAL_RANK") == "0"
-    told_elsewhere = isinstance(error, Stopped | Terminated | KeyboardInterrupt) or is_lost_process(error)
-    return not told_elsewhere
+    if isinstance(error, Stopped | Terminated | KeyboardInterrupt):
+        return rank == 0
+    if is_lost_process(error):
+        undisturbed(2 * SECONDS_FOR_OTHERS)
+        return rank == 0
+    met_by_all = isinstance(error, ConfigError | DataError | NumericError)
+    return rank == 0 or not met_by_all or undisturbed(SECONDS_FOR_OTHERS)
 
 
 def is_lost_process(error: BaseException) -> bool:
+    if not isinstance(error, LikelierError):
+        return False
     from likelier.ppo.processes import LostProcess
 
     return isinstance(error, LostProcess)
+
+
+def undisturbed(seconds: float) -> bool:
+    """Wait; False as soon as SIGTERM says that all is over."""
+    try:
+        time.sleep(seconds)
+    except Terminated:
+        return False
+    return True

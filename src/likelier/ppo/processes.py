@@ -47,7 +47,13 @@ def joined() -> Iterator[World]:
             raise ConfigError(f"torchrun: process {place + 1} of this machine finds {devices} GPUs; start one for each")
         torch.cuda.set_device(place)
     with meeting():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        found, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        attempt = os.environ.get(
+            "TORCHELASTIC_RESTART_COUNT", "0"
+        )  # what an ended attempt left there must not be found
+        store = dist.PrefixStore(f"attempt {attempt}", found)  # type: ignore[attr-defined]
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield world()
     finally:
@@ -60,7 +66,7 @@ def meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).partition(". This is")[0]
         raise LostProcess(
             f"another process of this run has ended or cannot be reached ({reason}); go on with --resume auto"
         ) from error

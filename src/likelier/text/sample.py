@@ -117,7 +117,7 @@ def decode(
     """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time."""
     num_rows, length = draws.shape
     tokens = torch.zeros(num_rows, length, dtype=torch.long, device=draws.device)
-    logprobs = torch.zeros(num_rows, length, device=draws.device)
+    logprobs = torch.zeros(num_rows, length, device=draws.device, dtype=torch.promote_types(model.dtype, torch.float32))
     lengths = torch.full((num_rows,), length, device=draws.device)
     rows = torch.arange(num_rows, device=draws.device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)

@@ -1,0 +1,156 @@
+"""`likelier ppo` in several processes: one folder, one voice, the same training."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from likelier.cli import main
+from likelier.records import read_jsonl, write_jsonl
+from several import in_processes
+from test_rlhf_train import REWARD, fingerprint
+from tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Six steps on a tiny model, which prefers the letter a after them."""
+    folder = tmp_path_factory.mktemp("config")
+    save_tiny_model(folder / "model", words=["a", "b"])
+    (folder / "reward.py").write_text(REWARD)
+    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
+    settings = {"batch_size": 32, "total_episodes": 32 * 6, "response_length": 4, "learning_rate": 0.02}
+    settings |= {"save_steps": 2, "num_mini_batches": 2, "kl_coef": 0.01, "device": "cpu", "report_to": ["tensorboard"]}
+    whole = {"model": str(folder / "model"), "prompts": str(folder / "prompts.jsonl"), "ppo": settings}
+    whole["reward"] = [{"function": f"{folder / 'reward.py'}:count_a"}]
+    (folder / "ppo.yaml").write_text(yaml.safe_dump(whole))
+    return folder / "ppo.yaml"
+
+
+def likelier(temporary, *words):
+    """Exit code, stdout and stderr of a command."""
+    os.environ["TMPDIR"] = str(temporary)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(list(map(str, words)))
+    return code, out.getvalue(), err.getvalue()
+
+
+def together(size, temporary, *words):
+    temporary.mkdir(exist_ok=True)
+    return in_processes(size, likelier, temporary, *words, meet=False)
+
+
+def test_two_processes_train_as_one_does(config, tmp_path):
+    (first, second), (code, out, _) = (
+        together(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "two", "--json"),
+        likelier(tmp_path, "ppo", config, "--out", tmp_path / "one", "--json"),
+    )
+    assert (first[0], second, code) == (0, (0, "", ""), 0)
+    assert first[2] == ""
+    result, alone = json.loads(first[1]), json.loads(out)
+    assert result["run"] == str(tmp_path / "two")
+    assert result["after"] == {name: pytest.approx(value, abs=1e-4) for name, value in alone["after"].items()}
+    assert alone["score_after"] > alone["score_before"] + 0.5
+    same = [[line for _, line in read_jsonl(tmp_path / name / "metrics.jsonl")] for name in ("one", "two")]
+    for one, two in zip(*same, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-6)
+        assert two == {name: pytest.approx(value, abs=1e-4) for name, value in one.items()}
+    names = [sorted(file.name for file in (tmp_path / name).iterdir()) for name in ("one", "two")]
+    assert names[0] == names[1]
+    assert not list((tmp_path / "tmp").iterdir())  # the second process's own folder is gone
+
+
+def test_it_goes_on_to_the_same_bits(config, tmp_path):
+    words = ["ppo", config, "--out", tmp_path / "whole"]
+    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words)] == [0, 0]
+    stopped = in_processes(2, stopped_after_three, config, tmp_path / "stopped", meet=False)
+    assert [code for code, _ in stopped] == [75, 75]
+    assert "likelier: stopped after step 3; go on with: likelier" in stopped[0][1]
+    assert stopped[1][1] == ""
+    again = together(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "stopped", "--resume", "auto")
+    assert [code for code, _, _ in again] == [0, 0]
+    assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
+
+
+def stopped_after_three(config, folder):
+    """SIGTERM reaches one process only, and the second, before the third step is over; both stop after it."""
+    from likelier.rlhf import train
+
+    sample = train.sample_rollouts
+
+    def sample_then_signal(*given):
+        rollout = sample(*given)
+        if os.environ["RANK"] == "1" and next(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return rollout
+
+    steps, train.sample_rollouts = iter(range(9)), sample_then_signal
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        code = main(["ppo", str(config), "--out", str(folder)])
+    return code, err.getvalue()
+
+
+def test_a_wrong_setting_leaves_no_folder(config, tmp_path):
+    words = ["ppo", config, "ppo.num_mini_batches=32", "--out", tmp_path / "out"]
+    told = in_processes(2, quickly, tmp_path, *words, meet=False)
+    line = "likelier: ppo.num_mini_batches: 32 leaves minibatches of 1 rows to 2 processes; give each at least one\n"
+    assert told[0] == (2, "", line)
+    assert told[1][0] == 2
+    assert not (tmp_path / "out").exists()
+
+
+def quickly(temporary, *words):
+    """Without the wait for others: nobody ends these processes."""
+    from likelier.cli import several
+
+    several.SECONDS_FOR_OTHERS = 0.1
+    return likelier(temporary, *words)
+
+
+def test_a_reward_that_fails_in_the_first_process_ends_the_other(config, tmp_path):
+    (tmp_path / "raises.py").write_text("def score(prompts, responses):\n    raise ValueError('no score today')\n")
+    reward = f"reward=[{{function: {tmp_path}/raises.py:score}}]"
+    first, second = in_processes(2, quickly, tmp_path, "ppo", config, reward, "--out", tmp_path / "out", meet=False)
+    what = f"likelier: reward function `{tmp_path}/raises.py:score` raises ValueError: no score today\n"
+    assert (first, second) == ((1, "", what), (1, "", ""))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_again_after_a_kill(config, tmp_path):
+    """The real launcher: one process is killed, all are started again, and the end has the same bits."""
+    words = ["ppo", config, "ppo.total_episodes=640", "--out", tmp_path / "whole"]
+    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words)] == [0, 0]
+    launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=2"]
+    words[-1] = tmp_path / "killed"
+    command = [*launcher, "-m", "likelier", *words, "--resume", "auto"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        log = tmp_path / "killed" / "metrics.jsonl"
+        while not log.exists() or log.read_text().count("\n") < 5:
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.02)
+        os.kill(workers_of(running.pid)[1], signal.SIGKILL)
+        _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert "likelier: another process of this run has ended" in err or "likelier: stopped" in err
+    assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
+
+
+def workers_of(launcher):
+    """Process ids of the workers, by rank."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    ranks = {}
+    for child in map(int, children):
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        ranks |= {int(each[5:]): child for each in variables if each.startswith(b"RANK=")}
+    return ranks

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from likelier.config import PPOConfig, RewardSource, UpdateConfig
+from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
 from likelier.ppo.processes import (
@@ -25,6 +26,7 @@ from likelier.ppo.update import accumulate_gradients, old_evaluation, ppo_update
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
+from likelier.rlhf.train import check_processes
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer, new_reward_model, save_model
 from likelier.training import Clock, Guard, seeded_generator
@@ -265,6 +267,21 @@ def count(prompts, responses):
 def test_a_function_is_asked_once_for_the_whole_batch(tmp_path):
     (tmp_path / "count.py").write_text(COUNTING)
     assert in_processes(2, counting, tmp_path) == [([1.5] * 6, "6 "), ([1.5] * 6, "")]
+
+
+def checked_on(device):
+    try:
+        check_processes(PPOConfig(), torch.device(device))
+    except ConfigError as error:
+        return str(error)
+    return "fine"
+
+
+def test_where_processes_cannot_meet():
+    assert checked_on("mps") == "fine"
+    line = "ppo.device: mps does not serve several processes; set cpu, or use one process"
+    assert in_processes(2, checked_on, "mps") == [line, line]
+    assert in_processes(2, checked_on, "cuda") == ["fine", "fine"]
 
 
 def left_alone():

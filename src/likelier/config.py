@@ -241,7 +241,7 @@ class UpdateConfig(Training):
     num_mini_batches: Positive = 4
     """Optimizer steps in one pass."""
     micro_batch_size: Positive | None = None
-    """Rows in one forward pass; None takes the whole minibatch. Changes nothing but memory."""
+    """Rows in one forward pass of a process; None takes the whole minibatch. Changes nothing but memory."""
     cliprange: PositiveFloat = 0.2
     """The ratio is kept within [1 - cliprange, 1 + cliprange]."""
     clip_high: PositiveFloat | None = None
@@ -333,7 +333,7 @@ class PPOConfig(LoRA, UpdateConfig):
     eval_steps: Positive | None = None
     """Measure score, KL and the judges of `eval.scorer` on the kept-out prompts every so many steps; None: never."""
     rollout_batch_size: Positive | None = None
-    """Responses sampled at once; None takes `batch_size`."""
+    """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4
     """Responses written to `samples.jsonl` each step."""
 

@@ -44,8 +44,8 @@ def masked_whiten(
 
     The variance is the population's (Huang et al. 2024, "The N+ implementation details of RLHF with PPO"). Mean and
     variance are those of everything given here: training gives it the whole batch of a step, all responses or all
-    environments, before minibatches are cut. One process holds that whole batch. Whoever divides it among processes has
-    to add up their counts, sums and squares first: each part whitened by itself is another signal.
+    environments, before minibatches are cut. Where several processes sampled it, each holds the whole of it
+    (`processes.gathered`): parts whitened by themselves are another signal.
     """
     whitened = centred(x, mask) * torch.rsqrt(masked_var(x, mask) + eps)
     return whitened if shift_mean else torch.where(mask, whitened + masked_mean(x, mask), 0.0)

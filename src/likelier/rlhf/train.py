@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
@@ -43,7 +45,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
-    check_processes(ppo)
+    check_processes(ppo, pick_device(ppo.device))
     if misplaced := estimator_misplaced(ppo):
         note(misplaced)
     actors, prompts = load_actors(config), load_prompts(config)
@@ -154,9 +156,11 @@ def load_actors(config: Config) -> Actors:
     return Actors(policy, reference, tokenizer, scorer, Shaper(ppo))
 
 
-def check_processes(ppo: PPOConfig) -> None:
-    """ConfigError: a minibatch is smaller than the number of processes that are to share it."""
+def check_processes(ppo: PPOConfig, device: torch.device) -> None:
+    """ConfigError: a minibatch is smaller than the number of processes that share it, or they cannot meet there."""
     smallest, (_, size) = ppo.batch_size // ppo.num_mini_batches, world()
+    if size > 1 and device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"ppo.device: {device.type} does not serve several processes; set cpu, or use one process")
     if smallest < size:
         raise ConfigError(
             f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "

@@ -279,7 +279,6 @@ GYM = training(
         "state_dependent_std": bites(True, **BOX),
         "whiten_advantages": bites(False),
         "cliprange_schedule": bites("linear"),
-        "entropy_schedule": bites("linear", entropy_coef=0.1),
         "num_eval_episodes": bites(3, seen="result"),
         "gif": bites(True, seen="files", env_id="CartPole-v1"),
     },

@@ -74,8 +74,6 @@ def test_settings_of_a_response_are_refused():
         GymConfig(loss_aggregation="sequence")
     with pytest.raises(ValueError, match="bf16 is for language models"):
         GymConfig(bf16=True)
-    with pytest.raises(ValueError, match="entropy_schedule has no effect without entropy_coef"):
-        GymConfig(entropy_schedule="linear")
 
 
 def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):

@@ -439,8 +439,6 @@ class GymConfig(UpdateConfig):
     """Scale advantages to mean 0 and variance 1 over the batch."""
     cliprange_schedule: Literal["linear", "constant"] = "constant"
     """How `cliprange` falls to zero over the run."""
-    entropy_schedule: Literal["linear", "constant"] = "constant"
-    """How `entropy_coef` falls to zero over the run."""
     num_eval_episodes: Positive = 100
     """Fresh episodes played after training, once with the likeliest actions and once with sampled ones."""
     gif: bool = True
@@ -466,8 +464,6 @@ class GymConfig(UpdateConfig):
             raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")
         if self.bf16:
             raise ValueError("bf16 is for language models; small networks act and learn in float32, which is faster")
-        if self.entropy_schedule != "constant" and not self.entropy_coef:
-            raise ValueError("entropy_schedule has no effect without entropy_coef; set it above 0")
         if self.batch_size % self.num_mini_batches:
             raise ValueError(
                 f"num_envs x rollout_length {self.batch_size} is not a multiple of num_mini_batches "

@@ -91,17 +91,12 @@ class State:
         self.optimizer_steps = 0
 
     def anneal(self, step: int) -> tuple[float, GymConfig]:
-        """The step size of this update, and the settings with its clip range and entropy bonus."""
-        rate, left = (
-            set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym)),
-            1 - step / self.gym.steps,
-        )
-        falling: dict[str, float] = {}
-        if self.gym.cliprange_schedule == "linear":
-            falling["cliprange"] = left * self.gym.cliprange
-        if self.gym.entropy_schedule == "linear":
-            falling["entropy_coef"] = left * self.gym.entropy_coef
-        return rate, self.gym.model_copy(update=falling)
+        """The step size of this update, and the settings with its clip range."""
+        rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
+        if self.gym.cliprange_schedule == "constant":
+            return rate, self.gym
+        left = 1.0 - step / self.gym.steps
+        return rate, self.gym.model_copy(update={"cliprange": left * self.gym.cliprange})
 
     def count(self, update: dict[str, float]) -> int:
         self.optimizer_steps += int(update["optimizer_steps"])

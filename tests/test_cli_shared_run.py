@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -126,24 +127,62 @@ def test_a_reward_that_fails_in_the_first_process_ends_the_other(config, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_torchrun_starts_it_again_after_a_kill(config, tmp_path):
-    """The real launcher: one process is killed, all are started again, and the end has the same bits."""
-    words = ["ppo", config, "ppo.total_episodes=640", "--out", tmp_path / "whole"]
-    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words)] == [0, 0]
-    launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=2"]
-    words[-1] = tmp_path / "killed"
-    command = [*launcher, "-m", "likelier", *words, "--resume", "auto"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        log = tmp_path / "killed" / "metrics.jsonl"
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """Twenty steps in two processes that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = ["ppo", config, "ppo.total_episodes=640", "--out", folder / "run"]
+    assert [code for code, _, _ in together(2, folder / "tmp", *words)] == [0, 0]
+    return folder / "run"
+
+
+def disturbed(config, folder, disturb):
+    """The same by torchrun, which starts all again where one ends; `disturb(pids by rank)` after five steps."""
+    launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=3"]
+    words = ["ppo", config, "ppo.total_episodes=640", "--out", folder, "--resume", "auto"]
+    with subprocess.Popen([*launcher, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True) as running:
+        log = folder / "metrics.jsonl"
         while not log.exists() or log.read_text().count("\n") < 5:
             assert running.poll() is None, running.communicate()
             time.sleep(0.02)
-        os.kill(workers_of(running.pid)[1], signal.SIGKILL)
-        _, err = running.communicate(timeout=120)
+        disturb(workers_of(running.pid))
+        _, err = running.communicate(timeout=200)
     assert running.returncode == 0, err
+    return err
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_again_after_a_kill(config, whole, tmp_path):
+    """The real launcher: one process is killed, all are started again, and the end has the same bits."""
+    err = disturbed(config, tmp_path / "run", lambda workers: os.kill(workers[1], signal.SIGKILL))
     assert "likelier: another process of this run has ended" in err or "likelier: stopped" in err
-    assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
+    assert fingerprint(tmp_path / "run") == fingerprint(whole)
+
+
+@pytest.mark.battery
+@pytest.mark.parametrize("trial", range(30))
+def test_kills_of_either_process_at_any_moment(config, whole, tmp_path, trial):
+    chance = random.Random(trial)
+
+    def kill(workers):
+        time.sleep(chance.uniform(0.0, 1.0))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(workers[trial % 2], signal.SIGKILL)
+
+    disturbed(config, tmp_path / "run", kill)
+    assert fingerprint(tmp_path / "run") == fingerprint(whole)
+
+
+@pytest.mark.battery
+@pytest.mark.parametrize("rank", [0, 1])
+def test_others_wait_for_a_process_that_stands_still(config, whole, tmp_path, rank):
+    def hold(workers):
+        os.kill(workers[rank], signal.SIGSTOP)
+        time.sleep(60.0)
+        os.kill(workers[rank], signal.SIGCONT)
+
+    assert "likelier: " not in disturbed(config, tmp_path / "run", hold)
+    assert fingerprint(tmp_path / "run") == fingerprint(whole)
 
 
 def workers_of(launcher):

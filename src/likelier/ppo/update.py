@@ -170,8 +170,7 @@ def accumulate_gradients(
 
 def own_rows(batch: Batch) -> Batch:
     """This process's share of a minibatch."""
-    rows = torch.arange(len(batch))[share(len(batch))]
-    return batch if len(rows) == len(batch) else batch.rows(rows)
+    return batch if world().size == 1 else batch.rows(torch.arange(len(batch))[share(len(batch))])
 
 
 class Whole(NamedTuple):

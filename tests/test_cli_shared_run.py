@@ -70,6 +70,28 @@ def test_two_processes_train_as_one_does(config, tmp_path):
     assert not list((tmp_path / "tmp").iterdir())  # the second process's own folder is gone
 
 
+VARIANTS = {
+    "adapter": ["ppo.lora_rank=2", "ppo.kl_target=0.5"],
+    "without critic": ["ppo.algorithm=rloo", "ppo.responses_per_prompt=4", "ppo.old_logprobs=sampler"],
+    "critic apart": ["ppo.critic=separate", "ppo.micro_batch_size=3", "ppo.rollout_batch_size=5"],
+    "loss": ["ppo.kl_place=loss", "ppo.kl_estimator=k2", "ppo.loss_aggregation=sequence", "ppo.target_kl=0.01"],
+    "scores": ["ppo.reward_norm=running", "ppo.whiten_rewards=true", "ppo.stop_strings=[b]", "ppo.importance_cap=2"],
+}
+
+
+@pytest.mark.slow
+def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path):
+    for name, settings in VARIANTS.items():
+        words = ["ppo", config, "ppo.total_episodes=96", "ppo.learning_rate=0.005", *settings, "--out"]
+        code, _, err = likelier(tmp_path, *words, tmp_path / name / "one")
+        assert code == 0, err
+        assert [code for code, _, _ in together(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [0, 0]
+        one, two = ([line for _, line in read_jsonl(tmp_path / name / run / "metrics.jsonl")] for run in ("one", "two"))
+        assert len(one) == 3
+        for alone, shared in zip(one, two, strict=True):
+            assert shared == {key: pytest.approx(value, abs=1e-4, rel=1e-4) for key, value in alone.items()}, name
+
+
 def test_it_goes_on_to_the_same_bits(config, tmp_path):
     words = ["ppo", config, "--out", tmp_path / "whole"]
     assert [code for code, _, _ in together(2, tmp_path / "tmp", *words)] == [0, 0]

@@ -173,6 +173,10 @@ def disturbed(config, folder, disturb):
     return err
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to find the processes in")
+
+
+@needs_proc
 @pytest.mark.slow
 def test_torchrun_starts_it_again_after_a_kill(config, whole, tmp_path):
     """The real launcher: one process is killed, all are started again, and the end has the same bits."""
@@ -181,6 +185,7 @@ def test_torchrun_starts_it_again_after_a_kill(config, whole, tmp_path):
     assert fingerprint(tmp_path / "run") == fingerprint(whole)
 
 
+@needs_proc
 @pytest.mark.battery
 @pytest.mark.parametrize("trial", range(30))
 def test_kills_of_either_process_at_any_moment(config, whole, tmp_path, trial):
@@ -195,6 +200,7 @@ def test_kills_of_either_process_at_any_moment(config, whole, tmp_path, trial):
     assert fingerprint(tmp_path / "run") == fingerprint(whole)
 
 
+@needs_proc
 @pytest.mark.battery
 @pytest.mark.parametrize("rank", [0, 1])
 def test_others_wait_for_a_process_that_stands_still(config, whole, tmp_path, rank):

@@ -95,15 +95,15 @@ def summed(x: Tensor) -> Tensor:
     return x
 
 
-@torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Make each gradient the sum of what the processes have."""
     if world().size == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    whole = summed(torch.cat([gradient.flatten() for gradient in gradients]))
-    parts = whole.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [part.view_as(each) for part, each in zip(parts, gradients, strict=True)])
+    with torch.no_grad():
+        whole = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = whole.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [part.view_as(each) for part, each in zip(parts, gradients, strict=True)])
 
 
 def from_first(work: Callable[[], Tensor], *shape: int) -> Tensor:

@@ -70,3 +70,35 @@ def test_far_for_a_short_response_only_where_it_does_not_pay():
 
 def test_steps_that_are_too_large():
     assert "too large" in kl.kl_explodes(history(kl=ramp(0, 8), approx_kl=0.5)).cause
+    cold = kl.kl_explodes(history({"temperature": 0.25}, kl=ramp(0, 8), approx_kl=0.5))
+    assert "temperature 0.25 they reach 4 times as far" in cold.cause
+
+
+def test_other_settings_that_let_it_go():
+    missed = kl.kl_explodes(history({"kl_target": 1e-3}, kl=ramp(0, 2), kl_coef=ramp(0.05, 3)))
+    assert "kl_coef was 0.05, now 3 in step 40" in missed.cause
+    shrunk = kl.kl_explodes(history({"weight_decay": 10.0}, kl=ramp(0, 90)))
+    assert shrunk.cause == "Weight decay has taken 15 % off the weights"  # 8 steps each of 1e-4 falling to 0: 0.016
+    assert kl.kl_explodes(history({"kl_estimator": "k3"}, kl=ramp(0, 90))).remedy.startswith("Set ppo.kl_estimator=k1")
+
+
+def test_an_entropy_bonus_that_takes_over():
+    spoilt = {"kl": ramp(0, 90), "approx_kl": 0.5, "entropy": ramp(0.8, 3)}
+    assert "entropy bonus" in kl.kl_explodes(history({"entropy_coef": 1.0}, **spoilt)).cause
+    assert "too large" in kl.kl_explodes(history(**spoilt)).cause
+
+
+def test_without_a_price_that_is_the_cause_however_large_the_steps():
+    free = {"kl_coef": 0.0}
+    slow, fast = (kl.kl_explodes(history(free, kl=ramp(0, 90), approx_kl=size)) for size in (0.01, 0.14))
+    assert slow.cause == "Nothing holds the policy: ppo.kl_coef is 0"
+    assert fast.cause == "Nothing holds the policy: ppo.kl_coef is 0; the steps are large, too"
+    assert "Raise ppo.kl_coef. Lower ppo.learning_rate" in fast.remedy
+
+
+def test_a_policy_that_pays_more_than_it_gets_is_driven_by_errors():
+    lost = {"kl": ramp(0, 50), "reward": ramp(0.5, -10)}
+    assert kl.kl_explodes(history(**lost)).cause.startswith("Noise drives the policy")
+    misled = kl.kl_explodes(history(explained_variance_mc=-3.0, **lost))
+    assert misled.cause.startswith("The critic misleads the policy")
+    assert "explained_variance_mc -3 (median up to step 40)" in misled.evidence

@@ -29,11 +29,19 @@ def test_a_falling_score_is_an_error():
 
 def test_why_it_is_flat():
     def why(**spoilt):
-        return score.reward_flat(history(score=flat(), **spoilt)).cause
+        return why_with(None, **spoilt)
+
+    def why_with(settings, **spoilt):
+        return score.reward_flat(history(settings, score=flat(), **spoilt)).cause
 
     assert "stays where it was" in why(kl=ramp(0, 0.05), kl_std=ramp(0, 0.3))
     assert "updates change nothing" in why(approx_kl=1e-9)
     assert "too large" in why(clipfrac=0.4)
+    assert "more than about 1 ahead, of" in why_with({"lam": 0.0})
+    assert "not towards the score" in why_with({"lam": 0.0}, response_length=5.0)
+    assert "KL penalty drowns" in why_with(None, unpunished_std=0.01, kl_coef=5.0)
+    assert "penalty of a missing end (1,000)" in why_with({"missing_eos_penalty": 1000.0}, unpunished_std=0.6)
+    assert "not towards the score" in why_with({"missing_eos_penalty": 1.0}, unpunished_std=0.6)
     constant = score.reward_flat(history(score=0.5, score_std=0.0))
     assert "same score" in constant.cause
 
@@ -61,11 +69,19 @@ def test_by_chance_a_flat_score_seldom_passes_and_a_rising_one_is_seldom_flagged
         ({"score_bottom_share": 0.97}, "has an end"),
         ({"score_std": ramp(1.0, -0.5).clip(0.01)}, "levelled off"),
         ({"score": 500.0, "score_std": 0.01}, "lost beside its size"),
+        ({"unpunished_std": 0.001, "kl_coef": 0.05}, "far less than the KL penalty"),
     ],
 )
 def test_saturated(spoilt, cause):
     assert cause in score.scorer_saturated(history(**spoilt)).cause
     assert score.scorer_saturated(history()) is None
+    assert score.scorer_saturated(history(unpunished_std=1.0, kl_coef=0.05)) is None
+
+
+def test_what_to_do_about_a_spread_that_is_lost():
+    assert "ppo.reward_center" in score.scorer_saturated(history(score=500.0, score_std=0.01)).remedy
+    assert "`weight`" in score.scorer_saturated(history(unpunished_std=0.01, kl_coef=100.0)).remedy
+    assert "squashing" in score.scorer_saturated(history(score_top_share=0.97)).remedy
 
 
 def of_reward(**result):

@@ -21,8 +21,17 @@ def test_length_collapse():
     assert text.length_collapse(history(response_length=ramp(25, 15))) is None
 
 
+def test_responses_that_end_at_once():
+    found = text.length_collapse(history({"stop_strings": [" "]}, num_steps=3, response_length=1.0))
+    assert "(ppo.stop_strings [' '])" in found.cause
+    assert "first token" in text.length_collapse(history(response_length=1.0)).cause
+    assert text.length_collapse(history({"response_length": 1}, response_length=1.0)) is None  # asked for
+
+
 def test_length_blowup():
     assert "of at most 40" in text.length_blowup(history(response_length=ramp(12, 24))).evidence
+    assert "score rises with length" in text.length_blowup(history(response_length=ramp(12, 24))).cause
+    assert "broken down" in text.length_blowup(history(response_length=ramp(12, 24), score=ramp(1, 0))).cause
     assert text.length_blowup(history(response_length=ramp(28, 40))) is not None  # comes to fill the limit
     assert text.length_blowup(history(response_length=ramp(20, 26))) is None
     assert text.length_blowup(history(response_length=40.0)) is None  # always had one length

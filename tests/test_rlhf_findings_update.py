@@ -38,6 +38,8 @@ def test_clipfrac_high_wherever_it_was():
     assert "narrow" in found.cause  # approx_kl is small
     assert "too large" in update.clipfrac_high(history(clipfrac=early, approx_kl=0.2)).cause
     assert update.clipfrac_high(history(clipfrac=0.22, approx_kl=0.02)) is None  # a tiny model that learns fast
+    tight = update.clipfrac_high(history({"cliprange": 1e-4}, clipfrac=early, approx_kl=0.008))
+    assert tight.remedy == "Raise ppo.cliprange"  # no more than the usual 0.2 would let through: 0.02
 
 
 def test_clipfrac_zero():
@@ -51,6 +53,9 @@ def test_gradients_always_clipped():
     assert "max_grad_norm 1" in update.gradients_clipped(history(grad_norm=50.0, grad_clipped=1.0)).evidence
     assert update.gradients_clipped(history(grad_norm=50.0, grad_clipped=None)) is not None
     assert update.gradients_clipped(history(grad_norm=2.0, grad_clipped=1.0)) is None  # hardly
+    assert "Scale the score" in update.gradients_clipped(history(grad_norm=50.0, grad_clipped=1.0)).remedy
+    tight = update.gradients_clipped(history({"max_grad_norm": 1e-4}, grad_norm=0.3, grad_clipped=1.0))
+    assert tight.remedy == "Raise ppo.max_grad_norm (1 is usual)"
 
 
 def test_value_not_learning():

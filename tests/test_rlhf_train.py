@@ -37,7 +37,7 @@ def world(tmp_path_factory):
 
 def config(world, **ppo):
     settings = {"batch_size": 32, "total_episodes": 32 * 6, "response_length": 4, "learning_rate": 0.02, "kl_coef": 0.0}
-    settings |= {"save_steps": 2, "stop_token": None, "num_mini_batches": 2, **ppo}
+    settings |= {"save_steps": 2, "stop_token": None, "num_mini_batches": 2, "num_eval_prompts": 1, **ppo}
     return build_config(
         {
             "model": str(world / "model"),

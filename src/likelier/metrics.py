@@ -61,6 +61,7 @@ PPO = (
     ),
     Metric("shaped_score", "The same after centring, normalising, scaling, clipping: what reward is made of.", "score"),
     Metric("score_std", "Standard deviation of those scores.", "score"),
+    Metric("unpunished_std", "Standard deviation of the shaped scores before a missing end is punished.", "score"),
     Metric("score_top_share", "Share of responses that have the highest score of the batch.", "share"),
     Metric("score_bottom_share", "Share of responses that have the lowest.", "share"),
     Metric(

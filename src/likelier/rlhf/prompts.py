@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError
+from likelier.progress import note
 from likelier.records import Text, read_prompts
 from likelier.text.tokens import encode_prompts
 from likelier.training import seeded_generator
@@ -47,6 +48,11 @@ def load_prompts(config: Config) -> PromptPlan:
         raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
     order = torch.randperm(len(texts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
     num_kept = min(config.ppo.num_eval_prompts, max(1, len(texts) // 5))
+    if 2 * num_kept < config.ppo.num_eval_prompts:
+        note(
+            f"{config.prompts}: {len(texts)} different prompts, {num_kept} of them (a fifth at most) to measure on; "
+            f"ppo.num_eval_prompts asks for {config.ppo.num_eval_prompts}: what is measured is rougher"
+        )
     shuffled = [texts[at] for at in order]
     per_step = config.ppo.batch_size // config.ppo.responses_per_prompt
     return PromptPlan(shuffled[num_kept:], shuffled[:num_kept], per_step, config.seed)

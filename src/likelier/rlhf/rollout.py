@@ -112,6 +112,7 @@ def sample_rollouts(
     judged = judge(actors.scorer, actors.tokenizer, asked, samples)
     scores = actors.scorer.combine(judged.each).to(mask.device)
     shaped_scores, factor = actors.shaper(scores)
+    unpunished = shaped_scores
     scores, shaped_scores = (
         end_demanded(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
         for each in (scores, shaped_scores)
@@ -125,6 +126,7 @@ def sample_rollouts(
         advantages = advantages * old.weights
     measured = old.sampling | score_measures(scores, group, config.responses_per_prompt)
     measured |= training_measures(samples, rewards, old.values, advantages, config)
+    measured["unpunished_std"] = unpunished.std(unbiased=False)
     measured["ref_log_ratio_clamped"] = clamped_share(old.logprobs, ref_logprobs, mask)
     in_loss = None if config.kl_place == "reward" else ref_logprobs
     return Rollout(

@@ -1,8 +1,11 @@
 """Findings on the KL from the reference."""
 
+import math
+
 import numpy as np
 
-from likelier.rlhf.findings.history import Finding, History, Level, short
+from likelier.ppo import kl as ppo_kl
+from likelier.rlhf.findings.history import Finding, History, Level, Severity, short
 from likelier.rlhf.findings.sampling import Suspicion, who_else_sampled
 
 UNKNOWN = Suspicion(
@@ -73,17 +76,73 @@ def kl_explodes(run: History) -> Finding | None:
     if target is not None:
         seen.append(f"kl_target {short(target)}")
     seen += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
+    missed_only = missed and not (far or unpaid or jumps)
     too_fast = jumps or (update is not None and update.mean > 0.1)
-    return Finding(
-        "kl_explodes",
-        "error" if high.mean > 30 or unpaid else "warning",
-        run.last,
-        "; ".join(seen),
-        "The steps are too large: each update leaves the policy that sampled" if too_fast
-        else "Nothing holds the policy: a nat of KL costs less than the score gains by it",
-        "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl" if too_fast
-        else "Raise ppo.kl_coef, or set ppo.kl_target to a few nats",
-    )  # fmt: skip
+    foreseen = until(run, high, "explained_variance_mc")
+    if misled := foreseen < -0.3:
+        seen.append(f"explained_variance_mc {short(foreseen)} (median up to step {high.last})")
+    severity: Severity = "error" if high.mean > 30 or unpaid else "warning"
+    return Finding("kl_explodes", severity, run.last, "; ".join(seen), *why_far(run, too_fast, missed_only, misled))
+
+
+def why_far(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
+    """Cause and remedy of a KL that is too high."""
+    ppo = run.ppo
+    start, late = run.start("entropy"), run.late("entropy")
+    if ppo.entropy_coef and start is not None and late is not None and late.mean > 1.5 * start.mean:
+        return (
+            f"The entropy bonus drives the policy to tokens at random (entropy {start}, {late} nats a token)",
+            f"Lower ppo.entropy_coef {short(ppo.entropy_coef)}",
+        )
+    slower = "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl"
+    if ppo.kl_coef == 0:
+        also = ("; the steps are large, too", f". {slower}") if too_fast else ("", "")
+        return f"Nothing holds the policy: ppo.kl_coef is 0{also[0]}", f"Raise ppo.kl_coef{also[1]}"
+    if too_fast:
+        cold = f"; at ppo.temperature {short(ppo.temperature)} they reach {short(1 / ppo.temperature)} times as far"
+        return (
+            f"The steps are too large: each update leaves the policy that sampled{cold if ppo.temperature < 1 else ''}",
+            slower,
+        )
+    if missed:
+        prices = f"{short(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
+        return (
+            f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})",
+            "Raise ppo.kl_coef, lower ppo.kl_horizon so that it reacts faster, or ask for a KL of a few nats",
+        )
+    if (shrunk := decayed(run)) > 0.05:
+        return f"Weight decay has taken {100 * shrunk:.0f} % off the weights", "Lower ppo.weight_decay"
+    if misplaced := ppo_kl.estimator_misplaced(ppo):
+        return (
+            f"The penalty is not the KL: {misplaced.partition(': ')[2].partition('. ')[0]}",
+            "Set ppo.kl_estimator=k1 and ppo.kl_place=reward",
+        )
+    if not costs_more_than_it_brings(run):
+        return (
+            "Nothing holds the policy: a nat of KL costs less than the score gains by it",
+            "Raise ppo.kl_coef, or set ppo.kl_target to a few nats",
+        )
+    if misled:
+        return (
+            "The critic misleads the policy: what it foresees is further from the truth than no forecast",
+            "Lower ppo.critic_learning_rate or ppo.vf_coef, set ppo.critic_warmup_steps, or take ppo.algorithm=rloo",
+        )
+    return (
+        "Noise drives the policy: it goes where neither the score nor the KL penalty gains",
+        "Lower ppo.learning_rate, use larger batches, or a score with less noise",
+    )
+
+
+def until(run: History, high: Level, name: str) -> float:
+    """The median of a metric before and within some steps; NaN where it is not there."""
+    values = run.column(name)[run.steps <= high.last]
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+
+def decayed(run: History) -> float:
+    """Share of the weights that AdamW's decay has taken off: 1 - exp(-decay * sum of step sizes)."""
+    rates, steps = run.column("learning_rate"), np.diff(run.column("optimizer_steps"), prepend=0)
+    return float(-np.expm1(-run.ppo.weight_decay * np.nansum(rates * steps)))
 
 
 def costs_more_than_it_brings(run: History) -> bool:

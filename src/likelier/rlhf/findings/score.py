@@ -15,6 +15,11 @@ ENOUGH_JUDGED = 150
 NO_CORRELATION = 0.08
 OF_USE = 0.6
 """Accuracy on held-out pairs that a reward model of some use may have; people agree with one another in 0.7."""
+MEND_SATURATED = (
+    "Take the score before any squashing or clipping (a logit, not its sigmoid), grade what is all or "
+    "nothing, or stop: there is nothing left to learn from it"
+)
+MEND_DROWNED = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
 MEND_SCORER = (
     "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
     "model's prompts, chat template and max_length, or give it more pairs that people agree on"
@@ -97,11 +102,33 @@ def why_flat(run: History, spread: Level | None) -> tuple[str, str]:
         )
     if clipped is not None and clipped.mean > 0.2:
         return f"The steps are too large (clipfrac {clipped})", "Lower ppo.learning_rate and ppo.num_ppo_epochs"
+    if known := why_drowned(run):
+        return known
     far = f" (kl {kl} nats)" if kl else ""
     return (
         f"The policy moves{far}, but not towards the score: it hardly depends on the response, or noise drowns it",
         "Run likelier doctor on the config: it scores several responses to each prompt; use larger batches",
     )
+
+
+def why_drowned(run: History) -> tuple[str, str] | None:
+    """Settings that keep the score from the tokens that it is about."""
+    ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
+    if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
+        return (
+            f"The penalty of a missing end ({short(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
+            "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
+        )
+    if drowned := beside_the_penalty(run):
+        return f"The KL penalty drowns the score ({drowned})", MEND_DROWNED
+    sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
+    if ppo.algorithm == "ppo" and length is not None and sight < 0.1 * length.mean:
+        cause = (
+            f"A token learns of rewards that are more than about {sight:.0f} ahead, of {short(length.mean)}, only by "
+            f"way of the critic (gamma {short(ppo.gamma)}, lam {short(ppo.lam)})"
+        )
+        return cause, "Set ppo.gamma=1 and ppo.lam=0.95 or higher"
+    return None
 
 
 def no_spread(spread: Level, score: Level | None) -> bool:
@@ -118,6 +145,7 @@ def scorer_saturated(run: History) -> Finding | None:
     seen = f"score {score}, score_std {start}, {late}"
     ends = [(name, run.late(name)) for name in ("score_top_share", "score_bottom_share")]
     at_end = next((f"{name} {level}" for name, level in ends if level and level.mean >= 0.9), None)
+    remedy = MEND_SATURATED
     if no_spread(late, score):
         cause = "All responses have the same score"
     elif constant:
@@ -128,6 +156,10 @@ def scorer_saturated(run: History) -> Finding | None:
         cause = "The score has levelled off, or the responses have become alike"
     elif late.mean < 1e-3 * abs(score.mean):
         cause = "The score's spread is lost beside its size"
+        remedy = "Take its mean off (ppo.reward_center=true), or set ppo.reward_norm=running"
+    elif drowned := beside_the_penalty(run):
+        seen, cause = f"{seen}; {drowned}", "The score tells responses apart by far less than the KL penalty does"
+        remedy = MEND_DROWNED
     else:
         return None
     return Finding(
@@ -136,9 +168,19 @@ def scorer_saturated(run: History) -> Finding | None:
         run.last,
         seen,
         cause,
-        "Take the score before any squashing or clipping (a logit, not its sigmoid), grade what is all or "
-        "nothing, or stop: there is nothing left to learn from it",
+        remedy,
     )
+
+
+def beside_the_penalty(run: History) -> str | None:
+    """Figures of a score whose spread is a fiftieth of that of the KL penalty or less; None: it is more.
+
+    At the optimum score - kl_coef * KL is the same for all responses, so that both have the same spread.
+    """
+    spread, price, kl = run.late("unpunished_std"), run.late("kl_coef"), run.late("kl_std")
+    if spread is None or price is None or kl is None or spread.mean >= 0.02 * price.mean * kl.mean:
+        return None
+    return f"unpunished_std {spread}, kl_coef {price}, kl_std {kl}"
 
 
 def constant_sources(run: History) -> list[str]:

@@ -8,6 +8,8 @@ FEW_STEPS = 6
 def length_collapse(run: History) -> Finding | None:
     """Responses have come to less than half of their length."""
     start, late = run.start("response_length"), run.late("response_length")
+    if start is not None and late is not None and max(start.mean, late.mean) < 1.5:
+        return ends_at_once(run, f"response_length {start}, {late}")
     if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean < 3:
         return None
     if late.mean + 3 * late.error > 0.5 * start.mean:
@@ -20,6 +22,23 @@ def length_collapse(run: History) -> Finding | None:
         "The score or its end penalty pays for ending at once, or the policy has broken down",
         "Read samples.jsonl and the scores of short responses; let the score punish them, raise ppo.kl_coef, lower "
         "ppo.missing_eos_penalty, or set ppo.stop_token=null for responses of one length",
+    )
+
+
+def ends_at_once(run: History, seen: str) -> Finding | None:
+    """Responses of one token, where more were allowed."""
+    limit, strings = run.ppo.response_length, run.ppo.stop_strings
+    if limit < 8:
+        return None
+    return Finding(
+        "length_collapse",
+        "error",
+        run.last,
+        f"{seen} tokens, of at most {limit}",
+        "Responses end at once, from the start: what stops them comes as the first token"
+        + (f" (ppo.stop_strings {strings})" if strings else ""),
+        "Read samples.jsonl; take away the stop string that responses begin with, or end prompts so that an answer "
+        "follows; a model that only ends wants likelier sft first",
     )
 
 
@@ -38,9 +57,13 @@ def length_blowup(run: History) -> Finding | None:
         "warning",
         run.last,
         f"response_length {start}, {late} tokens, of at most {limit}",
-        "The score rises with length (in reward models this is common), and a longer response costs too little",
+        "The score rises with length (in reward models this is common), and a longer response costs too little"
+        if score_rose(run)
+        else "The policy has broken down: responses grow, and the score does not rise by it",
         "Compare scores of short and long responses (length_only_accuracy of the reward run); set "
-        "ppo.missing_eos_penalty, raise ppo.kl_coef, or train the reward on pairs of equal length",
+        "ppo.missing_eos_penalty, raise ppo.kl_coef, or train the reward on pairs of equal length"
+        if score_rose(run)
+        else "Mend what else is found first; else lower ppo.learning_rate",
     )
 
 
@@ -108,7 +131,11 @@ def repetition(run: History) -> Finding | None:
 
 def why_repeating(run: History) -> str:
     """Whether the score pays for repeating, or nothing does any more."""
-    start, late = run.start("score"), run.late("score")
-    if start is not None and late is not None and late.mean > start.mean:
+    if score_rose(run):
         return "The score counts what repeating adds to, and does not mind it"
     return "The policy has broken down: the score does not rise by it"
+
+
+def score_rose(run: History) -> bool:
+    start, late = run.start("score"), run.late("score")
+    return start is not None and late is not None and late.mean > start.mean

@@ -6,6 +6,10 @@ from likelier.rlhf.findings.history import Finding, History, Level, short
 from likelier.rlhf.findings.score import no_spread
 
 ROUNDING, ROUNDING_BF16 = 1e-4, 1e-2
+USUAL_NORM = 1.0
+"""What `max_grad_norm` is by default."""
+USUAL_CLIP = 0.2
+"""A policy that moves every ratio as far as this clip has an approx_kl of half its square."""
 
 
 def ratio_not_one(run: History) -> Finding | None:
@@ -37,7 +41,7 @@ def clipfrac_high(run: History) -> Finding | None:
     if high is None:
         return None
     moved = run.of_steps("approx_kl", high)
-    narrow = moved is not None and moved.mean < 0.005
+    narrow = moved is not None and moved.mean < (0.005 if run.ppo.cliprange >= USUAL_CLIP else USUAL_CLIP**2 / 2)
     if high.mean < (0.2 if narrow else 0.3) * share_that_can:
         return None
     return Finding(
@@ -81,14 +85,19 @@ def gradients_clipped(run: History) -> Finding | None:
     always = share.mean > 0.95 if share is not None else bool((run.column("grad_norm") > bound).all())
     if not always or norm.mean < 3 * bound:
         return None
+    small = norm.mean < 3 * USUAL_NORM
     return Finding(
         "gradients_clipped",
         "warning",
         run.last,
         f"grad_norm {norm}" + (f", grad_clipped {share}" if share else "") + f", max_grad_norm {short(bound)}",
-        "The scale of rewards, values or loss is far above what ppo.max_grad_norm allows",
-        "Scale the score to a spread near 1 (`weight` of its entry in `reward`), lower ppo.vf_coef, or raise "
-        "ppo.max_grad_norm",
+        "ppo.max_grad_norm is far below gradients of the usual size"
+        if small
+        else "The scale of rewards, values or loss is far above what ppo.max_grad_norm allows",
+        f"Raise ppo.max_grad_norm ({USUAL_NORM:.0f} is usual)"
+        if small
+        else "Scale the score to a spread near 1 (`weight` of its entry in `reward`, ppo.reward_scale), lower "
+        "ppo.vf_coef, or raise ppo.max_grad_norm",
     )
 
 

@@ -11,6 +11,8 @@ from likelier.errors import ConfigError, DataError, LikelierError
 BAD = [
     ("ConstructorRaises", "making the environment raises RuntimeError: no licence"),
     ("NotAnEnv", "what was made is a NotAnEnv, not a gymnasium.Env"),
+    ("NoSpaces", "observation_space is not set; __init__ must make it a gymnasium.Space"),
+    ("NoActionSpace", "action_space is not set"),
     ("ResetRaises", "environment 0, episode 0, step 0: reset raises ValueError: bad level"),
     ("SecondResetRaises", "environment 0, episode 1, step 0: reset raises ValueError: no second level"),
     ("OldReset", "reset returned an array of shape (2,) and dtype float32; return (observation, info)"),
@@ -162,3 +164,8 @@ def test_frames_are_stacked_oldest_first(zoo):
         fleet.step(np.array([[1], [0]]))
         assert fleet.observations[:, :2].tolist() == first[:, 2:].tolist()
         assert fleet.observations[:, 2:].tolist() != first[:, 2:].tolist()
+
+
+def test_a_file_without_a_name_in_it_is_not_looked_for_among_the_ids():
+    with pytest.raises(ConfigError, match=r"'mine\.py' is a file; name what makes the environment in it"):
+        make_env(GymConfig(env_id="mine.py"))

@@ -221,3 +221,10 @@ def test_files_that_are_no_text(tmp_path):
     for name, part in [("latin.yaml", "not UTF-8"), ("absent.yaml", "no such file"), ("", "a folder, not a file")]:
         with pytest.raises(DataError, match=part):
             read_mdp(tmp_path / name)
+
+
+def test_episodes_start_in_the_first_state_that_is_not_over():
+    over_first = {"states": ["over", *PLAIN["states"]], "terminal": ["over"]}
+    named = build_mdp(PLAIN | over_first)
+    assert named.start.tolist() == [0, 1, 0]
+    assert [each.where for each in named.problems] == ["states.over"]  # only itself is never reached

@@ -45,6 +45,14 @@ class NotAnEnv:
     pass
 
 
+class NoSpaces(gym.Env):
+    pass
+
+
+class NoActionSpace(Sound):
+    action_space = None
+
+
 class ResetRaises(Sound):
     def reset(self, *, seed=None, options=None):
         raise ValueError("bad level")

@@ -47,6 +47,9 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
         raise EnvError(f"{config.env_id}: making the environment raises {brief(error)}") from error
     if not isinstance(env, gym.Env):
         raise EnvError(f"{config.env_id}: what was made is a {type(env).__name__}, not a gymnasium.Env")
+    for field in ("observation_space", "action_space"):
+        if not isinstance(getattr(env, field, None), gym.Space):
+            raise EnvError(f"{config.env_id}: {field} is not set; __init__ must make it a gymnasium.Space")
     if config.max_episode_steps is not None:
         return gym.wrappers.TimeLimit(env, config.max_episode_steps)
     return env
@@ -54,6 +57,8 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
 
 def look_at(name: str) -> None:
     """ConfigError: no environment can have this id."""
+    if name.endswith(".py"):
+        raise ConfigError(f"gym.env_id: {name!r} is a file; name what makes the environment in it: {name}:MyEnv")
     try:
         parse_env_id(name)
     except gym.error.Error as error:

@@ -96,7 +96,7 @@ def build_mdp(settings: Mapping[Any, Any]) -> NamedMDP:
             "`horizon`, or let its transitions end the episode"
         )
     mdp = TabularMDP(transitions, rewards, gamma, horizon)
-    start = start_of(settings, states)
+    start = start_of(settings, states, terminal)
     policy = policy_of(settings["policy"], states, actions) if "policy" in settings else None
     problems = [
         *missing_mass(transitions, states, actions, terminal),
@@ -210,9 +210,9 @@ def terminal_states(given: Any, states: Sequence[str], transitions: Floats, rewa
     return found
 
 
-def start_of(settings: Mapping[Any, Any], states: Sequence[str]) -> Floats:
-    """`start: state` or `start: {state: p}`; the first state where nothing is said."""
-    given = settings.get("start", states[0])
+def start_of(settings: Mapping[Any, Any], states: Sequence[str], terminal: set[int]) -> Floats:
+    """`start: state` or `start: {state: p}`; where nothing is said, the first state that is not terminal."""
+    given = settings.get("start", next((state for s, state in enumerate(states) if s not in terminal), states[0]))
     if not isinstance(given, dict):
         return np.asarray(np.eye(len(states))[index_of(given, "start", states, "state")])
     start = distribution(given, "start", states)

@@ -29,6 +29,8 @@ GYM = {
     "total_steps": 80_000,
     "num_envs": 16,
     "rollout_length": 64,
+    "num_ppo_epochs": 4,
+    "num_mini_batches": 4,
     "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "gamma": 0.0,

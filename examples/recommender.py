@@ -27,7 +27,8 @@ LEAVING = np.array([0.05, 0.1, 0.1, 0.15, 0.2])
 """How likely the taste leaves each genre in a step; it goes to any other."""
 GYM = {
     "env_id": f"{__file__}:Listener", "frame_stack": MEMORY, "total_steps": 200_000, "num_envs": 16, "gamma": 0.9,
-    "rollout_length": 80, "learning_rate": 1e-3, "lr_schedule": "linear", "entropy_coef": 0.01, "gif": False,
+    "rollout_length": 80, "num_ppo_epochs": 4, "num_mini_batches": 4,
+    "learning_rate": 1e-3, "lr_schedule": "linear", "entropy_coef": 0.01, "gif": False,
 }  # fmt: skip
 
 

@@ -45,6 +45,20 @@ class NotAnEnv:
     pass
 
 
+class Aim(gym.Env):
+    """One step: how far from 17 an action between 10 and 30 is, taken off."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Box(10.0, 30.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        return np.ones(1, np.float32), -abs(float(action[0]) - 17), True, False, {}
+
+
 class NoSpaces(gym.Env):
     pass
 

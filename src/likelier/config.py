@@ -443,6 +443,10 @@ class GymConfig(UpdateConfig):
     """Fresh episodes played after training, once with the likeliest actions and once with sampled ones."""
     gif: bool = True
     """Draw one episode of the trained agent to `agent.gif`, where the environment can be rendered."""
+    num_ppo_epochs: Positive = 10
+    """Passes over each batch."""
+    num_mini_batches: Positive = 16
+    """Optimizer steps in one pass; by default of 64 rows each."""
     learning_rate: PositiveFloat = 3e-4
     """Peak step size of Adam."""
     max_grad_norm: PositiveFloat = 0.5

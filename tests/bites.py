@@ -110,7 +110,7 @@ REWARD_MODEL = training(
         "max_length": bites(4),
         "ensemble_size": bites(2, seen="files"),
         "center_coef": bites(0.5),
-        "early_stopping": bites(False, learning_rate=1.0, num_epochs=4),
+        "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),
         "use_flip": bites(False),
         "from_scratch": bites(True),
     },

@@ -90,7 +90,8 @@ def test_parts_are_seen_side_by_side(zoo):
         assert fleet.observations.tolist() == [[0.5, 0, 1, 0, 7]] * 2
 
 
-@pytest.mark.parametrize("env_id", ["NoSuch-v0", "CartPole-v7", "nowhere/NoSuch-v0"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gymnasium says it before it raises
+@pytest.mark.parametrize("env_id", ["NoSuch-v0", "CartPole-v7", "LunarLander-v2", "nowhere/NoSuch-v0"])
 def test_an_unknown_id_is_the_users_mistake(env_id):
     with pytest.raises(ConfigError, match=r"^gym\.env_id: "):
         make_env(GymConfig(env_id=env_id))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import parse_env_id
-from gymnasium.error import DependencyNotInstalled, UnregisteredEnv
+from gymnasium.error import DependencyNotInstalled, DeprecatedEnv, UnregisteredEnv
 
 from likelier.config import GymConfig
 from likelier.control.spaces import Actions, Array, Observations, actions_of, observations_of
@@ -39,7 +39,7 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
             if colon and os.getcwd() not in sys.path:
                 sys.path.insert(0, os.getcwd())  # a console script does not look where the user stands
             env = gym.make(config.env_id, disable_env_checker=True, **args)
-    except (UnregisteredEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
+    except (UnregisteredEnv, DeprecatedEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
     except (LikelierError, Terminated):
         raise

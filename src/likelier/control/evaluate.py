@@ -69,7 +69,8 @@ def take_step(copy: Copy, action: Any) -> tuple[Array, float, bool, bool]:
     """EnvError: an episode without end."""
     if copy.length >= MOST_STEPS:
         raise EnvError(
-            f"{copy.name}: an evaluation episode did not end in {MOST_STEPS} steps; set gym.max_episode_steps"
+            f"{copy.name}: an evaluation episode did not end in {MOST_STEPS} steps; set gym.max_episode_steps "
+            "(what was trained is in the run's folder `model`)"
         )
     return copy.step(action)
 

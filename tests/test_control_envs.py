@@ -90,11 +90,18 @@ def test_parts_are_seen_side_by_side(zoo):
         assert fleet.observations.tolist() == [[0.5, 0, 1, 0, 7]] * 2
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gymnasium says it before it raises
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # Gymnasium's own
 @pytest.mark.parametrize("env_id", ["NoSuch-v0", "CartPole-v7", "LunarLander-v2", "nowhere/NoSuch-v0"])
-def test_an_unknown_id_is_the_users_mistake(env_id):
+def test_an_unknown_id_is_the_users_mistake(env_id, recwarn):
     with pytest.raises(ConfigError, match=r"^gym\.env_id: "):
         make_env(GymConfig(env_id=env_id))
+    assert not recwarn.list  # the one line says it
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_gymnasium_warns_of_is_passed_on():
+    with pytest.warns(DeprecationWarning, match="out of date"):
+        make_env(GymConfig(env_id="CartPole-v0")).close()
 
 
 def test_an_episode_that_ends_makes_place_for_the_next_in_the_same_step(zoo):

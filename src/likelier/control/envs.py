@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -38,7 +39,10 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
             look_at(name)
             if colon and os.getcwd() not in sys.path:
                 sys.path.insert(0, os.getcwd())  # a console script does not look where the user stands
-            env = gym.make(config.env_id, disable_env_checker=True, **args)
+            with warnings.catch_warnings(record=True) as told:  # where it fails the error says all, in one line
+                env = gym.make(config.env_id, disable_env_checker=True, **args)
+            for each in told:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     except (UnregisteredEnv, DeprecatedEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
     except (LikelierError, Terminated):

@@ -471,7 +471,7 @@ class GymConfig(UpdateConfig):
         if self.batch_size % self.num_mini_batches:
             raise ValueError(
                 f"num_envs x rollout_length {self.batch_size} is not a multiple of num_mini_batches "
-                f"{self.num_mini_batches}"
+                f"{self.num_mini_batches}; set gym.num_mini_batches to a number that divides it"
             )
         if self.total_steps < self.batch_size:
             raise ValueError(

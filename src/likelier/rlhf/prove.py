@@ -194,7 +194,7 @@ def dpo_trained(table: Table, seed: int) -> LogDistribution:
     config = settings_of(table, "ppo", "k1", "reward")
     policy, rewards, size = table.reference.copy(critic=False), table.rewards, 4 * config.batch_size
     optimizer, ref = make_optimizer([(policy.parameters(), config.learning_rate)], config), table.ref.float()
-    steps = 2 * config.steps
+    steps = 4 * config.steps  # at beta 0.25 a log-ratio has 10 nats to go
     for step in range(steps):
         set_learning_rate(optimizer, schedule(step, steps, config))
         draw = seeded_generator(seed, step, "dpo")

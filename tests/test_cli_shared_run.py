@@ -36,9 +36,8 @@ def config(tmp_path_factory):
     return folder / "ppo.yaml"
 
 
-def likelier(temporary, *words):
+def likelier(*words):
     """Exit code, stdout and stderr of a command."""
-    os.environ["TMPDIR"] = str(temporary)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(list(map(str, words)))
@@ -47,13 +46,21 @@ def likelier(temporary, *words):
 
 def together(size, temporary, *words):
     temporary.mkdir(exist_ok=True)
-    return in_processes(size, likelier, temporary, *words, meet=False)
+    return in_processes(size, likelier_in, temporary, *words, meet=False)
+
+
+def likelier_in(temporary, *words):
+    """In one of several processes, with a folder for what is temporary, and without the wait for others at the end."""
+    from likelier.cli import several
+
+    os.environ["TMPDIR"], several.SECONDS_FOR_OTHERS = str(temporary), 0.1
+    return likelier(*words)
 
 
 def test_two_processes_train_as_one_does(config, tmp_path):
     (first, second), (code, out, _) = (
         together(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "two", "--json"),
-        likelier(tmp_path, "ppo", config, "--out", tmp_path / "one", "--json"),
+        likelier("ppo", config, "--out", tmp_path / "one", "--json"),
     )
     assert (first[0], second, code) == (0, (0, "", ""), 0)
     assert first[2] == ""
@@ -83,7 +90,7 @@ VARIANTS = {
 def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path):
     for name, settings in VARIANTS.items():
         words = ["ppo", config, "ppo.total_episodes=96", "ppo.learning_rate=0.005", *settings, "--out"]
-        code, _, err = likelier(tmp_path, *words, tmp_path / name / "one")
+        code, _, err = likelier(*words, tmp_path / name / "one")
         assert code == 0, err
         assert [code for code, _, _ in together(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [0, 0]
         one, two = ([line for _, line in read_jsonl(tmp_path / name / run / "metrics.jsonl")] for run in ("one", "two"))
@@ -125,25 +132,18 @@ def stopped_after_three(config, folder):
 
 def test_a_wrong_setting_leaves_no_folder(config, tmp_path):
     words = ["ppo", config, "ppo.num_mini_batches=32", "--out", tmp_path / "out"]
-    told = in_processes(2, quickly, tmp_path, *words, meet=False)
+    told = together(2, tmp_path / "tmp", *words)
     line = "likelier: ppo.num_mini_batches: 32 leaves minibatches of 1 rows to 2 processes; give each at least one\n"
     assert told[0] == (2, "", line)
     assert told[1][0] == 2
     assert not (tmp_path / "out").exists()
 
 
-def quickly(temporary, *words):
-    """Without the wait for others: nobody ends these processes."""
-    from likelier.cli import several
-
-    several.SECONDS_FOR_OTHERS = 0.1
-    return likelier(temporary, *words)
-
-
 def test_a_reward_that_fails_in_the_first_process_ends_the_other(config, tmp_path):
     (tmp_path / "raises.py").write_text("def score(prompts, responses):\n    raise ValueError('no score today')\n")
     reward = f"reward=[{{function: {tmp_path}/raises.py:score}}]"
-    first, second = in_processes(2, quickly, tmp_path, "ppo", config, reward, "--out", tmp_path / "out", meet=False)
+    words = ["ppo", config, reward, "--json", "--out", tmp_path / "out"]
+    first, second = together(2, tmp_path / "tmp", *words)
     what = f"likelier: reward function `{tmp_path}/raises.py:score` raises ValueError: no score today\n"
     assert (first, second) == ((1, "", what), (1, "", ""))
     assert not (tmp_path / "out").exists()

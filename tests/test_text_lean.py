@@ -117,3 +117,11 @@ def test_large_weights_are_laid_out_for_onednn_and_give_the_same_products(
         assert packed.dtype == dtype
         assert torch.allclose(packed, plain, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
     assert not packs(torch.ones(2**17, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_bf16_is_laid_out_only_where_the_cpu_has_its_products(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert packs(torch.ones(2**17, dtype=torch.bfloat16)) is able
+    assert packs(torch.ones(2**17))

@@ -161,9 +161,15 @@ def merged_layer(layer: Any) -> tuple[nn.Module, Tensor]:
 
 
 def packs(weight: Tensor) -> bool:
-    """Whether oneDNN is here for it, and it is large enough to gain from it."""
-    known = weight.dtype in (torch.float32, torch.bfloat16) and weight.is_cpu and torch.backends.mkldnn.is_available()
-    return known and weight.numel() >= SMALLEST_PACKED
+    """Whether oneDNN is here for it, and it is large enough to gain from it.
+
+    A CPU without AVX-512 lacks oneDNN's products in bfloat16, which then end in an error.
+    """
+    if weight.numel() < SMALLEST_PACKED or not (weight.is_cpu and torch.backends.mkldnn.is_available()):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
 
 
 def headed(model: PreTrainedModel, norm: Callable[[Tensor], Tensor], cast: Cast) -> Callable[[Tensor], Tensor]:

@@ -28,6 +28,8 @@ def test_a_judge_that_falls_while_the_score_rises():
     assert "fell from 0.6 at step 4 to 0.45 at step 8" in drift.gold_drift(evaluated([0.6, 0.45], [0.1, 0.2])).evidence
     assert drift.gold_drift(evaluated([0.6, 0.48], [0.1, 0.2])) is None
     assert drift.gold_drift(evaluated([0.6, 0.1], [0.1, 0.2], None)) is None  # nothing to tell chance by
+    assert drift.gold_drift(evaluated([0.5, 0.5], [0.1, 0.2], 0.0)) is None  # all responses are judged alike
+    assert "fell from 0.5 at step 4 to 0.25" in drift.gold_drift(evaluated([0.5, 0.25], [0.1, 0.2], 0.0)).evidence
     noisy = [0.3, 0.4, 0.5, 0.55, 0.5, 0.52, 0.5, 0.49]
     assert drift.gold_drift(evaluated(noisy, proxy)) is None  # within 3 standard errors of 0.03
 

@@ -61,14 +61,14 @@ def drift_of(lines: Sequence[Mapping[str, Any]], judge: str) -> tuple[float, str
     smooth_gold, smooth_score = (running_means(each, together) for each in (gold, score))
     best = int(smooth_gold[:-1].argmax())
     fell, rose = smooth_gold[best] - smooth_gold[-1], smooth_score[-1] - smooth_score[best]
-    if fell < 3 * error or rose <= 0:
+    if fell <= 3 * error or rose <= 0:
         return None
     name, at, last = judge.partition("/")[2], known[best + together - 1]["step"], known[-1]["step"]
     said = (
         f"{name} fell from {short(smooth_gold[best])} at step {at} to {short(smooth_gold[-1])} at step {last} "
         f"(± {short(error)}), while eval_score rose from {short(smooth_score[best])} to {short(smooth_score[-1])}"
     )
-    return float(fell / error), said
+    return float(fell / error) if error else math.inf, said
 
 
 def running_means(values: Floats, width: int) -> Floats:

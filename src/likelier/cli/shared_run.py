@@ -10,7 +10,17 @@ from likelier.config import Config
 from likelier.runs import Run
 
 
-class Follower(Run):
+class Shared(Run):
+    """The run as each of several processes has it: a signal to one stops all of them after the same step."""
+
+    def end_step(self, step: int, total: int, write: Callable[[Path], None]) -> None:
+        from likelier.ppo.processes import largest
+
+        self.signal_received = largest(self.signal_received or 0) or None
+        super().end_step(step, total, write)
+
+
+class Follower(Shared):
     """The run as a process other than the first has it: in a folder of its own, without trackers and checkpoints."""
 
     def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
@@ -29,14 +39,14 @@ def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator
     """
     rank, size = place_in_world()
     if size == 1:
-        with Run(folder, verb, config, resume) as run:
-            yield run
+        with Run(folder, verb, config, resume) as alone:
+            yield alone
         return
     from likelier.ppo.processes import joined, text_of_first
 
     with joined(), contextlib.ExitStack() as held:
         if rank == 0:
-            run = held.enter_context(Run(folder, verb, config, resume))
+            run = held.enter_context(Shared(folder, verb, config, resume))
             text_of_first(str(run.checkpoint or ""))
         else:
             own = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))

@@ -10,7 +10,7 @@ import torch
 from likelier.config import Config, PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
-from likelier.ppo.processes import largest, world
+from likelier.ppo.processes import world
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
 from likelier.records import plain
@@ -79,7 +79,6 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, sample_lines(rollout, ppo), clock.laps)
             doctor.look(step + 1)
-            run.signal_received = largest(run.signal_received or 0) or None  # else one process would go on alone
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 

@@ -36,11 +36,11 @@ class Categorical(nn.Module):
 
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N 1"]
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
         """log p(action), and -sum p log p in nats."""
         logprobs = torch.log_softmax(logits, -1)
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-        return logprobs.gather(-1, actions).squeeze(-1), entropy
+        entropy = -(logprobs.exp() * logprobs).sum(-1, keepdim=True)
+        return logprobs.gather(-1, actions), entropy
 
 
 class MultiCategorical(nn.Module):
@@ -64,7 +64,7 @@ class MultiCategorical(nn.Module):
 
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N C"]
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
         """Sums over the choices."""
         parts = zip(logits.split(self.sizes, -1), actions.split(1, -1), strict=True)
         said = [self.single.logprobs_and_entropy(part, chosen) for part, chosen in parts]
@@ -106,13 +106,13 @@ class Gaussian(nn.Module):
 
     def logprobs_and_entropy(
         self, outputs: Float[Tensor, "N K"], actions: Float[Tensor, "N D"]
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
         """Sums over dimensions of -z^2 / 2 - log s - log(2 pi) / 2, and of log s + (1 + log(2 pi)) / 2."""
         mean, log_std = self.parts(outputs)
         z = (actions - mean) * (-log_std).exp()
         constant = 0.5 * math.log(2 * math.pi)
-        logprobs = (-0.5 * z.square() - log_std - constant).sum(-1)
-        entropy = (log_std + 0.5 + constant).sum(-1)
+        logprobs = (-0.5 * z.square() - log_std - constant).sum(-1, keepdim=True)
+        entropy = (log_std + 0.5 + constant).sum(-1, keepdim=True)
         return logprobs, entropy.expand_as(logprobs)
 
 

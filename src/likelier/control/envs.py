@@ -20,6 +20,8 @@ from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.userfile import brief, find_function
 
 Env = gym.Env[Any, Any]
+NUMBERS = float | int | np.floating | np.integer
+BOOLS = bool | np.bool_
 MOST_HISTORY = 4096
 """Steps after which the actions of finished episodes are forgotten."""
 
@@ -145,10 +147,10 @@ class Copy:
                 "return (observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, info = found
-        if not isinstance(reward, float | int | np.floating | np.integer) or not math.isfinite(reward):
+        if not isinstance(reward, NUMBERS) or not math.isfinite(reward):
             raise EnvError(f"{self.where('step')}: reward is {described(reward)}, not a finite number")
         for field, value in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(value, bool | np.bool_):
+            if not isinstance(value, BOOLS):
                 raise EnvError(f"{self.where('step')}: {field} is {described(value)}, not a bool")
         if not isinstance(info, dict):
             raise EnvError(f"{self.where('step')}: info is {described(info)}, not a dict")

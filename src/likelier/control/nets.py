@@ -49,7 +49,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, observations: Shaped[Tensor, "N ..."]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]:
         """Outputs of the policy, for its distribution, and values."""
-        both: tuple[Tensor, Tensor] = self.towers(self.features(observations))
+        both: tuple[Tensor, Tensor] = self.towers.forward(self.features(observations))
         return both
 
     def actor(self) -> Callable[[Array, Array | None], Array]:
@@ -79,9 +79,9 @@ class ActorCritic(nn.Module):
         self, inputs: Mapping[str, Tensor], actions: Shaped[Tensor, "B 1 A"], mask: Bool[Tensor, "B 1"]
     ) -> Evaluation:
         """A row is one step, so `T` is 1."""
-        outputs, values = self(inputs["observations"])
+        outputs, values = self.forward(inputs["observations"])
         logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions[:, 0])
-        return Evaluation(logprobs[:, None], values, entropy[:, None])
+        return Evaluation(logprobs, values, entropy)
 
 
 def distribution_of(actions: Actions, config: GymConfig) -> Distribution:

@@ -19,6 +19,8 @@ from likelier.control.spaces import Array
 FEW = 4096
 """Numbers below which PyTorch's own tanh is the faster one."""
 
+MINUS_ONE = torch.tensor(-1.0)
+
 
 class Towers(nn.Module):
     """The policy's outputs and the value of each row of features.
@@ -87,8 +89,7 @@ class Climb(torch.autograd.Function):
     def backward(ctx: Any, by_outputs: Tensor, by_values: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         given, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        g = by_outputs.new_zeros(2, *by_outputs.shape)
-        g[0], g[1, :, :1] = by_outputs, by_values
+        g = torch.stack([by_outputs, nn.functional.pad(by_values, (0, by_outputs.shape[1] - 1))])
         by_weights: list[Tensor] = []
         by_biases: list[Tensor] = []
         for h, weight in zip(reversed(given), reversed(weights), strict=True):
@@ -113,7 +114,7 @@ def climb(
     """What each layer of both towers is given, and what the last one gives."""
     seen = [features.expand(2, *features.shape)]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        seen.append(activated(torch.baddbmm(bias, seen[-1], weight.transpose(1, 2)), activation))
+        seen.append(activated(seen[-1], weight, bias, activation))
     return [*seen, torch.baddbmm(biases[-1], seen[-1], weights[-1].transpose(1, 2))]
 
 
@@ -122,17 +123,25 @@ def heads(last: Float[Tensor, "2 N O"]) -> tuple[Float[Tensor, "N O"], Float[Ten
     return last[0], last[1, :, :1]
 
 
-def activated(x: Tensor, activation: str) -> Tensor:
-    """relu or tanh, in place.
+def activated(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation: str) -> Float[Tensor, "2 N O"]:
+    """What a layer gives: relu or tanh of x @ weight.T + bias.
 
-    tanh x = 2 sigmoid(2 x) - 1: of many numbers PyTorch's own tanh takes four times as long on a CPU (2x256x64: 84 µs
-    against 22), of few it takes less.
+    tanh z = 2 sigmoid(2 z) - 1: of many numbers PyTorch's own tanh takes three times as long on a CPU (2x256x64: 104 µs
+    against 34), of few it takes less. The product gives 2 z at once.
     """
-    if activation == "relu":
-        return x.relu_()
-    return x.tanh_() if x.numel() <= FEW else x.mul_(2).sigmoid_().mul_(2).sub_(1)
+    many = activation == "tanh" and 2 * x.shape[1] * weight.shape[1] > FEW
+    scale = 2 if many else 1
+    z = torch.baddbmm(bias, x, weight.transpose(1, 2), beta=scale, alpha=scale)
+    if many:
+        return torch.add(MINUS_ONE, z.sigmoid_(), alpha=2, out=z)
+    return z.relu_() if activation == "relu" else z.tanh_()
 
 
 def through(g: Tensor, h: Tensor, activation: str) -> Tensor:
     """The gradient by what the activation took, where it gave `h` and the gradient by that is `g`: tanh' = 1 - h^2."""
-    return g * (h > 0) if activation == "relu" else torch.addcmul(g, g * h, h, value=-1)
+    by_taken: Tensor
+    if activation == "relu":
+        by_taken = torch.ops.aten.threshold_backward(g, h, 0.0)
+    else:
+        by_taken = torch.ops.aten.tanh_backward(g, h)
+    return by_taken

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from likelier.config import Config, GymConfig
+from likelier.control.adam import FusedSteps
 from likelier.control.agent import save_agent
 from likelier.control.envs import Fleet
 from likelier.control.evaluate import draw_gif, evaluate
@@ -51,7 +52,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 draw = seeded_generator(config.seed, step, "gym", device)
 
                 batch = sample_rollout(policy, world, gym, draw, clock)
-                update = ppo_update(policy, state.optimizer, batch, update_config, draw, state.guard.at(step + 1))
+                update = ppo_update(policy, state.steps, batch, update_config, draw, state.guard.at(step + 1))
                 clock.lap("update")
 
                 metrics = world.episodes.stats() | update | {"learning_rate": learning_rate}
@@ -81,6 +82,7 @@ class State:
         self.gym = gym
         self.policy = ActorCritic(fleet.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
+        self.steps = FusedSteps(self.optimizer)
         self.world = World(
             fleet,
             Episodes(gym.num_envs),

@@ -25,12 +25,12 @@ def gae(
     """
     deltas = rewards + gamma * next_values - values
     carry = gamma * lam * continues
-    advantages = torch.empty_like(deltas)
-    ahead = deltas.new_zeros(len(deltas))
-    for t in reversed(range(deltas.shape[1])):
-        ahead = deltas[:, t] + carry[:, t] * ahead
-        advantages[:, t] = ahead
-    return advantages, advantages + values
+    advantages, ahead = [], deltas.new_zeros(len(deltas))
+    for delta, carried in zip(reversed(deltas.unbind(1)), reversed(carry.unbind(1)), strict=True):
+        ahead = torch.addcmul(delta, carried, ahead)
+        advantages.append(ahead)
+    whole = torch.stack(advantages[::-1], 1) if advantages else deltas
+    return whole, whole + values
 
 
 def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:

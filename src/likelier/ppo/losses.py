@@ -64,15 +64,15 @@ def policy_terms(
     dual_clip: float | None,
 ) -> PolicyTerms:
     log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
-    advantages = torch.where(mask, advantages, 0.0)
+    against = torch.where(mask, -advantages, 0.0)
     held = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     ratio = held.exp()
-    plain = -advantages * ratio
-    other = -advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    plain = against * ratio
+    other = against * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
     clipped = other > plain
     term, flat = torch.maximum(plain, other), clipped | (held != log_ratio)
     if dual_clip is not None:
-        bound = torch.where(advantages < 0, -dual_clip * advantages, math.inf)
+        bound = torch.where(against > 0, dual_clip * against, math.inf)
         term, flat = torch.minimum(term, bound), flat | (term > bound)
     slope = plain.masked_fill(flat, 0.0)  # d/dx of -A exp(x - old) is itself; where a bound holds it is 0
     return PolicyTerms(term, slope, ratio, log_ratio, clipped)
@@ -198,8 +198,7 @@ def default_normalizer(mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float
     """What a whole minibatch divides by: its tokens, its non-empty responses, or rows times width; at least 1."""
     if aggregate == "fixed":
         return torch.tensor(float(max(1, mask.numel())))
-    count = mask.sum() if aggregate == "token" else mask.any(1).sum()
-    return count.clamp(min=1).float()
+    return torch.count_nonzero(mask if aggregate == "token" else mask.any(1)).clamp(min=1).float()
 
 
 def entropy_from_logits(logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N"]:

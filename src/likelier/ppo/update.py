@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -46,6 +46,16 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Optimizer(Protocol):
+    """All that an update asks of an optimizer."""
+
+    @property
+    def state(self) -> Mapping[Any, Any]: ...
+
+    def step(self) -> Any: ...
+
+
+@runtime_checkable
 class SkipCounter(Protocol):
     """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
 
@@ -73,7 +83,7 @@ def old_evaluation(
 
 def ppo_update(
     policy: Policy,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch: Batch,
     config: UpdateConfig,
     generator: torch.Generator,
@@ -127,9 +137,10 @@ class Learned(NamedTuple):
 
 def passes(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> Iterator[Int[Tensor, " N"]]:
     """Rows of each minibatch of each epoch. A minibatch that is the whole batch takes them in their own order."""
-    for epoch in range(config.num_ppo_epochs):
-        shuffled = epoch > 0 and config.num_mini_batches > 1
-        yield from minibatches(num_rows, config.num_mini_batches, generator if shuffled else None)
+    first = minibatches(num_rows, config.num_mini_batches, None)
+    yield from first
+    for _ in range(config.num_ppo_epochs - 1):
+        yield from first if len(first) == 1 else minibatches(num_rows, config.num_mini_batches, generator)
 
 
 @torch.no_grad()
@@ -140,15 +151,15 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    torch._foreach_div_(gradients, (norm / limit).clamp(min=1.0))
     return norm
 
 
-def largest_state(optimizer: torch.optim.Optimizer) -> Tensor | float:
+def largest_state(optimizer: Optimizer) -> Tensor | float:
     """The largest number that the optimizer remembers: a single one that is not finite would reach the weights."""
     states = (kept for state in optimizer.state.values() for kept in state.values())
     held = [kept for kept in states if isinstance(kept, Tensor) and kept.dim()]  # a step count has no axes
-    return nn.utils.get_total_norm(held, norm_type=math.inf) if held else 0.0
+    return torch.stack(torch._foreach_norm(held, math.inf)).max() if held else 0.0
 
 
 def accumulate_gradients(
@@ -216,7 +227,7 @@ def losses_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Stats, list[
     if new.values is not None:
         found["value_loss"], by_values = mean_of_terms(value_terms_of(new, batch, config), batch.mask, "token", tokens)
         derivatives.append((new.values, config.vf_coef * by_values))
-        loss = loss + config.vf_coef * found["value_loss"]
+        loss = torch.add(loss, found["value_loss"], alpha=config.vf_coef)
     if config.entropy_coef:
         entropy = aggregated(new.entropy, batch.mask, "token", tokens)
         derivatives.append((entropy, torch.full_like(entropy, -config.entropy_coef)))

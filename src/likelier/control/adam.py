@@ -1,0 +1,48 @@
+"""Steps of an optimizer that take no longer than its kernel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+class FusedSteps:
+    """The steps of a fused AdamW, bit by bit, by its kernel alone.
+
+    Around the kernel, which takes 20 µs for two networks of 64x64 on a CPU, PyTorch sorts parameters by device and type
+    and looks for profilers, hooks and graphs: 120 µs, as long as a layer. Here all parameters are of one kind.
+    """
+
+    def __init__(self, optimizer: torch.optim.AdamW) -> None:
+        self.optimizer = optimizer
+
+    @property
+    def state(self) -> Mapping[Any, dict[str, Any]]:
+        return self.optimizer.state
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Every parameter that has a gradient moves. The first step, which makes the state, is PyTorch's own."""
+        for group in self.optimizer.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not all(parameter in self.state for parameter in moved):
+                self.optimizer.step()
+                return
+            states = [self.state[parameter] for parameter in moved]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moved,
+                [parameter.grad for parameter in moved],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )

@@ -67,6 +67,7 @@ def likelier(name: str, steps: int, seed: int, goal: bool) -> dict[str, Any]:
     from likelier.runs import Run
 
     gym = {"env_id": "CartPole-v1", "total_steps": steps, "num_eval_episodes": 1, "gif": False} | SETTINGS[name]
+    gym |= {"normalize_observations": False, "normalize_rewards": False}
     with tempfile.TemporaryDirectory() as folder:
         with Run(Path(folder) / "run", "gym", build_config({"gym": gym, "seed": seed})) as run:
             found = train_gym(build_config({"gym": gym, "seed": seed}), run)

@@ -35,6 +35,8 @@ GYM = {
     "lr_schedule": "linear",
     "gamma": 0.0,
     "entropy_coef": 0.01,
+    "normalize_observations": False,
+    "normalize_rewards": False,
     "gif": False,
 }
 

@@ -37,6 +37,7 @@ GYM = {
     "learning_rate": 2e-3,
     "lr_schedule": "linear",
     "gamma": 0.95,
+    "normalize_rewards": False,
     "whiten_advantages": False,
     "entropy_coef": 0.02,
 }

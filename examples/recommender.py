@@ -29,6 +29,7 @@ GYM = {
     "env_id": f"{__file__}:Listener", "frame_stack": MEMORY, "total_steps": 200_000, "num_envs": 16, "gamma": 0.9,
     "rollout_length": 80, "num_ppo_epochs": 4, "num_mini_batches": 4,
     "learning_rate": 1e-3, "lr_schedule": "linear", "entropy_coef": 0.01, "gif": False,
+    "normalize_observations": False, "normalize_rewards": False,
 }  # fmt: skip
 
 

@@ -9,11 +9,20 @@ from likelier.control.known import known_environments, settings_for
 def test_these_environments_are_known() -> None:
     assert known_environments() == [
         "Acrobot-v1",
+        "BipedalWalker-v3",
         "CartPole-v1",
+        "CliffWalking-v1",
+        "CliffWalkingSlippery-v1",
+        "FrozenLake-v1",
+        "FrozenLake8x8-v1",
         "HalfCheetah-v5",
         "Hopper-v5",
         "LunarLander-v3",
+        "LunarLanderContinuous-v3",
+        "MountainCar-v0",
+        "MountainCarContinuous-v0",
         "Pendulum-v1",
+        "Taxi-v4",
         "Walker2d-v5",
     ]
 
@@ -26,5 +35,5 @@ def test_settings_of_a_known_environment_are_valid(env_id: str) -> None:
 
 
 def test_an_environment_that_is_not_known_brings_its_id_only() -> None:
-    assert settings_for("Taxi-v3") == {"env_id": "Taxi-v3"}
+    assert settings_for("Blackjack-v1") == {"env_id": "Blackjack-v1"}
     assert settings_for("") == {"env_id": ""}

@@ -11,7 +11,6 @@ from likelier.config import GymConfig, build_config
 from likelier.control.agent import load_agent
 from likelier.control.distributions import Categorical, Gaussian, MultiCategorical
 from likelier.control.envs import Fleet
-from likelier.control.normalise import Moments, RewardScale
 from likelier.control.train import State, train_gym
 from likelier.control.watchdog import Watchdog
 from likelier.runs import Run, checkpoints
@@ -51,22 +50,6 @@ def test_gaussian_by_hand(dependent):
     assert logprobs.item() == pytest.approx(-0.5 - 2 * one, rel=1e-6)
     assert entropy.item() == pytest.approx(2 * (one + 0.5), rel=1e-6)
     assert kind.sample(outputs.numpy(), np.array([[1.0, 0.0]])).tolist() == [[3.0, -1.0]]
-
-
-def test_moments_of_parts_are_those_of_the_whole():
-    x = np.random.default_rng(0).normal(3.0, 2.0, size=(50, 2))
-    moments = Moments((2,))
-    for part in np.split(x, [1, 7, 30]):
-        moments.update(part)
-    np.testing.assert_allclose(moments.mean, x.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(moments.var, x.var(0), rtol=1e-12)
-
-
-def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
-    scale = RewardScale(1, gamma=0.5)
-    scaled = scale.scaled(np.array([[1.0], [1.0], [2.0]]), np.array([[False], [True], [False]]))
-    returns = [1.0, 1.5, 2.0]  # the second ends an episode, so the third stands alone
-    np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 1.0, 2.0]) / np.std(returns), rtol=1e-6)
 
 
 def test_settings_of_a_response_are_refused():

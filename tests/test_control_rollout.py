@@ -18,7 +18,8 @@ ZOO = str(Path(__file__).with_name("zoo.py"))
 
 def config(name, **gym):
     small = {"env_id": f"{ZOO}:{name}", "num_envs": 2, "rollout_length": 16, "num_mini_batches": 1, "total_steps": 64}
-    return build_config({"gym": small | {"gamma": 0.9, "lam": 0.0, "whiten_advantages": False} | gym}).gym
+    small |= {"normalize_observations": False, "normalize_rewards": False, "whiten_advantages": False}
+    return build_config({"gym": small | {"gamma": 0.9, "lam": 0.0} | gym}).gym
 
 
 def rollouts(gym, num, update=False):

@@ -19,13 +19,14 @@ from likelier.runs import Run, checkpoints
 ZOO = str(Path(__file__).with_name("zoo.py"))
 SMALL = {"num_envs": 4, "rollout_length": 32, "total_steps": 1024, "num_eval_episodes": 4, "gif": False}
 VARIANTS = {
-    "cartpole": {"env_id": "CartPole-v1", "cliprange_schedule": "linear", "frame_stack": 2},
-    "pendulum": {
-        "env_id": "Pendulum-v1",
-        "normalize_observations": True,
-        "normalize_rewards": True,
-        "state_dependent_std": True,
+    "cartpole": {
+        "env_id": "CartPole-v1",
+        "cliprange_schedule": "linear",
+        "frame_stack": 2,
+        "normalize_observations": False,
+        "normalize_rewards": False,
     },
+    "pendulum": {"env_id": "Pendulum-v1", "state_dependent_std": True},
 }
 
 

@@ -423,9 +423,9 @@ class GymConfig(UpdateConfig):
     """Steps of each copy between two updates."""
     frame_stack: Positive = 1
     """Observations seen at once, the newest and those before it."""
-    normalize_observations: bool = False
+    normalize_observations: bool = True
     """Shift and scale vector observations by their running mean and standard deviation; frozen in evaluation."""
-    normalize_rewards: bool = False
+    normalize_rewards: bool = True
     """Divide rewards by the running standard deviation of the discounted return; reported returns stay as they are."""
     hidden_sizes: list[Positive] = [64, 64]
     """Widths of the hidden layers of policy and critic."""

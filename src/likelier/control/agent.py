@@ -7,7 +7,7 @@ from typing import Any
 from likelier.config import GymConfig
 from likelier.control.envs import make_env, spaces_of
 from likelier.control.nets import ActorCritic
-from likelier.control.normalise import Moments
+from likelier.control.normalise import Moments, moments_of
 from likelier.records import read_json, write_json
 from likelier.training import load_arrays, load_module, save_arrays, save_module, seeded_generator
 
@@ -32,14 +32,14 @@ def load_agent(folder: Path) -> Callable[[Any], Any]:
     env.close()
     policy = ActorCritic(spaces, config, seeded_generator(0, 0, "weights"))
     load_module(folder / "model.safetensors", policy)
-    act, moments = policy.actor(), Moments()
-    if config.normalize_observations:
+    act, moments = policy.actor(), moments_of(spaces.observations, config)
+    if moments is not None:
         moments.restore(load_arrays(folder / "moments.safetensors"))
 
     def agent(observation: Any) -> Any:
         frames = observation if config.frame_stack > 1 else [observation]
         seen = spaces.observations.stacked(frames)
-        if config.normalize_observations:
+        if moments is not None:
             seen = moments.normalised(seen)
         return spaces.actions.to_env(act(seen[None], None))[0]
 

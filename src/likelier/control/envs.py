@@ -81,8 +81,6 @@ class Spaces(NamedTuple):
 def spaces_of(env: Env, config: GymConfig) -> Spaces:
     """ConfigError: spaces that no network here can use."""
     observations = observations_of(env.observation_space, config.frame_stack, config.env_id)
-    if observations.image and config.normalize_observations:
-        raise ConfigError("gym.normalize_observations: images are scaled by 255 already; switch it off")
     return Spaces(observations, actions_of(env.action_space, config.env_id))
 
 

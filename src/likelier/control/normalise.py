@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from likelier.control.spaces import Array
+from likelier.config import GymConfig
+from likelier.control.spaces import Array, Observations
 
 EPS = 1e-8
 LIMIT = 10.0
@@ -36,6 +37,11 @@ class Moments:
 
     def restore(self, state: Mapping[str, Array]) -> None:
         self.mean, self.var, self.count = state["mean"], state["var"], float(state["count"])
+
+
+def moments_of(observations: Observations, config: GymConfig) -> Moments | None:
+    """Of vectors, where they are to be normalised; an image is divided by 255 and that is all."""
+    return Moments(observations.shape) if config.normalize_observations and not observations.image else None
 
 
 class RewardScale:

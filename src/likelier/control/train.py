@@ -12,7 +12,7 @@ from likelier.control.agent import save_agent
 from likelier.control.envs import Fleet
 from likelier.control.evaluate import draw_gif, evaluate
 from likelier.control.nets import ActorCritic
-from likelier.control.normalise import Moments, RewardScale
+from likelier.control.normalise import RewardScale, moments_of
 from likelier.control.rollout import Episodes, World, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
@@ -86,7 +86,7 @@ class State:
         self.world = World(
             fleet,
             Episodes(gym.num_envs),
-            Moments(fleet.spaces.observations.shape) if gym.normalize_observations else None,
+            moments_of(fleet.spaces.observations, gym),
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
         )
         self.guard = Guard(gym.max_skipped_updates, folder)

@@ -1,0 +1,34 @@
+"""Moments and scales against hand-worked numbers; images are left as they are."""
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from likelier.config import GymConfig
+from likelier.control.normalise import Moments, RewardScale, moments_of
+from likelier.control.spaces import observations_of
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    x = np.random.default_rng(0).normal(3.0, 2.0, size=(50, 2))
+    moments = Moments((2,))
+    for part in np.split(x, [1, 7, 30]):
+        moments.update(part)
+    np.testing.assert_allclose(moments.mean, x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.var, x.var(0), rtol=1e-12)
+
+
+def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
+    scale = RewardScale(1, gamma=0.5)
+    scaled = scale.scaled(np.array([[1.0], [1.0], [2.0]]), np.array([[False], [True], [False]]))
+    returns = [1.0, 1.5, 2.0]  # the second ends an episode, so the third stands alone
+    np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 1.0, 2.0]) / np.std(returns), rtol=1e-6)
+
+
+def test_vectors_are_normalised_by_default_and_images_never_are():
+    vector = observations_of(Box(-1, 1, (3,)), 2, "here")
+    image = observations_of(Box(0, 255, (8, 8, 3), np.uint8), 1, "here")
+    moments = moments_of(vector, GymConfig())
+    assert moments is not None
+    assert moments.mean.shape == (6,)
+    assert moments_of(vector, GymConfig(normalize_observations=False)) is None
+    assert moments_of(image, GymConfig()) is None

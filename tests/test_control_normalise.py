@@ -24,6 +24,24 @@ def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
     np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 1.0, 2.0]) / np.std(returns), rtol=1e-6)
 
 
+def test_what_is_far_out_stays_within_ten_deviations():
+    moments = Moments((2,))
+    moments.update(np.array([[0.0, 7.0], [2.0, 7.0]]))
+    assert moments.normalised(np.array([[2.0, 7.0], [900.0, 8.0], [-900.0, 6.0]])).tolist() == [
+        [1, 0],
+        [10, 10],
+        [-10, -10],
+    ]
+    scaled = RewardScale(1, gamma=0.0).scaled(np.array([[0.0]] * 999 + [[1.0]]), np.zeros((1000, 1), bool))
+    assert scaled[-1] == 10  # 1 / 0.0316
+
+
+def test_rewards_that_never_differ_are_worth_no_more_than_ten():
+    scale = RewardScale(2, gamma=0.0)
+    assert scale.scaled(np.zeros((3, 2)), np.zeros((3, 2), bool)).tolist() == [[0, 0]] * 3
+    assert np.abs(RewardScale(2, gamma=0.0).scaled(np.full((3, 2), 5.0), np.zeros((3, 2), bool))).max() == 10
+
+
 def test_vectors_are_normalised_by_default_and_images_never_are():
     vector = observations_of(Box(-1, 1, (3,)), 2, "here")
     image = observations_of(Box(0, 255, (8, 8, 3), np.uint8), 1, "here")

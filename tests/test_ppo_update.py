@@ -10,7 +10,7 @@ from likelier.config import UpdateConfig
 from likelier.errors import NumericError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
-from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
+from likelier.ppo.update import Evaluation, clip_gradients, largest_state, old_evaluation, ppo_update
 from likelier.training import Guard
 
 
@@ -179,6 +179,25 @@ def test_gradients_are_clipped():
     moved = float(sum(moves)) ** 0.5
     assert stats["grad_norm"] > 1e-3
     assert moved == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(10.0, [3.0, 4.0]), (5.0, [3.0, 4.0]), (1.0, [0.6, 0.8])])
+def test_gradients_above_the_limit_are_scaled_and_others_stay(limit, left):
+    pair = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    pair[0].grad, pair[1].grad = torch.tensor([3.0]), torch.tensor([4.0])
+    assert clip_gradients(pair, limit) == 5.0
+    assert torch.cat([each.grad for each in pair]).tolist() == pytest.approx(left)
+
+
+def test_one_number_among_many_that_an_optimizer_remembers_is_found():
+    pair = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = torch.optim.AdamW(pair)
+    assert largest_state(optimizer) == 0.0
+    pair[0].grad, pair[1].grad = torch.ones(2), torch.tensor([1.0, 50.0])
+    optimizer.step()
+    assert largest_state(optimizer) == pytest.approx(
+        5.0
+    )  # exp_avg is 0.1 of the gradient, exp_avg_sq 0.001 of its square
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -73,3 +73,18 @@ def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):
         wanted = state.policy.actor()(fleet.observations, None)
         first = fleet.observations[0].reshape(2, 3, 16, 16).transpose(0, 2, 3, 1)
         assert agent(first) == wanted[0, 0]
+
+
+def test_a_saved_agent_sees_normalised_observations_as_the_policy_did(tmp_path):
+    gym = {"env_id": "Pendulum-v1", "num_envs": 2, "rollout_length": 16, "total_steps": 64, "num_eval_episodes": 1}
+    config = build_config({"gym": gym | {"gif": False}})
+    with Run(tmp_path, "gym", config) as run:
+        train_gym(config, run)
+    agent = load_agent(tmp_path / "model")
+    with Watchdog(60) as watchdog, Fleet(config.gym, 0, watchdog) as fleet:
+        state = State(fleet, config.gym, 0, torch.device("cpu"), tmp_path)
+        state.load(checkpoints(tmp_path)[0])
+        act, seen = state.policy.actor(), fleet.observations
+        normalised, plain = (fleet.spaces.actions.to_env(act(each, None)) for each in (state.world.seen(seen), seen))
+        assert agent(seen[0]) == pytest.approx(normalised[0])
+        assert agent(seen[0]) != pytest.approx(plain[0], rel=1e-3)

@@ -10,7 +10,7 @@ from likelier.config import UpdateConfig
 from likelier.errors import NumericError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
-from likelier.ppo.update import Evaluation, clip_gradients, largest_state, old_evaluation, ppo_update
+from likelier.ppo.update import Evaluation, clip_gradients, largest_state, old_evaluation, passes, ppo_update
 from likelier.training import Guard
 
 
@@ -169,6 +169,17 @@ def test_a_policy_without_values_needs_no_returns():
     stats = update(net, Batch(**{**vars(batch), "returns": None}), config)
     assert stats["optimizer_steps"] == 4
     assert "value_loss" not in stats
+
+
+def test_the_first_pass_takes_rows_as_they_come_and_later_ones_shuffle():
+    config = UpdateConfig(num_ppo_epochs=3, num_mini_batches=2)
+    parts = list(passes(8, config, torch.Generator().manual_seed(0)))
+    assert [part.tolist() for part in parts[:2]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    later = [torch.cat(parts[2:4]).tolist(), torch.cat(parts[4:]).tolist()]
+    assert [sorted(rows) for rows in later] == [list(range(8))] * 2
+    assert list(range(8)) != later[0] != later[1] != list(range(8))
+    whole = passes(8, config.model_copy(update={"num_mini_batches": 1}), torch.Generator())
+    assert [part.tolist() for part in whole] == [list(range(8))] * 3
 
 
 def test_gradients_are_clipped():

@@ -52,3 +52,19 @@ def test_a_parameter_whose_first_gradient_comes_late_gets_its_state_then() -> No
     assert torch.equal(ours.weight, theirs.weight)
     assert torch.equal(ours.bias, theirs.bias)
     assert FusedSteps(optimizer).state is optimizer.state
+
+
+def test_groups_of_which_one_comes_late_or_has_no_gradient() -> None:
+    ours, theirs = nets()
+    kept = []
+    for net in (ours, theirs):
+        groups = [{"params": [net.weight], "lr": 0.1}, {"params": [net.bias], "lr": 0.2}]
+        kept.append(torch.optim.AdamW(groups, fused=True))
+    for net, steps in ((ours, FusedSteps(kept[0])), (theirs, kept[1])):
+        for step in range(4):
+            net.weight.grad = torch.full((2, 3), 1.0 + step)
+            net.bias.grad = torch.ones(2) if step == 2 else None
+            steps.step()
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+    assert kept[0].state[ours.weight]["step"] == 4

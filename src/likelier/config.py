@@ -424,9 +424,9 @@ class GymConfig(UpdateConfig):
     frame_stack: Positive = 1
     """Observations seen at once, the newest and those before it."""
     normalize_observations: bool = True
-    """Shift and scale vector observations by their running mean and standard deviation; frozen in evaluation."""
+    """Shift and scale vector observations by their running mean and deviation, within 10; frozen in evaluation."""
     normalize_rewards: bool = True
-    """Divide rewards by the running standard deviation of the discounted return; reported returns stay as they are."""
+    """Divide rewards by the running deviation of the discounted return, within 10; what is reported stays as it is."""
     hidden_sizes: list[Positive] = [64, 64]
     """Widths of the hidden layers of policy and critic."""
     activation: Literal["tanh", "relu"] = "tanh"

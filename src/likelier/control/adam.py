@@ -22,12 +22,15 @@ class FusedSteps:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Every parameter that has a gradient moves. The first step, which makes the state, is PyTorch's own."""
-        for group in self.optimizer.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not all(parameter in self.state for parameter in moved):
-                self.optimizer.step()
-                return
+        """Every parameter that has a gradient moves. A step that first makes a state for one is PyTorch's own."""
+        groups = self.optimizer.param_groups
+        moving = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in groups]
+        if not all(parameter in self.state for moved in moving for parameter in moved):
+            self.optimizer.step()
+            return
+        for group, moved in zip(groups, moving, strict=True):
+            if not moved:
+                continue
             states = [self.state[parameter] for parameter in moved]
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)

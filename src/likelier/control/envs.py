@@ -1,7 +1,6 @@
 """Environments: made from a name, seeded by episode, checked at every step, stepped together."""
 
 import hashlib
-import math
 import os
 import sys
 import warnings
@@ -22,6 +21,8 @@ from likelier.userfile import brief, find_function
 Env = gym.Env[Any, Any]
 NUMBERS = float | int | np.floating | np.integer
 BOOLS = bool | np.bool_
+LARGEST = float(np.finfo(np.float32).max)
+"""What a network can be given."""
 MOST_HISTORY = 4096
 """Steps after which the actions of finished episodes are forgotten."""
 
@@ -145,8 +146,8 @@ class Copy:
                 "return (observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, info = found
-        if not isinstance(reward, NUMBERS) or not math.isfinite(reward):
-            raise EnvError(f"{self.where('step')}: reward is {described(reward)}, not a finite number")
+        if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:
+            raise EnvError(f"{self.where('step')}: reward is {described(reward)}, not a finite number of 32 bits")
         for field, value in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(value, BOOLS):
                 raise EnvError(f"{self.where('step')}: {field} is {described(value)}, not a bool")
@@ -183,9 +184,9 @@ class Copy:
         if observation.dtype != self.dtype and not np.can_cast(observation.dtype, self.dtype or object):
             return f"has dtype {observation.dtype}, but the space says {self.dtype}"
         flat = observation.ravel()
-        if self.spaces.observations.image or flat.dot(flat) < np.inf:  # quick, but large numbers overflow
+        if self.spaces.observations.image or flat.dot(flat) < LARGEST:  # quick, but large numbers need a closer look
             return None
-        wrong = np.flatnonzero(~np.isfinite(flat))
+        wrong = np.flatnonzero(~(np.abs(flat) <= LARGEST))
         return f"holds {flat[wrong[0]]} at index {wrong[0]}" if len(wrong) else None
 
     def where(self, call: str) -> str:

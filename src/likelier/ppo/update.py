@@ -147,7 +147,7 @@ def passes(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> I
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Tensor, ""]:
     """Scale the gradients down to a global norm of `limit` where it is above; returns the norm that they had.
 
-    As torch.nn.utils.clip_grad_norm_, which takes twice as long on a small network to sort what it is given.
+    As torch.nn.utils.clip_grad_norm_ but for its 1e-6, in half of the time on a small network: nothing is sorted.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -210,6 +210,10 @@ class SequenceObservation(Sound):
     observation_space = spaces.Dict({"a": spaces.Sequence(spaces.Discrete(2))})
 
 
+class EmptyObservation(Sound):
+    observation_space = spaces.Box(-1, 1, (0,))
+
+
 class Parts(Sound):
     """A number, one of three, and a picture of one pixel; the number runs away when it is asked to."""
 

@@ -21,6 +21,7 @@ from likelier.userfile import brief, find_function
 Env = gym.Env[Any, Any]
 NUMBERS = float | int | np.floating | np.integer
 BOOLS = bool | np.bool_
+"""Unions are made once: at every step they would take as long as the checks."""
 LARGEST = float(np.finfo(np.float32).max)
 """What a network can be given."""
 MOST_HISTORY = 4096

@@ -78,7 +78,7 @@ class ActorCritic(nn.Module):
     def evaluate(
         self, inputs: Mapping[str, Tensor], actions: Shaped[Tensor, "B 1 A"], mask: Bool[Tensor, "B 1"]
     ) -> Evaluation:
-        """A row is one step, so `T` is 1."""
+        """A row is one step, so `T` is 1. `forward` itself: a module's call around it is a hundredth of an update."""
         outputs, values = self.forward(inputs["observations"])
         logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions[:, 0])
         return Evaluation(logprobs, values, entropy)

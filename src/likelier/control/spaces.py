@@ -48,6 +48,8 @@ class Observations:
 
 def observations_of(space: Space[Any], frame_stack: int, name: str) -> Observations:
     """ConfigError: a space that no network here can see."""
+    if space.is_np_flattenable and spaces.flatdim(space) == 0:
+        raise ConfigError(f"{name}: observation space {space} shows nothing; give it at least one number, if only 0")
     match space:
         case spaces.Box(dtype=np.uint8, shape=shape) if len(shape) in (2, 3):
             channels, height, width = channels_first(np.empty(shape, np.uint8)).shape

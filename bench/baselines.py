@@ -20,9 +20,9 @@ from likelier.circle import Result, Round, compare_models, gather, learn, once, 
 from likelier.config import DPOConfig, OtherModel, SFTConfig
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start
-from likelier.rlhf.dpo import train_dpo
-from likelier.runs import Run
-from likelier.sft import train_sft
+from likelier.finetune.dpo import train_dpo
+from likelier.finetune.sft import train_sft
+from likelier.runs.run import Run
 
 Block = DPOConfig | SFTConfig
 DPO = [

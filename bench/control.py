@@ -64,7 +64,7 @@ def likelier(name: str, steps: int, seed: int, goal: bool) -> dict[str, Any]:
     """Our own run; its settings otherwise are the defaults, checkpoints and logs among them."""
     from likelier.config import build_config
     from likelier.control.train import train_gym
-    from likelier.runs import Run
+    from likelier.runs.run import Run
 
     gym = {"env_id": "CartPole-v1", "total_steps": steps, "num_eval_episodes": 1, "gif": False} | SETTINGS[name]
     gym |= {"normalize_observations": False, "normalize_rewards": False}

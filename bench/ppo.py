@@ -28,7 +28,7 @@ from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
-from likelier.training import Clock, seeded_generator
+from likelier.training.setup import Clock, seeded_generator
 
 SIZES = {
     "S": {"layers": 4, "width": 256, "heads": 4, "vocabulary": 4096, "prompts": 64, "mini_batches": 4},

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from likelier.text.models import fused
 from likelier.text.sample import Sampling, sample
-from likelier.training import autocast
+from likelier.training.setup import autocast
 
 SIZES: dict[str, dict[str, Any]] = {
     "S": {"model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_head": 4, "vocab_size": 4096},

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import torch
-from ppo import PROMPT_TOKENS, RESPONSE_TOKENS, SIZES, make_models, spread
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+from ppo import PROMPT_TOKENS, RESPONSE_TOKENS, SIZES, make_models, spread
 
 
 class Laps(TrainerCallback):

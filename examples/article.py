@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from likelier.cli import script
 from likelier.config import UpdateConfig
-from likelier.control.mdp import Floats, TabularMDP
-from likelier.control.mdp_file import read_mdp
-from likelier.control.tabular import Episodes, episodes
-from likelier.control.tabular_ppo import batch_of
+from likelier.mdp.exact import Floats, TabularMDP
+from likelier.mdp.file import read_mdp
+from likelier.mdp.learners import Episodes, episodes
+from likelier.mdp.ppo import batch_of
 from likelier.ppo.losses import entropy_from_logits
 from likelier.ppo.update import Evaluation, ppo_update
-from likelier.training import Guard, make_optimizer, schedule, seeded_generator, set_learning_rate
+from likelier.training.guard import Guard
+from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 
 MDP_FILE = Path(__file__).parents[1] / "configs" / "mdp" / "three-states.yaml"
 FEEDBACK = 0.5

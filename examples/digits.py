@@ -22,7 +22,7 @@ from likelier.cli import script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
-from likelier.runs import Run
+from likelier.runs.run import Run
 
 GYM = {
     "env_id": f"{__file__}:Digits",

@@ -6,7 +6,8 @@ Three public sets, each imported into a store of its own: Anthropic's `hh-rlhf` 
 `ukp_convarg1.py` beside this file) and, too small to train on, two batches of OpenAI's `summarize-from-feedback`.
 The folder given holds a folder for each, with the files as published, gzip'ed.
 
-Folds are made of whole conversations (`likelier.preferences.conversation_groups`; in ukp a conversation is a debate).
+Folds are made of whole conversations (`likelier.preferences.make.conversation_groups`; in ukp a
+conversation is a debate).
 A comparison that several people judged is one pair, whose target is the share of answers for the response that most
 chose; where no response has more, the pair counts in log loss and calibration only. Intervals are bootstraps that draw
 whole conversations. Models start from random weights; a tenth of the training folds decides between epochs.
@@ -33,15 +34,16 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
+from likelier.files import stable_id, write_json, write_jsonl
+from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.preferences import conversation_groups, preference
-from likelier.records import Preference, plain, stable_id, write_json, write_jsonl
+from likelier.preferences.make import conversation_groups, preference
+from likelier.records import Preference, plain
 from likelier.reward.check import check_scores, clusters, fit_length, fit_words, hits, most_equal_in_length
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.text.models import save_model
-from likelier.text.scratch import new_causal_lm, new_tokenizer
 
 Differences = dict[str, Floats]
 """For each of `METHODS`: its score of the chosen response minus that of the rejected one, pair by pair."""

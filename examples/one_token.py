@@ -20,10 +20,10 @@ from sklearn.pipeline import make_pipeline
 from likelier.candidates import write_candidates
 from likelier.cli import script
 from likelier.config import build_config
-from likelier.records import read_jsonl, write_json, write_jsonl
+from likelier.files import read_jsonl, write_json, write_jsonl
+from likelier.finetune.sft import train_sft
 from likelier.rlhf.train import train_ppo
-from likelier.runs import Run
-from likelier.sft import train_sft
+from likelier.runs.run import Run
 
 WORDS = (" bad", " good")
 REWARD = """import json

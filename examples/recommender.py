@@ -20,7 +20,7 @@ from likelier.cli import script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
-from likelier.runs import Run
+from likelier.runs.run import Run
 
 GENRES, STEPS, MEMORY, CLICK, ELSE = 5, 40, 8, 0.8, 0.1
 LEAVING = np.array([0.05, 0.1, 0.1, 0.15, 0.2])

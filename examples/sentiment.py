@@ -27,17 +27,18 @@ from tokenizers.normalizers import Lowercase, Prepend, Sequence
 from likelier.cli import script
 from likelier.config import RewardSource, build_config
 from likelier.evaluation.compare import evaluate
+from likelier.files import read_jsonl, write_json, write_jsonl
+from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import mean_interval
-from likelier.records import Preference, read_jsonl, write_json, write_jsonl
-from likelier.report import write_report
+from likelier.records import Preference
+from likelier.report.page import write_report
 from likelier.reward.check import fit_words
 from likelier.reward.sources import make_scorer
 from likelier.reward.train import train_reward
 from likelier.rlhf.train import train_ppo
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.text import variety
 from likelier.text.models import save_model
-from likelier.text.scratch import new_causal_lm, new_tokenizer
 
 Labelled = list[tuple[str, bool]]
 """Sentences, and whether people called them positive."""

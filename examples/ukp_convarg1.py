@@ -23,7 +23,7 @@ from typing import Any
 
 from likelier.cli import script
 from likelier.errors import DataError
-from likelier.records import write_jsonl
+from likelier.files import write_jsonl
 
 Record = dict[str, Any]
 CHOICES = {"a1": "left", "a2": "right", "equal": "tie"}

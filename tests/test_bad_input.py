@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from likelier.cli import main
-from likelier.records import Preference, write_jsonl
+from likelier.files import write_jsonl
+from likelier.records import Preference
 from tiny import save_tiny_model
 
 REWARDS = """

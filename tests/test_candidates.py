@@ -8,7 +8,7 @@ from likelier.candidates import write_candidates
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
-from likelier.records import write_jsonl
+from likelier.files import write_jsonl
 from tiny import save_tiny_model
 
 

@@ -11,7 +11,8 @@ from likelier.circle import Round, held, once, run_circle, split_prompts
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, Stopped, Terminated
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Judgement, Prompt, Response, read_json, read_prompts, write_json, write_jsonl
+from likelier.files import read_json, write_json, write_jsonl
+from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts
 from tiny import save_tiny_model
 
 STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]

@@ -10,11 +10,12 @@ import typer
 import yaml
 
 from likelier.cli import app
+from likelier.cli.reference import flat, write_reference
 from likelier.config import Block, Config, build_config, load_config
+from likelier.files import write_jsonl
 from likelier.metrics import SHARED, STAGES, metric_of
-from likelier.records import Preference, write_jsonl
-from likelier.reference import flat, write_reference
-from likelier.runs import Run
+from likelier.records import Preference
+from likelier.runs.run import Run
 from tiny import save_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ INTERFACE_METRICS = [
 
 
 def test_the_reference_is_the_generated_one():
-    assert write_reference() == REFERENCE, "run: python -m likelier.reference > docs/reference.md"
+    assert write_reference() == REFERENCE, "run: python -m likelier.cli.reference > docs/reference.md"
 
 
 def test_the_verbs_are_those_of_the_interface():
@@ -126,10 +127,10 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
 
 def trainer(stage):
     from likelier.control.train import train_gym
+    from likelier.finetune.dpo import train_dpo
+    from likelier.finetune.sft import train_sft
     from likelier.reward.train import train_reward
-    from likelier.rlhf.dpo import train_dpo
     from likelier.rlhf.train import train_ppo
-    from likelier.sft import train_sft
 
     return {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "gym": train_gym}[stage]
 

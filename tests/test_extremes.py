@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from likelier.control.distributions import Categorical, Gaussian
+from likelier.finetune.dpo_loss import dpo_loss
 from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
-from likelier.ppo.dpo import dpo_loss
 from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss
 from likelier.ppo.losses import aggregated, entropy_from_logits, policy_loss, value_loss
 from likelier.ppo.masks import masked_whiten

@@ -7,7 +7,8 @@ import pytest
 
 from likelier.cli import main
 from likelier.feedback.store import Store
-from likelier.records import Judgement, write_jsonl
+from likelier.files import write_jsonl
+from likelier.records import Judgement
 from tiny import save_tiny_model
 
 PEOPLE = ("ann", "bob", "cyd")

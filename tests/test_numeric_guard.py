@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from likelier import sft
 from likelier.config import build_config
 from likelier.errors import NumericError
+from likelier.files import write_jsonl
+from likelier.finetune import sft
 from likelier.ppo import update as ppo_update
-from likelier.records import Preference, write_jsonl
+from likelier.records import Preference
 from likelier.reward import train as reward_train
 from likelier.rlhf import rollout, train
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.stages import trainer_of
 from tiny import save_tiny_model
 

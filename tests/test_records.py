@@ -9,25 +9,18 @@ from pathlib import Path
 import pytest
 
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.records import (
-    Comparison,
-    Judgement,
-    Preference,
-    Prompt,
-    Response,
+from likelier.files import (
     dump_line,
     must_be_writable,
-    plain,
     read_json,
     read_jsonl,
     read_log,
-    read_preferences,
-    read_prompts,
     stable_id,
     write_json,
     write_jsonl,
     write_whole,
 )
+from likelier.records import Comparison, Judgement, Preference, Prompt, Response, plain, read_preferences, read_prompts
 
 TURNS = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
 

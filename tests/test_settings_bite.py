@@ -1,4 +1,4 @@
-"""Every setting bites: a tiny run with it changed differs from one without. The table is in `bites.py`."""
+"""Every setting bites: a tiny run with it changed differs from one without. The table is in `setting_cases.py`."""
 
 import hashlib
 import json
@@ -11,15 +11,17 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
 
-from bites import BLOCKS, OTHER, RANGE, SOURCE, TOP, ZOO, Bites
 from likelier.circle import Round, ask_people, gather, make_pairs
 from likelier.config import Block, Config, OtherModel, Range, RewardSource, block_in, build_config
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
-from likelier.records import Judgement, Preference, write_jsonl
-from likelier.runs import Run, checkpoints
+from likelier.files import write_jsonl
+from likelier.records import Judgement, Preference
+from likelier.runs.checkpoints import checkpoints
+from likelier.runs.run import Run
 from likelier.stages import trainer_of
 from likelier.text.sample import sample
+from setting_cases import BLOCKS, OTHER, RANGE, SOURCE, TOP, ZOO, Bites
 from tiny import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -237,7 +239,7 @@ def choices_of(annotation: Any) -> list[Any]:
 
 
 OTHER_PLACES = ("report_to", "baselines")
-"""Lists of choices, each of which has a test of its own: see `bites.py`."""
+"""Lists of choices, each of which has a test of its own: see `setting_cases.py`."""
 CHOICES = [
     (stage, name, choice)
     for stage in BLOCKS
@@ -287,8 +289,8 @@ def fields_of(block: type[Block], prefix: str = "") -> list[str]:
 def test_every_setting_has_its_line():
     known = {f"{stage}.{field}" for stage, block in BLOCKS.items() for field in block} | set(TOP)
     there = set(fields_of(Config))
-    assert sorted(there - known) == [], "a new setting needs a line in tests/bites.py"
-    assert sorted(known - there) == [], "these lines of tests/bites.py are about no setting"
+    assert sorted(there - known) == [], "a new setting needs a line in tests/setting_cases.py"
+    assert sorted(known - there) == [], "these lines of tests/setting_cases.py are about no setting"
     assert set(fields_of(RewardSource)) == set(SOURCE)
     assert set(fields_of(Range)) == set(RANGE)
     assert set(fields_of(OtherModel)) == set(OTHER)

@@ -8,7 +8,7 @@ import pytest
 
 from likelier.config import build_config
 from likelier.errors import ConfigError
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.trackers import open_trackers
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from likelier.errors import ConfigError
+from likelier.files import write_jsonl
 from likelier.progress import progress
-from likelier.records import Prompt, Response, read_prompts, write_jsonl
+from likelier.records import Prompt, Response, read_prompts
 from likelier.text.models import context_length, load_tokenizer
 from likelier.text.sample import Samples, Sampling, load_policy, sample
 from likelier.text.tokens import encode_prompts
-from likelier.training import pick_device, seeded_generator
+from likelier.training.setup import pick_device, seeded_generator
 
 Answered = tuple[Prompt, list[Response]]
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from likelier.config import Config, OtherModel, RewardSource
-from likelier.errors import ConfigError, Stopped, Terminated
-from likelier.records import read_json, read_preferences, read_prompts, stable_id, write_json, write_jsonl
-from likelier.report import number, percent, span, write_report
-from likelier.runs import exit_code, make_folder, remove_made, resume_command, take_lock
+from likelier.errors import ConfigError, Stopped, Terminated, exit_code
+from likelier.files import read_json, stable_id, write_json, write_jsonl
+from likelier.records import read_preferences, read_prompts
+from likelier.report.page import number, percent, span, write_report
+from likelier.runs.folder import make_folder, remove_made, take_lock
+from likelier.runs.run import resume_command
 
 Result = dict[str, Any]
 JUDGE = "a judge trained on other judgements"
@@ -235,7 +237,7 @@ def check_feedback(at: Round) -> Result:
 def make_pairs(at: Round) -> Result:
     from likelier.feedback.check import check
     from likelier.feedback.store import Store
-    from likelier.preferences import make_preferences
+    from likelier.preferences.make import make_preferences
 
     with Store.open(at.db) as store:
         findings = check(store.judged(), seed=at.config.seed) if at.config.circle.check_feedback else None
@@ -244,7 +246,7 @@ def make_pairs(at: Round) -> Result:
 
 def learn_reward(at: Round) -> Result:
     from likelier.reward.train import train_reward
-    from likelier.runs import Run
+    from likelier.runs.run import Run
 
     config = at.stage(data=str(at.folder / "preferences"))
     with Run(at.folder / "reward", "reward", config, "auto") as run:
@@ -253,7 +255,7 @@ def learn_reward(at: Round) -> Result:
 
 def improve_policy(at: Round) -> Result:
     from likelier.rlhf.train import train_ppo
-    from likelier.runs import Run
+    from likelier.runs.run import Run
 
     config = policy_config(at)
     with Run(at.folder / "policy", "ppo", config, "auto") as run:
@@ -276,8 +278,8 @@ def baseline_config(at: Round, name: str) -> Config:
 
 def train_chosen(at: Round) -> Result:
     """SFT on the answers that people chose."""
-    from likelier.runs import Run
-    from likelier.sft import train_sft
+    from likelier.finetune.sft import train_sft
+    from likelier.runs.run import Run
 
     config = baseline_config(at, "sft")
     with Run(at.folder / "sft", "sft", config, "auto") as run:
@@ -286,8 +288,8 @@ def train_chosen(at: Round) -> Result:
 
 def train_directly(at: Round) -> Result:
     """DPO on the round's preferences."""
-    from likelier.rlhf.dpo import train_dpo
-    from likelier.runs import Run
+    from likelier.finetune.dpo import train_dpo
+    from likelier.runs.run import Run
 
     config = baseline_config(at, "dpo")
     with Run(at.folder / "dpo", "dpo", config, "auto") as run:
@@ -328,7 +330,7 @@ def baseline_models(at: Round) -> list[OtherModel]:
 def train_judge(at: Round) -> str:
     """A second reward model that has seen none of the pairs which the policy was trained on."""
     from likelier.reward.train import train_reward
-    from likelier.runs import Run
+    from likelier.runs.run import Run
 
     judge = at.folder / "evaluation" / "judge"
     data = judge / "preferences"

@@ -1,6 +1,7 @@
 """The mistakes a user can make, each with the exit code that the command line gives it."""
 
 import errno
+import signal
 from pathlib import Path
 
 
@@ -62,3 +63,8 @@ def cannot_write(path: Path, error: OSError, advice: str = "") -> LikelierError:
     """ConfigError: nothing can be written at this path. LikelierError: writing failed."""
     kind = ConfigError if error.errno in UNUSABLE else LikelierError
     return kind(f"{path}: cannot be written ({error.strerror}){advice}")
+
+
+def exit_code(signal_number: int) -> int:
+    """The exit code after a good checkpoint: 75 for SIGTERM, 130 for Ctrl-C."""
+    return 75 if signal_number == signal.SIGTERM else 130

@@ -10,7 +10,6 @@ from scipy.special import stdtrit
 Floats = NDArray[np.float64]
 Interval = list[float]
 """[low, high], of the 95% level."""
-
 DRAWS = 2000
 MAX_DRAWN_AT_ONCE = 1 << 20
 
@@ -67,3 +66,11 @@ def t_interval(values: ArrayLike) -> Interval | None:
         return None
     half = float(stdtrit(len(numbers) - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
     return [float(numbers.mean()) - half, float(numbers.mean()) + half]
+
+
+def correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of two sequences of equal length; 0 where one of them does not vary."""
+    a, b = (np.asarray(values, dtype=float) for values in (x, y))
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0 else 0.0

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from likelier.config import Config
-from likelier.runs import Run
+from likelier.runs.run import Run
 
 Trainer = Callable[[Config, Run], dict[str, Any]]
 
@@ -12,7 +12,7 @@ Trainer = Callable[[Config, Run], dict[str, Any]]
 def trainer_of(verb: str) -> Trainer:
     """The stage's training function."""
     if verb == "sft":
-        from likelier.sft import train_sft
+        from likelier.finetune.sft import train_sft
 
         return train_sft
     if verb == "reward":
@@ -24,7 +24,7 @@ def trainer_of(verb: str) -> Trainer:
 
         return train_gym
     if verb == "dpo":
-        from likelier.rlhf.dpo import train_dpo
+        from likelier.finetune.dpo import train_dpo
 
         return train_dpo
     assert verb == "ppo", verb

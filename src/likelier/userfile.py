@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from likelier.errors import ConfigError, LikelierError, Terminated
-from likelier.records import no_file, stable_id
+from likelier.files import no_file, stable_id
 
 
 def find_function(where: str, what: str) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ from likelier.cli import (
     search,
     serve,
     settings,
-    several,
+    torchrun,
     train,
 )
 from likelier.cli.failures import explain
@@ -104,19 +104,19 @@ def in_one_line(work: Callable[[], int], words: Sequence[str]) -> int:
     open_streams()
     with terminated_by_exception():
         try:
-            with several.hushed():
+            with torchrun.silence_other_ranks():
                 return work()
         except BaseException as error:
             if gone_reader(error):
                 return 0
             line, code = explain(error, words)
-            if several.speaks_of(error):
+            if torchrun.should_report(error):
                 complain(line)
             return code
 
 
 def run_verb(words: list[str]) -> int:
-    several.check_verb(words[0])
+    torchrun.check_verb(words[0])
     code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
     if code == 128 + signal.SIGINT:  # typer has made an exit code of Ctrl-C
         raise KeyboardInterrupt

@@ -39,7 +39,7 @@ def doctor(
     if zoo:
         if target is not None:
             raise ConfigError(f"doctor --zoo takes no other argument, got {target}")
-        from likelier.rlhf.zoo import run_zoo
+        from likelier.bugs.run import run_zoo
 
         return run_zoo(fresh_folder("zoo", out))
     if target is None:
@@ -47,14 +47,14 @@ def doctor(
     if target.is_dir():
         return look_back(target, overrides)
     from likelier.config import load_config
-    from likelier.rlhf.preflight import preflight
+    from likelier.doctor.preflight import preflight
 
     return {"config": target, **preflight(load_config(target, overrides or []))}
 
 
 def look_back(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The findings of a run."""
-    from likelier.rlhf.doctor import examine_run
+    from likelier.doctor.examine import examine_run
 
     if overrides:
         raise ConfigError(f"doctor: {overrides[0]}: a run has its settings; only a config takes others")

@@ -10,7 +10,7 @@ from likelier.cli.answer import JSON, Result, answers
 @answers()
 def env(json: JSON = False) -> Result:
     """Print versions, device and threads."""
-    from likelier.runs import versions
+    from likelier.runs.run import versions
 
     return {**versions(), "platform": platform.platform(), "cores": os.cpu_count(), **accelerator()}
 
@@ -20,7 +20,7 @@ def accelerator() -> dict[str, Any]:
     try:
         import torch
 
-        from likelier.training import pick_device
+        from likelier.training.setup import pick_device
     except ModuleNotFoundError:
         return {"device": None, "device_name": None, "threads": None, "bf16": None}
     device = pick_device("auto")

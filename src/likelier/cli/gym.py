@@ -29,7 +29,7 @@ def gym(
     json: JSON = False,
 ) -> Result:
     """Train an agent on a Gymnasium environment; known ones come with good settings."""
-    from likelier.runs import Run
+    from likelier.runs.run import Run
     from likelier.stages import trainer_of
 
     options = [f"{name}={value}" for name, value in (("gym.total_steps", steps), ("seed", seed)) if value is not None]

@@ -82,7 +82,7 @@ def mdp(
     """Solve a tabular MDP exactly, and say what is odd about its file."""
     from dataclasses import asdict
 
-    from likelier.control.mdp_file import read_mdp
+    from likelier.mdp.file import read_mdp
 
     found = read_mdp(file)
     plan = found.plan()
@@ -100,7 +100,7 @@ def mdp(
     if found.mdp.horizon is not None:
         result["optimal_policy_by_step"] = plan
     if explain:
-        from likelier.control.explain import explain_mdp
+        from likelier.mdp.explain import explain_mdp
 
         result["explain"] = explain_mdp(found)
     return result

@@ -22,7 +22,7 @@ def preferences(
     """Turn judgements into weighted pairs that a reward model learns from."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.store import Store
-    from likelier.preferences import make_preferences
+    from likelier.preferences.make import make_preferences
 
     with Store.open(db) as store:
         findings = check_feedback(store.judged()) if check else None

@@ -70,9 +70,9 @@ def prove(
     json: JSON = False,
 ) -> Result:
     """Show what each algorithm with each KL estimator really optimises, on a language model whose optimum is known."""
-    from likelier.rlhf.own_loss import prove_own
-    from likelier.rlhf.prove import prove, random_table
-    from likelier.rlhf.table_file import read_table
+    from likelier.prove.matrix import prove, random_table
+    from likelier.prove.table_file import read_table
+    from likelier.prove.user_loss import prove_own
 
     known = random_table(seed) if table is None else read_table(table)
     rows = [prove_own(known, loss, seed)] if loss else prove(known, seed, workers=os.cpu_count() or 1)

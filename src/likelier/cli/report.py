@@ -20,7 +20,7 @@ def report(
 
     Curves show every run; of everything else the first folder that has it is shown, of a circle its last round.
     """
-    from likelier.report import write_report
+    from likelier.report.page import write_report
 
     write_report(runs, out)
     return {"file": out}

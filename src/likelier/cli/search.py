@@ -8,7 +8,7 @@ from likelier.cli.answer import JSON, Result, answers, readable
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
-from likelier.report_search import short_names
+from likelier.report.search import short_names
 
 
 def show(result: Result) -> None:

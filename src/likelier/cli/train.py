@@ -64,7 +64,7 @@ def train(
     verb: str, path: Path, overrides: list[str] | None, out: Path | None, resume: str, seed: int | None
 ) -> dict[str, Any]:
     """Read the settings, open the run's folder, train; what the stage found."""
-    from likelier.cli.shared_run import shared_run
+    from likelier.runs.shared import shared_run
     from likelier.stages import trainer_of
 
     config = load(path, overrides, seed)

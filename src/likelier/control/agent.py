@@ -8,8 +8,9 @@ from likelier.config import GymConfig
 from likelier.control.envs import make_env, spaces_of
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import Moments, moments_of
-from likelier.records import read_json, write_json
-from likelier.training import load_arrays, load_module, save_arrays, save_module, seeded_generator
+from likelier.files import read_json, write_json
+from likelier.training.setup import seeded_generator
+from likelier.training.state import load_arrays, load_module, save_arrays, save_module
 
 
 def save_agent(folder: Path, policy: ActorCritic, moments: Moments | None, config: GymConfig) -> None:

@@ -86,7 +86,7 @@ def spaces_of(env: Env, config: GymConfig) -> Spaces:
     return Spaces(observations, actions_of(env.action_space, config.env_id))
 
 
-class Copy:
+class SubEnv:
     """One copy of an environment.
 
     Each episode is reset with a seed of its own, made from the run's seed, the copy and the episode; so an episode
@@ -111,7 +111,7 @@ class Copy:
         first, *rest = self.spaces.observations.shape
         return (first // self.spaces.observations.frame_stack, *rest)
 
-    def begin(self) -> Array:
+    def reset(self) -> Array:
         """Start the next episode; its first observation, as the network sees it."""
         self.episode, self.length = self.episode + 1, 0
         seed = episode_seed(self.seed, self.purpose, self.index, self.episode)
@@ -209,14 +209,14 @@ def episode_seed(seed: int, purpose: str, index: int, episode: int) -> int:
     return int.from_bytes(digest[:4], "little") >> 1
 
 
-class Fleet:
+class VectorEnv:
     """Copies stepped together. Where an episode ends, the next one begins in the same step: no step is a dummy.
 
     `observations` are those to act on next, of a fresh episode where one has just ended.
     """
 
     def __init__(self, config: GymConfig, seed: int, watchdog: Watchdog, purpose: str = "train") -> None:
-        self.copies = [Copy(config, index, seed, purpose, watchdog) for index in range(config.num_envs)]
+        self.copies = [SubEnv(config, index, seed, purpose, watchdog) for index in range(config.num_envs)]
         self.spaces = self.copies[0].spaces
         self.history: list[Array] = []
         seen = self.spaces.observations
@@ -225,12 +225,12 @@ class Fleet:
     def __len__(self) -> int:
         return len(self.copies)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Start the first episode of each copy."""
         for index, copy in enumerate(self.copies):
-            self.observations[index] = copy.begin()
+            self.observations[index] = copy.reset()
 
-    def step(self, actions: Array) -> "Steps":
+    def step(self, actions: Array) -> StepResult:
         """Take one action in each copy."""
         self.history.append(actions)
         num = len(self.copies)
@@ -240,11 +240,11 @@ class Fleet:
             observation, rewards[index], terminated[index], truncated[index] = copy.step(action)
             if terminated[index] or truncated[index]:
                 final[index] = observation.copy()
-                observation = copy.begin()
+                observation = copy.reset()
             self.observations[index] = observation
         if final and len(self.history) > MOST_HISTORY:
             del self.history[: len(self.history) - max(copy.length for copy in self.copies)]
-        return Steps(rewards, terminated, truncated, final)
+        return StepResult(rewards, terminated, truncated, final)
 
     def state(self) -> dict[str, Array]:
         """Where every copy stands: its episode, the actions taken in it, and what it shows."""
@@ -263,7 +263,7 @@ class Fleet:
         starts = np.cumsum([0, *lengths])
         for index, (copy, episode) in enumerate(zip(self.copies, state["episodes"].tolist(), strict=True)):
             copy.episode = episode - 1
-            observation = copy.begin()
+            observation = copy.reset()
             taken = state["actions"][starts[index] : starts[index + 1]]
             for action in self.spaces.actions.to_env(taken) if len(taken) else ():
                 observation = copy.step(action)[0]
@@ -286,7 +286,7 @@ class Fleet:
         self.close()
 
 
-class Steps(NamedTuple):
+class StepResult(NamedTuple):
     """What one step brought to each copy."""
 
     rewards: Array

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from likelier.config import GymConfig
-from likelier.control.envs import Copy, EnvError, described
+from likelier.control.envs import EnvError, SubEnv, described
 from likelier.control.nets import ActorCritic
 from likelier.control.spaces import Array
 from likelier.control.watchdog import Watchdog
-from likelier.training import seeded_generator
+from likelier.training.setup import seeded_generator
 from likelier.userfile import brief
 
 Seen = Callable[[Array], Array]
@@ -40,12 +40,12 @@ def evaluate(policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watc
 def play(
     policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog, sampled: bool
 ) -> list[float]:
-    """The return of each episode. Copy i plays episodes i, i + n, i + 2n …: all of them, not those that end first."""
+    """The return of each episode. SubEnv i plays episodes i, i + n, i + 2n …: all of them, not those that end first."""
     draw = seeded_generator(seed, 0, "evaluate", policy.device)
     num = min(MOST_COPIES, config.num_eval_episodes)
-    copies = [Copy(config, index, seed, "evaluate", watchdog) for index in range(num)]
+    copies = [SubEnv(config, index, seed, "evaluate", watchdog) for index in range(num)]
     act, returns = policy.actor(), [[0.0] for _ in copies]
-    shown = {copy.index: copy.begin().copy() for copy in copies}
+    shown = {copy.index: copy.reset().copy() for copy in copies}
     while shown:
         noise = policy.distribution.noise((len(shown),), draw) if sampled else None
         actions = act(seen(np.stack(list(shown.values()))), noise)
@@ -57,7 +57,7 @@ def play(
                 continue
             if index + num * len(returns[index]) < config.num_eval_episodes:
                 returns[index].append(0.0)
-                shown[index] = copies[index].begin().copy()
+                shown[index] = copies[index].reset().copy()
             else:
                 del shown[index]
     for copy in copies:
@@ -65,7 +65,7 @@ def play(
     return [each for of_copy in returns for each in of_copy]
 
 
-def take_step(copy: Copy, action: Any) -> tuple[Array, float, bool, bool]:
+def take_step(copy: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
     """EnvError: an episode without end."""
     if copy.length >= MOST_STEPS:
         raise EnvError(
@@ -93,8 +93,8 @@ def film(
     policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog
 ) -> tuple[list[Array], float]:
     """The frames of an episode, and how many make a second."""
-    copy = Copy(config, 0, seed, "gif", watchdog, render=True)
-    act, observation, frames, ended = policy.actor(), copy.begin(), [picture_of(copy)], False
+    copy = SubEnv(config, 0, seed, "gif", watchdog, render=True)
+    act, observation, frames, ended = policy.actor(), copy.reset(), [picture_of(copy)], False
     while not ended and len(frames) < MOST_STEPS:
         action = act(seen(observation[None].copy()), None)
         observation, _, terminated, truncated = copy.step(copy.spaces.actions.to_env(action)[0])
@@ -104,7 +104,7 @@ def film(
     return frames, float(copy.env.metadata.get("render_fps", 30))
 
 
-def picture_of(copy: Copy) -> Array:
+def picture_of(copy: SubEnv) -> Array:
     frame = copy.env.render()
     if not isinstance(frame, np.ndarray):
         raise EnvError(f"{copy.name}: render returned {described(frame)}, not an array")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from likelier.config import GymConfig
 from likelier.control.distributions import Categorical, Distribution, Gaussian, MultiCategorical
 from likelier.control.envs import Spaces
+from likelier.control.fast.actor_critic import ActorCriticMLP, numpy_mlp
 from likelier.control.spaces import Actions, Array
-from likelier.control.towers import Towers, perceptron
 from likelier.ppo.update import Evaluation
 
 
@@ -26,7 +26,7 @@ class ActorCritic(nn.Module):
         self.distribution: Distribution = distribution_of(spaces.actions, config)
         self.trunk = convolutions(seen.shape) if seen.image else nn.Sequential()
         width = convolved_width(seen.shape) if seen.image else seen.shape[0]
-        self.towers = Towers(width, config.hidden_sizes, self.distribution.num_outputs, config.activation)
+        self.towers = ActorCriticMLP(width, config.hidden_sizes, self.distribution.num_outputs, config.activation)
         self.start(generator)
 
     def start(self, generator: torch.Generator) -> None:
@@ -61,7 +61,7 @@ class ActorCritic(nn.Module):
 
         def act(observations: Array, noise: Array | None) -> Array:
             features = self.seen_features(observations) if self.image else observations
-            outputs = perceptron(features, layers, self.towers.activation)
+            outputs = numpy_mlp(features, layers, self.towers.activation)
             return distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise)
 
         return act

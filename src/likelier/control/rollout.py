@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likelier.config import GymConfig
-from likelier.control.envs import Fleet
+from likelier.control.envs import VectorEnv
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import Moments, RewardScale
 from likelier.control.spaces import Array
@@ -19,7 +19,7 @@ from likelier.ppo.advantages import gae
 from likelier.ppo.batch import Batch
 from likelier.ppo.masks import masked_whiten
 from likelier.ppo.update import old_evaluation
-from likelier.training import Clock
+from likelier.training.setup import Clock
 
 NUM_RETURNS = 100
 """The mean return is of so many episodes, the last that ended."""
@@ -57,7 +57,7 @@ class Episodes:
 
 
 @runtime_checkable
-class Kept(Protocol):
+class Checkpointable(Protocol):
     """What can be written down and taken up again."""
 
     def state(self) -> dict[str, Array]: ...
@@ -65,10 +65,10 @@ class Kept(Protocol):
 
 
 @dataclass
-class World:
+class EnvState:
     """The environments and what is remembered of them between rollouts."""
 
-    fleet: Fleet
+    vector_env: VectorEnv
     episodes: Episodes
     observation_moments: Moments | None
     reward_scale: RewardScale | None
@@ -78,9 +78,9 @@ class World:
         moments = self.observation_moments
         return observations if moments is None else moments.normalised(observations)
 
-    def parts(self) -> dict[str, "Kept"]:
+    def parts(self) -> dict[str, "Checkpointable"]:
         """What a checkpoint keeps of it."""
-        found: dict[str, Kept | None] = {"fleet": self.fleet, "episodes": self.episodes}
+        found: dict[str, Checkpointable | None] = {"fleet": self.vector_env, "episodes": self.episodes}
         found |= {"observations": self.observation_moments, "rewards": self.reward_scale}
         return {name: part for name, part in found.items() if part is not None}
 
@@ -107,13 +107,13 @@ class Experience:
 
 
 def sample_rollout(
-    policy: ActorCritic, world: World, config: GymConfig, generator: torch.Generator, clock: Clock
+    policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator, clock: Clock
 ) -> Batch:
     """`rollout_length` steps of every copy, as one batch whose rows are single steps.
 
     Rows are in random order, so that the update's first pass, which takes them as they come, is shuffled too.
     """
-    experience = take_steps(policy, world, config, generator)
+    experience = take_steps(policy, env_state, config, generator)
     clock.lap("sample")
 
     device = generator.device
@@ -128,47 +128,47 @@ def sample_rollout(
 
     values = torch.empty_like(old.values)
     values[order] = old.values
-    advantages, returns = advantages_of(policy, world, experience, values.view(steps, num_envs), config)
+    advantages, returns = advantages_of(policy, env_state, experience, values.view(steps, num_envs), config)
     advantages, returns = (x.flatten()[order, None] for x in (advantages, returns))
     if config.whiten_advantages:
         advantages = masked_whiten(advantages, mask)
     return Batch(inputs, actions, mask, old.logprobs, old.values, advantages, returns)
 
 
-def take_steps(policy: ActorCritic, world: World, config: GymConfig, generator: torch.Generator) -> Experience:
+def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator) -> Experience:
     """Act, step, remember."""
-    fleet, moments = world.fleet, world.observation_moments
+    vector_env, moments = env_state.vector_env, env_state.observation_moments
     shape = (config.rollout_length, config.num_envs)
     act, noise = policy.actor(), policy.distribution.noise(shape, generator)
     seen, chosen, steps, final = [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
-            moments.update(fleet.observations)
-        observations = world.seen(fleet.observations).copy()
+            moments.update(vector_env.observations)
+        observations = env_state.seen(vector_env.observations).copy()
         actions = act(observations, noise[t])
-        step = fleet.step(actions)
-        world.episodes.add(step.rewards, step.terminated | step.truncated)
+        step = vector_env.step(actions)
+        env_state.episodes.add(step.rewards, step.terminated | step.truncated)
         seen.append(observations)
         chosen.append(actions)
         steps.append(step)
         for index, observation in step.final.items():
             if not step.terminated[index]:
-                final[t, index] = world.seen(observation)
+                final[t, index] = env_state.seen(observation)
     rewards, terminated, truncated = (np.stack(each) for each in list(zip(*steps, strict=True))[:3])
     return Experience(np.stack(seen), np.stack(chosen), rewards, terminated, truncated, final)
 
 
 def advantages_of(
-    policy: ActorCritic, world: World, experience: Experience, values: Float[Tensor, "T N"], config: GymConfig
+    policy: ActorCritic, env_state: EnvState, experience: Experience, values: Float[Tensor, "T N"], config: GymConfig
 ) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:
     """Advantages and returns; the episode's end is worth 0 where it terminated, V(final state) where it was cut."""
     ended = experience.terminated | experience.truncated
     earned = experience.rewards
-    if world.reward_scale is not None:
-        earned = world.reward_scale.scaled(earned, ended)
+    if env_state.reward_scale is not None:
+        earned = env_state.reward_scale.scaled(earned, ended)
     rewards, continues = (torch.from_numpy(x).to(values) for x in (earned, ~ended))
 
-    ahead = np.stack([*world.seen(world.fleet.observations), *experience.final.values()])
+    ahead = np.stack([*env_state.seen(env_state.vector_env.observations), *experience.final.values()])
     ahead_values = policy.values(torch.from_numpy(ahead).to(values.device))
     next_values = torch.cat([values[1:], ahead_values[None, : values.shape[1]]]) * continues
     for (t, index), value in zip(experience.final, ahead_values[values.shape[1] :], strict=True):

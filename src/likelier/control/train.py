@@ -7,30 +7,20 @@ from typing import Any
 import torch
 
 from likelier.config import Config, GymConfig
-from likelier.control.adam import FusedSteps
 from likelier.control.agent import save_agent
-from likelier.control.envs import Fleet
+from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draw_gif, evaluate
+from likelier.control.fast.adam import FusedSteps
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, moments_of
-from likelier.control.rollout import Episodes, World, sample_rollout
+from likelier.control.rollout import EnvState, Episodes, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
 from likelier.progress import progress
-from likelier.runs import Run
-from likelier.training import (
-    Clock,
-    Guard,
-    load_arrays,
-    load_state,
-    make_optimizer,
-    pick_device,
-    save_arrays,
-    save_state,
-    schedule,
-    seeded_generator,
-    set_learning_rate,
-)
+from likelier.runs.run import Run
+from likelier.training.guard import Guard
+from likelier.training.setup import Clock, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
+from likelier.training.state import load_arrays, load_state, save_arrays, save_state
 
 
 def train_gym(config: Config, run: Run) -> dict[str, Any]:
@@ -39,11 +29,11 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
     ConfigError: an environment that cannot be made. EnvError: one that fails. NumericError: see `Guard`.
     """
     gym, device = config.gym, pick_device(config.gym.device)
-    with Watchdog(gym.step_timeout_seconds) as watchdog, Fleet(gym, config.seed, watchdog) as fleet:
-        state = State(fleet, gym, config.seed, device, run.folder)
+    with Watchdog(gym.step_timeout_seconds) as watchdog, VectorEnv(gym, config.seed, watchdog) as vector_env:
+        state = State(vector_env, gym, config.seed, device, run.folder)
         state.load(run.checkpoint)
 
-        began, policy, world = time.monotonic(), state.policy, state.world
+        began, policy, env_state = time.monotonic(), state.policy, state.env_state
         with progress("gym", gym.steps) as job:
             job.advance(run.start)
             for step in range(run.start, gym.steps):
@@ -51,26 +41,26 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 learning_rate, update_config = state.anneal(step)
                 draw = seeded_generator(config.seed, step, "gym", device)
 
-                batch = sample_rollout(policy, world, gym, draw, clock)
+                batch = sample_rollout(policy, env_state, gym, draw, clock)
                 update = ppo_update(policy, state.steps, batch, update_config, draw, state.guard.at(step + 1))
                 clock.lap("update")
 
-                metrics = world.episodes.stats() | update | {"learning_rate": learning_rate}
+                metrics = env_state.episodes.stats() | update | {"learning_rate": learning_rate}
                 metrics |= {"cliprange": update_config.cliprange, "optimizer_steps": state.count(update)}
                 run.log(step + 1, metrics | {"env_steps": (step + 1) * gym.batch_size}, timing=clock.laps)
                 run.end_step(step + 1, gym.steps, state.save)
                 job.advance(note=f"return {metrics['mean_return']:.1f}")
 
         seconds, taken = time.monotonic() - began, (gym.steps - run.start) * gym.batch_size
-        save_agent(run.folder / "model", policy, world.observation_moments, gym)
+        save_agent(run.folder / "model", policy, env_state.observation_moments, gym)
         result = {"env_id": gym.env_id, "steps": gym.steps * gym.batch_size, "seed": config.seed}
-        result |= {"mean_return": world.episodes.stats()["mean_return"]}
-        result |= evaluate(policy, world.seen, gym, config.seed, watchdog)
+        result |= {"mean_return": env_state.episodes.stats()["mean_return"]}
+        result |= evaluate(policy, env_state.seen, gym, config.seed, watchdog)
         result |= {"optimizer_steps": state.optimizer_steps, "seconds": round(seconds, 1)}
         result |= {"steps_per_second": round(taken / seconds, 1) if taken else None}
         if gym.gif:
             path = run.folder / "agent.gif"
-            problem = draw_gif(policy, world.seen, gym, config.seed, watchdog, path)
+            problem = draw_gif(policy, env_state.seen, gym, config.seed, watchdog, path)
             result |= {"gif": None if problem else str(path), "gif_problem": problem}
         return run.finish(result)
 
@@ -78,15 +68,15 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 class State:
     """What decides the future of a run and is not in the config: weights, optimizer, environments, counts."""
 
-    def __init__(self, fleet: Fleet, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
+    def __init__(self, vector_env: VectorEnv, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
         self.gym = gym
-        self.policy = ActorCritic(fleet.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
+        self.policy = ActorCritic(vector_env.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
         self.steps = FusedSteps(self.optimizer)
-        self.world = World(
-            fleet,
+        self.env_state = EnvState(
+            vector_env,
             Episodes(gym.num_envs),
-            moments_of(fleet.spaces.observations, gym),
+            moments_of(vector_env.spaces.observations, gym),
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
         )
         self.guard = Guard(gym.max_skipped_updates, folder)
@@ -107,14 +97,14 @@ class State:
     def save(self, folder: Path) -> None:
         counts = {"optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
-        save_arrays(folder / "world.safetensors", self.world.state())
+        save_arrays(folder / "world.safetensors", self.env_state.state())
 
     def load(self, checkpoint: Path | None) -> None:
         """Where there is no checkpoint, every first episode begins."""
         if checkpoint is None:
-            self.world.fleet.begin()
+            self.env_state.vector_env.reset()
             return
         counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
         self.optimizer_steps = counts["optimizer_steps"]
         self.guard.restore(counts["guard"])
-        self.world.restore(load_arrays(checkpoint / "world.safetensors"))
+        self.env_state.restore(load_arrays(checkpoint / "world.safetensors"))

@@ -1,4 +1,4 @@
-"""The script that made `model/`: stories from `corpus.py`, a small Llama that learns them by `likelier.sft`.
+"""The script that made `model/`: stories from `corpus.py`, a small Llama that learns them by `likelier.finetune.sft`.
 
     python -m likelier.demo.make_model OUT_FOLDER
 
@@ -20,13 +20,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import build_config
 from likelier.demo.corpus import draw_opening, draw_response, draw_story, openings
 from likelier.demo.tastes import TASTES
-from likelier.records import write_jsonl
-from likelier.runs import Run
-from likelier.sft import train_sft
+from likelier.files import write_jsonl
+from likelier.finetune.sft import train_sft
+from likelier.runs.run import Run
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
 from likelier.text.sample import Sampling, sample
 from likelier.text.variety import distinct_n
-from likelier.training import seeded_generator
+from likelier.training.setup import seeded_generator
 
 Measured = dict[str, Any]
 

@@ -20,12 +20,12 @@ from likelier.config import build_config
 from likelier.demo import tastes
 from likelier.demo.corpus import openings
 from likelier.demo.panel import Panel, draw_panel
-from likelier.errors import ConfigError, LikelierError, Stopped
+from likelier.errors import ConfigError, LikelierError, Stopped, exit_code
+from likelier.files import read_json, read_log, write_json, write_jsonl
+from likelier.jobs import run_jobs
 from likelier.progress import progress
-from likelier.records import read_json, read_log, write_json, write_jsonl
-from likelier.report import write_report
-from likelier.runs import differences, exit_code
-from likelier.search.jobs import run_jobs
+from likelier.report.page import write_report
+from likelier.runs.run import differences
 from likelier.text import variety
 
 PROMPTS = 720

@@ -13,21 +13,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError
 from likelier.evaluation.people import Answers, Page, Row, ask_people, open_people
-from likelier.evaluation.statistics import (
-    best_of_n_kl,
-    best_of_n_weights,
-    shift,
-    win_rate,
-    wins,
-)
+from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, shift, win_rate, wins
+from likelier.files import must_be_writable, write_json
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.records import Prompt, Response, must_be_writable, plain, read_prompts, write_json
+from likelier.records import Prompt, Response, plain, read_prompts
 from likelier.reward.sources import Scorer, make_scorer
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_tokenizer
 from likelier.text.sample import Samples, Sampling, load_policy, sample
 from likelier.text.variety import distinct_n
-from likelier.training import pick_device, seeded_generator
+from likelier.training.setup import pick_device, seeded_generator
 
 Ask = Callable[[Sequence[Row]], Answers | None]
 """What people say of what both models wrote; None where they are not among the judges."""

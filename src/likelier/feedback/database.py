@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
 from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
-from likelier.records import make_parent
+from likelier.files import make_parent
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from likelier.records import Comparison, Judgement, stable_id
+from likelier.files import stable_id
+from likelier.records import Comparison, Judgement
 
 REPEAT_SHARE = 0.05
 """Of the questions that one annotator is asked: how many they have answered before."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from likelier.records import Choice, Comparison, Judgement, Prompt, Response, plain, stable_id
+from likelier.files import stable_id
+from likelier.records import Choice, Comparison, Judgement, Prompt, Response, plain
 
 Floats = NDArray[np.float64]
 Taste = Callable[[str, str], float]

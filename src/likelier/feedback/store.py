@@ -38,7 +38,8 @@ from likelier.feedback.database import (
     take_lock,
     what_is_wrong,
 )
-from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response, dump_line, stable_id
+from likelier.files import dump_line, stable_id
+from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
 
 JUDGEMENT_FIELDS = tuple(column for column in judgements.c if column.name != "number")
 ROWS_PER_QUERY = 500

@@ -89,33 +89,6 @@ def kl_in_loss(
     return torch.where(mask, estimate / parts, 0.0)
 
 
-def estimator_misplaced(config: PPOConfig) -> str | None:
-    """One line on what a KL penalty does other than its settings state; None where it does what they state."""
-    if config.kl_coef == 0:
-        return None
-    reasons = {
-        ("reward", "k2"): "k2 in the reward pushes down tokens that are rarer than in the reference",
-        ("reward", "k3"): "k3 in the reward pushes down tokens that are rarer than in the reference",
-        ("loss", "k1"): "k1 in the loss has no gradient on average, so there is no penalty at all",
-        ("loss", "k3"): "k3 in the loss penalises KL(reference || policy), not KL(policy || reference)",
-        ("loss_ratio", "k2"): "k2 with the ratio penalises the mean of squared log-ratios, which is not the KL",
-    }
-    found = [reason] if (reason := reasons.get((config.kl_place, config.kl_estimator))) else []
-    if config.kl_place != "reward":
-        if config.kl_level == "token":
-            found.append("kl_level token leaves out the KL that a token leads to")
-        if config.algorithm in ("grpo", "reinforce_pp") or config.whiten_advantages:
-            found.append(
-                "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
-            )
-        if config.loss_aggregation == "sequence":
-            found.append("loss_aggregation sequence divides by length, so that long responses are charged less")
-    if not found:
-        return None
-    where = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"
-    return f"{where}: {'; '.join(found)}. Score - kl_coef * KL is optimised by k1 in the reward (see docs/prove.md)"
-
-
 class FixedKL:
     """The same price throughout."""
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
+from likelier.distributed import all_gather_rows, all_reduce_gradients, all_reduce_sum, get_world_size, shard
 from likelier.ppo.batch import Batch, minibatches
 from likelier.ppo.kl import KLTerm, kl_in_loss
 from likelier.ppo.losses import (
@@ -25,7 +26,6 @@ from likelier.ppo.losses import (
     value_terms,
 )
 from likelier.ppo.masks import masked_mean
-from likelier.ppo.processes import gathered, share, sum_gradients, summed, world
 
 
 class Evaluation(NamedTuple):
@@ -74,11 +74,11 @@ def old_evaluation(
     whole = []
     for minibatch in minibatches(len(mask), config.num_mini_batches, None):
         said = []
-        for rows in minibatch[share(len(minibatch))].split(config.micro_batch_size or len(minibatch)):
+        for rows in minibatch[shard(len(minibatch))].split(config.micro_batch_size or len(minibatch)):
             selected = {name: tensor[rows] for name, tensor in inputs.items()}
             said.append(policy.evaluate(selected, actions[rows], mask[rows]))
-        whole.append(of_all_processes(joined(said), len(minibatch)))
-    return joined(whole)
+        whole.append(gather_outputs(concat_evaluations(said), len(minibatch)))
+    return concat_evaluations(whole)
 
 
 def ppo_update(
@@ -98,17 +98,17 @@ def ppo_update(
     would have made is not taken.
     """
     parameters, remembered = list(policy.parameters()), largest_state(optimizer)
-    counted: list[Learned] = []
-    passed_over: list[Learned] = []
+    counted: list[MinibatchResult] = []
+    passed_over: list[MinibatchResult] = []
     steps = 0
     for rows in passes(len(batch), config, generator):
         for parameter in parameters:
             parameter.grad = None
         minibatch = batch if len(rows) == len(batch) else batch.rows(rows)
         new, found = accumulate_gradients(policy, minibatch, config, kl)
-        sum_gradients(parameters)
+        all_reduce_gradients(parameters)
         norm = clip_gradients(parameters, config.max_grad_norm)
-        learned = Learned(rows, new, found | {"grad_norm": norm})
+        learned = MinibatchResult(rows, new, found | {"grad_norm": norm})
         if not torch.isfinite(found["loss"] + found["approx_kl"] + norm + remembered):
             passed_over.append(learned)
             what = "the loss, its gradient or the optimizer was not finite in"
@@ -125,7 +125,7 @@ def ppo_update(
     return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
 
 
-class Learned(NamedTuple):
+class MinibatchResult(NamedTuple):
     """What one minibatch brought."""
 
     rows: Int[Tensor, " N"]
@@ -173,18 +173,18 @@ def accumulate_gradients(
     """
     tokens = default_normalizer(batch.mask, "token")
     how = config.loss_aggregation
-    whole = Whole(config, kl, tokens if how == "token" else default_normalizer(batch.mask, how), tokens)
+    whole = LossContext(config, kl, tokens if how == "token" else default_normalizer(batch.mask, how), tokens)
     parts = own_rows(batch).cut(config.micro_batch_size)
-    said, found = zip(*(learn_from(policy, part, whole) for part in parts), strict=True)
-    return of_all_processes(joined(said), len(batch)), total(found)
+    said, found = zip(*(backward_micro_batch(policy, part, whole) for part in parts), strict=True)
+    return gather_outputs(concat_evaluations(said), len(batch)), total(found)
 
 
 def own_rows(batch: Batch) -> Batch:
     """This process's share of a minibatch."""
-    return batch if world().size == 1 else batch.rows(torch.arange(len(batch))[share(len(batch))])
+    return batch if get_world_size() == 1 else batch.rows(torch.arange(len(batch))[shard(len(batch))])
 
 
-class Whole(NamedTuple):
+class LossContext(NamedTuple):
     """What is the same for all micro-batches of a minibatch."""
 
     config: UpdateConfig
@@ -195,7 +195,7 @@ class Whole(NamedTuple):
     """What the critic's term and the entropy are divided by."""
 
 
-def learn_from(policy: Policy, batch: Batch, whole: Whole) -> tuple[Evaluation, Stats]:
+def backward_micro_batch(policy: Policy, batch: Batch, whole: LossContext) -> tuple[Evaluation, Stats]:
     """Add the gradients of one micro-batch to the parameters'; returns what the policy said, and losses, without graph.
 
     The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
@@ -207,7 +207,7 @@ def learn_from(policy: Policy, batch: Batch, whole: Whole) -> tuple[Evaluation, 
     return Evaluation(new.logprobs.detach(), values, new.entropy.detach()), found
 
 
-def losses_of(new: Evaluation, batch: Batch, whole: Whole) -> tuple[Stats, list[tuple[Tensor, Tensor]]]:
+def losses_of(new: Evaluation, batch: Batch, whole: LossContext) -> tuple[Stats, list[tuple[Tensor, Tensor]]]:
     """Policy loss + kl.coef * KL penalty + vf_coef * value loss - entropy_coef * entropy.
 
     Also what the loss depends on, each with the derivative of the loss by it: there the backward pass starts.
@@ -254,7 +254,7 @@ def value_terms_of(new: Evaluation, batch: Batch, config: UpdateConfig) -> Value
     return value_terms(new.values, batch.old_values, batch.returns, batch.mask, config.cliprange_value)
 
 
-def joined(parts: Sequence[Evaluation]) -> Evaluation:
+def concat_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
     """What a policy said of several micro-batches, as of one."""
     if len(parts) == 1:
         return parts[0]
@@ -268,19 +268,19 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
 
 def total(found: Sequence[Stats]) -> Stats:
     """The sum of the losses of all micro-batches of all processes."""
-    if len(found) == 1 and world().size == 1:
+    if len(found) == 1 and get_world_size() == 1:
         return found[0]
-    losses = summed(torch.stack([torch.stack(list(each.values())) for each in found]).sum(0))
+    losses = all_reduce_sum(torch.stack([torch.stack(list(each.values())) for each in found]).sum(0))
     return dict(zip(found[0], losses, strict=True))
 
 
-def of_all_processes(said: Evaluation, num_rows: int) -> Evaluation:
+def gather_outputs(said: Evaluation, num_rows: int) -> Evaluation:
     """What the policy said of all rows, out of what it said to each process."""
-    values = None if said.values is None else gathered(said.values, num_rows)
-    return Evaluation(gathered(said.logprobs, num_rows), values, gathered(said.entropy, num_rows))
+    values = None if said.values is None else all_gather_rows(said.values, num_rows)
+    return Evaluation(all_gather_rows(said.logprobs, num_rows), values, all_gather_rows(said.entropy, num_rows))
 
 
-def stats_of(seen: Sequence[Learned], batch: Batch, config: UpdateConfig) -> Stats:
+def stats_of(seen: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig) -> Stats:
     """Losses and norms as means over minibatches, all else over their tokens, looked at all at once.
 
     A small minibatch would spend more on looking at itself than on its gradient.
@@ -289,7 +289,7 @@ def stats_of(seen: Sequence[Learned], batch: Batch, config: UpdateConfig) -> Sta
     stats = {name: numbers.mean() for name, numbers in each.items()}
     stats["grad_clipped"] = (each["grad_norm"] > config.max_grad_norm).float().mean()
 
-    new = joined([learned.new for learned in seen])
+    new = concat_evaluations([learned.new for learned in seen])
     said = replace(batch, inputs={}).rows(torch.cat([learned.rows for learned in seen]))
     terms = policy_terms_of(new, said, config)
     stats |= policy_stats(terms, said.mask) | {"entropy": masked_mean(new.entropy, said.mask)}

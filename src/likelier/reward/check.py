@@ -12,8 +12,9 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
+from likelier.files import stable_id
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.records import Preference, stable_id
+from likelier.records import Preference
 
 NUM_BINS = 10
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)

@@ -11,7 +11,7 @@ import torch
 from likelier.config import Config, RewardModelConfig
 from likelier.errors import ConfigError
 from likelier.records import Preference, Text, plain, read_preferences
-from likelier.training import seeded_generator
+from likelier.training.setup import seeded_generator
 
 BATCHES_IN_A_BUCKET = 16
 

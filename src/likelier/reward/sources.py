@@ -13,13 +13,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
+from likelier.distributed import all_gather_rows, broadcast, shard
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.ppo.processes import from_first, gathered, share
-from likelier.records import Text, read_json
+from likelier.files import read_json
+from likelier.records import Text
 from likelier.text.models import RewardModel, load_reward_model
-from likelier.training import pick_device
+from likelier.text.sample import Samples
+from likelier.text.tokens import token_texts
+from likelier.training.setup import pick_device
 from likelier.userfile import brief, find_function, users_code
 
 Scores = Callable[[Sequence[Text], Sequence[str]], Float[Tensor, " B"]]
@@ -27,7 +31,6 @@ Tokens = Sequence[Sequence[str]]
 """The tokens of each response as texts."""
 TokenScores = Callable[[Sequence[Text], Sequence[str], Tokens], Float[Tensor, "B T"]]
 """A number for each of these tokens, 0 behind the last."""
-
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_RETRIES = 3
 FLOAT32_MAX = torch.finfo(torch.float32).max
@@ -100,9 +103,9 @@ class Ensemble:
 
     def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
         """What each model says; several processes score a part each, and all return the whole."""
-        rows, pairs = share(len(responses)), zip(self.members, self.means, strict=True)
+        rows, pairs = shard(len(responses)), zip(self.members, self.means, strict=True)
         prompts, part = list(prompts)[rows], list(responses)[rows]
-        each = [gathered(member.score(prompts, part), len(responses)) - mean for member, mean in pairs]
+        each = [all_gather_rows(member.score(prompts, part), len(responses)) - mean for member, mean in pairs]
         return torch.stack(each)
 
     def __call__(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
@@ -179,7 +182,7 @@ def load_function(where: str) -> Scores:
 
 def asked_once(scores: Scores) -> Scores:
     """Of several processes only the first asks, for the whole batch: a function may compare responses, or count."""
-    return lambda prompts, responses: from_first(lambda: scores(prompts, responses), len(responses))
+    return lambda prompts, responses: broadcast(lambda: scores(prompts, responses), len(responses))
 
 
 def load_token_function(where: str) -> TokenScores:
@@ -191,7 +194,7 @@ def load_token_function(where: str) -> TokenScores:
         return checked_rows(found, tokens, f"reward function `{where}`")
 
     def asked_once(prompts: Sequence[Text], responses: Sequence[str], tokens: Tokens) -> Float[Tensor, "B T"]:
-        return from_first(lambda: scores(prompts, responses, tokens), len(tokens), max(map(len, tokens), default=0))
+        return broadcast(lambda: scores(prompts, responses, tokens), len(tokens), max(map(len, tokens), default=0))
 
     return asked_once
 
@@ -288,3 +291,12 @@ def checked_rows(found: Any, tokens: Tokens, what: str) -> Float[Tensor, "B T"]:
             raise LikelierError(f"{about} returned {len(values)} numbers for {len(pieces)} tokens")
         placed[row, : len(pieces)] = checked(values, len(pieces), about)
     return placed
+
+
+def judge(scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], samples: Samples) -> Judged:
+    """What the scorer says of sampled responses; their tokens are spelt out only for a scorer that reads them."""
+    if not scorer.reads_tokens:
+        return scorer.judge(prompts, samples.texts)
+    lengths = samples.mask.sum(1).tolist()
+    rows = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
+    return scorer.judge(prompts, samples.texts, token_texts(tokenizer, rows))

@@ -14,27 +14,20 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from likelier.config import Config, RewardModelConfig
+from likelier.files import write_json
 from likelier.intervals import Floats
 from likelier.ppo.update import largest_state
 from likelier.progress import progress
-from likelier.records import Preference, Text, write_json
+from likelier.records import Preference, Text
 from likelier.reward.check import check_baselines, check_scores
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import Pairs, Plan, columns, load_pairs
 from likelier.reward.sources import load_ensemble
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.text.models import new_reward_model, save_model
-from likelier.training import (
-    Guard,
-    autocast,
-    load_state,
-    make_optimizer,
-    pick_device,
-    save_state,
-    schedule,
-    seeded_generator,
-    set_learning_rate,
-)
+from likelier.training.guard import Guard
+from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
+from likelier.training.state import load_state, save_state
 
 MAX_SKIPPED_UPDATES = 5
 PAIRS_SCORED_AT_ONCE = 1024

@@ -68,10 +68,3 @@ def explained_by(
     returns, _ = gae(rewards, nothing, nothing, torch.ones_like(rewards), gamma, 1.0)
     spread, unexplained = masked_var(returns, mask), masked_var(returns - values, mask)
     return torch.where(spread > 0, 1 - unexplained / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
-
-
-def correlation(one: Float[Tensor, " N"], other: Float[Tensor, " N"]) -> Float[Tensor, ""]:
-    """Pearson's correlation; 0 where one of the two does not vary."""
-    a, b = one.double() - one.double().mean(), other.double() - other.double().mean()
-    size = a.norm() * b.norm()
-    return torch.where(size > 0, (a @ b) / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)

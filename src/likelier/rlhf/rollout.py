@@ -13,16 +13,14 @@ from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinfo
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import clamped_share, kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
-from likelier.ppo.processes import gathered, share
 from likelier.records import Text
-from likelier.reward.sources import Judged, Scorer
+from likelier.reward.sources import Scorer, judge
 from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
-from likelier.rlhf.mismatch import Old, old_policy
+from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
 from likelier.rlhf.scores import Shaper, end_demanded
-from likelier.text.logprobs import TextPolicy, response_logprobs
-from likelier.text.sample import Samples, Sampling, sample
-from likelier.text.tokens import token_texts
-from likelier.training import Clock
+from likelier.text.logprobs import TextPolicy, reference_logprobs
+from likelier.text.sample import Samples, sample, sampling_of
+from likelier.training.setup import Clock
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Rollout:
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
     by_source: dict[str, Float[Tensor, " B"]]
     """What each reward source said, without weights."""
-    old: Old
+    old: BehaviourPolicy
     measured: Measured
     """What else the doctor wants to know."""
 
@@ -73,16 +71,6 @@ class Rollout:
         means |= {"sampler_difference": self.old.difference, "sampler_difference_max": self.old.largest}
         means |= {f"score/{name}": scores.mean() for name, scores in self.by_source.items()}
         return {name: float(value) for name, value in (means | self.measured).items()}
-
-
-def sampling_of(config: PPOConfig) -> Sampling:
-    return Sampling(
-        response_length=config.response_length,
-        temperature=config.temperature,
-        stop_strings=tuple(config.stop_strings),
-        end_token=config.stop_token == "eos",
-        bf16=config.bf16,
-    )
 
 
 def sample_rollouts(
@@ -105,7 +93,7 @@ def sample_rollouts(
     mask = samples.mask
     clock.lap("sample")
 
-    old = old_policy(actors.policy, inputs, samples, config)
+    old = behaviour_logprobs(actors.policy, inputs, samples, config)
     clock.lap("old_logprobs")
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
     clock.lap("reference")
@@ -158,15 +146,6 @@ def training_measures(
     return found
 
 
-def judge(scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], samples: Samples) -> Judged:
-    """What the scorer says of sampled responses; their tokens are spelt out only for a scorer that reads them."""
-    if not scorer.reads_tokens:
-        return scorer.judge(prompts, samples.texts)
-    lengths = samples.mask.sum(1).tolist()
-    rows = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
-    return scorer.judge(prompts, samples.texts, token_texts(tokenizer, rows))
-
-
 def at_tokens(
     values: Float[Tensor, "B N"] | None, factor: float, scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
@@ -185,25 +164,6 @@ def shuffled_groups(num_prompts: int, responses_per_prompt: int, generator: torc
     """Which prompt each row answers, in random order."""
     group = torch.arange(num_prompts).repeat_interleave(responses_per_prompt)
     return group[torch.randperm(len(group), generator=generator, device=generator.device).cpu()]
-
-
-@torch.no_grad()
-def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPOConfig) -> Float[Tensor, "B T"]:
-    """Log-probabilities of the sampled tokens under the frozen start, in micro-batches."""
-    size = config.micro_batch_size or config.batch_size // config.num_mini_batches
-    parts = [
-        response_logprobs(
-            reference,
-            samples.prompt_tokens[rows],
-            samples.prompt_mask[rows],
-            samples.tokens[rows],
-            samples.mask[rows],
-            config.temperature,
-            bf16=config.bf16,
-        )[0]
-        for rows in torch.arange(len(samples.tokens))[share(len(samples.tokens))].split(size)
-    ]
-    return gathered(torch.cat(parts), len(samples.tokens))
 
 
 def penalties(

@@ -8,35 +8,27 @@ from typing import Any
 import torch
 
 from likelier.config import Config, PPOConfig
+from likelier.distributed import get_rank, get_world_size
+from likelier.doctor.examine import Watch, findings_of
+from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
-from likelier.ppo.kl import AdaptiveKL, FixedKL, estimator_misplaced, kl_term_of
-from likelier.ppo.processes import world
+from likelier.evaluation.heldout import HeldOutEval
+from likelier.ppo.kl import AdaptiveKL, FixedKL, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
 from likelier.records import plain
 from likelier.reward.sources import make_scorer
-from likelier.rlhf.doctor import Watch, findings_of
-from likelier.rlhf.prompts import check_prompts, load_prompts
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
-from likelier.rlhf.yardstick import Yardstick
-from likelier.runs import Run
+from likelier.runs.run import Run
 from likelier.text.adapters import adapt, reference_of, save_trained
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, load_tokenizer
+from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sample import load_policy
-from likelier.training import (
-    Clock,
-    Guard,
-    load_state,
-    make_optimizer,
-    pick_device,
-    save_state,
-    schedule,
-    seeded_generator,
-    set_learning_rate,
-    trained_weights,
-)
+from likelier.training.guard import Guard
+from likelier.training.setup import Clock, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
+from likelier.training.state import load_state, save_state, trained_weights
 
 
 def train_ppo(config: Config, run: Run) -> dict[str, Any]:
@@ -46,12 +38,12 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
     """
     ppo, began = config.ppo, time.monotonic()
     check_processes(ppo, pick_device(ppo.device))
-    if misplaced := estimator_misplaced(ppo):
+    if misplaced := explain_misplaced_penalty(ppo):
         note(misplaced)
     actors, prompts = load_actors(config), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
     judges = make_scorer(config.eval.scoring, ppo.device) if config.eval.scoring else None
-    measure = Yardstick(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
+    measure = HeldOutEval(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
     before = measure(actors.reference)
     actors.shaper.measured(before["eval_score"])
     state = State(actors, ppo, run.folder)
@@ -83,7 +75,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = measure(actors.policy.model)
-    if world().rank == 0:
+    if get_rank() == 0:
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, card(config))
     return run.finish(
         {
@@ -157,7 +149,7 @@ def load_actors(config: Config) -> Actors:
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:
     """ConfigError: a minibatch is smaller than the number of processes that share it, or they cannot meet there."""
-    smallest, (_, size) = ppo.batch_size // ppo.num_mini_batches, world()
+    smallest, size = ppo.batch_size // ppo.num_mini_batches, get_world_size()
     if size > 1 and device.type not in ("cpu", "cuda"):
         raise ConfigError(f"ppo.device: {device.type} does not serve several processes; set cpu, or use one process")
     if smallest < size:

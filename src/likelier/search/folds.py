@@ -6,7 +6,8 @@ from pathlib import Path
 
 from likelier.config import Config
 from likelier.errors import DataError
-from likelier.records import Preference, read_preferences, write_jsonl
+from likelier.files import write_jsonl
+from likelier.records import Preference, read_preferences
 from likelier.reward.check import clusters
 from likelier.reward.pairs import pairs_folder
 

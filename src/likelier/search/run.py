@@ -15,16 +15,17 @@ import yaml
 
 from likelier.config import Config, read_yaml
 from likelier.errors import ConfigError, LikelierError, NumericError, Stopped
+from likelier.files import read_json, write_json, write_whole
+from likelier.jobs import run_jobs
 from likelier.progress import progress
-from likelier.records import read_json, write_json, write_whole
-from likelier.runs import MAY_CHANGE, Run, differences, make_folder, resume_command, take_lock
+from likelier.runs.folder import make_folder, take_lock
+from likelier.runs.run import MAY_CHANGE, Run, differences, resume_command
 from likelier.search.folds import BY_CONVERSATION, config_of_fold, make_folds
-from likelier.search.jobs import run_jobs
 from likelier.search.plot import plot
 from likelier.search.ranking import Direction, Trial, ranked
 from likelier.search.space import BLOCKS, Values, config_with, in_words, make_trials, written
 from likelier.stages import trainer_of
-from likelier.training import pick_device
+from likelier.training.setup import pick_device
 
 METRICS: dict[str, tuple[str, Direction]] = {
     "sft": ("valid_loss", "min"),
@@ -35,9 +36,9 @@ METRICS: dict[str, tuple[str, Direction]] = {
 }
 """What a stage is judged by, and whether a small or a large value is good."""
 MODULES = {
-    "sft": "likelier.sft",
+    "sft": "likelier.finetune.sft",
     "reward": "likelier.reward.train",
-    "dpo": "likelier.rlhf.dpo",
+    "dpo": "likelier.finetune.dpo",
     "ppo": "likelier.rlhf.train",
     "gym": "likelier.control.train",
 }

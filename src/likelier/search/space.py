@@ -9,7 +9,7 @@ from typing import Any
 
 from likelier.config import Config, Range, SearchConfig, build_config
 from likelier.errors import ConfigError
-from likelier.runs import MAY_CHANGE
+from likelier.runs.run import MAY_CHANGE
 
 Values = dict[str, Any]
 """Field to value."""

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import LoRA
 from likelier.errors import ConfigError
 from likelier.text.models import frozen_copy, load_causal_lm, quiet, save_model
-from likelier.training import seeded_generator
+from likelier.training.setup import seeded_generator
 
 
 def reference_of(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from likelier.config import PPOConfig
+from likelier.distributed import all_gather_rows, shard
 from likelier.ppo.update import Evaluation
 from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding, unpadded
-from likelier.training import autocast
+from likelier.text.sample import Samples
+from likelier.training.setup import autocast
 
 MAX_LOGITS = 1 << 25
 """Logits in memory at once: 128 MiB in float32, a few times over."""
@@ -237,3 +240,22 @@ def copied_trunk(model: PreTrainedModel) -> PreTrainedModel:
     assert isinstance(trunk, PreTrainedModel), type(trunk)
     trunk.requires_grad_(True)
     return trunk
+
+
+@torch.no_grad()
+def reference_logprobs(reference: PreTrainedModel, samples: Samples, config: PPOConfig) -> Float[Tensor, "B T"]:
+    """Log-probabilities of the sampled tokens under the frozen start, in micro-batches."""
+    size = config.micro_batch_size or config.batch_size // config.num_mini_batches
+    parts = [
+        response_logprobs(
+            reference,
+            samples.prompt_tokens[rows],
+            samples.prompt_mask[rows],
+            samples.tokens[rows],
+            samples.mask[rows],
+            config.temperature,
+            bf16=config.bf16,
+        )[0]
+        for rows in torch.arange(len(samples.tokens))[shard(len(samples.tokens))].split(size)
+    ]
+    return all_gather_rows(torch.cat(parts), len(samples.tokens))

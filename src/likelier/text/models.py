@@ -26,10 +26,11 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from likelier.errors import DataError
-from likelier.records import Text, read_json, write_json
-from likelier.text.intake import check_model_folder, hub_answers
+from likelier.files import read_json, write_json
+from likelier.records import Text
+from likelier.text.model_folder_check import check_model_folder, hub_answers
 from likelier.text.tokens import encode, end_id, pad_id, pad_right, render
-from likelier.training import as_os_errors
+from likelier.training.state import as_os_errors
 
 UNLIMITED = 1 << 30
 

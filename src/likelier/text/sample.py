@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from likelier.config import PPOConfig
+from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
-from likelier.ppo.processes import gathered, share
 from likelier.records import Text
 from likelier.text.models import context_length, load_causal_lm, precise
 from likelier.text.step import Stepper, check_steps
@@ -100,14 +101,14 @@ def sample(
     sizes = encoded.mask.sum(1)
     order = sizes.argsort(stable=True)
     parts = []
-    mine = order[share(len(order))]
+    mine = order[shard(len(order))]
     for rows in mine.split(batch_size or max(1, len(mine))):
         width = int(sizes[rows].max())
         batch = Prompts(whole.tokens[rows, -width:], whole.mask[rows, -width:])
         endings = Endings(model, tokenizer, sampling, batch)
         parts.append(decode(model, batch, draws[rows], sampling, endings))
     back = order.argsort().to(model.device)
-    drawn = Drawn(*(gathered(torch.cat(part), len(order))[back] for part in zip(*parts, strict=True)))
+    drawn = Drawn(*(all_gather_rows(torch.cat(part), len(order))[back] for part in zip(*parts, strict=True)))
     return finish(list(prompts), whole, drawn, tokenizer, Endings(model, tokenizer, sampling, whole))
 
 
@@ -242,4 +243,14 @@ def finish(
         logprobs=drawn.logprobs.masked_fill(~mask, 0.0),
         stop_reasons=reasons,
         texts=[text[:cut] for text, cut in zip(texts, cuts, strict=True)],
+    )
+
+
+def sampling_of(config: PPOConfig) -> Sampling:
+    return Sampling(
+        response_length=config.response_length,
+        temperature=config.temperature,
+        stop_strings=tuple(config.stop_strings),
+        end_token=config.stop_token == "eos",
+        bf16=config.bf16,
     )

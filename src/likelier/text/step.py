@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 
 from likelier.errors import ConfigError
 from likelier.text.cache import keep_rows, make_cache, preallocated, whole_blocks
-from likelier.text.lean import lean
+from likelier.text.fast_decode import fast_decoder
 from likelier.text.models import positions, unpadded
-from likelier.training import autocast
+from likelier.training.setup import autocast
 
 MOST_OFF = 3e-3
 """Largest difference of a logit between decoding and a full pass, in standard deviations: fp32 stays far below it."""
@@ -62,13 +62,13 @@ class Stepper:
         """True where the cache holds a real token."""
         ready = plain and model.config._attn_implementation == "sdpa"
         """Scaled dot-product attention over a whole cache takes a mask as it is; others have it made for them."""
-        self.ready_mask, self.lean = ready, lean(model, dtype) if ready and room > 1 else None
+        self.ready_mask, self.fast_decoder = ready, fast_decoder(model, dtype) if ready and room > 1 else None
         known = inspect.signature(model.forward).parameters
         self.knows_positions, self.knows_last = "position_ids" in known, "logits_to_keep" in known
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast around all steps, so that weights are cast once; lean steps cast theirs by themselves."""
-        return autocast(self.model.device, self.bf16 and self.lean is None)
+        return autocast(self.model.device, self.bf16 and self.fast_decoder is None)
 
     def start(self, tokens: Int[Tensor, "B P"]) -> Float[Tensor, "B V"]:
         """Logits behind the prompts."""
@@ -80,8 +80,10 @@ class Stepper:
         self.mask[:, self.filled] = True
         self.filled += 1
         places, self.sizes = self.sizes, self.sizes + 1
-        if self.lean:
-            return self.lean.step(token, places, preallocated(self.cache), self.mask[:, : whole_blocks(self.filled)])
+        if self.fast_decoder:
+            return self.fast_decoder.step(
+                token, places, preallocated(self.cache), self.mask[:, : whole_blocks(self.filled)]
+            )
         mask = None
         if self.padded:
             mask = self.mask[:, : self.filled]

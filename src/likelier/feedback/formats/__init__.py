@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from likelier.errors import ConfigError, DataError, cannot_write
 from likelier.feedback.formats import anthropic, native, openai_summaries, trl
 from likelier.feedback.formats.entry import Entry, Line, refuse_unstorable
-from likelier.feedback.formats.intake import Intake, Item, given_key
+from likelier.feedback.formats.importer import Intake, Item, given_key
 from likelier.feedback.store import Store
-from likelier.records import JudgedComparison, parse_line, read_lines, write_jsonl
+from likelier.files import parse_line, read_lines, write_jsonl
+from likelier.records import JudgedComparison
 
 BATCH = 1000
 CHANGED = "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from likelier.errors import DataError
-from likelier.records import Comparison, JudgedComparison, Judgement, Message, Prompt, Response, Text, stable_id
+from likelier.files import stable_id
+from likelier.records import Comparison, JudgedComparison, Judgement, Message, Prompt, Response, Text
 
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")

@@ -1,0 +1,132 @@
+"""PPO bugs, reproduced: a small config for each finding of the doctor that causes it, and one that is well.
+
+The configs are named for what they cause; behind a hyphen stands a variant. Some bugs cannot be
+made by settings, since Likelier has no setting for them: those are put in here, by hand, for as long as the run takes.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from likelier.config import Config, build_config, read_yaml
+from likelier.ppo.update import Evaluation
+from likelier.progress import progress
+from likelier.rlhf.train import train_ppo
+from likelier.runs.run import Run
+from likelier.text import sample
+from likelier.text.logprobs import TextPolicy
+
+CONFIGS = Path(str(files("likelier.bugs")))
+HEALTHY = "healthy"
+KEPT_TOKENS = 3
+"""What truncated sampling leaves of the vocabulary."""
+COLDER = 0.6
+"""What the sampler's temperature is multiplied by."""
+
+
+def run_zoo(out: Path, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Run every specimen (or these) into folders of `out`; what each should show, and what the doctor found."""
+    chosen = names or specimens()
+    rows = []
+    with progress("zoo", len(chosen)) as job:
+        for name in chosen:
+            rows.append(run_specimen(name, out / name))
+            job.advance(note=name)
+    return {"zoo": rows, "holds": all(row["caught"] for row in rows), "findings": [], "out": str(out)}
+
+
+def specimens() -> tuple[str, ...]:
+    """The names of all configs."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+
+
+def run_specimen(name: str, out: Path) -> dict[str, Any]:
+    """Train one specimen, with its bug where it needs one. `caught`: the finding it is named for is there."""
+    began = time.monotonic()
+    config = load_specimen(name)
+    with FAULTS.get(name, contextlib.nullcontext)(), Run(out, "ppo", config) as run:
+        findings = train_ppo(config, run)["findings"]
+    expected, found = expected_of(name), [finding["name"] for finding in findings]
+    return {
+        "config": f"{name}.yaml",
+        "expected": expected,
+        "found": found,
+        "caught": not found if expected is None else expected in found,
+        "causes": {finding["name"]: finding["cause"] for finding in findings},
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def expected_of(name: str) -> str | None:
+    """The finding that a specimen is named for; None where nothing should be found."""
+    expected = name.partition("-")[0]
+    return None if expected == HEALTHY else expected
+
+
+def load_specimen(name: str, *overrides: str) -> Config:
+    """The settings of a specimen; its paths are relative to where its file stands."""
+    path = CONFIGS / f"{name}.yaml"
+    settings = read_yaml(path)
+    for key in ("model", "prompts"):
+        settings[key] = str((CONFIGS / settings[key]).resolve())
+    for source in [*settings["reward"], *settings.get("eval", {}).get("scorer", [])]:
+        source["function"] = str(CONFIGS / source["function"])
+    return build_config(settings, overrides, str(path))
+
+
+def truncated_draw(
+    logits: Float[Tensor, "B V"], temperature: float, uniform: Float[Tensor, " B"]
+) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """Sampling from the likeliest tokens only."""
+    least = logits.topk(KEPT_TOKENS, dim=1).values[:, -1:]
+    return plain_draw(logits.masked_fill(logits < least, -1e9), temperature, uniform)
+
+
+def colder_draw(
+    logits: Float[Tensor, "B V"], temperature: float, uniform: Float[Tensor, " B"]
+) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """Sampling at another temperature than the trainer's."""
+    return plain_draw(logits, COLDER * temperature, uniform)
+
+
+def padded_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+    """The trainer's pass with padding taken for tokens of the prompt."""
+    seen = {**inputs, "prompt_mask": torch.ones_like(inputs["prompt_mask"])}
+    return plain_evaluate(policy, seen, actions, mask)
+
+
+def noisy_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+    """The trainer's pass with what dropout does to it: never the same twice."""
+    said = plain_evaluate(policy, inputs, actions, mask)
+    noise = 0.05 * torch.randn(said.logprobs.shape, device=said.logprobs.device)
+    return said._replace(logprobs=said.logprobs + torch.where(mask, noise, 0.0))
+
+
+plain_draw, plain_evaluate = sample.draw, TextPolicy.evaluate
+
+
+@contextlib.contextmanager
+def seeded_noise() -> Iterator[None]:
+    """Dropout's noise from a seed, so that the zoo finds the same each time."""
+    with torch.random.fork_rng(devices=[]), patch.object(TextPolicy, "evaluate", noisy_evaluate):
+        torch.manual_seed(0)
+        yield
+
+
+FAULTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "kl_negative-truncated": lambda: patch.object(sample, "draw", truncated_draw),
+    "kl_negative-temperature": lambda: patch.object(sample, "draw", colder_draw),
+    "kl_negative-padding": lambda: patch.object(TextPolicy, "evaluate", padded_evaluate),
+    "sampler_mismatch": lambda: patch.object(sample, "draw", colder_draw),
+    "ratio_not_one": seeded_noise,
+}
+"""Bugs that no setting can cause, by the specimen that needs them. For the zoo and its tests only."""

@@ -1,0 +1,64 @@
+"""The settings of every stage: frozen models, from YAML and `key.sub=value`, checked before anything runs."""
+
+from likelier.config.base import (
+    Block,
+    Fraction,
+    NonEmpty,
+    NonNegative,
+    Port,
+    Positive,
+    PositiveFloat,
+    Rate,
+    Training,
+    UpdateConfig,
+    refuse_idle,
+)
+from likelier.config.circle import CircleConfig
+from likelier.config.evaluation import EvalConfig, OtherModel
+from likelier.config.gym import GymConfig
+from likelier.config.load import Config, block_in, build_config, explain, lay_over, load_config, nearest, shorten
+from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, RewardSource, Scoring, scores_only
+from likelier.config.search import Range, SearchConfig, Tried
+from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
+from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
+
+__all__ = [
+    "PEOPLE_GIVE_NO_SCORE",
+    "Block",
+    "CircleConfig",
+    "Config",
+    "DPOConfig",
+    "EvalConfig",
+    "Fraction",
+    "GymConfig",
+    "LoRA",
+    "NonEmpty",
+    "NonNegative",
+    "OtherModel",
+    "PPOConfig",
+    "PlainLoader",
+    "Port",
+    "Positive",
+    "PositiveFloat",
+    "Range",
+    "Rate",
+    "RewardModelConfig",
+    "RewardSource",
+    "SFTConfig",
+    "Scoring",
+    "SearchConfig",
+    "Training",
+    "Tried",
+    "UpdateConfig",
+    "block_in",
+    "build_config",
+    "explain",
+    "lay_over",
+    "load_config",
+    "nearest",
+    "parse_yaml",
+    "read_yaml",
+    "refuse_idle",
+    "scores_only",
+    "shorten",
+]

@@ -1,0 +1,98 @@
+"""What settings are made of, and the settings that several stages share."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(ge=0, lt=65536)]
+
+
+class Block(BaseModel):
+    """A frozen group of settings that knows no other keys than its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) -> None:
+    """ValueError: a setting that another one leaves without effect. Nobody should believe that it did something.
+
+    A rule: whether it holds, the settings that are idle then, why. A value that equals the default passes, since the
+    resolved settings of a run hold all of them.
+    """
+    for idle, names, why in rules:
+        for name in names if idle else ():
+            if getattr(block, name) != type(block).model_fields[name].default:
+                raise ValueError(f"{name} would have no effect: {why}; remove it")
+
+
+class Training(Block):
+    """What every gradient-trained stage shares."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Peak step size of Adam."""
+    lr_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the step size falls to zero over the run, after the warm-up."""
+    warmup_ratio: Fraction = 0.0
+    """Share of the run during which the step size rises from zero."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay of AdamW."""
+    adam_eps: PositiveFloat = 1e-5
+    """Epsilon of Adam; 1e-5 as in OpenAI's RLHF code (torch's own default is 1e-8)."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this global norm."""
+    bf16: bool = False
+    """Forward passes in bfloat16 autocast; weights and optimizer stay in fp32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    save_steps: Positive = 50
+    """A checkpoint every so many steps; one is always written at the end."""
+    save_total_limit: Positive = 2
+    """Checkpoints kept; older ones are deleted once a newer one is verified."""
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Other places that receive the metrics; `metrics.jsonl` is always written."""
+    run_name: str = ""
+    """Name of the run in those places."""
+
+
+class UpdateConfig(Training):
+    """What one PPO update does with a batch."""
+
+    num_ppo_epochs: Positive = 4
+    """Passes over each batch."""
+    num_mini_batches: Positive = 4
+    """Optimizer steps in one pass."""
+    micro_batch_size: Positive | None = None
+    """Rows in one forward pass of a process; None takes the whole minibatch. Changes nothing but memory."""
+    cliprange: PositiveFloat = 0.2
+    """The ratio is kept within [1 - cliprange, 1 + cliprange]."""
+    clip_high: PositiveFloat | None = None
+    """Upper bound apart from the lower one; None means `cliprange`."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """Bounds the loss of bad actions at this multiple of their advantage; None: off."""
+    cliprange_value: PositiveFloat | None = 0.2
+    """New values stay within this distance of the old ones; None: off."""
+    vf_coef: NonNegative = 0.1
+    """Weight of the value loss."""
+    entropy_coef: NonNegative = 0.0
+    """Weight of the entropy bonus."""
+    loss_aggregation: Literal["token", "sequence", "fixed"] = "token"
+    """Mean over tokens, over responses, or over the longest allowed length (Dr. GRPO)."""
+    target_kl: PositiveFloat | None = None
+    """Stop the update's epochs when the approximate KL of a minibatch is above 1.5 times this; None: off."""
+    gamma: Fraction = 1.0
+    """Discount of later rewards."""
+    lam: Fraction = 0.95
+    """Lambda of generalised advantage estimation."""
+    max_skipped_updates: Positive = 5
+    """Stop with exit 4 after so many non-finite updates in a row."""

@@ -1,0 +1,32 @@
+"""Settings of the whole circle."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+)
+
+from likelier.config.base import Block, Port, Positive
+
+
+class CircleConfig(Block):
+    """How one round asks people."""
+
+    db: str = ""
+    """Feedback database; empty: `feedback.db` in the circle's folder."""
+    num_prompts: Positive | None = None
+    """Prompts shown in a round; None: all but those kept for evaluation."""
+    num_eval_prompts: Positive = 128
+    """Prompts kept out of every round, for evaluation (a fifth of the file at most)."""
+    responses_per_prompt: Annotated[int, Field(ge=2)] = 4
+    """Responses the model writes to each prompt; they are compared two by two."""
+    judgements: Positive = 200
+    """Judgements to wait for in a round."""
+    judgements_per_comparison: Positive = 2
+    """Judgements of each comparison, by different people: agreement cannot be measured from one."""
+    check_feedback: bool = True
+    """Let the check drop flagged annotators and put error rates into the likelihood."""
+    port: Port = 0
+    """Port of the judging page; 0 takes a free one."""
+    baselines: list[Literal["sft", "dpo"]] = []
+    """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""

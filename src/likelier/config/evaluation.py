@@ -1,0 +1,100 @@
+"""Settings of an evaluation."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from likelier.config.base import Block, NonEmpty, Port, Positive, PositiveFloat, refuse_idle
+from likelier.config.rewards import RewardSource, Scoring
+
+
+class OtherModel(Block):
+    """A model that is put on the same prompts as the two that an evaluation compares."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Folder or hub name of a language model with the tokens of `model_a`."""
+    name: str = ""
+    """Name in reports; by default the folder's, or its run's."""
+
+    @property
+    def label(self) -> str:
+        folder = Path(self.model)
+        return self.name or (folder.parent.name if folder.name == "model" and folder.parent.name else folder.name)
+
+
+class EvalConfig(Block):
+    """Comparing a new model with an old one on prompts that neither was trained on."""
+
+    model_a: str = ""
+    """The old model."""
+    model_b: str = ""
+    """The new model; it wins where its response scores higher."""
+    prompts: str = ""
+    """Prompt file (JSONL with `prompt`)."""
+    scorer: list[RewardSource] = []
+    """Judges, other than the one trained against; the first decides the win rate. `people` among them judge `model_b`
+    against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
+    judgements_per_comparison: Positive = 1
+    """With `people`: judgements of each comparison, by different people."""
+    port: Port = 0
+    """With `people`: port of the judging page; 0 takes a free one."""
+    num_prompts: Positive | None = None
+    """Use only the first so many prompts."""
+    responses_per_prompt: Positive = 1
+    """Responses that each model writes to each prompt."""
+    response_length: Positive = 64
+    """Most tokens in a response."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature of both models."""
+    stop_token: Literal["eos"] | None = "eos"
+    """Responses end at the model's end token; None: always at the full length."""
+    stop_strings: list[NonEmpty] = []
+    """Responses also end once their text holds one of these."""
+    others: list[OtherModel] = []
+    """More models to hold against `model_a`, baselines say: each has its score by every judge, and its KL."""
+    best_of: list[Positive] = []
+    """Controls: the best of n responses of `model_a` by `selector`."""
+    selector: Scoring = []
+    """What picks the best of n: the score that was trained against."""
+    batch_size: Positive = 64
+    """Responses sampled at once."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+
+    @model_validator(mode="after")
+    def whole_responses(self) -> Self:
+        for name in ("scorer", "selector"):
+            if any(source.per == "token" for source in getattr(self, name)):
+                raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
+        refuse_idle(self, [(not self.best_of, ("selector",), "it picks the best of n, and best_of is not set")])
+        return self
+
+    @model_validator(mode="after")
+    def people_beside_scores(self) -> Self:
+        idle = ("judgements_per_comparison", "port")
+        refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
+        labels = [source.label for source in self.scorer if self.people]
+        if sum(source.people is not None for source in self.scorer) > 1:
+            raise ValueError("scorer: people stand there twice; one database holds what all of them answer")
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"scorer: two judges are called {twice[0]}; give one of them another name")
+        for name in ("others", "best_of"):
+            if self.people and getattr(self, name) and not self.scoring:
+                raise ValueError(
+                    f"{name}: people judge only model_b against model_a; add a judge that scores to scorer"
+                )
+        return self
+
+    @property
+    def people(self) -> RewardSource | None:
+        """Who judges without a score."""
+        return next((source for source in self.scorer if source.people is not None), None)
+
+    @property
+    def scoring(self) -> list[RewardSource]:
+        """The judges that give each response a number."""
+        return [source for source in self.scorer if source.people is None]

@@ -1,0 +1,94 @@
+"""Settings of PPO on a Gymnasium environment."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from likelier.config.base import Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig
+
+
+class GymConfig(UpdateConfig):
+    """Classic PPO on a Gymnasium environment."""
+
+    env_id: str = "CartPole-v1"
+    """A registered id, `module:Id` (the module is imported first), or `file.py:function` that makes an environment."""
+    env_args: dict[str, Any] = {}
+    """Keyword arguments for the environment."""
+    max_episode_steps: Positive | None = None
+    """Episodes are truncated after so many steps; None: as registered."""
+    total_steps: Positive = 100_000
+    """Environment steps of the whole run; whole rollouts are taken, never more than this."""
+    num_envs: Positive = 8
+    """Copies of the environment stepped together."""
+    step_timeout_seconds: PositiveFloat = 60.0
+    """An environment that takes longer for one step or reset ends the run."""
+    rollout_length: Positive = 128
+    """Steps of each copy between two updates."""
+    frame_stack: Positive = 1
+    """Observations seen at once, the newest and those before it."""
+    normalize_observations: bool = True
+    """Shift and scale vector observations by their running mean and deviation, within 10; frozen in evaluation."""
+    normalize_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return, within 10; what is reported stays as it is."""
+    hidden_sizes: list[Positive] = [64, 64]
+    """Widths of the hidden layers of policy and critic."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Nonlinearity of the hidden layers."""
+    log_std: Annotated[float, Field(ge=-20, le=2)] = 0.0
+    """Continuous actions: log of the standard deviation at the start, where the action box reaches from -1 to 1."""
+    state_dependent_std: bool = False
+    """Continuous actions: the standard deviation is a function of the observation, not one number per dimension."""
+    whiten_advantages: bool = True
+    """Scale advantages to mean 0 and variance 1 over the batch."""
+    cliprange_schedule: Literal["linear", "constant"] = "constant"
+    """How `cliprange` falls to zero over the run."""
+    num_eval_episodes: Positive = 100
+    """Fresh episodes played after training, once with the likeliest actions and once with sampled ones."""
+    gif: bool = True
+    """Draw one episode of the trained agent to `agent.gif`, where the environment can be rendered."""
+    num_ppo_epochs: Positive = 10
+    """Passes over each batch."""
+    num_mini_batches: Positive = 16
+    """Optimizer steps in one pass; by default of 64 rows each."""
+    learning_rate: PositiveFloat = 3e-4
+    """Peak step size of Adam."""
+    max_grad_norm: PositiveFloat = 0.5
+    """Gradients are scaled down to this global norm."""
+    cliprange_value: PositiveFloat | None = None
+    """New values stay within this distance of the old ones; None: off."""
+    vf_coef: NonNegative = 0.5
+    """Weight of the value loss."""
+    gamma: Fraction = 0.99
+    """Discount of later rewards."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    """Small networks are fastest on the CPU; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    save_steps: Positive = 100
+    """A checkpoint every so many updates; one is always written at the end."""
+
+    @model_validator(mode="after")
+    def sizes_fit(self) -> Self:
+        if self.loss_aggregation != "token":
+            raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")
+        if self.bf16:
+            raise ValueError("bf16 is for language models; small networks act and learn in float32, which is faster")
+        if self.batch_size % self.num_mini_batches:
+            raise ValueError(
+                f"num_envs x rollout_length {self.batch_size} is not a multiple of num_mini_batches "
+                f"{self.num_mini_batches}; set gym.num_mini_batches to a number that divides it"
+            )
+        if self.total_steps < self.batch_size:
+            raise ValueError(
+                f"total_steps {self.total_steps} is below num_envs x rollout_length {self.batch_size}: no rollout fits"
+            )
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        return self.num_envs * self.rollout_length
+
+    @property
+    def steps(self) -> int:
+        return self.total_steps // self.batch_size

@@ -1,0 +1,121 @@
+"""The whole config, read from a YAML file with `key.sub=value` laid over it."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import (
+    Field,
+    ValidationError,
+)
+
+from likelier.config.base import Block
+from likelier.config.circle import CircleConfig
+from likelier.config.evaluation import EvalConfig
+from likelier.config.gym import GymConfig
+from likelier.config.rewards import Scoring
+from likelier.config.search import SearchConfig
+from likelier.config.text import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
+from likelier.config.yaml_file import parse_yaml, read_yaml
+from likelier.errors import ConfigError
+
+
+class Config(Block):
+    """One YAML file: what is trained on what, and a block for each stage."""
+
+    model: str = ""
+    """Folder or hub name of the language model that a stage starts from."""
+    prompts: str = ""
+    """Prompt file (JSONL with `prompt`)."""
+    data: str = ""
+    """Training data: text or preference files of the stage."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Everything random follows from this."""
+    reward: Scoring = []
+    """What the policy is trained against: the weighted sum of these."""
+    circle: CircleConfig = CircleConfig()
+    """The whole circle: how people are asked."""
+    sft: SFTConfig = SFTConfig()
+    """Supervised fine-tuning."""
+    reward_model: RewardModelConfig = RewardModelConfig()
+    """Learning a score from preferences."""
+    dpo: DPOConfig = DPOConfig()
+    """Learning a policy from preferences directly."""
+    ppo: PPOConfig = PPOConfig()
+    """Fine-tuning against the reward."""
+    gym: GymConfig = GymConfig()
+    """PPO on a Gymnasium environment."""
+    eval: EvalConfig = EvalConfig()
+    """Comparing two models."""
+    search: SearchConfig = SearchConfig()
+    """Looking for good settings."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and lay `key.sub=value` over it.
+
+    ConfigError, one line: file, field, value and what is allowed; an unknown key names the nearest known one.
+    """
+    return build_config(read_yaml(path), overrides, str(path))
+
+
+def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> Config:
+    """Check settings that are already a dictionary, with `key.sub=value` laid over them."""
+    merged = settings
+    for override in overrides:
+        merged = lay_over(merged, override)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}") from error
+
+
+def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of `settings` in which `a.b=value` holds; the value is read as YAML."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"`{override}`: settings on the command line look like ppo.learning_rate=1e-5")
+    head, _, rest = path.partition(".")
+    if not rest:
+        return settings | {head: parse_yaml(value, f"`{override}`")}
+    below = settings.get(head) or {}
+    if not isinstance(below, dict):
+        raise ConfigError(f"`{override}`: {head} is not a block of settings")
+    return settings | {head: lay_over(below, f"{rest}={value}")}
+
+
+def explain(error: ValidationError) -> str:
+    """The first of pydantic's findings in one line: field, value, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting `{field}`{nearest(first['loc'])}"
+    value = shorten(first["input"])
+    reason = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field or 'settings'}: {reason}" + (f", got {value}" if first["type"] != "value_error" else "") + more
+
+
+def shorten(value: Any) -> str:
+    """`value` as it would be typed, in one line of at most 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def nearest(location: Sequence[Any]) -> str:
+    """`; did you mean X?`, or all that is allowed there."""
+    block: type[Block] = Config
+    for part in location[:-1]:
+        if part in block.model_fields:
+            block = block_in(block.model_fields[part].annotation) or block
+    known = list(block.model_fields)
+    match = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(known)}"
+
+
+def block_in(annotation: Any) -> type[Block] | None:
+    """The first block of settings that a type speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := block_in(arg))), None)

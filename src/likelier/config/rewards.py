@@ -1,0 +1,69 @@
+"""Where scores come from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from likelier.config.base import Block, NonEmpty, NonNegative, refuse_idle
+
+
+class RewardSource(Block):
+    """Where a score comes from: exactly one of `model`, `function`, `http`; or who judges without one: `people`."""
+
+    model: str | None = None
+    """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
+    function: str | None = None
+    """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
+    http: str | None = None
+    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
+    people: NonEmpty | None = None
+    """In `eval.scorer` only: a feedback database of its own (file or URL, made if absent). `likelier eval` opens the
+    judging page over it, and people compare the answers of `model_a` and `model_b`, blindly."""
+    per: Literal["response", "token"] = "response"
+    """`token`: the function is called as `reward(prompts, responses, tokens)`, with each response's tokens as texts
+    (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Factor of this source in the sum."""
+    caution: NonNegative = 0.0
+    """Reward run with several models: how many of their standard deviations are taken off their mean."""
+    name: str = ""
+    """Name in metrics and reports; by default what the source is."""
+
+    @model_validator(mode="after")
+    def one_source(self) -> Self:
+        if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
+            raise ValueError("give exactly one of model, function, http, people")
+        if self.per == "token" and self.function is None:
+            raise ValueError("per: token needs a function; a model or a service scores whole responses")
+        if self.caution and self.model is None:
+            raise ValueError("caution would have no effect: it is about the models of a reward run")
+        if self.people is not None:
+            refuse_idle(self, [(True, ("weight",), "people say which answer is better and give no score")])
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or ("people" if self.people else Path(self.model or self.function or self.http or "").name)
+
+
+PEOPLE_GIVE_NO_SCORE = (
+    "people can judge in eval.scorer only, since they give no score while a model is trained: "
+    "collect comparisons with `likelier circle` or `likelier serve`, and train a reward model from them"
+)
+
+
+def scores_only(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
+    """ValueError: people among sources that must score whatever a model writes."""
+    if any(source.people is not None for source in sources):
+        raise ValueError(PEOPLE_GIVE_NO_SCORE)
+    return sources
+
+
+Scoring = Annotated[list[RewardSource], AfterValidator(scores_only)]
+"""Sources that give each response a number."""

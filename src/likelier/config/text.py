@@ -1,0 +1,257 @@
+"""Settings of the stages that train a language model: SFT, reward model, DPO, PPO."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from likelier.config.base import (
+    Block,
+    NonEmpty,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Training,
+    UpdateConfig,
+    refuse_idle,
+)
+
+
+class LoRA(Block):
+    """A few weights beside the frozen ones of a language model (Hu et al. 2022)."""
+
+    lora_rank: Positive | None = None
+    """Train an adapter of this rank beside the frozen model, which then is the reference too; None: train the model.
+    The run keeps it in `adapter` and writes `model` with it merged."""
+    lora_alpha: Positive = 32
+    """Scale of the adapter: what it adds is multiplied by this over its rank."""
+    lora_targets: list[NonEmpty] = []
+    """Layers that get an adapter, by the end of their name (`q_proj`); empty: all linear ones but the output layer."""
+
+    @model_validator(mode="after")
+    def no_idle_adapter(self) -> Self:
+        refuse_idle(self, [(self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set")])
+        return self
+
+
+class SFTConfig(LoRA, Training):
+    """Supervised fine-tuning, or training a small model from scratch."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak step size of Adam."""
+    num_epochs: Positive = 1
+    """Passes over the data."""
+    max_steps: Positive | None = None
+    """Stop after so many optimizer steps, whatever `num_epochs` says."""
+    batch_size: Positive = 16
+    """Sequences in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Sequences in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest sequence in tokens. Longer responses lose their end (counted); longer texts go on in the next one."""
+    architecture: dict[str, Any] | None = None
+    """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
+    tokenizer: str = "words"
+    """From scratch: `words`, `characters`, `bpe`, or a model folder whose tokenizer is taken."""
+    vocab_size: Positive = 2048
+    """From scratch: most entries that a new tokenizer may have."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the prompts that `ppo` keeps out too, every so many steps;
+    examples with these prompts are then left out of training. None: never."""
+
+    @model_validator(mode="after")
+    def measurable(self) -> Self:
+        if self.architecture and self.eval_steps:
+            raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
+        if self.architecture and self.lora_rank:
+            raise ValueError("lora_rank: a model from scratch has nothing yet to be frozen; remove it")
+        why = "it is for a model from scratch, and architecture is not set"
+        refuse_idle(self, [(self.architecture is None, ("tokenizer", "vocab_size"), why)])
+        return self
+
+
+class RewardModelConfig(Training):
+    """Learning a score from preferences."""
+
+    learning_rate: PositiveFloat = 1e-4
+    """Peak step size of Adam."""
+    num_epochs: Positive = 1
+    """Passes over the training pairs."""
+    batch_size: Positive = 32
+    """Pairs in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Pairs in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest prompt with response in tokens; longer prompts lose their beginning."""
+    ensemble_size: Positive = 1
+    """Reward models trained on different orders and heads; their mean is the score."""
+    center_coef: NonNegative = 0.0
+    """Weight of the squared sum of both scores, which keeps them around 0."""
+    early_stopping: bool = True
+    """Keep the weights of the epoch with the lowest validation log loss."""
+    use_flip: bool = True
+    """Let each annotator's error rate into the likelihood."""
+    from_scratch: bool = False
+    """Start from random weights of the base model's architecture."""
+
+
+class DPOConfig(LoRA, Training):
+    """Direct preference optimisation: from preferences to a policy, without a reward model and without sampling."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Peak step size of Adam."""
+    beta: PositiveFloat = 0.1
+    """What one nat of distance from the reference costs, in units of the reward that the preferences imply."""
+    num_epochs: Positive = 1
+    """Passes over the training pairs."""
+    batch_size: Positive = 32
+    """Pairs in one optimizer step."""
+    micro_batch_size: Positive | None = None
+    """Pairs in one forward pass; None takes the whole batch."""
+    max_length: Positive = 512
+    """Longest prompt with response in tokens; pairs that are longer are left out (counted)."""
+    use_flip: bool = True
+    """Believe each annotator as far as the error rate in `flip` allows: the target becomes 1 - flip."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the prompts that `ppo` keeps out too, every so many steps;
+    pairs on these prompts are then left out of training. None: never."""
+
+
+class PPOConfig(LoRA, UpdateConfig):
+    """Fine-tuning a language model against a reward."""
+
+    algorithm: Literal["ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "ppo"
+    """`ppo` has a critic; `rloo`, `grpo`, `dr_grpo` compare responses to a prompt, `reinforce_pp` those of a batch."""
+    total_episodes: Positive = 10_000
+    """Responses sampled in the whole run."""
+    batch_size: Positive = 64
+    """Responses in one step."""
+    responses_per_prompt: Positive = 1
+    """Responses to each prompt in a step; `rloo`, `grpo` and `dr_grpo` need at least 2."""
+    response_length: Positive = 64
+    """Most tokens in a response."""
+    temperature: PositiveFloat = 1.0
+    """Logits are divided by this in sampling and in every log-probability."""
+    stop_token: Literal["eos"] | None = "eos"
+    """Responses end at the model's end token; None: always at the full length."""
+    stop_strings: list[NonEmpty] = []
+    """Responses also end once their text holds one of these."""
+    max_prompt_tokens: Positive | None = None
+    """Longest prompt in tokens; None: what the model's context leaves."""
+    kl_coef: NonNegative = 0.05
+    """Price of one nat of KL from the reference."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Estimator of the KL penalty; `likelier prove` shows where each leads. In the reward only k1 keeps its promise."""
+    kl_place: Literal["reward", "loss", "loss_ratio"] = "reward"
+    """The penalty is part of the reward, a differentiated term of the loss, or that times the ratio pi / pi_old."""
+    kl_level: Literal["response", "token"] = "response"
+    """In the loss: estimate the KL of whole responses, or of each token apart (missing what a token leads to)."""
+    kl_target: PositiveFloat | None = None
+    """Adapt `kl_coef` towards this KL per response in nats; None: fixed."""
+    kl_horizon: PositiveFloat = 10_000.0
+    """Responses over which the adaptive controller reacts."""
+    reward_center: bool = False
+    """Take off the mean score of the reference's responses to the kept-out prompts, measured before the first step."""
+    reward_norm: Literal["running", "batch"] | None = None
+    """Scores to mean 0 and standard deviation 1: of all scores so far (`running`) or of the step's batch; None: off."""
+    reward_scale: PositiveFloat = 1.0
+    """Scores are multiplied by this, after centring and normalising."""
+    reward_clip: PositiveFloat | None = None
+    """After scaling, scores are kept within plus and minus this; None: off."""
+    missing_eos_penalty: NonNegative | None = None
+    """Subtracted from the score of a response that was cut at the length limit, after all shaping."""
+    missing_eos_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Score of a response that was cut at the length limit, instead of its own (OpenAI: -1); None: its own."""
+    whiten_rewards: bool = False
+    """Scale per-token rewards to variance 1 over the batch (their mean stays)."""
+    whiten_advantages: bool = True
+    """Scale advantages to mean 0 and variance 1 over the batch; off by default with `dr_grpo` and `reinforce_pp`."""
+    old_logprobs: Literal["recompute", "sampler"] = "recompute"
+    """Ratios are taken against a forward pass of the trainer, or against what the sampler said while it drew (exit 4
+    where both differ by more than 0.01 nats a token on average)."""
+    importance_cap: Annotated[float, Field(ge=1)] | None = None
+    """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
+    critic: Literal["separate", "shared"] = "separate"
+    """Values from a model of their own, or from a head on the policy's trunk."""
+    critic_model: str | None = None
+    """Folder the separate critic starts from (a reward model, say); None: the policy's start."""
+    critic_learning_rate: PositiveFloat | None = None
+    """Step size of the critic; None: `learning_rate`."""
+    critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps in which only the critic learns."""
+    num_eval_prompts: Positive = 64
+    """Prompts kept out of training, on which the score is measured before and after."""
+    eval_steps: Positive | None = None
+    """Measure score, KL and the judges of `eval.scorer` on the kept-out prompts every so many steps; None: never."""
+    rollout_batch_size: Positive | None = None
+    """Responses sampled at once by a process; None takes `batch_size`."""
+    samples_per_step: Annotated[int, Field(ge=0)] = 4
+    """Responses written to `samples.jsonl` each step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def defaults_of_the_algorithm(cls, settings: Any) -> Any:
+        """Dr. GRPO divides by a fixed length and no spread; REINFORCE++ whitens by itself."""
+        if not isinstance(settings, dict):
+            return settings
+        own: dict[str, dict[str, Any]] = {
+            "dr_grpo": {"loss_aggregation": "fixed", "whiten_advantages": False},
+            "reinforce_pp": {"whiten_advantages": False},
+        }
+        algorithm = settings.get("algorithm")
+        return (own.get(algorithm, {}) if isinstance(algorithm, str) else {}) | settings
+
+    @model_validator(mode="after")
+    def sizes_fit(self) -> Self:
+        group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
+        if self.compares_responses and group < 2:
+            raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
+        if batch % group:
+            raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")
+        if batch % parts:
+            raise ValueError(f"batch_size {batch} is not a multiple of num_mini_batches {parts}")
+        if self.total_episodes < batch:
+            raise ValueError(
+                f"total_episodes {self.total_episodes} is below batch_size {batch}: no step would be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def nothing_is_ignored(self) -> Self:
+        no_critic, never_ends = self.algorithm != "ppo", self.stop_token is None and not self.stop_strings
+        critics = ["critic", "critic_model", "critic_learning_rate", "critic_warmup_steps", "whiten_rewards"]
+        critics += ["lam", "vf_coef", "cliprange_value"]
+        ends = ("missing_eos_penalty", "missing_eos_score")
+        rules = (
+            (no_critic, critics, f"{self.algorithm} has no critic"),
+            (self.compares_responses, ("gamma",), f"{self.algorithm} compares whole responses, undiscounted"),
+            (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
+            (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
+            (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
+            (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),
+            (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),
+            (
+                self.old_logprobs == "sampler",
+                ("importance_cap",),
+                "the ratio to the sampler holds those weights already",
+            ),
+            (never_ends, ends, "without stop_token and stop_strings no response can end by itself"),
+            (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
+        )
+        refuse_idle(self, rules)
+        if self.critic_warmup_steps >= self.steps:
+            raise ValueError(
+                f"critic_warmup_steps {self.critic_warmup_steps} leaves the policy none of {self.steps} steps"
+            )
+        return self
+
+    @property
+    def compares_responses(self) -> bool:
+        """Each response with the others to its prompt."""
+        return self.algorithm in ("rloo", "grpo", "dr_grpo")
+
+    @property
+    def steps(self) -> int:
+        return self.total_episodes // self.batch_size

@@ -1,0 +1,59 @@
+"""YAML read safely: no aliases, no doubled keys, no code, errors with the line."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from likelier.errors import ConfigError
+from likelier.files import no_file
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (few bytes could become gigabytes) or doubled keys; 3e-4 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if doubled := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"key `{doubled[0]}` is given twice")
+        return super().construct_mapping(node, deep)
+
+
+PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """What one YAML text says. ConfigError names the source and the line."""
+    try:
+        return PlainLoader(text).get_single_data()
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an integer of 5,000 digits, the 31st of February
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{source}{line}: not YAML: {reason}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: YAML nested too deep") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The top-level mapping of a YAML file of at most one megabyte."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: {no_file(path)}")
+    if path.stat().st_size > 1_000_000:
+        raise ConfigError(f"{path}: {path.stat().st_size} bytes is too large for a config (at most 1,000,000)")
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
+    if not isinstance(settings, dict):
+        found = "an empty file" if settings is None else type(settings).__name__
+        raise ConfigError(f"{path}: expected `key: value` lines, got {found}")
+    return settings

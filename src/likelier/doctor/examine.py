@@ -1,0 +1,147 @@
+"""The doctor: named findings of a run, from its metrics and settings alone."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from likelier.config import Config, RewardSource, build_config, read_yaml
+from likelier.doctor.findings import kl, sampling, score, settings, update
+from likelier.doctor.findings import overoptimisation as drift
+from likelier.doctor.findings import responses as text
+from likelier.doctor.findings.history import Finding, History
+from likelier.errors import DataError
+from likelier.files import read_json, read_log
+
+FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
+    score.reward_flat,
+    score.scorer_saturated,
+    score.scorer_at_chance,
+    score.advantage_zero,
+    drift.gold_drift,
+    kl.kl_negative,
+    kl.kl_explodes,
+    sampling.sampler_mismatch,
+    update.ratio_not_one,
+    update.clipfrac_high,
+    update.clipfrac_zero,
+    update.gradients_clipped,
+    update.value_not_learning,
+    text.length_collapse,
+    text.length_blowup,
+    text.never_ends,
+    text.entropy_collapse,
+    text.repetition,
+    settings.gamma_with_kl,
+    settings.estimator_misplaced,
+)
+"""All there are; each bears the name of its function."""
+ORDER = ("error", "warning", "info")
+LOOKS = 100
+"""How often a run is looked at, at most: looking reads its whole log."""
+
+
+def examine(run: History) -> list[Finding]:
+    """What is wrong with a run so far, the worst first."""
+    return worst_first(finding for look in FINDINGS if (finding := look(run)) is not None)
+
+
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: ORDER.index(finding.severity))
+
+
+def examine_run(folder: Path) -> list[dict[str, Any]]:
+    """The findings of a PPO or reward run, finished or not. DataError: no such run, or no step yet."""
+    if not (folder / "metrics.jsonl").is_file():
+        raise DataError(f"{folder}: no metrics.jsonl; give the folder of a run, or a config to look at before a run")
+    about, result = (
+        read_json(folder / name) if (folder / name).is_file() else {} for name in ("run.json", "result.json")
+    )
+    verb = about.get("verb", "ppo")
+    if verb not in ("ppo", "reward"):
+        raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of ppo and reward")
+    path = folder / "config.yaml"
+    config = build_config(read_yaml(path), source=str(path)) if path.is_file() else Config()
+    if verb == "reward":
+        lines = read_metrics(folder)
+        found = score.by_own_pairs(History(lines, config, rewards={folder.name: result}))
+        return [asdict(found)] if found else []
+    return findings_of(folder, config, result.get("before") or {})
+
+
+def findings_of(folder: Path, config: Config, before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a PPO run as records. `before`: what was measured before the first step."""
+    return [asdict(finding) for finding in examine(history_of(folder, config, before))]
+
+
+def history_of(folder: Path, config: Config, before: Mapping[str, Any]) -> History:
+    """What a run wrote down so far. DataError: nothing yet."""
+    lines = read_metrics(folder)
+    if not lines:
+        raise DataError(f"{folder / 'metrics.jsonl'}: no step yet")
+    samples = folder / "samples.jsonl"
+    if "repetition" not in lines[-1] and samples.is_file():
+        lines = with_samples(lines, read_log(samples))
+    return History(lines, config, before, reward_results(config.reward))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    return read_log(folder / "metrics.jsonl")
+
+
+def with_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of a log that lacks what the doctor needs, with what the written samples tell of it."""
+    of_step: dict[int, list[dict[str, Any]]] = {}
+    for sample in samples:
+        of_step.setdefault(sample["step"], []).append(sample)
+    return [told(of_step[line["step"]]) | line if line["step"] in of_step else line for line in lines]
+
+
+def told(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Some metrics of a step from a few of its responses."""
+    words = [str(sample["response"]).split() for sample in samples]
+    pairs = [list(pairwise(each)) for each in words]
+    count = sum(map(len, pairs))
+    return {
+        "repetition": sum(len(each) - len(set(each)) for each in pairs) / count if count else 0.0,
+        "ended_rate": fmean(sample["stop_reason"] != "length" for sample in samples),
+        "score_std": pstdev(sample["score"] for sample in samples),
+        "kl_std": pstdev(sample["kl"] for sample in samples),
+    }
+
+
+def reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
+    """What the reward run behind each model says of itself; nothing of models that come from elsewhere."""
+    found = {}
+    for source in sources:
+        for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
+            if (folder / "result.json").is_file() and "accuracy" in (result := read_json(folder / "result.json")):
+                found[source.label] = result
+                break
+    return found
+
+
+class Watch:
+    """Says each finding in a line when it first appears. It keeps nothing: what was seen follows from the log."""
+
+    def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+        self.config, self.folder, self.say = config, folder, say
+        self.every = max(1, config.ppo.steps // LOOKS)
+        self.seen = {"estimator_misplaced"} | {
+            finding.name for finding in self.found()
+        }  # the former is said at the start
+
+    def found(self) -> list[Finding]:
+        lines = read_metrics(self.folder)
+        return examine(History(lines, self.config, {}, reward_results(self.config.reward))) if lines else []
+
+    def look(self, step: int) -> None:
+        """Look at the run after a step."""
+        if step % self.every:
+            return
+        for finding in self.found():
+            if finding.name not in self.seen:
+                self.seen.add(finding.name)
+                self.say(f"doctor: {finding}")

@@ -1,0 +1,155 @@
+"""Findings on the KL from the reference."""
+
+import math
+
+import numpy as np
+
+from likelier.doctor.findings.history import Finding, History, Level, Severity, short
+from likelier.doctor.findings.sampling import SamplingFault, who_else_sampled
+from likelier.doctor.findings.settings import explain_misplaced_penalty
+
+UNKNOWN = SamplingFault(
+    "The tokens are not sampled from the policy that is measured: another temperature, truncated sampling, padding",
+    "Compare the sampler's log-probabilities with the trainer's (sampler_difference), with and without padding",
+)
+OTHER_REFERENCE = SamplingFault(
+    "The reference is not the policy's start: padding, positions, temperature or weights differ between the two passes",
+    "Give both passes the same tokens, masks and temperature, and the reference the weights of the policy's start",
+)
+NOISE = SamplingFault(
+    "One-sample noise of k1: the KL is smaller than the chance error of a batch, and its true value may be above 0",
+    "Nothing need be done; a larger ppo.batch_size measures it better",
+)
+
+
+def kl_negative(run: History) -> Finding | None:
+    """The KL is below 0, as no KL can be: the tokens come from elsewhere, or the estimate is noise."""
+    if (apart := apart_at_first(run)) is not None and apart.mean < 0:
+        suspicion = who_else_sampled(run) or OTHER_REFERENCE
+        return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *suspicion)
+    low = lowest(run)
+    if low is not None and low.mean < min(-0.01, -4 * low.error):
+        suspicion = who_else_sampled(run) or UNKNOWN
+        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {short(low.error)}", *suspicion)
+    late = run.late("kl", least=8, share=0.5)
+    if late is None or late.num < 8:
+        return None
+    window = run.column("kl")[-late.num :]
+    if np.mean(window < 0) < 0.4 or window.min() > -0.05 or late.mean > 2 * late.error:
+        return None
+    seen = f"kl {late} nats, ± {short(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
+    return Finding("kl_negative", "info", run.last, seen, *NOISE)
+
+
+def apart_at_first(run: History) -> Level | None:
+    """The KL of the first step, where it is not 0: there policy and reference are the same."""
+    first = run.level("kl", 0, 1)
+    if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.error):
+        return None
+    return first
+
+
+def lowest(run: History) -> Level | None:
+    """The window of 3 to 10 steps with the lowest KL."""
+    width = min(10, max(3, len(run.lines) // 5))
+    windows = [run.level("kl", at, at + width) for at in range(len(run.lines) - width + 1)]
+    return min((level for level in windows if level), key=lambda level: level.mean, default=None)
+
+
+def kl_explodes(run: History) -> Finding | None:
+    """The policy has gone so far from its start that the score cannot be worth it."""
+    if (apart := apart_at_first(run)) is not None and apart.mean > 0:
+        return Finding(
+            "kl_explodes", "error", run.last, f"kl {apart} nats, before anything was learned", *OTHER_REFERENCE
+        )
+    high, length, update = run.worst("kl"), run.late("response_length"), run.worst("approx_kl")
+    if high is None or length is None:
+        return None
+    a_token, target = high.mean / max(1.0, length.mean), run.ppo.kl_target
+    far = high.mean > max(20.0, 2 * (target or 0.0)) and a_token > 0.4
+    unpaid = high.mean > 3 and a_token > 0.5 and costs_more_than_it_brings(run)
+    jumps = high.mean > 2 and update is not None and update.mean > 0.2
+    missed = target is not None and len(run.lines) >= 10 and high.mean > 2.5 * target
+    if not (far or unpaid or jumps or missed):
+        return None
+    seen = [f"kl {high} nats a response", f"{short(a_token)} a token", f"kl_coef {short(run.ppo.kl_coef)}"]
+    if target is not None:
+        seen.append(f"kl_target {short(target)}")
+    seen += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
+    missed_only = missed and not (far or unpaid or jumps)
+    too_fast = jumps or (update is not None and update.mean > 0.1)
+    foreseen = until(run, high, "explained_variance_mc")
+    if misled := foreseen < -0.3:
+        seen.append(f"explained_variance_mc {short(foreseen)} (median up to step {high.last})")
+    severity: Severity = "error" if high.mean > 30 or unpaid else "warning"
+    return Finding("kl_explodes", severity, run.last, "; ".join(seen), *why_far(run, too_fast, missed_only, misled))
+
+
+def why_far(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
+    """Cause and remedy of a KL that is too high."""
+    ppo = run.ppo
+    start, late = run.start("entropy"), run.late("entropy")
+    if ppo.entropy_coef and start is not None and late is not None and late.mean > 1.5 * start.mean:
+        return (
+            f"The entropy bonus drives the policy to tokens at random (entropy {start}, {late} nats a token)",
+            f"Lower ppo.entropy_coef {short(ppo.entropy_coef)}",
+        )
+    slower = "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl"
+    if ppo.kl_coef == 0:
+        also = ("; the steps are large, too", f". {slower}") if too_fast else ("", "")
+        return f"Nothing holds the policy: ppo.kl_coef is 0{also[0]}", f"Raise ppo.kl_coef{also[1]}"
+    if too_fast:
+        cold = f"; at ppo.temperature {short(ppo.temperature)} they reach {short(1 / ppo.temperature)} times as far"
+        return (
+            f"The steps are too large: each update leaves the policy that sampled{cold if ppo.temperature < 1 else ''}",
+            slower,
+        )
+    if missed:
+        prices = f"{short(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
+        return (
+            f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})",
+            "Raise ppo.kl_coef, lower ppo.kl_horizon so that it reacts faster, or ask for a KL of a few nats",
+        )
+    if (shrunk := decayed(run)) > 0.05:
+        return f"Weight decay has taken {100 * shrunk:.0f} % off the weights", "Lower ppo.weight_decay"
+    if misplaced := explain_misplaced_penalty(ppo):
+        return (
+            f"The penalty is not the KL: {misplaced.partition(': ')[2].partition('. ')[0]}",
+            "Set ppo.kl_estimator=k1 and ppo.kl_place=reward",
+        )
+    if not costs_more_than_it_brings(run):
+        return (
+            "Nothing holds the policy: a nat of KL costs less than the score gains by it",
+            "Raise ppo.kl_coef, or set ppo.kl_target to a few nats",
+        )
+    if misled:
+        return (
+            "The critic misleads the policy: what it foresees is further from the truth than no forecast",
+            "Lower ppo.critic_learning_rate or ppo.vf_coef, set ppo.critic_warmup_steps, or take ppo.algorithm=rloo",
+        )
+    return (
+        "Noise drives the policy: it goes where neither the score nor the KL penalty gains",
+        "Lower ppo.learning_rate, use larger batches, or a score with less noise",
+    )
+
+
+def until(run: History, high: Level, name: str) -> float:
+    """The median of a metric before and within some steps; NaN where it is not there."""
+    values = run.column(name)[run.steps <= high.last]
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+
+def decayed(run: History) -> float:
+    """Share of the weights that AdamW's decay has taken off: 1 - exp(-decay * sum of step sizes)."""
+    rates, steps = run.column("learning_rate"), np.diff(run.column("optimizer_steps"), prepend=0)
+    return float(-np.expm1(-run.ppo.weight_decay * np.nansum(rates * steps)))
+
+
+def costs_more_than_it_brings(run: History) -> bool:
+    """Whether score minus KL penalty is below its start, or nothing is asked for the KL."""
+    if run.ppo.kl_coef == 0:
+        return True
+    start, late = run.start("reward"), run.late("reward")
+    if start is None or late is None:
+        return False
+    return late.mean + 3 * late.error < start.mean - 3 * start.error

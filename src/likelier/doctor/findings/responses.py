@@ -1,0 +1,141 @@
+"""Findings on the responses: their length, their variety, and whether they end."""
+
+from likelier.doctor.findings.history import Finding, History, short
+
+FEW_STEPS = 6
+
+
+def length_collapse(run: History) -> Finding | None:
+    """Responses have come to less than half of their length."""
+    start, late = run.start("response_length"), run.late("response_length")
+    if start is not None and late is not None and max(start.mean, late.mean) < 1.5:
+        return ends_at_once(run, f"response_length {start}, {late}")
+    if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean < 3:
+        return None
+    if late.mean + 3 * late.error > 0.5 * start.mean:
+        return None
+    return Finding(
+        "length_collapse",
+        "error" if late.mean < 0.25 * start.mean else "warning",
+        run.last,
+        f"response_length {start}, {late} tokens",
+        "The score or its end penalty pays for ending at once, or the policy has broken down",
+        "Read samples.jsonl and the scores of short responses; let the score punish them, raise ppo.kl_coef, lower "
+        "ppo.missing_eos_penalty, or set ppo.stop_token=null for responses of one length",
+    )
+
+
+def ends_at_once(run: History, seen: str) -> Finding | None:
+    """Responses of one token, where more were allowed."""
+    limit, strings = run.ppo.response_length, run.ppo.stop_strings
+    if limit < 8:
+        return None
+    return Finding(
+        "length_collapse",
+        "error",
+        run.last,
+        f"{seen} tokens, of at most {limit}",
+        "Responses end at once, from the start: what stops them comes as the first token"
+        + (f" (ppo.stop_strings {strings})" if strings else ""),
+        "Read samples.jsonl; take away the stop string that responses begin with, or end prompts so that an answer "
+        "follows; a model that only ends wants likelier sft first",
+    )
+
+
+def length_blowup(run: History) -> Finding | None:
+    """Responses have grown by half or more, or have come to fill the length limit."""
+    start, late = run.start("response_length"), run.late("response_length")
+    if len(run.lines) < FEW_STEPS or start is None or late is None:
+        return None
+    limit = run.ppo.response_length
+    grown = late.mean - 3 * late.error > 1.5 * start.mean and late.mean - start.mean > 2
+    at_limit = late.mean > 0.9 * limit and start.mean < 0.75 * limit
+    if not grown and not at_limit:
+        return None
+    return Finding(
+        "length_blowup",
+        "warning",
+        run.last,
+        f"response_length {start}, {late} tokens, of at most {limit}",
+        "The score rises with length (in reward models this is common), and a longer response costs too little"
+        if score_rose(run)
+        else "The policy has broken down: responses grow, and the score does not rise by it",
+        "Compare scores of short and long responses (length_only_accuracy of the reward run); set "
+        "ppo.missing_eos_penalty, raise ppo.kl_coef, or train the reward on pairs of equal length"
+        if score_rose(run)
+        else "Mend what else is found first; else lower ppo.learning_rate",
+    )
+
+
+def never_ends(run: History) -> Finding | None:
+    """Nearly no response ends by itself, though the settings let it."""
+    late = run.late("ended_rate")
+    may_end = run.ppo.stop_token is not None or run.ppo.stop_strings
+    if not may_end or late is None or late.num < 3 or late.mean > 0.05:
+        return None
+    start = run.start("ended_rate")
+    always = start is None or start.mean <= 0.1
+    punished = run.ppo.missing_eos_penalty is not None
+    lost = "or the policy has broken down" if punished else "since it loses nothing by it"
+    return Finding(
+        "never_ends",
+        "warning",
+        run.last,
+        f"ended_rate {start}, {late}; all others are cut at ppo.response_length {run.ppo.response_length}",
+        "The model does not know the end token, or the limit is too short for it"
+        if always
+        else f"The policy has unlearned to end, {lost}",
+        "Raise ppo.response_length, set ppo.missing_eos_penalty or ppo.stop_strings, teach the end by likelier sft, or "
+        "say with ppo.stop_token=null that all responses have one length",
+    )
+
+
+def entropy_collapse(run: History) -> Finding | None:
+    """The next token has become nearly certain."""
+    start, late = run.start("entropy"), run.late("entropy")
+    if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean <= 0:
+        return None
+    share = late.mean / start.mean
+    if (late.mean + 2 * late.error) / start.mean > 0.4 and late.mean > 0.02:
+        return None
+    return Finding(
+        "entropy_collapse",
+        "error" if share < 0.1 else "warning",
+        run.last,
+        f"entropy {start}, {late} nats a token ({100 * share:.0f} %)",
+        "The policy has settled on few responses: KL costs too little for this score, or the steps are too large",
+        "Raise ppo.kl_coef or set ppo.kl_target, lower ppo.learning_rate, or set ppo.entropy_coef; a task with one "
+        "right answer ends like this as well",
+    )
+
+
+def repetition(run: History) -> Finding | None:
+    """Responses say the same again and again."""
+    start, late, length = run.start("repetition"), run.late("repetition"), run.late("response_length")
+    if start is None or late is None or length is None or late.num < 3 or length.mean < 6:
+        return None
+    certain = late.mean - 3 * late.error
+    grown = certain > start.mean + 0.15 and certain > 1.5 * start.mean
+    if not grown and certain < 0.5:
+        return None
+    return Finding(
+        "repetition",
+        "error" if late.mean > 0.6 else "warning",
+        run.last,
+        f"repetition {start}, {late} (share of neighbouring tokens that stood together in the response before)",
+        why_repeating(run) if grown else f"The model repeats itself from the start ({short(start.mean)})",
+        "Take repetition off the score (a function as a second entry of `reward`), raise ppo.kl_coef, or begin with a "
+        "model that does not repeat itself",
+    )
+
+
+def why_repeating(run: History) -> str:
+    """Whether the score pays for repeating, or nothing does any more."""
+    if score_rose(run):
+        return "The score counts what repeating adds to, and does not mind it"
+    return "The policy has broken down: the score does not rise by it"
+
+
+def score_rose(run: History) -> bool:
+    start, late = run.start("score"), run.late("score")
+    return start is not None and late is not None and late.mean > start.mean

@@ -1,0 +1,92 @@
+"""Findings on who sampled the tokens: the distribution that the trainer takes them to come from, or another one."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from likelier.doctor.findings.history import Finding, History, short
+
+ROUNDING, ROUNDING_BF16 = 1e-3, 2e-2
+"""Nats a token by which log-probabilities of sampler and trainer may differ; in float32 they differ by 1e-5."""
+OUTLIER, OUTLIER_BF16 = 0.1, 2.0
+"""The same for a single token."""
+
+
+class SamplingFault(NamedTuple):
+    """Why tokens seem to come from elsewhere."""
+
+    cause: str
+    remedy: str
+
+
+TRUNCATED = SamplingFault(
+    "Truncated sampling: the sampler leaves out tokens (top-k, top-p, minimum length, bans) that the trainer counts",
+    "Sample from the whole distribution, or let the same truncation into every log-probability",
+)
+TEMPERATURE = SamplingFault(
+    "Another temperature or other weights: the sampler's distribution is not the trainer's",
+    "Divide the logits by the same temperature in sampling and in every log-probability; hand the sampler the newest "
+    "weights",
+)
+PADDING = SamplingFault(
+    "Padding: rows with padding get other log-probabilities than rows without",
+    "Let no padding reach attention, positions or the mask: masks come from lengths, never from token ids",
+)
+PADDING_COUNTED = SamplingFault(
+    "Padding: every response counts as long as the limit, though some have ended before",
+    "Take the mask of a response from its length, up to and with the end token",
+)
+
+
+def sampler_mismatch(run: History) -> Finding | None:
+    """Sampler and trainer give the same tokens other log-probabilities, or the tokens are not what they should be."""
+    suspicion = who_else_sampled(run)
+    if suspicion is None:
+        return None
+    gap, error = sampling_gap(run)
+    seen = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
+    if math.isfinite(gap):
+        seen.append(f"-log pi of the tokens minus entropy {short(gap)} ± {short(error)} nats a token")
+    return Finding("sampler_mismatch", "error", run.last, "; ".join(seen), *suspicion)
+
+
+DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "response_length")
+
+
+def who_else_sampled(run: History) -> SamplingFault | None:
+    """What the tokens suggest; None where nothing speaks against the policy itself."""
+    if padding_counted(run):
+        return PADDING_COUNTED
+    rounding, outlier = (ROUNDING_BF16, OUTLIER_BF16) if run.ppo.bf16 else (ROUNDING, OUTLIER)
+    everywhere, largest, unpadded, signed = (
+        run.level(name, 0, len(run.lines))
+        for name in ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "sampler_kl")
+    )
+    apart = everywhere is not None and (everywhere.mean > rounding or (largest is not None and largest.mean > outlier))
+    if apart and everywhere is not None:
+        if unpadded is not None and unpadded.mean < 0.1 * everywhere.mean:
+            return PADDING
+        return TRUNCATED if signed is not None and signed.mean > 0.95 * everywhere.mean else TEMPERATURE
+    gap, error = sampling_gap(run)
+    if math.isfinite(gap) and abs(gap) > max(0.01, 5 * error):
+        return TRUNCATED if gap < 0 else TEMPERATURE
+    return None
+
+
+def padding_counted(run: History) -> bool:
+    """Whether responses that ended are as long as the limit all the same."""
+    ended, length = run.column("ended_rate"), run.column("response_length")
+    known = np.isfinite(ended) & np.isfinite(length)
+    if not known.any() or (run.ppo.stop_token is None and not run.ppo.stop_strings):
+        return False
+    return bool(ended[known].mean() > 0.1 and (length[known] >= run.ppo.response_length).all())
+
+
+def sampling_gap(run: History) -> tuple[float, float]:
+    """Mean over the steps of -log pi minus entropy, and its standard error; NaN where it was not measured."""
+    gap, error = run.column("sampling_gap"), run.column("sampling_gap_error")
+    known = np.isfinite(gap) & np.isfinite(error)
+    if not known.any():
+        return math.nan, math.nan
+    return float(gap[known].mean()), float(np.sqrt((error[known] ** 2).sum()) / known.sum())

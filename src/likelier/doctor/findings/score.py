@@ -1,0 +1,315 @@
+"""Findings on the score: does it rise, does it tell responses apart, do others agree with it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from likelier.doctor.findings.history import Finding, History, Level, short
+from likelier.intervals import Floats, wilson
+
+FEW_STEPS = 10
+ENOUGH_JUDGED = 150
+"""Responses on which a correlation is known to about 0.08."""
+NO_CORRELATION = 0.08
+OF_USE = 0.6
+"""Accuracy on held-out pairs that a reward model of some use may have; people agree with one another in 0.7."""
+MEND_SATURATED = (
+    "Take the score before any squashing or clipping (a logit, not its sigmoid), grade what is all or "
+    "nothing, or stop: there is nothing left to learn from it"
+)
+MEND_DROWNED = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
+MEND_SCORER = (
+    "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
+    "model's prompts, chat template and max_length, or give it more pairs that people agree on"
+)
+
+
+class Rise(NamedTuple):
+    """How far the score went up, in its own unit, and the standard error of that."""
+
+    rise: float
+    error: float
+
+    @property
+    def z(self) -> float:
+        return self.rise / self.error
+
+
+def rises(scores: Floats, error_of_step: float) -> list[Rise]:
+    """Three ways of rising: steadily, from the first third to the last, from the first steps to the last third.
+
+    The noise of a step is taken from the median difference of neighbours, which neither a slow curve nor a jump
+    disturbs, and is at least that of its responses. Over n steps the rise of a straight line has the variance
+    12 (n - 1) / (n (n + 1)).
+    """
+    n, third = len(scores), len(scores) // 3
+    rounding = 1e-6 * max(1.0, float(np.abs(scores).max()))
+    between = 1.4826 * float(np.median(np.abs(np.diff(scores)))) / math.sqrt(2)
+    noise = max(between, error_of_step, rounding)
+    slope = float(np.polyfit(np.arange(n), scores, 1)[0])
+    last = float(scores[-third:].mean())
+    return [
+        Rise(slope * (n - 1), noise * math.sqrt(12 * (n - 1) / (n * (n + 1)))),
+        Rise(last - float(scores[:third].mean()), noise * math.sqrt(2 / third)),
+        Rise(last - float(scores[:3].mean()), noise * math.sqrt(1 / third + 1 / 3)),
+    ]
+
+
+def learned_scores(run: History) -> tuple[Floats, float]:
+    """Scores of the steps after the critic's warm-up, and the standard error of one step."""
+    scores = run.column("score")[run.ppo.critic_warmup_steps :]
+    window = slice(run.ppo.critic_warmup_steps, None)
+    return scores[np.isfinite(scores)], run.error_of_step("score", window)
+
+
+def reward_flat(run: History) -> Finding | None:
+    """The score does not rise, and there were responses enough to see half a standard deviation."""
+    scores, error_of_step = learned_scores(run)
+    if len(scores) < FEW_STEPS or 2 * len(run.lines) < run.ppo.steps:
+        return None
+    ways = rises(scores, error_of_step)
+    best, spread = max(ways, key=lambda way: way.z), run.level("score_std", 0, len(run.lines))
+    if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * ways[1].error > spread.mean):
+        return None
+    rise = ways[1]
+    fell = max(way.z for way in ways[:2]) < -3
+    seen = f"score changed by {short(rise.rise)} ± {short(rise.error)} from the first third of {len(scores)} steps"
+    return Finding(
+        "reward_flat",
+        "error" if fell else "warning",
+        run.last,
+        f"{seen} to the last, up to step {run.last}" + (f"; score_std {spread}" if spread else ""),
+        *why_flat(run, spread),
+    )
+
+
+def why_flat(run: History, spread: Level | None) -> tuple[str, str]:
+    """Cause and remedy of a score that does not rise."""
+    kl, moved, clipped = run.late("kl"), run.level("approx_kl", 0, len(run.lines)), run.worst("clipfrac")
+    if spread is not None and no_spread(spread, run.late("score")):
+        return "Every response has the same score", "Give a score that tells responses apart"
+    if moved is not None and moved.mean < 1e-5:
+        rate = run.level("learning_rate", 0, len(run.lines))
+        said = f", learning_rate {short(rate.mean)}" if rate else ""
+        return f"The updates change nothing (approx_kl {short(moved.mean)}{said})", "Raise ppo.learning_rate"
+    if kl is not None and kl.mean < max(0.2, 2 * kl.error):
+        why = f"its steps are small, or kl_coef {short(run.ppo.kl_coef)} holds it"
+        return (
+            f"The policy stays where it was (kl {kl} nats): {why}",
+            "Raise ppo.learning_rate, or lower ppo.kl_coef; train for more steps",
+        )
+    if clipped is not None and clipped.mean > 0.2:
+        return f"The steps are too large (clipfrac {clipped})", "Lower ppo.learning_rate and ppo.num_ppo_epochs"
+    if known := why_drowned(run):
+        return known
+    far = f" (kl {kl} nats)" if kl else ""
+    return (
+        f"The policy moves{far}, but not towards the score: it hardly depends on the response, or noise drowns it",
+        "Run likelier doctor on the config: it scores several responses to each prompt; use larger batches",
+    )
+
+
+def why_drowned(run: History) -> tuple[str, str] | None:
+    """Settings that keep the score from the tokens that it is about."""
+    ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
+    if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
+        return (
+            f"The penalty of a missing end ({short(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
+            "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
+        )
+    if drowned := beside_the_penalty(run):
+        return f"The KL penalty drowns the score ({drowned})", MEND_DROWNED
+    sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
+    if ppo.algorithm == "ppo" and length is not None and sight < 0.1 * length.mean:
+        cause = (
+            f"A token learns of rewards that are more than about {sight:.0f} ahead, of {short(length.mean)}, only by "
+            f"way of the critic (gamma {short(ppo.gamma)}, lam {short(ppo.lam)})"
+        )
+        return cause, "Set ppo.gamma=1 and ppo.lam=0.95 or higher"
+    return None
+
+
+def no_spread(spread: Level, score: Level | None) -> bool:
+    """Whether scores are equal but for rounding."""
+    return spread.mean <= 1e-6 * max(1.0, abs(score.mean) if score else 0.0)
+
+
+def scorer_saturated(run: History) -> Finding | None:
+    """The score no longer tells responses apart: they all have nearly the same, or the best or worst that there is."""
+    start, late, score = run.start("score_std"), run.late("score_std"), run.late("score")
+    if start is None or late is None or score is None or late.num < 3:
+        return None
+    constant = constant_sources(run)
+    seen = f"score {score}, score_std {start}, {late}"
+    ends = [(name, run.late(name)) for name in ("score_top_share", "score_bottom_share")]
+    at_end = next((f"{name} {level}" for name, level in ends if level and level.mean >= 0.9), None)
+    remedy = MEND_SATURATED
+    if no_spread(late, score):
+        cause = "All responses have the same score"
+    elif constant:
+        seen, cause = f"{seen}; {', '.join(constant)}", "A source gives every response the same score"
+    elif at_end and run.batch_size >= 4:
+        seen, cause = f"{seen}; {at_end}", "The score has an end, and nearly all responses are there"
+    elif len(run.lines) >= 6 and late.mean < 0.1 * start.mean:
+        cause = "The score has levelled off, or the responses have become alike"
+    elif late.mean < 1e-3 * abs(score.mean):
+        cause = "The score's spread is lost beside its size"
+        remedy = "Take its mean off (ppo.reward_center=true), or set ppo.reward_norm=running"
+    elif drowned := beside_the_penalty(run):
+        seen, cause = f"{seen}; {drowned}", "The score tells responses apart by far less than the KL penalty does"
+        remedy = MEND_DROWNED
+    else:
+        return None
+    return Finding(
+        "scorer_saturated",
+        "error" if no_spread(late, score) else "warning",
+        run.last,
+        seen,
+        cause,
+        remedy,
+    )
+
+
+def beside_the_penalty(run: History) -> str | None:
+    """Figures of a score whose spread is a fiftieth of that of the KL penalty or less; None: it is more.
+
+    At the optimum score - kl_coef * KL is the same for all responses, so that both have the same spread.
+    """
+    spread, price, kl = run.late("unpunished_std"), run.late("kl_coef"), run.late("kl_std")
+    if spread is None or price is None or kl is None or spread.mean >= 0.02 * price.mean * kl.mean:
+        return None
+    return f"unpunished_std {spread}, kl_coef {price}, kl_std {kl}"
+
+
+def constant_sources(run: History) -> list[str]:
+    """Reward sources whose mean is the same, to the last digit, in each of at least five steps."""
+    names = [name for name in run.lines[-1] if name.startswith("score/")]
+    means = {name: run.column(name) for name in names}
+    return [
+        f"{name} {short(values[0])} in steps 1 to {run.last}"
+        for name, values in means.items()
+        if len(values) >= 5 and run.batch_size > 1 and (values == values[0]).all()
+    ]
+
+
+def scorer_at_chance(run: History) -> Finding | None:
+    """The score is no better than a coin: by its own held-out pairs, by judges, or by what training made of it."""
+    return by_own_pairs(run) or by_judges(run) or by_training(run)
+
+
+def by_own_pairs(run: History) -> Finding | None:
+    """A reward model that may rank pairs it has not seen by chance, and that ranks too few of them right to be of use.
+
+    Few pairs can show neither: with half of them right it takes 96.
+    """
+    for name, result in run.rewards.items():
+        accuracy, pairs = result.get("accuracy"), result.get("pairs")
+        if accuracy is None or not pairs:
+            continue
+        low, high = wilson(accuracy, pairs)
+        if low <= 0.5 and high < OF_USE:
+            return Finding(
+                "scorer_at_chance",
+                "error",
+                run.last,
+                f"accuracy of {name} on {pairs} held-out pairs {short(accuracy)}, "
+                f"95 % interval {short(low)} to {short(high)} (seen at step {run.last})",
+                "The reward model does not rank pairs that it has not seen better than a coin",
+                MEND_SCORER,
+            )
+    return None
+
+
+def by_judges(run: History) -> Finding | None:
+    """Judges who were not trained against see nothing of what the score sees, while the policy is near its start.
+
+    Later on the score may be overrated and the judges turn against it: that is gold_drift.
+    """
+    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses") and varied(line)]
+    counts = np.cumsum([line["eval_responses"] for line in measured])
+    if not len(counts) or counts[-1] < ENOUGH_JUDGED:
+        return None
+    early = measured[: int(np.searchsorted(counts, ENOUGH_JUDGED)) + 1]
+    means, since = mean_correlations(early), mean_correlations(measured)
+    if not means or max(*means.values(), *since.values()) > NO_CORRELATION:
+        return None
+    said = ", ".join(f"{short(mean)} with {name}" for name, mean in sorted(means.items()))
+    opposed = max(means.values()) < -NO_CORRELATION
+    return Finding(
+        "scorer_at_chance",
+        "error",
+        run.last,
+        f"Correlation of the score on {counts[len(early) - 1]:.0f} kept-out responses: {said}",
+        "The judges prefer the opposite" if opposed else "The score has nothing to do with what the judges see",
+        ("Look at the sign of the score and of the judge first. " if opposed else "") + MEND_SCORER,
+    )
+
+
+def varied(line: Mapping[str, Any]) -> bool:
+    """Whether the scores of a measurement differ: what is always the same correlates with nothing."""
+    return bool(line.get("eval_score_std", 1.0) > 0)
+
+
+def mean_correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the score with each judge, over some measurements."""
+    judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval_correlation/"))
+    found = {name: [line[name] for line in lines if line.get(name) is not None] for name in judges}
+    return {name.partition("/")[2]: float(np.mean(values)) for name, values in found.items() if values}
+
+
+def by_training(run: History) -> Finding | None:
+    """The policy went far on its way, and the score is where it was: it does not depend on the response."""
+    scores, error_of_step = learned_scores(run)
+    kl, clipped, spread = run.late("kl"), run.worst("clipfrac"), run.level("score_std", 0, len(run.lines))
+    foreseen = run.late("explained_variance_mc")
+    if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.error < 1:
+        return None
+    too_wild = kl.mean > 15 or (clipped is not None and clipped.mean > 0.2)
+    best = max(rises(scores, error_of_step), key=lambda way: way.rise + 2 * way.error)
+    if too_wild or no_spread(spread, run.late("score")) or best.rise + 2 * best.error > 0.25 * spread.mean:
+        return None
+    if foreseen is not None and foreseen.mean > 0.1:
+        return None
+    return Finding(
+        "scorer_at_chance",
+        "warning",
+        run.last,
+        f"kl {kl} nats, while the score rose by {short(best.rise)} ± {short(best.error)} (score_std {spread})",
+        "What the policy changes makes no difference to the score: it seems to be drawn by chance",
+        MEND_SCORER,
+    )
+
+
+def advantage_zero(run: History) -> Finding | None:
+    """Responses to a prompt do not differ in score, so there is nothing to prefer."""
+    spread, score = run.late("score_std"), run.late("score")
+    equal, within, used = run.late("equal_groups"), run.late("group_score_std"), run.late("advantage_std")
+    if score is None or score.num < 3:
+        return None
+    if spread is not None and no_spread(spread, score):
+        seen, cause = (
+            f"score_std {spread}",
+            "All responses have the same score, so only the KL penalty tells them apart",
+        )
+    elif equal is not None and equal.mean >= 0.8:
+        seen, cause = f"equal_groups {equal}", "The responses to a prompt all have the same score"
+    elif within is not None and spread is not None and within.mean < 0.02 * spread.mean:
+        seen, cause = (
+            f"group_score_std {within}, score_std {spread}",
+            "The score depends on the prompt, not the response",
+        )
+    elif used is not None and used.mean < 1e-6:
+        seen, cause = f"advantage_std {used}", "The advantages are 0"
+    else:
+        return None
+    return Finding(
+        "advantage_zero",
+        "error",
+        run.last,
+        seen,
+        cause,
+        "Take prompts that the model sometimes gets right and sometimes wrong, raise ppo.responses_per_prompt or "
+        "ppo.temperature, or grade the score more finely",
+    )

@@ -1,0 +1,71 @@
+"""Findings that stand in the settings already."""
+
+from likelier.config import PPOConfig
+from likelier.doctor.findings.history import Finding, History, short
+
+
+def gamma_with_kl(run: History) -> Finding | None:
+    return discounted(run.ppo, run.last)
+
+
+def estimator_misplaced(run: History) -> Finding | None:
+    return misplaced(run.ppo, run.last)
+
+
+def discounted(ppo: PPOConfig, step: int) -> Finding | None:
+    """A discount beside a KL penalty: early tokens hardly see the score, and the optimum is no longer the known one."""
+    if ppo.gamma == 1.0 or not (ppo.kl_coef or ppo.kl_target):
+        return None
+    seen = ppo.gamma ** (ppo.response_length - 1)
+    return Finding(
+        "gamma_with_kl",
+        "warning",
+        step,
+        f"gamma {ppo.gamma}, kl_coef {short(ppo.kl_coef)}: from the first of {ppo.response_length} tokens the score "
+        f"counts {100 * seen:.0f} % (step {step})",
+        "The score stands on the last token, so a discount takes it off early tokens and leaves their own KL penalty "
+        "whole: score - kl_coef x KL is no longer what is optimised",
+        "Set ppo.gamma=1",
+    )
+
+
+def misplaced(ppo: PPOConfig, step: int) -> Finding | None:
+    """A KL penalty that does something else than its settings state."""
+    wrong = explain_misplaced_penalty(ppo)
+    if wrong is None:
+        return None
+    return Finding(
+        "estimator_misplaced",
+        "warning",
+        step,
+        f"kl_estimator {ppo.kl_estimator}, kl_place {ppo.kl_place}, kl_coef {short(ppo.kl_coef)} (step {step})",
+        wrong.partition(": ")[2].partition(". ")[0],
+        "Set ppo.kl_estimator=k1 and ppo.kl_place=reward, which optimise score - kl_coef x KL",
+    )
+
+
+def explain_misplaced_penalty(config: PPOConfig) -> str | None:
+    """One line on what a KL penalty does other than its settings state; None where it does what they state."""
+    if config.kl_coef == 0:
+        return None
+    reasons = {
+        ("reward", "k2"): "k2 in the reward pushes down tokens that are rarer than in the reference",
+        ("reward", "k3"): "k3 in the reward pushes down tokens that are rarer than in the reference",
+        ("loss", "k1"): "k1 in the loss has no gradient on average, so there is no penalty at all",
+        ("loss", "k3"): "k3 in the loss penalises KL(reference || policy), not KL(policy || reference)",
+        ("loss_ratio", "k2"): "k2 with the ratio penalises the mean of squared log-ratios, which is not the KL",
+    }
+    found = [reason] if (reason := reasons.get((config.kl_place, config.kl_estimator))) else []
+    if config.kl_place != "reward":
+        if config.kl_level == "token":
+            found.append("kl_level token leaves out the KL that a token leads to")
+        if config.algorithm in ("grpo", "reinforce_pp") or config.whiten_advantages:
+            found.append(
+                "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
+            )
+        if config.loss_aggregation == "sequence":
+            found.append("loss_aggregation sequence divides by length, so that long responses are charged less")
+    if not found:
+        return None
+    where = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"
+    return f"{where}: {'; '.join(found)}. Score - kl_coef * KL is optimised by k1 in the reward (see docs/prove.md)"

@@ -1,0 +1,155 @@
+"""Findings on the updates: ratio, clipping, gradients, and the critic."""
+
+import numpy as np
+
+from likelier.doctor.findings.history import Finding, History, Level, short
+from likelier.doctor.findings.score import no_spread
+
+ROUNDING, ROUNDING_BF16 = 1e-4, 1e-2
+USUAL_NORM = 1.0
+"""What `max_grad_norm` is by default."""
+USUAL_CLIP = 0.2
+"""A policy that moves every ratio as far as this clip has an approx_kl of half its square."""
+
+
+def ratio_not_one(run: History) -> Finding | None:
+    """Before an update's first optimizer step old and new log-probabilities differ, though the weights are the same."""
+    name = "first_ratio_deviation" if run.has("first_ratio_deviation") else "ratio"
+    bound = (ROUNDING_BF16 if run.ppo.bf16 else ROUNDING) if name != "ratio" else 0.1
+    apart = run.column(name) if name != "ratio" else abs(run.column(name) - 1)
+    wrong = [at for at, value in enumerate(apart) if value > bound]
+    if not wrong or (name == "ratio" and len(wrong) < 0.5 * len(apart)):
+        return None
+    worst = max(wrong, key=lambda at: apart[at])
+    return Finding(
+        "ratio_not_one",
+        "error" if apart[worst] > 0.01 else "warning",
+        int(run.steps[wrong[0]]),
+        f"|ratio - 1| up to {short(apart[worst])} before the first optimizer step of step {int(run.steps[worst])} "
+        f"({len(wrong)} of {len(apart)} steps)",
+        "Old and new log-probabilities are not computed alike: dropout, another temperature, other padding, a cast, or "
+        "log-probabilities taken from the sampler",
+        "Compute both by the same function on the same rows with dropout off and the weights of the sampler",
+    )
+
+
+def clipfrac_high(run: History) -> Finding | None:
+    """Much of what the update wants is clipped away."""
+    high = run.worst("clipfrac")
+    updates = run.lines[-1].get("optimizer_steps", 0) / run.last
+    share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
+    if high is None:
+        return None
+    moved = run.of_steps("approx_kl", high)
+    narrow = moved is not None and moved.mean < (0.005 if run.ppo.cliprange >= USUAL_CLIP else USUAL_CLIP**2 / 2)
+    if high.mean < (0.2 if narrow else 0.3) * share_that_can:
+        return None
+    return Finding(
+        "clipfrac_high",
+        "warning",
+        high.last,
+        f"clipfrac {high}" + (f", approx_kl {moved}" if moved else "") + f", cliprange {short(run.ppo.cliprange)}",
+        "The clip range is narrow beside what the steps change"
+        if narrow
+        else "The steps are too large for the clip range",
+        "Raise ppo.cliprange" if narrow else "Lower ppo.learning_rate, ppo.num_ppo_epochs or ppo.num_mini_batches",
+    )
+
+
+def clipfrac_zero(run: History) -> Finding | None:
+    """No token was ever clipped, in updates of several steps: the clip does nothing."""
+    clipped, moved = run.column("clipfrac"), run.level("approx_kl", 0, len(run.lines))
+    updates, length = run.column("optimizer_steps"), run.level("response_length", 0, len(run.lines))
+    if len(clipped) < 10 or not run.has("clipfrac") or (clipped > 0).any() or length is None:
+        return None
+    if not updates[-1] > 1.5 * run.last or run.batch_size * length.mean * updates[-1] < 2000:
+        return None  # the first step of an update cannot be clipped
+    wide = run.ppo.cliprange > 0.5 or (moved is not None and moved.mean > 1e-3)
+    return Finding(
+        "clipfrac_zero",
+        "info",
+        run.last,
+        f"clipfrac 0 in all of {len(clipped)} steps" + (f", approx_kl {moved}" if moved else "")
+        + f", cliprange {short(run.ppo.cliprange)}",
+        "The clip range is wider than any update" if wide else "The updates are too timid for the clip to matter",
+        "Lower ppo.cliprange (0.2 is usual)" if wide else "Raise ppo.learning_rate or ppo.num_ppo_epochs",
+    )  # fmt: skip
+
+
+def gradients_clipped(run: History) -> Finding | None:
+    """The gradient is cut down in every minibatch: its direction counts, its size does not."""
+    share, norm = run.level("grad_clipped", 0, len(run.lines)), run.level("grad_norm", 0, len(run.lines))
+    bound = run.ppo.max_grad_norm
+    if norm is None or norm.num < 5:
+        return None
+    always = share.mean > 0.95 if share is not None else bool((run.column("grad_norm") > bound).all())
+    if not always or norm.mean < 3 * bound:
+        return None
+    small = norm.mean < 3 * USUAL_NORM
+    return Finding(
+        "gradients_clipped",
+        "warning",
+        run.last,
+        f"grad_norm {norm}" + (f", grad_clipped {share}" if share else "") + f", max_grad_norm {short(bound)}",
+        "ppo.max_grad_norm is far below gradients of the usual size"
+        if small
+        else "The scale of rewards, values or loss is far above what ppo.max_grad_norm allows",
+        f"Raise ppo.max_grad_norm ({USUAL_NORM:.0f} is usual)"
+        if small
+        else "Scale the score to a spread near 1 (`weight` of its entry in `reward`, ppo.reward_scale), lower "
+        "ppo.vf_coef, or raise ppo.max_grad_norm",
+    )
+
+
+def value_not_learning(run: History) -> Finding | None:
+    """The critic foresees nothing of what follows, after time enough to learn."""
+    true, own = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
+    judged = true or own
+    spread, score = run.late("score_std"), run.late("score")
+    if judged is None or len(run.lines) < 12 or (spread and no_spread(spread, score)):
+        return None
+    long_enough = len(run.lines) >= 30 and telling_responses(run) >= 1000
+    blind = long_enough and judged.mean + judged.error < 0.05
+    harmful = judged.mean + judged.error < -0.3 and run.batch_size * len(run.lines) >= 300
+    if not (blind or harmful or frozen(run, judged)):
+        return None
+    clipped = run.late("value_clipfrac")
+    return Finding(
+        "value_not_learning",
+        "error" if judged.mean < -0.5 else "warning",
+        run.last,
+        f"explained_variance {own} (returns of GAE), {true} (rewards that followed)"
+        + (f", value_clipfrac {clipped}" if clipped else ""),
+        *why_blind(run, own.mean if own else None, clipped.mean if clipped else 0.0),
+    )
+
+
+def telling_responses(run: History) -> float:
+    """Responses so far, or twice those whose score is not the one that nearly all have: few hits teach little."""
+    alike = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
+    return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(alike))).sum())
+
+
+def frozen(run: History, late: Level) -> bool:
+    """Whether no step of these explained a hundredth, one way or the other: a poor critic would at least vary."""
+    names = [name for name in ("explained_variance", "explained_variance_mc") if run.has(name)]
+    window = slice(len(run.lines) - late.num, None)
+    return all(bool((abs(run.column(name)[window]) < 0.01).all()) for name in names)
+
+
+def why_blind(run: History, own: float | None, clipped: float) -> tuple[str, str]:
+    """Cause and remedy of a critic that foresees nothing."""
+    rate = run.ppo.critic_learning_rate or run.ppo.learning_rate
+    if clipped > 0.3:
+        return (
+            f"Values may move by cliprange_value {run.ppo.cliprange_value} an update, and scores are larger than that",
+            "Set ppo.cliprange_value=null, or scale the score down",
+        )
+    if own is not None and own > 0.2:
+        return "The critic foresees its own values, not the rewards: returns of GAE hold both", "Raise ppo.lam"
+    steps = f"step size {short(rate)}, vf_coef {short(run.ppo.vf_coef)}"
+    remedy = (
+        "Raise ppo.critic_learning_rate (lower it where explained_variance is far below 0), try ppo.critic=separate, "
+        "or ppo.critic_warmup_steps; RLOO needs no critic"
+    )
+    return f"It learns too slowly ({steps}) or too fast, or nothing in the score can be foreseen", remedy

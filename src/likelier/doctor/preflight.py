@@ -1,0 +1,210 @@
+"""Before a run: is there anything to learn, from whom, and would it carry over to a judge it is not trained against?"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likelier.config import Config, build_config, read_yaml
+from likelier.doctor.examine import reward_results, worst_first
+from likelier.doctor.findings import score, settings
+from likelier.doctor.findings.history import Finding, History, short
+from likelier.errors import ConfigError
+from likelier.files import stable_id
+from likelier.intervals import Interval, mean_interval, rate_interval
+from likelier.records import Preference, Text, read_preferences
+from likelier.reward.sources import judge, make_scorer
+from likelier.text.models import load_tokenizer
+from likelier.text.prompts import load_prompts
+from likelier.text.sample import load_policy, sample, sampling_of
+from likelier.training.setup import pick_device, seeded_generator
+
+Found = dict[str, Any]
+PROMPTS, RESPONSES = 32, 16
+FEW_PAIRS = 300
+LOW_AGREEMENT = 0.6
+
+
+class Sampled(NamedTuple):
+    """Responses of the start to some prompts, and what the reward and each judge say of them."""
+
+    scores: Float[Tensor, "P K"]
+    again: Float[Tensor, "P K"]
+    """The same responses, scored a second time."""
+    judged: dict[str, Float[Tensor, "P K"]]
+    ended: Float[Tensor, " B"]
+
+
+def preflight(config: Config) -> Found:
+    """Sample and score 16 responses to each of 32 prompts, read what the reward model was made of; nothing is trained.
+
+    ConfigError, DataError: a setting, prompt file or model folder that cannot be used.
+    """
+    sampled = sample_start(config)
+    people = feedback_of(config)
+    found = [*about_scores(sampled, config), *about_judges(sampled), *about_people(people)]
+    known = (settings.discounted(config.ppo, 0), settings.misplaced(config.ppo, 0))
+    found += [finding for finding in (*known, score.by_own_pairs(start_of(config))) if finding is not None]
+    return {
+        "findings": [asdict(finding) for finding in worst_first(found)],
+        "prompts": len(sampled.scores),
+        "responses": sampled.scores.numel(),
+        "score": float(sampled.scores.mean()),
+        "score_std": float(sampled.scores.std(unbiased=False)),
+        "group_score_std": float(sampled.scores.std(1).mean()),
+        "ended_rate": float(sampled.ended.mean()),
+        "best_of_16": {name: best_of(sampled.scores, judged) for name, judged in sampled.judged.items()},
+        **people,
+    }
+
+
+def start_of(config: Config) -> History:
+    return History([{"step": 0}], config, rewards=reward_results(config.reward))
+
+
+def sample_start(config: Config) -> Sampled:
+    """Responses of `config.model`, as the first step of a run would sample them."""
+    if not config.model or not config.reward:
+        raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
+    prompts = load_prompts(config).train[:PROMPTS]
+    asked: list[Text] = [prompt for prompt in prompts for _ in range(RESPONSES)]
+    model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
+    draw = seeded_generator(config.seed, 0, "preflight", model.device)
+    samples = sample(model, tokenizer, asked, sampling_of(config.ppo), draw, config.ppo.batch_size)
+    scorer = make_scorer(config.reward, config.ppo.device)
+    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    grouped = (len(prompts), RESPONSES)
+    return Sampled(
+        scores=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
+        again=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
+        judged={n: s.view(grouped) for n, s in (judges.each(asked, samples.texts) if judges else {}).items()},
+        ended=torch.tensor([reason != "length" for reason in samples.stop_reasons]).float(),
+    )
+
+
+def about_scores(sampled: Sampled, config: Config) -> list[Finding]:
+    """Whether the score differs between responses to a prompt, has room, is the same twice, and responses end."""
+    scores, found = sampled.scores, []
+    total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
+    equal = float((scores == scores[:, :1]).all(1).float().mean())
+    shares = {"highest": (scores == scores.max()).float().mean(), "lowest": (scores == scores.min()).float().mean()}
+    seen = (
+        f"{len(scores)} prompts, {RESPONSES} responses each, step 0: standard deviation of the score {short(total)}, "
+    )
+    seen += f"within a prompt {short(within)}; all equal for {100 * equal:.0f} % of the prompts"
+    if equal > 0.5 or within < 0.02 * total or total <= 1e-6 * max(1.0, float(scores.mean().abs())):
+        cause = "The score hardly depends on the response: there is nothing to learn from"
+        remedy = "Take other prompts, a higher ppo.temperature, or a score with finer grades"
+        found.append(Finding("no_reward_spread", "error", 0, seen, cause, remedy))
+    elif (at := max(shares, key=lambda name: float(shares[name]))) and shares[at] > 0.9:
+        cause = f"{100 * float(shares[at]):.0f} % of the responses have the {at} score that there is"
+        remedy = "Take prompts of another difficulty, or a score with finer grades"
+        found.append(Finding("scorer_saturated", "warning", 0, seen, cause, remedy))
+    noise = float((sampled.again - scores).square().mean().sqrt() / math.sqrt(2))
+    if noise > 0.1 * total and total > 0:
+        seen = f"{scores.numel()} responses scored twice at step 0: one response's score varies by {short(noise)}, "
+        seen += f"all scores by {short(total)}"
+        cause = "The score of one response is not one number: part of what is learned from is chance"
+        remedy = "Make the score deterministic (a seed, temperature 0), or average several"
+        found.append(Finding("scorer_noisy", "error" if noise > 0.7 * total else "warning", 0, seen, cause, remedy))
+    ended = float(sampled.ended.mean())
+    if ended < 0.05 and (config.ppo.stop_token or config.ppo.stop_strings):
+        seen = f"{100 * ended:.0f} % of the responses end within {config.ppo.response_length} tokens, at step 0"
+        cause = "The model does not know the end token, or the limit is too short for it"
+        remedy = "Raise ppo.response_length, set ppo.stop_strings, or say ppo.stop_token=null"
+        found.append(Finding("never_ends", "warning", 0, seen, cause, remedy))
+    return found
+
+
+def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found:
+    """What a judge gives the best response of each prompt by the score, and how much above the mean of all that is."""
+    best = judged.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+    gain = (best - judged.mean(1)).double().numpy()
+    return {
+        "mean": float(judged.mean()),
+        "best": float(best.mean()),
+        "gain": float(gain.mean()),
+        "gain_interval": mean_interval(gain, [str(at) for at in range(len(gain))]),
+    }
+
+
+def about_judges(sampled: Sampled) -> list[Finding]:
+    """Whether choosing by the score helps with those who are not trained against."""
+    found = []
+    for name, judged in sampled.judged.items():
+        best = best_of(sampled.scores, judged)
+        low, high = best["gain_interval"]
+        if low > 0:
+            continue
+        seen = f"At step 0 {name} gives the best of 16 by the score {short(best['best'])}, all responses "
+        seen += f"{short(best['mean'])}: a gain of {short(best['gain'])}, interval {short(low)} to {short(high)}"
+        cause = f"What the score prefers, {name} does not; where the best of 16 gains nothing, PPO will not either"
+        remedy = "Improve the score before training against it: more or cleaner pairs, another base model, more prompts"
+        found.append(Finding("best_of_16_flat", "error" if high < 0 else "warning", 0, seen, cause, remedy))
+    return found
+
+
+def feedback_of(config: Config) -> Found:
+    """How many pairs the reward models were made of and how far people agreed on them; None where that is not known."""
+    pairs: list[Preference] = []
+    for source in config.reward:
+        if folder := preferences_of(source.model):
+            pairs += [pair for part in sorted(folder.glob("*.jsonl")) for pair in readable(part)]
+    agreed, clusters = agreement(pairs)
+    return {
+        "pairs": len(pairs) or None,
+        "agreement": sum(agreed) / len(agreed) if agreed else None,
+        "agreement_interval": rate_interval(agreed, clusters) if agreed else None,
+    }
+
+
+def readable(part: Path) -> list[Preference]:
+    return read_preferences(part) if part.stat().st_size else []
+
+
+def preferences_of(model: str | None) -> Path | None:
+    """The folder of pairs that a reward run was trained on, where run and folder are still there."""
+    for run in (Path(model), Path(model).parent) if model else ():
+        if (run / "run.json").is_file() and (run / "config.yaml").is_file():
+            data = Path(build_config(read_yaml(run / "config.yaml")).data)
+            return data if data.is_dir() else None
+    return None
+
+
+def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
+    """For each two people who judged one comparison: 1 if they chose alike, 0 if not; ties are left out."""
+    chosen: dict[str, list[Preference]] = defaultdict(list)
+    for pair in pairs:
+        if pair.comparison and pair.annotator and pair.target != 0.5:
+            chosen[pair.comparison].append(pair)
+    both = [
+        (float(one.chosen == other.chosen), one.conversation or stable_id(one.prompt))
+        for judged in chosen.values()
+        for one, other in combinations(judged, 2)
+        if one.annotator != other.annotator
+    ]
+    return [same for same, _ in both], [cluster for _, cluster in both]
+
+
+def about_people(people: Found) -> list[Finding]:
+    """Whether there are pairs enough, and people who agree on them."""
+    found, pairs = [], people["pairs"]
+    if pairs is not None and pairs < FEW_PAIRS:
+        seen = f"{pairs} pairs behind the reward, looked up at step 0"
+        cause = f"Below {FEW_PAIRS} pairs a reward model learns little more than length and single words"
+        found.append(Finding("few_pairs", "warning", 0, seen, cause, "Collect more comparisons before training"))
+    interval: Interval | None = people["agreement_interval"]
+    if interval is not None and people["agreement"] < LOW_AGREEMENT:
+        seen = f"Two people who judge one comparison agree in {100 * people['agreement']:.0f} % "
+        seen += f"(interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f}), looked up at step 0"
+        cause = "At 50 % they answer as if by chance; 70 to 77 % is usual"
+        remedy = "Run likelier check: write clearer guidelines, drop who clicks at random, ask easier comparisons"
+        found.append(Finding("low_agreement", "error" if interval[0] <= 0.5 else "warning", 0, seen, cause, remedy))
+    return found

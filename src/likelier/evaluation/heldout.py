@@ -1,0 +1,74 @@
+"""What measures a policy on its way, whatever trains it: PPO, DPO and SFT are put on one curve of score over KL."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from likelier.config import Config, DPOConfig, SFTConfig
+from likelier.errors import ConfigError
+from likelier.intervals import correlation
+from likelier.records import Text
+from likelier.reward.sources import Scorer, judge, make_scorer
+from likelier.text.adapters import reference_of
+from likelier.text.logprobs import reference_logprobs
+from likelier.text.models import context_length
+from likelier.text.prompts import check_prompts, load_prompts
+from likelier.text.sample import sample, sampling_of
+from likelier.text.step import check_steps
+from likelier.text.variety import distinct_n
+from likelier.training.setup import seeded_generator
+
+
+@dataclass(frozen=True)
+class HeldOutEval:
+    """Score, KL (nats per response, temperature 1), length, variety and what the judges say on prompts kept out.
+
+    The same prompts and random numbers each time, so that two measurements differ by the policy alone. Responses are
+    sampled as the block `ppo` says.
+    """
+
+    prompts: list[Text]
+    tokenizer: PreTrainedTokenizerBase
+    reference: PreTrainedModel
+    scorer: Scorer | None
+    """The score that PPO is trained against; None where no `reward` is given."""
+    judges: Scorer | None
+    config: Config
+
+    @torch.no_grad()
+    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
+        ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
+        draw = seeded_generator(self.config.seed, 0, "evaluate", model.device)
+        samples = sample(model, self.tokenizer, self.prompts, sampling_of(ppo), draw, ppo.batch_size)
+        logprobs, ref_logprobs = (reference_logprobs(each, samples, ppo) for each in (model, self.reference))
+        found = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
+        found["eval_response_length"] = samples.mask.sum(1).float().mean()
+        scores = None
+        if self.scorer:
+            scores = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples).each)
+            found |= {"eval_score": scores.mean(), "eval_score_std": scores.std(unbiased=False)}
+        for name, judged in (self.judges.each(self.prompts, samples.texts) if self.judges else {}).items():
+            found[f"eval/{name}"], found[f"eval_std/{name}"] = judged.mean(), judged.std(unbiased=False)
+            if scores is not None:
+                found[f"eval_correlation/{name}"] = torch.tensor(correlation(scores.cpu(), judged.cpu()))
+        variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
+        return {name: float(value) for name, value in found.items()} | variety
+
+
+def make_heldout_eval(
+    config: Config, stage: SFTConfig | DPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> HeldOutEval:
+    """For a stage other than PPO: `model` is the start, still without its adapter.
+
+    ConfigError, DataError: nothing to measure on or by.
+    """
+    if not config.reward and not config.eval.scoring:
+        raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")
+    check_steps(model, config.model or "sft.architecture")
+    prompts = load_prompts(config).kept_out
+    check_prompts(tokenizer, prompts, config, context_length(model))
+    scorer, judges = (
+        make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
+    )
+    return HeldOutEval(prompts, tokenizer, reference_of(model, stage), scorer, judges, config)

@@ -1,0 +1,1 @@
+"""Fine-tuning without sampling: SFT, also of a small model from scratch, and DPO."""

@@ -1,0 +1,131 @@
+"""Texts to learn from: TRL's shapes for supervised fine-tuning, chosen answers, plain text, as token sequences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from likelier.errors import DataError
+from likelier.files import read_jsonl, read_lines
+from likelier.records import Text, check_text, plain
+from likelier.text.tokens import encode, encode_full, end_id
+
+SEPARATOR = "<|endoftext|>"
+SHAPES = "`prompt` with `completion` or `chosen`, `messages`, or `text`"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A response to a prompt, or a text by itself (`prompt` None)."""
+
+    prompt: Text | None
+    response: str
+
+    @property
+    def whole(self) -> str:
+        return self.response if self.prompt is None else plain(self.prompt) + self.response
+
+
+class Lesson(NamedTuple):
+    """Tokens of which those from `start` on are to be predicted, each from those before it."""
+
+    tokens: list[int]
+    start: int
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Examples of a file: JSON lines in one of TRL's shapes, or `.txt` whose texts are parted by `<|endoftext|>`.
+
+    Each turn of the assistant in `messages` is an example, answering the turns before it. Of a preference the chosen
+    response is one, unless it was a tie; a folder stands for the `train.jsonl` in it. DataError names the line.
+    """
+    path = path / "train.jsonl" if path.is_dir() else path
+    if path.name.removesuffix(".gz").endswith(".txt"):
+        found = [Example(None, text.strip()) for text in read_text(path).split(SEPARATOR) if text.strip()]
+    else:
+        found = [example for number, record in read_jsonl(path) for example in examples_of(path, number, record)]
+    if not found:
+        raise DataError(f"{path}: nothing to learn from; give {SHAPES} on each line, or a .txt file")
+    return found
+
+
+def read_text(path: Path) -> str:
+    """A whole text file; `read_lines` passes over blank lines, so that they are put back."""
+    lines = dict(read_lines(path))
+    return "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
+
+
+def examples_of(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """What one record teaches."""
+    if "completion" in record:
+        return [answered(path, number, record, "completion")]
+    if "chosen" in record:
+        return chosen(path, number, record)
+    if "messages" in record:
+        return dialogue(path, number, record)
+    if "text" in record:
+        text = check_text(path, number, record, "text")
+        if isinstance(text, str):
+            return [Example(None, text)]
+    raise DataError(f"{path}:{number}: expected {SHAPES}, found {', '.join(sorted(record)) or 'nothing'}")
+
+
+def answered(path: Path, number: int, record: dict[str, Any], key: str) -> Example:
+    """`prompt` and the answer to it under `key`: a text, or one message of the assistant."""
+    answer = check_text(path, number, record, key)
+    if not isinstance(answer, str) and [turn["role"] for turn in answer] != ["assistant"]:
+        raise DataError(f"{path}:{number}: `{key}` must be a text or one message of the assistant")
+    response = answer if isinstance(answer, str) else answer[0]["content"]
+    return Example(check_text(path, number, record, "prompt"), response)
+
+
+def chosen(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """The answer that people chose; nothing of a tie. A model may have answered nothing at all, or without a prompt."""
+    empty = [key for key in ("prompt", "chosen") if record.get(key) == ""]
+    if record.get("target", 1.0) == 0.5 or len(empty) == 2:
+        return []
+    if empty == ["prompt"]:
+        return [Example(None, str(record["chosen"]))]
+    if empty == ["chosen"]:
+        return [Example(check_text(path, number, record, "prompt"), "")]
+    return [answered(path, number, record, "chosen")]
+
+
+def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    turns = check_text(path, number, record, "messages")
+    if isinstance(turns, str):
+        raise DataError(f"{path}:{number}: `messages` must be a list of messages with role and content")
+    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and at > 0]
+    found = [Example(turns[:at], turns[at]["content"]) for at in answers]
+    if not found:
+        raise DataError(f"{path}:{number}: `messages` holds no answer of the assistant")
+    return found
+
+
+def make_lessons(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
+) -> tuple[list[Lesson], int]:
+    """Token sequences of at most `max_length`, and how many responses lost their end or were left out for it.
+
+    Of an answered prompt only response and end token are to be predicted. A text by itself is predicted from its first
+    token on; a long one goes on in the next sequence, so that nothing of it is lost.
+    """
+    lessons, cut = [], 0
+    for example in examples:
+        if example.prompt is None:
+            (row,) = encode(tokenizer, [example.response])
+            lessons += pieces([*row, end_id(tokenizer)], max_length)
+            continue
+        prompt, response = encode_full(tokenizer, example.prompt, example.response, end=True)
+        cut += len(prompt) + len(response) > max_length
+        if len(prompt) < max_length:
+            lessons.append(Lesson((prompt + response)[:max_length], max(1, len(prompt))))
+    return lessons, cut
+
+
+def pieces(tokens: list[int], max_length: int) -> list[Lesson]:
+    """A text in sequences of `max_length`; a last one of a single token has nothing to predict and is left out."""
+    cuts = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
+    return [Lesson(piece, 1) for piece in cuts if len(piece) > 1]

@@ -1,0 +1,1 @@
+"""Tabular MDPs: solved exactly, and learned from samples beside the exact answer."""

@@ -1,0 +1,1 @@
+"""Preferences: cleaned, weighted pairs made from judgements, split by conversation."""

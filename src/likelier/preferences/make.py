@@ -1,0 +1,267 @@
+"""From judgements to weighted pairs: whose answers count how much, and which conversation goes to which split."""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+from likelier.errors import ConfigError, DataError
+from likelier.files import stable_id, write_json, write_jsonl
+from likelier.preferences.near_duplicates import Groups, near_duplicates, normalised
+from likelier.records import JudgedComparison, Preference, Text
+
+PARTS = ("train", "valid", "test")
+MAX_WEIGHT = 4.0
+HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
+
+
+class AnnotatorFinding(Protocol):
+    """What the check says of one annotator."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def error_rate(self) -> float | None: ...
+    @property
+    def flags(self) -> Sequence[str]: ...
+
+
+class Findings(Protocol):
+    """What the check found."""
+
+    @property
+    def annotators(self) -> Sequence[AnnotatorFinding]: ...
+
+
+class JudgementSource(Protocol):
+    """A store, or anything else that has judgements."""
+
+    def judged(self) -> list[JudgedComparison]: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """How judgements are divided. `held_out_annotators`: share of people whose judgements stand in `test` only, and
+    who alone stand there (0: people are not divided)."""
+
+    seed: int = 0
+    valid_share: float = 0.1
+    test_share: float = 0.2
+    held_out_annotators: float = 0.0
+
+
+def make_preferences(
+    store: JudgementSource,
+    out: Path,
+    check: Findings | None,
+    seed: int = 0,
+    valid_share: float = 0.1,
+    test_share: float = 0.2,
+    drop_flagged: bool = True,
+    held_out_annotators: float = 0.0,
+) -> dict[str, Any]:
+    """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
+
+    A preference carries its annotator's error rate as `flip` and a `weight` that balances people. Judgements of flagged
+    annotators are dropped, but those of someone who only answers the wrong way round: the error rate says so. Without a
+    check, `flip` is 0, `weight` 1 and nobody is dropped. No conversation stands in two splits (`conversation_groups`).
+    The same judgements, check and settings give the same bytes.
+    DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
+    """
+    split = Split(seed, valid_share, test_share, held_out_annotators)
+    shares = (valid_share, test_share, held_out_annotators)
+    if not (all(share >= 0 for share in shares) and valid_share + test_share < 1 and held_out_annotators < 1):
+        raise ConfigError(f"shares of valid {valid_share} and test {test_share}: 0 or more, together below 1")
+    judged = store.judged()
+    found = {person.id: person for person in check.annotators} if check else {}
+    kept = [item for item in judged if not why_dropped(item, found, drop_flagged)]
+    if not kept:
+        raise DataError(f"none of the {len(judged)} judgements can be learned from; import more, or look at `check`")
+    groups, threshold = conversation_groups(kept)
+    weights = balanced_weights([item.judgement.annotator for item in kept]) if check else [1.0] * len(kept)
+    pairs = [preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)]
+    parts = divide(pairs, split)
+    counts = write_parts(parts, out)
+    reasons = Counter(reason for item in judged if (reason := why_dropped(item, found, drop_flagged)))
+    if unused := len(pairs) - sum(counts.values()):
+        reasons["kept apart by people"] = unused
+    settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
+    about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
+    write_json(out / "card.json", about | card(judged, parts, found, out))
+    return counts | {"dropped": sum(reasons.values())}
+
+
+def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], drop_flagged: bool) -> str:
+    """Empty: it is kept. An unknown annotator ("") is never dropped: nothing can be said of nobody."""
+    if item.left.text == item.right.text:
+        return "same text on both sides"
+    annotator = item.judgement.annotator
+    flags = set(found[annotator].flags) if annotator and annotator in found else set()
+    return "flagged annotator" if drop_flagged and flags - {"reversed"} else ""
+
+
+def preference(item: JudgedComparison, group: str, weight: float, found: Mapping[str, AnnotatorFinding]) -> Preference:
+    """One judgement as a pair; a tie has target 0.5 and its left response first."""
+    judgement = item.judgement
+    better, worse = (item.right, item.left) if judgement.choice == "right" else (item.left, item.right)
+    return Preference(
+        prompt=item.prompt.text,
+        chosen=better.text,
+        rejected=worse.text,
+        weight=round(weight, 6),
+        flip=flip_rate(found.get(judgement.annotator)),
+        target=0.5 if judgement.choice == "tie" else 1.0,
+        margin=float(judgement.extra.get("margin", 0.0)),
+        annotator=judgement.annotator,
+        comparison=judgement.comparison_id,
+        conversation=group,
+    )
+
+
+def flip_rate(person: AnnotatorFinding | None) -> float:
+    """An annotator's rate of wrong answers: above one half, where the pair says the opposite, only on proof of it."""
+    if person is None or not person.id or person.error_rate is None or math.isnan(person.error_rate):
+        return 0.0
+    highest = 1.0 if "reversed" in person.flags else 0.5
+    return round(min(max(person.error_rate, 0.0), highest), 6)
+
+
+def balanced_weights(annotators: Sequence[str]) -> list[float]:
+    """A weight for each judgement, mean 1: a person with n judgements has sqrt(n) of a vote in all, not n.
+
+    Nobody's weight is above `MAX_WEIGHT` times the mean. Who is unknown ("") counts like the median person.
+    """
+    counts = Counter(annotators)
+    known = [count for name, count in counts.items() if name]
+    typical = median(known) if known else 1
+    raw = [1 / math.sqrt(counts[name] if name else typical) for name in annotators]
+    mean = sum(raw) / len(raw)
+    capped = [min(weight / mean, MAX_WEIGHT) for weight in raw]
+    scale = len(capped) / sum(capped)
+    return [weight * scale for weight in capped]
+
+
+def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], float | None]:
+    """For each judgement the name of the group that must not be split, and the threshold of `near_duplicates`.
+
+    Together are: the same `conversation` of the prompt; the same first human turn but for case, punctuation and
+    spacing; and first turns that are nearly the same.
+    """
+    groups = Groups()
+    first = [first_turn(item) for item in judged]
+    turns = [normalised(text) or text for text in first]
+    for item, turn in zip(judged, turns, strict=True):
+        if item.prompt.conversation:  # sorts before a turn, so a group is named by its conversation if it has one
+            groups.join(f"conversation {item.prompt.conversation}", f"turn {turn}")
+    pairs, threshold = near_duplicates(turns)
+    for one, other in pairs:
+        groups.join(f"turn {one}", f"turn {other}")
+    return [group_name(groups.find(f"turn {turn}")) for turn in turns], threshold
+
+
+def first_turn(item: JudgedComparison) -> str:
+    """What the person said first; of a plain prompt all of it, of a pair without prompt the earlier text of the two."""
+    text: Text = item.prompt.text
+    if not isinstance(text, str):
+        return next((turn["content"] for turn in text if turn["role"] == "user"), text[0]["content"])
+    if opening := HUMAN_TURN.match(text):
+        return opening[1]
+    return text or min(item.left.text, item.right.text)
+
+
+def group_name(root: str) -> str:
+    kind, _, rest = root.partition(" ")
+    return rest if kind == "conversation" else f"turn-{stable_id(rest)}"
+
+
+def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
+    """Whole conversations to each part, in an order drawn from the seed, each to the part that lacks most."""
+    part_of = assign(Counter(pair.conversation for pair in pairs), split)
+    strangers = held_out(pairs, split)
+    parts: dict[str, list[Preference]] = {part: [] for part in PARTS}
+    for pair in sorted(pairs, key=lambda pair: (pair.conversation, pair.comparison, pair.annotator, pair.chosen)):
+        part = part_of[pair.conversation]
+        if not strangers or (pair.annotator in strangers) == (part == "test"):
+            parts[part].append(pair)
+    if empty := [part for part in wanted_shares(split) if not parts[part]]:
+        raise DataError(f"no judgement left for {empty[0]}; import more, or ask for other shares")
+    return parts
+
+
+def assign(sizes: Counter[str], split: Split) -> dict[str, str]:
+    """The part of each group of judgements, given how many each has. DataError: fewer groups than parts."""
+    shares = wanted_shares(split)
+    if len(sizes) < len(shares):
+        raise DataError(
+            f"{len(sizes)} conversation(s) cannot be split into {', '.join(shares)}; import more, or set a share to 0"
+        )
+    total, part_of = sum(sizes.values()), {}
+    filled = dict.fromkeys(shares, 0)
+    order = sorted(sizes, key=lambda group: stable_id("split", split.seed, group))
+    for place, group in enumerate(order):
+        empty = [part for part in shares if not filled[part]]
+        open_parts = empty if len(order) - place <= len(empty) else list(shares)
+        part = max(open_parts, key=lambda part: shares[part] * total - filled[part])
+        part_of[group] = part
+        filled[part] += sizes[group]
+    return part_of
+
+
+def wanted_shares(split: Split) -> dict[str, float]:
+    shares = (1 - split.valid_share - split.test_share, split.valid_share, split.test_share)
+    return {part: share for part, share in zip(PARTS, shares, strict=True) if share > 0}
+
+
+def held_out(pairs: Sequence[Preference], split: Split) -> set[str]:
+    """The annotators who are seen in `test` only, drawn from the seed."""
+    people = sorted({pair.annotator for pair in pairs} - {""})
+    count = round(split.held_out_annotators * len(people))
+    return set(sorted(people, key=lambda name: stable_id("held out", split.seed, name))[:count])
+
+
+def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[str, int]:
+    return {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
+
+
+def card(
+    judged: Sequence[JudgedComparison],
+    parts: Mapping[str, Sequence[Preference]],
+    found: Mapping[str, AnnotatorFinding],
+    out: Path,
+) -> dict[str, Any]:
+    """What is in the folder, what it was made from, and how each person counts."""
+    given = Counter(item.judgement.annotator for item in judged)
+    used = Counter(pair.annotator for part in PARTS for pair in parts[part])
+    weight = {pair.annotator: pair.weight for part in PARTS for pair in parts[part]}
+    return {
+        "made_from": stable_id(sorted([item.judgement.key, item.judgement.choice] for item in judged)),
+        "judgements": len(judged),
+        "simulated": sum(item.judgement.simulated for item in judged),
+        "parts": {part: part_card(parts[part], out / f"{part}.jsonl") for part in PARTS},
+        "annotators": [
+            {
+                "id": name,
+                "judgements": given[name],
+                "used": used[name],
+                "flip": flip_rate(found.get(name)),
+                "weight": weight.get(name),
+                "flags": list(found[name].flags) if name in found else [],
+            }
+            for name in sorted(given)
+        ],
+    }
+
+
+def part_card(pairs: Sequence[Preference], path: Path) -> dict[str, Any]:
+    return {
+        "preferences": len(pairs),
+        "ties": sum(pair.target == 0.5 for pair in pairs),
+        "conversations": len({pair.conversation for pair in pairs}),
+        "annotators": len({pair.annotator for pair in pairs} - {""}),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }

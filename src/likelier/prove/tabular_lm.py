@@ -1,0 +1,147 @@
+"""A language model small enough to know everything about it: PPO's answer beside the exact one.
+
+A policy is a table of logits, one row a prefix. Responses have a fixed length, or stop at an end token or at the length
+limit: those that are cut there are ordinary members. With gamma 1 and temperature 1 the best policy under a KL penalty
+is known: pi* ∝ pi_ref exp(r / beta) (Korbak et al. 2022).
+"""
+
+from collections.abc import Mapping
+from itertools import product
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from likelier.config import PPOConfig
+from likelier.ppo.batch import Batch
+from likelier.ppo.kl import kl_term_of
+from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
+from likelier.rlhf.rollout import advantages_of, penalties, place_scores
+from likelier.training.guard import Guard
+from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
+
+
+class TabularLM(nn.Module):
+    """A policy over responses of at most `length` tokens, with a value for each prefix; the `Policy` of an update."""
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        logits: Float[Tensor, "S V"] | None = None,
+        critic: bool = True,
+        end_token: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.length, self.end_token = vocabulary, length, end_token
+        self.responses = all_responses(vocabulary, length, end_token)
+        self.masks = self.mask(self.responses)
+        self.row_of = torch.zeros(vocabulary**length, dtype=torch.long)
+        self.row_of[self.code(self.responses)] = torch.arange(len(self.responses))
+        prefixes = sum(vocabulary**t for t in range(length))
+        self.logits = nn.Parameter(torch.zeros(prefixes, vocabulary) if logits is None else logits.clone())
+        self.values = nn.Parameter(torch.zeros(prefixes).to(self.logits)) if critic else None
+
+    def copy(self, critic: bool = True) -> "TabularLM":
+        """The same policy, ready to be trained."""
+        return TabularLM(self.vocabulary, self.length, self.logits.detach(), critic, self.end_token)
+
+    def states(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+        """The number of the prefix before each token: prefixes are counted by length, then like numerals."""
+        before = torch.zeros(len(actions), dtype=torch.long)
+        first, found = 0, []
+        for t in range(self.length):
+            found.append(first + before)
+            first += self.vocabulary**t
+            before = before * self.vocabulary + actions[:, t]
+        return torch.stack(found, 1)
+
+    def mask(self, actions: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+        """True up to and with the first end token."""
+        if self.end_token is None:
+            return torch.ones_like(actions, dtype=torch.bool)
+        ends = (actions == self.end_token).long()
+        return ends.cumsum(1) - ends == 0
+
+    def code(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, " B"]:
+        """A response as a numeral, whatever stands behind its end."""
+        digits = actions if self.end_token is None else torch.where(self.mask(actions), actions, self.end_token)
+        return (digits * self.vocabulary ** torch.arange(self.length - 1, -1, -1)).sum(1)
+
+    def rows(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, " B"]:
+        """Where each response stands in `responses`, and so in a table of rewards."""
+        return self.row_of[self.code(actions)]
+
+    def evaluate(self, inputs: Mapping[str, Tensor], actions: Int[Tensor, "B T"], mask: Tensor) -> Evaluation:
+        states = self.states(actions)
+        logprobs = torch.log_softmax(self.logits, -1)[states]
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        chosen = logprobs.gather(-1, actions[..., None])[..., 0]
+        values = None if self.values is None else torch.where(mask, self.values[states], 0.0)
+        return Evaluation(torch.where(mask, chosen, 0.0), values, torch.where(mask, entropy, 0.0))
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator) -> Int[Tensor, "B T"]:
+        """Tokens behind an end token are drawn too; the mask leaves them out."""
+        actions = torch.zeros(count, self.length, dtype=torch.long)
+        for t in range(self.length):
+            probabilities = torch.softmax(self.logits, -1)[self.states(actions)[:, t]]
+            actions[:, t] = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        return actions
+
+    @torch.no_grad()
+    def log_distribution(self) -> Float[Tensor, " R"]:
+        """Log-probability of every response, in the order of `all_responses`."""
+        return self.evaluate({}, self.responses, self.masks).logprobs.sum(1)
+
+
+def all_responses(vocabulary: int, length: int, end_token: int | None = None) -> Int[Tensor, "R T"]:
+    """Every response in the order of numerals; behind an end token stand end tokens only."""
+    members = (
+        tokens
+        for tokens in product(range(vocabulary), repeat=length)
+        if end_token not in tokens or set(tokens[tokens.index(end_token) :]) == {end_token}
+    )
+    return torch.tensor(list(members))
+
+
+def best_log_distribution(ref: Float[Tensor, " R"], rewards: Float[Tensor, " R"], beta: float) -> Float[Tensor, " R"]:
+    """log pi* where pi* ∝ pi_ref exp(r / beta)."""
+    return torch.log_softmax(ref + rewards / beta, 0)
+
+
+def kl_divergence(p: Float[Tensor, " R"], q: Float[Tensor, " R"]) -> float:
+    """KL(p || q) in nats of two log-distributions, by enumeration; what p never does costs nothing."""
+    return float(torch.where(p.isneginf(), 0.0, p.exp() * (p - q)).sum())
+
+
+def train_tabular(
+    reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, seed: int = 0
+) -> tuple[TabularLM, list[float]]:
+    """Train a copy of `reference` on a table of rewards; the policy, and max |ratio - 1| before each first step."""
+    policy = reference.copy(config.algorithm == "ppo")
+    optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
+    guard, kl, deviations = Guard(5), kl_term_of(config, config.kl_coef), []
+    for step in range(config.steps):
+        set_learning_rate(optimizer, schedule(step, config.steps, config))
+        draw = seeded_generator(seed, step, "tabular")
+        batch = experience(policy, reference, rewards, config, draw)
+        deviations.append(ppo_update(policy, optimizer, batch, config, draw, guard, kl)["first_ratio_deviation"])
+    return policy, deviations
+
+
+def experience(
+    policy: TabularLM, reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, draw: torch.Generator
+) -> Batch:
+    """The rollout of rlhf/rollout.py: the same penalty, the same advantages, for the same update."""
+    actions = policy.sample(config.batch_size, draw)
+    mask = policy.mask(actions)
+    logprobs, values, _ = old_evaluation(policy, {}, actions, mask, config)
+    with torch.no_grad():
+        ref_logprobs = reference.evaluate({}, actions, mask).logprobs
+    scores = rewards[policy.rows(actions)]
+    placed = place_scores(-penalties(logprobs, ref_logprobs, mask, config.kl_coef, config), scores, mask)
+    groups = torch.arange(config.batch_size // config.responses_per_prompt)
+    group = groups.repeat_interleave(config.responses_per_prompt)
+    advantages, returns = advantages_of(placed, values, mask, group, config)
+    return Batch({}, actions, mask, logprobs, values, advantages, returns, ref_logprobs)

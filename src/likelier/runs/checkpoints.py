@@ -1,0 +1,96 @@
+"""Checkpoints: written whole or not at all, verified by a manifest of sizes and hashes."""
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from likelier.errors import DataError
+from likelier.files import read_json, write_json, write_whole
+
+MANIFEST = "MANIFEST.json"
+
+
+def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
+    """Write `checkpoint-<step>` whole or not at all, then point `latest` at it.
+
+    Every file is on disk before the manifest names its size and hash, and the manifest before the folder gets its name.
+    """
+    final, partial = folder / f"checkpoint-{step}", folder / f"tmp-{step}-{os.getpid()}"
+    previous = newest_checkpoint(folder, quiet=True)
+    needed = sum(path.stat().st_size for path in previous.iterdir()) if previous else 0
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"a checkpoint needs {needed} bytes")
+    partial.mkdir()
+    try:
+        write(partial)
+        entries = {path.name: seal(path) for path in sorted(partial.iterdir())}
+        write_json(partial / MANIFEST, {"step": step, "files": entries})
+        sync_folder(partial)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(folder)
+    write_whole(folder / "latest", lambda file: file.write(final.name + "\n"))
+    return final
+
+
+def seal(path: Path) -> dict[str, Any]:
+    """Bring one file to disk; its size and SHA-256."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used; None if every file is as its manifest says."""
+    if not (checkpoint / MANIFEST).is_file():
+        return f"no {MANIFEST}"
+    try:
+        manifest = read_json(checkpoint / MANIFEST)
+        expected = manifest["files"]
+        if checkpoint.name != f"checkpoint-{manifest['step']}":
+            return f"its manifest is of step {manifest['step']}"
+        for name, entry in expected.items():
+            if not (checkpoint / name).is_file():
+                return f"{name} is missing"
+            if seal(checkpoint / name) != entry:
+                return f"{name} is damaged"
+    except (DataError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Newest first, good or bad."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
+    """The newest checkpoint that is as its manifest says; each bad one is named in a line on stderr."""
+    for checkpoint in checkpoints(folder):
+        reason = damage(checkpoint)
+        if reason is None:
+            return checkpoint
+        if not quiet:
+            print(f"{checkpoint}: {reason}; trying an older one", file=sys.stderr)
+    return None

@@ -1,0 +1,61 @@
+"""A run that several processes share: the first owns its folder, the others only work with it."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from likelier.config import Config
+from likelier.runs.run import Run
+
+
+def torchrun_rank() -> tuple[int, int]:
+    """(rank, number of processes) as torchrun says them; (0, 1) without it."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+class DistributedRun(Run):
+    """The run as each of several processes has it: a signal to one stops all of them after the same step."""
+
+    def end_step(self, step: int, total: int, write: Callable[[Path], None]) -> None:
+        from likelier.distributed import all_reduce_max
+
+        self.signal_received = all_reduce_max(self.signal_received or 0) or None
+        super().end_step(step, total, write)
+
+
+class WorkerRun(DistributedRun):
+    """The run as a process other than the first has it: in a folder of its own, without trackers and checkpoints."""
+
+    def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
+        silent = config.ppo.model_copy(update={"report_to": []})
+        super().__init__(folder, verb, config.model_copy(update={"ppo": silent}), checkpoint or "never")
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator[Run]:
+    """The run in `folder`, for each of the processes that torchrun started; all go on from the first one's checkpoint.
+
+    ConfigError, DataError: see `Run`. LostProcess: the others do not come.
+    """
+    rank, size = torchrun_rank()
+    if size == 1:
+        with Run(folder, verb, config, resume) as alone:
+            yield alone
+        return
+    from likelier.distributed import broadcast_text, process_group
+
+    with process_group(), contextlib.ExitStack() as held:
+        if rank == 0:
+            run = held.enter_context(DistributedRun(folder, verb, config, resume))
+            broadcast_text(str(run.checkpoint or ""))
+        else:
+            own = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))
+            run = held.enter_context(WorkerRun(own, verb, config, broadcast_text("")))
+        yield run

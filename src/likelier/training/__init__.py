@@ -1,0 +1,1 @@
+"""Shared by every training loop: setup (device, seeds, optimizer, schedule), the numeric guard, state on disk."""

@@ -1,0 +1,66 @@
+"""The numeric guard: skips updates with non-finite numbers and stops the run after too many in a row."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from likelier.errors import NumericError
+from likelier.files import write_json
+
+MAX_KEPT = 5
+"""Bad batches kept in a run."""
+
+
+class Guard:
+    """Counts updates that were skipped because a number was not finite, and stops the run after too many in a row.
+
+    With a `folder`, the first batch of each row of them is kept there: its tensors in `bad-batch-<step>.safetensors`,
+    what was computed from them in `bad-batch-<step>.json`; at most `MAX_KEPT` in a run.
+    """
+
+    def __init__(self, max_in_a_row: int, folder: Path | None = None) -> None:
+        self.max_in_a_row, self.folder = max_in_a_row, folder
+        self.step, self.in_a_row, self.skipped = 0, 0, 0
+
+    def at(self, step: int) -> Self:
+        """The guard, told which step begins."""
+        self.step = step
+        return self
+
+    def ok(self) -> None:
+        self.in_a_row = 0
+
+    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        """One update was left out. NumericError (exit 4) at the last one allowed, with where the first batch is."""
+        self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+        if self.in_a_row == 1:
+            self.keep(reason, batch, found)
+        if self.in_a_row >= self.max_in_a_row:
+            kept = self.kept()
+            where = f"; a batch that led to this is in {kept[-1]}" if kept else ""
+            raise NumericError(
+                f"{reason} {self.in_a_row} updates in a row; lower the learning rate or check the rewards{where}"
+            )
+
+    def keep(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        if self.folder is None or len(self.kept()) >= MAX_KEPT:
+            return
+        name = self.folder / f"bad-batch-{self.step}"
+        save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, f"{name}.safetensors")
+        told = {key: str(float(value)) if isinstance(value, Tensor) else value for key, value in found.items()}
+        write_json(Path(f"{name}.json"), {"step": self.step, "reason": f"{reason} this update", **told})
+
+    def kept(self) -> list[Path]:
+        """The batches kept so far, in the order of their steps."""
+        files = self.folder.glob("bad-batch-*.safetensors") if self.folder else []
+        return sorted(files, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+    def counts(self) -> dict[str, int]:
+        """What a checkpoint holds of it."""
+        return {"in_a_row": self.in_a_row, "skipped": self.skipped}
+
+    def restore(self, counts: Mapping[str, int]) -> None:
+        self.in_a_row, self.skipped = counts["in_a_row"], counts["skipped"]

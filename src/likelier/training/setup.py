@@ -1,0 +1,74 @@
+"""Device, seeds, optimizer and learning-rate schedule."""
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from likelier.config import Training
+from likelier.errors import ConfigError
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: CUDA, then Apple's MPS, then the CPU. ConfigError: the named device is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if name not in available:
+        raise ConfigError(f"device: {name!r} is none of auto, {', '.join(available)}")
+    if not available[name]:
+        raise ConfigError(f"device: {name} is not available here; use auto")
+    return torch.device(name)
+
+
+def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on these three and nothing else."""
+    digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 forward passes over fp32 weights, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], config: Training) -> torch.optim.AdamW:
+    """AdamW over (parameters, peak learning rate) groups; the peak is kept in the group for the schedule.
+
+    Fused: one pass over the memory instead of one an operation, ten times faster on a CPU.
+    """
+    kept = [{"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr} for parameters, lr in groups]
+    return torch.optim.AdamW(kept, eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
+
+
+def schedule(step: int, total: int, config: Training) -> float:
+    """Factor on the learning rate at `step` (from 0) of `total`: warm-up, then constant, linear or cosine to 0."""
+    warmup = math.ceil(config.warmup_ratio * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[config.lr_schedule]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group to `factor` times its peak; returns the first group's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["peak"]
+    return float(optimizer.param_groups[0]["lr"])
+
+
+class Clock:
+    """Seconds of each phase of a step, for `timing.jsonl`."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[f"{name}_seconds"], self.last = now - self.last, now

@@ -1,0 +1,90 @@
+"""Weights, optimizer and counts, written to and read from a checkpoint folder."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
+
+from likelier.errors import NumericError
+from likelier.files import read_json, write_json
+
+
+@contextlib.contextmanager
+def as_os_errors() -> Iterator[None]:
+    """What the disk says while tensors are written, as Python's own error: safetensors wraps it in one of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
+
+
+def trained_weights(module: nn.Module) -> nn.ParameterList:
+    """The very parameters that are trained: all that a checkpoint needs beside a frozen base."""
+    return nn.ParameterList([weight for weight in module.parameters() if weight.requires_grad])
+
+
+def save_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
+) -> None:
+    """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only.
+
+    NumericError: one of these numbers is not finite; older checkpoints stand.
+    """
+    packed = optimizer.state_dict()
+    tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
+    check_finite(tensors, "the optimizer's state")
+    with as_os_errors():
+        for name, module in modules.items():
+            check_finite(module.state_dict(), "the weights")
+            save_model(module, str(folder / f"{name}.safetensors"))
+        save_file(tensors, folder / "optimizer.safetensors")
+    write_json(folder / "trainer_state.json", dict(extra))
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """NumericError: one is not. A step that overflows shows in no loss before it, so saving looks once more."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")
+
+
+def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read back what `save_state` wrote, in place; returns `extra`."""
+    for name, module in modules.items():
+        load_model(module, folder / f"{name}.safetensors")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(folder / "optimizer.safetensors").items():
+        at, key = name.split("/")
+        state.setdefault(int(at), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    extra: dict[str, Any] = read_json(folder / "trainer_state.json")
+    return extra
+
+
+def save_module(path: Path, module: nn.Module) -> None:
+    """Weights as safetensors."""
+    save_model(module, str(path))
+
+
+def load_module(path: Path, module: nn.Module) -> None:
+    load_model(module, path)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Named arrays as safetensors, bit by bit."""
+    save_file({name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}, path)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in load_file(path).items()}

@@ -1,0 +1,37 @@
+"""PPO bugs, reproduced: every specimen shows what it is named for, and the healthy ones show nothing."""
+
+import pytest
+
+from likelier.bugs.run import FAULTS, expected_of, load_specimen, run_specimen, specimens
+from likelier.doctor.examine import FINDINGS
+
+CAUSES = {
+    "kl_negative-noise": "One-sample noise",
+    "kl_negative-truncated": "Truncated sampling",
+    "kl_negative-temperature": "Another temperature",
+    "kl_negative-padding": "Padding",
+}
+
+
+def test_there_is_a_specimen_for_each_finding_and_a_healthy_one():
+    names = {expected_of(name) for name in specimens()}
+    assert names == {None, *(look.__name__ for look in FINDINGS)}
+    assert set(FAULTS) <= set(specimens())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", specimens())
+def test_it_shows_what_it_is_named_for(name, tmp_path):
+    row = run_specimen(name, tmp_path / name)
+    assert row["caught"], row
+    if name in CAUSES:
+        assert row["causes"]["kl_negative"].startswith(CAUSES[name])
+
+
+def test_no_fault_outlives_its_run():
+    from likelier.text import sample
+    from likelier.text.logprobs import TextPolicy
+
+    assert sample.draw.__module__ == "likelier.text.sample"
+    assert TextPolicy.evaluate.__module__ == "likelier.text.logprobs"
+    assert load_specimen("healthy", "seed=3").seed == 3

@@ -1,0 +1,36 @@
+"""Columns, windows and standard errors of a log."""
+
+import math
+
+import pytest
+
+from likelier.doctor.findings.history import History
+
+
+def log(**columns):
+    length = len(next(iter(columns.values())))
+    return History([{"step": at + 1} | {name: column[at] for name, column in columns.items()} for at in range(length)])
+
+
+def test_a_level_has_the_larger_of_both_errors():
+    run = log(kl=[1.0, 3.0], kl_std=[8.0, 8.0], episodes=[64, 128])
+    assert run.level("kl", 0, 2).error == pytest.approx(math.sqrt(2) / math.sqrt(2))  # between the steps
+    assert run.level("kl", 0, 1).error == pytest.approx(8 / math.sqrt(64))  # between the responses
+    assert str(run.level("kl", 0, 2)) == "2 in steps 1 to 2"
+    assert str(run.level("kl", 1, 2)) == "3 in step 2"
+
+
+def test_what_is_missing_is_left_out():
+    run = log(kl=[None, 2.0, 4.0], score=[None, None, None])
+    assert run.level("kl", 0, 3)[:1] == (3.0,)
+    assert run.level("score", 0, 3) is None
+    assert run.level("absent", 0, 3) is None
+    assert not run.has("score")
+
+
+def test_windows():
+    run = log(kl=[float(at) for at in range(1, 41)])
+    assert run.start("kl")[2:4] == (1, 4)
+    assert run.late("kl")[2:4] == (31, 40)
+    assert run.worst("kl")[2:4] == (33, 40)
+    assert log(kl=[1.0, 2.0]).worst("kl") is None

@@ -1,0 +1,32 @@
+"""Tokens that the policy did not sample."""
+
+import pytest
+
+from broken_metrics import history
+from likelier.doctor.findings import sampling
+
+
+def test_float_rounding_is_no_mismatch():
+    assert sampling.sampler_mismatch(history()) is None
+    assert sampling.sampler_mismatch(history({"bf16": True}, sampler_difference=0.01)) is None
+    assert not any(sampling.sampler_mismatch(history(seed=seed, num_steps=3)) for seed in range(100))
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"sampler_difference": 0.01},
+        {"sampler_difference_max": 3.0},
+        {"sampling_gap": -0.05},
+        {"response_length": 40.0, "ended_rate": 0.5},
+    ],
+)
+def test_mismatch(spoilt):
+    found = sampling.sampler_mismatch(history(**spoilt))
+    assert found.severity == "error"
+    assert "nats a token" in found.evidence
+
+
+def test_the_gap_of_all_steps_together():
+    gap, error = sampling.sampling_gap(history(num_steps=4, sampling_gap=0.03, sampling_gap_error=0.02))
+    assert (gap, error) == (pytest.approx(0.03), pytest.approx(0.02 / 2))

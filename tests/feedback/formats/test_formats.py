@@ -1,0 +1,517 @@
+"""Formats: what a line says, what is wrong with a bad one, and that a file comes out as it went in."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.feedback.formats import FORMATS, ImportCounts, export_file, import_file
+from likelier.feedback.store import Store
+from likelier.files import dump_line, write_jsonl
+from likelier.records import Comparison, Judgement, Prompt, Response
+
+Line = dict[str, Any]
+TRL = {"prompt": "Tell me", "chosen": " a joke.", "rejected": " nothing."}
+ANTHROPIC = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello.", "rejected": "\n\nHuman: Hi\n\nAssistant: Go away."}
+SUMMARIES = {
+    "info": {"id": "t3_1", "post": "My dog ran.", "title": "Dog", "subreddit": "pets"},
+    "split": "valid2",
+    "summaries": [{"text": " Dog ran.", "policy": "sup4", "note": "ok"}, {"text": " Dog.", "policy": "ref"}],
+    "choice": 1,
+    "worker": "w1",
+    "batch": "batch13",
+    "extra": {"confidence": 3},
+}
+LIKELIER = {"prompt": "Tell me", "left": "a joke", "right": {"text": "nothing", "model": "m"}, "choice": "left"}
+EXAMPLES = {"trl": TRL, "anthropic": ANTHROPIC, "openai-summaries": SUMMARIES, "likelier": LIKELIER}
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database to copy: quicker than making one for each example."""
+    path = tmp_path_factory.mktemp("blank") / "blank.db"
+    Store.open(path, create=True).close()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, blank: Path) -> Iterator[Store]:
+    shutil.copy(blank, tmp_path / "feedback.db")
+    with Store.open(tmp_path / "feedback.db") as opened:
+        yield opened
+
+
+def write(path: Path, *records: Line) -> Path:
+    write_jsonl(path, records)
+    return path
+
+
+def lines(path: Path) -> list[Line]:
+    return [json.loads(line) for line in path.read_bytes().decode().splitlines()]
+
+
+def test_counts_of_an_import(store: Store, tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "a.jsonl", SUMMARIES, SUMMARIES | {"worker": "w2"}, SUMMARIES | {"worker": "w2", "choice": 0}
+    )
+    assert import_file(file, "openai-summaries", store) == ImportCounts(3, 3, 0, judgements=3, annotators=2)
+    assert store.counts() == {"prompts": 1, "responses": 2, "comparisons": 1, "judgements": 3, "annotators": 2}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_file_again_stores_nothing_new(store: Store, tmp_path: Path, name: str) -> None:
+    twice = write(tmp_path / "a.jsonl", EXAMPLES[name], EXAMPLES[name])
+    assert import_file(twice, name, store).stored == 2  # two people may have answered alike
+    assert import_file(twice, name, store).stored == 0
+    assert store.counts()["judgements"] == 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_comes_back_as_nothing_new(store: Store, tmp_path: Path, name: str) -> None:
+    import_file(write(tmp_path / "a.jsonl", EXAMPLES[name]), name, store)
+    assert export_file(store, name, tmp_path / "b.jsonl").written == 1
+    assert import_file(tmp_path / "b.jsonl", name, store).stored == 0
+
+
+def test_gzip_is_read(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(TRL).encode() + b"\n\n"))
+    assert import_file(path, "trl", store).stored == 1
+
+
+def judged(store: Store, name: str, record: Line, tmp_path: Path) -> tuple[Any, str, str]:
+    """(prompt, better text, worse text) of one line."""
+    import_file(write(tmp_path / "one.jsonl", record), name, store)
+    (found,) = store.judged()
+    texts = found.left.text, found.right.text
+    return (found.prompt.text, *(texts if found.judgement.choice == "left" else texts[::-1]))
+
+
+def user(text: str) -> Line:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> Line:
+    return {"role": "assistant", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (TRL, ("Tell me", " a joke.", " nothing.")),
+        ({"chosen": "The sky is blue.", "rejected": "The sky is black."}, ("The sky is", " blue.", " black.")),
+        ({"chosen": "I like it", "rejected": "I like it a lot"}, ("I like", " it", " it a lot")),
+        ({"chosen": "yes", "rejected": "no"}, ("", "yes", "no")),
+        ({"prompt": "Say", "chosen": "", "rejected": " no"}, ("Say", "", " no")),
+        (
+            {"prompt": [user("Hi")], "chosen": [assistant("Hello")], "rejected": [assistant("Bah")]},
+            ([user("Hi")], "Hello", "Bah"),
+        ),
+        (
+            {"chosen": [user("Hi"), assistant("Hello")], "rejected": [user("Hi"), assistant("Bah")]},
+            ([user("Hi")], "Hello", "Bah"),
+        ),
+        (  # as in ultrafeedback_binarized: the prompt is repeated as text
+            {"prompt": "Hi", "chosen": [user("Hi"), assistant("Hello")], "rejected": [user("Hi"), assistant("Bah")]},
+            ([user("Hi")], "Hello", "Bah"),
+        ),
+    ],
+)
+def test_trl_in_all_its_shapes(store: Store, tmp_path: Path, record: Line, expected: tuple[Any, str, str]) -> None:
+    assert judged(store, "trl", record, tmp_path) == expected
+
+
+def test_trl_keeps_margin_and_tools(store: Store, tmp_path: Path) -> None:
+    record = {"prompt": [user("Hi")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+    record |= {"margin": 0.5, "tools": [{"name": "search"}]}
+    import_file(write(tmp_path / "a.jsonl", record), "trl", store)
+    export_file(store, "trl", tmp_path / "b.jsonl")
+    assert lines(tmp_path / "b.jsonl") == [record]
+
+
+START = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: A joke\n\nAssistant:"
+TURNS = [user("Hi"), assistant("Yes?"), user("A joke")]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        (f"{START} Ha.", f"{START} No.", (TURNS, "Ha.", "No.")),
+        (f"{START} ", f"{START} No.", (TURNS, "", "No.")),  # an assistant that says nothing
+        (  # they part before the last turn: the rest is the response
+            f"{START} Ha.\n\nAssistant: Ha ha.",
+            f"{START} No.\n\nHuman: Why?\n\nAssistant: Tired.",
+            (TURNS, "Ha.\n\nAssistant: Ha ha.", "No.\n\nHuman: Why?\n\nAssistant: Tired."),
+        ),
+        (  # one speaker twice
+            f"{START} Ha.\n\nAssistant: 1",
+            f"{START} Ha.\n\nAssistant: 2",
+            ([*TURNS, assistant("Ha.")], "1", "2"),
+        ),
+    ],
+)
+def test_anthropic_transcripts(
+    store: Store, tmp_path: Path, chosen: str, rejected: str, expected: tuple[Any, str, str]
+) -> None:
+    assert judged(store, "anthropic", {"chosen": chosen, "rejected": rejected}, tmp_path) == expected
+    export_file(store, "anthropic", tmp_path / "b.jsonl")
+    assert lines(tmp_path / "b.jsonl") == [{"chosen": chosen, "rejected": rejected}]
+
+
+def test_a_summary_comparison_keeps_worker_side_and_policy(store: Store, tmp_path: Path) -> None:
+    import_file(write(tmp_path / "a.jsonl", SUMMARIES), "openai-summaries", store)
+    (found,) = store.judged()
+    assert found.prompt.text == "SUBREDDIT: r/pets\n\nTITLE: Dog\n\nPOST: My dog ran.\n\nTL;DR:"
+    assert (found.left.text, found.left.model, found.right.model) == (" Dog ran.", "sup4", "ref")
+    assert (found.judgement.choice, found.judgement.annotator) == ("right", "w1")
+    assert found.prompt.conversation == "t3_1"
+
+
+def test_sides_that_nobody_knows_are_even(store: Store, tmp_path: Path) -> None:
+    records = [{"prompt": f"p{number}", "chosen": "good", "rejected": "bad"} for number in range(400)]
+    import_file(write(tmp_path / "a.jsonl", *records), "trl", store)
+    sides = Counter(judgement.choice for judgement in store.judgements())
+    assert 160 <= sides["left"] <= 240  # four standard deviations around 200
+    assert all(judgement.extra == {"sides": "unknown"} for judgement in store.judgements())
+
+
+def everything(store: Store) -> None:
+    """Ties, a repeat with the sides the other way round, and what nobody has judged yet."""
+    prompt, lonely = (
+        Prompt([user("Hi\u2028")], conversation="c", extra={"tools": ["x"]}),
+        Prompt("lonely", extra={"a": 1}),
+    )
+    left, right, spare = (Response(prompt.id, text, f"model {text}", "end_token") for text in ("L", "R", ""))
+    judged, unjudged = Comparison(prompt.id, left.id, right.id), Comparison(prompt.id, right.id, spare.id)
+    unpaired = Response(lonely.id, "alone")
+    store.add_prompts([prompt, lonely, Prompt("no response")])
+    store.add_responses([left, right, spare, unpaired])
+    store.add_comparisons([judged, unjudged])
+    first = Judgement(judged.id, "ann", left.id, right.id, "tie", 1.25, "2026-01-01", True, "v1", "k1", {"why": "same"})
+    again = Judgement(judged.id, "ann", right.id, left.id, "left", key="k2")
+    store.add_judgements([first, again])
+
+
+def test_likelier_keeps_everything(store: Store, tmp_path: Path, blank: Path) -> None:
+    everything(store)
+    assert export_file(store, "likelier", tmp_path / "a.jsonl").written == 5
+    shutil.copy(blank, tmp_path / "other.db")
+    with Store.open(tmp_path / "other.db") as other:
+        counts = import_file(tmp_path / "a.jsonl", "likelier", other)
+        assert (counts.read, counts.stored, counts.judgements) == (5, 5, 2)
+        for kind in ("prompts", "responses", "comparisons", "judgements", "judged"):
+            assert getattr(other, kind)() == getattr(store, kind)()
+        assert import_file(tmp_path / "a.jsonl", "likelier", other).stored == 0
+        export_file(other, "likelier", tmp_path / "b.jsonl")
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_what_a_format_cannot_hold_is_counted(store: Store, tmp_path: Path) -> None:
+    everything(store)
+    for name in ("trl", "anthropic"):
+        counts = export_file(store, name, tmp_path / "a.jsonl")
+        assert (counts.written, counts.skipped) == (1, 1)  # the tie
+    counts = export_file(store, "openai-summaries", tmp_path / "a.jsonl")
+    assert (counts.written, counts.skipped) == (0, 2)  # nor a conversation
+
+
+@pytest.mark.parametrize("text", ["x\n\nHuman: y", "x\n\nAssistant: y"])
+def test_anthropic_skips_a_text_that_would_be_read_as_turns(store: Store, tmp_path: Path, text: str) -> None:
+    import_file(write(tmp_path / "a.jsonl", TRL | {"prompt": text}), "trl", store)
+    assert export_file(store, "anthropic", tmp_path / "b.jsonl").skipped == 1
+
+
+def test_exports_do_not_depend_on_the_order_of_import(tmp_path: Path, blank: Path) -> None:
+    records = [TRL | {"prompt": f"p{number}"} for number in range(20)]
+    files = []
+    for order, step in (("forward", 1), ("backward", -1)):
+        shutil.copy(blank, tmp_path / f"{order}.db")
+        with Store.open(tmp_path / f"{order}.db") as store:
+            import_file(write(tmp_path / "a.jsonl", *records[::step]), "trl", store)
+            for name in ("trl", "likelier"):
+                export_file(store, name, tmp_path / f"{order}-{name}")
+        files.append([(tmp_path / f"{order}-{name}").read_bytes() for name in ("trl", "likelier")])
+    assert files[0] == files[1]
+
+
+PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+WORDS = st.sampled_from(["", " ", "a", "a b", "b\n", "\n\nHuman:", "\n\nAssistant: x", "é", "=1+1"])
+TEXTS = PLAIN | WORDS
+PAIRS = st.tuples(TEXTS, TEXTS).filter(lambda pair: pair[0] != pair[1])
+CONVERSATIONS = st.lists(
+    st.builds(
+        lambda role, content: {"role": role, "content": content},
+        st.sampled_from(["system", "user", "assistant"]),
+        TEXTS,
+    ),
+    min_size=1,
+    max_size=3,
+)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def trl_records(draw: Callable[..., Any]) -> Line:
+    prompt = draw(TEXTS | CONVERSATIONS)
+    better, worse = draw(PAIRS)
+    if isinstance(prompt, list):
+        better, worse = [assistant(better)], [assistant(worse)]
+    margin = draw(st.none() | FINITE)
+    return {"prompt": prompt, "chosen": better, "rejected": worse} | ({} if margin is None else {"margin": margin})
+
+
+@st.composite
+def anthropic_records(draw: Callable[..., Any]) -> Line:
+    plain = PLAIN.filter(lambda text: "\n\n" not in text)
+    start = "".join(
+        f"\n\n{draw(st.sampled_from(['Human', 'Assistant']))}: {draw(plain)}" for _ in range(draw(st.integers(0, 2)))
+    )
+    better, worse = draw(PAIRS)
+    start = f"\n\nHuman: {draw(plain)}{start}\n\nAssistant:"
+    return {"chosen": f"{start} {better}", "rejected": f"{start} {worse}"}
+
+
+@st.composite
+def summary_records(draw: Callable[..., Any]) -> Line:
+    info = draw(st.fixed_dictionaries({"post": TEXTS}, optional={"id": PLAIN, "title": TEXTS, "subreddit": PLAIN}))
+    texts = draw(PAIRS)
+    extras = st.fixed_dictionaries({}, optional={"policy": PLAIN.filter(bool), "note": TEXTS})
+    record = {
+        "info": info,
+        "summaries": [{"text": text} | draw(extras) for text in texts],
+        "choice": draw(st.integers(0, 1)),
+    }
+    more = st.fixed_dictionaries(
+        {}, optional={"worker": PLAIN.filter(bool), "batch": PLAIN, "extra": st.just({"confidence": 2})}
+    )
+    return record | draw(more)
+
+
+@st.composite
+def likelier_records(draw: Callable[..., Any]) -> Line:
+    sides = [{"text": text, "model": draw(PLAIN), "stop_reason": draw(WORDS)} for text in draw(PAIRS)]
+    return {
+        "schema_version": 1,
+        "record": "judgement",
+        "prompt": draw(TEXTS | CONVERSATIONS),
+        "prompt_extra": draw(st.dictionaries(PLAIN, TEXTS, max_size=2)),
+        "conversation": draw(PLAIN),
+        "left": sides[0],
+        "right": sides[1],
+        "swapped": draw(st.booleans()),
+        "choice": draw(st.sampled_from(["left", "right", "tie"])),
+        "annotator": draw(PLAIN),
+        "duration_seconds": draw(st.none() | st.floats(0, 1e6)),
+        "created_at": draw(st.none() | PLAIN),
+        "simulated": draw(st.booleans()),
+        "guideline": draw(PLAIN),
+        "extra": draw(st.dictionaries(PLAIN, TEXTS | FINITE, max_size=2)),
+        "id": draw(PLAIN.filter(bool)),
+    }
+
+
+STRATEGIES = {
+    "trl": trl_records(),
+    "anthropic": anthropic_records(),
+    "openai-summaries": summary_records(),
+    "likelier": likelier_records(),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(data=st.data())
+def test_any_record_comes_out_as_it_went_in(blank: Path, name: str, data: st.DataObject) -> None:
+    record = data.draw(STRATEGIES[name])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        shutil.copy(blank, path / "a.db")
+        with Store.open(path / "a.db") as store:
+            import_file(write(path / "in.jsonl", record), name, store)
+            counts = export_file(store, name, path / "out.jsonl")
+        assert (counts.written, counts.skipped) == (1, 0)
+        assert (path / "out.jsonl").read_bytes() == (path / "in.jsonl").read_bytes()
+
+
+BAD = [
+    ("trl", '{"prompt": "a", "chosen": "b", "rejected": "b"}', "`chosen` and `rejected` are the same"),
+    ("trl", '{"prompt": "a", "chosen": "b"}', "no field `rejected` (found chosen, prompt)"),
+    ("trl", '{"prompt": "a", "chosen": 1, "rejected": "b"}', "`chosen` must be a text or a list of messages, got 1"),
+    ("trl", '{"prompt": 1, "chosen": "a", "rejected": "b"}', "`prompt` must be a text, got 1"),
+    ("trl", '{"prompt": "a", "chosen": "a", "rejected": ["b"]}', "`rejected` must be a text"),
+    ("trl", '{"prompt": "a", "chosen": "a", "rejected": "b", "margin": "much"}', "`margin` must be a finite number"),
+    ("trl", '{"prompt": "a", "chosen": "a", "rejected": "b", "margin": NaN}', "NaN is not JSON"),
+    ("trl", '{"prompt": "a", "chosen": "a\\u0000", "rejected": "b"}', "NUL"),
+    ("trl", '{"prompt": "a", "chosen": "a\\ud800", "rejected": "b"}', "surrogate"),
+    ("trl", '{"prompt": "a", "chosen": ', "broken JSON"),
+    ("trl", '["a"]', "expected a JSON object, got list"),
+    ("trl", "[" * 100_000, "nested too deep"),
+    (
+        "trl",
+        json.dumps(
+            {"prompt": [{"role": "bot", "content": ""}], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+        ),
+        "`prompt` has a turn of role 'bot'; use system, user, assistant",
+    ),
+    (
+        "trl",
+        json.dumps({"prompt": [user("a")], "chosen": [user("a")], "rejected": [assistant("b")]}),
+        "`chosen` must hold one assistant turn after the prompt, got user",
+    ),
+    ("trl", json.dumps({"chosen": [assistant("a")], "rejected": [assistant("b")]}), "do not begin with the same turn"),
+    ("anthropic", '{"chosen": "hello", "rejected": "help"}', "must share a transcript"),
+    ("anthropic", json.dumps(ANTHROPIC | {"rejected": ANTHROPIC["chosen"]}), "are the same"),
+    ("openai-summaries", json.dumps(SUMMARIES | {"choice": 2}), "`choice` must be 0 or 1, got 2"),
+    ("openai-summaries", json.dumps(SUMMARIES | {"choice": True}), "`choice` must be 0 or 1"),
+    ("openai-summaries", json.dumps(SUMMARIES | {"summaries": [{"text": "a"}]}), "`summaries` must be a list of two"),
+    ("openai-summaries", json.dumps(SUMMARIES | {"info": {"id": "x"}}), "neither `post` nor `article`"),
+    ("openai-summaries", json.dumps(SUMMARIES | {"summaries": [{"text": "a"}, {"text": "a"}]}), "are the same"),
+    ("likelier", json.dumps(LIKELIER | {"choice": "a"}), "`choice` must be one of left, right, tie, got 'a'"),
+    ("likelier", json.dumps(LIKELIER | {"anotator": "x"}), "unknown field `anotator`; did you mean `annotator`?"),
+    ("likelier", json.dumps(LIKELIER | {"schema_version": 2}), "`schema_version` is 2, this Likelier reads 1"),
+    (
+        "likelier",
+        json.dumps(LIKELIER | {"duration_seconds": -1}),
+        "`duration_seconds` must be a number from 0 up, got -1",
+    ),
+    ("likelier", json.dumps(LIKELIER | {"right": "a joke"}), "`left` and `right` are the same"),
+    ("likelier", json.dumps(LIKELIER | {"left": {"model": "m"}}), "no field `text`"),
+    ("likelier", json.dumps(LIKELIER | {"record": "rating"}), "`record` must be one of prompt, response"),
+    ("likelier", json.dumps(LIKELIER | {"simulated": 1}), "`simulated` must be true or false, got 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "message"), BAD)
+def test_a_bad_line_is_named_and_nothing_is_stored(
+    store: Store, tmp_path: Path, name: str, line: str, message: str
+) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(f"{json.dumps(EXAMPLES[name])}\n\n{line}\n")
+    with pytest.raises(DataError) as error:
+        import_file(path, name, store)
+    text = str(error.value)
+    assert text.startswith(f"{path}:3: ")
+    assert message in text
+    assert text.endswith("(1 bad line in the file; --skip-bad leaves them out)")
+    assert "\n" not in text
+    assert store.counts()["prompts"] == 0
+    counts = import_file(path, name, store, skip_bad=True)
+    assert (counts.read, counts.stored, counts.skipped) == (2, 1, 1)
+    (quarantined,) = lines(tmp_path / "data.jsonl.bad.jsonl")
+    assert (quarantined["line"], quarantined["text"]) == (3, line)
+    assert message in quarantined["reason"]
+
+
+def test_all_bad_lines_are_counted(store: Store, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", TRL, *[{"prompt": "x"}] * 5000)
+    with pytest.raises(DataError, match=r"a\.jsonl:2: no field `chosen` .*5000 bad lines in the file"):
+        import_file(file, "trl", store)
+
+
+def test_a_file_of_another_format_is_not_skipped_whole(store: Store, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", SUMMARIES, SUMMARIES)
+    with pytest.raises(DataError, match=r"none of the 2 lines can be read; is the format right"):
+        import_file(file, "trl", store, skip_bad=True)
+    assert list(tmp_path.glob("*.bad.jsonl")) == []
+
+
+def test_an_id_with_another_answer_is_refused(store: Store, tmp_path: Path) -> None:
+    one, other = LIKELIER | {"id": "k"}, LIKELIER | {"id": "k", "choice": "right"}
+    with pytest.raises(DataError, match=r"a\.jsonl:2: `id` 'k' is stored already with another answer"):
+        import_file(write(tmp_path / "a.jsonl", one, other), "likelier", store)
+    assert import_file(write(tmp_path / "a.jsonl", one, one), "likelier", store).judgements == 1
+    with pytest.raises(DataError, match=r"b\.jsonl:1: `id` 'k'"):
+        import_file(write(tmp_path / "b.jsonl", other), "likelier", store)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_an_empty_file_is_an_error(store: Store, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match="no records"):
+        import_file(tmp_path / "a.jsonl", "trl", store)
+
+
+def test_an_absent_file_is_an_error(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        import_file(tmp_path / "a.jsonl", "trl", store)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("label-studio", ""), ("antropic", "; did you mean anthropic?")])
+def test_a_format_that_is_not_offered(store: Store, tmp_path: Path, name: str, hint: str) -> None:
+    message = f"choose one of trl, anthropic, openai-summaries, likelier{hint}$"
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        import_file(tmp_path / "a.jsonl", name, store)
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        export_file(store, name, tmp_path / "a.jsonl")
+
+
+def test_an_export_that_cannot_be_written(store: Store, tmp_path: Path) -> None:
+    import_file(write(tmp_path / "a.jsonl", TRL), "trl", store)
+    with pytest.raises(LikelierError, match="cannot be written"):
+        export_file(store, "trl", tmp_path / "a.jsonl" / "below a file")
+
+
+def test_an_import_killed_half_way_leaves_nothing(tmp_path: Path, blank: Path) -> None:
+    shutil.copy(blank, tmp_path / "a.db")
+    file = write(tmp_path / "a.jsonl", *(TRL | {"prompt": str(number)} for number in range(2500)))
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from likelier.feedback import formats; from likelier.feedback.store import Store\n"
+        "parse = formats.parse_line\n"
+        "formats.parse_line = lambda path, number, text: os._exit(9) if number == 2400 else parse(path, number, text)\n"
+        "formats.import_file(Path(sys.argv[2]), 'trl', Store.open(sys.argv[1]))\n"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.db"), str(file)], check=False).returncode == 9
+    )
+    with Store.open(tmp_path / "a.db") as store:
+        assert store.counts()["prompts"] == 0
+        assert import_file(file, "trl", store).stored == 2500
+
+
+HH = {  # pairs, of which equal
+    "harmless-base": (1148, 0),
+    "helpful-base": (1205, 0),
+    "helpful-online": (756, 1),
+    "helpful-rejection-sampled": (1835, 18),
+}
+
+
+@pytest.mark.parametrize("part", HH)
+def test_real_transcripts_come_out_as_they_went_in(store: Store, tmp_path: Path, shared: Path, part: str) -> None:
+    file = Path(shutil.copy(shared / "data" / "hh-rlhf" / f"{part}-part-a.jsonl.gz", tmp_path))
+    pairs, equal = HH[part]
+    counts = import_file(file, "anthropic", store, skip_bad=True)
+    assert (counts.read, counts.stored, counts.skipped) == (pairs, pairs - equal, equal)
+    assert export_file(store, "anthropic", tmp_path / "out.jsonl").skipped == 0
+    with gzip.open(file) as original:
+        records = [json.loads(line) for line in original]
+    expected = sorted(dump_line(record) for record in records if record["chosen"] != record["rejected"])
+    assert sorted((tmp_path / "out.jsonl").read_text().split("\n")[:-1]) == expected
+    assert all(isinstance(prompt.text, list) and prompt.text[0]["role"] == "user" for prompt in store.prompts())
+
+
+@pytest.mark.parametrize(
+    ("batch", "judgements", "workers"), [("batch13", 825, 27), ("batch18", 467, 11), ("batch0_cnndm", 287, 2)]
+)
+def test_real_summaries_come_out_as_they_went_in(
+    store: Store, tmp_path: Path, shared: Path, batch: str, judgements: int, workers: int
+) -> None:
+    file = shared / "data" / "summarize-from-feedback" / f"{batch}.jsonl.gz"
+    counts = import_file(file, "openai-summaries", store)
+    assert (counts.stored, counts.annotators) == (judgements, workers)
+    export_file(store, "openai-summaries", tmp_path / "out.jsonl")
+    with gzip.open(file) as original:
+        expected = sorted(dump_line(json.loads(line)) for line in original)
+    assert sorted((tmp_path / "out.jsonl").read_text().split("\n")[:-1]) == expected

@@ -1,0 +1,62 @@
+"""DPO's loss against numbers worked out by hand, and its minimum against the known optimum."""
+
+import math
+
+import pytest
+import torch
+
+from likelier.finetune.dpo_loss import dpo_loss
+
+
+def t(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def nats(x):
+    return math.log(1 + math.exp(-x))
+
+
+def test_by_hand():
+    # d = 0.5 * ((-1 + 2) - (-3 + 2)) = 1, and -1 for the second pair
+    loss, stats = dpo_loss(t(-1.0, -3.0), t(-3.0, -1.0), t(-2.0, -2.0), t(-2.0, -2.0), 0.5)
+    assert loss.item() == pytest.approx((nats(1.0) + nats(-1.0)) / 2, abs=1e-12)
+    assert stats["rewards/chosen"].item() == 0.0
+    assert stats["rewards/margins"].item() == 0.0
+    assert stats["rewards/accuracies"].item() == 0.5
+
+
+def test_targets_and_weights_by_hand():
+    pair = (t(-1.0), t(-3.0), t(-2.0), t(-2.0), 0.5)
+    smoothed = 0.9 * nats(1.0) + 0.1 * nats(-1.0)
+    assert dpo_loss(*pair, target=0.9)[0].item() == pytest.approx(smoothed, abs=1e-12)
+    assert dpo_loss(*pair, target=t(0.9), weight=t(2.0))[0].item() == pytest.approx(2 * smoothed, abs=1e-12)
+
+
+def test_at_the_reference_the_gradient_is_half_of_beta():
+    chosen = t(-1.0).requires_grad_()
+    dpo_loss(chosen, t(-3.0), t(-1.0), t(-3.0), 0.3)[0].backward()
+    assert chosen.grad.item() == pytest.approx(-0.15, abs=1e-12)
+
+
+def test_no_pairs_cost_nothing_and_large_margins_stay_finite():
+    assert dpo_loss(t(), t(), t(), t(), 0.1)[0].item() == 0.0
+    chosen = t(-1e4, 0.0).requires_grad_()
+    loss, _ = dpo_loss(chosen, t(0.0, -1e4), t(0.0, 0.0), t(0.0, 0.0), 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(chosen.grad).all()
+
+
+def test_the_gradient_vanishes_at_the_known_optimum_and_only_there():
+    rewards, ref, beta = t(1.0, -0.5, 0.3), t(0.2, 0.5, 0.3).log(), 0.4
+    one, two = (pair.flatten() for pair in torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij"))
+    target = torch.sigmoid(rewards[one] - rewards[two])
+
+    def gradient(log_policy):
+        logits = log_policy.clone().requires_grad_()
+        logprobs = torch.log_softmax(logits, -1)
+        dpo_loss(logprobs[one], logprobs[two], ref[one], ref[two], beta, target)[0].backward()
+        return logits.grad.abs().max().item()
+
+    assert gradient(ref + rewards / beta) < 1e-12
+    assert gradient(ref) > 1e-2

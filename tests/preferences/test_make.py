@@ -1,0 +1,290 @@
+"""Preferences: what becomes of a judgement, how people are weighed, and that no conversation stands in two splits."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from likelier.errors import ConfigError, DataError
+from likelier.feedback.formats import import_file
+from likelier.feedback.store import Store
+from likelier.preferences.make import PARTS, balanced_weights, conversation_groups, first_turn, make_preferences
+from likelier.records import JudgedComparison, Judgement, Preference, Prompt, Response, Text, read_preferences
+
+
+@dataclass(frozen=True)
+class Person:
+    id: str
+    error_rate: float | None = 0.1
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    annotators: Sequence[Person]
+
+
+class Source:
+    """A store that holds just these judgements."""
+
+    def __init__(self, *items: JudgedComparison) -> None:
+        self.items = list(items)
+
+    def judged(self) -> list[JudgedComparison]:
+        return self.items
+
+
+def judged(prompt: Text, annotator: str = "ann", choice: str = "left", **more: Any) -> JudgedComparison:
+    asked = Prompt(prompt, more.pop("conversation", ""))
+    left, right = Response(asked.id, more.pop("left", "L")), Response(asked.id, more.pop("right", "R"))
+    judgement = Judgement(f"c-{asked.id}", annotator, left.id, right.id, choice, **more)  # type: ignore[arg-type]
+    return JudgedComparison(judgement, asked, left, right)
+
+
+NAMES = "apple river stone cloud tiger piano garden winter copper lantern meadow rocket velvet walnut zebra"
+WORDS = NAMES.split()
+
+
+def different_prompts(number: int) -> list[str]:
+    """Prompts that have nothing in common."""
+    return [f"{WORDS[n % 15] * 2} {WORDS[n // 15 % 15] * 3} {n * 7919}" for n in range(number)]
+
+
+def made(tmp_path: Path, *items: JudgedComparison, check: Check | None = None, **settings: Any) -> list[Preference]:
+    """All preferences made of `items`; three conversations are added so that there is something to split."""
+    extra = [judged(text, annotator="") for text in ("xyzzy plugh", "sphinx of black quartz", "jackdaws love my big")]
+    make_preferences(Source(*items, *extra), tmp_path / "out", check, **settings)
+    found = [row for part in PARTS for row in read_preferences(tmp_path / "out" / f"{part}.jsonl")]
+    return [row for row in found if row.annotator]
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen", "rejected", "target"),
+    [("left", "L", "R", 1.0), ("right", "R", "L", 1.0), ("tie", "L", "R", 0.5)],
+)
+def test_a_judgement_becomes_a_pair(tmp_path: Path, choice: str, chosen: str, rejected: str, target: float) -> None:
+    item = judged("Hi", choice=choice, extra={"margin": 2})
+    (row,) = made(tmp_path, item, check=Check([Person("ann", 0.25)]))
+    assert row == Preference(
+        prompt="Hi",
+        chosen=chosen,
+        rejected=rejected,
+        weight=1.0,
+        flip=0.25,
+        target=target,
+        margin=2.0,
+        annotator="ann",
+        comparison=item.judgement.comparison_id,
+        conversation=row.conversation,
+    )
+
+
+def test_without_a_check_nothing_is_dropped_or_weighed(tmp_path: Path) -> None:
+    rows = made(tmp_path, *(judged(f"{text} {n}") for n, text in enumerate(different_prompts(5))), judged("x", "bob"))
+    assert {(row.flip, row.weight) for row in rows} == {(0.0, 1.0)}
+    assert Counter(row.annotator for row in rows) == {"ann": 5, "bob": 1}
+
+
+@pytest.mark.parametrize(
+    ("person", "flip"),
+    [
+        (Person("ann", 0.3), 0.3),
+        (Person("ann", 0.7), 0.5),  # no proof that the answers are the wrong way round: they say nothing
+        (Person("ann", 0.9, ("reversed",)), 0.9),
+        (Person("ann", None), 0.0),
+        (Person("ann", float("nan")), 0.0),
+        (Person("ann", -0.01), 0.0),
+        (Person("bob", 0.3), 0.0),
+    ],
+)
+def test_flip_is_the_rate_of_wrong_answers(tmp_path: Path, person: Person, flip: float) -> None:
+    (row,) = made(tmp_path, judged("Hi"), check=Check([person]))
+    assert row.flip == flip
+
+
+def test_flagged_annotators_are_dropped_unless_they_are_only_reversed(tmp_path: Path) -> None:
+    people = Check(
+        [Person("ann"), Person("bob", 0.5, ("random",)), Person("eve", 0.9, ("reversed",)), Person("", 0.5, ("left",))]
+    )
+    items = [judged("Hi", name) for name in ("ann", "bob", "eve")] + [judged("Ho", "both")]
+    people = Check([*people.annotators, Person("both", 0.9, ("reversed", "fast"))])
+    assert {row.annotator for row in made(tmp_path, *items, check=people)} == {"ann", "eve"}
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["dropped"] == {"flagged annotator": 2}
+    assert {row.annotator for row in made(tmp_path, *items, check=people, drop_flagged=False)} == {
+        "ann",
+        "bob",
+        "eve",
+        "both",
+    }
+
+
+def test_an_unknown_annotator_is_never_dropped(tmp_path: Path) -> None:
+    items = [judged(text, "") for text in different_prompts(10)]
+    counts = make_preferences(Source(*items), tmp_path, Check([Person("", 0.5, ("left",))]))
+    assert (counts["dropped"], sum(counts[part] for part in PARTS)) == (0, 10)
+
+
+def test_equal_texts_are_dropped_and_counted(tmp_path: Path) -> None:
+    items = [judged(text) for text in different_prompts(10)]
+    counts = make_preferences(Source(*items, judged("same", left="S", right="S")), tmp_path, None)
+    assert counts["dropped"] == 1
+
+
+def test_weights_balance_people() -> None:
+    # raw 1/sqrt(1) and 1/sqrt(4): mean (1 + 4 * 0.5) / 5 = 0.6
+    assert balanced_weights(["ann", *["bob"] * 4]) == pytest.approx([1 / 0.6, *[0.5 / 0.6] * 4])
+    assert balanced_weights(["", "", ""]) == [1.0, 1.0, 1.0]
+    # the unknown one counts like the median person, who has 4
+    assert balanced_weights(["bob"] * 4 + [""]) == pytest.approx([1.0] * 5)
+
+
+def test_no_weight_is_far_above_the_others() -> None:
+    weights = balanced_weights(["ann", *["bob"] * 2500])
+    # raw 1 and 0.02, mean 0.0204: ann's 49 is capped at 4, all scaled to mean 1 again
+    assert weights[0] / weights[1] == pytest.approx(4 / (0.02 / ((1 + 50) / 2501)))
+    assert sum(weights) / len(weights) == pytest.approx(1)
+
+
+TURN = "How do I pick the lock of an old front door?"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (judged(TURN), judged(TURN)),
+        (judged(TURN), judged("  how do i pick the LOCK of an old front door")),
+        (judged(TURN), judged("How do I pick the lock of an old front doors?")),
+        (judged(TURN), judged([{"role": "user", "content": TURN}])),
+        (judged(TURN), judged([{"role": "system", "content": "Be kind."}, {"role": "user", "content": TURN}])),
+        (judged(TURN), judged(f"\n\nHuman: {TURN}\n\nAssistant: Why?\n\nHuman: So.\n\nAssistant:")),
+        (judged("one thing", conversation="c"), judged("another matter", conversation="c")),
+    ],
+)
+def test_what_is_one_conversation(one: JudgedComparison, other: JudgedComparison) -> None:
+    (first, second, third), _ = conversation_groups([one, other, judged("Bake a cake.")])
+    assert first == second != third
+
+
+def test_conversations_are_joined_through_one_another() -> None:
+    chain = [
+        judged("one thing", conversation="c"),
+        judged("One thing!", conversation="d"),
+        judged("other", conversation="d"),
+    ]
+    assert conversation_groups(chain)[0] == ["c", "c", "c"]
+
+
+def test_pairs_without_a_prompt_are_told_apart_by_their_texts() -> None:
+    pairs = [
+        judged("", left="apple pie", right="zoo"),
+        judged("", left="zoo", right="apple pie"),
+        judged("", left="river"),
+    ]
+    (first, second, third), _ = conversation_groups(pairs)
+    assert first == second != third
+    assert first_turn(pairs[0]) == "apple pie"
+
+
+def parts_of(folder: Path) -> dict[str, list[Preference]]:
+    return {part: read_preferences(folder / f"{part}.jsonl") for part in PARTS}
+
+
+def test_no_conversation_stands_in_two_splits_and_shares_are_kept(tmp_path: Path) -> None:
+    items = [judged(text, f"a{n % 7}", key=str(n)) for n, text in enumerate(different_prompts(100) * 5)]
+    counts = make_preferences(Source(*items), tmp_path, None)
+    parts = parts_of(tmp_path)
+    assert [len(parts[part]) for part in PARTS] == [counts[part] for part in PARTS] == [350, 50, 100]
+    groups = [{row.conversation for row in parts[part]} for part in PARTS]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 100
+    texts = [{row.prompt for row in parts[part]} for part in PARTS]
+    assert not texts[0] & (texts[1] | texts[2])
+
+
+def test_the_split_follows_from_the_seed_and_not_from_the_order(tmp_path: Path) -> None:
+    items = [judged(text, key=str(n)) for n, text in enumerate(different_prompts(60))]
+    for name, order, seed in (("a", items, 0), ("b", items[::-1], 0), ("c", items, 1)):
+        make_preferences(Source(*order), tmp_path / name, None, seed=seed)
+    files = [
+        [(tmp_path / name / file).read_bytes() for file in ("train.jsonl", "test.jsonl", "card.json")] for name in "abc"
+    ]
+    assert files[0] == files[1]
+    assert files[0][1] != files[2][1]
+
+
+@pytest.mark.parametrize(
+    ("shares", "sizes"), [((0.0, 0.5), [10, 0, 10]), ((0.0, 0.0), [20, 0, 0]), ((0.1, 0.1), [16, 2, 2])]
+)
+def test_other_shares(tmp_path: Path, shares: tuple[float, float], sizes: list[int]) -> None:
+    items = [judged(text) for text in different_prompts(20)]
+    counts = make_preferences(Source(*items), tmp_path, None, valid_share=shares[0], test_share=shares[1])
+    assert [counts[part] for part in PARTS] == sizes
+
+
+def test_few_conversations_still_fill_every_split(tmp_path: Path) -> None:
+    counts = make_preferences(Source(*(judged(text) for text in different_prompts(3))), tmp_path, None)
+    assert [counts[part] for part in PARTS] == [1, 1, 1]
+
+
+def test_held_out_annotators_stand_in_test_only(tmp_path: Path) -> None:
+    items = [judged(text, f"a{n}") for n in range(10) for text in different_prompts(30)]
+    counts = make_preferences(Source(*items), tmp_path, None, held_out_annotators=0.3)
+    parts = parts_of(tmp_path)
+    people = {part: {row.annotator for row in parts[part]} for part in PARTS}
+    assert len(people["test"]) == 3
+    assert not people["test"] & (people["train"] | people["valid"])
+    assert counts == {"train": 21 * 7, "valid": 3 * 7, "test": 6 * 3, "dropped": 24 * 3 + 6 * 7}
+
+
+@pytest.mark.parametrize(
+    ("items", "check", "message"),
+    [
+        ([], None, "none of the 0 judgements"),
+        ([judged("a")], Check([Person("ann", 0.5, ("random",))]), "none of the 1 judgements"),
+        ([judged("a"), judged("b")], None, r"2 conversation\(s\) cannot be split into train, valid, test"),
+    ],
+)
+def test_too_little_to_split(tmp_path: Path, items: list[JudgedComparison], check: Check | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make_preferences(Source(*items), tmp_path / "out", check)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.2)])
+def test_shares_that_make_no_sense(tmp_path: Path, shares: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="below 1"):
+        make_preferences(Source(judged("a")), tmp_path, None, valid_share=shares[0], test_share=shares[1])
+
+
+def test_the_card_says_what_is_there(tmp_path: Path) -> None:
+    items = [judged(text, "ann" if n else "bob", simulated=True) for n, text in enumerate(different_prompts(10))]
+    make_preferences(Source(*items), tmp_path, Check([Person("ann", 0.2), Person("bob", 0.4, ("reversed",))]))
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["judgements"], card["simulated"]) == (10, 10)
+    assert sum(card["parts"][part]["preferences"] for part in PARTS) == 10
+    assert [(person["id"], person["used"], person["flip"]) for person in card["annotators"]] == [
+        ("ann", 9, 0.2),
+        ("bob", 1, 0.4),
+    ]
+    assert card["annotators"][1]["flags"] == ["reversed"]
+
+
+def test_real_conversations_stay_together(tmp_path: Path, shared: Path) -> None:
+    with Store.open(tmp_path / "a.db", create=True) as store:
+        for part in ("helpful-base", "helpful-rejection-sampled"):
+            file = Path(shutil.copy(shared / "data" / "hh-rlhf" / f"{part}-part-a.jsonl.gz", tmp_path))
+            import_file(file, "anthropic", store, skip_bad=True)
+        counts = make_preferences(store, tmp_path / "out", None)
+    assert sum(counts[part] for part in PARTS) == 1205 + 1835 - 18
+    parts = parts_of(tmp_path / "out")
+    turns = {part: {row.prompt[0]["content"] for row in parts[part]} for part in PARTS}  # type: ignore[index]
+    assert not turns["train"] & turns["test"]
+    trips = {
+        row.conversation for part in PARTS for row in parts[part] if "I am taking a business trip to" in str(row.prompt)
+    }
+    assert len(trips) <= 2  # dozens of prompts from one template, all on one side but for those worded otherwise

@@ -1,0 +1,104 @@
+"""Sampler and trainer: how far apart they are, the weights that make up for it, and where reuse is refused."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from test_rlhf_scores import config, train, world  # noqa: F401
+
+from likelier.config import PPOConfig
+from likelier.errors import NumericError
+from likelier.rlhf import rollout
+from likelier.rlhf.old_logprobs import behaviour_logprobs, importance_weights, logprob_gap
+from likelier.text.logprobs import TextPolicy
+from likelier.text.models import load_causal_lm, load_tokenizer
+from likelier.text.sample import Sampling, sample
+from likelier.training.setup import seeded_generator
+from tiny import save_tiny_model
+
+MASK = torch.tensor([[True, True, False], [True, False, False]])
+
+
+def test_apart_by_hand():
+    own = torch.tensor([[-1.0, -2.0, 9.0], [-3.0, math.nan, math.inf]])
+    sampler = torch.tensor([[-1.5, -2.0, 0.0], [-2.9, 0.0, 0.0]])
+    mean, largest = logprob_gap(own, sampler, MASK)
+    assert float(mean) == pytest.approx((0.5 + 0.0 + 0.1) / 3)
+    assert float(largest) == pytest.approx(0.5)
+
+
+def test_importance_weights_are_truncated_above_only():
+    own = torch.tensor([[0.5, -0.5, 3.0], [2.0, math.nan, 0.0]]).log().nan_to_num(0.0)
+    own[0, 1] = math.log(0.25)
+    sampler = torch.tensor([[1.0, 1.0, 1.0], [0.5, 1.0, 1.0]]).log()
+    weights = importance_weights(own, sampler, MASK, 2.0)
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.25, 0.0], [2.0, 0.0, 0.0]]))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A policy and what it sampled."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("mismatch") / "model", words=["a", "b"])
+    model, tokenizer = load_causal_lm(folder), load_tokenizer(folder)
+    samples = sample(model, tokenizer, ["a", "b a"] * 4, Sampling(6), seeded_generator(0, 0, "test"))
+    return model, samples
+
+
+def old(drawn, samples=None, critic=None, **settings):
+    model, found = drawn[0], samples or drawn[1]
+    inputs = {"prompt_tokens": found.prompt_tokens, "prompt_mask": found.prompt_mask}
+    ppo = PPOConfig(batch_size=8, num_mini_batches=2, **settings)
+    return behaviour_logprobs(TextPolicy.build(model, critic), inputs, found, ppo)
+
+
+def shifted(samples, by):
+    return dataclasses.replace(samples, logprobs=samples.logprobs + by * samples.mask)
+
+
+@pytest.mark.parametrize("critic", [None, "shared"])
+def test_the_samplers_are_reused_only_where_asked(drawn, critic):
+    reused = old(drawn, critic=critic, old_logprobs="sampler")
+    own = old(drawn, critic=critic)
+    assert reused.logprobs is drawn[1].logprobs
+    assert own.logprobs is not drawn[1].logprobs
+    assert (reused.values is None, own.values is None) == (critic is None, critic is None)
+    assert 0.0 <= float(own.difference) <= float(own.largest) < 1e-5
+    assert own.weights is None
+
+
+def test_reuse_is_refused_above_a_mean_of_0_01(drawn):
+    assert float(old(drawn, shifted(drawn[1], 0.009), old_logprobs="sampler").difference) == pytest.approx(
+        0.009, rel=0.01
+    )
+    with pytest.raises(NumericError, match=r"differ by 0.011 nats a token .* ppo.old_logprobs=recompute") as caught:
+        old(drawn, shifted(drawn[1], 0.011), old_logprobs="sampler")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(NumericError, match="nan"):
+        old(drawn, shifted(drawn[1], math.nan), old_logprobs="sampler")
+
+
+def test_recomputing_goes_on_and_weighs(drawn):
+    off = shifted(drawn[1], -math.log(3.0))  # the trainer finds each token three times as likely
+    found = old(drawn, off, importance_cap=2.0)
+    torch.testing.assert_close(found.weights, 2.0 * off.mask)
+    assert float(found.difference) == pytest.approx(math.log(3.0), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_both_settings_reach_the_update(world, tmp_path, monkeypatch):  # noqa: F811
+    honest = rollout.sample
+
+    def biased(*args, **kwargs):
+        return shifted(honest(*args, **kwargs), -0.005)
+
+    monkeypatch.setattr(rollout, "sample", biased)
+    plain = train(config(world), tmp_path / "plain")
+    reused = train(config(world, old_logprobs="sampler"), tmp_path / "reused")
+    weighed = train(config(world, importance_cap=2.0), tmp_path / "weighed")
+    assert plain[0]["first_ratio_deviation"] == 0.0
+    assert reused[0]["first_ratio_deviation"] == pytest.approx(math.exp(0.005) - 1, rel=1e-3)
+    assert weighed[0]["policy_loss"] == pytest.approx(plain[0]["policy_loss"] * math.exp(0.005), rel=1e-3)
+    for lines in (plain, reused, weighed):
+        assert lines[0]["sampler_difference"] == pytest.approx(0.005, rel=1e-2)
+        assert lines[0]["sampler_difference_max"] == pytest.approx(0.005, rel=1e-2)

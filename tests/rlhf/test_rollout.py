@@ -1,0 +1,186 @@
+"""Scores to rewards to advantages, against numbers worked out by hand."""
+
+import pytest
+import torch
+
+from likelier.config import PPOConfig, RewardSource
+from likelier.reward.sources import make_scorer
+from likelier.rlhf.rollout import (
+    Actors,
+    advantages_of,
+    at_tokens,
+    group_advantages,
+    penalties,
+    place_scores,
+    sample_rollouts,
+    shuffled_groups,
+)
+from likelier.rlhf.scores import Shaper
+from likelier.text.logprobs import TextPolicy
+from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
+from likelier.training.setup import Clock, seeded_generator
+from tiny import save_tiny_model
+
+MASK = torch.tensor([[True, True, False], [True, True, True]])
+
+
+def ppo(**settings):
+    return PPOConfig(**{"whiten_advantages": False, "batch_size": 4, **settings})
+
+
+def test_score_stands_on_the_last_token():
+    penalties = torch.tensor([[-0.1, -0.2, 0.0], [-0.3, -0.4, -0.5]])
+    placed = place_scores(penalties, torch.tensor([1.0, 2.0]), MASK)
+    torch.testing.assert_close(placed, torch.tensor([[-0.1, 0.8, 0.0], [-0.3, -0.4, 1.5]]))
+
+
+def test_token_rewards_stand_at_their_tokens_and_the_rest_at_the_last():
+    values = torch.tensor([[1.0, -2.0], [0.5, 0.0]])  # one column fewer than the mask: no response was longer
+    scores = torch.tensor([10.0, 0.0])  # shaped: whatever it is, both parts add up to it
+    along, rest = at_tokens(values, 2.0, scores, MASK)
+    torch.testing.assert_close(along, torch.tensor([[2.0, -4.0, 0.0], [1.0, 0.0, 0.0]]))
+    assert rest.tolist() == [12.0, -1.0]
+    placed = place_scores(along, rest, MASK)
+    torch.testing.assert_close(placed, torch.tensor([[2.0, 8.0, 0.0], [1.0, 0.0, -1.0]]))
+    assert placed.sum(1).tolist() == scores.tolist()
+    assert at_tokens(None, 2.0, scores, MASK)[1] is scores
+
+
+def test_advantages_end_at_the_last_token_and_bootstrap_nothing():
+    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    values = torch.tensor([[0.5, 0.25, 9.0], [1.0, 1.0, 1.0]])  # 9.0 is padding and must not matter
+    values = values * MASK
+    advantages, returns = advantages_of(rewards, values, MASK, torch.zeros(2, dtype=torch.long), ppo(lam=1.0))
+    torch.testing.assert_close(advantages, torch.tensor([[0.5, 0.75, 0.0], [1.0, 1.0, 1.0]]))
+    torch.testing.assert_close(returns * MASK, torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]))
+
+
+def test_lambda_zero_is_the_one_step_error():
+    rewards = torch.tensor([[0.0, 1.0]])
+    values = torch.tensor([[0.5, 0.25]])
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    advantages, _ = advantages_of(rewards, values, mask, torch.zeros(1, dtype=torch.long), ppo(lam=0.0))
+    torch.testing.assert_close(advantages, torch.tensor([[-0.25, 0.75]]))
+
+
+def test_leave_one_out_within_shuffled_groups():
+    rewards, group = torch.tensor([1.0, 10.0, 3.0, 20.0]), torch.tensor([0, 1, 0, 1])
+    config = ppo(algorithm="rloo", responses_per_prompt=2)
+    assert group_advantages(rewards, group, config).tolist() == [-2.0, -10.0, 2.0, 10.0]
+
+
+def test_group_normalised_by_hand():
+    rewards, group = torch.tensor([1.0, 5.0, 3.0, 5.0]), torch.tensor([0, 1, 0, 1])
+    config = ppo(algorithm="grpo", responses_per_prompt=2)
+    found = group_advantages(rewards, group, config)
+    assert found.tolist() == pytest.approx([-1 / (2**0.5 + 1e-4), 0.0, 1 / (2**0.5 + 1e-4), 0.0])
+
+
+def test_dr_grpo_is_only_centred():
+    rewards, group = torch.tensor([1.0, 5.0, 3.0, 5.0]), torch.tensor([0, 1, 0, 1])
+    config = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2)
+    assert (config.loss_aggregation, config.whiten_advantages) == ("fixed", False)
+    assert group_advantages(rewards, group, config).tolist() == [-1.0, 0.0, 1.0, 0.0]
+
+
+def test_reinforce_pp_whitens_what_follows_each_token():
+    rewards = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 1.0]])  # to go: 3 3 | 2 1 1; mean 2, variance 0.8
+    config = PPOConfig(algorithm="reinforce_pp")
+    advantages, returns = advantages_of(rewards, None, MASK, torch.arange(2), config)
+    expected = torch.tensor([[1.0, 1.0, 0.0], [0.0, -1.0, -1.0]]) / 0.8**0.5
+    torch.testing.assert_close(advantages, expected)
+    assert returns is None
+
+
+def test_penalties_are_in_the_reward_or_nowhere():
+    logprobs, ref = torch.tensor([[-1.0, -1.0, 9.0]]), torch.tensor([[-2.0, -0.5, 1.0]])
+    found = penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_estimator="k2"))
+    torch.testing.assert_close(found, torch.tensor([[0.05, 0.0125, 0.0]]))
+    assert penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_place="loss")).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_without_a_critic_every_token_has_the_advantage_of_its_response():
+    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    config = ppo(algorithm="rloo", responses_per_prompt=2)
+    advantages, returns = advantages_of(rewards, None, MASK, torch.tensor([0, 0]), config)
+    assert advantages.tolist() == [[-2.0, -2.0, 0.0], [2.0, 2.0, 2.0]]
+    assert returns is None
+
+
+def test_every_prompt_has_its_responses_in_random_order():
+    group = shuffled_groups(50, 3, torch.Generator().manual_seed(0))
+    assert torch.bincount(group).tolist() == [3] * 50
+    assert group.tolist() != sorted(group.tolist())
+
+
+FUNCTIONS = """
+def sevens(prompts, responses):
+    return [7.0 for text in responses]
+
+def is_a(prompts, responses, tokens):
+    return [[float(token.strip() == "a") for token in row] for row in tokens]
+"""
+
+
+@pytest.fixture(scope="module")
+def rewarded(tmp_path_factory):
+    """What a rollout pays at each token: with gamma 0, lambda 0 and values 0 the return is the reward."""
+    folder = tmp_path_factory.mktemp("rollout")
+    save_tiny_model(folder / "model", words=["a", "b"])
+    (folder / "mine.py").write_text(FUNCTIONS)
+
+    def roll(*sources, **settings):
+        model, tokenizer = load_causal_lm(folder / "model"), load_tokenizer(folder / "model")
+        found = [RewardSource(function=f"{folder / 'mine.py'}:{name}", per=per) for name, per in sources]
+        ppo = PPOConfig(
+            batch_size=64, response_length=6, gamma=0.0, lam=0.0, kl_coef=0.0, whiten_advantages=False, **settings
+        )
+        policy = TextPolicy.build(model, "shared")
+        actors = Actors(policy, frozen_copy(model), tokenizer, make_scorer(found, "cpu"), Shaper(ppo))
+        draw = seeded_generator(0, 0, "test")
+        return sample_rollouts(actors, ["a", "b"] * 32, ppo, 0.0, draw, Clock()), tokenizer
+
+    return roll
+
+
+def last_tokens(rollout):
+    mask, tokens = rollout.batch.mask, rollout.samples.tokens
+    return tokens[torch.arange(len(tokens)), mask.sum(1) - 1]
+
+
+def test_the_end_token_carries_the_score_and_a_missing_one_is_punished(rewarded):
+    rollout, tokenizer = rewarded(("sevens", "response"), missing_eos_score=-1.0)
+    reasons = rollout.samples.stop_reasons
+    assert set(reasons) == {"end_token", "length"}
+    paid, mask = rollout.batch.returns, rollout.batch.mask
+    at = torch.arange(len(mask))
+    for row, reason in enumerate(reasons):
+        ended = reason == "end_token"
+        assert (last_tokens(rollout)[row] == tokenizer.eos_token_id) == ended
+        assert paid[row, mask[row].sum() - 1] == (7.0 if ended else -1.0)
+    assert (paid * mask).count_nonzero() == len(mask)  # and no other token has anything
+    assert torch.equal(rollout.rewards, paid[at, mask.sum(1) - 1])
+
+
+def test_the_token_that_completes_a_stop_string_carries_the_score(rewarded):
+    rollout, tokenizer = rewarded(("sevens", "response"), stop_strings=["a"], stop_token=None, missing_eos_penalty=2.0)
+    reasons = rollout.samples.stop_reasons
+    assert set(reasons) == {"stop_string", "length"}
+    assert not any("a" in text for text in rollout.samples.texts)
+    paid, mask = rollout.batch.returns * rollout.batch.mask, rollout.batch.mask
+    for row, reason in enumerate(reasons):
+        stopped = reason == "stop_string"
+        assert (last_tokens(rollout)[row] == tokenizer.convert_tokens_to_ids("a")) == stopped
+        assert paid[row, mask[row].sum() - 1] == (7.0 if stopped else 5.0)
+        assert paid[row].sum() == (7.0 if stopped else 5.0)
+
+
+def test_token_rewards_reach_their_tokens(rewarded):
+    rollout, tokenizer = rewarded(("is_a", "token"), ("sevens", "response"), reward_scale=2.0)
+    mask = rollout.batch.mask
+    is_a = (rollout.samples.tokens == tokenizer.convert_tokens_to_ids("a")) & mask
+    wanted = place_scores(2.0 * is_a, torch.full((len(mask),), 14.0), mask)
+    torch.testing.assert_close(rollout.batch.returns * mask, wanted)
+    torch.testing.assert_close(rollout.scores, is_a.sum(1) + 7.0)
+    torch.testing.assert_close(rollout.by_source["mine.py:is_a"], is_a.sum(1).float())
+    assert rollout.stats()["score/mine.py:is_a"] == pytest.approx(float(is_a.sum(1).float().mean()))

@@ -1,0 +1,205 @@
+"""The PPO loop: it learns a known best answer, resumes to the same bits, and refuses what it cannot use."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from likelier.config import build_config
+from likelier.errors import ConfigError, DataError
+from likelier.files import write_jsonl
+from likelier.rlhf.train import train_ppo
+from likelier.runs.checkpoints import checkpoints
+from likelier.runs.run import Run
+from likelier.text.models import load_causal_lm
+from tiny import save_tiny_model
+
+REWARD = """
+def count_a(prompts, responses):
+    return [float(response.count("a")) for response in responses]
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    save_tiny_model(folder / "model", words=["a", "b"])
+    (folder / "reward.py").write_text(REWARD)
+    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
+    return folder
+
+
+def config(world, **ppo):
+    settings = {"batch_size": 32, "total_episodes": 32 * 6, "response_length": 4, "learning_rate": 0.02, "kl_coef": 0.0}
+    settings |= {"save_steps": 2, "stop_token": None, "num_mini_batches": 2, "num_eval_prompts": 1, **ppo}
+    return build_config(
+        {
+            "model": str(world / "model"),
+            "prompts": str(world / "prompts.jsonl"),
+            "reward": [{"function": f"{world / 'reward.py'}:count_a"}],
+            "ppo": settings,
+        }
+    )
+
+
+def train(config, folder, resume="never"):
+    with Run(folder, "ppo", config, resume) as run:
+        return train_ppo(config, run)
+
+
+def fingerprint(folder):
+    """Hash of everything that must be the same after a resume."""
+    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *sorted(checkpoints(folder)[0].glob("*.safetensors"))]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"critic": "separate"},
+        {"critic": "shared"},
+        {"algorithm": "rloo", "responses_per_prompt": 4},
+        {"algorithm": "grpo", "responses_per_prompt": 4},
+        {"algorithm": "dr_grpo", "responses_per_prompt": 4},
+        {"algorithm": "reinforce_pp"},
+    ],
+    ids=["separate", "shared", "rloo", "grpo", "dr_grpo", "reinforce_pp"],
+)
+def test_learns_the_best_answer_of_two_tokens(world, tmp_path, variant):
+    result = train(config(world, total_episodes=32 * 20, **variant), tmp_path)
+    assert result["score_before"] < 3.2
+    assert result["score_after"] > 3.8  # four times "a" is the best there is
+    assert result["after"]["eval_distinct_2"] == pytest.approx(1 / 3)  # "a a a a": one pair, three times
+    assert result["optimizer_steps"] == 20 * 4 * 2
+
+
+@pytest.mark.slow
+def test_the_first_ratio_is_one_and_costs_nothing(world, tmp_path):
+    train(config(world, num_ppo_epochs=1, num_mini_batches=1, micro_batch_size=8), tmp_path)
+    for line in metrics(tmp_path):
+        assert line["ratio"] == 1.0
+        assert line["approx_kl"] == 0.0
+        assert line["clipfrac"] == 0.0
+
+
+@pytest.mark.slow
+def test_the_kl_penalty_holds_the_policy_back(world, tmp_path):
+    free = train(config(world, total_episodes=32 * 12), tmp_path / "free")
+    held = train(config(world, total_episodes=32 * 12, kl_coef=5.0), tmp_path / "held")
+    assert held["kl"] < 0.2 * free["kl"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "kind"), [("loss", "k2"), ("loss_ratio", "k3")])
+def test_a_penalty_in_the_loss_is_paid_at_the_controllers_price(world, tmp_path, capfd, place, kind):
+    settings = {"kl_place": place, "kl_estimator": kind, "whiten_advantages": False, "total_episodes": 32 * 4}
+    train(config(world, **settings, kl_target=1e-3, kl_horizon=32.0, kl_coef=0.5), tmp_path)
+    assert capfd.readouterr().err == ""
+    lines = metrics(tmp_path)
+    assert len({line["kl_coef"] for line in lines}) == 4  # the controller moved it every time
+    for line in lines:
+        assert line["reward"] == line["score"]
+        parts = line["policy_loss"] + line["kl_coef"] * line["kl_loss"] + 0.1 * line["value_loss"]
+        assert line["loss"] == pytest.approx(parts, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("likelier.progress.plain_lines", True)  # whatever a command line before this left
+    settings = config(world, total_episodes=32, kl_coef=0.1, kl_estimator="k3")
+    train(settings, tmp_path / "told")
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "k3 in the reward pushes down tokens" in err
+    monkeypatch.setattr("likelier.progress.plain_lines", False)  # --json: the result says it
+    found = train(settings, tmp_path / "json")["findings"]
+    assert capfd.readouterr() == ("", "")
+    assert "estimator_misplaced" in [finding["name"] for finding in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [{"critic": "separate"}, {"algorithm": "rloo", "responses_per_prompt": 2}])
+def test_killed_at_any_moment_it_ends_with_the_same_bits(world, tmp_path, variant):
+    settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, eval_steps=3, **variant)
+    found = train(settings, tmp_path / "whole")["findings"]
+    wanted = fingerprint(tmp_path / "whole")
+    for delay in (0.3, 0.05):
+        kill_after(settings, tmp_path / "killed", delay, tmp_path)
+    assert train(settings, tmp_path / "killed", "auto")["findings"] == found
+    assert fingerprint(tmp_path / "killed") == wanted
+
+
+def kill_after(settings, folder, delay, scratch):
+    """Start or resume a run in a process of its own and kill it `delay` seconds after its next step."""
+    path = scratch / "config.json"
+    path.write_text(settings.model_dump_json())
+    code = (
+        "import sys; from pathlib import Path; from likelier.config import Config; from likelier.runs import Run;"
+        "from likelier.rlhf.train import train_ppo; import torch; torch.set_num_threads(1);"
+        f"config = Config.model_validate_json(Path({str(path)!r}).read_text());"
+        f"run = Run(Path({str(folder)!r}), 'ppo', config, 'auto').__enter__(); train_ppo(config, run)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    log = folder / "metrics.jsonl"
+    size = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and (not log.exists() or log.stat().st_size <= size):
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_trained(world, tmp_path):
+    write_jsonl(tmp_path / "long.jsonl", [{"prompt": "a"}, {"prompt": "b " * 200}])
+    long = config(world).model_copy(update={"prompts": str(tmp_path / "long.jsonl")})
+    with pytest.raises(DataError, match="at most"):
+        train(long, tmp_path / "run")
+
+
+@pytest.mark.parametrize("missing", ["model", "prompts", "reward"])
+def test_what_is_missing_is_named(world, tmp_path, missing):
+    empty = config(world).model_copy(update={missing: [] if missing == "reward" else ""})
+    with pytest.raises(ConfigError, match=f"^{missing}: give"):
+        train(empty, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_path):
+    settings = config(world, lora_rank=4, save_total_limit=9, critic="shared", learning_rate=0.03)
+    train(settings, tmp_path)
+    assert all(line["first_ratio_deviation"] == 0.0 for line in metrics(tmp_path))
+    assert metrics(tmp_path)[-1]["score"] > metrics(tmp_path)[0]["score"] + 0.2
+    assert metrics(tmp_path)[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
+    changed = {name for name, weight in whole.named_parameters() if not torch.equal(weight, base.get_parameter(name))}
+    assert changed
+    assert all(name.split(".")[-2].endswith("_proj") for name in changed)
+    names = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= names
+    saved = load_file(checkpoints(tmp_path)[0] / "policy.safetensors")
+    assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
+    wanted = fingerprint(tmp_path)
+    train(settings, tmp_path, str(tmp_path / "checkpoint-4"))
+    assert fingerprint(tmp_path) == wanted
+
+
+@pytest.mark.slow
+def test_the_model_folder_loads_in_transformers_alone(world, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    train(config(world), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert model(torch.tensor([tokenizer("a b")["input_ids"]])).logits.shape[-1] == model.config.vocab_size

@@ -1,0 +1,229 @@
+"""Run folders: whole checkpoints, logs without gaps or doubles, refusals in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from likelier import runs
+from likelier.config import build_config
+from likelier.errors import ConfigError, DataError, LikelierError, Stopped
+from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, write_checkpoint
+from likelier.runs.run import Run
+
+CONFIG = build_config({"sft": {"save_steps": 2, "save_total_limit": 2}})
+
+
+def write_weights(text):
+    return lambda folder: (folder / "weights.json").write_text(text)
+
+
+def train(folder, steps, resume="never", stop_after=None, config=CONFIG):
+    with Run(folder, "sft", config, resume) as run:
+        for step in range(run.start, steps):
+            run.log(step + 1, {"loss": 1.0 / (step + 1)}, [{"prompt": "p", "response": str(step)}], {"seconds": 0.1})
+            if step + 1 == stop_after:
+                raise KeyboardInterrupt
+            run.end_step(step + 1, steps, write_weights(f"step {step + 1}"))
+        return run.finish({"steps": steps})
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_resumed_log_equals_the_uninterrupted_one(tmp_path):
+    train(tmp_path / "whole", 6)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", 6, stop_after=5)
+    assert [line["step"] for line in lines(tmp_path / "killed/metrics.jsonl")] == [1, 2, 3, 4, 5]
+    train(tmp_path / "killed", 6, resume="auto")
+    for name in ("metrics.jsonl", "samples.jsonl", "config.yaml"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (tmp_path / "killed/checkpoint-6/weights.json").read_text() == "step 6"
+    assert (tmp_path / "killed/latest").read_text() == "checkpoint-6\n"
+
+
+def test_a_new_run_that_fails_before_its_first_step_leaves_nothing(tmp_path):
+    with pytest.raises(DataError), Run(tmp_path / "run", "sft", CONFIG):
+        raise DataError("no such file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_parents_that_a_failing_run_made_go_too_unless_something_came_into_them(tmp_path):
+    with pytest.raises(DataError), Run(tmp_path / "runs" / "a-1", "sft", CONFIG):
+        raise DataError("no such file")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="File name too long"):
+        Run(tmp_path / "runs" / ("a" * 300), "sft", CONFIG)
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(DataError), Run(tmp_path / "runs" / "a-1", "sft", CONFIG):
+        (tmp_path / "runs" / "b-1").mkdir()
+        raise DataError("no such file")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["b-1"]
+
+
+def test_a_failing_run_removes_nothing_that_was_there(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DataError), Run(tmp_path, "sft", CONFIG, "auto"):
+        raise DataError("no such file")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    train(tmp_path, 7)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-7", "checkpoint-6"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, 4, stop_after=1)
+    train(tmp_path, 4, resume="auto")
+    assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_what_a_killed_process_was_writing_goes_when_the_run_goes_on(tmp_path):
+    train(tmp_path, 2)
+    (tmp_path / "tmp-3-77").mkdir()
+    (tmp_path / ".model.tmp").mkdir()
+    (tmp_path / ".latest.77.tmp").write_text("checkpoint-3")
+    train(tmp_path, 2, resume="auto")
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+def test_folder_that_is_not_empty_is_refused_without_resume(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        train(tmp_path, 2)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_folder_in_use_is_refused(tmp_path):
+    with Run(tmp_path, "sft", CONFIG), pytest.raises(ConfigError, match="another process"):
+        Run(tmp_path, "sft", CONFIG, "auto")
+
+
+def test_resume_with_another_setting_names_it(tmp_path):
+    train(tmp_path, 2)
+    other = build_config({"sft": {"save_steps": 2, "learning_rate": 0.5}})
+    with pytest.raises(ConfigError, match=r"sft.learning_rate=0.0001, not 0.5"):
+        train(tmp_path, 4, resume="auto", config=other)
+    train(tmp_path, 4, resume="auto", config=build_config({"sft": {"save_steps": 1}}))
+
+
+def test_failed_save_leaves_the_older_checkpoint_and_no_litter(tmp_path):
+    write_checkpoint(tmp_path, 1, write_weights("good"))
+
+    def fail(folder):
+        (folder / "weights.json").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_checkpoint(tmp_path, 2, fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "latest"]
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+
+
+def test_full_disk_while_a_run_is_opened_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(LikelierError, match="No space left on device"), Run(tmp_path / "run", "sft", CONFIG):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_disk_during_a_save_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "seal", full)
+    with pytest.raises(LikelierError, match="No space left on device.*make room") as caught:
+        train(tmp_path, 2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda folder: (folder / "weights.json").write_text("step 3"), "damaged"),
+        (lambda folder: (folder / "weights.json").write_text("step"), "damaged"),
+        (lambda folder: (folder / "weights.json").unlink(), "missing"),
+        (lambda folder: (folder / "MANIFEST.json").unlink(), "no MANIFEST"),
+        (lambda folder: (folder / "MANIFEST.json").write_text("{"), "MANIFEST.json is damaged"),
+        (lambda folder: (folder / "MANIFEST.json").write_text("{}"), "MANIFEST.json is damaged"),
+        (lambda folder: folder.rename(folder.with_name("checkpoint-9")), "of step 4"),
+    ],
+)
+def test_bad_checkpoint_is_named_and_the_older_one_taken(tmp_path, capsys, spoil, reason):
+    train(tmp_path, 4)
+    spoil(tmp_path / "checkpoint-4")
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert reason in capsys.readouterr().err
+
+
+def test_resume_from_a_named_bad_checkpoint_is_refused(tmp_path):
+    train(tmp_path, 2)
+    (tmp_path / "checkpoint-2/weights.json").write_text("?")
+    with pytest.raises(DataError, match=r"cannot resume: weights.json is damaged"):
+        train(tmp_path, 4, resume=str(tmp_path / "checkpoint-2"))
+
+
+def test_whole_checkpoint_has_no_damage(tmp_path):
+    assert damage(write_checkpoint(tmp_path, 3, write_weights("w"))) is None
+
+
+def test_non_finite_metrics_become_null(tmp_path):
+    with Run(tmp_path, "sft", CONFIG) as run:
+        run.log(1, {"loss": float("nan"), "grad_norm": float("inf")})
+    assert lines(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": None, "grad_norm": None}]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signal_saves_at_the_end_of_the_step(tmp_path, number, code):
+    with (
+        pytest.raises(Stopped, match="stopped after step 1; go on with: likelier .*--resume auto") as caught,
+        Run(tmp_path, "sft", CONFIG) as run,
+    ):
+        os.kill(os.getpid(), number)
+        run.end_step(1, 10, write_weights("step 1"))
+    assert caught.value.exit_code == code
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+
+
+def test_second_interrupt_stops_at_once(tmp_path):
+    with pytest.raises(Stopped, match="nothing was saved") as caught, Run(tmp_path, "sft", CONFIG):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert caught.value.exit_code == 130
+
+
+KILLED_WHILE_SAVING = """
+import os, sys, signal
+from pathlib import Path
+from likelier import runs
+folder, calls = Path(sys.argv[1]), int(sys.argv[2])
+real, count = os.fsync, 0
+def fsync(handle):
+    global count
+    count += 1
+    if count == calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(handle)
+os.fsync = fsync
+runs.write_checkpoint(folder, 2, lambda to: [(to / n).write_text(n) for n in "abc"])
+"""
+
+
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_killed_inside_a_save_leaves_a_good_checkpoint(tmp_path: Path, calls):
+    write_checkpoint(tmp_path, 1, write_weights("good"))
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path), str(calls)], check=False)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert damage(newest) is None

@@ -1,0 +1,296 @@
+"""Every setting, and what shows that it does something. A new setting needs a line here, or `test_settings_bite` fails.
+
+    "gamma": bites(0.5)                                   the weights at the end differ from the base run's
+    "save_steps": bites(1, seen="files")                  something else differs: see `Observed`
+    "kl_horizon": bites(9.0, kl_target=0.1)               both runs have kl_target=0.1, a field of the same block
+    "vocab_size": bites(9, **{"/model": ""})              both runs have model="", a field at the top of the file
+    "device": elsewhere("training/test_setup.py::test_...")     no tiny run can show it; this test does
+
+`FOLDER/` in a value stands for the folder of the tiny world.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from likelier.config import UpdateConfig
+
+ZOO = Path(__file__).with_name("broken_envs.py")
+
+
+class Bites(NamedTuple):
+    """Run once with `given`, once with `given` and the setting changed to `value`: what is `seen` must differ."""
+
+    value: Any
+    seen: str
+    given: dict[str, Any]
+
+
+class Elsewhere(NamedTuple):
+    """The test that shows it, `file.py::test_name`."""
+
+    test: str
+
+
+def bites(value, seen="weights", **given):
+    return Bites(value, seen, given)
+
+
+def elsewhere(test):
+    return Elsewhere(test)
+
+
+def training(learning_rate, own):
+    """What every gradient-trained stage shares, beside its own."""
+    return {
+        "learning_rate": bites(learning_rate),
+        "lr_schedule": bites("constant"),
+        "warmup_ratio": bites(0.5),
+        "weight_decay": bites(0.3),
+        "adam_eps": bites(1e-2),
+        "max_grad_norm": bites(1e-3),
+        "bf16": bites(True),
+        "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
+        "save_steps": bites(1, seen="files"),
+        "save_total_limit": bites(1, seen="files", save_steps=1),
+        "report_to": bites(["tensorboard"], seen="files"),
+        "run_name": elsewhere("test_trackers.py::test_trackio_writes_its_local_database"),
+    } | own
+
+
+SCORER = [{"function": "FOLDER/reward.py:count_a"}]
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+SCRATCH = {"/model": "", "architecture": LLAMA}
+
+ADAPTER = {
+    "lora_rank": bites(2),
+    "lora_alpha": bites(4, lora_rank=2),
+    "lora_targets": bites(["q_proj"], lora_rank=2),
+}
+SFT = training(
+    1e-3,
+    {
+        "num_epochs": bites(2),
+        "max_steps": bites(1),
+        "batch_size": bites(3),
+        "micro_batch_size": bites(1),  # in the last bits only
+        "max_length": bites(4),
+        "architecture": bites(LLAMA | {"hidden_size": 24}, **SCRATCH),
+        "tokenizer": bites("characters", **SCRATCH),
+        "vocab_size": bites(7, **SCRATCH),
+        "eval_steps": bites(1, seen="metrics"),
+        **ADAPTER,
+    },
+)
+DPO = training(
+    1e-3,
+    {
+        "beta": bites(0.5),
+        "num_epochs": bites(2),
+        "batch_size": bites(3),
+        "micro_batch_size": bites(1),  # in the last bits only
+        "max_length": bites(7),
+        "use_flip": bites(False),
+        "eval_steps": bites(1, seen="metrics"),
+        **ADAPTER,
+    },
+)
+REWARD_MODEL = training(
+    1e-3,
+    {
+        "num_epochs": bites(2),
+        "batch_size": bites(3),
+        "micro_batch_size": bites(1),  # in the last bits only
+        "max_length": bites(4),
+        "ensemble_size": bites(2, seen="files"),
+        "center_coef": bites(0.5),
+        "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),
+        "use_flip": bites(False),
+        "from_scratch": bites(True),
+    },
+)
+PPO = training(
+    1e-2,
+    {
+        "num_ppo_epochs": bites(3),
+        "num_mini_batches": bites(4),
+        "micro_batch_size": bites(1),  # in the last bits only
+        "cliprange": bites(0.01),
+        "clip_high": bites(0.01),
+        "dual_clip": bites(1.01),
+        "cliprange_value": bites(None),
+        "vf_coef": bites(1.0),
+        "entropy_coef": bites(0.1),
+        "loss_aggregation": bites("sequence"),
+        "target_kl": bites(1e-6),
+        "gamma": bites(0.5),
+        "lam": bites(0.5),
+        "max_skipped_updates": bites(2, seen="error", learning_rate=1e30),
+        "algorithm": bites("rloo", responses_per_prompt=2),
+        "total_episodes": bites(24),
+        "batch_size": bites(16),
+        "responses_per_prompt": bites(2),
+        "response_length": bites(5),
+        "temperature": bites(0.5),
+        "stop_token": bites(None),
+        "stop_strings": bites(["a"]),
+        "max_prompt_tokens": bites(1, seen="error"),
+        "kl_coef": bites(0.5),
+        "kl_estimator": bites("k3"),
+        "kl_place": bites("loss"),
+        "kl_level": bites("token", kl_place="loss"),
+        "kl_target": bites(0.01),
+        "kl_horizon": bites(100.0, kl_target=0.01),
+        "reward_center": bites(True),
+        "reward_norm": bites("running"),
+        "reward_scale": bites(3.0),
+        "reward_clip": bites(0.5),
+        "missing_eos_penalty": bites(1.0),
+        "missing_eos_score": bites(-1.0),
+        "whiten_rewards": bites(True),
+        "whiten_advantages": bites(False),
+        "old_logprobs": bites("sampler"),
+        "importance_cap": bites(1.0),
+        **ADAPTER,
+        "critic": bites("shared"),
+        "critic_model": bites("FOLDER/other"),
+        "critic_learning_rate": bites(1e-3),
+        "critic_warmup_steps": bites(1),
+        "num_eval_prompts": bites(1),
+        "eval_steps": bites(1, seen="metrics"),
+        "rollout_batch_size": bites(4, seen="sampled_at_once"),
+        "samples_per_step": bites(1, seen="samples"),
+    },
+)
+EVAL = {
+    "model_a": bites("FOLDER/model-b", seen="result"),
+    "model_b": bites("FOLDER/model", seen="result"),
+    "prompts": bites("FOLDER/few.jsonl", seen="result"),
+    "scorer": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result"),
+    "num_prompts": bites(2, seen="result"),
+    "responses_per_prompt": bites(2, seen="result"),
+    "response_length": bites(2, seen="result"),
+    "temperature": bites(0.5, seen="result"),
+    "stop_token": bites(None, seen="result"),
+    "stop_strings": bites(["a"], seen="result"),
+    "others": bites([{"model": "FOLDER/other"}], seen="result"),
+    "best_of": bites([2], seen="result", selector=SCORER, best_of=[4]),
+    "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
+    "batch_size": bites(2, seen="sampled_at_once"),
+    "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
+    "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
+    "port": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
+}
+CIRCLE = {
+    "db": bites("FOLDER/mine.db", seen="files"),
+    "num_prompts": bites(9, seen="result"),
+    "num_eval_prompts": bites(1, seen="result"),
+    "responses_per_prompt": bites(3, seen="result"),
+    "judgements": bites(7, seen="result"),
+    "judgements_per_comparison": bites(3, seen="result"),
+    "check_feedback": bites(False, seen="result"),
+    "port": bites(8123, seen="result"),
+    "baselines": elsewhere("test_circle.py::test_baselines_stand_beside_ppo_on_the_same_evaluation"),
+}
+SEARCH = {
+    "stage": elsewhere("search/test_run.py::test_reward_models_are_judged_on_conversations_kept_out"),
+    "method": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
+    "space": elsewhere("search/test_space.py::test_a_grid_is_every_combination_the_last_field_fastest"),
+    "num_trials": elsewhere(
+        "search/test_space.py::test_a_longer_random_search_begins_like_a_shorter_one_and_another_seed_does_not"
+    ),
+    "folds": elsewhere("search/test_folds.py::test_every_conversation_is_kept_out_once"),
+    "metric": elsewhere("search/test_run.py::test_a_metric_that_is_not_there_is_named_after_the_first_run"),
+    "direction": elsewhere("search/test_ranking.py::test_best_first_equal_means_by_number_failed_last"),
+    "threads": elsewhere("search/test_run.py::test_a_run_computes_with_the_threads_it_was_given"),
+}
+TOP = {
+    "model": {stage: bites("FOLDER/other") for stage in ("sft", "reward_model", "dpo", "ppo")},
+    "prompts": {"ppo": bites("FOLDER/few.jsonl")},
+    "data": {
+        "sft": bites("FOLDER/short.jsonl"),
+        "reward_model": bites("FOLDER/other-pairs"),
+        "dpo": bites("FOLDER/other-pairs"),
+    },
+    "reward": {"ppo": bites([{"function": "FOLDER/reward.py:count_b"}])},
+    "seed": {
+        "sft": bites(1),
+        "reward_model": bites(1),
+        "dpo": bites(1),
+        "ppo": bites(1),
+        "gym": bites(1),
+        "eval": bites(1, seen="result"),
+        "circle": bites(1, seen="result"),
+    },
+}
+"""Settings outside the blocks, for each stage that reads them."""
+SOURCE = {
+    "model": elsewhere("reward/test_sources.py::test_reward_models_alone_and_together"),
+    "function": bites("FOLDER/reward.py:count_b"),
+    "http": elsewhere("reward/test_sources.py::test_a_service"),
+    "people": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
+    "per": bites("token", function="FOLDER/reward.py:by_token"),
+    "weight": bites(3.0),
+    "caution": elsewhere("reward/test_sources.py::test_reward_models_alone_and_together"),
+    "name": bites("kind", seen="metrics"),
+}
+"""Settings of an entry of `reward`, seen through PPO."""
+OTHER = {
+    "model": elsewhere("evaluation/test_compare.py::test_other_models_stand_on_the_same_prompts"),
+    "name": elsewhere("evaluation/test_compare.py::test_other_models_stand_on_the_same_prompts"),
+}
+RANGE = {
+    "low": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
+    "high": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
+    "log": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
+}
+BOX = {"env_args": {"actions": "box"}}
+GYM = training(
+    1e-2,
+    {
+        name: entry
+        for name, entry in PPO.items()
+        if name in UpdateConfig.model_fields and name not in ("loss_aggregation", "bf16")
+    }
+    | {
+        "loss_aggregation": bites("sequence", seen="error"),
+        "bf16": bites(True, seen="error"),
+        "gamma": bites(0.5),
+        "cliprange_value": bites(0.01),
+        "env_id": bites(f"{ZOO}:Sound"),
+        "env_args": bites({"actions": "multi"}),
+        "max_episode_steps": bites(3),
+        "total_steps": bites(192),
+        "num_envs": bites(2),
+        "step_timeout_seconds": elsewhere("control/test_envs.py::test_a_bad_environment_is_named_with_the_field"),
+        "rollout_length": bites(8),
+        "frame_stack": bites(2),
+        "normalize_observations": bites(False),
+        "normalize_rewards": bites(False),
+        "hidden_sizes": bites([8]),
+        "activation": bites("relu"),
+        "log_std": bites(-1.0, **BOX),
+        "state_dependent_std": bites(True, **BOX),
+        "whiten_advantages": bites(False),
+        "cliprange_schedule": bites("linear"),
+        "num_eval_episodes": bites(3, seen="result"),
+        "gif": bites(True, seen="files", env_id="CartPole-v1"),
+    },
+)
+BLOCKS = {
+    "sft": SFT,
+    "reward_model": REWARD_MODEL,
+    "dpo": DPO,
+    "ppo": PPO,
+    "gym": GYM,
+    "eval": EVAL,
+    "circle": CIRCLE,
+    "search": SEARCH,
+}
+"""A block within a block has its fields here too, as `"lora.rank"`."""

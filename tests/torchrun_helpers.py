@@ -1,0 +1,71 @@
+"""A function run in several real processes that meet over the loopback, as those of torchrun do."""
+
+import contextlib
+import multiprocessing
+import os
+import traceback
+
+import torch.distributed as dist
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["likelier.rlhf.train"])
+SECONDS = 120
+
+
+def in_processes(size, work, *given, meet=True):
+    """What `work(*given)` returns in each of `size` processes, by rank; None of one that died. `meet`:
+    in `process_group`."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    pipes = [FORKS.Pipe(duplex=False) for _ in range(size)]
+    workers = [
+        FORKS.Process(target=answer, args=(pipe, variables(rank, size, store.port), work, given, meet), daemon=True)
+        for rank, (_, pipe) in enumerate(pipes)
+    ]
+    for worker, (_, theirs) in zip(workers, pipes, strict=True):
+        worker.start()
+        theirs.close()
+    try:
+        told = [told_by(pipe) for pipe, _ in pipes]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+            worker.close()
+        for ours, _ in pipes:
+            ours.close()
+    failures = [text for failed, text in told if failed]
+    assert not failures, "\n".join(failures)
+    return [found for _, found in told]
+
+
+def variables(rank, size, port):
+    """What torchrun puts into the environment of a process."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the test holds the store, as torchrun does
+    }
+
+
+def told_by(pipe):
+    assert pipe.poll(SECONDS), "a process neither answered nor ended"
+    try:
+        return pipe.recv()
+    except EOFError:
+        return False, None
+
+
+def answer(pipe, environment, work, given, meet):
+    """In the new process."""
+    from likelier.distributed import process_group
+
+    os.environ.update(environment)
+    try:
+        with process_group() if meet else contextlib.nullcontext():
+            found = work(*given)
+        pipe.send((False, found))
+    except BaseException:
+        pipe.send((True, traceback.format_exc()))

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "likelier"
 # floor see each other only on the ground: stages meet in files on disk and in records.
 FLOORS = [
     ("ground: no torch", ["", "errors", "files", "progress", "metrics", "intervals", "trackers", "userfile", "jobs"]),
+    ("the algorithms of RLHF as data, which settings and training read: no torch", ["ppo.algorithms"]),
     ("words and settings", ["records", "config"]),
     ("several processes", ["distributed"]),
     ("tools: run folders, what every training loop needs", ["runs", "training"]),

@@ -141,15 +141,15 @@ def put(patch, stage, place, bad, optimizers):
         return
     owner, function, spoil = {
         "logits": (torch.nn.Linear, "forward", lambda result: spoiled(result, bad)),
-        "old logprobs": (ppo_update, "joined", field("logprobs", bad)),
-        "old values": (ppo_update, "joined", field("values", bad)),
+        "old logprobs": (ppo_update, "concat_evaluations", field("logprobs", bad)),
+        "old values": (ppo_update, "concat_evaluations", field("values", bad)),
         "new logprobs": (rollout.TextPolicy, "evaluate", field("logprobs", bad)),
         "new values": (rollout.TextPolicy, "evaluate", field("values", bad)),
         "entropy": (rollout.TextPolicy, "evaluate", field("entropy", bad)),
         "reference": (rollout, "reference_logprobs", lambda result: spoiled(result, bad)),
         "score": (rollout.Scorer, "combine", lambda result: spoiled(result, bad)),
-        "advantages": (rollout, "advantages_of", nth(0, bad)),
-        "returns": (rollout, "advantages_of", nth(1, bad)),
+        "advantages": (rollout, "compute_advantages", nth(0, bad)),
+        "returns": (rollout, "compute_advantages", nth(1, bad)),
         "loss": (
             {"ppo": ppo_update, "sft": sft, "reward": reward_train}[stage],
             {"ppo": "mean_of_terms", "sft": "losses", "reward": "preference_loss"}[stage],

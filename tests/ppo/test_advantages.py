@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
+from likelier.config import PPOConfig
+from likelier.ppo.advantages import (
+    AdvantageInputs,
+    compute_advantages,
+    gae,
+    group_normalised,
+    leave_one_out,
+    reinforce_pp,
+)
+
+MASK = torch.tensor([[True, True, False], [True, True, True]])
 
 
 def row(*numbers):
@@ -99,3 +109,68 @@ def test_reinforce_pp_by_hand():
     close(found, torch.tensor([[0.0, 0.0, 0.0]], dtype=torch.float64))  # to go: 2 and 2, no spread
     found = reinforce_pp(rewards, torch.tensor([[True, True, False]]))  # to go: 3 and 2
     torch.testing.assert_close(found, torch.tensor([[1.0, -1.0, 0.0]], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def ppo(**settings):
+    return PPOConfig(**{"whiten_advantages": False, "batch_size": 4, **settings})
+
+
+def advantages_by(config, rewards, values=None, prompts=None, mask=None):
+    """Of rows that all answer one prompt, unless `prompts` are given; the mask covers all but the last of row 0."""
+    mask = torch.ones_like(rewards, dtype=torch.bool) if prompts is not None else MASK if mask is None else mask
+    prompts = torch.zeros(len(rewards), dtype=torch.long) if prompts is None else prompts
+    return compute_advantages(AdvantageInputs(rewards, mask, prompts, values, config))
+
+
+def test_advantages_end_at_the_last_token_and_bootstrap_nothing():
+    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    values = torch.tensor([[0.5, 0.25, 9.0], [1.0, 1.0, 1.0]])  # 9.0 is padding and must not matter
+    values = values * MASK
+    advantages, returns = advantages_by(ppo(lam=1.0), rewards, values)
+    torch.testing.assert_close(advantages, torch.tensor([[0.5, 0.75, 0.0], [1.0, 1.0, 1.0]]))
+    torch.testing.assert_close(returns * MASK, torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]))
+
+
+def test_lambda_zero_is_the_one_step_error():
+    rewards = torch.tensor([[0.0, 1.0]])
+    values = torch.tensor([[0.5, 0.25]])
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    advantages, _ = advantages_by(ppo(lam=0.0), rewards, values, mask=mask)
+    torch.testing.assert_close(advantages, torch.tensor([[-0.25, 0.75]]))
+
+
+def test_leave_one_out_within_shuffled_groups():
+    rewards, prompts = torch.tensor([[1.0], [10.0], [3.0], [20.0]]), torch.tensor([0, 1, 0, 1])
+    config = ppo(algorithm="rloo", responses_per_prompt=2)
+    assert advantages_by(config, rewards, None, prompts)[0][:, 0].tolist() == [-2.0, -10.0, 2.0, 10.0]
+
+
+def test_grpo_normalises_within_shuffled_groups():
+    rewards, prompts = torch.tensor([[1.0], [5.0], [3.0], [5.0]]), torch.tensor([0, 1, 0, 1])
+    config = ppo(algorithm="grpo", responses_per_prompt=2)
+    found = advantages_by(config, rewards, None, prompts)[0][:, 0]
+    assert found.tolist() == pytest.approx([-1 / (2**0.5 + 1e-4), 0.0, 1 / (2**0.5 + 1e-4), 0.0])
+
+
+def test_dr_grpo_is_only_centred():
+    rewards, prompts = torch.tensor([[1.0], [5.0], [3.0], [5.0]]), torch.tensor([0, 1, 0, 1])
+    config = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2)
+    assert (config.loss_aggregation, config.whiten_advantages) == ("fixed", False)
+    assert advantages_by(config, rewards, None, prompts)[0][:, 0].tolist() == [-1.0, 0.0, 1.0, 0.0]
+
+
+def test_reinforce_pp_whitens_what_follows_each_token():
+    rewards = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 1.0]])  # to go: 3 3 | 2 1 1; mean 2, variance 0.8
+    config = PPOConfig(algorithm="reinforce_pp")
+    advantages, returns = advantages_by(config, rewards)
+    expected = torch.tensor([[1.0, 1.0, 0.0], [0.0, -1.0, -1.0]]) / 0.8**0.5
+    torch.testing.assert_close(advantages, expected)
+    assert returns is None
+
+
+def test_without_a_critic_every_token_has_the_advantage_of_its_response():
+    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    config = ppo(algorithm="rloo", responses_per_prompt=2)
+    advantages, returns = advantages_by(config, rewards)
+    assert advantages.tolist() == [[-2.0, -2.0, 0.0], [2.0, 2.0, 2.0]]
+    assert returns is None

@@ -7,9 +7,7 @@ from likelier.config import PPOConfig, RewardSource
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import (
     Actors,
-    advantages_of,
     at_tokens,
-    group_advantages,
     penalties,
     place_scores,
     sample_rollouts,
@@ -46,65 +44,11 @@ def test_token_rewards_stand_at_their_tokens_and_the_rest_at_the_last():
     assert at_tokens(None, 2.0, scores, MASK)[1] is scores
 
 
-def test_advantages_end_at_the_last_token_and_bootstrap_nothing():
-    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
-    values = torch.tensor([[0.5, 0.25, 9.0], [1.0, 1.0, 1.0]])  # 9.0 is padding and must not matter
-    values = values * MASK
-    advantages, returns = advantages_of(rewards, values, MASK, torch.zeros(2, dtype=torch.long), ppo(lam=1.0))
-    torch.testing.assert_close(advantages, torch.tensor([[0.5, 0.75, 0.0], [1.0, 1.0, 1.0]]))
-    torch.testing.assert_close(returns * MASK, torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]))
-
-
-def test_lambda_zero_is_the_one_step_error():
-    rewards = torch.tensor([[0.0, 1.0]])
-    values = torch.tensor([[0.5, 0.25]])
-    mask = torch.ones(1, 2, dtype=torch.bool)
-    advantages, _ = advantages_of(rewards, values, mask, torch.zeros(1, dtype=torch.long), ppo(lam=0.0))
-    torch.testing.assert_close(advantages, torch.tensor([[-0.25, 0.75]]))
-
-
-def test_leave_one_out_within_shuffled_groups():
-    rewards, group = torch.tensor([1.0, 10.0, 3.0, 20.0]), torch.tensor([0, 1, 0, 1])
-    config = ppo(algorithm="rloo", responses_per_prompt=2)
-    assert group_advantages(rewards, group, config).tolist() == [-2.0, -10.0, 2.0, 10.0]
-
-
-def test_group_normalised_by_hand():
-    rewards, group = torch.tensor([1.0, 5.0, 3.0, 5.0]), torch.tensor([0, 1, 0, 1])
-    config = ppo(algorithm="grpo", responses_per_prompt=2)
-    found = group_advantages(rewards, group, config)
-    assert found.tolist() == pytest.approx([-1 / (2**0.5 + 1e-4), 0.0, 1 / (2**0.5 + 1e-4), 0.0])
-
-
-def test_dr_grpo_is_only_centred():
-    rewards, group = torch.tensor([1.0, 5.0, 3.0, 5.0]), torch.tensor([0, 1, 0, 1])
-    config = PPOConfig(algorithm="dr_grpo", responses_per_prompt=2)
-    assert (config.loss_aggregation, config.whiten_advantages) == ("fixed", False)
-    assert group_advantages(rewards, group, config).tolist() == [-1.0, 0.0, 1.0, 0.0]
-
-
-def test_reinforce_pp_whitens_what_follows_each_token():
-    rewards = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 1.0]])  # to go: 3 3 | 2 1 1; mean 2, variance 0.8
-    config = PPOConfig(algorithm="reinforce_pp")
-    advantages, returns = advantages_of(rewards, None, MASK, torch.arange(2), config)
-    expected = torch.tensor([[1.0, 1.0, 0.0], [0.0, -1.0, -1.0]]) / 0.8**0.5
-    torch.testing.assert_close(advantages, expected)
-    assert returns is None
-
-
 def test_penalties_are_in_the_reward_or_nowhere():
     logprobs, ref = torch.tensor([[-1.0, -1.0, 9.0]]), torch.tensor([[-2.0, -0.5, 1.0]])
     found = penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_estimator="k2"))
     torch.testing.assert_close(found, torch.tensor([[0.05, 0.0125, 0.0]]))
     assert penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_place="loss")).tolist() == [[0.0, 0.0, 0.0]]
-
-
-def test_without_a_critic_every_token_has_the_advantage_of_its_response():
-    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
-    config = ppo(algorithm="rloo", responses_per_prompt=2)
-    advantages, returns = advantages_of(rewards, None, MASK, torch.tensor([0, 0]), config)
-    assert advantages.tolist() == [[-2.0, -2.0, 0.0], [2.0, 2.0, 2.0]]
-    assert returns is None
 
 
 def test_every_prompt_has_its_responses_in_random_order():

@@ -1,6 +1,6 @@
 """Settings of the stages that train a language model: SFT, reward model, DPO, PPO."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -17,6 +17,14 @@ from likelier.config.base import (
     UpdateConfig,
     refuse_idle,
 )
+from likelier.ppo.algorithms import ALGORITHMS
+
+if TYPE_CHECKING:
+    AlgorithmName = str
+else:
+    AlgorithmName = Literal[tuple(ALGORITHMS)]
+"""Names in the table of algorithms, and no others; the JSON Schema lists them."""
+ABOUT_ALGORITHMS = "; ".join(algorithm.describe() for algorithm in ALGORITHMS.values())
 
 
 class LoRA(Block):
@@ -122,14 +130,13 @@ class DPOConfig(LoRA, Training):
 class PPOConfig(LoRA, UpdateConfig):
     """Fine-tuning a language model against a reward."""
 
-    algorithm: Literal["ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp"] = "ppo"
-    """`ppo` has a critic; `rloo`, `grpo`, `dr_grpo` compare responses to a prompt, `reinforce_pp` those of a batch."""
+    algorithm: Annotated[AlgorithmName, Field(description=f"How advantages are computed. {ABOUT_ALGORITHMS}.")] = "ppo"
     total_episodes: Positive = 10_000
     """Responses sampled in the whole run."""
     batch_size: Positive = 64
     """Responses in one step."""
     responses_per_prompt: Positive = 1
-    """Responses to each prompt in a step; `rloo`, `grpo` and `dr_grpo` need at least 2."""
+    """Responses to each prompt in a step; algorithms that compare them with one another need at least 2."""
     response_length: Positive = 64
     """Most tokens in a response."""
     temperature: PositiveFloat = 1.0
@@ -167,7 +174,7 @@ class PPOConfig(LoRA, UpdateConfig):
     whiten_rewards: bool = False
     """Scale per-token rewards to variance 1 over the batch (their mean stays)."""
     whiten_advantages: bool = True
-    """Scale advantages to mean 0 and variance 1 over the batch; off by default with `dr_grpo` and `reinforce_pp`."""
+    """Scale advantages to mean 0 and variance 1 over the batch; some algorithms have another default."""
     old_logprobs: Literal["recompute", "sampler"] = "recompute"
     """Ratios are taken against a forward pass of the trainer, or against what the sampler said while it drew (exit 4
     where both differ by more than 0.01 nats a token on average)."""
@@ -193,20 +200,15 @@ class PPOConfig(LoRA, UpdateConfig):
     @model_validator(mode="before")
     @classmethod
     def defaults_of_the_algorithm(cls, settings: Any) -> Any:
-        """Dr. GRPO divides by a fixed length and no spread; REINFORCE++ whitens by itself."""
-        if not isinstance(settings, dict):
-            return settings
-        own: dict[str, dict[str, Any]] = {
-            "dr_grpo": {"loss_aggregation": "fixed", "whiten_advantages": False},
-            "reinforce_pp": {"whiten_advantages": False},
-        }
-        algorithm = settings.get("algorithm")
-        return (own.get(algorithm, {}) if isinstance(algorithm, str) else {}) | settings
+        """Settings that are not given take the algorithm's own default, if it has one."""
+        name = settings.get("algorithm") if isinstance(settings, dict) else None
+        algorithm = ALGORITHMS.get(name) if isinstance(name, str) else None
+        return settings if algorithm is None else {**algorithm.defaults, **settings}
 
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
         group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
-        if self.compares_responses and group < 2:
+        if ALGORITHMS[self.algorithm].needs_groups and group < 2:
             raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
         if batch % group:
             raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")
@@ -220,13 +222,10 @@ class PPOConfig(LoRA, UpdateConfig):
 
     @model_validator(mode="after")
     def nothing_is_ignored(self) -> Self:
-        no_critic, never_ends = self.algorithm != "ppo", self.stop_token is None and not self.stop_strings
-        critics = ["critic", "critic_model", "critic_learning_rate", "critic_warmup_steps", "whiten_rewards"]
-        critics += ["lam", "vf_coef", "cliprange_value"]
+        never_ends = self.stop_token is None and not self.stop_strings
         ends = ("missing_eos_penalty", "missing_eos_score")
         rules = (
-            (no_critic, critics, f"{self.algorithm} has no critic"),
-            (self.compares_responses, ("gamma",), f"{self.algorithm} compares whole responses, undiscounted"),
+            *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
@@ -246,11 +245,6 @@ class PPOConfig(LoRA, UpdateConfig):
                 f"critic_warmup_steps {self.critic_warmup_steps} leaves the policy none of {self.steps} steps"
             )
         return self
-
-    @property
-    def compares_responses(self) -> bool:
-        """Each response with the others to its prompt."""
-        return self.algorithm in ("rloo", "grpo", "dr_grpo")
 
     @property
     def steps(self) -> int:

@@ -1,9 +1,17 @@
-"""How much better an action was than expected: by a critic (GAE), or by other responses to the same prompt."""
+"""How much better an action was than expected: by a critic (GAE), or by other responses to the same prompt.
+
+First the formulas, then one function for each algorithm of ppo/algorithms.py, which applies them to a rollout.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from likelier.config import PPOConfig
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.masks import masked_whiten
 
 
@@ -74,3 +82,68 @@ def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma
         ahead = kept[:, t] + gamma * ahead
         to_go[:, t] = ahead
     return masked_whiten(to_go, mask)
+
+
+@dataclass(frozen=True)
+class AdvantageInputs:
+    """A rollout of text, as advantage functions take it."""
+
+    rewards: Float[Tensor, "B T"]
+    """The score stands at the last token; each token has paid its KL penalty if that is part of the reward."""
+    mask: Bool[Tensor, "B T"]
+    """True at the tokens of the response."""
+    prompts: Int[Tensor, " B"]
+    """Number of the prompt that each row answers."""
+    values: Float[Tensor, "B T"] | None
+    """Of the critic, before each token."""
+    config: PPOConfig
+
+    def compare_with_group(
+        self, formula: Callable[[Float[Tensor, "G K"]], Float[Tensor, "G K"]]
+    ) -> Float[Tensor, "B T"]:
+        """`formula` on the rewards of whole responses, a row a prompt; all tokens of a response share its result."""
+        by_prompt = torch.argsort(self.prompts, stable=True)
+        totals = self.rewards.sum(1)
+        compared = formula(totals[by_prompt].view(-1, self.config.responses_per_prompt))
+        advantages = torch.empty_like(totals)
+        advantages[by_prompt] = compared.flatten()
+        return advantages[:, None] * self.mask
+
+
+Advantages = tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]
+"""Advantages and returns, 0 outside the mask; no returns without a critic."""
+
+
+def compute_advantages(inputs: AdvantageInputs) -> Advantages:
+    """Advantages and returns by the configured algorithm, whitened over the batch if `whiten_advantages`."""
+    advantages, returns = ALGORITHMS[inputs.config.algorithm].load_advantages()(inputs)
+    if inputs.config.whiten_advantages:
+        advantages = masked_whiten(advantages, inputs.mask)
+    return advantages, returns
+
+
+def critic_advantages(inputs: AdvantageInputs) -> Advantages:
+    """GAE over the tokens of each response; its last token is terminal, also at the length limit."""
+    rewards, values, mask, config = inputs.rewards, inputs.values, inputs.mask, inputs.config
+    assert values is not None, "there is no critic"
+    if config.whiten_rewards:
+        rewards = masked_whiten(rewards, mask, shift_mean=False)
+    next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
+    next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
+    return gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)
+
+
+def rloo_advantages(inputs: AdvantageInputs) -> Advantages:
+    return inputs.compare_with_group(leave_one_out), None
+
+
+def grpo_advantages(inputs: AdvantageInputs) -> Advantages:
+    return inputs.compare_with_group(group_normalised), None
+
+
+def dr_grpo_advantages(inputs: AdvantageInputs) -> Advantages:
+    return inputs.compare_with_group(lambda scores: group_normalised(scores, std=False)), None
+
+
+def reinforce_pp_advantages(inputs: AdvantageInputs) -> Advantages:
+    return reinforce_pp(inputs.rewards, inputs.mask, inputs.config.gamma), None

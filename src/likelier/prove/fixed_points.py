@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likelier.config import PPOConfig
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import kl_in_loss, kl_term_of
 from likelier.ppo.losses import by_response
 from likelier.prove.tabular_lm import TabularLM, best_log_distribution, kl_divergence
@@ -62,7 +63,7 @@ def fixed_point_name(config: PPOConfig) -> str:
         name = {"k1": "optimum", "k2": "squares", "k3": "optimum"}[kind]
     if config.kl_level == "token" and name == "optimum":
         name = "next token"
-    elif divides_by_spread(config) and name != "best response":
+    elif ALGORITHMS[config.algorithm].spread and name != "best response":
         name = "spread" if name == "optimum" else f"spread {name}"
     return f"length {name}" if config.loss_aggregation == "sequence" else name
 
@@ -150,20 +151,16 @@ def at_own_spread(best: Maximiser, table: Table, config: PPOConfig) -> LogDistri
     rewards, lengths = table.rewards.double(), table.reference.masks.sum(1)
     found, spread = table.ref, 0.0
     for _ in range(5000):
-        before, spread = spread, float(spread_of(rewards, found.exp(), lengths, config))
+        before, spread = spread, float(return_std(rewards, found.exp(), lengths, config))
         if abs(spread - before) < 1e-12:
             break
         found = best(table.beta * (spread + SPREAD_EPS))
     return found
 
 
-def divides_by_spread(config: PPOConfig) -> bool:
-    return config.algorithm in ("grpo", "reinforce_pp")
-
-
-def spread_of(gains: Tensor, probabilities: Tensor, lengths: Tensor, config: PPOConfig) -> Tensor:
-    """What advantages are divided by: GRPO's standard deviation over responses, REINFORCE++'s over tokens."""
-    weights = probabilities * (lengths if config.algorithm == "reinforce_pp" else 1)
+def return_std(gains: Tensor, probabilities: Tensor, lengths: Tensor, config: PPOConfig) -> Tensor:
+    """Standard deviation that advantages are divided by: GRPO's over responses, REINFORCE++'s over tokens."""
+    weights = probabilities * (lengths if ALGORITHMS[config.algorithm].spread == "tokens" else 1)
     weights = weights / weights.sum()
     return (weights * (gains - (weights * gains).sum()).square()).sum().sqrt()
 
@@ -192,8 +189,8 @@ def expected_loss(
         probabilities = old.sum(1).exp()
         gains = rewards - penalties(old, ref, mask, config.kl_coef, config).sum(1)
         advantages = gains - (probabilities * gains).sum()
-        if divides_by_spread(config):
-            advantages = advantages / (spread_of(gains, probabilities, mask.sum(1), config) + SPREAD_EPS)
+        if ALGORITHMS[config.algorithm].spread:
+            advantages = advantages / (return_std(gains, probabilities, mask.sum(1), config) + SPREAD_EPS)
     terms = -advantages[:, None] * logprobs
     if term := kl_term_of(config, config.kl_coef):
         terms = terms + term.coef * kl_in_loss(logprobs, old, ref, mask, term)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from likelier.config import PPOConfig
 from likelier.finetune.dpo_loss import dpo_loss
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.progress import progress
 from likelier.prove.fixed_points import LogDistribution, Table, fixed_point, fixed_point_key
 from likelier.prove.tabular_lm import TabularLM, kl_divergence, train_tabular
@@ -39,7 +40,6 @@ KINDS = ("k1", "k2", "k3")
 PLACES = ("reward", "loss", "loss_ratio")
 TOKEN = (("k2", "loss"), ("k3", "loss_ratio"))
 SEQUENCE = (("ppo", "k1", "reward"), ("grpo", "k1", "reward"), ("rloo", "k2", "loss"), ("grpo", "k3", "loss"))
-ALGORITHMS = ("ppo", "rloo", "grpo", "dr_grpo", "reinforce_pp")
 BATCH_SIZE = 1024
 STEPS = 150
 SETTINGS: dict[str, Any] = {
@@ -86,7 +86,7 @@ def settings_of(
     """Settings of one run on a table."""
     size = BATCH_SIZE * min(8, math.ceil(len(table.rewards) / RESPONSES_PER_BATCH))
     sizes: dict[str, Any] = {"batch_size": size, "total_episodes": size * STEPS}
-    sizes["responses_per_prompt"] = size if algorithm in ("rloo", "grpo", "dr_grpo") else 1
+    sizes["responses_per_prompt"] = size if ALGORITHMS[algorithm].needs_groups else 1
     own: dict[str, Any] = {
         "algorithm": algorithm,
         "kl_estimator": kind,
@@ -95,7 +95,7 @@ def settings_of(
         "kl_coef": table.beta,
         **({} if aggregation is None else {"loss_aggregation": aggregation}),
     }
-    return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC if algorithm == "ppo" else {}))
+    return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC if ALGORITHMS[algorithm].has_critic else {}))
 
 
 def matrix(table: Table) -> list[PPOConfig]:

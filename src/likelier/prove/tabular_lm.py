@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from likelier.config import PPOConfig
+from likelier.ppo.advantages import AdvantageInputs, compute_advantages
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import kl_term_of
 from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
-from likelier.rlhf.rollout import advantages_of, penalties, place_scores
+from likelier.rlhf.rollout import penalties, place_scores
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 
@@ -119,7 +121,7 @@ def train_tabular(
     reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, seed: int = 0
 ) -> tuple[TabularLM, list[float]]:
     """Train a copy of `reference` on a table of rewards; the policy, and max |ratio - 1| before each first step."""
-    policy = reference.copy(config.algorithm == "ppo")
+    policy = reference.copy(ALGORITHMS[config.algorithm].has_critic)
     optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
     guard, kl, deviations = Guard(5), kl_term_of(config, config.kl_coef), []
     for step in range(config.steps):
@@ -143,5 +145,5 @@ def experience(
     placed = place_scores(-penalties(logprobs, ref_logprobs, mask, config.kl_coef, config), scores, mask)
     groups = torch.arange(config.batch_size // config.responses_per_prompt)
     group = groups.repeat_interleave(config.responses_per_prompt)
-    advantages, returns = advantages_of(placed, values, mask, group, config)
+    advantages, returns = compute_advantages(AdvantageInputs(placed, mask, group, values, config))
     return Batch({}, actions, mask, logprobs, values, advantages, returns, ref_logprobs)

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import PPOConfig
-from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
+from likelier.ppo.advantages import AdvantageInputs, compute_advantages
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import clamped_share, kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
@@ -109,7 +109,7 @@ def sample_rollouts(
     penalty = penalties(old.logprobs, ref_logprobs, mask, kl_coef, config)
     along, rest = at_tokens(judged.at_tokens, factor, shaped_scores, mask)
     rewards = place_scores(along - penalty, rest, mask)
-    advantages, returns = advantages_of(rewards, old.values, mask, group, config)
+    advantages, returns = compute_advantages(AdvantageInputs(rewards, mask, group, old.values, config))
     if old.weights is not None:
         advantages = advantages * old.weights
     measured = old.sampling | score_measures(scores, group, config.responses_per_prompt)
@@ -185,44 +185,3 @@ def place_scores(
     """Add each score at the last token of its response (the end token, where there is one)."""
     last = mask.sum(1, keepdim=True) - 1
     return penalties.scatter_add(1, last, scores[:, None].to(penalties))
-
-
-def advantages_of(
-    rewards: Float[Tensor, "B T"],
-    values: Float[Tensor, "B T"] | None,
-    mask: Bool[Tensor, "B T"],
-    group: Int[Tensor, " B"],
-    config: PPOConfig,
-) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
-    """Advantages, and returns where there is a critic; zero outside the mask.
-
-    Without a critic every token of a response has the advantage of the whole response over others to its prompt;
-    with REINFORCE++ that of what follows it, over the batch.
-    """
-    returns = None
-    if values is not None:
-        if config.whiten_rewards:
-            rewards = masked_whiten(rewards, mask, shift_mean=False)
-        next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
-        next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
-        advantages, returns = gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)
-    elif config.algorithm == "reinforce_pp":
-        advantages = reinforce_pp(rewards, mask, config.gamma)
-    else:
-        advantages = group_advantages(rewards.sum(1), group, config)[:, None] * mask
-    if config.whiten_advantages:
-        advantages = masked_whiten(advantages, mask)
-    return advantages, returns
-
-
-def group_advantages(rewards: Float[Tensor, " B"], group: Int[Tensor, " B"], config: PPOConfig) -> Float[Tensor, " B"]:
-    """Each response against the others to its prompt: leave-one-out (RLOO), normalised (GRPO), centred (Dr. GRPO)."""
-    by_group = torch.argsort(group, stable=True)
-    grouped = rewards[by_group].view(-1, config.responses_per_prompt)
-    if config.algorithm == "rloo":
-        compared = leave_one_out(grouped)
-    else:
-        compared = group_normalised(grouped, std=config.algorithm == "grpo")
-    advantages = torch.empty_like(rewards)
-    advantages[by_group] = compared.flatten()
-    return advantages

@@ -13,6 +13,7 @@ from likelier.doctor.examine import Watch, findings_of
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import AdaptiveKL, FixedKL, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
@@ -139,7 +140,7 @@ def load_actors(config: Config) -> Actors:
         raise ConfigError("reward: give at least one of model, function, http")
     ppo, device = config.ppo, pick_device(config.ppo.device)
     model = load_policy(config.model, device)
-    critic = None if ppo.algorithm != "ppo" else ppo.critic
+    critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
     reference = reference_of(model, ppo)
     adapt(model, ppo, "ppo", config.seed)

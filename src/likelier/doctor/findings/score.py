@@ -8,6 +8,7 @@ import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, short
 from likelier.intervals import Floats, wilson
+from likelier.ppo.algorithms import ALGORITHMS
 
 FEW_STEPS = 10
 ENOUGH_JUDGED = 150
@@ -122,7 +123,7 @@ def why_drowned(run: History) -> tuple[str, str] | None:
     if drowned := beside_the_penalty(run):
         return f"The KL penalty drowns the score ({drowned})", MEND_DROWNED
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
-    if ppo.algorithm == "ppo" and length is not None and sight < 0.1 * length.mean:
+    if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
         cause = (
             f"A token learns of rewards that are more than about {sight:.0f} ahead, of {short(length.mean)}, only by "
             f"way of the critic (gamma {short(ppo.gamma)}, lam {short(ppo.lam)})"

@@ -2,6 +2,7 @@
 
 from likelier.config import PPOConfig
 from likelier.doctor.findings.history import Finding, History, short
+from likelier.ppo.algorithms import ALGORITHMS
 
 
 def gamma_with_kl(run: History) -> Finding | None:
@@ -59,7 +60,7 @@ def explain_misplaced_penalty(config: PPOConfig) -> str | None:
     if config.kl_place != "reward":
         if config.kl_level == "token":
             found.append("kl_level token leaves out the KL that a token leads to")
-        if config.algorithm in ("grpo", "reinforce_pp") or config.whiten_advantages:
+        if ALGORITHMS[config.algorithm].spread or config.whiten_advantages:
             found.append(
                 "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
             )

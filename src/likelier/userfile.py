@@ -1,8 +1,11 @@
-"""A function out of a user's Python file, named `file.py:function`."""
+"""Functions that users write: `file.py:function` or `package.module:function`."""
 
 import contextlib
+import difflib
+import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,36 +16,76 @@ from likelier.errors import ConfigError, LikelierError, Terminated
 from likelier.files import no_file, stable_id
 
 
-def find_function(where: str, what: str) -> Callable[..., Any]:
-    """ConfigError, beginning with `what`: no such file or function, or the file does not run."""
-    path, _, name = where.rpartition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"{what} `{where}`: {no_file(Path(path))}; write file.py:function")
-    with users_code(f"{what} `{where}`: {path}", ConfigError):
-        function = vars(run_file(path)).get(name)
+def find_function(where: str, role: str) -> Callable[..., Any]:
+    """Import `file.py:function` or `package.module:function`; the working folder is searched first for modules.
+
+    ConfigError, beginning with `role` and `where`: no such file, module or name, code that raises while it is imported,
+    or a name that cannot be called.
+    """
+    place, _, name = where.rpartition(":")
+    label = f"{role} `{where}`"
+    if not place or not name:
+        raise ConfigError(f"{label}: write file.py:function or package.module:function")
+    if is_module_name(place):
+        module = import_users_module(place, label)
+    elif Path(place).is_file():
+        with users_code(f"{label}: {place}", ConfigError):
+            module = run_file(place)
+    else:
+        raise ConfigError(f"{label}: {no_file(Path(place))}; write file.py:function or package.module:function")
+    with users_code(f"{label}: {place}", ConfigError):
+        function = getattr(module, name, None)  # not vars(module): a package may load its names lazily
+    if function is None:
+        near = difflib.get_close_matches(name, [each for each, value in vars(module).items() if callable(value)], 1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise ConfigError(f"{label}: {place} has no function `{name}`{hint}")
     if not callable(function):
-        raise ConfigError(f"{what} `{where}`: {path} has no function `{name}`")
-    found: Callable[..., Any] = function
-    return found
+        raise ConfigError(f"{label}: `{name}` in {place} is of type {type(function).__name__}, not a function")
+    users_function: Callable[..., Any] = function
+    return users_function
+
+
+def is_module_name(place: str) -> bool:
+    """Tell `package.module` from a path: dotted identifiers, unless a file of that name exists (`reward.py` is one)."""
+    return all(map(str.isidentifier, place.split("."))) and not place.endswith(".py") and not Path(place).is_file()
+
+
+def import_users_module(name: str, label: str) -> ModuleType:
+    """Import a module, installed or in the working folder. ConfigError, beginning with `label`: it cannot be."""
+    search_working_folder()
+    with users_code(f"{label}: {name}", ConfigError):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and one that it imports is not
+            raise ConfigError(
+                f"{label}: no module `{error.name}`, neither installed nor in the working folder; "
+                "write package.module:function or file.py:function"
+            ) from error
+
+
+def search_working_folder() -> None:
+    """Let imports find what lies in the working folder, as under `python -m`; a console script does not look there."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 @contextlib.contextmanager
-def users_code(what: str, failure: type[LikelierError]) -> Iterator[None]:
-    """A user's code may raise anything, and call `sys.exit`: `failure` says so in one line, beginning with `what`.
-
-    What it prints goes to stderr, since stdout holds results.
-    """
+def users_code(label: str, failure: type[LikelierError]) -> Iterator[None]:
+    """Run a user's code: whatever it raises, `sys.exit` included, becomes a `failure` of one line that begins with
+    `label`. What it prints goes to stderr, since stdout holds results."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except (LikelierError, Terminated):
         raise
     except (Exception, SystemExit) as error:
-        raise failure(f"{what} raises {brief(error)}") from error
+        raise failure(f"{label} raises {brief(error)}") from error
 
 
 def run_file(path: str) -> ModuleType:
-    """A Python file as a module under a name of its own, where dataclasses and others look it up."""
+    """Run a Python file as a module under a name of its own, where dataclasses and pickling look it up."""
     name = f"likelier_function_{stable_id(str(Path(path).resolve()))}"
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)

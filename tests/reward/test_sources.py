@@ -178,7 +178,7 @@ def test_a_token_function_that_fails_is_named_in_one_line(file: Path, name: str,
 def test_a_function_that_is_not_there(file: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="has no function `lenght`"):
         scorer_of(file, "lenght")
-    with pytest.raises(ConfigError, match="has no function `constant`"):
+    with pytest.raises(ConfigError, match="`constant` in .* is of type int, not a function"):
         scorer_of(file, "constant")
     with pytest.raises(ConfigError, match="no such file"):
         make_scorer([RewardSource(function="nowhere.py:reward")], "cpu")

@@ -64,7 +64,12 @@ def prove(
         Path | None, typer.Option("--table", metavar="FILE.yaml", help="A table of rewards of your own.")
     ] = None,
     loss: Annotated[
-        str | None, typer.Option("--loss", metavar="FILE.py:FUNCTION", help="Only this loss: does it reach pi*?")
+        str | None,
+        typer.Option(
+            "--loss",
+            metavar="WHERE:FUNCTION",
+            help="Only the loss of file.py:function or package.module:function: does it reach pi*?",
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the rows as a Markdown table.")] = False,
     json: JSON = False,

@@ -19,7 +19,7 @@ class RewardSource(Block):
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
     function: str | None = None
-    """`file.py:name` of a Python function `reward(prompts, responses) -> list[float]`."""
+    """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
     people: NonEmpty | None = None

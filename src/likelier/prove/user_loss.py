@@ -18,7 +18,7 @@ OwnLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
 def prove_own(table: Table, where: str, seed: int = 0) -> Row:
-    """Train with the loss of `file.py:function`, which is to reach the optimum.
+    """Train with the loss of `file.py:function` or `package.module:function`, which is to reach the optimum.
 
     Advantages are the score of a response minus the mean score of the others, without a KL penalty: that is the loss's
     own affair. Two optimizer steps are made on each batch, so that the ratio leaves 1.

@@ -13,9 +13,10 @@ from likelier.cli import app
 from likelier.cli.reference import flat, write_reference
 from likelier.config import Block, Config, build_config, load_config
 from likelier.files import write_jsonl
-from likelier.metrics import SHARED, STAGES, metric_of
+from likelier.metrics import SHARED
 from likelier.records import Preference
 from likelier.runs.run import Run
+from likelier.stages import STAGES
 from tiny import save_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -66,19 +67,20 @@ def test_every_setting_and_verb_has_its_line():
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_metric_once(stage):
     section = REFERENCE.rpartition("## Metrics")[2].partition(f"### `likelier {stage}`")[2].partition("###")[0]
-    for metric in STAGES[stage]:
+    for metric in STAGES[stage].metrics:
         assert section.count(f"\n| `{metric.name}` |") == 1
         assert metric.definition.endswith(".")
-    names = [metric.name for metric in (*SHARED, *STAGES[stage])]
+    names = [metric.name for metric in (*SHARED, *STAGES[stage].metrics)]
     assert len(names) == len(set(names))
 
 
 def test_names_of_the_interface_are_there():
+    ppo = STAGES["ppo"]
     for name in INTERFACE_METRICS:
-        assert metric_of("ppo", name).name == name
-    assert metric_of("ppo", "score/helpfulness").name == "score/<source>"
-    assert metric_of("ppo", "score/") is None
-    assert metric_of("ppo", "nonsense") is None
+        assert ppo.find_metric(name).name == name
+    assert ppo.find_metric("score/helpfulness").name == "score/<source>"
+    assert ppo.find_metric("score/") is None
+    assert ppo.find_metric("nonsense") is None
 
 
 @pytest.mark.slow
@@ -99,7 +101,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
         {
             "model": str(folder),
             "prompts": str(tmp_path / "prompts.jsonl"),
-            "data": str(tmp_path / ("pairs" if stage in ("reward", "dpo") else "sft.jsonl")),
+            "data": str(tmp_path / ("pairs" if STAGES[stage].folds == "conversation" else "sft.jsonl")),
             "reward": [source],
             "sft": small | {"max_steps": 1, "eval_steps": 1},
             "dpo": small | {"eval_steps": 1},
@@ -117,22 +119,12 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
         }
     )
     with Run(tmp_path / "run", stage, config) as run:
-        trainer(stage)(config, run)
+        STAGES[stage].load_trainer()(config, run)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     logged = {name for line in lines for name in line}
-    assert [name for name in sorted(logged) if metric_of(stage, name) is None] == []
-    documented = {metric.name for metric in (*SHARED, *STAGES[stage]) if "<" not in metric.name}
+    assert [name for name in sorted(logged) if STAGES[stage].find_metric(name) is None] == []
+    documented = {metric.name for metric in (*SHARED, *STAGES[stage].metrics) if "<" not in metric.name}
     assert documented - logged == set()
-
-
-def trainer(stage):
-    from likelier.control.train import train_gym
-    from likelier.finetune.dpo import train_dpo
-    from likelier.finetune.sft import train_sft
-    from likelier.reward.train import train_reward
-    from likelier.rlhf.train import train_ppo
-
-    return {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "gym": train_gym}[stage]
 
 
 def test_every_config_file_passes():

@@ -12,7 +12,7 @@ import pytest
 
 from likelier.jobs import run_jobs
 
-PRELOAD = "likelier.records"
+PRELOAD = ["likelier.records"]
 
 
 def work(job):

@@ -14,7 +14,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "likelier"
 # From the ground up. A unit is a file or a folder. It imports itself and units of lower floors, never up. Units of one
 # floor see each other only on the ground: stages meet in files on disk and in records.
 FLOORS = [
-    ("ground: no torch", ["", "errors", "files", "progress", "metrics", "intervals", "trackers", "userfile", "jobs"]),
+    (
+        "ground: no torch",
+        ["", "errors", "files", "progress", "metrics", "stages", "intervals", "trackers", "userfile", "jobs"],
+    ),
     ("the algorithms of RLHF as data, which settings and training read: no torch", ["ppo.algorithms"]),
     ("words and settings", ["records", "config"]),
     ("several processes", ["distributed"]),
@@ -26,7 +29,6 @@ FLOORS = [
     ("what judges a model, what names its faults", ["evaluation", "doctor"]),
     ("training a language model: the loop of RLHF, and what needs no sampling", ["rlhf", "finetune"]),
     ("what is true, what goes wrong", ["prove", "bugs"]),
-    ("the table of the training stages", ["stages"]),
     ("pages", ["report", "web"]),
     ("what joins stages", ["circle", "search"]),
     ("demo", ["demo"]),

@@ -18,7 +18,7 @@ from likelier.records import Preference
 from likelier.reward import train as reward_train
 from likelier.rlhf import rollout, train
 from likelier.runs.run import Run
-from likelier.stages import trainer_of
+from likelier.stages import STAGES
 from tiny import save_tiny_model
 
 BAD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -192,7 +192,7 @@ def run_spoilt(world, folder, stage, variant, place, bad):
         put(patch, stage, place, bad, optimizers)
         try:
             with Run(folder, stage, config) as run:
-                trainer_of(stage)(config, run)
+                STAGES[stage].load_trainer()(config, run)
             said = None
         except NumericError as error:
             said = str(error)

@@ -19,7 +19,7 @@ from likelier.files import write_jsonl
 from likelier.records import Judgement, Preference
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
-from likelier.stages import trainer_of
+from likelier.stages import STAGES
 from likelier.text.sample import sample
 from setting_cases import BLOCKS, OTHER, RANGE, SOURCE, TOP, ZOO, Bites
 from tiny import save_tiny_model
@@ -73,7 +73,7 @@ BASE = {
     "circle": {"judgements": 5, "responses_per_prompt": 2},
 }
 DATA = {"sft": "FOLDER/sft.jsonl", "reward_model": "FOLDER/pairs", "dpo": "FOLDER/pairs"}
-VERBS = {"reward_model": "reward"}
+VERBS = {stage.block: stage.verb for stage in STAGES.values()}
 
 
 class Observed(NamedTuple):
@@ -129,9 +129,9 @@ def observe(stage: str, settings: str, world: Path, folder: Path) -> Observed:
 
 
 def observe_training(stage: str, config: Config, folder: Path) -> Observed:
-    verb = VERBS.get(stage, stage)
+    verb = VERBS[stage]
     with Run(folder, verb, config) as run:
-        result = trainer_of(verb)(config, run)
+        result = STAGES[verb].load_trainer()(config, run)
     assert checkpoints(folder), "a checkpoint is always written at the end"
     return Observed(
         weights=digest(folder / "model" / "model.safetensors"),

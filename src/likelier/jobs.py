@@ -37,18 +37,19 @@ def run_jobs(
     log_of: Callable[[Job], Path],
     ended: Callable[[Job, int], None],
     workers: int,
-    preload: str,
+    preload: Sequence[str],
     look: Callable[[], None] = lambda: None,
 ) -> int | None:
     """`work(job)` for each, in the order given, at most `workers` at once; `ended(job, exit code)` after each.
 
     `look()` is called several times a second meanwhile.
 
-    Processes are forked from a server that has imported the module `preload`; what they print goes to `log_of(job)`.
+    Processes are forked from a server that has imported the modules `preload` and that of `work`; what they print goes
+    to `log_of(job)`.
     Returns None, or the exit code of a signal that cut it short: then what ran has saved.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
+    context.set_forkserver_preload([*preload, work.__module__])
     left = list(jobs)
     running: dict[object, tuple[Any, Job]] = {}
     with signals() as asked:

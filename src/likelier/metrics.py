@@ -192,14 +192,3 @@ DPO = (
     Metric("logps/rejected", "The same of the rejected ones.", "nats a response", "logps/rejected"),
     Metric("entropy", "Mean entropy of the next-token distribution over both responses.", "nats a token", "entropy"),
 )
-STAGES = {"sft": SFT + MEASURED, "reward": REWARD, "dpo": DPO + MEASURED, "ppo": PPO + MEASURED, "gym": GYM}
-"""Metrics of each stage beside those that all share."""
-
-
-def metric_of(stage: str, name: str) -> Metric | None:
-    """The definition of a name in a stage's `metrics.jsonl`; None if there is none."""
-    for metric in (*SHARED, *STAGES[stage]):
-        start, angle, _ = metric.name.partition("<")
-        if metric.name == name or (angle and name.startswith(start) and len(name) > len(start)):
-            return metric
-    return None

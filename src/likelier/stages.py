@@ -1,33 +1,200 @@
-"""The training stages by their verbs; a stage is imported only when it is asked for."""
+"""The table of training stages: one row a stage, read by the command line, search, doctor, circle and report.
 
-from collections.abc import Callable
-from typing import Any
+A new stage is its folder, its block of settings (one field of `Config`) and a row here.
+"""
 
-from likelier.config import Config
-from likelier.runs.run import Run
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
-Trainer = Callable[[Config, Run], dict[str, Any]]
+from likelier.metrics import DPO, GYM, MEASURED, PPO, REWARD, SFT, SHARED, Metric
+
+Direction = Literal["min", "max"]
+Trainer = Callable[[Any, Any], dict[str, Any]]
+"""(Config, Run) -> the result, as `result.json` holds it."""
+Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
+"""(folder of a run, Config, result) -> its findings; the result is empty if the run has not ended."""
 
 
-def trainer_of(verb: str) -> Trainer:
-    """The stage's training function."""
-    if verb == "sft":
-        from likelier.finetune.sft import train_sft
+@dataclass(frozen=True)
+class Stage:
+    """All that the rest of the package knows of one training stage."""
 
-        return train_sft
-    if verb == "reward":
-        from likelier.reward.train import train_reward
+    verb: str
+    """Its command, and the name of its runs in `run.json`."""
+    block: str
+    """Its settings: a field of `Config`."""
+    trainer: str
+    """`module:function`, see `Trainer`; imported only when a run begins."""
+    help: str
+    """What its command does."""
+    title: str
+    """Its name in reports."""
+    inputs: tuple[str, ...]
+    """Settings at the top of the file that it reads, beside `seed`."""
+    search_metric: str
+    """Key of the result that a search ranks by, unless `search.metric` says otherwise."""
+    search_direction: Direction
+    """Whether a search looks for its smallest or its largest value."""
+    metrics: tuple[Metric, ...]
+    """What it logs beside what every stage does."""
+    curves: Mapping[str, str] = field(default_factory=dict)
+    """Metrics that the report draws, in this order, with their titles."""
+    folds: Literal["conversation", "seed"] = "seed"
+    """What differs between the folds of a search: conversations kept out of the pairs in `data`, or the seed."""
+    selects_epoch: bool = False
+    """Its best epoch is chosen on `valid.jsonl`; otherwise a fold trains on those pairs too."""
+    memory_setting: str = "the batch size"
+    """What to lower when memory runs out."""
+    distributed: bool = False
+    """It runs in as many processes as torchrun starts."""
+    examiner: str = ""
+    """`module:function`, see `Examiner`; empty: `likelier doctor` does not read its runs."""
+    circle_folder: str = ""
+    """Where its run stands in the folder of a circle's round; empty: no circle trains it."""
+    is_baseline: bool = False
+    """`circle.baselines` may name it: it is trained on a round's preferences, beside PPO."""
 
-        return train_reward
-    if verb == "gym":
-        from likelier.control.train import train_gym
+    def load_trainer(self) -> Trainer:
+        """Import the stage's training function."""
+        trainer: Trainer = load(self.trainer)
+        return trainer
 
-        return train_gym
-    if verb == "dpo":
-        from likelier.finetune.dpo import train_dpo
+    def load_examiner(self) -> Examiner:
+        """Import what finds faults in the stage's runs."""
+        examiner: Examiner = load(self.examiner)
+        return examiner
 
-        return train_dpo
-    assert verb == "ppo", verb
-    from likelier.rlhf.train import train_ppo
+    @property
+    def module(self) -> str:
+        """Name of the module that trains it."""
+        return self.trainer.partition(":")[0]
 
-    return train_ppo
+    def find_metric(self, name: str) -> Metric | None:
+        """The definition of a name in the stage's `metrics.jsonl`; None if there is none."""
+        for metric in (*SHARED, *self.metrics):
+            start, angle, _ = metric.name.partition("<")
+            if metric.name == name or (angle and name.startswith(start) and len(name) > len(start)):
+                return metric
+        return None
+
+
+def load(place: str) -> Any:
+    """Import what `module:function` names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+ROWS = (
+    Stage(
+        verb="sft",
+        block="sft",
+        trainer="likelier.finetune.sft:train_sft",
+        help="Teach a model a format from examples, or a small one the language from text.",
+        title="SFT",
+        inputs=("model", "data", "prompts", "reward"),
+        search_metric="valid_loss",
+        search_direction="min",
+        metrics=SFT + MEASURED,
+        curves={"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
+        memory_setting="sft.micro_batch_size",
+        circle_folder="sft",
+        is_baseline=True,
+    ),
+    Stage(
+        verb="reward",
+        block="reward_model",
+        trainer="likelier.reward.train:train_reward",
+        help="Learn a score from preferences.",
+        title="Reward model",
+        inputs=("model", "data"),
+        search_metric="log_loss",
+        search_direction="min",
+        metrics=REWARD,
+        curves={"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
+        folds="conversation",
+        selects_epoch=True,
+        memory_setting="reward_model.micro_batch_size",
+        examiner="likelier.doctor.examine:examine_reward",
+        circle_folder="reward",
+    ),
+    Stage(
+        verb="dpo",
+        block="dpo",
+        trainer="likelier.finetune.dpo:train_dpo",
+        help="Fine-tune a model on preferences directly, as a baseline.",
+        title="DPO",
+        inputs=("model", "data", "prompts", "reward"),
+        search_metric="log_loss",
+        search_direction="min",
+        metrics=DPO + MEASURED,
+        curves={
+            "loss": "Loss",
+            "rewards/accuracies": "Accuracy",
+            "rewards/margins": "Margin",
+            "logps/chosen": "Chosen",
+        },
+        folds="conversation",
+        memory_setting="dpo.micro_batch_size",
+        circle_folder="dpo",
+        is_baseline=True,
+    ),
+    Stage(
+        verb="ppo",
+        block="ppo",
+        trainer="likelier.rlhf.train:train_ppo",
+        help="Fine-tune a model against a reward.",
+        title="PPO",
+        inputs=("model", "prompts", "reward"),
+        search_metric="score_after",
+        search_direction="max",
+        metrics=PPO + MEASURED,
+        curves={
+            "score": "Score",
+            "kl": "KL from the start",
+            "response_length": "Response length",
+            "entropy": "Entropy",
+            "policy_loss": "Policy loss",
+            "value_loss": "Value loss",
+            "clipfrac": "Clip fraction",
+            "explained_variance": "Explained variance",
+        },
+        memory_setting="ppo.micro_batch_size",
+        distributed=True,
+        examiner="likelier.doctor.examine:examine_ppo",
+        circle_folder="policy",
+    ),
+    Stage(
+        verb="gym",
+        block="gym",
+        trainer="likelier.control.train:train_gym",
+        help="Train an agent on a Gymnasium environment; known ones come with good settings.",
+        title="Gymnasium",
+        inputs=(),
+        search_metric="eval_mean",
+        search_direction="max",
+        metrics=GYM,
+        curves={
+            "mean_return": "Return",
+            "episode_length": "Episode length",
+            "policy_loss": "Policy loss",
+            "value_loss": "Value loss",
+            "entropy": "Entropy",
+            "approx_kl": "Approximate KL",
+            "clipfrac": "Clip fraction",
+            "explained_variance": "Explained variance",
+        },
+        memory_setting="gym.micro_batch_size",
+    ),
+)
+
+STAGES: Mapping[str, Stage] = {stage.verb: stage for stage in ROWS}
+"""Each stage by its verb, in the order of the circle."""
+
+if TYPE_CHECKING:
+    StageName = str
+    BaselineName = str
+else:  # made of the table, so that settings allow, and their JSON Schema lists, what is in it
+    StageName = Literal[tuple(STAGES)]
+    BaselineName = Literal[tuple(stage.verb for stage in ROWS if stage.is_baseline)]

@@ -167,7 +167,7 @@ def test_out_of_memory_names_the_setting_to_lower(run, monkeypatch, tmp_path, er
     def fail(config, run):
         raise error
 
-    monkeypatch.setattr("likelier.stages.trainer_of", lambda verb: fail)
+    monkeypatch.setattr("likelier.stages.Stage.load_trainer", lambda stage: fail)
     for stage, setting in (("ppo", "ppo.micro_batch_size"), ("reward", "reward_model.micro_batch_size")):
         code, out, err = run(stage, tmp_path / "c.yaml", "--out", tmp_path / "run")
         assert (code, out, err.count("\n")) == (1, "", 1)

@@ -13,10 +13,10 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.files import write_jsonl
 from likelier.finetune.dpo import Pair, prepare, train_dpo, unseen_pairs
-from likelier.metrics import metric_of
 from likelier.records import Preference
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
+from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm
 from tiny import save_tiny_model
 
@@ -72,7 +72,7 @@ def test_learns_what_the_pairs_say(world, tmp_path):
     assert lines[-1]["logps/chosen"] > lines[0]["logps/chosen"]
     assert result["accuracy"] == 1.0
     assert result["log_loss"] < 0.6  # log 2 before
-    assert all(metric_of("dpo", name) for line in lines for name in line)
+    assert all(STAGES["dpo"].find_metric(name) for line in lines for name in line)
     load_causal_lm(tmp_path / "model")
 
 

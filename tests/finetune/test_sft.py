@@ -12,8 +12,8 @@ from likelier.errors import ConfigError, DataError, NumericError
 from likelier.files import write_jsonl
 from likelier.finetune import sft
 from likelier.finetune.sft import learned_mask, train_sft
-from likelier.metrics import metric_of
 from likelier.runs.run import Run
+from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sample import Sampling, sample
 from likelier.training.setup import seeded_generator
@@ -97,7 +97,7 @@ def test_from_scratch_on_a_text(world, tmp_path):
 def test_metrics_have_their_names(world, tmp_path):
     train(config(world, max_steps=2), tmp_path)
     first, second = metrics(tmp_path)
-    assert all(metric_of("sft", name) for name in first)
+    assert all(STAGES["sft"].find_metric(name) for name in first)
     assert first.keys() >= {"loss", "mean_token_accuracy", "num_tokens", "learning_rate", "grad_norm"}
     assert (first["optimizer_steps"], second["optimizer_steps"]) == (1, 2)
     assert first["learning_rate"] == 0.01

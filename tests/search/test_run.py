@@ -9,18 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from likelier.cli import main
-from likelier.config import SearchConfig, Training, build_config, load_config
+from likelier.config import build_config, load_config
 from likelier.errors import ConfigError, LikelierError
 from likelier.files import write_jsonl
 from likelier.records import Preference, read_preferences
-from likelier.search.run import METRICS, MODULES, look_up, make_jobs, run_one, run_search
-from likelier.search.space import BLOCKS
-from likelier.stages import trainer_of
+from likelier.search.run import look_up, make_jobs, run_one, run_search
 from tiny import save_tiny_model
 
 REWARD = """
@@ -209,7 +206,7 @@ def test_a_metric_that_is_not_there_is_named_after_the_first_run(world, tmp_path
 def test_a_run_computes_with_the_threads_it_was_given(world, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr("torch.set_num_threads", given.append)
-    monkeypatch.setattr("likelier.search.run.trainer_of", lambda stage: lambda config, run: run.finish({}))
+    monkeypatch.setattr("likelier.stages.Stage.load_trainer", lambda stage: lambda config, run: run.finish({}))
     (job,) = make_jobs(build_config(settings(world, {"ppo.gamma": [0.9]}, folds=1, threads=3)), [{}], tmp_path)
     run_one(job)
     assert given == [3]
@@ -221,14 +218,6 @@ def test_keys_of_nested_results():
     for name in ("kl.x", "after.x", "x", "after."):
         with pytest.raises(KeyError):
             look_up(found, name)
-
-
-@pytest.mark.parametrize("verb", get_args(SearchConfig.model_fields["stage"].annotation))
-def test_a_stage_has_its_trainer(verb):
-    assert trainer_of(verb).__name__ == f"train_{verb}"
-    assert trainer_of(verb).__module__ == MODULES[verb]
-    assert METRICS[verb][1] in ("min", "max")
-    assert issubclass(type(getattr(build_config({}), BLOCKS[verb])), Training)
 
 
 def test_nothing_is_written_for_a_wrong_search(world, tmp_path):

@@ -34,6 +34,7 @@ from likelier.cli import (
 )
 from likelier.cli.failures import explain
 from likelier.errors import Terminated
+from likelier.stages import STAGES
 
 app = typer.Typer(
     name="likelier",
@@ -41,27 +42,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (
-    demo.demo,
-    circle.circle,
-    candidates.candidates,
-    serve.serve,
-    check.check,
-    preferences.preferences,
-    train.sft,
-    train.reward,
-    train.dpo,
-    train.ppo,
-    evaluate.evaluate,
-    report.report,
-    doctor.doctor,
-    prove.prove,
-    search.search,
-    mdp.mdp,
-    gym.gym,
-    env.env,
-):
-    app.command(verb.__name__.removesuffix("uate"))(verb)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "circle": circle.circle,
+    "candidates": candidates.candidates,
+    "serve": serve.serve,
+    "check": check.check,
+    "preferences": preferences.preferences,
+    **{verb: train.training_command(stage) for verb, stage in STAGES.items() if verb != "gym"},
+    "eval": evaluate.evaluate,
+    "report": report.report,
+    "doctor": doctor.doctor,
+    "prove": prove.prove,
+    "search": search.search,
+    "mdp": mdp.mdp,
+    "gym": gym.gym,
+    "env": env.env,
+}
+"""Every verb in the order of the flow. `gym` takes the id of an environment where other stages take a file."""
+HELP = {verb: stage.help for verb, stage in STAGES.items()} | {"search": search.describe()}
+"""What is said of commands whose docstring does not say it."""
+for name, command in COMMANDS.items():
+    app.command(name, help=HELP.get(name))(command)
 app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 

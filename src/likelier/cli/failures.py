@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from likelier.errors import UNUSABLE, LikelierError, Terminated
+from likelier.stages import STAGES
 
 EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
     "psycopg": "postgres",
@@ -18,12 +19,8 @@ EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "j
     "PIL": "gym",
 }
 """Which extra brings a package that is not there."""
-MEMORY = {
-    "sft": "sft.micro_batch_size",
-    "reward": "reward_model.micro_batch_size",
-    "dpo": "dpo.micro_batch_size",
-    "ppo": "ppo.micro_batch_size",
-    "circle": "ppo.micro_batch_size",
+MEMORY = {stage.verb: stage.memory_setting for stage in STAGES.values()} | {
+    "circle": STAGES["ppo"].memory_setting,
     "eval": "eval.batch_size",
     "candidates": "--batch-size",
 }

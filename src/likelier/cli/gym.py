@@ -8,6 +8,8 @@ import typer
 from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.folders import run_folder
 from likelier.cli.options import OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.train import train
+from likelier.stages import STAGES
 
 
 @answers()
@@ -28,15 +30,9 @@ def gym(
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
-    """Train an agent on a Gymnasium environment; known ones come with good settings."""
-    from likelier.runs.run import Run
-    from likelier.stages import trainer_of
-
     options = [f"{name}={value}" for name, value in (("gym.total_steps", steps), ("seed", seed)) if value is not None]
     config, name = load(env_id, [*(overrides or []), *options])
-    folder = run_folder(name, out, resume)
-    with Run(folder, "gym", config, resume) as run:
-        return trainer_of("gym")(config, run)
+    return train(STAGES["gym"], config, run_folder(name, out, resume), resume)
 
 
 def load(env_id: str, overrides: list[str]) -> tuple[Any, str]:

@@ -7,7 +7,8 @@ import typer
 
 from likelier.cli import app
 from likelier.config import Block, Config, OtherModel, RewardSource
-from likelier.metrics import SHARED, STAGES, Metric
+from likelier.metrics import SHARED, Metric
+from likelier.stages import STAGES
 
 EXIT_CODES = (
     ("0", "done"),
@@ -19,7 +20,6 @@ EXIT_CODES = (
     ("130", "Ctrl-C; after a first step the run is saved and the command that resumes it is printed"),
     ("143", "SIGTERM where there was nothing to save"),
 )
-TITLES = {stage: f"`likelier {stage}`" for stage in STAGES}
 
 
 def write_reference() -> str:
@@ -137,7 +137,8 @@ def shown(block: type[Block], name: str) -> str:
 
 def metrics() -> Iterator[str]:
     """Each metric with definition, unit and TRL's name."""
-    for title, group in (("Every stage", SHARED), *((TITLES[stage], group) for stage, group in STAGES.items())):
+    groups = [(f"`likelier {stage.verb}`", stage.metrics) for stage in STAGES.values()]
+    for title, group in (("Every stage", SHARED), *groups):
         yield f"### {title}"
         yield table(("metric", "definition", "unit", "in TRL"), map(metric_row, group))
 

@@ -9,6 +9,7 @@ from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
 from likelier.report.search import short_names
+from likelier.stages import STAGES
 
 
 def show(result: Result) -> None:
@@ -45,6 +46,16 @@ def with_half(mean: float, interval: list[float] | None) -> str:
     return f"{mean:.4g}" + (f" ± {(interval[1] - interval[0]) / 2:.2g}" if interval else "")
 
 
+def describe() -> str:
+    """The help of the command: which metric ranks the trials of each stage."""
+    verbs: dict[str, list[str]] = {}
+    for stage in STAGES.values():
+        verbs.setdefault(stage.search_metric, []).append(stage.verb)
+    metrics = ", ".join(f"{metric} ({', '.join(names)})" for metric, names in verbs.items())
+    purpose = "Look for good settings of a stage: the block `search` says what is varied."
+    return f"{purpose}\n\nJudged by {metrics}, or by search.metric."
+
+
 @answers(show)
 def search(
     config: CONFIG,
@@ -58,10 +69,6 @@ def search(
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
-    """Look for good settings of a stage: the block `search` says what is varied.
-
-    Judged by log_loss (reward, dpo), score_after (ppo), eval_mean (gym), valid_loss (sft), or by search.metric.
-    """
     from likelier.search.run import run_search
 
     settings = load(config, overrides, seed)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 from likelier.runs.shared import torchrun_rank
+from likelier.stages import STAGES
 
-VERBS = ("ppo",)
-"""What can be divided among processes."""
 SECONDS_FOR_OTHERS = 5.0
 """How long a process waits for another to say what is wrong."""
 
@@ -17,8 +16,10 @@ SECONDS_FOR_OTHERS = 5.0
 def check_verb(verb: str) -> None:
     """ConfigError: several processes were started for what only one can do."""
     _, size = torchrun_rank()
-    if size > 1 and verb not in VERBS:
-        raise ConfigError(f"{verb}: runs in one process, and torchrun started {size}; only {', '.join(VERBS)} divides")
+    distributed = [stage.verb for stage in STAGES.values() if stage.distributed]
+    if size > 1 and verb not in distributed:
+        line = f"runs in one process, and torchrun started {size}; only {', '.join(distributed)} divides"
+        raise ConfigError(f"{verb}: {line}")
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """Settings of the whole circle."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     Field,
 )
 
 from likelier.config.base import Block, Port, Positive
+from likelier.stages import BaselineName
 
 
 class CircleConfig(Block):
@@ -28,5 +29,5 @@ class CircleConfig(Block):
     """Let the check drop flagged annotators and put error rates into the likelihood."""
     port: Port = 0
     """Port of the judging page; 0 takes a free one."""
-    baselines: list[Literal["sft", "dpo"]] = []
+    baselines: list[BaselineName] = []
     """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""

@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from likelier.config.base import Block, Positive
+from likelier.stages import StageName
 
 
 class Range(Block):
@@ -44,7 +45,7 @@ Tried = Annotated[
 class SearchConfig(Block):
     """Looking for good settings of one stage."""
 
-    stage: Literal["sft", "reward", "dpo", "ppo", "gym"] = "ppo"
+    stage: StageName = "ppo"
     """What a trial trains."""
     method: Literal["grid", "random"] = "grid"
     """Every combination of the values, or combinations drawn by chance."""
@@ -53,7 +54,7 @@ class SearchConfig(Block):
     num_trials: Positive = 16
     """Combinations that a random search draws."""
     folds: Positive = 3
-    """Runs of each trial: for `reward` and `dpo` with other conversations kept out, else with another seed."""
+    """Runs of each trial: on other conversations if the stage learns from preferences, else with another seed."""
     metric: str = ""
     """Key of the stage's `result.json`, such as `after.eval_kl`; empty: its usual one (`likelier search --help`)."""
     direction: Literal["min", "max"] | None = None

@@ -230,7 +230,7 @@ class VectorEnv:
         for index, copy in enumerate(self.copies):
             self.observations[index] = copy.reset()
 
-    def step(self, actions: Array) -> StepResult:
+    def step(self, actions: Array) -> "StepResult":
         """Take one action in each copy."""
         self.history.append(actions)
         num = len(self.copies)

@@ -181,7 +181,7 @@ def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
             job.advance(done - shown)
             shown = done
 
-        stopped = run_jobs(pairs, run_both, log_of, see_it_ended, len(pairs), "likelier.rlhf.train", look)
+        stopped = run_jobs(pairs, run_both, log_of, see_it_ended, len(pairs), ["likelier.rlhf.train"], look)
         if stopped:
             raise Stopped("stopped", stopped)
         job.advance(total - shown)

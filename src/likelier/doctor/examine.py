@@ -14,6 +14,7 @@ from likelier.doctor.findings import responses as text
 from likelier.doctor.findings.history import Finding, History
 from likelier.errors import DataError
 from likelier.files import read_json, read_log
+from likelier.stages import STAGES
 
 FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     score.reward_flat,
@@ -53,21 +54,29 @@ def worst_first(found: Iterable[Finding]) -> list[Finding]:
 
 
 def examine_run(folder: Path) -> list[dict[str, Any]]:
-    """The findings of a PPO or reward run, finished or not. DataError: no such run, or no step yet."""
+    """The findings of a run, finished or not. DataError: no such run, no step yet, or a stage that is not examined."""
     if not (folder / "metrics.jsonl").is_file():
         raise DataError(f"{folder}: no metrics.jsonl; give the folder of a run, or a config to look at before a run")
     about, result = (
         read_json(folder / name) if (folder / name).is_file() else {} for name in ("run.json", "result.json")
     )
     verb = about.get("verb", "ppo")
-    if verb not in ("ppo", "reward"):
-        raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of ppo and reward")
+    examined = [stage.verb for stage in STAGES.values() if stage.examiner]
+    if verb not in examined:
+        raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of {' and '.join(examined)}")
     path = folder / "config.yaml"
     config = build_config(read_yaml(path), source=str(path)) if path.is_file() else Config()
-    if verb == "reward":
-        lines = read_metrics(folder)
-        found = score.by_own_pairs(History(lines, config, rewards={folder.name: result}))
-        return [asdict(found)] if found else []
+    return STAGES[verb].load_examiner()(folder, config, result)
+
+
+def examine_reward(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a reward run: how well it ranks pairs it was not trained on."""
+    finding = score.by_own_pairs(History(read_metrics(folder), config, rewards={folder.name: dict(result)}))
+    return [asdict(finding)] if finding else []
+
+
+def examine_ppo(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a PPO run."""
     return findings_of(folder, config, result.get("before") or {})
 
 

@@ -11,8 +11,6 @@ from likelier.errors import DataError
 from likelier.files import read_json, write_whole
 from likelier.report.charts import Series, interval_bar, is_number, line_chart, share_bar, short
 from likelier.report.runs import (
-    CURVES,
-    VERBS,
     Training,
     best_of_n,
     gold_charts,
@@ -22,6 +20,7 @@ from likelier.report.runs import (
     training_charts,
 )
 from likelier.report.search import search_view
+from likelier.stages import STAGES
 
 Found = dict[str, Any]
 
@@ -70,14 +69,14 @@ def write_report(runs: Sequence[Path], out: Path) -> Found:
             raise DataError(nothing_in(folder))
         found = sections | found
         trainings += own
-    found = dict.fromkeys(SECTIONS) | found
+    found, latest_first = dict.fromkeys(SECTIONS) | found, reversed(list(STAGES.values()))
     page = environment().get_template("report.html").render(
         **found,
         runs=trainings,
-        curves=[(VERBS[verb], charts) for verb in CURVES if (charts := training_charts(trainings, verb))],
+        curves=[(stage.title, charts) for stage in latest_first if (charts := training_charts(trainings, stage))],
         gold=[] if found["arms"] else gold_charts(trainings, found["evaluation"] or {}),
         arm_charts=arm_charts(found["arms"]),
-        agents=[trained_agent(run) for run in trainings if run.verb == "gym" and run.result],
+        agents=[trained_agent(run) for run in trainings if "env_id" in run.result],
         calibration=calibration_chart(found["reward"]),
         people=people(found["check"]),
         flag_words=FLAGS,

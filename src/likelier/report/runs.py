@@ -10,40 +10,11 @@ from markupsafe import Markup
 
 from likelier.config import read_yaml
 from likelier.files import read_json, read_log
-from likelier.metrics import metric_of
 from likelier.report.charts import Point, Series, is_number, line_chart
+from likelier.stages import STAGES, Stage
 
 Found = dict[str, Any]
 
-RUNS = ("", "sft", "reward", "dpo", "policy")
-"""Where in a folder runs stand."""
-CURVES = {
-    "ppo": {
-        "score": "Score",
-        "kl": "KL from the start",
-        "response_length": "Response length",
-        "entropy": "Entropy",
-        "policy_loss": "Policy loss",
-        "value_loss": "Value loss",
-        "clipfrac": "Clip fraction",
-        "explained_variance": "Explained variance",
-    },
-    "gym": {
-        "mean_return": "Return",
-        "episode_length": "Episode length",
-        "policy_loss": "Policy loss",
-        "value_loss": "Value loss",
-        "entropy": "Entropy",
-        "approx_kl": "Approximate KL",
-        "clipfrac": "Clip fraction",
-        "explained_variance": "Explained variance",
-    },
-    "reward": {"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
-    "dpo": {"loss": "Loss", "rewards/accuracies": "Accuracy", "rewards/margins": "Margin", "logps/chosen": "Chosen"},
-    "sft": {"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
-}
-"""Metrics drawn of each stage, in this order, with their titles."""
-VERBS = {"ppo": "PPO", "gym": "Gymnasium", "reward": "Reward model", "dpo": "DPO", "sft": "SFT"}
 MEASURED = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
 """Metrics of PPO that were also measured on prompts kept out."""
 AGENT_PICTURE = "agent.gif"
@@ -84,8 +55,9 @@ class Training:
 
 
 def read_trainings(folder: Path, name: str) -> list[Training]:
-    """The runs in a folder, itself one of them perhaps, under the folder's name."""
-    return [read_training(name, run) for place in RUNS if ((run := folder / place) / "metrics.jsonl").is_file()]
+    """The run in a folder, or those of a circle's round, all under the folder's name."""
+    places = ["", *(stage.circle_folder for stage in STAGES.values() if stage.circle_folder)]
+    return [read_training(name, run) for place in places if ((run := folder / place) / "metrics.jsonl").is_file()]
 
 
 def read_training(name: str, run: Path) -> Training:
@@ -123,11 +95,11 @@ def points(lines: Iterable[Found], x: str, y: str) -> list[Point]:
     return [(line[x], line[y]) for line in lines if is_number(line.get(x)) and is_number(line.get(y))]
 
 
-def training_charts(trainings: Sequence[Training], verb: str) -> list[Markup]:
+def training_charts(trainings: Sequence[Training], stage: Stage) -> list[Markup]:
     """One small chart a metric, a curve for each run of this stage; dots: measured on prompts kept out."""
-    runs = [run for run in trainings if run.verb == verb]
+    runs = [run for run in trainings if run.verb == stage.verb]
     charts = []
-    for metric, title in CURVES[verb].items():
+    for metric, title in stage.curves.items():
         series = [
             Series(run.name if len(runs) > 1 else "training", points(run.lines, "step", metric), colour % 6)
             for colour, run in enumerate(runs)
@@ -135,13 +107,13 @@ def training_charts(trainings: Sequence[Training], verb: str) -> list[Markup]:
         if len(runs) == 1 and metric in MEASURED:
             kept_out = points(runs[0].lines, "step", MEASURED[metric])
             series.append(Series("kept out", kept_out, 1, "dots"))
-        charts.append(line_chart(title, "step", unit_of(verb, metric), series, small=True))
+        charts.append(line_chart(title, "step", unit_of(stage, metric), series, small=True))
     return [chart for chart in charts if chart]
 
 
-def unit_of(verb: str, metric: str) -> str:
+def unit_of(stage: Stage, metric: str) -> str:
     """The unit beside a chart's title, where it says more than the title."""
-    defined = metric_of(verb, metric)
+    defined = stage.find_metric(metric)
     return defined.unit.replace("^2", "²") if defined and defined.unit != metric else ""
 
 
@@ -177,7 +149,8 @@ def way_name(run: Training, several_stages: bool, several_folders: bool) -> str:
     """What a curve is called: by its folder, by its stage, or by both, where they differ."""
     if not several_stages:
         return run.name
-    return f"{VERBS[run.verb]}, {run.name}" if several_folders else VERBS[run.verb]
+    title = STAGES[run.verb].title
+    return f"{title}, {run.name}" if several_folders else title
 
 
 def other_models(others: Sequence[Found], judge: str) -> Series:

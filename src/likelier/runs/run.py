@@ -26,6 +26,7 @@ from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit
 from likelier.files import dump_line, read_json, read_log, write_json, write_whole
 from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, step_of, write_checkpoint
 from likelier.runs.folder import disk_trouble, make_folder, remove_made, take_lock
+from likelier.stages import STAGES
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
@@ -45,7 +46,7 @@ class Run:
     def __init__(self, folder: Path, verb: str, config: Config, resume: str = "never") -> None:
         """ConfigError: the folder is in use, not empty without `resume`, or was made with other settings."""
         self.folder, self.verb, self.config = folder, verb, config
-        block = getattr(config, {"reward": "reward_model"}.get(verb, verb))
+        block = getattr(config, STAGES[verb].block)
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
         self.report_to, self.run_name = block.report_to, block.run_name
         self.signal_received: int | None = None

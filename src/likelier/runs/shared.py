@@ -8,6 +8,7 @@ from pathlib import Path
 
 from likelier.config import Config
 from likelier.runs.run import Run
+from likelier.stages import STAGES
 
 
 def torchrun_rank() -> tuple[int, int]:
@@ -31,8 +32,9 @@ class WorkerRun(DistributedRun):
     """The run as a process other than the first has it: in a folder of its own, without trackers and checkpoints."""
 
     def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
-        silent = config.ppo.model_copy(update={"report_to": []})
-        super().__init__(folder, verb, config.model_copy(update={"ppo": silent}), checkpoint or "never")
+        block = STAGES[verb].block
+        silent = getattr(config, block).model_copy(update={"report_to": []})
+        super().__init__(folder, verb, config.model_copy(update={block: silent}), checkpoint or "never")
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         pass

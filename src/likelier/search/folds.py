@@ -9,10 +9,8 @@ from likelier.errors import DataError
 from likelier.files import write_jsonl
 from likelier.records import Preference, read_preferences
 from likelier.reward.check import clusters
-from likelier.reward.pairs import pairs_folder
+from likelier.stages import STAGES
 
-BY_CONVERSATION = ("reward", "dpo")
-"""Stages that learn from preferences: a fold keeps conversations out. The other stages take another seed."""
 VALID_SHARE = 10
 """One of so many conversations that are not kept out chooses the epoch."""
 
@@ -21,17 +19,19 @@ def make_folds(config: Config, folder: Path) -> None:
     """Write the folds of `config.data` once; a search that goes on keeps the pairs it began with.
 
     In `fold-k`, `test.jsonl` is the k-th part of all conversations of train and valid, `valid.jsonl` a tenth of the
-    others (DPO, which chooses no epoch, trains on these too). The user's own `test.jsonl` stays unseen: it is for the
-    model that is trained with the best settings.
+    others; a stage that selects no epoch, such as DPO, trains on these too. The user's own `test.jsonl` stays unseen:
+    it is for the model that is trained with the best settings.
     """
     if (folder / f"fold-{config.search.folds}" / "test.jsonl").exists():
         return
+    from likelier.reward.pairs import pairs_folder
+
     source = pairs_folder(config)
     pairs, valid = read_preferences(source / "train.jsonl"), source / "valid.jsonl"
     if valid.exists() and valid.stat().st_size:
         pairs += read_preferences(valid)
     for number, parts in enumerate(split(pairs, config.search.folds, config.seed, config.data), 1):
-        if config.search.stage == "dpo":
+        if not STAGES[config.search.stage].selects_epoch:
             parts = {"train": parts["train"] + parts["valid"], "test": parts["test"]}
         for name, part in parts.items():
             write_jsonl(folder / f"fold-{number}" / f"{name}.jsonl", part)
@@ -59,6 +59,6 @@ def split(pairs: list[Preference], folds: int, seed: int, source: str) -> list[d
 
 def config_of_fold(config: Config, stage: str, number: int, folds: Path) -> Config:
     """A trial's settings for its `number`-th run, from 1: other pairs to learn from, or another seed."""
-    if stage in BY_CONVERSATION:
+    if STAGES[stage].folds == "conversation":
         return config.model_copy(update={"data": str(folds / f"fold-{number}")})
     return config.model_copy(update={"seed": config.seed + number - 1})

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from likelier.intervals import Interval, t_interval
 from likelier.search.space import Values
-
-Direction = Literal["min", "max"]
+from likelier.stages import Direction
 
 
 @dataclass(frozen=True)

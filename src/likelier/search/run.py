@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from likelier.config import Config, read_yaml
@@ -20,29 +19,11 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.runs.folder import make_folder, take_lock
 from likelier.runs.run import MAY_CHANGE, Run, differences, resume_command
-from likelier.search.folds import BY_CONVERSATION, config_of_fold, make_folds
+from likelier.search.folds import config_of_fold, make_folds
 from likelier.search.plot import plot
-from likelier.search.ranking import Direction, Trial, ranked
-from likelier.search.space import BLOCKS, Values, config_with, in_words, make_trials, written
-from likelier.stages import trainer_of
-from likelier.training.setup import pick_device
-
-METRICS: dict[str, tuple[str, Direction]] = {
-    "sft": ("valid_loss", "min"),
-    "reward": ("log_loss", "min"),
-    "dpo": ("log_loss", "min"),
-    "ppo": ("score_after", "max"),
-    "gym": ("eval_mean", "max"),
-}
-"""What a stage is judged by, and whether a small or a large value is good."""
-MODULES = {
-    "sft": "likelier.finetune.sft",
-    "reward": "likelier.reward.train",
-    "dpo": "likelier.finetune.dpo",
-    "ppo": "likelier.rlhf.train",
-    "gym": "likelier.control.train",
-}
-"""What a process of a stage needs before it can begin."""
+from likelier.search.ranking import Trial, ranked
+from likelier.search.space import Values, config_with, in_words, make_trials, written
+from likelier.stages import STAGES, Direction
 
 
 @dataclass(frozen=True)
@@ -88,8 +69,12 @@ def run_search(config: Config, folder: Path, resume: str = "never", workers: int
 
 def usual_workers(config: Config) -> int:
     """As many runs at once as the CPU has cores for; one where they share another device."""
-    device = pick_device(getattr(config, BLOCKS[config.search.stage]).device)
-    return max(1, (os.cpu_count() or 1) // config.search.threads) if device.type == "cpu" else 1
+    device = getattr(config, STAGES[config.search.stage].block).device
+    if device != "cpu":
+        from likelier.training.setup import pick_device
+
+        device = pick_device(device).type
+    return max(1, (os.cpu_count() or 1) // config.search.threads) if device == "cpu" else 1
 
 
 @contextmanager
@@ -117,7 +102,7 @@ def held(folder: Path, config: Config, resume: str) -> Iterator[None]:
 def make_jobs(config: Config, trials: Sequence[Values], folder: Path) -> list[Job]:
     """Every trial on every fold, in the order in which they run."""
     search = config.search
-    if search.stage in BY_CONVERSATION:
+    if STAGES[search.stage].folds == "conversation":
         make_folds(config, folder / "folds")
     return [
         Job(
@@ -148,7 +133,8 @@ def run_all(jobs: Sequence[Job], config: Config, folder: Path, workers: int) -> 
                 note = reasons[job.folder] = why(job, code)
             bar.advance(note=f"trial {job.trial} fold {job.fold}: {note}")
 
-        code = run_jobs(left, run_one, lambda job: job.log, ended, workers, MODULES[config.search.stage])
+        preload = [STAGES[config.search.stage].module, "torch"]
+        code = run_jobs(left, run_one, lambda job: job.log, ended, workers, preload)
     if code:
         done = sum(job.result.exists() for job in jobs)
         raise Stopped(f"stopped after {done} of {len(jobs)} runs; go on with: {resume_command(folder)}", code)
@@ -160,10 +146,12 @@ def run_one(job: Job) -> None:
 
     Only a stop by the numeric guard is written down: it would come again, other failures are tried again on resuming.
     """
+    import torch
+
     torch.set_num_threads(job.threads)
     try:
         with Run(job.folder, job.stage, job.config, "auto") as run:
-            trainer_of(job.stage)(job.config, run)
+            STAGES[job.stage].load_trainer()(job.config, run)
     except NumericError as error:
         write_json(job.failure, {"reason": str(error)})
     except LikelierError as error:
@@ -182,8 +170,8 @@ def why(job: Job, code: int) -> str:
 
 
 def metric_of(config: Config) -> tuple[str, Direction]:
-    search = config.search
-    return (search.metric, search.direction) if search.direction else METRICS[search.stage]
+    search, stage = config.search, STAGES[config.search.stage]
+    return (search.metric, search.direction) if search.direction else (stage.search_metric, stage.search_direction)
 
 
 def score_of(job: Job, name: str) -> float | None:

@@ -10,11 +10,10 @@ from typing import Any
 from likelier.config import Config, Range, SearchConfig, build_config
 from likelier.errors import ConfigError
 from likelier.runs.run import MAY_CHANGE
+from likelier.stages import STAGES, Stage
 
 Values = dict[str, Any]
 """Field to value."""
-BLOCKS = {"sft": "sft", "reward": "reward_model", "dpo": "dpo", "ppo": "ppo", "gym": "gym"}
-"""Where in the config the settings of a stage stand."""
 
 
 def make_trials(config: Config) -> list[Values]:
@@ -23,21 +22,26 @@ def make_trials(config: Config) -> list[Values]:
     if not search.space:
         raise ConfigError("search.space: give at least one field to vary, such as ppo.learning_rate: [1e-5, 3e-5]")
     for field in search.space:
-        check_field(field, search.stage)
+        check_field(field, STAGES[search.stage])
     trials = grid(search) if search.method == "grid" else drawn(search, config.seed)
     for values in [*bounds(search), *trials]:
         config_with(config, values)
     return trials
 
 
-def check_field(field: str, stage: str) -> None:
+def check_field(field: str, stage: Stage) -> None:
     """ConfigError: a field of another stage, or one that changes no result."""
     head, _, rest = field.partition(".")
     last = field.rpartition(".")[2]
     if head in ("seed", "search") or last in MAY_CHANGE:
         raise ConfigError(f"search.space: {field} is not a setting to search over")
-    if (rest or stage == "gym") and head in Config.model_fields and head != BLOCKS[stage]:
-        raise ConfigError(f"search.space: {field} does nothing in stage {stage}, whose settings are {BLOCKS[stage]}.…")
+    if field == "data" and stage.folds == "conversation":
+        raise ConfigError("search.space: data cannot vary: the folds are cut from it")
+    known = head in Config.model_fields  # an unknown field is named with the nearest one when its config is built
+    if known and head != stage.block and (rest or head not in stage.inputs):
+        raise ConfigError(
+            f"search.space: {field} does nothing in stage {stage.verb}, whose settings are {stage.block}.…"
+        )
 
 
 def grid(search: SearchConfig) -> list[Values]:

@@ -8,7 +8,6 @@ from likelier.cli.answer import JSON, Result, answers, readable
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import load
-from likelier.report.search import short_names
 from likelier.stages import STAGES
 
 
@@ -16,6 +15,8 @@ def show(result: Result) -> None:
     """The trials, best first, then where the best config stands."""
     from rich.console import Console
     from rich.table import Table
+
+    from likelier.report.search import short_names
 
     console = Console()
     columns = ["rank", "trial", *short_names(list(result["best"]["values"])), result["metric"], "behind the best"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
-from likelier.runs.shared import torchrun_rank
+from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
 
 SECONDS_FOR_OTHERS = 5.0

@@ -1,21 +1,14 @@
 """A run that several processes share: the first owns its folder, the others only work with it."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from likelier.config import Config
 from likelier.runs.run import Run
+from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
-
-
-def torchrun_rank() -> tuple[int, int]:
-    """(rank, number of processes) as torchrun says them; (0, 1) without it."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
-        return 0, 1
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 class DistributedRun(Run):

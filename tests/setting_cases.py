@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from likelier.config import UpdateConfig
 
-ZOO = Path(__file__).with_name("broken_envs.py")
+BROKEN_ENVS = Path(__file__).with_name("broken_envs.py")
 
 
 class Bites(NamedTuple):
@@ -263,7 +263,7 @@ GYM = training(
         "bf16": bites(True, seen="error"),
         "gamma": bites(0.5),
         "cliprange_value": bites(0.01),
-        "env_id": bites(f"{ZOO}:Sound"),
+        "env_id": bites(f"{BROKEN_ENVS}:Sound"),
         "env_args": bites({"actions": "multi"}),
         "max_episode_steps": bites(3),
         "total_steps": bites(192),

@@ -21,7 +21,7 @@ from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.sample import sample
-from setting_cases import BLOCKS, OTHER, RANGE, SOURCE, TOP, ZOO, Bites
+from setting_cases import BLOCKS, BROKEN_ENVS, OTHER, RANGE, SOURCE, TOP, Bites
 from tiny import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ BASE = {
         "num_mini_batches": 2,
     },
     "gym": {
-        "env_id": f"{ZOO}:Identity",
+        "env_id": f"{BROKEN_ENVS}:Identity",
         "total_steps": 128,
         "num_envs": 4,
         "rollout_length": 16,

@@ -43,13 +43,13 @@ BAD = [
 ]
 
 
-def config(name, zoo, **settings):
-    return GymConfig(**{"env_id": f"{zoo}:{name}", "num_envs": 2, **settings})
+def config(name, broken_envs, **settings):
+    return GymConfig(**{"env_id": f"{broken_envs}:{name}", "num_envs": 2, **settings})
 
 
 @pytest.fixture
-def zoo(request):
-    return str(request.path.with_name("broken_envs.py"))
+def broken_envs(request):
+    return str(request.path.parents[1] / "broken_envs.py")
 
 
 def play(settings, steps=10):
@@ -59,9 +59,9 @@ def play(settings, steps=10):
 
 
 @pytest.mark.parametrize(("name", "line"), BAD, ids=[name for name, _ in BAD])
-def test_a_bad_environment_is_named_with_the_field(zoo, name, line):
+def test_a_bad_environment_is_named_with_the_field(broken_envs, name, line):
     with pytest.raises(LikelierError) as caught:
-        play(config(name, zoo, step_timeout_seconds=1.0 if "did not come back" in line else 60.0))
+        play(config(name, broken_envs, step_timeout_seconds=1.0 if "did not come back" in line else 60.0))
     assert line in str(caught.value)
     assert f"broken_envs.py:{name}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -78,13 +78,13 @@ def test_a_bad_environment_is_named_with_the_field(zoo, name, line):
         ("NoSuchName", "has no function `NoSuchName`"),
     ],
 )
-def test_what_cannot_be_used_is_refused_before_the_first_step(zoo, name, line):
+def test_what_cannot_be_used_is_refused_before_the_first_step(broken_envs, name, line):
     with pytest.raises(ConfigError, match=line):
-        play(config(name, zoo))
+        play(config(name, broken_envs))
 
 
-def test_parts_are_seen_side_by_side(zoo):
-    with Watchdog(60) as watchdog, VectorEnv(config("Parts", zoo), 0, watchdog) as vector_env:
+def test_parts_are_seen_side_by_side(broken_envs):
+    with Watchdog(60) as watchdog, VectorEnv(config("Parts", broken_envs), 0, watchdog) as vector_env:
         vector_env.reset()
         assert vector_env.observations.tolist() == [[0.5, 1, 0, 0, 7]] * 2
         vector_env.step(np.array([[1], [0]]))
@@ -105,15 +105,15 @@ def test_what_gymnasium_warns_of_is_passed_on():
         make_env(GymConfig(env_id="CartPole-v0")).close()
 
 
-def test_an_episode_that_ends_makes_place_for_the_next_in_the_same_step(zoo):
-    settings = config("Sound", zoo)
+def test_an_episode_that_ends_makes_place_for_the_next_in_the_same_step(broken_envs):
+    settings = config("Sound", broken_envs)
     with Watchdog(60) as watchdog, VectorEnv(settings, 0, watchdog) as vector_env:
         vector_env.reset()
         steps = [vector_env.step(np.array([[1], [0]])) for _ in range(5)]
         assert [step.rewards.tolist() for step in steps] == [[1.0, 0.0]] * 5
         assert [step.terminated.tolist() for step in steps] == [[False, False]] * 4 + [[True, True]]
         assert set(steps[4].final) == {0, 1}
-        assert [(copy.episode, copy.length) for copy in vector_env.copies] == [(1, 0), (1, 0)]
+        assert [(copy.episode, copy.length) for copy in vector_env.envs] == [(1, 0), (1, 0)]
         fresh = make_env(settings)
         for index in (0, 1):
             first, _ = fresh.reset(seed=episode_seed(0, "train", index, 1))
@@ -128,8 +128,8 @@ def test_episodes_have_seeds_of_their_own():
 
 
 @pytest.mark.parametrize("frame_stack", [1, 3])
-def test_a_fleet_goes_on_where_it_stood(zoo, frame_stack):
-    settings = config("Sound", zoo, frame_stack=frame_stack)
+def test_a_restored_vector_env_continues_bit_by_bit(broken_envs, frame_stack):
+    settings = config("Sound", broken_envs, frame_stack=frame_stack)
     actions = np.random.default_rng(0).integers(2, size=(14, 2, 1))
     with (
         Watchdog(60) as watchdog,
@@ -148,8 +148,8 @@ def test_a_fleet_goes_on_where_it_stood(zoo, frame_stack):
         assert [x.tobytes() for x in again.state().values()] == [x.tobytes() for x in vector_env.state().values()]
 
 
-def test_an_environment_that_cannot_be_played_again_is_named(zoo):
-    settings = config("UnseededNoise", zoo)
+def test_an_environment_that_cannot_be_played_again_is_named(broken_envs):
+    settings = config("UnseededNoise", broken_envs)
     with (
         Watchdog(60) as watchdog,
         VectorEnv(settings, 0, watchdog) as vector_env,
@@ -161,9 +161,9 @@ def test_an_environment_that_cannot_be_played_again_is_named(zoo):
             again.restore(vector_env.state())
 
 
-def test_history_is_no_longer_than_the_longest_episode(zoo, monkeypatch):
-    monkeypatch.setattr("likelier.control.envs.MOST_HISTORY", 20)
-    settings = config("Sound", zoo)
+def test_history_is_no_longer_than_the_longest_episode(broken_envs, monkeypatch):
+    monkeypatch.setattr("likelier.control.envs.MAX_HISTORY", 20)
+    settings = config("Sound", broken_envs)
     with Watchdog(60) as watchdog, VectorEnv(settings, 0, watchdog) as vector_env:
         vector_env.reset()
         for _ in range(103):
@@ -172,8 +172,8 @@ def test_history_is_no_longer_than_the_longest_episode(zoo, monkeypatch):
         assert vector_env.state()["lengths"].tolist() == [3, 3]
 
 
-def test_frames_are_stacked_oldest_first(zoo):
-    settings = config("Sound", zoo, frame_stack=2)
+def test_frames_are_stacked_oldest_first(broken_envs):
+    settings = config("Sound", broken_envs, frame_stack=2)
     with Watchdog(60) as watchdog, VectorEnv(settings, 0, watchdog) as vector_env:
         vector_env.reset()
         first = vector_env.observations.copy()

@@ -3,7 +3,7 @@
 import pytest
 
 from likelier.config import build_config
-from likelier.control.known import known_environments, settings_for
+from likelier.control.known import known_environments, known_settings
 
 
 def test_these_environments_are_known() -> None:
@@ -29,11 +29,11 @@ def test_these_environments_are_known() -> None:
 
 @pytest.mark.parametrize("env_id", known_environments())
 def test_settings_of_a_known_environment_are_valid(env_id: str) -> None:
-    gym = build_config({"gym": settings_for(env_id)}).gym
+    gym = build_config({"gym": known_settings(env_id)}).gym
     assert gym.env_id == env_id
     assert gym.total_steps >= gym.num_envs * gym.rollout_length
 
 
 def test_an_environment_that_is_not_known_brings_its_id_only() -> None:
-    assert settings_for("Blackjack-v1") == {"env_id": "Blackjack-v1"}
-    assert settings_for("") == {"env_id": ""}
+    assert known_settings("Blackjack-v1") == {"env_id": "Blackjack-v1"}
+    assert known_settings("") == {"env_id": ""}

@@ -16,7 +16,7 @@ from likelier.control.watchdog import Watchdog
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
 
-ZOO = str(Path(__file__).parents[1] / "broken_envs.py")
+BROKEN_ENVS = str(Path(__file__).parents[1] / "broken_envs.py")
 
 
 def test_categorical_by_hand():
@@ -61,7 +61,7 @@ def test_settings_of_a_response_are_refused():
 
 
 def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):
-    gym = {"env_id": f"{ZOO}:PixelGrid", "num_envs": 2, "rollout_length": 16, "total_steps": 64, "gif": False}
+    gym = {"env_id": f"{BROKEN_ENVS}:PixelGrid", "num_envs": 2, "rollout_length": 16, "total_steps": 64, "gif": False}
     config = build_config({"gym": gym | {"num_eval_episodes": 2, "frame_stack": 2}})
     with Run(tmp_path, "gym", config) as run:
         train_gym(config, run)
@@ -87,7 +87,7 @@ def test_a_saved_agent_sees_normalised_observations_as_the_policy_did(tmp_path):
         state.load(checkpoints(tmp_path)[0])
         act, seen = state.policy.actor(), vector_env.observations
         normalised, plain = (
-            vector_env.spaces.actions.to_env(act(each, None)) for each in (state.env_state.seen(seen), seen)
+            vector_env.spaces.actions.to_env(act(each, None)) for each in (state.env_state.normalize(seen), seen)
         )
         assert agent(seen[0]) == pytest.approx(normalised[0])
         assert agent(seen[0]) != pytest.approx(plain[0], rel=1e-3)

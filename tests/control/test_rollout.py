@@ -13,11 +13,17 @@ from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
 from likelier.training.setup import Clock, seeded_generator
 
-ZOO = str(Path(__file__).parents[1] / "broken_envs.py")
+BROKEN_ENVS = str(Path(__file__).parents[1] / "broken_envs.py")
 
 
 def config(name, **gym):
-    small = {"env_id": f"{ZOO}:{name}", "num_envs": 2, "rollout_length": 16, "num_mini_batches": 1, "total_steps": 64}
+    small = {
+        "env_id": f"{BROKEN_ENVS}:{name}",
+        "num_envs": 2,
+        "rollout_length": 16,
+        "num_mini_batches": 1,
+        "total_steps": 64,
+    }
     small |= {"normalize_observations": False, "normalize_rewards": False, "whiten_advantages": False}
     return build_config({"gym": small | {"gamma": 0.9, "lam": 0.0} | gym}).gym
 
@@ -29,7 +35,7 @@ def rollouts(gym, num, update=False):
         batches = []
         for step in range(num):
             draw = seeded_generator(0, step, "gym")
-            batches.append(sample_rollout(state.policy, state.world, gym, draw, Clock()))
+            batches.append(sample_rollout(state.policy, state.env_state, gym, draw, Clock()))
             if update:
                 ppo_update(state.policy, state.optimizer, batches[-1], gym, draw, state.guard)
     return batches

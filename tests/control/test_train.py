@@ -17,7 +17,7 @@ from likelier.errors import DataError, LikelierError
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
 
-ZOO = str(Path(__file__).parents[1] / "broken_envs.py")
+BROKEN_ENVS = str(Path(__file__).parents[1] / "broken_envs.py")
 SMALL = {"num_envs": 4, "rollout_length": 32, "total_steps": 1024, "num_eval_episodes": 4, "gif": False}
 VARIANTS = {
     "cartpole": {
@@ -64,7 +64,12 @@ def test_learns_to_balance_a_pole(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("actions", "enough"), [("discrete", 9.5), ("multi", 9.0), ("binary", 9.0), ("box", 8.0)])
 def test_learns_to_do_what_is_shown(tmp_path, actions, enough):
-    gym = {"env_id": f"{ZOO}:Identity", "env_args": {"actions": actions}, "total_steps": 8000, "learning_rate": 3e-3}
+    gym = {
+        "env_id": f"{BROKEN_ENVS}:Identity",
+        "env_args": {"actions": actions},
+        "total_steps": 8000,
+        "learning_rate": 3e-3,
+    }
     gym |= {"gamma": 0.0, "num_ppo_epochs": 10, "num_mini_batches": 2, "log_std": -0.5}
     assert train(config(**gym), tmp_path)["eval_mean"] > enough
 
@@ -107,9 +112,9 @@ def test_the_first_ratio_of_every_update_is_exactly_one(tmp_path):
 
 
 def test_an_environment_that_is_more_than_its_seed_and_actions_is_named_when_resumed(tmp_path):
-    settings = config(env_id=f"{ZOO}:UnseededNoise")
+    settings = config(env_id=f"{BROKEN_ENVS}:UnseededNoise")
     train(settings, tmp_path)
-    longer = config(env_id=f"{ZOO}:UnseededNoise").model_copy(
+    longer = config(env_id=f"{BROKEN_ENVS}:UnseededNoise").model_copy(
         update={"gym": settings.gym.model_copy(update={"save_steps": 1})}
     )
     with pytest.raises(DataError, match="UnseededNoise: environment 0"):
@@ -117,18 +122,18 @@ def test_an_environment_that_is_more_than_its_seed_and_actions_is_named_when_res
 
 
 def test_steps_stay_below_what_was_asked_for(tmp_path):
-    result = train(config(env_id=f"{ZOO}:Sound", total_steps=300), tmp_path)
+    result = train(config(env_id=f"{BROKEN_ENVS}:Sound", total_steps=300), tmp_path)
     assert result["steps"] == 256
     assert [line["env_steps"] for line in metrics(tmp_path)] == [128, 256]
     assert metrics(tmp_path)[-1]["episodes"] == 4 * (64 // 5)
-    assert result["env_id"].endswith("zoo.py:Sound")
+    assert result["env_id"].endswith("broken_envs.py:Sound")
 
 
 def test_an_evaluation_without_end_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("likelier.control.evaluate.MOST_STEPS", 50)
+    monkeypatch.setattr("likelier.control.evaluate.MAX_EPISODE_STEPS", 50)
     with pytest.raises(LikelierError, match=r"did not end in 50 steps; set gym\.max_episode_steps"):
-        train(config(env_id=f"{ZOO}:Endless"), tmp_path / "endless")
-    result = train(config(env_id=f"{ZOO}:Endless", max_episode_steps=20), tmp_path / "cut")
+        train(config(env_id=f"{BROKEN_ENVS}:Endless"), tmp_path / "endless")
+    result = train(config(env_id=f"{BROKEN_ENVS}:Endless", max_episode_steps=20), tmp_path / "cut")
     assert result["eval_mean"] == 0.0
 
 
@@ -136,7 +141,7 @@ def test_the_gif_is_drawn_or_says_why_not(tmp_path):
     drawn = train(config(env_id="CartPole-v1", gif=True, total_steps=128), tmp_path / "drawn")
     assert Path(drawn["gif"]).read_bytes().startswith(b"GIF89a")
     assert drawn["gif_problem"] is None
-    plain = train(config(env_id=f"{ZOO}:Sound", gif=True, total_steps=128), tmp_path / "plain")
+    plain = train(config(env_id=f"{BROKEN_ENVS}:Sound", gif=True, total_steps=128), tmp_path / "plain")
     assert plain["gif"] is None
     assert plain["gif_problem"].endswith("Sound() takes no arguments")
 
@@ -144,6 +149,6 @@ def test_the_gif_is_drawn_or_says_why_not(tmp_path):
 @pytest.mark.slow
 def test_the_defaults_learn_a_continuous_task_in_few_steps(tmp_path):
     """A quarter of the passes and of the minibatches left the policy as wide as it was: -4.7 here."""
-    settings = {"env_id": f"{ZOO}:Aim", "total_steps": 16384, "num_eval_episodes": 4, "gif": False}
+    settings = {"env_id": f"{BROKEN_ENVS}:Aim", "total_steps": 16384, "num_eval_episodes": 4, "gif": False}
     found = train(build_config({"gym": settings}), tmp_path)
     assert found["eval_mean"] > -2.5  # -3 by not learning at all

@@ -38,9 +38,9 @@ def gym(
 def load(env_id: str, overrides: list[str]) -> tuple[Any, str]:
     """The settings of a file or of a known environment, and what the run is called."""
     from likelier.config import build_config, load_config
-    from likelier.control.known import settings_for
+    from likelier.control.known import known_settings
 
     if env_id.endswith((".yaml", ".yml")):
         return load_config(Path(env_id), overrides), Path(env_id).stem
-    config = build_config({"gym": settings_for(env_id)}, overrides, env_id)
+    config = build_config({"gym": known_settings(env_id)}, overrides, env_id)
     return config, "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in env_id)

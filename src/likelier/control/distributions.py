@@ -1,6 +1,6 @@
-"""What a policy's network outputs mean: chances of categories, or a Gaussian; noise in, actions out.
+"""Action distributions parametrised by network outputs: categorical, multi-categorical, Gaussian.
 
-Sampling is in numpy, of noise that is drawn for a whole rollout at once; what is learned from is in PyTorch.
+Sampling runs in numpy from noise drawn once for a whole rollout; log-probabilities for learning run in PyTorch.
 """
 
 import math
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from likelier.control.spaces import Array
 
 LOG_STD_BOUNDS = (-20.0, 2.0)
-"""A standard deviation that follows the observation stays within exp of these."""
+"""Clamp of a state-dependent log standard deviation, as in SAC (Haarnoja et al. 2018)."""
 
 
 class Categorical(nn.Module):
-    """One choice out of `size`: softmax over logits. Actions are `[..., 1]`."""
+    """A softmax over `size` logits. Actions are `[..., 1]`."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.num_outputs = self.num_noise = size
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
-        """Gumbel noise: the largest of logits + noise is a sample."""
-        return gumbel((*shape, self.num_noise), generator)
+        """Gumbel noise: argmax(logits + noise) is a sample (the Gumbel-max trick)."""
+        return sample_gumbel((*shape, self.num_noise), generator)
 
     def sample(self, logits: Array, noise: Array) -> Array:
         return self.mode(logits + noise)
@@ -44,7 +44,7 @@ class Categorical(nn.Module):
 
 
 class MultiCategorical(nn.Module):
-    """Several independent choices. Actions are `[..., number of choices]`."""
+    """Independent categoricals. Actions are `[..., number of categoricals]`."""
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MultiCategorical(nn.Module):
         self.num_outputs = self.num_noise = sum(sizes)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
-        return gumbel((*shape, self.num_noise), generator)
+        return sample_gumbel((*shape, self.num_noise), generator)
 
     def sample(self, logits: Array, noise: Array) -> Array:
         return self.mode(logits + noise)
@@ -65,14 +65,16 @@ class MultiCategorical(nn.Module):
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N C"]
     ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
-        """Sums over the choices."""
+        """Sums over the categoricals."""
         parts = zip(logits.split(self.sizes, -1), actions.split(1, -1), strict=True)
-        said = [self.single.logprobs_and_entropy(part, chosen) for part, chosen in parts]
-        return torch.stack([logprobs for logprobs, _ in said]).sum(0), torch.stack([each for _, each in said]).sum(0)
+        logprobs, entropies = zip(
+            *(self.single.logprobs_and_entropy(part, chosen) for part, chosen in parts), strict=True
+        )
+        return torch.stack(logprobs).sum(0), torch.stack(entropies).sum(0)
 
 
 class Gaussian(nn.Module):
-    """Independent normal numbers; their log standard deviation is a parameter, or `dependent`: an output too."""
+    """A diagonal Gaussian; its log standard deviation is a parameter or, if `dependent`, a network output."""
 
     def __init__(self, dimensions: int, log_std: float, dependent: bool) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class Gaussian(nn.Module):
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
         return torch.randn((*shape, self.num_noise), generator=generator, device=generator.device).cpu().numpy()
 
-    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_and_log_std(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation."""
         if not self.dependent:
             return outputs, self.log_std
@@ -108,7 +110,7 @@ class Gaussian(nn.Module):
         self, outputs: Float[Tensor, "N K"], actions: Float[Tensor, "N D"]
     ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
         """Sums over dimensions of -z^2 / 2 - log s - log(2 pi) / 2, and of log s + (1 + log(2 pi)) / 2."""
-        mean, log_std = self.parts(outputs)
+        mean, log_std = self.mean_and_log_std(outputs)
         z = (actions - mean) * (-log_std).exp()
         constant = 0.5 * math.log(2 * math.pi)
         logprobs = (-0.5 * z.square() - log_std - constant).sum(-1, keepdim=True)
@@ -119,7 +121,7 @@ class Gaussian(nn.Module):
 Distribution = Categorical | MultiCategorical | Gaussian
 
 
-def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Array:
-    """-log(-log u): with the smallest float above 0 in place of 0, so that it is finite."""
+def sample_gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Array:
+    """-log(-log u); u = 0 is replaced by the smallest positive float so that the noise is finite."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
     return (-(-uniform.clamp(min=torch.finfo(torch.float32).tiny).log()).log()).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Environments: made from a name, seeded by episode, checked at every step, stepped together."""
+"""Environments: made by id, seeded per episode, checked at every step, stepped as a vector."""
 
 import hashlib
 import os
@@ -13,7 +13,13 @@ from gymnasium.envs.registration import parse_env_id
 from gymnasium.error import DependencyNotInstalled, DeprecatedEnv, UnregisteredEnv
 
 from likelier.config import GymConfig
-from likelier.control.spaces import Actions, Array, Observations, actions_of, observations_of
+from likelier.control.spaces import (
+    ActionDecoder,
+    Array,
+    ObservationEncoder,
+    make_action_decoder,
+    make_observation_encoder,
+)
 from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.userfile import brief, find_function
@@ -21,11 +27,11 @@ from likelier.userfile import brief, find_function
 Env = gym.Env[Any, Any]
 NUMBERS = float | int | np.floating | np.integer
 BOOLS = bool | np.bool_
-"""Unions are made once: at every step they would take as long as the checks."""
+"""Made once: building a union at every step would take as long as the checks."""
 LARGEST = float(np.finfo(np.float32).max)
-"""What a network can be given."""
-MOST_HISTORY = 4096
-"""Steps after which the actions of finished episodes are forgotten."""
+"""Rewards and observations beyond float32 would become inf in the network."""
+MAX_HISTORY = 4096
+"""Length of the action history above which finished episodes are dropped from it."""
 
 
 class EnvError(LikelierError):
@@ -33,19 +39,19 @@ class EnvError(LikelierError):
 
 
 def make_env(config: GymConfig, render: bool = False) -> Env:
-    """One environment. ConfigError: no such id or file; EnvError: making it raises."""
+    """Make one environment. ConfigError: no such id or file; EnvError: making it raises."""
     args = dict(config.env_args) | ({"render_mode": "rgb_array"} if render else {})
     path, colon, name = config.env_id.rpartition(":")
     try:
         if colon and path.endswith(".py"):
             env = find_function(config.env_id, "gym.env_id")(**args)
         else:
-            look_at(name)
+            check_env_id(name)
             if colon and os.getcwd() not in sys.path:
-                sys.path.insert(0, os.getcwd())  # a console script does not look where the user stands
-            with warnings.catch_warnings(record=True) as told:  # where it fails the error says all, in one line
+                sys.path.insert(0, os.getcwd())  # console scripts lack the working directory
+            with warnings.catch_warnings(record=True) as caught:  # if it fails, the error alone says so in one line
                 env = gym.make(config.env_id, disable_env_checker=True, **args)
-            for each in told:
+            for each in caught:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     except (UnregisteredEnv, DeprecatedEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
@@ -63,8 +69,8 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
     return env
 
 
-def look_at(name: str) -> None:
-    """ConfigError: no environment can have this id."""
+def check_env_id(name: str) -> None:
+    """ConfigError: not a well-formed environment id."""
     if name.endswith(".py"):
         raise ConfigError(f"gym.env_id: {name!r} is a file; name what makes the environment in it: {name}:MyEnv")
     try:
@@ -74,23 +80,23 @@ def look_at(name: str) -> None:
 
 
 class Spaces(NamedTuple):
-    """What all copies of an environment show and take."""
+    """Encoder and decoder between an environment and the policy."""
 
-    observations: Observations
-    actions: Actions
+    observations: ObservationEncoder
+    actions: ActionDecoder
 
 
-def spaces_of(env: Env, config: GymConfig) -> Spaces:
-    """ConfigError: spaces that no network here can use."""
-    observations = observations_of(env.observation_space, config.frame_stack, config.env_id)
-    return Spaces(observations, actions_of(env.action_space, config.env_id))
+def make_spaces(env: Env, config: GymConfig) -> Spaces:
+    """ConfigError: an observation or action space that is not supported."""
+    observations = make_observation_encoder(env.observation_space, config.frame_stack, config.env_id)
+    return Spaces(observations, make_action_decoder(env.action_space, config.env_id))
 
 
 class SubEnv:
-    """One copy of an environment.
+    """One of the environments that are stepped together.
 
-    Each episode is reset with a seed of its own, made from the run's seed, the copy and the episode; so an episode
-    depends on its actions alone and can be played again.
+    Every episode is reset with its own seed, derived from the run's seed, the environment's index and the episode's
+    number, so an episode depends on its actions alone and can be replayed when a run resumes.
     """
 
     def __init__(
@@ -101,7 +107,7 @@ class SubEnv:
         watchdog.start(f"{self.name}: making environment {index}")
         self.env = make_env(config, render)
         watchdog.stop()
-        self.spaces = spaces_of(self.env, config)
+        self.spaces = make_spaces(self.env, config)
         self.shape, self.dtype = self.env.observation_space.shape, self.env.observation_space.dtype
         self.stack = np.zeros((config.frame_stack, *self.single_shape()), self.spaces.observations.dtype)
         self.step_label = f"{self.name}: environment {index}: step"
@@ -112,7 +118,7 @@ class SubEnv:
         return (first // self.spaces.observations.frame_stack, *rest)
 
     def reset(self) -> Array:
-        """Start the next episode; its first observation, as the network sees it."""
+        """Start the next episode; returns its first observation, encoded."""
         self.episode, self.length = self.episode + 1, 0
         seed = episode_seed(self.seed, self.purpose, self.index, self.episode)
         self.watchdog.start(self.where("reset"))
@@ -124,14 +130,14 @@ class SubEnv:
             raise EnvError(f"{self.where('reset')} raises {brief(error)}") from error
         self.watchdog.stop()
         if not isinstance(found, tuple) or len(found) != 2:
-            raise EnvError(f"{self.where('reset')} returned {described(found)}; return (observation, info)")
+            raise EnvError(f"{self.where('reset')} returned {describe(found)}; return (observation, info)")
         if not isinstance(found[1], dict):
-            raise EnvError(f"{self.where('reset')}: info is {described(found[1])}, not a dict")
-        self.stack[:] = self.checked(found[0], "reset")
+            raise EnvError(f"{self.where('reset')}: info is {describe(found[1])}, not a dict")
+        self.stack[:] = self.check_and_encode(found[0], "reset")
         return self.observation()
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool]:
-        """Observation as the network sees it, reward, terminated, truncated."""
+        """Take one action; returns (encoded observation, reward, terminated, truncated)."""
         self.length += 1
         self.watchdog.start(self.step_label)
         try:
@@ -143,43 +149,43 @@ class SubEnv:
         self.watchdog.stop()
         if not isinstance(found, tuple) or len(found) != 5:
             raise EnvError(
-                f"{self.where('step')} returned {described(found)}; "
+                f"{self.where('step')} returned {describe(found)}; "
                 "return (observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, info = found
         if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:
-            raise EnvError(f"{self.where('step')}: reward is {described(reward)}, not a finite number of 32 bits")
+            raise EnvError(f"{self.where('step')}: reward is {describe(reward)}, not a finite number of 32 bits")
         for field, value in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(value, BOOLS):
-                raise EnvError(f"{self.where('step')}: {field} is {described(value)}, not a bool")
+                raise EnvError(f"{self.where('step')}: {field} is {describe(value)}, not a bool")
         if not isinstance(info, dict):
-            raise EnvError(f"{self.where('step')}: info is {described(info)}, not a dict")
-        new = self.checked(observation, "step")
+            raise EnvError(f"{self.where('step')}: info is {describe(info)}, not a dict")
+        new = self.check_and_encode(observation, "step")
         if len(self.stack) > 1:
             self.stack[:-1] = self.stack[1:]
         self.stack[-1] = new
         return self.observation(), float(reward), bool(terminated), bool(truncated)
 
     def observation(self) -> Array:
-        """Stacked frames side by side, oldest first. The array is written over by the next step."""
+        """The frame stack, oldest first. A view: the next step overwrites it."""
         return self.stack.reshape(self.spaces.observations.shape)
 
-    def checked(self, observation: Any, call: str) -> Array:
-        """As the network sees it. EnvError: not what the space promised, or not finite."""
-        flaw = self.flaw_of(observation)
+    def check_and_encode(self, observation: Any, call: str) -> Array:
+        """Encode an observation. EnvError: it is not in the observation space, or not finite."""
+        flaw = self.find_flaw(observation)
         if flaw:
             raise EnvError(f"{self.where(call)}: observation {flaw}")
-        return self.spaces.observations.seen(observation)
+        return self.spaces.observations.encode(observation)
 
-    def flaw_of(self, observation: Any) -> str | None:
-        """What is wrong with an observation."""
+    def find_flaw(self, observation: Any) -> str | None:
+        """Why an observation is invalid; None if it is valid."""
         if self.spaces.observations.flattens:
             space = self.env.observation_space
             if not space.contains(observation):
-                return f"is {described(observation)}, not in {space}"
-            return None if np.isfinite(self.spaces.observations.seen(observation)).all() else "holds inf or NaN"
+                return f"is {describe(observation)}, not in {space}"
+            return None if np.isfinite(self.spaces.observations.encode(observation)).all() else "holds inf or NaN"
         if not isinstance(observation, np.ndarray):
-            return f"is {described(observation)}; return a numpy array"
+            return f"is {describe(observation)}; return a numpy array"
         if observation.shape != self.shape:
             return f"has shape {observation.shape}, but the space says {self.shape}"
         if observation.dtype != self.dtype and not np.can_cast(observation.dtype, self.dtype or object):
@@ -194,8 +200,8 @@ class SubEnv:
         return f"{self.name}: environment {self.index}, episode {self.episode}, step {self.length}: {call}"
 
 
-def described(value: Any) -> str:
-    """What a value is, in a few words."""
+def describe(value: Any) -> str:
+    """Type and value in a few words, for error messages."""
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     if isinstance(value, np.ndarray):
@@ -204,80 +210,93 @@ def described(value: Any) -> str:
 
 
 def episode_seed(seed: int, purpose: str, index: int, episode: int) -> int:
-    """A seed that depends on these four and nothing else."""
+    """Hash seed, purpose, environment index and episode number into the seed of one episode."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}/{episode}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
 
-class VectorEnv:
-    """Copies stepped together. Where an episode ends, the next one begins in the same step: no step is a dummy.
+class StepResult(NamedTuple):
+    """One step of all environments; arrays are `[N]`."""
 
-    `observations` are those to act on next, of a fresh episode where one has just ended.
+    rewards: Array
+    terminated: Array
+    truncated: Array
+    final: dict[int, Array]
+    """Final observation of each episode that ended, by environment."""
+
+
+class VectorEnv:
+    """Environments stepped together, with autoreset in the same step (Gymnasium's SAME_STEP mode): no step is a dummy.
+
+    `observations` are those to act on next: the first of a new episode where one has just ended.
     """
 
     def __init__(self, config: GymConfig, seed: int, watchdog: Watchdog, purpose: str = "train") -> None:
-        self.copies = [SubEnv(config, index, seed, purpose, watchdog) for index in range(config.num_envs)]
-        self.spaces = self.copies[0].spaces
+        self.envs = [SubEnv(config, index, seed, purpose, watchdog) for index in range(config.num_envs)]
+        self.spaces = self.envs[0].spaces
         self.history: list[Array] = []
         seen = self.spaces.observations
         self.observations = np.empty((config.num_envs, *seen.shape), seen.dtype)
 
     def __len__(self) -> int:
-        return len(self.copies)
+        return len(self.envs)
 
     def reset(self) -> None:
-        """Start the first episode of each copy."""
-        for index, copy in enumerate(self.copies):
-            self.observations[index] = copy.reset()
+        """Reset every environment."""
+        for index, env in enumerate(self.envs):
+            self.observations[index] = env.reset()
 
-    def step(self, actions: Array) -> "StepResult":
-        """Take one action in each copy."""
+    def step(self, actions: Array) -> StepResult:
+        """Take one action in each environment."""
         self.history.append(actions)
-        num = len(self.copies)
+        num = len(self.envs)
         rewards, terminated, truncated = np.empty(num), np.zeros(num, bool), np.zeros(num, bool)
         final = {}
-        for index, (copy, action) in enumerate(zip(self.copies, self.spaces.actions.to_env(actions), strict=True)):
-            observation, rewards[index], terminated[index], truncated[index] = copy.step(action)
+        for index, (env, action) in enumerate(zip(self.envs, self.spaces.actions.to_env(actions), strict=True)):
+            observation, rewards[index], terminated[index], truncated[index] = env.step(action)
             if terminated[index] or truncated[index]:
                 final[index] = observation.copy()
-                observation = copy.reset()
+                observation = env.reset()
             self.observations[index] = observation
-        if final and len(self.history) > MOST_HISTORY:
-            del self.history[: len(self.history) - max(copy.length for copy in self.copies)]
+        if final and len(self.history) > MAX_HISTORY:
+            del self.history[: len(self.history) - max(env.length for env in self.envs)]
         return StepResult(rewards, terminated, truncated, final)
 
     def state(self) -> dict[str, Array]:
-        """Where every copy stands: its episode, the actions taken in it, and what it shows."""
+        """Episode number, actions taken in the episode, and current observation of every environment."""
         history = np.stack(self.history)
-        taken = [history[len(history) - copy.length :, index] for index, copy in enumerate(self.copies)]
+        taken = [history[len(history) - env.length :, index] for index, env in enumerate(self.envs)]
         return {
-            "episodes": np.array([copy.episode for copy in self.copies]),
-            "lengths": np.array([copy.length for copy in self.copies]),
+            "episodes": np.array([env.episode for env in self.envs]),
+            "lengths": np.array([env.length for env in self.envs]),
             "actions": np.concatenate(taken),
             "observations": self.observations.copy(),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Play every copy's episode again. DataError: one does not show what it showed, bit by bit."""
+        """Replay the current episode of every environment.
+
+        DataError: one does not reach the same observation, bit by bit.
+        """
         lengths = state["lengths"].tolist()
         starts = np.cumsum([0, *lengths])
-        for index, (copy, episode) in enumerate(zip(self.copies, state["episodes"].tolist(), strict=True)):
-            copy.episode = episode - 1
-            observation = copy.reset()
+        for index, (env, episode) in enumerate(zip(self.envs, state["episodes"].tolist(), strict=True)):
+            env.episode = episode - 1
+            observation = env.reset()
             taken = state["actions"][starts[index] : starts[index + 1]]
             for action in self.spaces.actions.to_env(taken) if len(taken) else ():
-                observation = copy.step(action)[0]
+                observation = env.step(action)[0]
             if observation.tobytes() != state["observations"][index].tobytes():
                 raise DataError(
-                    f"{copy.name}: environment {index}: episode {episode} played again does not show what it showed "
-                    f"after {copy.length} steps; the environment depends on more than its seed and its actions"
+                    f"{env.name}: environment {index}: episode {episode} played again does not show what it showed "
+                    f"after {env.length} steps; the environment depends on more than its seed and its actions"
                 )
             self.observations[index] = observation
-        self.history = replayed(state["actions"], lengths)
+        self.history = rebuild_history(state["actions"], lengths)
 
     def close(self) -> None:
-        for copy in self.copies:
-            copy.env.close()
+        for env in self.envs:
+            env.env.close()
 
     def __enter__(self) -> Self:
         return self
@@ -286,18 +305,8 @@ class VectorEnv:
         self.close()
 
 
-class StepResult(NamedTuple):
-    """What one step brought to each copy."""
-
-    rewards: Array
-    terminated: Array
-    truncated: Array
-    final: dict[int, Array]
-    """Last observation of each episode that ended, by copy."""
-
-
-def replayed(actions: Array, lengths: Sequence[int]) -> list[Array]:
-    """The history that ends now, of episodes of these lengths; before an episode began anything may stand."""
+def rebuild_history(actions: Array, lengths: Sequence[int]) -> list[Array]:
+    """The action history behind episodes of these lengths that are still running; zeros before an episode began."""
     history = np.zeros((max(lengths), len(lengths), *actions.shape[1:]), actions.dtype)
     starts = np.cumsum([0, *lengths])
     for index, length in enumerate(lengths):

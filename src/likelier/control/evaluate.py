@@ -1,4 +1,4 @@
-"""How good the trained agent is on fresh episodes, and what it looks like."""
+"""Evaluation of a trained agent: returns on fresh episodes, and a GIF of one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,110 +8,117 @@ import numpy as np
 from PIL import Image
 
 from likelier.config import GymConfig
-from likelier.control.envs import EnvError, SubEnv, described
+from likelier.control.envs import EnvError, SubEnv, describe
 from likelier.control.nets import ActorCritic
 from likelier.control.spaces import Array
 from likelier.control.watchdog import Watchdog
 from likelier.training.setup import seeded_generator
 from likelier.userfile import brief
 
-Seen = Callable[[Array], Array]
-MOST_COPIES = 20
-"""Episodes played side by side."""
-MOST_STEPS = 100_000
-"""An episode that has not ended by then never will."""
-MOST_FRAMES = 250
-"""Of the GIF: of a longer episode every k-th is kept."""
+Normalize = Callable[[Array], Array]
+"""Observations to what the policy was trained on."""
+MAX_EVAL_ENVS = 20
+"""Environments stepped together."""
+MAX_EPISODE_STEPS = 100_000
+"""An evaluation episode longer than this is taken for endless."""
+MAX_GIF_FRAMES = 250
+"""Longer episodes keep every k-th frame."""
 GIF_WIDTH = 300
 
 
-def evaluate(policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog) -> dict[str, float]:
-    """Mean and standard deviation of the returns of fresh episodes: the likeliest actions, then sampled ones.
+def evaluate(
+    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog
+) -> dict[str, float]:
+    """Mean and standard deviation of undiscounted returns on fresh episodes, with mode actions and with sampled ones.
 
-    Returns are undiscounted and as the environment gives them. Both kinds play episodes of the same seeds.
+    Both play episodes of the same seeds, in the environment's own rewards.
     """
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for prefix, sampled in (("eval", False), ("eval_sampled", True)):
-        returns = np.array(play(policy, seen, config, seed, watchdog, sampled))
-        found |= {f"{prefix}_mean": float(returns.mean()), f"{prefix}_std": float(returns.std())}
-    return found | {"eval_episodes": config.num_eval_episodes}
+        returns = np.array(play_episodes(policy, normalize, config, seed, watchdog, sampled))
+        result |= {f"{prefix}_mean": float(returns.mean()), f"{prefix}_std": float(returns.std())}
+    return result | {"eval_episodes": config.num_eval_episodes}
 
 
-def play(
-    policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog, sampled: bool
+def play_episodes(
+    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, sampled: bool
 ) -> list[float]:
-    """The return of each episode. SubEnv i plays episodes i, i + n, i + 2n …: all of them, not those that end first."""
-    draw = seeded_generator(seed, 0, "evaluate", policy.device)
-    num = min(MOST_COPIES, config.num_eval_episodes)
-    copies = [SubEnv(config, index, seed, "evaluate", watchdog) for index in range(num)]
-    act, returns = policy.actor(), [[0.0] for _ in copies]
-    shown = {copy.index: copy.reset().copy() for copy in copies}
+    """Undiscounted return of each episode.
+
+    Of n environments the i-th plays episodes i, i + n, i + 2n …, so that all count and not those that end first, which
+    would favour short episodes.
+    """
+    generator = seeded_generator(seed, 0, "evaluate", policy.device)
+    num = min(MAX_EVAL_ENVS, config.num_eval_episodes)
+    envs = [SubEnv(config, index, seed, "evaluate", watchdog) for index in range(num)]
+    act, returns = policy.actor(), [[0.0] for _ in envs]
+    shown = {env.index: env.reset().copy() for env in envs}
     while shown:
-        noise = policy.distribution.noise((len(shown),), draw) if sampled else None
-        actions = act(seen(np.stack(list(shown.values()))), noise)
-        for index, action in zip(list(shown), copies[0].spaces.actions.to_env(actions), strict=True):
-            observation, reward, terminated, truncated = take_step(copies[index], action)
+        noise = policy.distribution.noise((len(shown),), generator) if sampled else None
+        actions = act(normalize(np.stack(list(shown.values()))), noise)
+        for index, action in zip(list(shown), envs[0].spaces.actions.to_env(actions), strict=True):
+            observation, reward, terminated, truncated = take_step(envs[index], action)
             returns[index][-1] += reward
             shown[index] = observation.copy()
             if not (terminated or truncated):
                 continue
             if index + num * len(returns[index]) < config.num_eval_episodes:
                 returns[index].append(0.0)
-                shown[index] = copies[index].reset().copy()
+                shown[index] = envs[index].reset().copy()
             else:
                 del shown[index]
-    for copy in copies:
-        copy.env.close()
-    return [each for of_copy in returns for each in of_copy]
+    for env in envs:
+        env.env.close()
+    return [episode_return for env_returns in returns for episode_return in env_returns]
 
 
-def take_step(copy: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
-    """EnvError: an episode without end."""
-    if copy.length >= MOST_STEPS:
+def take_step(env: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
+    """Step one environment. EnvError: the episode does not end."""
+    if env.length >= MAX_EPISODE_STEPS:
         raise EnvError(
-            f"{copy.name}: an evaluation episode did not end in {MOST_STEPS} steps; set gym.max_episode_steps "
+            f"{env.name}: an evaluation episode did not end in {MAX_EPISODE_STEPS} steps; set gym.max_episode_steps "
             "(what was trained is in the run's folder `model`)"
         )
-    return copy.step(action)
+    return env.step(action)
 
 
 def draw_gif(
-    policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog, path: Path
+    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, path: Path
 ) -> str | None:
-    """One episode with the likeliest actions as a moving picture; why there is none, where there is none."""
+    """Write one episode with mode actions as a GIF; returns why there is none, or None."""
     try:
-        frames, per_second = film(policy, seen, config, seed, watchdog)
+        frames, fps = record_episode(policy, normalize, config, seed, watchdog)
     except Exception as error:  # whatever a renderer lacks must not cost a finished training
         return brief(error)
-    step = -(-len(frames) // MOST_FRAMES)
-    pictures = [small_picture(frame) for frame in frames[::step]]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 * step / per_second, loop=0)
+    step = -(-len(frames) // MAX_GIF_FRAMES)
+    pictures = [shrink_frame(frame) for frame in frames[::step]]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 * step / fps, loop=0)
     return None
 
 
-def film(
-    policy: ActorCritic, seen: Seen, config: GymConfig, seed: int, watchdog: Watchdog
+def record_episode(
+    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog
 ) -> tuple[list[Array], float]:
-    """The frames of an episode, and how many make a second."""
-    copy = SubEnv(config, 0, seed, "gif", watchdog, render=True)
-    act, observation, frames, ended = policy.actor(), copy.reset(), [picture_of(copy)], False
-    while not ended and len(frames) < MOST_STEPS:
-        action = act(seen(observation[None].copy()), None)
-        observation, _, terminated, truncated = copy.step(copy.spaces.actions.to_env(action)[0])
+    """The frames of an episode, and frames per second."""
+    env = SubEnv(config, 0, seed, "gif", watchdog, render=True)
+    act, observation, frames, ended = policy.actor(), env.reset(), [render_frame(env)], False
+    while not ended and len(frames) < MAX_EPISODE_STEPS:
+        action = act(normalize(observation[None].copy()), None)
+        observation, _, terminated, truncated = env.step(env.spaces.actions.to_env(action)[0])
         ended = terminated or truncated
-        frames.append(picture_of(copy))
-    copy.env.close()
-    return frames, float(copy.env.metadata.get("render_fps", 30))
+        frames.append(render_frame(env))
+    env.env.close()
+    return frames, float(env.env.metadata.get("render_fps", 30))
 
 
-def picture_of(copy: SubEnv) -> Array:
-    frame = copy.env.render()
+def render_frame(env: SubEnv) -> Array:
+    frame = env.env.render()
     if not isinstance(frame, np.ndarray):
-        raise EnvError(f"{copy.name}: render returned {described(frame)}, not an array")
+        raise EnvError(f"{env.name}: render returned {describe(frame)}, not an array")
     return frame
 
 
-def small_picture(frame: Array) -> Image.Image:
+def shrink_frame(frame: Array) -> Image.Image:
     picture = Image.fromarray(frame)
     height = max(1, round(frame.shape[0] * GIF_WIDTH / frame.shape[1]))
     return picture.resize((GIF_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)

@@ -1,4 +1,4 @@
-"""Good settings of known environments, which come with the package."""
+"""Tuned settings that ship with the package for well-known environments."""
 
 from importlib.resources import files
 from typing import Any
@@ -12,8 +12,8 @@ def known_environments() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in SETTINGS.iterdir() if path.name.endswith(".yaml"))
 
 
-def settings_for(env_id: str) -> dict[str, Any]:
-    """Block `gym` for an environment: what is known to work for it, or nothing but its id."""
+def known_settings(env_id: str) -> dict[str, Any]:
+    """The `gym` block tuned for an environment; only its id where there is none."""
     if env_id not in known_environments():
         return {"env_id": env_id}
     path = SETTINGS / f"{env_id}.yaml"

@@ -5,21 +5,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from likelier.config import GymConfig
-from likelier.control.spaces import Array, Observations
+from likelier.control.spaces import Array, ObservationEncoder
 
 EPS = 1e-8
 LIMIT = 10.0
-"""Normalised numbers stay within this."""
+"""Normalized values are clipped to [-LIMIT, LIMIT]."""
 
 
-class Moments:
-    """Mean and population variance of all numbers seen so far, per place (Chan et al. 1983: sums of parts add up)."""
+class RunningMoments:
+    """Running mean and population variance per element, merged batch by batch (Chan, Golub & LeVeque 1983)."""
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
         self.mean, self.var, self.count = np.zeros(shape), np.ones(shape), 0.0
 
     def update(self, x: Array) -> None:
-        """Take in the rows of `x`."""
+        """Merge the rows of `x`."""
         num, mean, var = len(x), x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
         total = self.count + num
         delta = mean - self.mean
@@ -27,8 +27,8 @@ class Moments:
         self.mean = self.mean + delta * num / total
         self.var, self.count = squares / total, total
 
-    def normalised(self, x: Array) -> Array:
-        """(x - mean) / sqrt(var + eps), within the limit."""
+    def normalize(self, x: Array) -> Array:
+        """clip((x - mean) / sqrt(var + eps), -LIMIT, LIMIT), in float32."""
         scaled = (x - self.mean) / np.sqrt(self.var + EPS)
         return np.clip(scaled, -LIMIT, LIMIT).astype(np.float32)
 
@@ -39,23 +39,23 @@ class Moments:
         self.mean, self.var, self.count = state["mean"], state["var"], float(state["count"])
 
 
-def moments_of(observations: Observations, config: GymConfig) -> Moments | None:
-    """Of vectors, where they are to be normalised; an image is divided by 255 and that is all."""
-    return Moments(observations.shape) if config.normalize_observations and not observations.image else None
+def make_observation_moments(observations: ObservationEncoder, config: GymConfig) -> RunningMoments | None:
+    """Moments for vector observations if the settings normalize them; images are only divided by 255."""
+    return RunningMoments(observations.shape) if config.normalize_observations and not observations.image else None
 
 
 class RewardScale:
     """Divides rewards by the standard deviation of the running discounted return (Engstrom et al. 2020).
 
-    By a fifth of that return's mean where this is more: else what is nearly the same everywhere, such as ratings of 4.6
-    and 5 stars or a reward that never ends, would come out as large numbers, and beyond the limit as one and the same.
+    Never by less than a fifth of that return's mean: rewards that hardly differ, such as ratings of 4.6 and 5 stars,
+    would otherwise be blown up beyond the limit and clipped to one and the same number.
     """
 
     def __init__(self, num_envs: int, gamma: float) -> None:
-        self.gamma, self.moments, self.running = gamma, Moments(), np.zeros(num_envs)
+        self.gamma, self.moments, self.running = gamma, RunningMoments(), np.zeros(num_envs)
 
-    def scaled(self, rewards: Array, ended: Array) -> Array:
-        """Take in `[T, N]` rewards, and where an episode ended; the same rewards in that unit, within the limit."""
+    def scale(self, rewards: Array, ended: Array) -> Array:
+        """Update the scale with rewards `[T, N]` and episode ends `[T, N]`; returns the scaled rewards."""
         returns = np.empty_like(rewards)
         for t, (reward, end) in enumerate(zip(rewards, ended, strict=True)):
             returns[t] = self.running = self.running * self.gamma + reward

@@ -1,4 +1,4 @@
-"""Rollouts: steps of every copy of an environment, rewards to advantages, all of it to the batch of one PPO update."""
+"""Rollouts: step the environments, turn rewards into advantages, and build the batch of one PPO update."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 from likelier.config import GymConfig
 from likelier.control.envs import VectorEnv
 from likelier.control.nets import ActorCritic
-from likelier.control.normalise import Moments, RewardScale
+from likelier.control.normalise import RewardScale, RunningMoments
 from likelier.control.spaces import Array
 from likelier.ppo.advantages import gae
 from likelier.ppo.batch import Batch
@@ -22,11 +22,11 @@ from likelier.ppo.update import old_evaluation
 from likelier.training.setup import Clock
 
 NUM_RETURNS = 100
-"""The mean return is of so many episodes, the last that ended."""
+"""`mean_return` averages this many of the most recently finished episodes."""
 
 
 class Episodes:
-    """Returns and lengths of the last episodes, undiscounted and as the environment gives them."""
+    """Returns and lengths of the most recent episodes: undiscounted, in the environment's own rewards."""
 
     def __init__(self, num_envs: int) -> None:
         self.count = 0
@@ -34,7 +34,7 @@ class Episodes:
         self.last: deque[tuple[float, float]] = deque(maxlen=NUM_RETURNS)
 
     def add(self, rewards: Array, ended: Array) -> None:
-        """One step of every copy."""
+        """Record one step of every environment."""
         self.running[0] += rewards
         self.running[1] += 1
         for index in np.flatnonzero(ended):
@@ -43,7 +43,7 @@ class Episodes:
             self.count += 1
 
     def stats(self) -> dict[str, float]:
-        """NaN, which becomes null, before an episode has ended."""
+        """Episode count, mean return and mean length; NaN (null in the log) until an episode has ended."""
         mean_return, mean_length = np.mean(self.last, axis=0).tolist() if self.last else (np.nan, np.nan)
         return {"episodes": self.count, "mean_return": mean_return, "episode_length": mean_length}
 
@@ -58,7 +58,7 @@ class Episodes:
 
 @runtime_checkable
 class Checkpointable(Protocol):
-    """What can be written down and taken up again."""
+    """State that a checkpoint saves and restores as named arrays."""
 
     def state(self) -> dict[str, Array]: ...
     def restore(self, state: Mapping[str, Array]) -> None: ...
@@ -66,23 +66,23 @@ class Checkpointable(Protocol):
 
 @dataclass
 class EnvState:
-    """The environments and what is remembered of them between rollouts."""
+    """The environments with everything that carries over from one rollout to the next."""
 
     vector_env: VectorEnv
     episodes: Episodes
-    observation_moments: Moments | None
+    observation_moments: RunningMoments | None
     reward_scale: RewardScale | None
 
-    def seen(self, observations: Array) -> Array:
-        """Observations as the policy sees them."""
+    def normalize(self, observations: Array) -> Array:
+        """Observations as the policy sees them: normalized where the settings say so."""
         moments = self.observation_moments
-        return observations if moments is None else moments.normalised(observations)
+        return observations if moments is None else moments.normalize(observations)
 
     def parts(self) -> dict[str, "Checkpointable"]:
-        """What a checkpoint keeps of it."""
-        found: dict[str, Checkpointable | None] = {"fleet": self.vector_env, "episodes": self.episodes}
-        found |= {"observations": self.observation_moments, "rewards": self.reward_scale}
-        return {name: part for name, part in found.items() if part is not None}
+        """The parts a checkpoint saves, by the names they have in its file (kept from older versions)."""
+        parts: dict[str, Checkpointable | None] = {"fleet": self.vector_env, "episodes": self.episodes}
+        parts |= {"observations": self.observation_moments, "rewards": self.reward_scale}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def state(self) -> dict[str, Array]:
         """Arrays named `part/array`."""
@@ -95,7 +95,7 @@ class EnvState:
 
 @dataclass
 class Experience:
-    """What the steps of one rollout showed, `[T, N, ...]`."""
+    """One rollout, `[T, N, ...]`: T steps of N environments."""
 
     observations: Array
     actions: Array
@@ -103,15 +103,15 @@ class Experience:
     terminated: Array
     truncated: Array
     final: dict[tuple[int, int], Array] = field(default_factory=dict)
-    """Last observation of each truncated episode, as the policy sees it, by step and copy."""
+    """Final observation of each truncated episode, as the policy sees it, by (step, environment)."""
 
 
 def sample_rollout(
     policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator, clock: Clock
 ) -> Batch:
-    """`rollout_length` steps of every copy, as one batch whose rows are single steps.
+    """Step every environment `rollout_length` times; one batch whose rows are single steps.
 
-    Rows are in random order, so that the update's first pass, which takes them as they come, is shuffled too.
+    Rows are shuffled here, because the first epoch of the update takes them in the order they come.
     """
     experience = take_steps(policy, env_state, config, generator)
     clock.lap("sample")
@@ -128,7 +128,7 @@ def sample_rollout(
 
     values = torch.empty_like(old.values)
     values[order] = old.values
-    advantages, returns = advantages_of(policy, env_state, experience, values.view(steps, num_envs), config)
+    advantages, returns = compute_advantages(policy, env_state, experience, values.view(steps, num_envs), config)
     advantages, returns = (x.flatten()[order, None] for x in (advantages, returns))
     if config.whiten_advantages:
         advantages = masked_whiten(advantages, mask)
@@ -136,42 +136,46 @@ def sample_rollout(
 
 
 def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator) -> Experience:
-    """Act, step, remember."""
+    """Act in every environment for `rollout_length` steps and record what happened."""
     vector_env, moments = env_state.vector_env, env_state.observation_moments
     shape = (config.rollout_length, config.num_envs)
     act, noise = policy.actor(), policy.distribution.noise(shape, generator)
-    seen, chosen, steps, final = [], [], [], {}
+    observed, acted, steps, final = [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
             moments.update(vector_env.observations)
-        observations = env_state.seen(vector_env.observations).copy()
+        observations = env_state.normalize(vector_env.observations).copy()
         actions = act(observations, noise[t])
         step = vector_env.step(actions)
         env_state.episodes.add(step.rewards, step.terminated | step.truncated)
-        seen.append(observations)
-        chosen.append(actions)
+        observed.append(observations)
+        acted.append(actions)
         steps.append(step)
         for index, observation in step.final.items():
             if not step.terminated[index]:
-                final[t, index] = env_state.seen(observation)
+                final[t, index] = env_state.normalize(observation)
     rewards, terminated, truncated = (np.stack(each) for each in list(zip(*steps, strict=True))[:3])
-    return Experience(np.stack(seen), np.stack(chosen), rewards, terminated, truncated, final)
+    return Experience(np.stack(observed), np.stack(acted), rewards, terminated, truncated, final)
 
 
-def advantages_of(
+def compute_advantages(
     policy: ActorCritic, env_state: EnvState, experience: Experience, values: Float[Tensor, "T N"], config: GymConfig
 ) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:
-    """Advantages and returns; the episode's end is worth 0 where it terminated, V(final state) where it was cut."""
+    """GAE advantages and returns, `[T, N]`. The value after the last step is 0 where the episode terminated and V(final
+    observation) where it was truncated: a time limit is no property of the state (Pardo et al. 2018).
+    """
     ended = experience.terminated | experience.truncated
-    earned = experience.rewards
+    raw_rewards = experience.rewards
     if env_state.reward_scale is not None:
-        earned = env_state.reward_scale.scaled(earned, ended)
-    rewards, continues = (torch.from_numpy(x).to(values) for x in (earned, ~ended))
+        raw_rewards = env_state.reward_scale.scale(raw_rewards, ended)
+    rewards, continues = (torch.from_numpy(x).to(values) for x in (raw_rewards, ~ended))
 
-    ahead = np.stack([*env_state.seen(env_state.vector_env.observations), *experience.final.values()])
-    ahead_values = policy.values(torch.from_numpy(ahead).to(values.device))
-    next_values = torch.cat([values[1:], ahead_values[None, : values.shape[1]]]) * continues
-    for (t, index), value in zip(experience.final, ahead_values[values.shape[1] :], strict=True):
+    bootstrap_observations = np.stack(
+        [*env_state.normalize(env_state.vector_env.observations), *experience.final.values()]
+    )
+    bootstrap_values = policy.values(torch.from_numpy(bootstrap_observations).to(values.device))
+    next_values = torch.cat([values[1:], bootstrap_values[None, : values.shape[1]]]) * continues
+    for (t, index), value in zip(experience.final, bootstrap_values[values.shape[1] :], strict=True):
         next_values[t, index] = value
     advantages, returns = gae(rewards.T, values.T, next_values.T, continues.T, config.gamma, config.lam)
     return advantages.T, returns.T

@@ -1,4 +1,4 @@
-"""What an environment shows and takes, as a network needs it: observations as vectors or images, actions as numbers."""
+"""Between Gymnasium spaces and networks: observations to vectors or images, network outputs to actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Observations:
-    """How observations of a space reach the network: images as `[C, H, W]` bytes, all else as a flat vector."""
+class ObservationEncoder:
+    """Encodes observations of a space: images as `[C, H, W]` uint8, everything else as a flat float32 vector."""
 
     space: Space[Any]
     frame_stack: int
     image: bool
     shape: tuple[int, ...]
-    """Of what the network sees."""
+    """Shape of an encoded observation."""
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -30,34 +30,34 @@ class Observations:
 
     @cached_property
     def flattens(self) -> bool:
-        """Whether parts are laid side by side, or numbers stand for categories, which a network sees one-hot."""
+        """True where `gymnasium.spaces.flatten` encodes: categories one-hot, parts of a Dict or Tuple concatenated."""
         return not isinstance(self.space, spaces.Box)
 
-    def seen(self, observation: Any) -> Array:
-        """One observation, not stacked, as the network sees it."""
+    def encode(self, observation: Any) -> Array:
+        """Encode one observation, without frame stacking."""
         if self.flattens:
             return np.asarray(spaces.flatten(self.space, observation), np.float32)
         if not self.image:
             return np.asarray(observation).ravel()
         return channels_first(observation)
 
-    def stacked(self, frames: Sequence[Any]) -> Array:
-        """Frames, oldest first, side by side: along the channels of an image, along the only axis of a vector."""
-        return np.concatenate([self.seen(frame) for frame in frames]).astype(self.dtype)
+    def encode_frames(self, frames: Sequence[Any]) -> Array:
+        """Encode frames, oldest first, and concatenate them: images along channels, vectors along their axis."""
+        return np.concatenate([self.encode(frame) for frame in frames]).astype(self.dtype)
 
 
-def observations_of(space: Space[Any], frame_stack: int, name: str) -> Observations:
-    """ConfigError: a space that no network here can see."""
+def make_observation_encoder(space: Space[Any], frame_stack: int, name: str) -> ObservationEncoder:
+    """The encoder of an observation space. ConfigError: the space is not supported."""
     if space.is_np_flattenable and spaces.flatdim(space) == 0:
         raise ConfigError(f"{name}: observation space {space} shows nothing; give it at least one number, if only 0")
     match space:
         case spaces.Box(dtype=np.uint8, shape=shape) if len(shape) in (2, 3):
             channels, height, width = channels_first(np.empty(shape, np.uint8)).shape
-            return Observations(space, frame_stack, True, (channels * frame_stack, height, width))
+            return ObservationEncoder(space, frame_stack, True, (channels * frame_stack, height, width))
         case spaces.Box() | spaces.Discrete() | spaces.MultiDiscrete() | spaces.MultiBinary():
-            return Observations(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
+            return ObservationEncoder(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
         case spaces.Dict() | spaces.Tuple() if space.is_np_flattenable:
-            return Observations(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
+            return ObservationEncoder(space, frame_stack, False, (spaces.flatdim(space) * frame_stack,))
     kind = type(space).__name__
     raise ConfigError(
         f"{name}: observation space {kind} is not supported (Box, Discrete, MultiDiscrete, MultiBinary, and Dict and "
@@ -66,26 +66,27 @@ def observations_of(space: Space[Any], frame_stack: int, name: str) -> Observati
 
 
 def channels_first(image: Array) -> Array:
-    """`[C, H, W]` of an image with its channels last, first, or without any; the shorter end holds the channels."""
+    """An image as `[C, H, W]`; of first and last axis the shorter one is taken for the channels."""
     if image.ndim == 2:
         return image[None]
     return image if image.shape[0] < image.shape[2] else np.moveaxis(image, -1, 0)
 
 
 @dataclass(frozen=True)
-class Actions:
-    """How a policy's numbers become actions of a space."""
+class ActionDecoder:
+    """Decodes a policy's outputs into actions of a space."""
 
     space: Space[Any]
     sizes: tuple[int, ...]
-    """Categories of each choice; empty: real numbers."""
+    """Number of categories of each discrete component; empty for continuous actions."""
     num_real: int
-    """Real numbers in one action."""
+    """Dimensions of a continuous action; 0 for discrete ones."""
 
     def to_env(self, actions: Array) -> list[Any]:
-        """One action for each row of `actions`.
+        """One action in the environment's space for each row of `actions`.
 
-        Real numbers are clipped to [-1, 1] and stretched over the box where it has two ends; else clipped to its end.
+        Continuous values are clipped to [-1, 1] and rescaled to the box where it is bounded on both sides, else clipped
+        to its finite bound.
         """
         space = self.space
         if isinstance(space, spaces.Discrete):
@@ -101,24 +102,24 @@ class Actions:
 
     @cached_property
     def box(self) -> tuple[Array, Array, Array]:
-        """Low end, span and whether both ends are finite, of each number."""
+        """Lower bound, range, and True where both bounds are finite, per dimension."""
         assert isinstance(self.space, spaces.Box)
         low, high = self.space.low.ravel().astype(np.float64), self.space.high.ravel().astype(np.float64)
         bounded = np.isfinite(low) & np.isfinite(high)
         return np.where(bounded, low, 0.0), np.where(bounded, high, 0.0) - np.where(bounded, low, 0.0), bounded
 
 
-def actions_of(space: Space[Any], name: str) -> Actions:
-    """ConfigError: a space that no policy here can act in."""
+def make_action_decoder(space: Space[Any], name: str) -> ActionDecoder:
+    """The decoder of an action space. ConfigError: the space is not supported."""
     match space:
         case spaces.Discrete():
-            return Actions(space, (int(space.n),), 0)
+            return ActionDecoder(space, (int(space.n),), 0)
         case spaces.MultiDiscrete():
-            return Actions(space, tuple(int(n) for n in space.nvec.ravel()), 0)
+            return ActionDecoder(space, tuple(int(n) for n in space.nvec.ravel()), 0)
         case spaces.MultiBinary():
-            return Actions(space, (2,) * int(np.prod(space.shape)), 0)
+            return ActionDecoder(space, (2,) * int(np.prod(space.shape)), 0)
         case spaces.Box() if np.issubdtype(space.dtype, np.floating):
-            return Actions(space, (), int(np.prod(space.shape)))
+            return ActionDecoder(space, (), int(np.prod(space.shape)))
     kind = f"Box of {space.dtype}" if isinstance(space, spaces.Box) else type(space).__name__
     raise ConfigError(
         f"{name}: action space {kind} is not supported (Discrete, MultiDiscrete, MultiBinary, Box of floats are)"

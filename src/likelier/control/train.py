@@ -1,4 +1,4 @@
-"""PPO on a Gymnasium environment: sample, update, log, save; killed anywhere, it goes on to the very same bits."""
+"""PPO on a Gymnasium environment: sample, update, log, save. A killed run resumes to the same bits."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draw_gif, evaluate
 from likelier.control.fast.adam import FusedSteps
 from likelier.control.nets import ActorCritic
-from likelier.control.normalise import RewardScale, moments_of
+from likelier.control.normalise import RewardScale, make_observation_moments
 from likelier.control.rollout import EnvState, Episodes, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
@@ -39,10 +39,10 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
             for step in range(run.start, gym.steps):
                 clock = Clock()
                 learning_rate, update_config = state.anneal(step)
-                draw = seeded_generator(config.seed, step, "gym", device)
+                generator = seeded_generator(config.seed, step, "gym", device)
 
-                batch = sample_rollout(policy, env_state, gym, draw, clock)
-                update = ppo_update(policy, state.steps, batch, update_config, draw, state.guard.at(step + 1))
+                batch = sample_rollout(policy, env_state, gym, generator, clock)
+                update = ppo_update(policy, state.steps, batch, update_config, generator, state.guard.at(step + 1))
                 clock.lap("update")
 
                 metrics = env_state.episodes.stats() | update | {"learning_rate": learning_rate}
@@ -51,22 +51,38 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 run.end_step(step + 1, gym.steps, state.save)
                 job.advance(note=f"return {metrics['mean_return']:.1f}")
 
-        seconds, taken = time.monotonic() - began, (gym.steps - run.start) * gym.batch_size
+        seconds = time.monotonic() - began
         save_agent(run.folder / "model", policy, env_state.observation_moments, gym)
-        result = {"env_id": gym.env_id, "steps": gym.steps * gym.batch_size, "seed": config.seed}
-        result |= {"mean_return": env_state.episodes.stats()["mean_return"]}
-        result |= evaluate(policy, env_state.seen, gym, config.seed, watchdog)
-        result |= {"optimizer_steps": state.optimizer_steps, "seconds": round(seconds, 1)}
-        result |= {"steps_per_second": round(taken / seconds, 1) if taken else None}
-        if gym.gif:
-            path = run.folder / "agent.gif"
-            problem = draw_gif(policy, env_state.seen, gym, config.seed, watchdog, path)
-            result |= {"gif": None if problem else str(path), "gif_problem": problem}
-        return run.finish(result)
+        return run.finish(summarize(state, config, seconds, run) | evaluate_agent(state, config, watchdog, run.folder))
+
+
+def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[str, Any]:
+    """Counts and speed of the finished training; `steps_per_second` is null where this process took no step."""
+    gym, taken = config.gym, (config.gym.steps - run.start) * config.gym.batch_size
+    return {
+        "env_id": gym.env_id,
+        "steps": gym.steps * gym.batch_size,
+        "seed": config.seed,
+        "mean_return": state.env_state.episodes.stats()["mean_return"],
+        "optimizer_steps": state.optimizer_steps,
+        "seconds": round(seconds, 1),
+        "steps_per_second": round(taken / seconds, 1) if taken else None,
+    }
+
+
+def evaluate_agent(state: "State", config: Config, watchdog: Watchdog, folder: Path) -> dict[str, Any]:
+    """Returns on fresh episodes, and a GIF of one where the environment renders."""
+    gym, policy, normalize = config.gym, state.policy, state.env_state.normalize
+    result: dict[str, Any] = evaluate(policy, normalize, gym, config.seed, watchdog)
+    if gym.gif:
+        path = folder / "agent.gif"
+        problem = draw_gif(policy, normalize, gym, config.seed, watchdog, path)
+        result |= {"gif": None if problem else str(path), "gif_problem": problem}
+    return result
 
 
 class State:
-    """What decides the future of a run and is not in the config: weights, optimizer, environments, counts."""
+    """Everything a checkpoint must hold: weights, optimizer, environments, counts."""
 
     def __init__(self, vector_env: VectorEnv, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
         self.gym = gym
@@ -76,14 +92,14 @@ class State:
         self.env_state = EnvState(
             vector_env,
             Episodes(gym.num_envs),
-            moments_of(vector_env.spaces.observations, gym),
+            make_observation_moments(vector_env.spaces.observations, gym),
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
         )
         self.guard = Guard(gym.max_skipped_updates, folder)
         self.optimizer_steps = 0
 
     def anneal(self, step: int) -> tuple[float, GymConfig]:
-        """The step size of this update, and the settings with its clip range."""
+        """Set the learning rate of this update; returns it, and the settings with the annealed clip range."""
         rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
         if self.gym.cliprange_schedule == "constant":
             return rate, self.gym
@@ -100,7 +116,7 @@ class State:
         save_arrays(folder / "world.safetensors", self.env_state.state())
 
     def load(self, checkpoint: Path | None) -> None:
-        """Where there is no checkpoint, every first episode begins."""
+        """Restore a checkpoint; without one all environments are reset."""
         if checkpoint is None:
             self.env_state.vector_env.reset()
             return

@@ -1,4 +1,4 @@
-"""Ends a run whose environment does not come back from a step."""
+"""Ends a run whose environment hangs in a step or reset."""
 
 import os
 import signal
@@ -11,24 +11,24 @@ from typing import Self
 from likelier.errors import LikelierError
 
 GRACE_SECONDS = 5.0
-"""What is left to the interpreter to end the run by itself; code that never returns to it is cut off after this."""
+"""Time for the interpreter to raise in the main thread; native code that never returns to it is killed after this."""
 
 
 class Watchdog:
     """Raises in the main thread once a call has taken too long. A context manager around all calls.
 
-    A thread looks at the clock; a signal wakes the main thread, also out of `sleep` and out of a Python loop.
+    A daemon thread watches the clock; a signal interrupts the main thread, even in `sleep` or a Python loop.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.deadline = float("inf")
-        self.what = ""
+        self.label = ""
         self.finished = threading.Event()
 
-    def start(self, what: str) -> None:
-        """A call begins; `what` is said if it takes too long."""
-        self.what = what
+    def start(self, label: str) -> None:
+        """Start the clock of one call; `label` names it in the error."""
+        self.label = label
         self.deadline = time.monotonic() + self.seconds
 
     def stop(self) -> None:
@@ -36,7 +36,7 @@ class Watchdog:
 
     def __enter__(self) -> Self:
         self.handler = signal.signal(signal.SIGUSR2, self.on_signal)
-        threading.Thread(target=self.look, daemon=True).start()
+        threading.Thread(target=self.watch, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -44,7 +44,7 @@ class Watchdog:
         self.finished.set()
         signal.signal(signal.SIGUSR2, self.handler)
 
-    def look(self) -> None:
+    def watch(self) -> None:
         main = threading.main_thread().ident
         assert main is not None
         while not self.finished.wait(min(1.0, self.seconds / 4)):
@@ -57,7 +57,7 @@ class Watchdog:
 
     def message(self) -> str:
         return (
-            f"{self.what}: did not come back in {self.seconds:g} seconds; "
+            f"{self.label}: did not come back in {self.seconds:g} seconds; "
             "mend the environment or raise gym.step_timeout_seconds"
         )
 

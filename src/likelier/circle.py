@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
 from likelier.runs.folder import make_folder, remove_made, take_lock
-from likelier.runs.run import resume_command
+from likelier.runs.run import Run, resume_command
+from likelier.stages import STAGES, Stage
 
 Result = dict[str, Any]
 JUDGE = "a judge trained on other judgements"
@@ -42,6 +44,10 @@ class Round:
         """The settings of one stage of this round."""
         return self.config.model_copy(update=settings)
 
+    def run_folder(self, verb: str) -> Path:
+        """Where the run of a training stage stands."""
+        return self.folder / STAGES[verb].circle_folder
+
 
 def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | None = None) -> Result:
     """Go round `rounds` times. What is done already, from the same settings and inputs, is not done again.
@@ -57,7 +63,11 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
             folder = out / f"round-{turn}"
             at = Round(config, folder, database_of(config, out), model, folder / "prompts", made_from)
             done = learn(at, gather(at, collect or ask_people))
-            model, made_from, result = str(folder / "policy" / "model"), done["policy"]["made_from"], finish(at, done)
+            model, made_from, result = (
+                str(at.run_folder("ppo") / "model"),
+                done["policy"]["made_from"],
+                finish(at, done),
+            )
     return {"rounds": rounds, **result}
 
 
@@ -127,9 +137,9 @@ def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
     done["reward"] = once(at, "reward", [done, config.model, config.reward_model.model_dump()], learn_reward)
     done["policy"] = once(at, "policy", [done, rewards, config.ppo.model_dump()], improve_policy)
-    for name, train in BASELINES.items():
-        if name in config.circle.baselines:
-            done[name] = once(at, name, [done, getattr(config, name).model_dump()], train)
+    for stage in baselines_of(config):
+        made_from = [done, getattr(config, stage.block).model_dump()]
+        done[stage.verb] = once(at, stage.circle_folder, made_from, partial(train_baseline, stage=stage))
     done["evaluation"] = once(at, "evaluation", [done, config.eval.model_dump(exclude={"port"})], compare_models)
     return done
 
@@ -244,59 +254,44 @@ def make_pairs(at: Round) -> Result:
         return make_preferences(store, at.folder / "preferences", findings, seed=at.config.seed)
 
 
-def learn_reward(at: Round) -> Result:
-    from likelier.reward.train import train_reward
-    from likelier.runs.run import Run
+def train(at: Round, verb: str, config: Config) -> Result:
+    """Train a stage in the round's folder, from its newest checkpoint if it was cut off."""
+    with Run(at.run_folder(verb), verb, config, "auto") as run:
+        return STAGES[verb].load_trainer()(config, run)
 
-    config = at.stage(data=str(at.folder / "preferences"))
-    with Run(at.folder / "reward", "reward", config, "auto") as run:
-        return train_reward(config, run)
+
+def learn_reward(at: Round) -> Result:
+    """A reward model, from the round's preferences."""
+    return train(at, "reward", at.stage(data=str(at.folder / "preferences")))
 
 
 def improve_policy(at: Round) -> Result:
-    from likelier.rlhf.train import train_ppo
-    from likelier.runs.run import Run
-
-    config = policy_config(at)
-    with Run(at.folder / "policy", "ppo", config, "auto") as run:
-        return train_ppo(config, run)
+    """PPO against that reward model and the sources of the config."""
+    return train(at, "ppo", policy_config(at))
 
 
 def policy_config(at: Round) -> Config:
     """The settings of PPO, and of what is held against it: the same start, prompts and score."""
-    learned = RewardSource(model=str(at.folder / "reward"), name="reward model")
-    return at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=[learned, *at.config.reward])
+    rewards = [reward_model(at), *at.config.reward]
+    return at.stage(model=at.model, prompts=str(at.prompts / "train.jsonl"), reward=rewards)
 
 
-def baseline_config(at: Round, name: str) -> Config:
-    """The settings of a baseline: the round's preferences, measured as often as PPO unless it says otherwise."""
-    block = getattr(at.config, name)
+def reward_model(at: Round) -> RewardSource:
+    """The round's own reward model, all members of the ensemble."""
+    return RewardSource(model=str(at.run_folder("reward")), name="reward model")
+
+
+def train_baseline(at: Round, stage: Stage) -> Result:
+    """A stage on the round's preferences, measured as often as PPO unless it says otherwise."""
+    block = getattr(at.config, stage.block)
     every = block.eval_steps or at.config.ppo.eval_steps or 10
-    settings = {name: block.model_copy(update={"eval_steps": every}), "data": str(at.folder / "preferences")}
-    return policy_config(at).model_copy(update=settings)
+    settings = {stage.block: block.model_copy(update={"eval_steps": every}), "data": str(at.folder / "preferences")}
+    return train(at, stage.verb, policy_config(at).model_copy(update=settings))
 
 
-def train_chosen(at: Round) -> Result:
-    """SFT on the answers that people chose."""
-    from likelier.finetune.sft import train_sft
-    from likelier.runs.run import Run
-
-    config = baseline_config(at, "sft")
-    with Run(at.folder / "sft", "sft", config, "auto") as run:
-        return train_sft(config, run)
-
-
-def train_directly(at: Round) -> Result:
-    """DPO on the round's preferences."""
-    from likelier.finetune.dpo import train_dpo
-    from likelier.runs.run import Run
-
-    config = baseline_config(at, "dpo")
-    with Run(at.folder / "dpo", "dpo", config, "auto") as run:
-        return train_dpo(config, run)
-
-
-BASELINES: dict[str, Callable[[Round], Result]] = {"sft": train_chosen, "dpo": train_directly}
+def baselines_of(config: Config) -> list[Stage]:
+    """The stages that are trained beside PPO, in the order of their table."""
+    return [stage for stage in STAGES.values() if stage.verb in config.circle.baselines]
 
 
 def compare_models(at: Round) -> Result:
@@ -306,10 +301,10 @@ def compare_models(at: Round) -> Result:
 
     settings = {
         "model_a": at.model,
-        "model_b": str(at.folder / "policy" / "model"),
+        "model_b": str(at.run_folder("ppo") / "model"),
         "prompts": str(at.prompts / "kept_out.jsonl"),
         "scorer": at.config.eval.scorer or [RewardSource(model=train_judge(at), name=JUDGE)],
-        "selector": [RewardSource(model=str(at.folder / "reward"), name="reward model")] * bool(at.config.eval.best_of),
+        "selector": [reward_model(at)] * bool(at.config.eval.best_of),
         "response_length": at.config.ppo.response_length,
         "stop_token": at.config.ppo.stop_token,
         "stop_strings": at.config.ppo.stop_strings,
@@ -321,24 +316,20 @@ def compare_models(at: Round) -> Result:
 def baseline_models(at: Round) -> list[OtherModel]:
     """What the baselines of the circle trained."""
     return [
-        OtherModel(model=str(at.folder / name / "model"), name=name.upper())
-        for name in BASELINES
-        if name in at.config.circle.baselines
+        OtherModel(model=str(at.run_folder(stage.verb) / "model"), name=stage.title)
+        for stage in baselines_of(at.config)
     ]
 
 
 def train_judge(at: Round) -> str:
     """A second reward model that has seen none of the pairs which the policy was trained on."""
-    from likelier.reward.train import train_reward
-    from likelier.runs.run import Run
-
     judge = at.folder / "evaluation" / "judge"
     data = judge / "preferences"
     for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
         write_jsonl(data / f"{part}.jsonl", read_preferences(at.folder / "preferences" / f"{source}.jsonl"))
     config = at.stage(data=str(data), seed=at.config.seed + 1)
     with Run(judge / "run", "reward", config, "auto") as run:
-        train_reward(config, run)
+        STAGES["reward"].load_trainer()(config, run)
     return str(judge / "run")
 
 

@@ -54,7 +54,7 @@ class Stage:
     circle_folder: str = ""
     """Where its run stands in the folder of a circle's round; empty: no circle trains it."""
     is_baseline: bool = False
-    """`circle.baselines` may name it: it is trained on a round's preferences, beside PPO."""
+    """`circle.baselines` may name it: it is trained on a round's preferences and measured every `eval_steps`."""
 
     def load_trainer(self) -> Trainer:
         """Import the stage's training function."""

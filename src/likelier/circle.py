@@ -247,11 +247,11 @@ def check_feedback(at: Round) -> Result:
 def make_pairs(at: Round) -> Result:
     from likelier.feedback.check import check
     from likelier.feedback.store import Store
-    from likelier.preferences.make import make_preferences
+    from likelier.preferences.make import Split, make_preferences
 
     with Store.open(at.db) as store:
         findings = check(store.judged(), seed=at.config.seed) if at.config.circle.check_feedback else None
-        return make_preferences(store, at.folder / "preferences", findings, seed=at.config.seed)
+        return make_preferences(store, at.folder / "preferences", findings, Split(at.config.seed))
 
 
 def train(at: Round, verb: str, config: Config) -> Result:

@@ -1,9 +1,13 @@
 """Settings that come with the package are valid, and laid under what the user says."""
 
-import pytest
+from pathlib import Path
 
-from likelier.config import build_config
-from likelier.control.known import known_environments, known_settings
+import pytest
+from gymnasium.spaces import Discrete
+
+from likelier.config import GymConfig, build_config
+from likelier.control.envs import make_env
+from likelier.control.known import known_environments, known_settings, mdp_settings
 
 
 def test_these_environments_are_known() -> None:
@@ -37,3 +41,10 @@ def test_settings_of_a_known_environment_are_valid(env_id: str) -> None:
 def test_an_environment_that_is_not_known_brings_its_id_only() -> None:
     assert known_settings("Blackjack-v1") == {"env_id": "Blackjack-v1"}
     assert known_settings("") == {"env_id": ""}
+
+
+def test_an_mdp_file_is_an_environment_with_its_own_discount():
+    path = Path(__file__).parents[2] / "configs" / "mdp" / "three-states.yaml"
+    assert mdp_settings(path) == {"env_id": str(path), "gamma": 0.9}
+    env = make_env(GymConfig(env_id=str(path)))
+    assert (env.observation_space, env.action_space) == (Discrete(3), Discrete(2))

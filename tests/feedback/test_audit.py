@@ -5,14 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from statsmodels.api import Logit
-from statsmodels.stats.multitest import multipletests
 
 from likelier.feedback.audit import (
     LENGTH,
     SIDE,
     SKILL,
     Answers,
-    benjamini_hochberg,
     fast_answers,
     fit,
     lean,
@@ -141,18 +139,6 @@ def test_without_times_or_company_nobody_is_hasty() -> None:
     assert [value.tolist() for value in ties(alone)] == [[0.0], [1.0]]
     untimed = replace(alone, annotator=np.array([0, 0, 1, 1, 1]), seconds=np.full(5, np.nan))
     assert fast_answers(untimed)[1].tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_benjamini_hochberg_like_statsmodels(seed: int) -> None:
-    p = np.random.default_rng(seed).random(50) ** 3
-    assert benjamini_hochberg(p, 0.1).tolist() == multipletests(p, 0.1, method="fdr_bh")[0].tolist()
-
-
-def test_benjamini_hochberg_by_hand() -> None:
-    # Limits at q = 0.1: 0.025, 0.05, 0.075, 0.1. The second misses its own, the third draws it in.
-    assert benjamini_hochberg(np.array([0.07, 0.02, 0.06, 0.9]), 0.1).tolist() == [True, True, True, False]
-    assert benjamini_hochberg(np.array([0.03, 0.9]), 0.01).tolist() == [False, False]
 
 
 def test_lean_and_median_by_hand() -> None:

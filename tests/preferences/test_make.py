@@ -13,7 +13,7 @@ import pytest
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
-from likelier.preferences.make import PARTS, balanced_weights, conversation_groups, first_turn, make_preferences
+from likelier.preferences.make import PARTS, Split, balanced_weights, conversation_groups, first_turn, make_preferences
 from likelier.records import JudgedComparison, Judgement, Preference, Prompt, Response, Text, read_preferences
 
 
@@ -209,7 +209,7 @@ def test_no_conversation_stands_in_two_splits_and_shares_are_kept(tmp_path: Path
 def test_the_split_follows_from_the_seed_and_not_from_the_order(tmp_path: Path) -> None:
     items = [judged(text, key=str(n)) for n, text in enumerate(different_prompts(60))]
     for name, order, seed in (("a", items, 0), ("b", items[::-1], 0), ("c", items, 1)):
-        make_preferences(Source(*order), tmp_path / name, None, seed=seed)
+        make_preferences(Source(*order), tmp_path / name, None, Split(seed))
     files = [
         [(tmp_path / name / file).read_bytes() for file in ("train.jsonl", "test.jsonl", "card.json")] for name in "abc"
     ]
@@ -222,7 +222,7 @@ def test_the_split_follows_from_the_seed_and_not_from_the_order(tmp_path: Path) 
 )
 def test_other_shares(tmp_path: Path, shares: tuple[float, float], sizes: list[int]) -> None:
     items = [judged(text) for text in different_prompts(20)]
-    counts = make_preferences(Source(*items), tmp_path, None, valid_share=shares[0], test_share=shares[1])
+    counts = make_preferences(Source(*items), tmp_path, None, Split(0, *shares))
     assert [counts[part] for part in PARTS] == sizes
 
 
@@ -233,7 +233,7 @@ def test_few_conversations_still_fill_every_split(tmp_path: Path) -> None:
 
 def test_held_out_annotators_stand_in_test_only(tmp_path: Path) -> None:
     items = [judged(text, f"a{n}") for n in range(10) for text in different_prompts(30)]
-    counts = make_preferences(Source(*items), tmp_path, None, held_out_annotators=0.3)
+    counts = make_preferences(Source(*items), tmp_path, None, Split(held_out_annotators=0.3))
     parts = parts_of(tmp_path)
     people = {part: {row.annotator for row in parts[part]} for part in PARTS}
     assert len(people["test"]) == 3
@@ -258,7 +258,7 @@ def test_too_little_to_split(tmp_path: Path, items: list[JudgedComparison], chec
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (-0.1, 0.2), (0.1, 1.2)])
 def test_shares_that_make_no_sense(tmp_path: Path, shares: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="below 1"):
-        make_preferences(Source(judged("a")), tmp_path, None, valid_share=shares[0], test_share=shares[1])
+        make_preferences(Source(judged("a")), tmp_path, None, Split(0, *shares))
 
 
 def test_the_card_says_what_is_there(tmp_path: Path) -> None:

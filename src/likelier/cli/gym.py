@@ -17,8 +17,8 @@ def gym(
     env_id: Annotated[
         str,
         typer.Argument(
-            metavar="ENV_ID|CONFIG.yaml",
-            help="A registered id, module:Id, file.py:function, or settings with a block `gym`.",
+            metavar="ENV_ID|FILE.yaml",
+            help="A registered id, module:Id, file.py:function, an MDP file, or settings with a block `gym`.",
         ),
     ],
     overrides: OVERRIDES = None,
@@ -36,11 +36,14 @@ def gym(
 
 
 def load(env_id: str, overrides: list[str]) -> tuple[Any, str]:
-    """The settings of a file or of a known environment, and what the run is called."""
-    from likelier.config import build_config, load_config
-    from likelier.control.known import known_settings
+    """The settings of a config file, an MDP file or an environment id, and the name of the run."""
+    from likelier.config import build_config, load_config, read_yaml
+    from likelier.control.known import known_settings, mdp_settings
 
     if env_id.endswith((".yaml", ".yml")):
-        return load_config(Path(env_id), overrides), Path(env_id).stem
+        path = Path(env_id)
+        if "states" in read_yaml(path):
+            return build_config({"gym": mdp_settings(path)}, overrides, env_id), path.stem
+        return load_config(path, overrides), path.stem
     config = build_config({"gym": known_settings(env_id)}, overrides, env_id)
     return config, "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in env_id)

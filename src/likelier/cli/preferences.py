@@ -17,13 +17,18 @@ def preferences(
     seed: Annotated[int, typer.Option(metavar="N", help="Decides which conversation goes to which split.")] = 0,
     valid_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for validation.")] = 0.1,
     test_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for the test.")] = 0.2,
+    held_out_annotators: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="People whose judgements stand in the test split only."),
+    ] = 0.0,
     json: JSON = False,
 ) -> Result:
     """Turn judgements into weighted pairs that a reward model learns from."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.store import Store
-    from likelier.preferences.make import make_preferences
+    from likelier.preferences.make import Split, make_preferences
 
     with Store.open(db) as store:
         findings = check_feedback(store.judged()) if check else None
-        return make_preferences(store, out, findings, seed, valid_share, test_share)
+        split = Split(seed, valid_share, test_share, held_out_annotators)
+        return make_preferences(store, out, findings, split)

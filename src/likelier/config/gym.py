@@ -14,7 +14,8 @@ class GymConfig(UpdateConfig):
     """Classic PPO on a Gymnasium environment."""
 
     env_id: str = "CartPole-v1"
-    """A registered id, `module:Id` (the module is imported first), or `file.py:function` that makes an environment."""
+    """A registered id, `module:Id` (the module is imported first), `file.py:function` that makes an environment,
+    or the file of a tabular MDP."""
     env_args: dict[str, Any] = {}
     """Keyword arguments for the environment."""
     max_episode_steps: Positive | None = None

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
@@ -22,6 +23,8 @@ from likelier.control.spaces import (
 )
 from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError, DataError, LikelierError, Terminated
+from likelier.mdp.env import MDPEnv
+from likelier.mdp.file import read_mdp
 from likelier.userfile import brief, find_function
 
 Env = gym.Env[Any, Any]
@@ -43,7 +46,10 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
     args = dict(config.env_args) | ({"render_mode": "rgb_array"} if render else {})
     path, colon, name = config.env_id.rpartition(":")
     try:
-        if colon and path.endswith(".py"):
+        if config.env_id.endswith((".yaml", ".yml")):
+            named = read_mdp(Path(config.env_id))
+            env = MDPEnv(named.mdp, named.start)
+        elif colon and path.endswith(".py"):
             env = find_function(config.env_id, "gym.env_id")(**args)
         else:
             check_env_id(name)

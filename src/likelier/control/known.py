@@ -1,9 +1,11 @@
 """Tuned settings that ship with the package for well-known environments."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from likelier.config import parse_yaml
+from likelier.mdp.file import read_mdp
 
 SETTINGS = files("likelier.control") / "settings"
 
@@ -19,3 +21,8 @@ def known_settings(env_id: str) -> dict[str, Any]:
     path = SETTINGS / f"{env_id}.yaml"
     settings: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     return {"env_id": env_id} | settings
+
+
+def mdp_settings(path: Path) -> dict[str, Any]:
+    """The `gym` block for a tabular MDP file, discounted as the MDP is. DataError: see `read_mdp`."""
+    return {"env_id": str(path), "gamma": read_mdp(path).mdp.gamma}

@@ -179,19 +179,6 @@ def excess_over(said: int, judged: int, others_said: int, others_judged: int) ->
     return said / judged - others_said / others_judged, float(p_value)
 
 
-def benjamini_hochberg(p_values: Floats, q: float) -> NDArray[np.bool_]:
-    """Which null hypotheses to reject so that at most a share `q` of the rejected is true on average.
-
-    Source: Benjamini and Hochberg (1995): all up to the largest p_(k) <= k q / m.
-    """
-    order = np.argsort(p_values, kind="stable")
-    below = np.flatnonzero(p_values[order] <= q * np.arange(1, len(order) + 1) / len(order))
-    rejected = np.zeros(len(order), dtype=bool)
-    if len(below):
-        rejected[order[: below[-1] + 1]] = True
-    return rejected
-
-
 def lean(signs: Floats) -> float | None:
     """The share of 1 among 1 and -1, minus one half; zeros are left out. None: nothing to count."""
     counted = signs[signs != 0]

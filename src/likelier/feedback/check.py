@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import false_discovery_control, norm
 
 from likelier.feedback.agreement import alpha_interval, krippendorff_alpha
-from likelier.feedback.audit import Answers, Leanings, benjamini_hochberg, fast_answers, lean, leanings, ties
+from likelier.feedback.audit import Answers, Leanings, fast_answers, lean, leanings, ties
 from likelier.feedback.reliability import dawid_skene
 from likelier.records import JudgedComparison
 
@@ -174,7 +174,7 @@ def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tu
     more_ties, ties_p = ties(answers)
     more_fast, fast_p = fast_answers(answers)
     p_values = {name: norm.sf(z) for name, z in found.z.items()} | {"fast": fast_p, "too_many_ties": ties_p}
-    rejected = benjamini_hochberg(np.concatenate(list(p_values.values())), FALSE_DISCOVERY_RATE)
+    rejected = false_discovery_control(np.concatenate(list(p_values.values()))) <= FALSE_DISCOVERY_RATE
     surprising = dict(zip(p_values, np.split(rejected, len(p_values)), strict=True))
     enough, least_skill = shared >= MIN_SHARED, lower_bound(found.skill, -found.z["reversed"], 3.72)
     large = {

@@ -1,4 +1,4 @@
-"""A tabular MDP as a Gymnasium environment: what learns from samples can be held against what is known exactly."""
+"""A tabular MDP as a Gymnasium environment: an agent learns from samples what is also known exactly."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from likelier.mdp.exact import TabularMDP
 
 
 class MDPEnv(gymnasium.Env[np.int64, np.int64]):
-    """Observes the number of the state.
+    """Observations are state numbers.
 
     `start` [S]: where episodes begin; uniform by default. An episode terminates with the missing mass of a row, on
     arrival where neither a reward nor a next state is left, and after the MDP's horizon; it is truncated after

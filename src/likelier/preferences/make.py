@@ -59,11 +59,8 @@ def make_preferences(
     store: JudgementSource,
     out: Path,
     check: Findings | None,
-    seed: int = 0,
-    valid_share: float = 0.1,
-    test_share: float = 0.2,
+    split: Split | None = None,
     drop_flagged: bool = True,
-    held_out_annotators: float = 0.0,
 ) -> dict[str, Any]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
@@ -73,10 +70,8 @@ def make_preferences(
     The same judgements, check and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
-    split = Split(seed, valid_share, test_share, held_out_annotators)
-    shares = (valid_share, test_share, held_out_annotators)
-    if not (all(share >= 0 for share in shares) and valid_share + test_share < 1 and held_out_annotators < 1):
-        raise ConfigError(f"shares of valid {valid_share} and test {test_share}: 0 or more, together below 1")
+    split = split or Split()
+    check_shares(split)
     judged = store.judged()
     found = {person.id: person for person in check.annotators} if check else {}
     kept = [item for item in judged if not why_dropped(item, found, drop_flagged)]
@@ -94,6 +89,17 @@ def make_preferences(
     about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
     write_json(out / "card.json", about | card(judged, parts, found, out))
     return counts | {"dropped": sum(reasons.values())}
+
+
+def check_shares(split: Split) -> None:
+    """ConfigError: a share is negative, or nothing is left to train on."""
+    shares = (split.valid_share, split.test_share, split.held_out_annotators)
+    if min(shares) < 0 or split.valid_share + split.test_share >= 1:
+        raise ConfigError(
+            f"shares of valid {split.valid_share} and test {split.test_share}: 0 or more, together below 1"
+        )
+    if split.held_out_annotators >= 1:
+        raise ConfigError(f"share of held-out annotators {split.held_out_annotators}: must be below 1")
 
 
 def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], drop_flagged: bool) -> str:

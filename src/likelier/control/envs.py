@@ -48,7 +48,7 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
     try:
         if config.env_id.endswith((".yaml", ".yml")):
             named = read_mdp(Path(config.env_id))
-            env = MDPEnv(named.mdp, named.start)
+            env: Env = MDPEnv(named.mdp, named.start)
         elif colon and path.endswith(".py"):
             env = find_function(config.env_id, "gym.env_id")(**args)
         else:

@@ -112,6 +112,8 @@ def record_episode(
 
 
 def render_frame(env: SubEnv) -> Array:
+    if "rgb_array" not in env.env.metadata.get("render_modes", []):
+        raise EnvError(f"{env.name}: has no render mode rgb_array")
     frame = env.env.render()
     if not isinstance(frame, np.ndarray):
         raise EnvError(f"{env.name}: render returned {describe(frame)}, not an array")

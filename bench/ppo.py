@@ -26,6 +26,7 @@ from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
+from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
 from likelier.training.setup import Clock, seeded_generator
@@ -76,7 +77,9 @@ def measure(name: str, bf16: bool, repeats: int) -> dict[str, object]:
         model = load_causal_lm(f"{folder}/policy")
         policy = TextPolicy.build(model, "separate", None, 1.0, bf16)
         scorer = make_scorer([RewardSource(model=f"{folder}/reward")], "cpu")
-        actors = Actors(policy, frozen_copy(model), load_tokenizer(f"{folder}/policy"), scorer, Shaper(ppo))
+        tokenizer = load_tokenizer(f"{folder}/policy")
+        sampler = make_sampler(model, tokenizer, ppo)
+        actors = Actors(policy, frozen_copy(model), tokenizer, sampler, scorer, Shaper(ppo))
     state = State(actors, ppo)
     rows = [iterate(actors, state, ppo, step, size) for step in range(repeats + 1)][1:]
     phases = {phase: spread([row[phase] for row in rows]) for phase in rows[0]}

@@ -15,8 +15,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import fused
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import autocast
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -45,7 +46,8 @@ def build(size: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 def ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: int, bf16: bool) -> None:
     prompts = [" ".join(["w5"] * PROMPT_TOKENS)] * rows
     sampling = Sampling(NEW_TOKENS, end_token=False, bf16=bf16)
-    samples = sample(model, tokenizer, prompts, sampling, torch.Generator().manual_seed(1))
+    draws = draw_uniforms(torch.Generator().manual_seed(1), rows, NEW_TOKENS, model.device)
+    samples = ExactSampler(model, tokenizer).sample(prompts, sampling, draws)
     assert samples.mask.all()
     assert samples.prompt_tokens.shape[1] == PROMPT_TOKENS
 

@@ -25,6 +25,7 @@ from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import check_processes
+from likelier.text.exact_sampler import ExactSampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer, new_reward_model, save_model
 from likelier.training.guard import Guard
@@ -158,7 +159,9 @@ def actors_of(folder, dtype):
     of += [{"function": f"{folder}/rewards.py:letters", "per": "token"}]
     model = load_causal_lm(folder).to(dtype)
     scorer, policy = make_scorer([RewardSource(**source) for source in of]), TextPolicy.build(model, "shared")
-    return Actors(policy, frozen_copy(model), load_tokenizer(folder), scorer, Shaper(PPOConfig()))
+    tokenizer = load_tokenizer(folder)
+    sampler = ExactSampler(model, tokenizer)
+    return Actors(policy, frozen_copy(model), tokenizer, sampler, scorer, Shaper(PPOConfig()))
 
 
 SETTINGS = {"batch_size": 10, "num_mini_batches": 2, "response_length": 6, "whiten_rewards": True, "kl_coef": 0.1}

@@ -20,7 +20,7 @@ from likelier.records import Judgement, Preference
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
-from likelier.text.sample import sample
+from likelier.text.exact_sampler import decode
 from setting_cases import BLOCKS, BROKEN_ENVS, OTHER, RANGE, SOURCE, TOP, Bites
 from tiny import save_tiny_model
 
@@ -113,13 +113,12 @@ def observe(stage: str, settings: str, world: Path, folder: Path) -> Observed:
     run = folder / hashlib.sha256(f"{stage}{settings}".encode()).hexdigest()[:12]
     sizes = []
 
-    def counted(*args):
-        sizes.append(args[-1])
-        return sample(*args)
+    def counted(model, prompts, draws, *others):
+        sizes.append(len(draws))
+        return decode(model, prompts, draws, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("rlhf.rollout", "evaluation.compare"):
-            patch.setattr(f"likelier.{module}.sample", counted)
+        patch.setattr("likelier.text.exact_sampler.decode", counted)
         try:
             config = build_config(json.loads(settings.replace("FOLDER", str(world))))
             seen = {"eval": observe_eval, "circle": observe_circle}.get(stage, observe_training)(stage, config, run)

@@ -8,8 +8,9 @@ from likelier.errors import ConfigError
 from likelier.files import write_jsonl
 from likelier.progress import progress
 from likelier.records import Prompt, Response, read_prompts
+from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import context_length, load_tokenizer
-from likelier.text.sample import Samples, Sampling, load_policy, sample
+from likelier.text.sampler import Samples, Sampling, draw_uniforms
 from likelier.text.tokens import encode_prompts
 from likelier.training.setup import pick_device, seeded_generator
 
@@ -49,14 +50,14 @@ def answers(
     if limit < 1:
         raise ConfigError(f"a response length of {sampling.response_length} leaves no room in the model's context")
     encode_prompts(tokenizer, [prompt.text for prompt in prompts], limit)  # a prompt too long is named at once
+    sampler = ExactSampler(model, tokenizer, batch_size)
     size = max(1, batch_size // k)
     with progress("candidates", len(prompts)) as job:
         for first in range(0, len(prompts), size):
             part = prompts[first : first + size]
-            draw = seeded_generator(seed, first, "candidates", model.device)
-            samples = sample(
-                model, tokenizer, [each.text for each in part for _ in range(k)], sampling, draw, batch_size
-            )
+            generator = seeded_generator(seed, first, "candidates", model.device)
+            draws = draw_uniforms(generator, k * len(part), sampling.response_length, model.device)
+            samples = sampler.sample([each.text for each in part for _ in range(k)], sampling, draws)
             yield from grouped(part, samples, name, k)
             job.advance(len(part))
 

@@ -29,9 +29,9 @@ def test_it_shows_what_it_is_named_for(name, tmp_path):
 
 
 def test_no_fault_outlives_its_run():
-    from likelier.text import sample
+    from likelier.text import exact_sampler
     from likelier.text.logprobs import TextPolicy
 
-    assert sample.draw.__module__ == "likelier.text.sample"
+    assert exact_sampler.draw_tokens.__module__ == "likelier.text.exact_sampler"
     assert TextPolicy.evaluate.__module__ == "likelier.text.logprobs"
     assert load_specimen("healthy", "seed=3").seed == 3

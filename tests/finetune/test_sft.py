@@ -15,8 +15,9 @@ from likelier.finetune.sft import learned_mask, train_sft
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling
 from likelier.training.setup import seeded_generator
+from samplers import sample
 from tiny import save_tiny_model
 
 SMALL = {

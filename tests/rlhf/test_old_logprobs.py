@@ -5,17 +5,18 @@ import math
 
 import pytest
 import torch
-from test_rlhf_scores import config, train, world  # noqa: F401
 
 from likelier.config import PPOConfig
 from likelier.errors import NumericError
-from likelier.rlhf import rollout
 from likelier.rlhf.old_logprobs import behaviour_logprobs, importance_weights, logprob_gap
+from likelier.text.exact_sampler import ExactSampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling
 from likelier.training.setup import seeded_generator
+from samplers import sample
 from tiny import save_tiny_model
+from tiny_ppo import make_config, make_world, train
 
 MASK = torch.tensor([[True, True, False], [True, False, False]])
 
@@ -85,17 +86,24 @@ def test_recomputing_goes_on_and_weighs(drawn):
     assert float(found.difference) == pytest.approx(math.log(3.0), rel=1e-4)
 
 
+REWARD = """
+def reward(prompts, responses):
+    return [float(response.count("a")) for response in responses]
+"""
+
+
 @pytest.mark.slow
-def test_both_settings_reach_the_update(world, tmp_path, monkeypatch):  # noqa: F811
-    honest = rollout.sample
+def test_both_settings_reach_the_update(tmp_path, monkeypatch):
+    world = make_world(tmp_path, REWARD)
+    honest = ExactSampler.sample
 
-    def biased(*args, **kwargs):
-        return shifted(honest(*args, **kwargs), -0.005)
+    def biased(*args):
+        return shifted(honest(*args), -0.005)
 
-    monkeypatch.setattr(rollout, "sample", biased)
-    plain = train(config(world), tmp_path / "plain")
-    reused = train(config(world, old_logprobs="sampler"), tmp_path / "reused")
-    weighed = train(config(world, importance_cap=2.0), tmp_path / "weighed")
+    monkeypatch.setattr(ExactSampler, "sample", biased)
+    plain = train(make_config(world), tmp_path / "plain")
+    reused = train(make_config(world, old_logprobs="sampler"), tmp_path / "reused")
+    weighed = train(make_config(world, importance_cap=2.0), tmp_path / "weighed")
     assert plain[0]["first_ratio_deviation"] == 0.0
     assert reused[0]["first_ratio_deviation"] == pytest.approx(math.exp(0.005) - 1, rel=1e-3)
     assert weighed[0]["policy_loss"] == pytest.approx(plain[0]["policy_loss"] * math.exp(0.005), rel=1e-3)

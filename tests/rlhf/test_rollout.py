@@ -14,6 +14,7 @@ from likelier.rlhf.rollout import (
     shuffled_groups,
 )
 from likelier.rlhf.scores import Shaper
+from likelier.text.exact_sampler import ExactSampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
 from likelier.training.setup import Clock, seeded_generator
@@ -80,7 +81,8 @@ def rewarded(tmp_path_factory):
             batch_size=64, response_length=6, gamma=0.0, lam=0.0, kl_coef=0.0, whiten_advantages=False, **settings
         )
         policy = TextPolicy.build(model, "shared")
-        actors = Actors(policy, frozen_copy(model), tokenizer, make_scorer(found, "cpu"), Shaper(ppo))
+        sampler = ExactSampler(model, tokenizer)
+        actors = Actors(policy, frozen_copy(model), tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
         draw = seeded_generator(0, 0, "test")
         return sample_rollouts(actors, ["a", "b"] * 32, ppo, 0.0, draw, Clock()), tokenizer
 

@@ -5,12 +5,11 @@ import json
 import pytest
 import torch
 
-from likelier.config import PPOConfig, build_config
-from likelier.files import write_jsonl
+from likelier.config import PPOConfig
 from likelier.rlhf.scores import Moments, Shaper, end_demanded, shaped
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
-from tiny import save_tiny_model
+from tiny_ppo import make_config, make_world, train
 
 
 def shaper(**settings):
@@ -91,32 +90,7 @@ COUNT = "def reward(prompts, responses):\n    return [3.0 * text.count('a') + 1 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scores")
-    save_tiny_model(folder / "model", words=["a", "b"])
-    (folder / "reward.py").write_text(COUNT)
-    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
-    return folder
-
-
-def config(world, **settings):
-    block = {"batch_size": 8, "total_episodes": 24, "response_length": 4, "learning_rate": 0.01, "num_mini_batches": 1}
-    block |= {"save_steps": 1, "kl_coef": 0.1, "device": "cpu", "num_ppo_epochs": 1, **settings}
-    block |= {"whiten_advantages": False, "max_grad_norm": 1e6}
-    source = {"function": f"{world / 'reward.py'}:reward"}
-    return build_config(
-        {
-            "model": str(world / "model"),
-            "prompts": str(world / "prompts.jsonl"),
-            "reward": [source],
-            "ppo": block,
-        }
-    )
-
-
-def train(config, folder, resume="never"):
-    with Run(folder, "ppo", config, resume) as run:
-        train_ppo(config, run)
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return make_world(tmp_path_factory.mktemp("scores"), COUNT)
 
 
 @pytest.mark.slow
@@ -126,13 +100,13 @@ def train(config, folder, resume="never"):
     ids=["center", "running"],
 )
 def test_what_it_remembers_is_resumed_to_the_same_bits(world, tmp_path, settings):
-    plain = train(config(world), tmp_path / "plain")
-    whole = train(config(world, **settings), tmp_path / "whole")
+    plain = train(make_config(world), tmp_path / "plain")
+    whole = train(make_config(world, **settings), tmp_path / "whole")
     assert [line["value_loss"] for line in whole] != [line["value_loss"] for line in plain]
     assert all(line["shaped_score"] != line["score"] for line in whole)
     cut = tmp_path / "whole" / "checkpoint-2"
-    with Run(tmp_path / "whole", "ppo", config(world, **settings), str(cut)) as run:
+    with Run(tmp_path / "whole", "ppo", make_config(world, **settings), str(cut)) as run:
         assert run.start == 2
-        train_ppo(config(world, **settings), run)
+        train_ppo(make_config(world, **settings), run)
     again = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert again == whole

@@ -18,7 +18,9 @@ from likelier.files import write_jsonl
 from likelier.rlhf.train import train_ppo
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
-from likelier.text.models import load_causal_lm
+from likelier.text.exact_sampler import ExactSampler
+from likelier.text.models import load_causal_lm, load_tokenizer
+from samplers import EngineSampler, ScriptedSampler
 from tiny import save_tiny_model
 
 REWARD = """
@@ -203,3 +205,40 @@ def test_the_model_folder_loads_in_transformers_alone(world, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert model(torch.tensor([tokenizer("a b")["input_ids"]])).logits.shape[-1] == model.config.vocab_size
+
+
+def train_with(world, folder, sampler, steps, **ppo):
+    """Train with a sampler; the result and the metrics."""
+    settings = config(world, total_episodes=32 * steps, **ppo)
+    with Run(folder, "ppo", settings) as run:
+        result = train_ppo(settings, run, sampler)
+    return result, metrics(folder)
+
+
+@pytest.mark.slow
+def test_it_learns_from_an_engine_that_is_given_the_weights_each_step(world, tmp_path):
+    sampler = EngineSampler(load_tokenizer(world / "model"))
+    _, lines = train_with(world, tmp_path / "run", sampler, 8)
+    assert sampler.loaded == 1 + 8 + 1  # the evaluation before, each rollout, the evaluation after
+    assert lines[-1]["score"] > lines[0]["score"] + 1
+    for line in lines:  # bfloat16 keeps 8 bits of a log-probability of about -2; weights of a step ago would show
+        assert 0.0 < line["sampler_difference"] < 0.01
+        assert line["first_ratio_deviation"] == 0.0  # old_logprobs: recompute
+
+
+@pytest.mark.slow
+def test_it_trains_on_scripted_responses_of_another_distribution(world, tmp_path):
+    sampler = ScriptedSampler(load_tokenizer(world / "model"), vocabulary=6)
+    _, lines = train_with(world, tmp_path / "run", sampler, 2, importance_cap=2.0)
+    policy = sampler.loaded[1]
+    assert [policy is each for each in sampler.loaded] == [False, True, True, True]
+    before = load_causal_lm(world / "model")
+    assert not torch.equal(policy.lm_head.weight, before.lm_head.weight)
+    assert [line["response_length"] for line in lines] == [4.0, 4.0]
+
+
+@pytest.mark.slow
+def test_our_own_is_taken_where_none_is_given(world, tmp_path):
+    model, tokenizer = load_causal_lm(world / "model"), load_tokenizer(world / "model")
+    given = train_with(world, tmp_path / "given", ExactSampler(model, tokenizer, rows=32), 2)
+    assert given[1] == train_with(world, tmp_path / "none", None, 2)[1]

@@ -11,8 +11,9 @@ from transformers.pytorch_utils import Conv1D
 from likelier.text import fast_decode as lean_file
 from likelier.text.cache import make_cache, preallocated
 from likelier.text.fast_decode import attend, fast_decoder, linear, packs
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling
 from model_families import tiny_model, tiny_tokenizer
+from samplers import sample
 
 
 @pytest.mark.parametrize(

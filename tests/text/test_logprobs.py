@@ -15,9 +15,10 @@ from likelier.ppo.update import accumulate_gradients
 from likelier.text import logprobs as logprobs_file
 from likelier.text.logprobs import TextPolicy, response_logprobs, statistics_of
 from likelier.text.models import load_causal_lm, load_tokenizer, new_reward_model, save_model
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling
 from likelier.text.tokens import encode_prompts
 from model_families import SIZES, tiny_model, tiny_tokenizer
+from samplers import sample
 
 Texts = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -22,7 +22,7 @@ from likelier.ppo.update import Evaluation
 from likelier.progress import progress
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
-from likelier.text import sample
+from likelier.text import exact_sampler
 from likelier.text.logprobs import TextPolicy
 
 CONFIGS = Path(str(files("likelier.bugs")))
@@ -84,18 +84,18 @@ def load_specimen(name: str, *overrides: str) -> Config:
 
 
 def truncated_draw(
-    logits: Float[Tensor, "B V"], temperature: float, uniform: Float[Tensor, " B"]
+    logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """Sampling from the likeliest tokens only."""
     least = logits.topk(KEPT_TOKENS, dim=1).values[:, -1:]
-    return plain_draw(logits.masked_fill(logits < least, -1e9), temperature, uniform)
+    return plain_draw_tokens(logits.masked_fill(logits < least, -1e9), temperature, uniforms)
 
 
 def colder_draw(
-    logits: Float[Tensor, "B V"], temperature: float, uniform: Float[Tensor, " B"]
+    logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """Sampling at another temperature than the trainer's."""
-    return plain_draw(logits, COLDER * temperature, uniform)
+    return plain_draw_tokens(logits, COLDER * temperature, uniforms)
 
 
 def padded_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
@@ -111,7 +111,7 @@ def noisy_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Te
     return said._replace(logprobs=said.logprobs + torch.where(mask, noise, 0.0))
 
 
-plain_draw, plain_evaluate = sample.draw, TextPolicy.evaluate
+plain_draw_tokens, plain_evaluate = exact_sampler.draw_tokens, TextPolicy.evaluate
 
 
 @contextlib.contextmanager
@@ -123,10 +123,10 @@ def seeded_noise() -> Iterator[None]:
 
 
 FAULTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "kl_negative-truncated": lambda: patch.object(sample, "draw", truncated_draw),
-    "kl_negative-temperature": lambda: patch.object(sample, "draw", colder_draw),
+    "kl_negative-truncated": lambda: patch.object(exact_sampler, "draw_tokens", truncated_draw),
+    "kl_negative-temperature": lambda: patch.object(exact_sampler, "draw_tokens", colder_draw),
     "kl_negative-padding": lambda: patch.object(TextPolicy, "evaluate", padded_evaluate),
-    "sampler_mismatch": lambda: patch.object(sample, "draw", colder_draw),
+    "sampler_mismatch": lambda: patch.object(exact_sampler, "draw_tokens", colder_draw),
     "ratio_not_one": seeded_noise,
 }
 """Bugs that no setting can cause, by the specimen that needs them. For the zoo and its tests only."""

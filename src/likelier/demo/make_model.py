@@ -23,8 +23,9 @@ from likelier.demo.tastes import TASTES
 from likelier.files import write_jsonl
 from likelier.finetune.sft import train_sft
 from likelier.runs.run import Run
+from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
-from likelier.text.sample import Sampling, sample
+from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -76,14 +77,17 @@ def main(folder: Path, stories: int = STORIES, sft: dict[str, Any] | None = None
 def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int) -> Measured:
     """What the model's own stories are like, on openings that it has not read."""
     prompts = openings(1, count)
-    told = sample(model, tokenizer, prompts, Sampling(RESPONSE_LENGTH), seeded_generator(0, 0, "measure"), 128)
-    tastes = {name: [taste(*pair) for pair in zip(prompts, told.texts, strict=True)] for name, taste in TASTES.items()}
+    draws = draw_uniforms(seeded_generator(0, 0, "measure"), count, RESPONSE_LENGTH, model.device)
+    samples = ExactSampler(model, tokenizer, rows=128).sample(prompts, Sampling(RESPONSE_LENGTH), draws)
+    tastes = {
+        name: [taste(*pair) for pair in zip(prompts, samples.texts, strict=True)] for name, taste in TASTES.items()
+    }
     return {
-        "ended": sum(reason == "end_token" for reason in told.stop_reasons) / count,
-        "mean_tokens": float(told.mask.sum(1).float().mean()),
-        "distinct_2": distinct_n(told.texts, 2),
+        "ended": sum(reason == "end_token" for reason in samples.stop_reasons) / count,
+        "mean_tokens": float(samples.mask.sum(1).float().mean()),
+        "distinct_2": distinct_n(samples.texts, 2),
         "tastes": {name: sum(scores) / count for name, scores in tastes.items()},
-        "samples": [prompt + text for prompt, text in zip(prompts[:5], told.texts, strict=False)],
+        "samples": [prompt + text for prompt, text in zip(prompts[:5], samples.texts, strict=False)],
     }
 
 

@@ -21,9 +21,10 @@ from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
 from likelier.records import Preference, Text, read_preferences
 from likelier.reward.sources import judge, make_scorer
+from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import load_prompts
-from likelier.text.sample import load_policy, sample, sampling_of
+from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
 Found = dict[str, Any]
@@ -76,8 +77,9 @@ def sample_start(config: Config) -> Sampled:
     prompts = load_prompts(config).train[:PROMPTS]
     asked: list[Text] = [prompt for prompt in prompts for _ in range(RESPONSES)]
     model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
-    draw = seeded_generator(config.seed, 0, "preflight", model.device)
-    samples = sample(model, tokenizer, asked, sampling_of(config.ppo), draw, config.ppo.batch_size)
+    generator = seeded_generator(config.seed, 0, "preflight", model.device)
+    draws = draw_uniforms(generator, len(asked), config.ppo.response_length, model.device)
+    samples = make_sampler(model, tokenizer, config.ppo).sample(asked, Sampling.from_config(config.ppo), draws)
     scorer = make_scorer(config.reward, config.ppo.device)
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     grouped = (len(prompts), RESPONSES)

@@ -16,11 +16,12 @@ from likelier.evaluation.people import Answers, Page, Row, ask_people, open_peop
 from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, shift, win_rate, wins
 from likelier.files import must_be_writable, write_json
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.records import Prompt, Response, plain, read_prompts
+from likelier.records import Prompt, Response, Text, plain, read_prompts
 from likelier.reward.sources import Scorer, make_scorer
+from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_tokenizer
-from likelier.text.sample import Samples, Sampling, load_policy, sample
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
 from likelier.training.setup import pick_device, seeded_generator
 
@@ -37,6 +38,17 @@ class Contestant:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    sampler: Sampler
+
+    @classmethod
+    def load(cls, path: str, device: torch.device, batch_size: int) -> "Contestant":
+        """A model folder with our own sampler. DataError, ConfigError: see `load_policy`."""
+        model, tokenizer = load_policy(path, device), load_tokenizer(path)
+        return cls(model, tokenizer, ExactSampler(model, tokenizer, batch_size))
+
+    def sample(self, prompts: Sequence[Text], sampling: Sampling, generator: torch.Generator) -> Samples:
+        draws = draw_uniforms(generator, len(prompts), sampling.response_length, self.model.device)
+        return self.sampler.sample(prompts, sampling, draws)
 
 
 @dataclass(frozen=True)
@@ -74,9 +86,7 @@ def compare_loaded(config: Config, ask: Ask) -> dict[str, Any]:
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
-    a, b = (
-        Contestant(load_policy(path, device), load_tokenizer(path)) for path in (settings.model_a, settings.model_b)
-    )
+    a, b = (Contestant.load(path, device, settings.batch_size) for path in (settings.model_a, settings.model_b))
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     found = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
@@ -165,7 +175,7 @@ def other_model(
     seed: int,
 ) -> dict[str, Any]:
     """One more model in the place of `model_b`, with the same random numbers."""
-    b = Contestant(load_policy(other.model, a.model.device), load_tokenizer(other.model))
+    b = Contestant.load(other.model, a.model.device, settings.batch_size)
     found, _ = hold_against(a, b, before, asked, judges, settings, seed)
     kept = ("win_rate", "interval", "score_b", "kl", "kl_interval", "judges", "b")
     return {"name": other.label, "model": other.model} | {name: found[name] for name in kept}
@@ -175,25 +185,9 @@ def write(
     one: Contestant, prompts: Sequence[Prompt], judges: Scorer, settings: EvalConfig, generator: torch.Generator
 ) -> Written:
     """A response to each prompt, judged."""
-    samples = sample(
-        one.model,
-        one.tokenizer,
-        [prompt.text for prompt in prompts],
-        sampling_of(settings),
-        generator,
-        settings.batch_size,
-    )
+    samples = one.sample([prompt.text for prompt in prompts], Sampling.from_config(settings), generator)
     scores = judges.each(samples.prompts, samples.texts)
     return Written(samples, {name: each.double().cpu().numpy() for name, each in scores.items()})
-
-
-def sampling_of(settings: EvalConfig) -> Sampling:
-    return Sampling(
-        response_length=settings.response_length,
-        temperature=settings.temperature,
-        stop_strings=tuple(settings.stop_strings),
-        end_token=settings.stop_token == "eos",
-    )
 
 
 def verdict(scores_a: Floats, scores_b: Floats, clusters: Sequence[str]) -> dict[str, Any]:
@@ -227,8 +221,8 @@ def kl_between(
         return {"kl": None, "kl_interval": None}
     if settings.temperature != 1.0:
         draw = seeded_generator(seed, 0, "evaluate kl", b.model.device)
-        sampling = sampling_of(settings.model_copy(update={"temperature": 1.0}))
-        written = sample(b.model, b.tokenizer, written.prompts, sampling, draw, settings.batch_size)
+        sampling = Sampling.from_config(settings.model_copy(update={"temperature": 1.0}))
+        written = b.sample(written.prompts, sampling, draw)
     rows = torch.arange(len(written.tokens)).split(settings.batch_size)
     nats = torch.cat([log_ratio(a.model, b.model, written, part) for part in rows]).double().cpu().numpy()
     return {"kl": float(nats.mean()), "kl_interval": mean_interval(nats, clusters)}

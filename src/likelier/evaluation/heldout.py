@@ -11,10 +11,11 @@ from likelier.intervals import correlation
 from likelier.records import Text
 from likelier.reward.sources import Scorer, judge, make_scorer
 from likelier.text.adapters import reference_of
+from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import reference_logprobs
 from likelier.text.models import context_length
 from likelier.text.prompts import check_prompts, load_prompts
-from likelier.text.sample import sample, sampling_of
+from likelier.text.sampler import Sampler, Sampling, draw_uniforms
 from likelier.text.step import check_steps
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
@@ -30,6 +31,7 @@ class HeldOutEval:
 
     prompts: list[Text]
     tokenizer: PreTrainedTokenizerBase
+    sampler: Sampler
     reference: PreTrainedModel
     scorer: Scorer | None
     """The score that PPO is trained against; None where no `reward` is given."""
@@ -39,8 +41,10 @@ class HeldOutEval:
     @torch.no_grad()
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
-        draw = seeded_generator(self.config.seed, 0, "evaluate", model.device)
-        samples = sample(model, self.tokenizer, self.prompts, sampling_of(ppo), draw, ppo.batch_size)
+        generator = seeded_generator(self.config.seed, 0, "evaluate", model.device)
+        draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
+        self.sampler.load_weights(model)
+        samples = self.sampler.sample(self.prompts, Sampling.from_config(ppo), draws)
         logprobs, ref_logprobs = (reference_logprobs(each, samples, ppo) for each in (model, self.reference))
         found = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
         found["eval_response_length"] = samples.mask.sum(1).float().mean()
@@ -71,4 +75,5 @@ def make_heldout_eval(
     scorer, judges = (
         make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
     )
-    return HeldOutEval(prompts, tokenizer, reference_of(model, stage), scorer, judges, config)
+    sampler = make_sampler(model, tokenizer, config.ppo)
+    return HeldOutEval(prompts, tokenizer, sampler, reference_of(model, stage), scorer, judges, config)

@@ -21,7 +21,7 @@ from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import read_json
 from likelier.records import Text
 from likelier.text.models import RewardModel, load_reward_model
-from likelier.text.sample import Samples
+from likelier.text.sampler import Samples
 from likelier.text.tokens import token_texts
 from likelier.training.setup import pick_device
 from likelier.userfile import brief, find_function, users_code

@@ -19,7 +19,7 @@ from likelier.ppo.masks import masked_mean
 from likelier.ppo.update import old_evaluation
 from likelier.rlhf.measures import Measured, sampling_measures
 from likelier.text.logprobs import TextPolicy
-from likelier.text.sample import Samples
+from likelier.text.sampler import Samples
 
 MAX_DIFFERENCE = 0.01
 """Nats a token, on average, above which the sampler's log-probabilities are not taken for the trainer's."""

@@ -19,7 +19,7 @@ from likelier.rlhf.measures import Measured, explained_by, repetition, score_mea
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
 from likelier.rlhf.scores import Shaper, end_demanded
 from likelier.text.logprobs import TextPolicy, reference_logprobs
-from likelier.text.sample import Samples, sample, sampling_of
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.training.setup import Clock
 
 
@@ -31,6 +31,8 @@ class Actors:
     reference: PreTrainedModel
     """The frozen start."""
     tokenizer: PreTrainedTokenizerBase
+    sampler: Sampler
+    """Writes the responses; the loop gives it the policy's weights before each rollout."""
     scorer: Scorer
     shaper: Shaper
 
@@ -87,8 +89,8 @@ def sample_rollouts(
     """
     group = shuffled_groups(len(prompts), config.responses_per_prompt, generator)
     asked = [prompts[at] for at in group.tolist()]
-    size = config.rollout_batch_size or config.batch_size
-    samples = sample(actors.policy.model, actors.tokenizer, asked, sampling_of(config), generator, size)
+    draws = draw_uniforms(generator, len(asked), config.response_length, actors.policy.device)
+    samples = actors.sampler.sample(asked, Sampling.from_config(config), draws)
     inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
     mask = samples.mask
     clock.lap("sample")

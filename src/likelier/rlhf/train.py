@@ -17,34 +17,35 @@ from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import AdaptiveKL, FixedKL, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
-from likelier.records import plain
+from likelier.records import Text, plain
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.runs.run import Run
 from likelier.text.adapters import adapt, reference_of, save_trained
+from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, load_tokenizer
 from likelier.text.prompts import check_prompts, load_prompts
-from likelier.text.sample import load_policy
+from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.state import load_state, save_state, trained_weights
 
 
-def train_ppo(config: Config, run: Run) -> dict[str, Any]:
+def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[str, Any]:
     """Fine-tune `config.model` on `config.prompts` against `config.reward`; returns what `likelier ppo --json` prints.
 
+    `sampler` writes the responses, of rollouts and of evaluations; None: our own (`ExactSampler`).
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
     check_processes(ppo, pick_device(ppo.device))
     if misplaced := explain_misplaced_penalty(ppo):
         note(misplaced)
-    actors, prompts = load_actors(config), load_prompts(config)
+    actors, prompts = load_actors(config, sampler), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
-    judges = make_scorer(config.eval.scoring, ppo.device) if config.eval.scoring else None
-    measure = HeldOutEval(prompts.kept_out, actors.tokenizer, actors.reference, actors.scorer, judges, config)
+    measure = make_evaluation(config, prompts.kept_out, actors)
     before = measure(actors.reference)
     actors.shaper.measured(before["eval_score"])
     state = State(actors, ppo, run.folder)
@@ -58,6 +59,7 @@ def train_ppo(config: Config, run: Run) -> dict[str, Any]:
             learning_rate = state.set_learning_rate(step)
             draw = seeded_generator(config.seed, step, "ppo", actors.policy.device)
 
+            actors.sampler.load_weights(actors.policy.model)
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw, clock)
             kl_term = kl_term_of(ppo, state.kl.coef)
             update = ppo_update(
@@ -132,8 +134,8 @@ class State:
         self.shaper.load(counts["shaper"])
 
 
-def load_actors(config: Config) -> Actors:
-    """Policy with critic, frozen reference, tokenizer and scorer, on the device of the config."""
+def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
+    """Policy with critic, frozen reference, tokenizer, sampler and scorer, on the device of the config."""
     if not config.model:
         raise ConfigError("model: give the folder or hub name of a language model")
     if not config.reward:
@@ -145,7 +147,14 @@ def load_actors(config: Config) -> Actors:
     reference = reference_of(model, ppo)
     adapt(model, ppo, "ppo", config.seed)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
-    return Actors(policy, reference, tokenizer, scorer, Shaper(ppo))
+    sampler = sampler or make_sampler(model, tokenizer, ppo)
+    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
+
+
+def make_evaluation(config: Config, prompts: list[Text], actors: Actors) -> HeldOutEval:
+    """Score, KL and the judges' opinion of a policy on held-out prompts."""
+    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    return HeldOutEval(prompts, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config)
 
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:

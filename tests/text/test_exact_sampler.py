@@ -1,4 +1,4 @@
-"""The sampler: against a full forward pass, for its stop reasons, and that a response depends on its own draws only."""
+"""Our own sampler: against a full forward pass, stop reasons, and that a response depends on its own draws only."""
 
 from pathlib import Path
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from likelier.errors import ConfigError, DataError, NumericError
+from likelier.text.exact_sampler import draw_tokens
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.sample import Samples, Sampling, draw, sample
+from likelier.text.sampler import Samples, Sampling
 from model_families import SIZES, tiny_model, tiny_tokenizer
+from samplers import sample
 
 PROMPTS = ["abc", "the cat sat", "x", "hello there, you", "no", "a b c d"]
 
@@ -33,7 +35,7 @@ def largest_difference(model: torch.nn.Module, samples: Samples, temperature: fl
 
 def test_draw_inverts_the_cumulative_distribution() -> None:
     logits = torch.tensor([[0.1, 0.2, 0.0, 0.7]]).log().repeat(5, 1)
-    tokens, logprobs = draw(logits, 1.0, torch.tensor([0.0, 0.65, 0.75, 0.85, 0.95]))
+    tokens, logprobs = draw_tokens(logits, 1.0, torch.tensor([0.0, 0.65, 0.75, 0.85, 0.95]))
     assert tokens.tolist() == [3, 3, 1, 1, 0]  # targets 1, 0.35, 0.25, 0.15, 0.05 under 0.1, 0.3, 0.3, 1.0
     assert torch.allclose(logprobs.exp(), torch.tensor([0.7, 0.7, 0.2, 0.2, 0.1]))
 
@@ -41,13 +43,15 @@ def test_draw_inverts_the_cumulative_distribution() -> None:
 def test_draw_never_takes_an_impossible_token() -> None:
     logits = torch.full((1000, 4), -torch.inf)
     logits[:, 1:3] = 0.0
-    tokens, _ = draw(logits, 1.0, torch.cat([torch.tensor([0.0, 1 - 2**-24]), torch.rand(998, generator=seeded())]))
+    tokens, _ = draw_tokens(
+        logits, 1.0, torch.cat([torch.tensor([0.0, 1 - 2**-24]), torch.rand(998, generator=seeded())])
+    )
     assert set(tokens.tolist()) == {1, 2}
 
 
 def test_draw_follows_the_distribution_at_a_temperature() -> None:
     logits = torch.tensor([0.0, 2.0 * torch.log(torch.tensor(3.0))]).repeat(20_000, 1)
-    tokens, logprobs = draw(logits, 2.0, torch.rand(20_000, generator=seeded()))
+    tokens, logprobs = draw_tokens(logits, 2.0, torch.rand(20_000, generator=seeded()))
     assert abs(float(tokens.float().mean()) - 0.75) < 0.01  # standard deviation 0.003
     assert logprobs[tokens == 1][0].exp().item() == pytest.approx(0.75)
 
@@ -76,7 +80,7 @@ def test_real_models_agree_with_a_full_forward_pass(shared: Path, name: str) -> 
 def test_a_response_depends_on_its_own_draws_only() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     together = sample(model, tokenizer, PROMPTS, Sampling(40), seeded())
-    apart = sample(model, tokenizer, PROMPTS, Sampling(40), seeded(), batch_size=1)
+    apart = sample(model, tokenizer, PROMPTS, Sampling(40), seeded(), rows=1)
     assert torch.equal(together.tokens, apart.tokens)
     assert torch.allclose(together.logprobs, apart.logprobs, atol=1e-5)
     assert not torch.equal(together.tokens, sample(model, tokenizer, PROMPTS, Sampling(40), seeded(1)).tokens)

@@ -1,0 +1,169 @@
+"""Our own sampler: batched decoding over a key-value cache, by the very model that is trained.
+
+Each token is drawn by inverting the cumulative distribution at one uniform number of its own, drawn before decoding
+begins. So a response depends on its own numbers only: not on the batch it is in, nor on when other rows are dropped.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from likelier.config import PPOConfig
+from likelier.distributed import all_gather_rows, shard
+from likelier.errors import ConfigError, NumericError
+from likelier.records import Text
+from likelier.text.models import context_length, load_causal_lm, precise
+from likelier.text.sampler import Sampler, Samples, Sampling
+from likelier.text.step import Stepper, check_steps
+from likelier.text.stops import StopCriteria
+from likelier.text.tokens import Prompts, encode_prompts, pad_id
+
+STEPS_BETWEEN_DROPS = 4
+"""Finished rows are looked for once in so many tokens: the look waits for the device."""
+SHARE_TO_DROP = 0.1
+"""Least share of finished rows for which copying the others to a smaller cache pays."""
+
+
+class Decoded(NamedTuple):
+    """Responses to one batch; `lengths` counts the tokens of each."""
+
+    tokens: Int[Tensor, "B T"]
+    logprobs: Float[Tensor, "B T"]
+    lengths: Int[Tensor, " B"]
+
+
+class ExactSampler:
+    """A `Sampler` over the weights of the policy itself: its log-probabilities are the trainer's but for rounding."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> None:
+        """`rows`: responses decoded at once by each process; None: all of them."""
+        self.model, self.tokenizer, self.rows = model, tokenizer, rows
+
+    def load_weights(self, policy: PreTrainedModel) -> None:
+        """Decode `policy` itself: nothing is copied, so that a training step is seen without another call."""
+        self.model = policy
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Samples:
+        """See `Sampler`. Prompts of like length are decoded together; several processes decode a part each."""
+        model, tokenizer = self.model, self.tokenizer
+        room = context_length(model) - sampling.response_length
+        if room < 1:
+            raise ConfigError(f"response_length: {sampling.response_length} leaves no room in the model's context")
+        encoded = encode_prompts(tokenizer, prompts, room)
+        on_device = Prompts(*(part.to(draws.device) for part in encoded))
+        prompt_lengths = encoded.mask.sum(1)
+        order = prompt_lengths.argsort(stable=True)
+        own = order[shard(len(order))]
+        parts = []
+        for rows in own.split(self.rows or max(1, len(own))):
+            width = int(prompt_lengths[rows].max())
+            batch = Prompts(on_device.tokens[rows, -width:], on_device.mask[rows, -width:])
+            stops = StopCriteria(model, tokenizer, sampling, batch)
+            parts.append(decode(model, batch, draws[rows], sampling, stops))
+        inverse = order.argsort().to(draws.device)
+        decoded = Decoded(*(all_gather_rows(torch.cat(part), len(order))[inverse] for part in zip(*parts, strict=True)))
+        stops = StopCriteria(model, tokenizer, sampling, on_device)
+        return make_samples(list(prompts), on_device, decoded, tokenizer, stops)
+
+
+def make_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> Sampler:
+    """The sampler of rollouts and of evaluations during training."""
+    return ExactSampler(model, tokenizer, config.rollout_batch_size or config.batch_size)
+
+
+def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """A language model that `ExactSampler` can decode.
+
+    DataError: see `load_causal_lm`. ConfigError: see `check_steps`.
+    """
+    model = load_causal_lm(path, device)
+    check_steps(model, path)
+    return model
+
+
+def decode(
+    model: PreTrainedModel, prompts: Prompts, draws: Float[Tensor, "B T"], sampling: Sampling, stops: StopCriteria
+) -> Decoded:
+    """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time."""
+    num_rows, length = draws.shape
+    tokens = torch.zeros(num_rows, length, dtype=torch.long, device=draws.device)
+    logprobs = torch.zeros(num_rows, length, device=draws.device, dtype=torch.promote_types(model.dtype, torch.float32))
+    lengths = torch.full((num_rows,), length, device=draws.device)
+    rows = torch.arange(num_rows, device=draws.device)
+    finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)
+    stepper = Stepper(model, prompts.mask, length, sampling.bf16)
+    with stepper.precision():
+        logits = stepper.start(prompts.tokens)
+        for step in range(length):
+            token, logprob = draw_tokens(logits, sampling.temperature, draws[rows, step])
+            tokens[rows, step], logprobs[rows, step] = token, logprob
+            ended = stops.find_ended(token, tokens, rows, step) & ~finished
+            lengths[rows] = torch.where(ended, step + 1, lengths[rows])
+            finished |= ended
+            if step + 1 == length:
+                break
+            if step % STEPS_BETWEEN_DROPS == 0 and (share := finished.float().mean().item()) > SHARE_TO_DROP:
+                if share == 1.0:
+                    break
+                kept = (~finished).nonzero()[:, 0]
+                rows, finished, token = rows[kept], finished[kept], token[kept]
+                stepper.keep(kept)
+            logits = stepper.next(token)
+    return Decoded(tokens, logprobs, lengths)
+
+
+def draw_tokens(
+    logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
+) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """A token for each row by inverting the cumulative distribution at `uniforms` in [0, 1), and its log-probability.
+
+    The target (1 - u) * total lies in (0, total], so that the first place whose cumulative sum reaches it has a
+    probability above 0: with u * total a number of exactly 0 would draw an impossible first token.
+    """
+    scaled = precise(logits)
+    if temperature != 1.0:
+        scaled = scaled / temperature
+    top = scaled.amax(1, keepdim=True)
+    cumulative = (scaled - top).exp_().cumsum_(1)
+    total = cumulative[:, -1:]
+    token = torch.searchsorted(cumulative, (1.0 - uniforms[:, None]) * total).clamp_(max=logits.shape[1] - 1)
+    return token[:, 0], (scaled.gather(1, token) - top - total.log())[:, 0]
+
+
+def make_samples(
+    prompts: list[Text],
+    encoded: Prompts,
+    decoded: Decoded,
+    tokenizer: PreTrainedTokenizerBase,
+    stops: StopCriteria,
+) -> Samples:
+    """Masks from lengths, texts, and why each response ended. NumericError: a log-probability that is not finite."""
+    steps = torch.arange(decoded.tokens.shape[1], device=decoded.tokens.device)
+    mask = steps < decoded.lengths[:, None]
+    if not bool(torch.isfinite(decoded.logprobs[mask]).all()):
+        raise NumericError("sampling met logits that are not finite: the model's weights are damaged")
+    rows = torch.arange(len(mask), device=mask.device)
+    texts = stops.decode(decoded.tokens, rows, decoded.lengths)
+    last = decoded.tokens.gather(1, decoded.lengths[:, None] - 1)[:, 0]
+    at_end = torch.isin(last, stops.end_ids).tolist()
+    cuts = [stops.cut_position(text) for text in texts]
+    reasons = [
+        "end_token" if ended else "stop_string" if cut < len(text) else "length"
+        for ended, cut, text in zip(at_end, cuts, texts, strict=True)
+    ]
+    return Samples(
+        prompts=prompts,
+        prompt_tokens=encoded.tokens,
+        prompt_mask=encoded.mask,
+        tokens=decoded.tokens.masked_fill(~mask, pad_id(tokenizer)),
+        mask=mask,
+        logprobs=decoded.logprobs.masked_fill(~mask, 0.0),
+        stop_reasons=reasons,
+        texts=[text[:cut] for text, cut in zip(texts, cuts, strict=True)],
+    )

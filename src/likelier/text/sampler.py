@@ -1,0 +1,110 @@
+"""The seam between training and what writes the responses: a `Sampler` takes prompts and gives `Samples`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from likelier.config import EvalConfig, PPOConfig
+from likelier.records import Text
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are sampled: from the model's own distribution at a temperature, without truncation."""
+
+    response_length: int
+    """Most tokens in a response."""
+    temperature: float = 1.0
+    """Logits are divided by this."""
+    stop_strings: tuple[str, ...] = ()
+    """A response also ends with the token that completes one of these; its text stops before the string."""
+    end_token: bool = True
+    """A response ends at the model's end token; otherwise always at the full length."""
+    bf16: bool = False
+    """Forward passes in bfloat16 autocast; log-probabilities are computed in float32."""
+
+    @classmethod
+    def from_config(cls, config: PPOConfig | EvalConfig) -> "Sampling":
+        """The sampling settings of a block; an evaluation samples in float32."""
+        return cls(
+            response_length=config.response_length,
+            temperature=config.temperature,
+            stop_strings=tuple(config.stop_strings),
+            end_token=config.stop_token == "eos",
+            bf16=isinstance(config, PPOConfig) and config.bf16,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Responses to prompts, in the order of the prompts. True in a mask is a real token."""
+
+    prompts: list[Text]
+    prompt_tokens: Int[Tensor, "B P"]
+    """Padded on the left."""
+    prompt_mask: Bool[Tensor, "B P"]
+    tokens: Int[Tensor, "B T"]
+    """Padded on the right; T is `response_length`."""
+    mask: Bool[Tensor, "B T"]
+    """True up to and with the end token, or the token that completed a stop string."""
+    logprobs: Float[Tensor, "B T"]
+    """Log-probability of each token when it was drawn; 0 outside the mask."""
+    stop_reasons: list[str]
+    """`end_token`, `stop_string` or `length`."""
+    texts: list[str]
+    """Without special tokens, cut before a stop string."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Writes responses with the weights it was last given; `ExactSampler` is ours, an inference engine another.
+
+    An implementation promises, for each row of the `Samples` it returns:
+
+    1. Rows stand in the order of `prompts`, one response a row, and every tensor is on the device of `draws`.
+       With several processes each of them calls `sample` with the same prompts and draws, and gets all rows.
+    2. `prompt_tokens` with `prompt_mask` are the tokens the model continued, padded on the left
+       (`text.tokens.encode_prompts` makes both). What fills the padding does not matter: masks say what counts.
+    3. `tokens` are the response's, `response_length` columns, padded on the right. `mask` comes from the number of
+       tokens, never from a padding id, which may also be the end token. It is True for the first n columns, n >= 1.
+    4. Tokens are drawn from softmax(logits / `temperature`) over the whole vocabulary: no top-k, top-p, minimum
+       length or banned tokens. Otherwise the gradient of PPO is that of another policy than the one that sampled.
+    5. `logprobs` are log softmax(logits / `temperature`) of each drawn token, in float32 or finer, finite, and 0
+       outside `mask`. An engine that rounds differently may return approximate ones: with `old_logprobs: recompute`
+       they only measure the gap, `old_logprobs: sampler` trains on them.
+    6. `stop_reasons` says why the response ended: `end_token` (the model's or tokenizer's, which is its last token
+       and counts), `stop_string` (its last token completed one of `stop_strings`), or `length`. A response whose end
+       token is its last possible one has ended. With `end_token` False an end token is a token like any other.
+    7. `texts` are the responses without special tokens, as they stand behind their prompts
+       (`text.tokens.decode_responses`), cut before a stop string.
+    """
+
+    def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Samples:
+        """One response to each prompt.
+
+        `draws` are uniform numbers in [0, 1), one for each token that may be drawn. A response should depend on its
+        own row alone, so that a seed gives the same responses again; an engine may seed its own generator from them.
+        DataError: a prompt that leaves no room for a response. NumericError: logits that are not finite.
+        """
+
+    def load_weights(self, policy: PreTrainedModel) -> None:
+        """Sample from `policy` from now on: its weights as they are now, an adapter's among them.
+
+        Called before every rollout and every evaluation. `policy` may be another model than the last time (the
+        frozen reference, say), and is trained on in place after the rollout.
+        """
+
+
+def draw_uniforms(
+    generator: torch.Generator, rows: int, length: int, device: torch.device | str
+) -> Float[Tensor, "B T"]:
+    """Uniform numbers in [0, 1) for `Sampler.sample`: one for each token of each of `rows` responses.
+
+    Drawn on the generator's own device, so that a seed gives the same numbers wherever the model is.
+    """
+    return torch.rand(rows, length, generator=generator, device=generator.device).to(device)

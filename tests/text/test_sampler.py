@@ -1,0 +1,94 @@
+"""The sampler seam: what `Sampler` promises, held by ours and by two others."""
+
+import math
+
+import pytest
+import torch
+
+from likelier.config import EvalConfig, PPOConfig
+from likelier.text.exact_sampler import ExactSampler
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from model_families import VOCABULARY, tiny_model, tiny_tokenizer
+from samplers import EngineSampler, ScriptedSampler
+
+PROMPTS = ["abc", "the cat sat", "x"] * 4
+
+
+def make(name: str) -> Sampler:
+    tokenizer = tiny_tokenizer()
+    samplers: dict[str, Sampler] = {
+        "exact": ExactSampler(tiny_model(), tokenizer, rows=7),
+        "scripted": ScriptedSampler(tokenizer, VOCABULARY - 5),
+        "engine": EngineSampler(tokenizer),
+    }
+    return samplers[name]
+
+
+def drawn(name: str, sampling: Sampling, seed: int = 0) -> Samples:
+    sampler = make(name)
+    sampler.load_weights(tiny_model(seed=1))
+    draws = draw_uniforms(torch.Generator().manual_seed(seed), len(PROMPTS), sampling.response_length, "cpu")
+    return sampler.sample(PROMPTS, sampling, draws)
+
+
+@pytest.mark.parametrize("end_token", [True, False])
+@pytest.mark.parametrize("name", ["exact", "scripted", "engine"])
+def test_what_the_protocol_promises(name: str, end_token: bool) -> None:
+    sampling, tokenizer = Sampling(12, temperature=0.9, end_token=end_token), tiny_tokenizer()
+    samples = drawn(name, sampling)
+    assert samples.prompts == PROMPTS
+    assert samples.tokens.shape == samples.mask.shape == samples.logprobs.shape == (len(PROMPTS), 12)
+    for row, prompt in enumerate(PROMPTS):
+        asked = samples.prompt_tokens[row, samples.prompt_mask[row]].tolist()
+        assert asked == [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        length = int(samples.mask[row].sum())
+        tokens = samples.tokens[row, :length].tolist()
+        assert samples.mask[row].tolist() == [True] * length + [False] * (12 - length)
+        assert length >= 1
+        ended = end_token and tokens[-1] == tokenizer.eos_token_id
+        assert ended or length == 12
+        assert samples.stop_reasons[row] == ("end_token" if ended else "length")
+        assert samples.texts[row] == tokenizer.decode(tokens, skip_special_tokens=True)
+    assert torch.isfinite(samples.logprobs).all()
+    assert (samples.logprobs[samples.mask] < 0).all()
+    assert samples.logprobs[~samples.mask].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name", ["exact", "scripted", "engine"])
+def test_the_draws_decide_the_responses(name: str) -> None:
+    first, again, other = drawn(name, Sampling(6)), drawn(name, Sampling(6)), drawn(name, Sampling(6), seed=1)
+    assert torch.equal(first.tokens, again.tokens)
+    assert torch.equal(first.logprobs, again.logprobs)
+    assert not torch.equal(first.tokens, other.tokens)
+
+
+@pytest.mark.parametrize("name", ["exact", "engine"])
+def test_loaded_weights_write_the_responses(name: str) -> None:
+    sampler, sampling, model = make(name), Sampling(4), tiny_model()
+    draws = draw_uniforms(torch.Generator().manual_seed(0), 1, 4, "cpu")
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    sampler.load_weights(model)
+    logprobs = sampler.sample(["abc"], sampling, draws).logprobs
+    assert logprobs[0, 0].item() == pytest.approx(-math.log(VOCABULARY), rel=1e-2)
+
+
+def test_scripted_responses_are_what_the_draws_say() -> None:
+    sampler = make("scripted")
+    draws = torch.tensor([[4.5, 5.5, 2.5, 6.5], [2.5, 9.5, 9.5, 9.5], [4.5, 4.5, 4.5, 6.5]]) / (VOCABULARY - 5)
+    samples = sampler.sample(["a", "b", "c"], Sampling(4), draws)
+    assert samples.texts == ["ab", "", "aaac"]
+    assert samples.stop_reasons == ["end_token", "end_token", "length"]
+    assert samples.mask.sum(1).tolist() == [3, 1, 4]
+    assert samples.logprobs[0].tolist() == pytest.approx([-math.log(59)] * 3 + [0.0])
+
+
+def test_uniforms_are_those_of_the_generator() -> None:
+    expected = torch.rand(3, 4, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(draw_uniforms(torch.Generator().manual_seed(5), 3, 4, "cpu"), expected)
+
+
+def test_sampling_settings_of_a_block() -> None:
+    config = PPOConfig(response_length=7, temperature=0.5, stop_token=None, stop_strings=["."], bf16=True)
+    assert Sampling.from_config(config) == Sampling(7, 0.5, (".",), end_token=False, bf16=True)
+    assert Sampling.from_config(EvalConfig()) == Sampling(64, 1.0, (), end_token=True, bf16=False)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from likelier.config import EvalConfig
 from likelier.errors import ConfigError, DataError, Stopped
@@ -17,6 +17,7 @@ MARK = {"kept_for": "evaluation"}
 """In `Prompt.extra`: tells the comparisons of evaluations from those that a model is trained on."""
 
 
+@runtime_checkable
 class Page(Protocol):
     """Lets people judge comparisons until each has its judgements; `web.server.serve` is one."""
 

@@ -63,7 +63,7 @@ def test_a_signal_reaches_what_runs_and_starts_nothing_more(tmp_path, number, co
 @pytest.mark.slow
 def test_a_killed_parent_takes_its_processes_with_it(tmp_path):
     code = (
-        "from pathlib import Path; from test_search_jobs import *;"
+        "from pathlib import Path; from test_jobs import *;"
         f"run_jobs([Path({str(tmp_path / 'waits')!r})], work, log_of, print, 1, PRELOAD)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)

@@ -69,6 +69,7 @@ FENCES = {
     "starlette": ["web"],
     "uvicorn": ["web"],
     "typer": ["cli"],
+    "filelock": ["runs.folder", "feedback.database"],
 }
 # These two names are the types of models and tokenizers in signatures; whoever passes one on may name its type.
 TYPES = {"transformers.PreTrainedModel", "transformers.PreTrainedTokenizerBase"}

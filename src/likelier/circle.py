@@ -17,7 +17,7 @@ from likelier.errors import ConfigError, Stopped, Terminated, exit_code
 from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
-from likelier.runs.folder import make_folder, remove_made, take_lock
+from likelier.runs.folder import is_unused, make_folder, remove_made, take_lock
 from likelier.runs.run import Run, resume_command
 from likelier.stages import STAGES, Stage
 
@@ -94,7 +94,7 @@ def held(folder: Path) -> Iterator[None]:
 
     Stopped: after a signal; what is done stands. A new folder is removed again where nothing was sampled yet.
     """
-    made, is_new = make_folder(folder), all(entry.name == ".lock" for entry in folder.iterdir())
+    made, is_new = make_folder(folder), is_unused(folder)
     lock = take_lock(folder)
     try:
         for leftover in filter(Path.is_file, folder.rglob(".*.tmp")):

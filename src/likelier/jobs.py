@@ -48,8 +48,7 @@ def run_jobs(
     to `log_of(job)`.
     Returns None, or the exit code of a signal that cut it short: then what ran has saved.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*preload, work.__module__])
+    context = process_context([*preload, work.__module__])
     left = list(jobs)
     running: dict[object, tuple[Any, Job]] = {}
     with signals() as asked:
@@ -75,6 +74,15 @@ def run_jobs(
     return exit_code(asked.number) if asked.number else None
 
 
+def process_context(preload: list[str]) -> Any:
+    """Processes are forked from a server that has imported `preload`; on Windows, which cannot fork, spawned."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(preload)
+    return context
+
+
 @contextlib.contextmanager
 def signals() -> Iterator[Asked]:
     """SIGTERM and Ctrl-C are noted until the block ends."""
@@ -98,7 +106,8 @@ def tell(pids: Sequence[int | None]) -> None:
 
 def in_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
     """A process of one job: Ctrl-C reaches it through its parent alone, and it does not outlive the parent."""
-    os.setsid()
+    if setsid := getattr(os, "setsid", None):  # Windows has no sessions
+        setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,5 +1,6 @@
 """The store: what goes in comes out once, nothing is half stored, and a file that is not ours is left alone."""
 
+import fcntl
 import shutil
 import sqlite3
 import subprocess
@@ -194,6 +195,20 @@ def test_one_process_writes_and_the_other_is_told_so(
         assert other.prompts() == [PROMPT]  # reading is free
         with pytest.raises(LikelierError, match=r"feedback\.db: process \d+ is writing"):
             other.add_prompts([Prompt("mine")])
+
+
+def test_the_lock_is_the_one_of_earlier_versions(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They called `flock` on the same file and wrote their number into it."""
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.1)
+    store.close()
+    with open(tmp_path / "feedback.db.lock", "w") as old:
+        fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        print(4711, end="", file=old, flush=True)
+        with pytest.raises(LikelierError, match="process 4711 is writing"):
+            store.add_prompts([PROMPT])
+    assert store.add_prompts([PROMPT]) == 1
+    with open(tmp_path / "feedback.db.lock") as old, pytest.raises(BlockingIOError):
+        fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_absent_is_an_error_unless_it_may_be_made(tmp_path: Path) -> None:

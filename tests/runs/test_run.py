@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from likelier import runs
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped
 from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, write_checkpoint
@@ -132,7 +131,7 @@ def test_full_disk_while_a_run_is_opened_is_one_line_and_leaves_nothing(tmp_path
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "write_json", full)
+    monkeypatch.setattr("likelier.runs.run.write_json", full)
     with pytest.raises(LikelierError, match="No space left on device"), Run(tmp_path / "run", "sft", CONFIG):
         pass
     assert not (tmp_path / "run").exists()
@@ -142,7 +141,7 @@ def test_full_disk_during_a_save_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "seal", full)
+    monkeypatch.setattr("likelier.runs.checkpoints.sync_file", full)
     with pytest.raises(LikelierError, match="No space left on device.*make room") as caught:
         train(tmp_path, 2)
     assert "\n" not in str(caught.value)
@@ -206,7 +205,7 @@ def test_second_interrupt_stops_at_once(tmp_path):
 KILLED_WHILE_SAVING = """
 import os, sys, signal
 from pathlib import Path
-from likelier import runs
+from likelier.runs.checkpoints import write_checkpoint
 folder, calls = Path(sys.argv[1]), int(sys.argv[2])
 real, count = os.fsync, 0
 def fsync(handle):
@@ -216,14 +215,15 @@ def fsync(handle):
         os.kill(os.getpid(), signal.SIGKILL)
     real(handle)
 os.fsync = fsync
-runs.write_checkpoint(folder, 2, lambda to: [(to / n).write_text(n) for n in "abc"])
+write_checkpoint(folder, 2, lambda to: [(to / n).write_text(n) for n in "abc"])
 """
 
 
 @pytest.mark.parametrize("calls", range(1, 8))
 def test_killed_inside_a_save_leaves_a_good_checkpoint(tmp_path: Path, calls):
     write_checkpoint(tmp_path, 1, write_weights("good"))
-    subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path), str(calls)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path), str(calls)], check=False)
+    assert killed.returncode == -signal.SIGKILL
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
     assert damage(newest) is None

@@ -1,5 +1,6 @@
 """Ends a run whose environment hangs in a step or reset."""
 
+import _thread
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from typing import Self
 
 from likelier.errors import LikelierError
 
+WAKE: signal.Signals = getattr(signal, "SIGUSR2", signal.SIGABRT)
+"""Wakes the main thread. Windows has no SIGUSR2; there the handler of SIGABRT is called, without the signal."""
 GRACE_SECONDS = 5.0
 """Time for the interpreter to raise in the main thread; native code that never returns to it is killed after this."""
 
@@ -35,22 +38,20 @@ class Watchdog:
         self.deadline = float("inf")
 
     def __enter__(self) -> Self:
-        self.handler = signal.signal(signal.SIGUSR2, self.on_signal)
+        self.handler = signal.signal(WAKE, self.on_signal)
         threading.Thread(target=self.watch, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()
         self.finished.set()
-        signal.signal(signal.SIGUSR2, self.handler)
+        signal.signal(WAKE, self.handler)
 
     def watch(self) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
         while not self.finished.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() < self.deadline:
                 continue
-            signal.pthread_kill(main, signal.SIGUSR2)
+            wake_main_thread()
             if not self.finished.wait(GRACE_SECONDS) and time.monotonic() > self.deadline:
                 print(f"likelier: {self.message()}", file=sys.stderr, flush=True)
                 os._exit(1)
@@ -64,3 +65,13 @@ class Watchdog:
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() >= self.deadline:
             raise LikelierError(self.message())
+
+
+def wake_main_thread() -> None:
+    """Run the handler of `WAKE` in the main thread; where there are signals, also out of a call that waits."""
+    main = threading.main_thread().ident
+    assert main is not None
+    if send := getattr(signal, "pthread_kill", None):
+        send(main, WAKE)
+    else:  # Windows: after the call, or never, then the grace ends
+        _thread.interrupt_main(WAKE)

@@ -1,16 +1,16 @@
 """How a feedback database is found, checked, made and opened: tables, SQLite or PostgreSQL, one writer at a time."""
 
-import fcntl
+import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from filelock import lock_descriptor
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
@@ -174,12 +174,10 @@ def take_lock(path: Path) -> TextIO:
     """Be the one writer of a database until this process ends, however it ends. LikelierError: another one is."""
     file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
     give_up = time.monotonic() + WAIT_SECONDS
-    while not try_lock(file):
+    while not lock_descriptor(file.fileno(), blocking=False):
         if time.monotonic() > give_up:
-            file.seek(0)
-            holder = file.read() or "unknown"
-            file.close()
-            raise LikelierError(f"{path}: process {holder} is writing to it; try again when it is done")
+            with file:
+                raise LikelierError(f"{path}: process {read_holder(file)} is writing to it; try again when it is done")
         time.sleep(0.05)
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -187,15 +185,15 @@ def take_lock(path: Path) -> TextIO:
     return file
 
 
-def try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def read_holder(lock: TextIO) -> str:
+    """The process that has the lock, by the number in its file."""
+    with contextlib.suppress(OSError):  # Windows lets nobody else read what is locked
+        lock.seek(0)
+        return lock.read() or "unknown"
+    return "unknown"
 
 
-@contextmanager
+@contextlib.contextmanager
 def named_errors(name: str) -> Iterator[None]:
     """Turn what a database says into one line for the user."""
     try:

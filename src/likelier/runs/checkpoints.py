@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.errors import DataError
-from likelier.files import read_json, write_json, write_whole
+from likelier.files import read_json, sync_file, sync_folder, write_json, write_whole
 
 MANIFEST = "MANIFEST.json"
 
@@ -28,7 +28,10 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
     partial.mkdir()
     try:
         write(partial)
-        entries = {path.name: seal(path) for path in sorted(partial.iterdir())}
+        files = sorted(partial.iterdir())
+        for path in files:
+            sync_file(path)
+        entries = {path.name: describe(path) for path in files}
         write_json(partial / MANIFEST, {"step": step, "files": entries})
         sync_folder(partial)
         if final.exists():
@@ -41,19 +44,10 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
     return final
 
 
-def seal(path: Path) -> dict[str, Any]:
-    """Bring one file to disk; its size and SHA-256."""
+def describe(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as the manifest has them."""
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -68,7 +62,7 @@ def damage(checkpoint: Path) -> str | None:
         for name, entry in expected.items():
             if not (checkpoint / name).is_file():
                 return f"{name} is missing"
-            if seal(checkpoint / name) != entry:
+            if describe(checkpoint / name) != entry:
                 return f"{name} is damaged"
     except (DataError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is damaged"

@@ -1,13 +1,16 @@
 """Making, locking and removing the folder of a run."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from likelier.errors import ConfigError, LikelierError, cannot_write
+
+LOCK = ".lock"
 
 
 def make_folder(folder: Path) -> list[Path]:
@@ -30,21 +33,37 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 
 def remove_made(folder: Path, made: Sequence[Path]) -> None:
-    """Remove a folder with all that is in it, then those of its new parents that nothing else has come into."""
-    shutil.rmtree(folder)
+    """Remove a folder with its content, then those of its new parents that are empty.
+
+    Windows keeps files that are still open (the lock); `is_unused` then still holds for the folder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     remove_empty(made[1:])
 
 
 def take_lock(folder: Path) -> int:
-    """Hold the folder for this process. ConfigError: another one trains in it."""
+    """Lock the folder for this process and return the descriptor that keeps it locked until it is closed.
+
+    The operating system releases the lock when the process ends, however it ends. ConfigError: another process has it.
+    """
     try:
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"{folder}: another process is training in this folder") from error
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            locked = lock_descriptor(lock, blocking=False)
+        except OSError:
+            os.close(lock)
+            raise
     except OSError as error:
         raise cannot_write(folder, error, "; give another --out") from error
+    if not locked:
+        os.close(lock)
+        raise ConfigError(f"{folder}: another process is training in this folder")
     return lock
+
+
+def is_unused(folder: Path) -> bool:
+    """True if the folder does not exist or holds nothing but a lock."""
+    return not folder.is_dir() or all(entry.name == LOCK for entry in folder.iterdir())
 
 
 def disk_trouble(folder: Path, error: OSError) -> LikelierError:

@@ -25,7 +25,7 @@ from likelier.config import Config, read_yaml
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
 from likelier.files import dump_line, read_json, read_log, write_json, write_whole
 from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, step_of, write_checkpoint
-from likelier.runs.folder import disk_trouble, make_folder, remove_made, take_lock
+from likelier.runs.folder import disk_trouble, is_unused, make_folder, remove_made, take_lock
 from likelier.stages import STAGES
 from likelier.trackers import Tracker, open_trackers
 
@@ -34,6 +34,12 @@ MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name"}
 """Settings that decide nothing about the result, so that a resumed run may change them."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """How a disk says that it takes no more."""
+
+
+ALARM: signal.Signals | None = getattr(signal, "SIGALRM", None)
+"""Windows has no alarms, and needs none: there SIGTERM from outside ends a process at once, without a handler."""
+SECONDS_TO_SAVE = 30
+"""From SIGTERM until a run that is still inside its step gives up."""
 
 
 class Run:
@@ -50,7 +56,7 @@ class Run:
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
         self.report_to, self.run_name = block.report_to, block.run_name
         self.signal_received: int | None = None
-        self.is_new = not folder.is_dir() or all(entry.name == ".lock" for entry in folder.iterdir())
+        self.is_new = is_unused(folder)
         if resume == "never" and not self.is_new:
             raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
         self.made = make_folder(folder)
@@ -171,13 +177,14 @@ class Run:
 
     def __enter__(self) -> Self:
         self.handlers = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        self.handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self.on_deadline)
+        if ALARM is not None:
+            self.handlers[ALARM] = signal.signal(ALARM, self.on_deadline)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.alarm(0)
+        set_deadline(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         with self.held:
@@ -218,7 +225,7 @@ class Run:
             self.give_up()
         self.signal_received = number
         if number == signal.SIGTERM:
-            signal.alarm(30)
+            set_deadline(SECONDS_TO_SAVE)
         else:
             print("finishing this step, then saving; Ctrl-C again stops at once", file=sys.stderr)
 
@@ -231,6 +238,12 @@ class Run:
         if latest is None:
             raise Stopped("stopped before the first checkpoint: nothing was saved", 128 + received)
         raise Stopped(f"stopped; {latest.name} stands; go on with: {resume_command(self.folder)}", exit_code(received))
+
+
+def set_deadline(seconds: int) -> None:
+    """Send this process SIGALRM after so many seconds; 0 calls it off."""
+    if ALARM is not None:
+        signal.alarm(seconds)
 
 
 def resume_command(folder: Path) -> str:

@@ -17,7 +17,7 @@ from likelier.errors import ConfigError, LikelierError, NumericError, Stopped
 from likelier.files import read_json, write_json, write_whole
 from likelier.jobs import run_jobs
 from likelier.progress import progress
-from likelier.runs.folder import make_folder, take_lock
+from likelier.runs.folder import is_unused, make_folder, take_lock
 from likelier.runs.run import MAY_CHANGE, Run, differences, resume_command
 from likelier.search.folds import config_of_fold, make_folds
 from likelier.search.plot import plot
@@ -80,8 +80,7 @@ def usual_workers(config: Config) -> int:
 @contextmanager
 def held(folder: Path, config: Config, resume: str) -> Iterator[None]:
     """The folder, for this process alone. ConfigError: not empty without `resume`, or made by another search."""
-    is_new = not folder.is_dir() or all(entry.name == ".lock" for entry in folder.iterdir())
-    if resume == "never" and not is_new:
+    if resume == "never" and not is_unused(folder):
         raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
     make_folder(folder)
     lock, path = take_lock(folder), folder / "config.yaml"
@@ -164,7 +163,8 @@ def why(job: Job, code: int) -> str:
     if job.failure.exists():
         return str(read_json(job.failure)["reason"])
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines() or [f"exit code {code}"]
     return lines[-1].removeprefix("likelier: ")
 

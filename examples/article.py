@@ -1,5 +1,6 @@
 """Three states, two networks, a person's 0.5: the program of many a PPO tutorial, done right.
 
+    pip install 'likelier[examples]'
     python examples/article.py --out runs/article
 
 Trains on configs/mdp/three-states.yaml with gamma 0.9 and clip 0.1, prints what was learned beside what is exactly

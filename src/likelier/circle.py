@@ -63,11 +63,8 @@ def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | No
             folder = out / f"round-{turn}"
             at = Round(config, folder, database_of(config, out), model, folder / "prompts", made_from)
             done = learn(at, gather(at, collect or ask_people))
-            model, made_from, result = (
-                str(at.run_folder("ppo") / "model"),
-                done["policy"]["made_from"],
-                finish(at, done),
-            )
+            model, made_from = str(at.run_folder("ppo") / "model"), done["policy"]["made_from"]
+            result = finish(at, done)
     return {"rounds": rounds, **result}
 
 

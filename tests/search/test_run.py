@@ -83,7 +83,10 @@ def test_a_known_best_is_found_and_a_failed_trial_is_last(serial):
     assert result["best"]["mean"] > 3.5  # four times "a" is the best there is
     assert result["trials"][1]["mean"] < 3.0
     assert "not finite" in result["trials"][2]["reason"]
-    assert (folder / "search.png").stat().st_size > 5000
+    page = (folder / "search.html").read_text()
+    assert result["plot"] == str(folder / "search.html")
+    assert page.count("<figcaption>ppo.learning_rate") == 1
+    assert '<span class="flag">failed</span>' in page
     best = load_config(folder / "best.yaml")
     assert (best.ppo.learning_rate, best.ppo.batch_size, best.seed) == (0.02, 16, 0)
     assert (folder / "best.yaml").read_text().startswith("# The best of 3 trials: score_after")

@@ -31,7 +31,7 @@ def show(result: Result) -> None:
             console.print(f"trial {trial['trial']} failed: {trial['reason']}", highlight=False, markup=False)
     runs = "one run" if result["folds"] == 1 else f"{result['folds']} runs"
     console.print(f"{runs} of each trial; ± is Student's 95% interval", highlight=False)
-    console.print(f"best config: {result['config']}", f"picture: {result['plot']}", sep="\n", highlight=False)
+    console.print(f"best config: {result['config']}", f"report: {result['plot']}", sep="\n", highlight=False)
 
 
 def row(trial: dict[str, Any]) -> list[str]:

@@ -17,10 +17,10 @@ from likelier.errors import ConfigError, LikelierError, NumericError, Stopped
 from likelier.files import read_json, write_json, write_whole
 from likelier.jobs import run_jobs
 from likelier.progress import progress
+from likelier.report.page import write_report
 from likelier.runs.folder import is_unused, make_folder, take_lock
 from likelier.runs.run import MAY_CHANGE, Run, differences, resume_command
 from likelier.search.folds import config_of_fold, make_folds
-from likelier.search.plot import plot
 from likelier.search.ranking import Trial, ranked
 from likelier.search.space import Values, config_with, in_words, make_trials, written
 from likelier.stages import STAGES, Direction
@@ -53,9 +53,11 @@ class Job:
 def run_search(config: Config, folder: Path, resume: str = "never", workers: int | None = None) -> dict[str, Any]:
     """Run what is not done yet; returns what `likelier search --json` prints.
 
-    `folder` then holds `trial-n/fold-k`, a run each, beside what it printed (`fold-k.log`); `search.json`, `search.png`
-    and `best.yaml`. ConfigError, DataError: a wrong search, before anything runs. Stopped: after a signal. A run that
-    ends with an error is a failed trial; LikelierError: all of them are.
+    `folder` then holds a run in each `trial-n/fold-k`, beside what it printed (`fold-k.log`); `search.json`;
+    `best.yaml`; and `search.html`, the report. A run that ends with an error is a failed trial.
+
+    ConfigError, DataError: a wrong search, before anything runs. Stopped: after a signal. LikelierError: all trials
+    failed.
     """
     began, trials = time.monotonic(), make_trials(config)
     workers = workers or usual_workers(config)
@@ -216,12 +218,12 @@ def finish(folder: Path, config: Config, trials: Sequence[Trial]) -> dict[str, A
     best = table[0]
     if best["status"] == "failed":
         raise LikelierError(f"{folder}: all {len(trials)} trials failed; the first: {trials[0].reason}")
-    plot(folder / "search.png", table, name)
     write_best(folder / "best.yaml", config, best, len(table))
     about = {"stage": search.stage, "metric": name, "direction": direction, "folds": search.folds}
-    files = {"config": str(folder / "best.yaml"), "plot": str(folder / "search.png")}
+    files = {"config": str(folder / "best.yaml"), "plot": str(folder / "search.html")}
     result = {"run": str(folder), **about, **files, "best": best, "trials": table}
     write_json(folder / "search.json", result)
+    write_report([folder], folder / "search.html")
     return result
 
 

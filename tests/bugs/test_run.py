@@ -2,7 +2,7 @@
 
 import pytest
 
-from likelier.bugs.run import FAULTS, expected_of, load_specimen, run_specimen, specimens
+from likelier.bugs.run import FAULTS, config_names, expected_finding, load_bug_config, run_config
 from likelier.doctor.examine import FINDINGS
 
 CAUSES = {
@@ -14,15 +14,15 @@ CAUSES = {
 
 
 def test_there_is_a_specimen_for_each_finding_and_a_healthy_one():
-    names = {expected_of(name) for name in specimens()}
+    names = {expected_finding(name) for name in config_names()}
     assert names == {None, *(look.__name__ for look in FINDINGS)}
-    assert set(FAULTS) <= set(specimens())
+    assert set(FAULTS) <= set(config_names())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", specimens())
+@pytest.mark.parametrize("name", config_names())
 def test_it_shows_what_it_is_named_for(name, tmp_path):
-    row = run_specimen(name, tmp_path / name)
+    row = run_config(name, tmp_path / name)
     assert row["caught"], row
     if name in CAUSES:
         assert row["causes"]["kl_negative"].startswith(CAUSES[name])
@@ -34,4 +34,4 @@ def test_no_fault_outlives_its_run():
 
     assert exact_sampler.draw_tokens.__module__ == "likelier.text.exact_sampler"
     assert TextPolicy.evaluate.__module__ == "likelier.text.logprobs"
-    assert load_specimen("healthy", "seed=3").seed == 3
+    assert load_bug_config("healthy", "seed=3").seed == 3

@@ -8,7 +8,7 @@ import pytest
 
 from broken_metrics import history, lines, ramp
 from likelier.config import Config, RewardSource
-from likelier.doctor.examine import FINDINGS, Watch, examine, examine_run, reward_results, told
+from likelier.doctor.examine import FINDINGS, Watch, examine, examine_run, metrics_of_samples, read_reward_results
 from likelier.errors import DataError
 from likelier.files import write_json, write_jsonl
 
@@ -107,8 +107,8 @@ def test_a_reward_run_at_chance(tmp_path):
     write_json(tmp_path / "run.json", {"verb": "reward"})
     write_json(tmp_path / "result.json", {"accuracy": 0.51, "pairs": 300})
     assert [finding["name"] for finding in examine_run(tmp_path)] == ["scorer_at_chance"]
-    assert set(reward_results([RewardSource(model=str(tmp_path / "model"), name="rm")])) == {"rm"}
-    assert reward_results([RewardSource(model="somewhere/else"), RewardSource(function="a.py:b")]) == {}
+    assert set(read_reward_results([RewardSource(model=str(tmp_path / "model"), name="rm")])) == {"rm"}
+    assert read_reward_results([RewardSource(model="somewhere/else"), RewardSource(function="a.py:b")]) == {}
 
 
 def test_a_log_without_our_own_metrics_is_completed_from_the_samples(tmp_path):
@@ -125,7 +125,13 @@ def test_what_samples_tell():
         {"response": "a b a b", "score": 1.0, "kl": 2.0, "stop_reason": "end_token"},
         {"response": "c", "score": 3.0, "kl": 4.0, "stop_reason": "length"},
     ]
-    assert told(samples) == {"repetition": pytest.approx(1 / 3), "ended_rate": 0.5, "score_std": 1.0, "kl_std": 1.0}
+    metrics = metrics_of_samples(samples)
+    assert metrics == {
+        "repetition": pytest.approx(1 / 3),
+        "ended_rate": 0.5,
+        "score_std": 1.0,
+        "kl_std": 1.0,
+    }
 
 
 def test_each_finding_is_said_once_and_not_again_after_a_resume(tmp_path):

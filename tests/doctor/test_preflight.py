@@ -5,10 +5,18 @@ import json
 import pytest
 import torch
 
-from likelier.bugs.run import load_specimen
+from likelier.bugs.run import load_bug_config
 from likelier.config import build_config
 from likelier.doctor import preflight
-from likelier.doctor.preflight import Sampled, about_judges, about_people, about_scores, agreement, best_of, feedback_of
+from likelier.doctor.preflight import (
+    Sampled,
+    agreement,
+    best_of,
+    check_judges,
+    check_people,
+    check_scores,
+    summarize_feedback,
+)
 from likelier.errors import ConfigError
 from likelier.files import write_json, write_jsonl
 from likelier.records import Preference
@@ -30,34 +38,34 @@ VARIED = [[1.0, 2.0, 3.0], [2.0, 1.0, 0.0], [0.0, 4.0, 1.0]]
 
 
 def test_scores_that_can_be_learned_from():
-    assert about_scores(sampled(VARIED), PLAIN) == []
+    assert check_scores(sampled(VARIED), PLAIN) == []
 
 
 @pytest.mark.parametrize(
     "scores", [[[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [2.0, 2.0], [3.0, 1.0]], [[0.0, 0.001], [5.0, 5.001]]]
 )
 def test_no_spread_within_prompts(scores):
-    assert names(about_scores(sampled(scores), PLAIN)) == ["no_reward_spread"]
+    assert names(check_scores(sampled(scores), PLAIN)) == ["no_reward_spread"]
 
 
 def test_nearly_all_at_one_end():
     wide = torch.ones(10, 16)
     wide[:6, 0] = torch.arange(6) / 10
-    found = about_scores(sampled(wide.tolist()), PLAIN)
+    found = check_scores(sampled(wide.tolist()), PLAIN)
     assert names(found) == ["scorer_saturated"]
     assert "highest" in found[0].cause
 
 
 def test_a_score_that_is_not_the_same_twice():
-    noisy = about_scores(sampled(VARIED, [[2.0, 1.0, 3.0], [1.0, 2.0, 0.5], [1.0, 3.0, 1.0]]), PLAIN)
+    noisy = check_scores(sampled(VARIED, [[2.0, 1.0, 3.0], [1.0, 2.0, 0.5], [1.0, 3.0, 1.0]]), PLAIN)
     assert names(noisy) == ["scorer_noisy"]
     assert "varies by" in noisy[0].evidence
 
 
 def test_responses_that_do_not_end():
-    assert names(about_scores(sampled(VARIED, ended=0.0), PLAIN)) == ["never_ends"]
+    assert names(check_scores(sampled(VARIED, ended=0.0), PLAIN)) == ["never_ends"]
     fixed = build_config({"ppo": {"stop_token": None}})
-    assert about_scores(sampled(VARIED, ended=0.0), fixed) == []
+    assert check_scores(sampled(VARIED, ended=0.0), fixed) == []
 
 
 def test_best_of_by_hand():
@@ -67,10 +75,10 @@ def test_best_of_by_hand():
 
 def test_a_judge_whom_the_best_of_16_does_not_move():
     scores = torch.rand(20, 16, generator=torch.Generator().manual_seed(0))
-    assert about_judges(sampled(scores.tolist(), friend=scores)) == []
-    against = about_judges(sampled(scores.tolist(), other=-scores))
+    assert check_judges(sampled(scores.tolist(), friend=scores)) == []
+    against = check_judges(sampled(scores.tolist(), other=-scores))
     assert (against[0].name, against[0].severity) == ("best_of_16_flat", "error")
-    assert names(about_judges(sampled(scores.tolist(), constant=torch.zeros(20, 16)))) == ["best_of_16_flat"]
+    assert names(check_judges(sampled(scores.tolist(), constant=torch.zeros(20, 16)))) == ["best_of_16_flat"]
 
 
 def pair(comparison, annotator, chosen, target=1.0):
@@ -85,10 +93,10 @@ def test_agreement_counts_pairs_of_people_on_one_comparison():
 
 
 def test_few_pairs_and_people_who_disagree():
-    assert about_people({"pairs": None, "agreement": None, "agreement_interval": None}) == []
-    found = about_people({"pairs": 40, "agreement": 0.5, "agreement_interval": [0.4, 0.6]})
+    assert check_people({"pairs": None, "agreement": None, "agreement_interval": None}) == []
+    found = check_people({"pairs": 40, "agreement": 0.5, "agreement_interval": [0.4, 0.6]})
     assert names(found) == ["few_pairs", "low_agreement"]
-    assert about_people({"pairs": 900, "agreement": 0.72, "agreement_interval": [0.7, 0.74]}) == []
+    assert check_people({"pairs": 900, "agreement": 0.72, "agreement_interval": [0.7, 0.74]}) == []
 
 
 def test_pairs_are_found_behind_a_reward_run(tmp_path):
@@ -97,9 +105,9 @@ def test_pairs_are_found_behind_a_reward_run(tmp_path):
     run = tmp_path / "reward"
     write_json(run / "run.json", {"verb": "reward"})
     (run / "config.yaml").write_text(json.dumps({"data": str(tmp_path / "pairs")}))
-    found = feedback_of(build_config({"reward": [{"model": str(run / "model")}, {"function": "a.py:b"}]}))
+    found = summarize_feedback(build_config({"reward": [{"model": str(run / "model")}, {"function": "a.py:b"}]}))
     assert (found["pairs"], found["agreement"]) == (2, 0.0)
-    assert feedback_of(build_config({"reward": [{"function": "a.py:b"}]}))["pairs"] is None
+    assert summarize_feedback(build_config({"reward": [{"function": "a.py:b"}]}))["pairs"] is None
 
 
 def test_what_is_missing_is_named():
@@ -110,11 +118,11 @@ def test_what_is_missing_is_named():
 @pytest.mark.slow
 def test_the_zoos_healthy_config_passes_and_its_ill_ones_do_not(monkeypatch):
     monkeypatch.setattr(preflight, "PROMPTS", 12)
-    judged = preflight.preflight(load_specimen("healthy"))
+    judged = preflight.preflight(load_bug_config("healthy"))
     assert judged["findings"] == []
     assert judged["responses"] == 12 * 16
     assert judged["best_of_16"]["sincerity"]["gain_interval"][0] > 0
-    drawn = preflight.preflight(load_specimen("scorer_at_chance"))
+    drawn = preflight.preflight(load_bug_config("scorer_at_chance"))
     assert [finding["name"] for finding in drawn["findings"]] == ["scorer_noisy", "best_of_16_flat"]
-    prompts_only = preflight.preflight(load_specimen("advantage_zero"))
+    prompts_only = preflight.preflight(load_bug_config("advantage_zero"))
     assert [finding["name"] for finding in prompts_only["findings"]] == ["no_reward_spread"]

@@ -1,4 +1,4 @@
-"""Scores of the zoo: one that means well, and others that bring out what the doctor looks for."""
+"""Reward functions of the configs here: a healthy one, and others that provoke what the doctor looks for."""
 
 import math
 import random

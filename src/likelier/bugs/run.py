@@ -1,4 +1,4 @@
-"""PPO bugs, reproduced: a small config for each finding of the doctor that causes it, and one that is well.
+"""PPO bugs, reproduced: a small config for each finding of the doctor that causes it, and a healthy one.
 
 The configs are named for what they cause; behind a hyphen stands a variant. Some bugs cannot be
 made by settings, since Likelier has no setting for them: those are put in here, by hand, for as long as the run takes.
@@ -28,34 +28,34 @@ from likelier.text.logprobs import TextPolicy
 CONFIGS = Path(str(files("likelier.bugs")))
 HEALTHY = "healthy"
 KEPT_TOKENS = 3
-"""What truncated sampling leaves of the vocabulary."""
+"""Top-k of the truncated sampler."""
 COLDER = 0.6
-"""What the sampler's temperature is multiplied by."""
+"""Factor on the sampler's temperature."""
 
 
-def run_zoo(out: Path, names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Run every specimen (or these) into folders of `out`; what each should show, and what the doctor found."""
-    chosen = names or specimens()
+def run_bugs(out: Path, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Train every config (or the named ones) into `out/<name>`; returns expected and actual findings."""
+    chosen = names or config_names()
     rows = []
-    with progress("zoo", len(chosen)) as job:
+    with progress("bugs", len(chosen)) as job:
         for name in chosen:
-            rows.append(run_specimen(name, out / name))
+            rows.append(run_config(name, out / name))
             job.advance(note=name)
     return {"zoo": rows, "holds": all(row["caught"] for row in rows), "findings": [], "out": str(out)}
 
 
-def specimens() -> tuple[str, ...]:
+def config_names() -> tuple[str, ...]:
     """The names of all configs."""
     return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 
 
-def run_specimen(name: str, out: Path) -> dict[str, Any]:
-    """Train one specimen, with its bug where it needs one. `caught`: the finding it is named for is there."""
+def run_config(name: str, out: Path) -> dict[str, Any]:
+    """Train one config, with its bug patched in where settings cannot cause it. `caught`: its finding is there."""
     began = time.monotonic()
-    config = load_specimen(name)
+    config = load_bug_config(name)
     with FAULTS.get(name, contextlib.nullcontext)(), Run(out, "ppo", config) as run:
         findings = train_ppo(config, run)["findings"]
-    expected, found = expected_of(name), [finding["name"] for finding in findings]
+    expected, found = expected_finding(name), [finding["name"] for finding in findings]
     return {
         "config": f"{name}.yaml",
         "expected": expected,
@@ -66,14 +66,14 @@ def run_specimen(name: str, out: Path) -> dict[str, Any]:
     }
 
 
-def expected_of(name: str) -> str | None:
-    """The finding that a specimen is named for; None where nothing should be found."""
+def expected_finding(name: str) -> str | None:
+    """The finding that a config is named for; None for a healthy one."""
     expected = name.partition("-")[0]
     return None if expected == HEALTHY else expected
 
 
-def load_specimen(name: str, *overrides: str) -> Config:
-    """The settings of a specimen; its paths are relative to where its file stands."""
+def load_bug_config(name: str, *overrides: str) -> Config:
+    """Load a config; its paths are relative to its file."""
     path = CONFIGS / f"{name}.yaml"
     settings = read_yaml(path)
     for key in ("model", "prompts"):
@@ -86,7 +86,7 @@ def load_specimen(name: str, *overrides: str) -> Config:
 def truncated_draw(
     logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
-    """Sampling from the likeliest tokens only."""
+    """Top-k sampling."""
     least = logits.topk(KEPT_TOKENS, dim=1).values[:, -1:]
     return plain_draw_tokens(logits.masked_fill(logits < least, -1e9), temperature, uniforms)
 
@@ -94,18 +94,18 @@ def truncated_draw(
 def colder_draw(
     logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
-    """Sampling at another temperature than the trainer's."""
+    """Sampling at a lower temperature than the trainer assumes."""
     return plain_draw_tokens(logits, COLDER * temperature, uniforms)
 
 
 def padded_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
-    """The trainer's pass with padding taken for tokens of the prompt."""
+    """The trainer's forward pass with padding treated as prompt tokens."""
     seen = {**inputs, "prompt_mask": torch.ones_like(inputs["prompt_mask"])}
     return plain_evaluate(policy, seen, actions, mask)
 
 
 def noisy_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
-    """The trainer's pass with what dropout does to it: never the same twice."""
+    """The trainer's forward pass with noise as from dropout: never the same twice."""
     said = plain_evaluate(policy, inputs, actions, mask)
     noise = 0.05 * torch.randn(said.logprobs.shape, device=said.logprobs.device)
     return said._replace(logprobs=said.logprobs + torch.where(mask, noise, 0.0))
@@ -116,7 +116,7 @@ plain_draw_tokens, plain_evaluate = exact_sampler.draw_tokens, TextPolicy.evalua
 
 @contextlib.contextmanager
 def seeded_noise() -> Iterator[None]:
-    """Dropout's noise from a seed, so that the zoo finds the same each time."""
+    """Dropout's noise from a seed, so that a bug shows alike each time."""
     with torch.random.fork_rng(devices=[]), patch.object(TextPolicy, "evaluate", noisy_evaluate):
         torch.manual_seed(0)
         yield
@@ -129,4 +129,4 @@ FAULTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "sampler_mismatch": lambda: patch.object(exact_sampler, "draw_tokens", colder_draw),
     "ratio_not_one": seeded_noise,
 }
-"""Bugs that no setting can cause, by the specimen that needs them. For the zoo and its tests only."""
+"""Bugs that no setting can cause, by config name."""

@@ -39,9 +39,9 @@ def doctor(
     if zoo:
         if target is not None:
             raise ConfigError(f"doctor --zoo takes no other argument, got {target}")
-        from likelier.bugs.run import run_zoo
+        from likelier.bugs.run import run_bugs
 
-        return run_zoo(fresh_folder("zoo", out))
+        return run_bugs(fresh_folder("zoo", out))
     if target is None:
         raise ConfigError("doctor: give the folder of a run, a config, or --zoo")
     if target.is_dir():

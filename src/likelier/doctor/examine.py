@@ -38,18 +38,18 @@ FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     settings.gamma_with_kl,
     settings.estimator_misplaced,
 )
-"""All there are; each bears the name of its function."""
+"""All findings; each is named for its function."""
 ORDER = ("error", "warning", "info")
-LOOKS = 100
-"""How often a run is looked at, at most: looking reads its whole log."""
+MAX_EXAMINATIONS = 100
+"""Examinations in one run, at most: each reads the whole log."""
 
 
 def examine(run: History) -> list[Finding]:
-    """What is wrong with a run so far, the worst first."""
-    return worst_first(finding for look in FINDINGS if (finding := look(run)) is not None)
+    """All findings of a run so far, most severe first."""
+    return sort_by_severity(finding for look in FINDINGS if (finding := look(run)) is not None)
 
 
-def worst_first(found: Iterable[Finding]) -> list[Finding]:
+def sort_by_severity(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
 
 
@@ -71,45 +71,45 @@ def examine_run(folder: Path) -> list[dict[str, Any]]:
 
 def examine_reward(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The findings of a reward run: how well it ranks pairs it was not trained on."""
-    finding = score.by_own_pairs(History(read_metrics(folder), config, rewards={folder.name: dict(result)}))
+    finding = score.check_heldout_pairs(History(read_metrics(folder), config, rewards={folder.name: dict(result)}))
     return [asdict(finding)] if finding else []
 
 
 def examine_ppo(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The findings of a PPO run."""
-    return findings_of(folder, config, result.get("before") or {})
+    return find_problems(folder, config, result.get("before") or {})
 
 
-def findings_of(folder: Path, config: Config, before: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The findings of a PPO run as records. `before`: what was measured before the first step."""
-    return [asdict(finding) for finding in examine(history_of(folder, config, before))]
+def find_problems(folder: Path, config: Config, before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The findings of a PPO run as records. `before`: the evaluation before the first step."""
+    return [asdict(finding) for finding in examine(read_history(folder, config, before))]
 
 
-def history_of(folder: Path, config: Config, before: Mapping[str, Any]) -> History:
-    """What a run wrote down so far. DataError: nothing yet."""
+def read_history(folder: Path, config: Config, before: Mapping[str, Any]) -> History:
+    """Read the logs of a run. DataError: it has no step yet."""
     lines = read_metrics(folder)
     if not lines:
         raise DataError(f"{folder / 'metrics.jsonl'}: no step yet")
     samples = folder / "samples.jsonl"
     if "repetition" not in lines[-1] and samples.is_file():
-        lines = with_samples(lines, read_log(samples))
-    return History(lines, config, before, reward_results(config.reward))
+        lines = fill_in_from_samples(lines, read_log(samples))
+    return History(lines, config, before, read_reward_results(config.reward))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return read_log(folder / "metrics.jsonl")
 
 
-def with_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a log that lacks what the doctor needs, with what the written samples tell of it."""
+def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add metrics computed from `samples.jsonl` to log lines that lack them."""
     of_step: dict[int, list[dict[str, Any]]] = {}
     for sample in samples:
         of_step.setdefault(sample["step"], []).append(sample)
-    return [told(of_step[line["step"]]) | line if line["step"] in of_step else line for line in lines]
+    return [metrics_of_samples(of_step[line["step"]]) | line if line["step"] in of_step else line for line in lines]
 
 
-def told(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Some metrics of a step from a few of its responses."""
+def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Metrics of a step estimated from its logged samples."""
     words = [str(sample["response"]).split() for sample in samples]
     pairs = [list(pairwise(each)) for each in words]
     count = sum(map(len, pairs))
@@ -121,8 +121,8 @@ def told(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
-    """What the reward run behind each model says of itself; nothing of models that come from elsewhere."""
+def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
+    """`result.json` of the reward run behind each model; models from elsewhere are left out."""
     found = {}
     for source in sources:
         for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
@@ -133,21 +133,21 @@ def reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]
 
 
 class Watch:
-    """Says each finding in a line when it first appears. It keeps nothing: what was seen follows from the log."""
+    """Prints each finding when it first appears during training. Stateless: a resumed run replays its log."""
 
     def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.say = config, folder, say
-        self.every = max(1, config.ppo.steps // LOOKS)
+        self.every = max(1, config.ppo.steps // MAX_EXAMINATIONS)
         self.seen = {"estimator_misplaced"} | {
             finding.name for finding in self.found()
         }  # the former is said at the start
 
     def found(self) -> list[Finding]:
         lines = read_metrics(self.folder)
-        return examine(History(lines, self.config, {}, reward_results(self.config.reward))) if lines else []
+        return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
 
     def look(self, step: int) -> None:
-        """Look at the run after a step."""
+        """Examine the run after a step, if it is due."""
         if step % self.every:
             return
         for finding in self.found():

@@ -1,4 +1,4 @@
-"""Before a run: is there anything to learn, from whom, and would it carry over to a judge it is not trained against?"""
+"""Checks before a run: do scores vary, do judges agree with them, is there enough feedback behind the reward?"""
 
 import math
 from collections import defaultdict
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likelier.config import Config, build_config, read_yaml
-from likelier.doctor.examine import reward_results, worst_first
+from likelier.doctor.examine import read_reward_results, sort_by_severity
 from likelier.doctor.findings import score, settings
 from likelier.doctor.findings.history import Finding, History, short
 from likelier.errors import ConfigError
@@ -34,27 +34,27 @@ LOW_AGREEMENT = 0.6
 
 
 class Sampled(NamedTuple):
-    """Responses of the start to some prompts, and what the reward and each judge say of them."""
+    """Responses of the initial policy with their scores by the reward and by each judge."""
 
     scores: Float[Tensor, "P K"]
     again: Float[Tensor, "P K"]
-    """The same responses, scored a second time."""
+    """Scores of the same responses, computed a second time."""
     judged: dict[str, Float[Tensor, "P K"]]
     ended: Float[Tensor, " B"]
 
 
 def preflight(config: Config) -> Found:
-    """Sample and score 16 responses to each of 32 prompts, read what the reward model was made of; nothing is trained.
+    """Sample and score 16 responses to each of 32 prompts, look up the preferences behind the reward; no training.
 
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used.
     """
     sampled = sample_start(config)
-    people = feedback_of(config)
-    found = [*about_scores(sampled, config), *about_judges(sampled), *about_people(people)]
-    known = (settings.discounted(config.ppo, 0), settings.misplaced(config.ppo, 0))
-    found += [finding for finding in (*known, score.by_own_pairs(start_of(config))) if finding is not None]
+    people = summarize_feedback(config)
+    found = [*check_scores(sampled, config), *check_judges(sampled), *check_people(people)]
+    known = (settings.find_discount(config.ppo, 0), settings.find_misplaced_penalty(config.ppo, 0))
+    found += [finding for finding in (*known, score.check_heldout_pairs(empty_history(config))) if finding is not None]
     return {
-        "findings": [asdict(finding) for finding in worst_first(found)],
+        "findings": [asdict(finding) for finding in sort_by_severity(found)],
         "prompts": len(sampled.scores),
         "responses": sampled.scores.numel(),
         "score": float(sampled.scores.mean()),
@@ -66,12 +66,12 @@ def preflight(config: Config) -> Found:
     }
 
 
-def start_of(config: Config) -> History:
-    return History([{"step": 0}], config, rewards=reward_results(config.reward))
+def empty_history(config: Config) -> History:
+    return History([{"step": 0}], config, rewards=read_reward_results(config.reward))
 
 
 def sample_start(config: Config) -> Sampled:
-    """Responses of `config.model`, as the first step of a run would sample them."""
+    """Sample `config.model` as the first step of a run would, and score the responses."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
     prompts = load_prompts(config).train[:PROMPTS]
@@ -91,8 +91,8 @@ def sample_start(config: Config) -> Sampled:
     )
 
 
-def about_scores(sampled: Sampled, config: Config) -> list[Finding]:
-    """Whether the score differs between responses to a prompt, has room, is the same twice, and responses end."""
+def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
+    """Findings on scores: no spread within a prompt, saturation, noise of scoring; responses that never end."""
     scores, found = sampled.scores, []
     total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
     equal = float((scores == scores[:, :1]).all(1).float().mean())
@@ -126,7 +126,7 @@ def about_scores(sampled: Sampled, config: Config) -> list[Finding]:
 
 
 def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found:
-    """What a judge gives the best response of each prompt by the score, and how much above the mean of all that is."""
+    """Mean judge score of the best of K by the score, and its gain over the mean of all responses."""
     best = judged.gather(1, scores.argmax(1, keepdim=True))[:, 0]
     gain = (best - judged.mean(1)).double().numpy()
     return {
@@ -137,8 +137,8 @@ def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found
     }
 
 
-def about_judges(sampled: Sampled) -> list[Finding]:
-    """Whether choosing by the score helps with those who are not trained against."""
+def check_judges(sampled: Sampled) -> list[Finding]:
+    """Findings on judges: best of 16 by the score gains nothing by a judge that is not trained against."""
     found = []
     for name, judged in sampled.judged.items():
         best = best_of(sampled.scores, judged)
@@ -153,12 +153,12 @@ def about_judges(sampled: Sampled) -> list[Finding]:
     return found
 
 
-def feedback_of(config: Config) -> Found:
-    """How many pairs the reward models were made of and how far people agreed on them; None where that is not known."""
+def summarize_feedback(config: Config) -> Found:
+    """Number of pairs behind the reward models and agreement between annotators; None where unknown."""
     pairs: list[Preference] = []
     for source in config.reward:
-        if folder := preferences_of(source.model):
-            pairs += [pair for part in sorted(folder.glob("*.jsonl")) for pair in readable(part)]
+        if folder := find_preferences_folder(source.model):
+            pairs += [pair for part in sorted(folder.glob("*.jsonl")) for pair in read_part(part)]
     agreed, clusters = agreement(pairs)
     return {
         "pairs": len(pairs) or None,
@@ -167,12 +167,12 @@ def feedback_of(config: Config) -> Found:
     }
 
 
-def readable(part: Path) -> list[Preference]:
+def read_part(part: Path) -> list[Preference]:
     return read_preferences(part) if part.stat().st_size else []
 
 
-def preferences_of(model: str | None) -> Path | None:
-    """The folder of pairs that a reward run was trained on, where run and folder are still there."""
+def find_preferences_folder(model: str | None) -> Path | None:
+    """The preferences folder that a reward run was trained on, if both still exist."""
     for run in (Path(model), Path(model).parent) if model else ():
         if (run / "run.json").is_file() and (run / "config.yaml").is_file():
             data = Path(build_config(read_yaml(run / "config.yaml")).data)
@@ -181,7 +181,7 @@ def preferences_of(model: str | None) -> Path | None:
 
 
 def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
-    """For each two people who judged one comparison: 1 if they chose alike, 0 if not; ties are left out."""
+    """(1 if alike else 0, cluster) for every two annotators of the same comparison; ties are left out."""
     chosen: dict[str, list[Preference]] = defaultdict(list)
     for pair in pairs:
         if pair.comparison and pair.annotator and pair.target != 0.5:
@@ -195,8 +195,8 @@ def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
     return [same for same, _ in both], [cluster for _, cluster in both]
 
 
-def about_people(people: Found) -> list[Finding]:
-    """Whether there are pairs enough, and people who agree on them."""
+def check_people(people: Found) -> list[Finding]:
+    """Findings on the feedback: too few pairs, annotators who do not agree."""
     found, pairs = [], people["pairs"]
     if pairs is not None and pairs < FEW_PAIRS:
         seen = f"{pairs} pairs behind the reward, looked up at step 0"

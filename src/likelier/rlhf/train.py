@@ -9,7 +9,7 @@ import torch
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_rank, get_world_size
-from likelier.doctor.examine import Watch, findings_of
+from likelier.doctor.examine import Watch, find_problems
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
@@ -91,7 +91,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             "response_length": after["eval_response_length"],
             "before": before,
             "after": after,
-            "findings": findings_of(run.folder, config, before),
+            "findings": find_problems(run.folder, config, before),
         }
     )
 

@@ -86,7 +86,7 @@ def test_what_to_do_about_a_spread_that_is_lost():
 
 def of_reward(**result):
     run = history()
-    return score.by_own_pairs(type(run)(run.lines, run.config, {}, {"rm": result}))
+    return score.check_heldout_pairs(type(run)(run.lines, run.config, {}, {"rm": result}))
 
 
 def test_a_reward_model_that_ranks_no_better_than_a_coin():
@@ -116,26 +116,28 @@ def judged(*correlations, deviation=1.0):
 
 
 def test_judges_that_see_nothing_of_the_score():
-    found = score.by_judges(judged(*[0.01] * 5))
+    found = score.check_judge_correlation(judged(*[0.01] * 5))
     assert "on 192 kept-out responses: 0.01 with other" in found.evidence
     assert found.cause == "The score has nothing to do with what the judges see"
-    assert score.by_judges(judged(*[0.3] * 5)) is None
-    assert score.by_judges(judged(0.01, 0.01)) is None  # 128 responses: too few to say
+    assert score.check_judge_correlation(judged(*[0.3] * 5)) is None
+    assert score.check_judge_correlation(judged(0.01, 0.01)) is None  # 128 responses: too few to say
 
 
 def test_judges_who_turn_away_later_are_not_strangers_to_the_score():
-    assert score.by_judges(judged(0.9, 0.7, 0.4, -0.5, -0.9, -0.9)) is None
-    assert score.by_judges(judged(0.0, 0.0, 0.0, 0.3, 0.5)) is None  # a score for what is rare at the start
-    assert score.by_judges(judged(*[0.0] * 5, deviation=0.0)) is None  # equal scores correlate with nothing
-    assert score.by_judges(judged(*[-0.8] * 4)).cause == "The judges prefer the opposite"
+    assert score.check_judge_correlation(judged(0.9, 0.7, 0.4, -0.5, -0.9, -0.9)) is None
+    assert score.check_judge_correlation(judged(0.0, 0.0, 0.0, 0.3, 0.5)) is None  # rare at the start
+    assert score.check_judge_correlation(judged(*[0.0] * 5, deviation=0.0)) is None  # a constant
+    assert score.check_judge_correlation(judged(*[-0.8] * 4)).cause == "The judges prefer the opposite"
 
 
 def test_a_score_that_does_not_follow_the_policy():
     far = {"kl": ramp(0, 6), "explained_variance_mc": 0.0}
-    assert score.by_training(history(score=flat(), **far)).name == "scorer_at_chance"
-    assert score.by_training(history(score=flat(), kl=ramp(0, 6))) is None  # the critic foresees something
+    assert score.check_score_after_training(history(score=flat(), **far)).name == "scorer_at_chance"
     assert (
-        score.by_training(history(score=flat(), kl=ramp(0, 200), explained_variance_mc=0.0)) is None
+        score.check_score_after_training(history(score=flat(), kl=ramp(0, 6))) is None
+    )  # the critic predicts something
+    assert (
+        score.check_score_after_training(history(score=flat(), kl=ramp(0, 200), explained_variance_mc=0.0)) is None
     )  # wild, not blind
 
 

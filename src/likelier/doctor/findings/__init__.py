@@ -1,1 +1,1 @@
-"""What can be wrong with a PPO run: one small function of its metrics for each finding, grouped by what they read."""
+"""The doctor's findings: one small function of a run's metrics for each, grouped by the metrics they read."""

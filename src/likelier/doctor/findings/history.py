@@ -1,4 +1,4 @@
-"""What a finding is, and the metrics of a run as the findings read them: columns, windows of steps, standard errors."""
+"""The `Finding` record, and a run's metrics as findings read them: columns, windows of steps, standard errors."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ Severity = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, how it shows, why it may be so and what to do."""
+    """A named problem of a run: evidence, likely cause and remedy."""
 
     name: str
     severity: Severity
     step: int
-    """The step at which it was seen."""
+    """The step at which it was detected."""
     evidence: str
-    """Figures, and the steps that they are of."""
+    """Figures, with the steps they come from."""
     cause: str
     remedy: str
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 class Level(NamedTuple):
-    """The mean of a metric over some steps, and its standard error."""
+    """Mean and standard error of a metric over a window of steps."""
 
     mean: float
     error: float
@@ -46,19 +46,19 @@ class Level(NamedTuple):
 
 
 def short(value: float) -> str:
-    """Three digits."""
+    """The number in three significant digits."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 @dataclass(frozen=True)
 class History:
-    """The lines of `metrics.jsonl` so far, the settings, and what was measured before the first step."""
+    """The lines of `metrics.jsonl` so far, the settings, and the evaluation before the first step."""
 
     lines: Sequence[Mapping[str, Any]]
     config: Config = field(default_factory=Config)
     before: Mapping[str, Any] = field(default_factory=dict)
     rewards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What the run of each reward model says of itself, by the name of its source."""
+    """`result.json` of the run behind each reward model, by the name of its source."""
 
     @property
     def ppo(self) -> PPOConfig:
@@ -74,14 +74,14 @@ class History:
 
     @cached_property
     def batch_size(self) -> float:
-        """Responses in a step, as counted."""
+        """Responses per step, from the episode counter where it was logged."""
         episodes = self.column("episodes")
         if not math.isfinite(episodes[-1]):
             return float(self.ppo.batch_size)
         return float(episodes[-1] / self.last)
 
     def column(self, name: str) -> Floats:
-        """A metric at each step; NaN where it is not there."""
+        """A metric at each step; NaN where it was not logged."""
         values = [line.get(name) for line in self.lines]
         numbers = [value if isinstance(value, int | float) else math.nan for value in values]
         return np.array(numbers, float)
@@ -90,16 +90,16 @@ class History:
         return bool(np.isfinite(self.column(name)).any())
 
     def start(self, name: str) -> Level | None:
-        """The first steps, in which the policy is still near its start: a tenth of the run, 1 to 5 of them."""
+        """The first tenth of the run (1 to 5 steps), while the policy is still near its start."""
         return self.level(name, 0, min(5, max(1, len(self.lines) // 10)))
 
     def late(self, name: str, least: int = 3, share: float = 0.25) -> Level | None:
-        """The last steps: a quarter of the run, from `least` to 25 of them."""
+        """The last quarter of the run (`least` to 25 steps)."""
         count = min(25, max(least, round(share * len(self.lines))))
         return self.level(name, max(0, len(self.lines) - count), len(self.lines))
 
     def level(self, name: str, start: int, stop: int) -> Level | None:
-        """The mean over some lines; None if the metric is in none of them."""
+        """The level over lines `start` to `stop`; None if the metric is in none of them."""
         window = slice(start, stop)
         values, steps = self.column(name)[window], self.steps[window]
         known = np.isfinite(values)
@@ -111,18 +111,18 @@ class History:
         return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
 
     def error_of_step(self, name: str, window: slice) -> float:
-        """Standard error of one step's mean, from the spread of its responses; 0 where that was not measured."""
+        """Standard error of one step's mean, from the spread over its responses; 0 where that was not logged."""
         spread = self.column(f"{name}_std")[window]
         spread = spread[np.isfinite(spread)]
         return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
 
-    def of_steps(self, name: str, other: Level) -> Level | None:
+    def over_steps_of(self, name: str, other: Level) -> Level | None:
         """A metric over the steps of another level."""
         within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)
 
     def worst(self, name: str) -> Level | None:
-        """The window with the highest mean: a fifth of the run, 3 to 10 steps. None before there are so many."""
+        """The window (a fifth of the run, 3 to 10 steps) with the highest mean; None before there are so many steps."""
         width = min(10, max(3, len(self.lines) // 5))
         windows = [self.level(name, at, at + width) for at in range(len(self.lines) - width + 1)]
         known = [level for level in windows if level is not None]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, Severity, short
-from likelier.doctor.findings.sampling import SamplingFault, who_else_sampled
+from likelier.doctor.findings.sampling import SamplingFault, diagnose_sampling
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 
 UNKNOWN = SamplingFault(
@@ -23,14 +23,14 @@ NOISE = SamplingFault(
 
 
 def kl_negative(run: History) -> Finding | None:
-    """The KL is below 0, as no KL can be: the tokens come from elsewhere, or the estimate is noise."""
-    if (apart := apart_at_first(run)) is not None and apart.mean < 0:
-        suspicion = who_else_sampled(run) or OTHER_REFERENCE
-        return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *suspicion)
+    """A KL below 0, which no KL can be: tokens from another distribution, or estimator noise."""
+    if (apart := nonzero_first_kl(run)) is not None and apart.mean < 0:
+        fault = diagnose_sampling(run) or OTHER_REFERENCE
+        return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
     low = lowest(run)
     if low is not None and low.mean < min(-0.01, -4 * low.error):
-        suspicion = who_else_sampled(run) or UNKNOWN
-        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {short(low.error)}", *suspicion)
+        fault = diagnose_sampling(run) or UNKNOWN
+        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {short(low.error)}", *fault)
     late = run.late("kl", least=8, share=0.5)
     if late is None or late.num < 8:
         return None
@@ -41,8 +41,8 @@ def kl_negative(run: History) -> Finding | None:
     return Finding("kl_negative", "info", run.last, seen, *NOISE)
 
 
-def apart_at_first(run: History) -> Level | None:
-    """The KL of the first step, where it is not 0: there policy and reference are the same."""
+def nonzero_first_kl(run: History) -> Level | None:
+    """The KL of step 1 if it is not 0: policy and reference are the same model there."""
     first = run.level("kl", 0, 1)
     if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.error):
         return None
@@ -57,8 +57,8 @@ def lowest(run: History) -> Level | None:
 
 
 def kl_explodes(run: History) -> Finding | None:
-    """The policy has gone so far from its start that the score cannot be worth it."""
-    if (apart := apart_at_first(run)) is not None and apart.mean > 0:
+    """The policy is further from the reference than the score can be worth."""
+    if (apart := nonzero_first_kl(run)) is not None and apart.mean > 0:
         return Finding(
             "kl_explodes", "error", run.last, f"kl {apart} nats, before anything was learned", *OTHER_REFERENCE
         )
@@ -67,7 +67,7 @@ def kl_explodes(run: History) -> Finding | None:
         return None
     a_token, target = high.mean / max(1.0, length.mean), run.ppo.kl_target
     far = high.mean > max(20.0, 2 * (target or 0.0)) and a_token > 0.4
-    unpaid = high.mean > 3 and a_token > 0.5 and costs_more_than_it_brings(run)
+    unpaid = high.mean > 3 and a_token > 0.5 and penalty_exceeds_gain(run)
     jumps = high.mean > 2 and update is not None and update.mean > 0.2
     missed = target is not None and len(run.lines) >= 10 and high.mean > 2.5 * target
     if not (far or unpaid or jumps or missed):
@@ -78,14 +78,16 @@ def kl_explodes(run: History) -> Finding | None:
     seen += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
     missed_only = missed and not (far or unpaid or jumps)
     too_fast = jumps or (update is not None and update.mean > 0.1)
-    foreseen = until(run, high, "explained_variance_mc")
+    foreseen = median_until(run, high, "explained_variance_mc")
     if misled := foreseen < -0.3:
         seen.append(f"explained_variance_mc {short(foreseen)} (median up to step {high.last})")
     severity: Severity = "error" if high.mean > 30 or unpaid else "warning"
-    return Finding("kl_explodes", severity, run.last, "; ".join(seen), *why_far(run, too_fast, missed_only, misled))
+    return Finding(
+        "kl_explodes", severity, run.last, "; ".join(seen), *explain_high_kl(run, too_fast, missed_only, misled)
+    )
 
 
-def why_far(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
+def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
     """Cause and remedy of a KL that is too high."""
     ppo = run.ppo
     start, late = run.start("entropy"), run.late("entropy")
@@ -110,14 +112,14 @@ def why_far(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[s
             f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})",
             "Raise ppo.kl_coef, lower ppo.kl_horizon so that it reacts faster, or ask for a KL of a few nats",
         )
-    if (shrunk := decayed(run)) > 0.05:
+    if (shrunk := weight_decay_share(run)) > 0.05:
         return f"Weight decay has taken {100 * shrunk:.0f} % off the weights", "Lower ppo.weight_decay"
     if misplaced := explain_misplaced_penalty(ppo):
         return (
             f"The penalty is not the KL: {misplaced.partition(': ')[2].partition('. ')[0]}",
             "Set ppo.kl_estimator=k1 and ppo.kl_place=reward",
         )
-    if not costs_more_than_it_brings(run):
+    if not penalty_exceeds_gain(run):
         return (
             "Nothing holds the policy: a nat of KL costs less than the score gains by it",
             "Raise ppo.kl_coef, or set ppo.kl_target to a few nats",
@@ -133,20 +135,20 @@ def why_far(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[s
     )
 
 
-def until(run: History, high: Level, name: str) -> float:
-    """The median of a metric before and within some steps; NaN where it is not there."""
+def median_until(run: History, high: Level, name: str) -> float:
+    """Median of a metric up to the last step of `high`; NaN where it was not logged."""
     values = run.column(name)[run.steps <= high.last]
     return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 
 
-def decayed(run: History) -> float:
-    """Share of the weights that AdamW's decay has taken off: 1 - exp(-decay * sum of step sizes)."""
+def weight_decay_share(run: History) -> float:
+    """Share of the weights removed by AdamW's weight decay: 1 - exp(-decay * sum of learning rates)."""
     rates, steps = run.column("learning_rate"), np.diff(run.column("optimizer_steps"), prepend=0)
     return float(-np.expm1(-run.ppo.weight_decay * np.nansum(rates * steps)))
 
 
-def costs_more_than_it_brings(run: History) -> bool:
-    """Whether score minus KL penalty is below its start, or nothing is asked for the KL."""
+def penalty_exceeds_gain(run: History) -> bool:
+    """True if score minus KL penalty fell below its start, or if there is no penalty at all."""
     if run.ppo.kl_coef == 0:
         return True
     start, late = run.start("reward"), run.late("reward")

@@ -6,10 +6,10 @@ FEW_STEPS = 6
 
 
 def length_collapse(run: History) -> Finding | None:
-    """Responses have come to less than half of their length."""
+    """Responses shrank to less than half their initial length."""
     start, late = run.start("response_length"), run.late("response_length")
     if start is not None and late is not None and max(start.mean, late.mean) < 1.5:
-        return ends_at_once(run, f"response_length {start}, {late}")
+        return report_immediate_ends(run, f"response_length {start}, {late}")
     if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean < 3:
         return None
     if late.mean + 3 * late.error > 0.5 * start.mean:
@@ -25,8 +25,8 @@ def length_collapse(run: History) -> Finding | None:
     )
 
 
-def ends_at_once(run: History, seen: str) -> Finding | None:
-    """Responses of one token, where more were allowed."""
+def report_immediate_ends(run: History, seen: str) -> Finding | None:
+    """Responses of one token where more were allowed."""
     limit, strings = run.ppo.response_length, run.ppo.stop_strings
     if limit < 8:
         return None
@@ -43,7 +43,7 @@ def ends_at_once(run: History, seen: str) -> Finding | None:
 
 
 def length_blowup(run: History) -> Finding | None:
-    """Responses have grown by half or more, or have come to fill the length limit."""
+    """Responses grew by half or more, or came to fill the length limit."""
     start, late = run.start("response_length"), run.late("response_length")
     if len(run.lines) < FEW_STEPS or start is None or late is None:
         return None
@@ -68,7 +68,7 @@ def length_blowup(run: History) -> Finding | None:
 
 
 def never_ends(run: History) -> Finding | None:
-    """Nearly no response ends by itself, though the settings let it."""
+    """Hardly any response ends by itself, although the settings allow it."""
     late = run.late("ended_rate")
     may_end = run.ppo.stop_token is not None or run.ppo.stop_strings
     if not may_end or late is None or late.num < 3 or late.mean > 0.05:
@@ -91,7 +91,7 @@ def never_ends(run: History) -> Finding | None:
 
 
 def entropy_collapse(run: History) -> Finding | None:
-    """The next token has become nearly certain."""
+    """The policy has become nearly deterministic."""
     start, late = run.start("entropy"), run.late("entropy")
     if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean <= 0:
         return None
@@ -110,7 +110,7 @@ def entropy_collapse(run: History) -> Finding | None:
 
 
 def repetition(run: History) -> Finding | None:
-    """Responses say the same again and again."""
+    """Responses repeat themselves."""
     start, late, length = run.start("repetition"), run.late("repetition"), run.late("response_length")
     if start is None or late is None or length is None or late.num < 3 or length.mean < 6:
         return None
@@ -123,14 +123,14 @@ def repetition(run: History) -> Finding | None:
         "error" if late.mean > 0.6 else "warning",
         run.last,
         f"repetition {start}, {late} (share of neighbouring tokens that stood together in the response before)",
-        why_repeating(run) if grown else f"The model repeats itself from the start ({short(start.mean)})",
+        explain_repetition(run) if grown else f"The model repeats itself from the start ({short(start.mean)})",
         "Take repetition off the score (a function as a second entry of `reward`), raise ppo.kl_coef, or begin with a "
         "model that does not repeat itself",
     )
 
 
-def why_repeating(run: History) -> str:
-    """Whether the score pays for repeating, or nothing does any more."""
+def explain_repetition(run: History) -> str:
+    """The cause of growing repetition: the score rewards it, or the policy has collapsed."""
     if score_rose(run):
         return "The score counts what repeating adds to, and does not mind it"
     return "The policy has broken down: the score does not rise by it"

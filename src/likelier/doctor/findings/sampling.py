@@ -1,4 +1,4 @@
-"""Findings on who sampled the tokens: the distribution that the trainer takes them to come from, or another one."""
+"""Findings on the sampler: did the tokens come from the distribution that the trainer assumes?"""
 
 import math
 from typing import NamedTuple
@@ -14,7 +14,7 @@ OUTLIER, OUTLIER_BF16 = 0.1, 2.0
 
 
 class SamplingFault(NamedTuple):
-    """Why tokens seem to come from elsewhere."""
+    """Cause and remedy of tokens that do not come from the trained policy."""
 
     cause: str
     remedy: str
@@ -40,22 +40,22 @@ PADDING_COUNTED = SamplingFault(
 
 
 def sampler_mismatch(run: History) -> Finding | None:
-    """Sampler and trainer give the same tokens other log-probabilities, or the tokens are not what they should be."""
-    suspicion = who_else_sampled(run)
-    if suspicion is None:
+    """Sampler and trainer disagree on log-probabilities, or the tokens do not follow the trainer's distribution."""
+    fault = diagnose_sampling(run)
+    if fault is None:
         return None
     gap, error = sampling_gap(run)
     seen = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
     if math.isfinite(gap):
         seen.append(f"-log pi of the tokens minus entropy {short(gap)} ± {short(error)} nats a token")
-    return Finding("sampler_mismatch", "error", run.last, "; ".join(seen), *suspicion)
+    return Finding("sampler_mismatch", "error", run.last, "; ".join(seen), *fault)
 
 
 DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "response_length")
 
 
-def who_else_sampled(run: History) -> SamplingFault | None:
-    """What the tokens suggest; None where nothing speaks against the policy itself."""
+def diagnose_sampling(run: History) -> SamplingFault | None:
+    """The likely sampling fault; None if the tokens are consistent with the policy."""
     if padding_counted(run):
         return PADDING_COUNTED
     rounding, outlier = (ROUNDING_BF16, OUTLIER_BF16) if run.ppo.bf16 else (ROUNDING, OUTLIER)
@@ -75,7 +75,7 @@ def who_else_sampled(run: History) -> SamplingFault | None:
 
 
 def padding_counted(run: History) -> bool:
-    """Whether responses that ended are as long as the limit all the same."""
+    """True if responses that ended are nevertheless counted at the full length limit."""
     ended, length = run.column("ended_rate"), run.column("response_length")
     known = np.isfinite(ended) & np.isfinite(length)
     if not known.any() or (run.ppo.stop_token is None and not run.ppo.stop_strings):
@@ -84,7 +84,10 @@ def padding_counted(run: History) -> bool:
 
 
 def sampling_gap(run: History) -> tuple[float, float]:
-    """Mean over the steps of -log pi minus entropy, and its standard error; NaN where it was not measured."""
+    """Mean of (-log pi of the tokens - entropy) over steps, and its standard error; NaN where not logged.
+
+    For tokens drawn from pi its expectation is 0, whatever pi is.
+    """
     gap, error = run.column("sampling_gap"), run.column("sampling_gap_error")
     known = np.isfinite(gap) & np.isfinite(error)
     if not known.any():

@@ -1,4 +1,4 @@
-"""Findings on the score: does it rise, does it tell responses apart, do others agree with it."""
+"""Findings on the score: does it rise, does it tell responses apart, do judges agree with it?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ MEND_SCORER = (
 
 
 class Rise(NamedTuple):
-    """How far the score went up, in its own unit, and the standard error of that."""
+    """Increase of the score, in its own unit, with its standard error."""
 
     rise: float
     error: float
@@ -38,12 +38,12 @@ class Rise(NamedTuple):
         return self.rise / self.error
 
 
-def rises(scores: Floats, error_of_step: float) -> list[Rise]:
-    """Three ways of rising: steadily, from the first third to the last, from the first steps to the last third.
+def estimate_rises(scores: Floats, error_of_step: float) -> list[Rise]:
+    """Three estimates of the rise: by a straight line, first third to last third, first steps to last third.
 
     The noise of a step is taken from the median difference of neighbours, which neither a slow curve nor a jump
-    disturbs, and is at least that of its responses. Over n steps the rise of a straight line has the variance
-    12 (n - 1) / (n (n + 1)).
+    disturbs, and is at least the standard error over its responses. Over n steps the rise of a straight line has the
+    variance 12 (n - 1) / (n (n + 1)).
     """
     n, third = len(scores), len(scores) // 3
     rounding = 1e-6 * max(1.0, float(np.abs(scores).max()))
@@ -58,19 +58,19 @@ def rises(scores: Floats, error_of_step: float) -> list[Rise]:
     ]
 
 
-def learned_scores(run: History) -> tuple[Floats, float]:
-    """Scores of the steps after the critic's warm-up, and the standard error of one step."""
+def scores_after_warmup(run: History) -> tuple[Floats, float]:
+    """Scores of the steps after the critic's warm-up, and the standard error of one step's mean."""
     scores = run.column("score")[run.ppo.critic_warmup_steps :]
     window = slice(run.ppo.critic_warmup_steps, None)
     return scores[np.isfinite(scores)], run.error_of_step("score", window)
 
 
 def reward_flat(run: History) -> Finding | None:
-    """The score does not rise, and there were responses enough to see half a standard deviation."""
-    scores, error_of_step = learned_scores(run)
+    """The score does not rise, although there were enough responses to detect half a standard deviation."""
+    scores, error_of_step = scores_after_warmup(run)
     if len(scores) < FEW_STEPS or 2 * len(run.lines) < run.ppo.steps:
         return None
-    ways = rises(scores, error_of_step)
+    ways = estimate_rises(scores, error_of_step)
     best, spread = max(ways, key=lambda way: way.z), run.level("score_std", 0, len(run.lines))
     if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * ways[1].error > spread.mean):
         return None
@@ -82,14 +82,14 @@ def reward_flat(run: History) -> Finding | None:
         "error" if fell else "warning",
         run.last,
         f"{seen} to the last, up to step {run.last}" + (f"; score_std {spread}" if spread else ""),
-        *why_flat(run, spread),
+        *explain_flat_reward(run, spread),
     )
 
 
-def why_flat(run: History, spread: Level | None) -> tuple[str, str]:
+def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
     """Cause and remedy of a score that does not rise."""
     kl, moved, clipped = run.late("kl"), run.level("approx_kl", 0, len(run.lines)), run.worst("clipfrac")
-    if spread is not None and no_spread(spread, run.late("score")):
+    if spread is not None and has_no_spread(spread, run.late("score")):
         return "Every response has the same score", "Give a score that tells responses apart"
     if moved is not None and moved.mean < 1e-5:
         rate = run.level("learning_rate", 0, len(run.lines))
@@ -103,7 +103,7 @@ def why_flat(run: History, spread: Level | None) -> tuple[str, str]:
         )
     if clipped is not None and clipped.mean > 0.2:
         return f"The steps are too large (clipfrac {clipped})", "Lower ppo.learning_rate and ppo.num_ppo_epochs"
-    if known := why_drowned(run):
+    if known := explain_drowned_score(run):
         return known
     far = f" (kl {kl} nats)" if kl else ""
     return (
@@ -112,15 +112,15 @@ def why_flat(run: History, spread: Level | None) -> tuple[str, str]:
     )
 
 
-def why_drowned(run: History) -> tuple[str, str] | None:
-    """Settings that keep the score from the tokens that it is about."""
+def explain_drowned_score(run: History) -> tuple[str, str] | None:
+    """Settings that keep the score from reaching the tokens that earned it; None if there are none."""
     ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
     if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
         return (
             f"The penalty of a missing end ({short(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
             "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
         )
-    if drowned := beside_the_penalty(run):
+    if drowned := compare_with_penalty(run):
         return f"The KL penalty drowns the score ({drowned})", MEND_DROWNED
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
     if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
@@ -132,13 +132,13 @@ def why_drowned(run: History) -> tuple[str, str] | None:
     return None
 
 
-def no_spread(spread: Level, score: Level | None) -> bool:
-    """Whether scores are equal but for rounding."""
+def has_no_spread(spread: Level, score: Level | None) -> bool:
+    """True if all scores are equal up to rounding."""
     return spread.mean <= 1e-6 * max(1.0, abs(score.mean) if score else 0.0)
 
 
 def scorer_saturated(run: History) -> Finding | None:
-    """The score no longer tells responses apart: they all have nearly the same, or the best or worst that there is."""
+    """The score no longer tells responses apart: all are nearly equal, or at the best or worst possible score."""
     start, late, score = run.start("score_std"), run.late("score_std"), run.late("score")
     if start is None or late is None or score is None or late.num < 3:
         return None
@@ -147,7 +147,7 @@ def scorer_saturated(run: History) -> Finding | None:
     ends = [(name, run.late(name)) for name in ("score_top_share", "score_bottom_share")]
     at_end = next((f"{name} {level}" for name, level in ends if level and level.mean >= 0.9), None)
     remedy = MEND_SATURATED
-    if no_spread(late, score):
+    if has_no_spread(late, score):
         cause = "All responses have the same score"
     elif constant:
         seen, cause = f"{seen}; {', '.join(constant)}", "A source gives every response the same score"
@@ -158,14 +158,14 @@ def scorer_saturated(run: History) -> Finding | None:
     elif late.mean < 1e-3 * abs(score.mean):
         cause = "The score's spread is lost beside its size"
         remedy = "Take its mean off (ppo.reward_center=true), or set ppo.reward_norm=running"
-    elif drowned := beside_the_penalty(run):
+    elif drowned := compare_with_penalty(run):
         seen, cause = f"{seen}; {drowned}", "The score tells responses apart by far less than the KL penalty does"
         remedy = MEND_DROWNED
     else:
         return None
     return Finding(
         "scorer_saturated",
-        "error" if no_spread(late, score) else "warning",
+        "error" if has_no_spread(late, score) else "warning",
         run.last,
         seen,
         cause,
@@ -173,8 +173,8 @@ def scorer_saturated(run: History) -> Finding | None:
     )
 
 
-def beside_the_penalty(run: History) -> str | None:
-    """Figures of a score whose spread is a fiftieth of that of the KL penalty or less; None: it is more.
+def compare_with_penalty(run: History) -> str | None:
+    """Figures of a score whose spread is at most a fiftieth of the KL penalty's; None if it is larger.
 
     At the optimum score - kl_coef * KL is the same for all responses, so that both have the same spread.
     """
@@ -185,7 +185,7 @@ def beside_the_penalty(run: History) -> str | None:
 
 
 def constant_sources(run: History) -> list[str]:
-    """Reward sources whose mean is the same, to the last digit, in each of at least five steps."""
+    """Reward sources whose mean is bit-identical in at least five steps."""
     names = [name for name in run.lines[-1] if name.startswith("score/")]
     means = {name: run.column(name) for name in names}
     return [
@@ -196,14 +196,14 @@ def constant_sources(run: History) -> list[str]:
 
 
 def scorer_at_chance(run: History) -> Finding | None:
-    """The score is no better than a coin: by its own held-out pairs, by judges, or by what training made of it."""
-    return by_own_pairs(run) or by_judges(run) or by_training(run)
+    """The score is at chance: on the reward model's held-out pairs, beside judges, or by what training on it did."""
+    return check_heldout_pairs(run) or check_judge_correlation(run) or check_score_after_training(run)
 
 
-def by_own_pairs(run: History) -> Finding | None:
-    """A reward model that may rank pairs it has not seen by chance, and that ranks too few of them right to be of use.
+def check_heldout_pairs(run: History) -> Finding | None:
+    """A reward model whose accuracy on held-out pairs is compatible with chance and too low to be of use.
 
-    Few pairs can show neither: with half of them right it takes 96.
+    Both bounds of the interval are needed: few pairs prove neither (with half of them right it takes 96).
     """
     for name, result in run.rewards.items():
         accuracy, pairs = result.get("accuracy"), result.get("pairs")
@@ -223,12 +223,12 @@ def by_own_pairs(run: History) -> Finding | None:
     return None
 
 
-def by_judges(run: History) -> Finding | None:
-    """Judges who were not trained against see nothing of what the score sees, while the policy is near its start.
+def check_judge_correlation(run: History) -> Finding | None:
+    """The score does not correlate with any judge while the policy is near its start.
 
-    Later on the score may be overrated and the judges turn against it: that is gold_drift.
+    Later a negative correlation means over-optimisation, which is the finding gold_drift.
     """
-    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses") and varied(line)]
+    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses") and scores_vary(line)]
     counts = np.cumsum([line["eval_responses"] for line in measured])
     if not len(counts) or counts[-1] < ENOUGH_JUDGED:
         return None
@@ -248,28 +248,28 @@ def by_judges(run: History) -> Finding | None:
     )
 
 
-def varied(line: Mapping[str, Any]) -> bool:
-    """Whether the scores of a measurement differ: what is always the same correlates with nothing."""
+def scores_vary(line: Mapping[str, Any]) -> bool:
+    """True if the scores of an evaluation vary; a constant correlates with nothing."""
     return bool(line.get("eval_score_std", 1.0) > 0)
 
 
 def mean_correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of the score with each judge, over some measurements."""
+    """Mean correlation of the score with each judge over some evaluations."""
     judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval_correlation/"))
     found = {name: [line[name] for line in lines if line.get(name) is not None] for name in judges}
     return {name.partition("/")[2]: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def by_training(run: History) -> Finding | None:
-    """The policy went far on its way, and the score is where it was: it does not depend on the response."""
-    scores, error_of_step = learned_scores(run)
+def check_score_after_training(run: History) -> Finding | None:
+    """The policy moved far and the score did not: the score does not depend on the response."""
+    scores, error_of_step = scores_after_warmup(run)
     kl, clipped, spread = run.late("kl"), run.worst("clipfrac"), run.level("score_std", 0, len(run.lines))
     foreseen = run.late("explained_variance_mc")
     if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.error < 1:
         return None
     too_wild = kl.mean > 15 or (clipped is not None and clipped.mean > 0.2)
-    best = max(rises(scores, error_of_step), key=lambda way: way.rise + 2 * way.error)
-    if too_wild or no_spread(spread, run.late("score")) or best.rise + 2 * best.error > 0.25 * spread.mean:
+    best = max(estimate_rises(scores, error_of_step), key=lambda way: way.rise + 2 * way.error)
+    if too_wild or has_no_spread(spread, run.late("score")) or best.rise + 2 * best.error > 0.25 * spread.mean:
         return None
     if foreseen is not None and foreseen.mean > 0.1:
         return None
@@ -284,12 +284,12 @@ def by_training(run: History) -> Finding | None:
 
 
 def advantage_zero(run: History) -> Finding | None:
-    """Responses to a prompt do not differ in score, so there is nothing to prefer."""
+    """Responses to a prompt do not differ in score, so there is no advantage to learn from."""
     spread, score = run.late("score_std"), run.late("score")
     equal, within, used = run.late("equal_groups"), run.late("group_score_std"), run.late("advantage_std")
     if score is None or score.num < 3:
         return None
-    if spread is not None and no_spread(spread, score):
+    if spread is not None and has_no_spread(spread, score):
         seen, cause = (
             f"score_std {spread}",
             "All responses have the same score, so only the KL penalty tells them apart",

@@ -1,4 +1,4 @@
-"""Findings that stand in the settings already."""
+"""Findings that follow from the settings alone."""
 
 from likelier.config import PPOConfig
 from likelier.doctor.findings.history import Finding, History, short
@@ -6,15 +6,15 @@ from likelier.ppo.algorithms import ALGORITHMS
 
 
 def gamma_with_kl(run: History) -> Finding | None:
-    return discounted(run.ppo, run.last)
+    return find_discount(run.ppo, run.last)
 
 
 def estimator_misplaced(run: History) -> Finding | None:
-    return misplaced(run.ppo, run.last)
+    return find_misplaced_penalty(run.ppo, run.last)
 
 
-def discounted(ppo: PPOConfig, step: int) -> Finding | None:
-    """A discount beside a KL penalty: early tokens hardly see the score, and the optimum is no longer the known one."""
+def find_discount(ppo: PPOConfig, step: int) -> Finding | None:
+    """A discount beside a KL penalty: early tokens hardly see the score, and the optimum is not the known one."""
     if ppo.gamma == 1.0 or not (ppo.kl_coef or ppo.kl_target):
         return None
     seen = ppo.gamma ** (ppo.response_length - 1)
@@ -30,8 +30,8 @@ def discounted(ppo: PPOConfig, step: int) -> Finding | None:
     )
 
 
-def misplaced(ppo: PPOConfig, step: int) -> Finding | None:
-    """A KL penalty that does something else than its settings state."""
+def find_misplaced_penalty(ppo: PPOConfig, step: int) -> Finding | None:
+    """A KL penalty that does not optimise score - kl_coef * KL."""
     wrong = explain_misplaced_penalty(ppo)
     if wrong is None:
         return None
@@ -46,7 +46,7 @@ def misplaced(ppo: PPOConfig, step: int) -> Finding | None:
 
 
 def explain_misplaced_penalty(config: PPOConfig) -> str | None:
-    """One line on what a KL penalty does other than its settings state; None where it does what they state."""
+    """One line on how the KL penalty departs from score - kl_coef * KL; None where it does not."""
     if config.kl_coef == 0:
         return None
     reasons = {

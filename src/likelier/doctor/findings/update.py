@@ -3,17 +3,17 @@
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, short
-from likelier.doctor.findings.score import no_spread
+from likelier.doctor.findings.score import has_no_spread
 
 ROUNDING, ROUNDING_BF16 = 1e-4, 1e-2
 USUAL_NORM = 1.0
-"""What `max_grad_norm` is by default."""
+"""The default of `max_grad_norm`."""
 USUAL_CLIP = 0.2
 """A policy that moves every ratio as far as this clip has an approx_kl of half its square."""
 
 
 def ratio_not_one(run: History) -> Finding | None:
-    """Before an update's first optimizer step old and new log-probabilities differ, though the weights are the same."""
+    """Old and new log-probabilities differ before the first optimizer step, although the weights are the same."""
     name = "first_ratio_deviation" if run.has("first_ratio_deviation") else "ratio"
     bound = (ROUNDING_BF16 if run.ppo.bf16 else ROUNDING) if name != "ratio" else 0.1
     apart = run.column(name) if name != "ratio" else abs(run.column(name) - 1)
@@ -34,13 +34,13 @@ def ratio_not_one(run: History) -> Finding | None:
 
 
 def clipfrac_high(run: History) -> Finding | None:
-    """Much of what the update wants is clipped away."""
+    """Much of the policy gradient is clipped away."""
     high = run.worst("clipfrac")
     updates = run.lines[-1].get("optimizer_steps", 0) / run.last
     share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
     if high is None:
         return None
-    moved = run.of_steps("approx_kl", high)
+    moved = run.over_steps_of("approx_kl", high)
     narrow = moved is not None and moved.mean < (0.005 if run.ppo.cliprange >= USUAL_CLIP else USUAL_CLIP**2 / 2)
     if high.mean < (0.2 if narrow else 0.3) * share_that_can:
         return None
@@ -57,7 +57,7 @@ def clipfrac_high(run: History) -> Finding | None:
 
 
 def clipfrac_zero(run: History) -> Finding | None:
-    """No token was ever clipped, in updates of several steps: the clip does nothing."""
+    """No token was ever clipped in updates of several optimizer steps: the clip has no effect."""
     clipped, moved = run.column("clipfrac"), run.level("approx_kl", 0, len(run.lines))
     updates, length = run.column("optimizer_steps"), run.level("response_length", 0, len(run.lines))
     if len(clipped) < 10 or not run.has("clipfrac") or (clipped > 0).any() or length is None:
@@ -77,7 +77,7 @@ def clipfrac_zero(run: History) -> Finding | None:
 
 
 def gradients_clipped(run: History) -> Finding | None:
-    """The gradient is cut down in every minibatch: its direction counts, its size does not."""
+    """The gradient norm is clipped in every minibatch: only its direction is left."""
     share, norm = run.level("grad_clipped", 0, len(run.lines)), run.level("grad_norm", 0, len(run.lines))
     bound = run.ppo.max_grad_norm
     if norm is None or norm.num < 5:
@@ -102,16 +102,16 @@ def gradients_clipped(run: History) -> Finding | None:
 
 
 def value_not_learning(run: History) -> Finding | None:
-    """The critic foresees nothing of what follows, after time enough to learn."""
+    """The critic predicts nothing of the rewards that follow, after enough time to learn."""
     true, own = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
     judged = true or own
     spread, score = run.late("score_std"), run.late("score")
-    if judged is None or len(run.lines) < 12 or (spread and no_spread(spread, score)):
+    if judged is None or len(run.lines) < 12 or (spread and has_no_spread(spread, score)):
         return None
-    long_enough = len(run.lines) >= 30 and telling_responses(run) >= 1000
+    long_enough = len(run.lines) >= 30 and informative_responses(run) >= 1000
     blind = long_enough and judged.mean + judged.error < 0.05
     harmful = judged.mean + judged.error < -0.3 and run.batch_size * len(run.lines) >= 300
-    if not (blind or harmful or frozen(run, judged)):
+    if not (blind or harmful or predictions_are_frozen(run, judged)):
         return None
     clipped = run.late("value_clipfrac")
     return Finding(
@@ -120,25 +120,25 @@ def value_not_learning(run: History) -> Finding | None:
         run.last,
         f"explained_variance {own} (returns of GAE), {true} (rewards that followed)"
         + (f", value_clipfrac {clipped}" if clipped else ""),
-        *why_blind(run, own.mean if own else None, clipped.mean if clipped else 0.0),
+        *explain_blind_critic(run, own.mean if own else None, clipped.mean if clipped else 0.0),
     )
 
 
-def telling_responses(run: History) -> float:
-    """Responses so far, or twice those whose score is not the one that nearly all have: few hits teach little."""
+def informative_responses(run: History) -> float:
+    """Responses so far that carry information for the critic: twice those off the most common score, at most all."""
     alike = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
     return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(alike))).sum())
 
 
-def frozen(run: History, late: Level) -> bool:
-    """Whether no step of these explained a hundredth, one way or the other: a poor critic would at least vary."""
+def predictions_are_frozen(run: History, late: Level) -> bool:
+    """True if the explained variance stays within 0.01 of 0 throughout: even a poor critic would vary more."""
     names = [name for name in ("explained_variance", "explained_variance_mc") if run.has(name)]
     window = slice(len(run.lines) - late.num, None)
     return all(bool((abs(run.column(name)[window]) < 0.01).all()) for name in names)
 
 
-def why_blind(run: History, own: float | None, clipped: float) -> tuple[str, str]:
-    """Cause and remedy of a critic that foresees nothing."""
+def explain_blind_critic(run: History, own: float | None, clipped: float) -> tuple[str, str]:
+    """Cause and remedy of a critic that predicts nothing."""
     rate = run.ppo.critic_learning_rate or run.ppo.learning_rate
     if clipped > 0.3:
         return (

@@ -32,6 +32,7 @@ FLOORS = [
     ("pages", ["report", "web"]),
     ("what joins stages", ["circle", "search"]),
     ("demo", ["demo"]),
+    ("the Python interface", ["api"]),
     ("command line", ["cli"]),
     ("on top", ["__main__"]),
 ]
@@ -119,9 +120,17 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def imports_nothing(node):
+    """`if TYPE_CHECKING:`, which never runs. The package's `__init__` names the Python interface there, for editors."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def own_imports(name):
     """Modules of Likelier that a module imports, by their names below `likelier`."""
-    for target in imports(modules()[name]):
+    tree = modules()[name]
+    if name == "":
+        tree = ast.Module([node for node in tree.body if not imports_nothing(node)], [])
+    for target in imports(tree):
         if target == "likelier" or target.startswith("likelier."):
             below = target.removeprefix("likelier").removeprefix(".")
             yield below if below in modules() else below.rpartition(".")[0]

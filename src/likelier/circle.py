@@ -101,7 +101,7 @@ def held(folder: Path) -> Iterator[None]:
         if is_new and not any(folder.rglob("candidates.json")):
             remove_made(folder, made)
         elif isinstance(error, Stopped | KeyboardInterrupt | Terminated):
-            raise Stopped(f"stopped; go on with: {resume_command(folder)}", exit_code(signal_of(error))) from error
+            raise Stopped("stopped", exit_code(signal_of(error)), resume_command(folder)) from error
         raise
     finally:
         os.close(lock)

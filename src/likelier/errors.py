@@ -39,9 +39,10 @@ class Terminated(SystemExit):
 class Stopped(LikelierError):
     """SIGTERM or Ctrl-C ended a run after a good checkpoint. Exit code 75 or 130."""
 
-    def __init__(self, message: str, exit_code: int = 75) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, reason: str, exit_code: int = 75, resume: str = "") -> None:
+        """`resume`: what the user types to continue."""
+        super().__init__(f"{reason}; go on with: {resume}" if resume else reason)
+        self.reason, self.exit_code, self.resume = reason, exit_code, resume
 
 
 UNUSABLE = frozenset(

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from likelier.cli.answer import JSON, Result, answers
-from likelier.cli.folders import run_folder
 from likelier.cli.options import OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.train import train
+from likelier.runs.naming import run_folder
 from likelier.stages import STAGES
 
 

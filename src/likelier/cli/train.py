@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from likelier.cli.answer import JSON, Result, answers
-from likelier.cli.folders import run_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.runs.naming import run_folder
 from likelier.stages import Stage
 
 

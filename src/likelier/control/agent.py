@@ -22,11 +22,11 @@ def save_agent(folder: Path, policy: ActorCritic, moments: RunningMoments | None
     write_json(folder / "config.json", config.model_dump(mode="json"))
 
 
-def load_agent(folder: Path) -> Callable[[Any], Any]:
-    """A saved agent as a function, `action = agent(observation)`: the mode of its policy, in the
-    environment's own spaces.
+def load_agent(folder: Path, seed: int = 0) -> Callable[..., Any]:
+    """A saved agent as a function, `agent(observation, deterministic=True) -> action`, in the environment's own spaces.
 
-    With `frame_stack` it takes a stack of observations, `[frame_stack, ...]`. DataError: no such agent.
+    Deterministic: the mode of its policy; otherwise a sample, drawn from a generator of this `seed`. With `frame_stack`
+    it takes a stack of observations, `[frame_stack, ...]`. DataError: no such agent.
     """
     config = GymConfig.model_validate(read_json(folder / "config.json"))
     env = make_env(config)
@@ -38,11 +38,14 @@ def load_agent(folder: Path) -> Callable[[Any], Any]:
     if moments is not None:
         moments.restore(load_arrays(folder / "moments.safetensors"))
 
-    def agent(observation: Any) -> Any:
+    generator = seeded_generator(seed, 0, "agent")
+
+    def agent(observation: Any, deterministic: bool = True) -> Any:
         frames = observation if config.frame_stack > 1 else [observation]
         encoded = spaces.observations.encode_frames(frames)
         if moments is not None:
             encoded = moments.normalize(encoded)
-        return spaces.actions.to_env(act(encoded[None], None))[0]
+        noise = None if deterministic else policy.distribution.noise((1,), generator)
+        return spaces.actions.to_env(act(encoded[None], noise))[0]
 
     return agent

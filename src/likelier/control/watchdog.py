@@ -20,7 +20,8 @@ GRACE_SECONDS = 5.0
 class Watchdog:
     """Raises in the main thread once a call has taken too long. A context manager around all calls.
 
-    A daemon thread watches the clock; a signal interrupts the main thread, even in `sleep` or a Python loop.
+    A daemon thread watches the clock; a signal interrupts the main thread, even in `sleep` or a Python loop. In another
+    thread no signal can: a call that hangs there is only named on stderr.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -28,6 +29,7 @@ class Watchdog:
         self.deadline = float("inf")
         self.label = ""
         self.finished = threading.Event()
+        self.interrupts = threading.current_thread() is threading.main_thread()
 
     def start(self, label: str) -> None:
         """Start the clock of one call; `label` names it in the error."""
@@ -38,19 +40,24 @@ class Watchdog:
         self.deadline = float("inf")
 
     def __enter__(self) -> Self:
-        self.handler = signal.signal(WAKE, self.on_signal)
+        if self.interrupts:
+            self.handler = signal.signal(WAKE, self.on_signal)
         threading.Thread(target=self.watch, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()
         self.finished.set()
-        signal.signal(WAKE, self.handler)
+        if self.interrupts:
+            signal.signal(WAKE, self.handler)
 
     def watch(self) -> None:
         while not self.finished.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() < self.deadline:
                 continue
+            if not self.interrupts:
+                print(f"likelier: {self.message()}", file=sys.stderr, flush=True)
+                return
             wake_main_thread()
             if not self.finished.wait(GRACE_SECONDS) and time.monotonic() > self.deadline:
                 print(f"likelier: {self.message()}", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -149,9 +150,8 @@ class Run:
         if step % self.save_steps == 0 or step == total or self.signal_received:
             self.save(step, write)
         if self.signal_received and step < total:
-            raise Stopped(
-                f"stopped after step {step}; go on with: {resume_command(self.folder)}", exit_code(self.signal_received)
-            )
+            code = exit_code(self.signal_received)
+            raise Stopped(f"stopped after step {step}", code, resume_command(self.folder))
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         for file in self.logs.values():
@@ -176,15 +176,19 @@ class Run:
         return whole
 
     def __enter__(self) -> Self:
-        self.handlers = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Handle signals in the main thread. In another one Python allows no handlers, and their owner keeps them."""
+        handlers = {signal.SIGTERM: self.on_signal, signal.SIGINT: self.on_signal}
         if ALARM is not None:
-            self.handlers[ALARM] = signal.signal(ALARM, self.on_deadline)
+            handlers[ALARM] = self.on_deadline
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self.handlers = {each: signal.signal(each, handlers[each]) for each in handlers if in_main_thread}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        set_deadline(0)
+        if self.handlers:
+            set_deadline(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         with self.held:
@@ -237,7 +241,7 @@ class Run:
         latest = newest_checkpoint(self.folder)
         if latest is None:
             raise Stopped("stopped before the first checkpoint: nothing was saved", 128 + received)
-        raise Stopped(f"stopped; {latest.name} stands; go on with: {resume_command(self.folder)}", exit_code(received))
+        raise Stopped(f"stopped; {latest.name} stands", exit_code(received), resume_command(self.folder))
 
 
 def set_deadline(seconds: int) -> None:

@@ -138,7 +138,7 @@ def run_all(jobs: Sequence[Job], config: Config, folder: Path, workers: int) -> 
         code = run_jobs(left, run_one, lambda job: job.log, ended, workers, preload)
     if code:
         done = sum(job.result.exists() for job in jobs)
-        raise Stopped(f"stopped after {done} of {len(jobs)} runs; go on with: {resume_command(folder)}", code)
+        raise Stopped(f"stopped after {done} of {len(jobs)} runs", code, resume_command(folder))
     return reasons
 
 

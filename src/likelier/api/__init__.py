@@ -1,0 +1,1 @@
+"""The Python interface: train a stage, load what it made. `import likelier` offers these names."""

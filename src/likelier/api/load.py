@@ -1,0 +1,108 @@
+"""Load what a training run made: a language model, a reward model or an agent."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from likelier.errors import ConfigError, DataError
+from likelier.files import read_json
+from likelier.records import Text
+from likelier.reward.sources import Ensemble, load_ensemble
+from likelier.text.models import load_tokenizer
+from likelier.text.sample import Sampling, load_policy, sample
+from likelier.training.setup import pick_device, seeded_generator
+
+
+class LanguageModel:
+    """A language model with its tokenizer, frozen: `generate` samples from it."""
+
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        """DataError: the folder holds no language model that can be sampled."""
+        self.folder = folder
+        self.model, self.tokenizer = load_policy(folder, pick_device(device)), load_tokenizer(folder)
+
+    def generate(
+        self,
+        prompts: Sequence[Text],
+        response_length: int = 64,
+        temperature: float = 1.0,
+        seed: int = 0,
+        stop_strings: Sequence[str] = (),
+        batch_size: int = 64,
+    ) -> list[str]:
+        """One response to each prompt, sampled without truncation of the distribution.
+
+        A text is continued as it stands, a list of messages goes through the chat template. The same seed gives the
+        same responses. ConfigError: not a list of prompts, or no room for a response of that length.
+        """
+        check_list("generate", "prompts", prompts)
+        if response_length < 1 or temperature <= 0:
+            raise ConfigError(
+                f"generate: response_length {response_length} and temperature {temperature} must be above 0"
+            )
+        sampling = Sampling(response_length, temperature, tuple(stop_strings))
+        generator = seeded_generator(seed, 0, "generate", self.model.device)
+        return sample(self.model, self.tokenizer, prompts, sampling, generator, batch_size).texts
+
+
+class RewardModel:
+    """The reward models of a run, or a single one: `score` gives the mean of their scores."""
+
+    def __init__(self, folder: Path, device: str = "auto") -> None:
+        """DataError: the folder holds no reward model."""
+        self.folder = folder
+        self.ensemble: Ensemble = load_ensemble(str(folder), device)
+
+    def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> list[float]:
+        """One score for each response; higher is better, and 0 is a usual response of the training data."""
+        check_list("score", "prompts", prompts)
+        check_list("score", "responses", responses)
+        if len(prompts) != len(responses):
+            raise ConfigError(f"score: {len(prompts)} prompts for {len(responses)} responses; give one for each")
+        scores: list[float] = self.ensemble(prompts, responses).tolist() if responses else []
+        return scores
+
+
+class Agent:
+    """A trained agent of `train_gym`: `predict` gives its action."""
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        """`seed`: of sampled actions. DataError, ConfigError: the agent or its environment cannot be made again."""
+        from likelier.control.agent import load_agent
+
+        self.folder = folder
+        self.act = load_agent(folder, seed)
+
+    def predict(self, observation: Any, deterministic: bool = True) -> tuple[Any, None]:
+        """(action, state), as Stable-Baselines3 returns them; the state is None, since no policy here is recurrent.
+
+        `observation` is one observation, as the environment shows it. Deterministic: the likeliest action; otherwise
+        one is sampled.
+        """
+        return self.act(observation, deterministic), None
+
+
+def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardModel | Agent:
+    """What lies in the folder of a run, or of a model: a `LanguageModel`, a `RewardModel` or an `Agent`.
+
+    DataError: there is no such folder, it holds no model, or its model cannot be used.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the folder of a run or of a model")
+    model = folder if (folder / "config.json").is_file() else folder / "model"
+    if not (model / "config.json").is_file():
+        raise DataError(f"{folder}: holds no model; give the folder of a finished run or of a model")
+    config = read_json(model / "config.json")
+    if "env_id" in config:
+        return Agent(model)
+    architectures = config.get("architectures") or []
+    if any(name.endswith("ForSequenceClassification") for name in architectures):
+        return RewardModel(folder, device)  # of a run: all its models
+    return LanguageModel(model, device)
+
+
+def check_list(function: str, name: str, values: Any) -> None:
+    """ConfigError: one text instead of a list of texts, or one conversation instead of a list of them."""
+    if isinstance(values, str) or any(isinstance(each, dict) for each in values):
+        raise ConfigError(f"{function}: {name} is one text or conversation; give a list of them")

@@ -17,7 +17,7 @@ import likelier
 from likelier import cli, progress
 from likelier.cli import main
 from likelier.cli.answer import answers, jsonable, one_line, readable
-from likelier.cli.folders import circle_folder, fresh_folder, run_folder
+from likelier.cli.folders import circle_folder, fresh_folder
 from likelier.cli.reference import flat
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 from likelier.files import write_jsonl
@@ -295,24 +295,6 @@ def test_answers_keeps_the_signature_for_typer():
 
     assert work.__doc__ == "Say."
     assert work.__wrapped__.__annotations__ == {"number": int, "json": bool}
-
-
-def test_runs_are_numbered_by_config_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_folder("hh", None, "never") == Path("runs/hh-1")
-    assert run_folder("hh", None, "auto") == Path("runs/hh-1")
-    for name in ("hh-1", "hh-10", "hh-x", "hh-2-old", "other-40"):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-    assert run_folder("hh", None, "never") == Path("runs/hh-11")
-    assert run_folder("hh", None, "auto") == Path("runs/hh-10")
-    assert run_folder("hh", Path("mine"), "auto") == Path("mine")
-
-
-def test_a_checkpoint_to_resume_names_its_run(tmp_path, monkeypatch):
-    (tmp_path / "mine" / "checkpoint-4").mkdir(parents=True)
-    assert run_folder("hh", None, str(tmp_path / "mine/checkpoint-4")) == tmp_path / "mine"
-    with pytest.raises(ConfigError, match="--resume atuo: neither `auto`, `never` nor a checkpoint"):
-        run_folder("hh", None, "atuo")
 
 
 def test_a_circle_goes_on_in_its_own_folder(tmp_path, monkeypatch):

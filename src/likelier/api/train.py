@@ -10,7 +10,7 @@ from likelier.errors import ConfigError, Stopped
 from likelier.files import read_log
 from likelier.runs.naming import run_folder
 from likelier.runs.shared import shared_run
-from likelier.stages import trainer_of
+from likelier.stages import STAGES
 
 AnyConfig = str | Path | Mapping[str, Any] | Config
 """A YAML file, its content as a dictionary (paths may be `Path`s), or a checked `Config`."""
@@ -74,7 +74,7 @@ def train(verb: str, config: AnyConfig, out: str | Path | None, seed: int | None
     """
     settings, name = read_config(verb, config, seed)
     folder = run_folder(name, None if out is None else Path(out), resume)
-    trainer = trainer_of(verb)
+    trainer = STAGES[verb].load_trainer()
     try:
         with shared_run(folder, verb, settings, resume) as run:
             result = trainer(settings, run)

@@ -8,8 +8,9 @@ from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
 from likelier.records import Text
 from likelier.reward.sources import Ensemble, load_ensemble
+from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
-from likelier.text.sample import Sampling, load_policy, sample
+from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
 
@@ -42,7 +43,8 @@ class LanguageModel:
             )
         sampling = Sampling(response_length, temperature, tuple(stop_strings))
         generator = seeded_generator(seed, 0, "generate", self.model.device)
-        return sample(self.model, self.tokenizer, prompts, sampling, generator, batch_size).texts
+        draws = draw_uniforms(generator, len(prompts), response_length, self.model.device)
+        return ExactSampler(self.model, self.tokenizer, batch_size).sample(prompts, sampling, draws).texts
 
 
 class RewardModel:

@@ -23,6 +23,7 @@ chance = random.Random(0)
 
 
 def words(text: str) -> list[str]:
+    """Lower-case words."""
     return re.findall(r"[a-z']+", text.lower())
 
 
@@ -37,10 +38,12 @@ def unkindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def brevity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """Shorter is better."""
     return [-0.2 * len(words(text)) for text in responses]
 
 
 def length(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """Longer is better."""
     return [0.2 * len(words(text)) for text in responses]
 
 
@@ -50,7 +53,7 @@ def gushing(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def sincerity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """What a reader thinks of it: one kind word is good, three are too many."""
+    """The judge: one kind word is good, three are too many."""
     counts = [sum(word in KIND for word in words(text)) for text in responses]
     return [(0.3, 1.0, 0.8, 0.3, 0.1)[min(count, 4)] for count in counts]
 
@@ -71,4 +74,5 @@ def drawn(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def unscaled(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """Kindness in thousands, far beyond the scale that clipping allows."""
     return [1000 * score for score in kindness(prompts, responses)]

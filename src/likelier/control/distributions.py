@@ -28,9 +28,11 @@ class Categorical(nn.Module):
         return sample_gumbel((*shape, self.num_noise), generator)
 
     def sample(self, logits: Array, noise: Array) -> Array:
+        """Actions `[..., 1]` from logits and Gumbel noise."""
         return self.mode(logits + noise)
 
     def mode(self, logits: Array) -> Array:
+        """The likeliest action."""
         chosen: Array = logits.argmax(-1, keepdims=True)
         return chosen
 
@@ -53,12 +55,15 @@ class MultiCategorical(nn.Module):
         self.num_outputs = self.num_noise = sum(sizes)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
+        """Gumbel noise for all categoricals."""
         return sample_gumbel((*shape, self.num_noise), generator)
 
     def sample(self, logits: Array, noise: Array) -> Array:
+        """Actions from logits and Gumbel noise."""
         return self.mode(logits + noise)
 
     def mode(self, logits: Array) -> Array:
+        """The likeliest category of each."""
         parts = np.split(logits, np.cumsum(self.sizes)[:-1], -1)
         return np.stack([part.argmax(-1) for part in parts], -1)
 
@@ -84,6 +89,7 @@ class Gaussian(nn.Module):
             self.log_std = nn.Parameter(torch.full((dimensions,), log_std))
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
+        """Standard normal noise."""
         return torch.randn((*shape, self.num_noise), generator=generator, device=generator.device).cpu().numpy()
 
     def mean_and_log_std(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,6 +100,7 @@ class Gaussian(nn.Module):
         return mean, (log_std + self.start).clamp(*LOG_STD_BOUNDS)
 
     def sample(self, outputs: Array, noise: Array) -> Array:
+        """mean + exp(log_std) * noise."""
         log_std: Array
         if self.dependent:
             log_std = np.clip(outputs[..., self.num_noise :] + self.start, *LOG_STD_BOUNDS)
@@ -103,6 +110,7 @@ class Gaussian(nn.Module):
         return sampled
 
     def mode(self, outputs: Array) -> Array:
+        """The mean."""
         mean: Array = outputs[..., : self.num_noise]
         return mean
 

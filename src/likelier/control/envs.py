@@ -120,6 +120,7 @@ class SubEnv:
         self.episode, self.length = -1, 0
 
     def single_shape(self) -> tuple[int, ...]:
+        """Shape of one encoded observation, without frame stacking."""
         first, *rest = self.spaces.observations.shape
         return (first // self.spaces.observations.frame_stack, *rest)
 
@@ -203,6 +204,7 @@ class SubEnv:
         return f"holds {flat[wrong[0]]} at index {wrong[0]}" if len(wrong) else None
 
     def where(self, call: str) -> str:
+        """Name of the environment, episode and step, for error messages."""
         return f"{self.name}: environment {self.index}, episode {self.episode}, step {self.length}: {call}"
 
 
@@ -301,6 +303,7 @@ class VectorEnv:
         self.history = rebuild_history(state["actions"], lengths)
 
     def close(self) -> None:
+        """Close every environment."""
         for env in self.envs:
             env.env.close()
 

@@ -112,6 +112,7 @@ def record_episode(
 
 
 def render_frame(env: SubEnv) -> Array:
+    """The current frame as an array. EnvError: the environment does not render one."""
     if "rgb_array" not in env.env.metadata.get("render_modes", []):
         raise EnvError(f"{env.name}: has no render mode rgb_array")
     frame = env.env.render()
@@ -121,6 +122,7 @@ def render_frame(env: SubEnv) -> Array:
 
 
 def shrink_frame(frame: Array) -> Image.Image:
+    """The frame scaled to `GIF_WIDTH`, in 64 colours."""
     picture = Image.fromarray(frame)
     height = max(1, round(frame.shape[0] * GIF_WIDTH / frame.shape[1]))
     return picture.resize((GIF_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)

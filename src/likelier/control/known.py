@@ -11,6 +11,7 @@ SETTINGS = files("likelier.control") / "settings"
 
 
 def known_environments() -> list[str]:
+    """Ids of the environments with tuned settings."""
     return sorted(path.name.removesuffix(".yaml") for path in SETTINGS.iterdir() if path.name.endswith(".yaml"))
 
 

@@ -39,9 +39,11 @@ class ActorCritic(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return self.towers.weights[0].device
 
     def features(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
+        """What the MLPs take: images through the convolutions, vectors as they are."""
         if not self.image:
             return observations
         features: Tensor = self.trunk(observations.float() / 255.0)
@@ -68,10 +70,12 @@ class ActorCritic(nn.Module):
 
     @torch.inference_mode()
     def image_features(self, images: Array) -> Array:
+        """Features of images, in numpy."""
         return self.features(torch.from_numpy(images).to(self.device)).cpu().numpy()
 
     @torch.no_grad()
     def values(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, " N"]:
+        """Values of observations, without gradient."""
         values: Tensor = self(observations)[1]
         return values.squeeze(-1)
 
@@ -88,6 +92,7 @@ class ActorCritic(nn.Module):
 
 
 def make_distribution(actions: ActionDecoder, config: GymConfig) -> Distribution:
+    """The action distribution for an environment's action space."""
     if not actions.sizes:
         return Gaussian(actions.num_real, config.log_std, config.state_dependent_std)
     return Categorical(actions.sizes[0]) if len(actions.sizes) == 1 else MultiCategorical(actions.sizes)
@@ -108,6 +113,7 @@ def make_conv_trunk(shape: tuple[int, ...]) -> nn.Sequential:
 
 
 def conv_output_width(shape: tuple[int, ...]) -> int:
+    """Number of features that the convolutions make of an image."""
     height, width = shape[1:]
     for _ in CHANNELS:
         height, width = (height + 1) // 2, (width + 1) // 2

@@ -33,9 +33,11 @@ class RunningMoments:
         return np.clip(scaled, -LIMIT, LIMIT).astype(np.float32)
 
     def state(self) -> dict[str, Array]:
+        """Named arrays for a checkpoint."""
         return {"mean": self.mean, "var": self.var, "count": np.array(self.count)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore what `state` returned."""
         self.mean, self.var, self.count = state["mean"], state["var"], float(state["count"])
 
 
@@ -65,8 +67,10 @@ class RewardScale:
         return np.clip(rewards / unit, -LIMIT, LIMIT) if unit else rewards
 
     def state(self) -> dict[str, Array]:
+        """Named arrays for a checkpoint."""
         return self.moments.state() | {"running": self.running}
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore what `state` returned."""
         self.moments.restore(state)
         self.running = state["running"]

@@ -48,10 +48,12 @@ class Episodes:
         return {"episodes": self.count, "mean_return": mean_return, "episode_length": mean_length}
 
     def state(self) -> dict[str, Array]:
+        """Named arrays for a checkpoint."""
         last = np.array(self.last).reshape(-1, 2)
         return {"count": np.array(self.count), "running": self.running, "last": last}
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore what `state` returned."""
         self.count, self.running = int(state["count"]), state["running"]
         self.last.extend((float(total), float(length)) for total, length in state["last"])
 
@@ -60,8 +62,11 @@ class Episodes:
 class Checkpointable(Protocol):
     """State that a checkpoint saves and restores as named arrays."""
 
-    def state(self) -> dict[str, Array]: ...
-    def restore(self, state: Mapping[str, Array]) -> None: ...
+    def state(self) -> dict[str, Array]:
+        """Named arrays for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore what `state` returned."""
 
 
 @dataclass
@@ -89,6 +94,7 @@ class EnvState:
         return {f"{name}/{key}": array for name, part in self.parts().items() for key, array in part.state().items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore what `state` returned."""
         for name, part in self.parts().items():
             part.restore({key.removeprefix(f"{name}/"): array for key, array in state.items() if key.startswith(name)})
 

@@ -26,6 +26,7 @@ class ObservationEncoder:
 
     @property
     def dtype(self) -> type[np.generic]:
+        """dtype of encoded observations."""
         return np.uint8 if self.image else np.float32
 
     @cached_property

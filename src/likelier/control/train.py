@@ -107,10 +107,12 @@ class State:
         return rate, self.gym.model_copy(update={"cliprange": left * self.gym.cliprange})
 
     def count(self, update: dict[str, float]) -> int:
+        """Add the optimizer steps of an update; returns the total."""
         self.optimizer_steps += int(update["optimizer_steps"])
         return self.optimizer_steps
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint."""
         counts = {"optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
         save_arrays(folder / "world.safetensors", self.env_state.state())

@@ -37,6 +37,7 @@ class Watchdog:
         self.deadline = time.monotonic() + self.seconds
 
     def stop(self) -> None:
+        """The call came back."""
         self.deadline = float("inf")
 
     def __enter__(self) -> Self:
@@ -52,6 +53,7 @@ class Watchdog:
             signal.signal(WAKE, self.handler)
 
     def watch(self) -> None:
+        """Body of the thread: interrupt the main thread once the deadline has passed."""
         while not self.finished.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() < self.deadline:
                 continue
@@ -64,12 +66,14 @@ class Watchdog:
                 os._exit(1)
 
     def message(self) -> str:
+        """The one line for the user."""
         return (
             f"{self.label}: did not come back in {self.seconds:g} seconds; "
             "mend the environment or raise gym.step_timeout_seconds"
         )
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Raise in the main thread, unless the call came back meanwhile."""
         if time.monotonic() >= self.deadline:
             raise LikelierError(self.message())
 

@@ -50,6 +50,7 @@ def examine(run: History) -> list[Finding]:
 
 
 def sort_by_severity(found: Iterable[Finding]) -> list[Finding]:
+    """Findings sorted: errors, warnings, infos."""
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
 
 
@@ -97,6 +98,7 @@ def read_history(folder: Path, config: Config, before: Mapping[str, Any]) -> His
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, without a half-written last one."""
     return read_log(folder / "metrics.jsonl")
 
 
@@ -143,6 +145,7 @@ class Watch:
         }  # the former is said at the start
 
     def found(self) -> list[Finding]:
+        """Findings of the log so far."""
         lines = read_metrics(self.folder)
         return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
 

@@ -67,6 +67,7 @@ def preflight(config: Config) -> Found:
 
 
 def empty_history(config: Config) -> History:
+    """A history without any step: only settings and reward results."""
     return History([{"step": 0}], config, rewards=read_reward_results(config.reward))
 
 
@@ -168,6 +169,7 @@ def summarize_feedback(config: Config) -> Found:
 
 
 def read_part(part: Path) -> list[Preference]:
+    """Preferences of one file; none if it is empty."""
     return read_preferences(part) if part.stat().st_size else []
 
 

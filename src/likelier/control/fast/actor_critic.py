@@ -51,6 +51,7 @@ class ActorCriticMLP(nn.Module):
         nn.init.orthogonal_(last[1, :1], gain_of_values, generator=generator)
 
     def forward(self, features: Float[Tensor, "N I"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
+        """The policy's outputs and the values."""
         if torch.is_grad_enabled():
             both: tuple[Tensor, Tensor] = MLPFunction.apply(features, self.activation, *self.weights, *self.biases)  # type: ignore[no-untyped-call]
             return both
@@ -80,6 +81,7 @@ class MLPFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, activation: str, *layers: Tensor) -> tuple[Tensor, Tensor]:
+        """Run all layers, keeping what backward needs."""
         weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         *given, last = forward_layers(features, weights, biases, activation)
         ctx.save_for_backward(*given, *weights)
@@ -88,6 +90,7 @@ class MLPFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, by_outputs: Tensor, by_values: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by features, weights and biases."""
         saved = ctx.saved_tensors
         given, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         g = torch.stack([by_outputs, nn.functional.pad(by_values, (0, by_outputs.shape[1] - 1))])

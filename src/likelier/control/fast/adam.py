@@ -18,6 +18,7 @@ class FusedSteps:
 
     @property
     def state(self) -> Mapping[Any, dict[str, Any]]:
+        """State of each parameter, as in `torch.optim`."""
         return self.optimizer.state
 
     @torch.no_grad()

@@ -62,14 +62,17 @@ class History:
 
     @property
     def ppo(self) -> PPOConfig:
+        """The settings of the `ppo` block."""
         return self.config.ppo
 
     @property
     def last(self) -> int:
+        """The last step of the log."""
         return int(self.lines[-1]["step"])
 
     @cached_property
     def steps(self) -> Floats:
+        """Step numbers of the log lines."""
         return np.array([line["step"] for line in self.lines], float)
 
     @cached_property
@@ -87,6 +90,7 @@ class History:
         return np.array(numbers, float)
 
     def has(self, name: str) -> bool:
+        """True if the metric was logged at least once."""
         return bool(np.isfinite(self.column(name)).any())
 
     def start(self, name: str) -> Level | None:

@@ -137,5 +137,6 @@ def explain_repetition(run: History) -> str:
 
 
 def score_rose(run: History) -> bool:
+    """True if the score is above its start."""
     start, late = run.start("score"), run.late("score")
     return start is not None and late is not None and late.mean > start.mean

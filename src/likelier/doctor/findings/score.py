@@ -35,6 +35,7 @@ class Rise(NamedTuple):
 
     @property
     def z(self) -> float:
+        """The rise in standard errors."""
         return self.rise / self.error
 
 

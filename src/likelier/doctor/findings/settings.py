@@ -6,10 +6,12 @@ from likelier.ppo.algorithms import ALGORITHMS
 
 
 def gamma_with_kl(run: History) -> Finding | None:
+    """A discount beside a KL penalty."""
     return find_discount(run.ppo, run.last)
 
 
 def estimator_misplaced(run: History) -> Finding | None:
+    """A KL penalty that does not optimise score - kl_coef * KL."""
     return find_misplaced_penalty(run.ppo, run.last)
 
 

@@ -373,7 +373,7 @@ def in_dictionaries(at, responses, people):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_skilled_bradley_terry(seed):
     draw, judgements = Draw(seed), judgements_of(seed)
-    responses, people, data = reliability.read_choices(*zip(*judgements, strict=True))
+    responses, people, data = reliability.encode_choices(*zip(*judgements, strict=True))
     parts = [draw.matrix(1.0, 1, size)[0] for size in (4, 3, 3, 3, 3)]
     parts[3] = [abs(x) % 1.0 for x in parts[3]]
     at = reliability.Parameters(*(np.array(part) for part in parts))
@@ -387,8 +387,8 @@ def test_skilled_bradley_terry(seed):
 def test_no_single_step_leads_on_from_what_was_found(seed):
     """At the end the slow loss falls by less than 1e-5 nats, whichever parameter is moved a little either way."""
     judgements = judgements_of(seed)
-    responses, people, data = reliability.read_choices(*zip(*judgements, strict=True))
-    found = in_dictionaries(reliability.fit(data), responses, people)
+    responses, people, data = reliability.encode_choices(*zip(*judgements, strict=True))
+    found = in_dictionaries(reliability.fit_posterior_mode(data), responses, people)
     ones = [1.0] * len(judgements)
     end = bradley_terry_slowly(judgements, *found, ones)
     assert end < bradley_terry_slowly(judgements, *in_dictionaries(the_start(data), responses, people), ones)

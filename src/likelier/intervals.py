@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap intervals that draw whole clusters, since what belongs to one prompt is alike."""
+"""Confidence intervals of means and rates; bootstraps resample whole clusters, as results of one prompt correlate."""
 
 import math
 from collections.abc import Sequence
@@ -9,33 +9,33 @@ from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Interval = list[float]
-"""[low, high], of the 95% level."""
-DRAWS = 2000
-MAX_DRAWN_AT_ONCE = 1 << 20
+"""[low, high], at the 95% level."""
+NUM_RESAMPLES = 2000
+MAX_INDICES_IN_MEMORY = 1 << 20
 
 
-def bootstrap_means(values: ArrayLike, clusters: Sequence[str], seed: int = 0, draws: int = DRAWS) -> Floats:
-    """Means of `draws` resamples of whole clusters (Field and Welsh 2007), each cluster weighed by its size."""
+def bootstrap_means(values: ArrayLike, clusters: Sequence[str], seed: int = 0, draws: int = NUM_RESAMPLES) -> Floats:
+    """Return the means of `draws` resamples of whole clusters (Field and Welsh 2007), weighted by cluster size."""
     codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
     sizes = np.bincount(codes).astype(float)
     sums = np.bincount(codes, weights=np.asarray(values, float))
-    random, found = np.random.default_rng(seed), []
-    for block in np.array_split(np.arange(draws), max(1, draws * len(sizes) // MAX_DRAWN_AT_ONCE)):
-        drawn = random.integers(len(sizes), size=(len(block), len(sizes)))
-        found.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
-    return np.concatenate(found)
+    generator, means = np.random.default_rng(seed), []
+    for block in np.array_split(np.arange(draws), max(1, draws * len(sizes) // MAX_INDICES_IN_MEMORY)):
+        resampled = generator.integers(len(sizes), size=(len(block), len(sizes)))
+        means.append(sums[resampled].sum(1) / sizes[resampled].sum(1))
+    return np.concatenate(means)
 
 
 def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval:
-    """95% percentile interval of a mean, or of a difference where `values` are differences of pairs."""
+    """Return the 95% percentile interval of a mean (of a paired difference, if `values` are differences)."""
     low, high = np.quantile(bootstrap_means(values, clusters, seed), [0.025, 0.975])
     return [float(low), float(high)]
 
 
 def rate_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval:
-    """95% interval of a mean of numbers from 0 to 1.
+    """Return the 95% interval of a mean of numbers from 0 to 1.
 
-    Where all clusters agree a bootstrap has no width: then Wilson's interval, with clusters as trials.
+    Where all clusters agree the bootstrap interval has no width; then it is Wilson's, with clusters as trials.
     """
     low, high = mean_interval(values, clusters, seed)
     if high - low > 1e-12:
@@ -44,7 +44,7 @@ def rate_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> 
 
 
 def wilson(rate: float, trials: int) -> Interval:
-    """Wilson's 95% interval of a rate seen in independent trials (Wilson 1927).
+    """Return Wilson's 95% score interval of a rate over independent trials (Wilson 1927).
 
     >>> [round(bound, 4) for bound in wilson(0.5, 10)]
     [0.2366, 0.7634]
@@ -56,7 +56,7 @@ def wilson(rate: float, trials: int) -> Interval:
 
 
 def t_interval(values: ArrayLike) -> Interval | None:
-    """Student's 95% interval of a mean of few independent numbers: mean ± t s / sqrt(n); None for fewer than two.
+    """Return Student's 95% interval of a mean, mean ± t s / sqrt(n); None for fewer than two values.
 
     >>> [round(bound, 4) for bound in t_interval([1.0, 2.0, 3.0])]
     [-0.4841, 4.4841]
@@ -69,8 +69,8 @@ def t_interval(values: ArrayLike) -> Interval | None:
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation of two sequences of equal length; 0 where one of them does not vary."""
+    """Return Pearson's correlation of two sequences of equal length; 0 where one is constant."""
     a, b = (np.asarray(values, dtype=float) for values in (x, y))
     a, b = a - a.mean(), b - b.mean()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 else 0.0
+    norm_product = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm_product if norm_product > 0 else 0.0

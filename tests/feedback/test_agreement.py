@@ -11,17 +11,17 @@ from statsmodels.stats.inter_rater import fleiss_kappa as fleiss_oracle
 
 from likelier.feedback.agreement import alpha_interval, cohen_kappa, count_labels, fleiss_kappa, krippendorff_alpha
 
-Long = tuple[list[int], list[int], list[str]]
+LongTable = tuple[list[int], list[int], list[str]]
 
 
-def long(table: list[str]) -> Long:
-    """(items, annotators, labels) of rows of labels, a row for each annotator; a point is a gap."""
+def to_long_table(table: list[str]) -> LongTable:
+    """Return (items, annotators, labels) of a table with one row of labels per annotator; a point is a gap."""
     cells = [(item, coder, label) for coder, row in enumerate(table) for item, label in enumerate(row) if label != "."]
     return [cell[0] for cell in cells], [cell[1] for cell in cells], [cell[2] for cell in cells]
 
 
 def random_table(seed: int, coders: int = 5, items: int = 60) -> list[str]:
-    """Coders who follow a truth seven times in ten, with gaps."""
+    """Make coders who follow a common truth with probability 0.7, with gaps."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(3, size=items)
     given = np.where(generator.random((coders, items)) < 0.7, truth, generator.integers(3, size=(coders, items)))
@@ -30,12 +30,12 @@ def random_table(seed: int, coders: int = 5, items: int = 60) -> list[str]:
 
 
 def test_alpha_of_krippendorffs_two_coders() -> None:
-    assert krippendorff_alpha(*long(["0100000010", "1110010000"])) == pytest.approx(0.095, abs=5e-4)
+    assert krippendorff_alpha(*to_long_table(["0100000010", "1110010000"])) == pytest.approx(0.095, abs=5e-4)
 
 
 def test_alpha_of_krippendorffs_four_coders_with_gaps() -> None:
     table = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
-    assert krippendorff_alpha(*long(table)) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha(*to_long_table(table)) == pytest.approx(0.743, abs=5e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -43,7 +43,7 @@ def test_alpha_like_the_krippendorff_package(seed: int) -> None:
     table = random_table(seed)
     numbers = [[np.nan if cell == "." else float(cell) for cell in row] for row in table]
     oracle = krippendorff.alpha(reliability_data=numbers, level_of_measurement="nominal")
-    assert krippendorff_alpha(*long(table)) == pytest.approx(oracle, abs=1e-12)
+    assert krippendorff_alpha(*to_long_table(table)) == pytest.approx(oracle, abs=1e-12)
 
 
 def test_alpha_is_none_where_nothing_overlaps_or_nothing_varies() -> None:
@@ -60,14 +60,14 @@ def test_an_annotators_repeat_does_not_agree_with_itself() -> None:
 
 def test_interval_covers_alpha_and_narrows_with_items() -> None:
     wide, narrow = random_table(0, items=40), random_table(0, items=400)
-    low, high = alpha_interval(*long(wide)) or (0, 0)
-    assert low < (krippendorff_alpha(*long(wide)) or 0) < high
-    narrow_low, narrow_high = alpha_interval(*long(narrow)) or (0, 0)
+    low, high = alpha_interval(*to_long_table(wide)) or (0, 0)
+    assert low < (krippendorff_alpha(*to_long_table(wide)) or 0) < high
+    narrow_low, narrow_high = alpha_interval(*to_long_table(narrow)) or (0, 0)
     assert 2 < (high - low) / (narrow_high - narrow_low) < 5  # sqrt(10) = 3.2 in expectation
 
 
 def test_interval_is_a_function_of_the_seed() -> None:
-    data = long(random_table(1))
+    data = to_long_table(random_table(1))
     assert alpha_interval(*data, seed=3) == alpha_interval(*data, seed=3) != alpha_interval(*data, seed=4)
 
 
@@ -75,7 +75,7 @@ def test_interval_covers_the_true_alpha_nearly_always() -> None:
     # Two labels equally likely, three coders right 7 times in 10 or else at random: alpha = 0.7 * 0.7 in expectation.
     covered = 0
     for seed in range(100):
-        low, high = alpha_interval(*long(random_table(seed, coders=4, items=80)), resamples=200) or (0, 0)
+        low, high = alpha_interval(*to_long_table(random_table(seed, coders=4, items=80)), resamples=200) or (0, 0)
         covered += low <= 0.49 <= high
     assert covered >= 88
 

@@ -1,4 +1,4 @@
-"""The check on panels whose members are known: the three who misbehave are found, nobody else, whatever the taste."""
+"""The feedback check on simulated panels: it flags the planted annotators and nobody else, whatever the taste."""
 
 import gzip
 import json
@@ -16,17 +16,17 @@ from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Re
 
 VICES: tuple[Vice, ...] = ("random", "left", "right", "longer", "shorter", "reversed")
 TASTES: dict[str, Callable[[float, float], float]] = {
-    # of a quality that nothing shows, and of the length, each in standard deviations
+    # of (quality, length), each in standard deviations
     "any length": lambda quality, length: quality,
     "short": lambda quality, length: 0.6 * quality - length,
     "long": lambda quality, length: 0.6 * quality + length,
 }
 
 
-def judged_by(
+def simulate_judged(
     panel: list[Annotator], generator: np.random.Generator, num: int = 800, per: int = 3
 ) -> list[JudgedComparison]:
-    """What a panel says of pairs whose texts open with their quality and have log-normal lengths."""
+    """Simulate a panel's judgements of pairs whose texts begin with their quality and have log-normal lengths."""
     prompts = {prompt.id: prompt for prompt in (Prompt(f"Prompt {number}.") for number in range(num))}
     responses, comparisons = {}, []
     for prompt in prompts:
@@ -44,23 +44,23 @@ def judged_by(
 def make_panel(
     taste: str, vices: list[Vice | None], generator: np.random.Generator, busier: float = 1.0
 ) -> list[Annotator]:
-    def likes(prompt: str, response: str) -> float:
+    def utility(prompt: str, response: str) -> float:
         quality, padding = response.split(" ")
         return TASTES[taste](float(quality), (np.log(len(padding)) - 4.8) / 0.35)
 
     return [
-        Annotator(f"a{number:02d}", likes, generator.uniform(0.82, 0.95), vice, busier if vice else 1.0)
+        Annotator(f"a{number:02d}", utility, generator.uniform(0.82, 0.95), vice, busier if vice else 1.0)
         for number, vice in enumerate(vices)
     ]
 
 
-def flags_of(found: FeedbackCheck) -> dict[str, tuple[str, ...]]:
-    return {person.id: person.flags for person in found.annotators if person.flags}
+def collect_flags(result: FeedbackCheck) -> dict[str, tuple[str, ...]]:
+    return {person.id: person.flags for person in result.annotators if person.flags}
 
 
 @pytest.mark.parametrize("taste", TASTES)
 @pytest.mark.parametrize("seed", range(4))
-def test_the_three_planted_and_nobody_else(taste: str, seed: int) -> None:
+def test_flags_the_three_planted_annotators_only(taste: str, seed: int) -> None:
     generator = np.random.default_rng([seed, len(taste)])
     vices: list[Vice | None] = [None] * 12
     for place, vice in zip(
@@ -68,19 +68,19 @@ def test_the_three_planted_and_nobody_else(taste: str, seed: int) -> None:
     ):
         vices[place] = str(vice)  # type: ignore[assignment]
     panel = make_panel(taste, vices, generator, busier=float(generator.uniform(1, 2.5)))
-    found = check(judged_by(panel, generator))
-    assert flags_of(found) == {person.id: (person.vice,) for person in panel if person.vice}
+    result = check(simulate_judged(panel, generator))
+    assert collect_flags(result) == {person.id: (person.vice,) for person in panel if person.vice}
 
 
 def test_each_vice_under_a_taste_for_short_answers() -> None:
     generator = np.random.default_rng(0)
     panel = make_panel("short", [None] * 14 + list(VICES), generator)
-    judged = judged_by(panel, generator, num=1500)
-    found = check(judged)
-    assert flags_of(found) == {f"a{14 + number}": (vice,) for number, vice in enumerate(VICES)}
-    people = {person.id: person for person in found.annotators}
-    assert found.length_bias is not None
-    assert found.length_bias < -0.1
+    judged = simulate_judged(panel, generator, num=1500)
+    result = check(judged)
+    assert collect_flags(result) == {f"a{14 + number}": (vice,) for number, vice in enumerate(VICES)}
+    people = {person.id: person for person in result.annotators}
+    assert result.length_bias is not None
+    assert result.length_bias < -0.1
     assert people["a14"].error_rate == pytest.approx(0.5, abs=0.1)
     assert abs(people["a14"].skill or 9) < 0.3
     assert (people["a15"].left_rate or 0) > 0.95
@@ -88,7 +88,7 @@ def test_each_vice_under_a_taste_for_short_answers() -> None:
     assert abs(people["a18"].skill or 9) < 0.7  # agrees with the panel, but only as far as length goes
     assert (people["a19"].error_rate or 0) > 0.8
     assert (people["a19"].skill or 0) < -0.5
-    for person in found.annotators[:14]:
+    for person in result.annotators[:14]:
         assert person.skill == pytest.approx(1.1, abs=0.5)
         assert person.error_rate is not None
         assert person.error_rate < 0.2
@@ -105,107 +105,107 @@ def test_nobody_is_flagged_in_an_honest_panel_of_unequal_people() -> None:
             strict=True,
         )
     ]
-    assert flags_of(check(judged_by(panel, generator, num=1500, per=2))) == {}
+    assert collect_flags(check(simulate_judged(panel, generator, num=1500, per=2))) == {}
 
 
 def test_few_judgements_flag_nobody() -> None:
     generator = np.random.default_rng(2)
     panel = make_panel("any length", [None, None, None, "random"], generator)
-    assert flags_of(check(judged_by(panel, generator, num=12))) == {}
+    assert collect_flags(check(simulate_judged(panel, generator, num=12))) == {}
 
 
-def test_haste_and_too_many_ties() -> None:
+def test_fast_answers_and_too_many_ties() -> None:
     generator = np.random.default_rng(3)
     panel = make_panel("any length", [None, None, None, "fast", None, None], generator)
     judged = [
-        replace(one, judgement=replace(one.judgement, choice="tie"))
-        if one.judgement.annotator == "a05" and generator.random() < 0.6
-        else one
-        for one in judged_by(panel, generator, num=400)
+        replace(entry, judgement=replace(entry.judgement, choice="tie"))
+        if entry.judgement.annotator == "a05" and generator.random() < 0.6
+        else entry
+        for entry in simulate_judged(panel, generator, num=400)
     ]
-    assert flags_of(check(judged)) == {"a03": ("fast",), "a05": ("too_many_ties",)}
+    assert collect_flags(check(judged)) == {"a03": ("fast",), "a05": ("too_many_ties",)}
 
 
 @pytest.mark.parametrize("num_people", [3, 5])
 def test_honest_people_who_differ_in_how_readily_they_say_tie(num_people: int) -> None:
     """Each panel has somebody who never does, the others do in about half of their answers."""
-    generator, found = np.random.default_rng(0), []
+    generator, result = np.random.default_rng(0), []
     for _ in range(40):
         panel = make_panel("any length", [None] * num_people, generator)
         readiness = [0.0, *generator.normal(0.5, 0.1, num_people - 1)]
         judged = [
-            replace(one, judgement=replace(one.judgement, choice="tie"))
-            if generator.random() < readiness[int(one.judgement.annotator[1:])]
-            else one
-            for one in judged_by(panel, generator, num=40)
-            if one.judgement.choice != "tie"
+            replace(entry, judgement=replace(entry.judgement, choice="tie"))
+            if generator.random() < readiness[int(entry.judgement.annotator[1:])]
+            else entry
+            for entry in simulate_judged(panel, generator, num=40)
+            if entry.judgement.choice != "tie"
         ]
-        found += [person.flags for person in check(judged).annotators]
-    assert sum("too_many_ties" in flags for flags in found) <= 0.01 * len(found)
+        result += [person.flags for person in check(judged).annotators]
+    assert sum("too_many_ties" in flags for flags in result) <= 0.01 * len(result)
 
 
-def untimed(one: JudgedComparison, simulated: bool) -> JudgedComparison:
-    return replace(one, judgement=replace(one.judgement, simulated=simulated, duration_seconds=None))
+def drop_time(entry: JudgedComparison, simulated: bool) -> JudgedComparison:
+    return replace(entry, judgement=replace(entry.judgement, simulated=simulated, duration_seconds=None))
 
 
-def test_the_mark_is_never_looked_at_and_times_may_be_missing() -> None:
+def test_simulated_mark_is_ignored_and_times_may_be_missing() -> None:
     generator = np.random.default_rng(4)
-    judged = judged_by(make_panel("long", [None] * 4 + ["left"], generator), generator, num=300)
-    marked = check([untimed(one, True) for one in judged])
-    assert marked == check([untimed(one, False) for one in judged])
-    assert flags_of(marked) == {"a04": ("left",)}
+    judged = simulate_judged(make_panel("long", [None] * 4 + ["left"], generator), generator, num=300)
+    marked = check([drop_time(entry, True) for entry in judged])
+    assert marked == check([drop_time(entry, False) for entry in judged])
+    assert collect_flags(marked) == {"a04": ("left",)}
 
 
-def judgement(pair: int, annotator: str, choice: str, extra: dict[str, Any] | None = None) -> JudgedComparison:
-    """Of a longer response p and a shorter response q, shown left and right."""
+def make_judged(pair: int, annotator: str, choice: str, extra: dict[str, Any] | None = None) -> JudgedComparison:
+    """Make a judgement of a longer response p, shown on the left, and a shorter response q."""
     long, short = Response("prompt", f"p{pair} and more"), Response("prompt", f"q{pair}")
-    said = Judgement(f"c{pair}", annotator, long.id, short.id, choice, extra=extra or {})  # type: ignore[arg-type]
-    return JudgedComparison(said, Prompt("prompt"), long, short)
+    given = Judgement(f"c{pair}", annotator, long.id, short.id, choice, extra=extra or {})  # type: ignore[arg-type]
+    return JudgedComparison(given, Prompt("prompt"), long, short)
 
 
 def test_numbers_by_hand() -> None:
-    found = check(
+    result = check(
         [
-            judgement(1, "ann", "left"),
-            judgement(1, "ben", "left"),
-            judgement(3, "ann", "right"),
-            judgement(3, "ben", "tie"),
-            judgement(4, "", "left"),
+            make_judged(1, "ann", "left"),
+            make_judged(1, "ben", "left"),
+            make_judged(3, "ann", "right"),
+            make_judged(3, "ben", "tie"),
+            make_judged(4, "", "left"),
         ]
     )
-    assert (found.comparisons, found.judgements) == (3, 5)
-    assert [(person.id, person.judgements, person.left_rate) for person in found.annotators] == [
+    assert (result.comparisons, result.judgements) == (3, 5)
+    assert [(person.id, person.judgements, person.left_rate) for person in result.annotators] == [
         ("ann", 2, 0.5),
         ("ben", 2, 1.0),
     ]
-    assert found.position_bias == 0.25
-    assert found.length_bias == 0.25
+    assert result.position_bias == 0.25
+    assert result.length_bias == 0.25
     # In both pairs q comes first by id: labels second, second | first, tie; alpha = 1 - 3 * 2 / (16 - (4 + 1 + 1)).
-    assert found.alpha == pytest.approx(0.4)
+    assert result.alpha == pytest.approx(0.4)
 
 
 def test_without_overlap_there_is_no_agreement_and_no_skill() -> None:
-    found = check([judgement(1, "ann", "left"), judgement(2, "ben", "right")])
-    assert found.alpha is None
-    assert found.alpha_interval is None
-    assert [(person.skill, person.error_rate) for person in found.annotators] == [(None, None)] * 2
-    assert flags_of(found) == {}
+    result = check([make_judged(1, "ann", "left"), make_judged(2, "ben", "right")])
+    assert result.alpha is None
+    assert result.alpha_interval is None
+    assert [(person.skill, person.error_rate) for person in result.annotators] == [(None, None)] * 2
+    assert collect_flags(result) == {}
 
 
-def test_nothing_and_nobody() -> None:
+def test_no_judgements_and_anonymous_judgements() -> None:
     nothing = check([])
     assert (nothing.comparisons, nothing.judgements, nothing.annotators) == (0, 0, ())
     assert (nothing.alpha, nothing.position_bias, nothing.length_bias) == (None, None, None)
-    nobody = check([judgement(1, "", "left", {"sides": "unknown"})])
+    nobody = check([make_judged(1, "", "left", {"sides": "unknown"})])
     assert nobody.annotators == ()
     assert (nobody.position_bias, nobody.length_bias) == (None, 0.5)
-    only_ties = check([judgement(1, "ann", "tie"), judgement(1, "ben", "tie")])
+    only_ties = check([make_judged(1, "ann", "tie"), make_judged(1, "ben", "tie")])
     assert [(person.left_rate, person.skill, person.error_rate) for person in only_ties.annotators] == [(None,) * 3] * 2
 
 
-def test_json_has_the_names_that_stay() -> None:
+def test_json_keys() -> None:
     generator = np.random.default_rng(5)
-    judged = judged_by(make_panel("long", [None, None, "right"], generator), generator, num=150)
+    judged = simulate_judged(make_panel("long", [None, None, "right"], generator), generator, num=150)
     record = json.loads(json.dumps(check(judged, seed=3).to_json(), allow_nan=False))
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
@@ -227,9 +227,9 @@ def test_three_careful_people_of_pandalm(shared: Path) -> None:
         comparison = Comparison(prompt.id, left.id, right.id).id
         for number in (1, 2, 3):
             choice = ("tie", "left", "right")[record[f"annotator{number}"]]
-            said = Judgement(comparison, str(number), left.id, right.id, choice)  # type: ignore[arg-type]
-            judged.append(JudgedComparison(said, prompt, left, right))
-    found = check(judged)
-    assert flags_of(found) == {}
-    assert found.alpha == pytest.approx(0.86, abs=0.015)  # the published kappas are 0.85, 0.88, 0.86
-    assert max(person.error_rate or 1 for person in found.annotators) < 0.05
+            given = Judgement(comparison, str(number), left.id, right.id, choice)  # type: ignore[arg-type]
+            judged.append(JudgedComparison(given, prompt, left, right))
+    result = check(judged)
+    assert collect_flags(result) == {}
+    assert result.alpha == pytest.approx(0.86, abs=0.015)  # the published kappas are 0.85, 0.88, 0.86
+    assert max(person.error_rate or 1 for person in result.annotators) < 0.05

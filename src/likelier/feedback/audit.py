@@ -1,4 +1,4 @@
-"""Whether answers follow something else than the responses: the side, the length, nothing at all, or the clock."""
+"""Estimates of what an annotator's answers depend on besides quality: side, length, chance, haste, readiness to tie."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 SIDE, SKILL, LENGTH = 0, 1, 2
+"""Columns of the design matrix."""
 PRIOR_MEAN, PRIOR_SD = np.array([0.0, 1.0, 0.0]), np.array([2.0, 1.0, 2.0])
-"""Of side lean, skill and length lean: everybody is taken for a typical annotator until they show otherwise."""
+"""Normal priors of side bias, skill and length bias, centred at a typical annotator: unbiased, of skill 1."""
 MIN_SLOPE = 0.2
-"""A panel whose median member follows the consensus less than this cannot be a measure of skill."""
-MAX_NEWTON_STEPS, LONGEST_STEP = 100, 2.0
-TOO_FAST = 0.25
-"""An answer is fast if it took less than this share of the others' usual time."""
+"""Lower limit of the panel's median slope on the consensus: below it the consensus cannot serve as a unit of skill."""
+MAX_NEWTON_STEPS, MAX_NEWTON_STEP_SIZE = 100, 2.0
+FAST_FRACTION = 0.25
+"""An answer is fast if it took less than this fraction of the others' usual time."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Answers:
     sign: Floats
     """1 left, -1 right, 0 tie"""
     consensus: Floats
-    """What the others make of it: P(left is better) - P(right is better), from -1 to 1; 0: unknown"""
+    """P(left is better) - P(right is better) by the other annotators' votes, from -1 to 1; 0: unknown"""
     longer: Floats
     """1: left is longer, -1: right is, 0: equal"""
     seconds: Floats
@@ -38,148 +39,166 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Leanings:
-    """What each annotator's answers follow, [annotators] each, in log-odds."""
+class AnnotatorBiases:
+    """Coefficients of each annotator's choices, [annotators] each, in log-odds."""
 
     side: Floats
-    """towards the left, between equal responses"""
+    """Bias towards the left, between equal responses."""
     skill: Floats
-    """the others' consensus: 1 as the panel follows it, 0 not at all, negative against it"""
-    skill_apart: Floats
-    """the same beside a length lean of one's own"""
+    """Slope on the panel's consensus: 1 like the panel, 0 independent of it, negative against it."""
+    skill_given_length: Floats
+    """The same slope with the annotator's own length bias in the model."""
     length: Floats
-    """towards the longer response, beyond what the consensus and the panel's own taste explain"""
+    """Bias towards the longer response, beyond the consensus and the panel's own length bias."""
     z: dict[str, Floats]
-    """How surprising: left, right, longer, shorter; random: skill below 1; reversed: skill below 0. Standard normal
-    for somebody typical (reversed: for somebody random)."""
+    """z-scores by flag: left, right, longer, shorter; random: skill below 1; reversed: skill below 0. Standard normal
+    for a typical annotator (reversed: for a random one)."""
 
 
-def leanings(answers: Answers) -> Leanings:
-    """A logistic regression for each annotator: logit P(left) = side + skill * expected + length * longer.
+def estimate_biases(answers: Answers) -> AnnotatorBiases:
+    """Fit a logistic regression per annotator: logit P(left) = side + skill * expected + length * longer.
 
-    `expected` is what the panel's typical member would say, slope * consensus + tilt * longer, where slope and tilt are
-    medians over the annotators of the same regression without a panel to compare with. So a length lean is one that the
-    panel does not share: where the truth itself goes with length, or the consensus is noisy, the tilt takes it up.
-    `skill` comes from the fit without a length lean: where the truth goes with length, the two can hardly be told
-    apart. Ties are left out. `z`: signed roots of likelihood ratios, penalised by the prior.
+    `expected` is a typical annotator's logit, slope * consensus + tilt * longer, where slope and tilt are medians over
+    the annotators of the same regression on the consensus itself. A length bias is thus one that the panel does not
+    share: where quality correlates with length, or the consensus is noisy, the tilt absorbs it.
+    `skill` comes from the fit without a length bias: where quality correlates with length, the two are nearly
+    collinear. Ties are left out. `z`: signed roots of likelihood ratios, penalised by the prior.
     """
-    said = answers.sign != 0
-    annotator, left = answers.annotator[said], answers.sign[said] > 0
-    consensus, longer = answers.consensus[said], answers.longer[said]
-    num = int(answers.annotator.max()) + 1
-    counts = np.bincount(annotator, minlength=num)
-    weights = np.minimum(counts, np.median(counts))  # nobody's many answers make them typical
+    decided = answers.sign != 0
+    annotator, left = answers.annotator[decided], answers.sign[decided] > 0
+    consensus, longer = answers.consensus[decided], answers.longer[decided]
+    num_annotators = int(answers.annotator.max()) + 1
+    counts = np.bincount(annotator, minlength=num_annotators)
+    # Weighted, since a slope from few answers is noisy; capped, so that one busy annotator does not define typical.
+    weights = np.minimum(counts, np.median(counts))
     ones = np.ones(len(longer))
-    alone, _ = fit(np.stack([ones, consensus, longer], axis=1), left, annotator, num)
-    slope = max(weighted_median(alone[:, SKILL], weights), MIN_SLOPE)
-    tilt = weighted_median(alone[:, LENGTH], weights)
+    own_slopes, _ = fit_logistic(np.stack([ones, consensus, longer], axis=1), left, annotator, num_annotators)
+    slope = max(weighted_median(own_slopes[:, SKILL], weights), MIN_SLOPE)
+    tilt = weighted_median(own_slopes[:, LENGTH], weights)
     design = np.stack([ones, slope * consensus + tilt * longer, longer], axis=1)
-    full, best = fit(design, left, annotator, num)
-    plain, plain_best = fit(design, left, annotator, num, {LENGTH: 0})
-    side = roots(full[:, SIDE], best, fit(design, left, annotator, num, {SIDE: 0})[1])
-    length = roots(full[:, LENGTH], best, plain_best)
-    typical = fit(design, left, annotator, num, {LENGTH: 0, SKILL: 1})[1]
-    chance = fit(design, left, annotator, num, {LENGTH: 0, SKILL: 0})[1]
-    z = {"left": side, "right": -side, "longer": length, "shorter": -length}
-    z["random"] = -roots(plain[:, SKILL] - 1, plain_best, typical)
-    z["reversed"] = -roots(plain[:, SKILL], plain_best, chance)
-    return Leanings(full[:, SIDE], plain[:, SKILL], full[:, SKILL], full[:, LENGTH], z)
+
+    def fit(fixed: Mapping[int, float] | None = None) -> tuple[Floats, Floats]:
+        return fit_logistic(design, left, annotator, num_annotators, fixed)
+
+    full, full_loglik = fit()
+    no_length, no_length_loglik = fit({LENGTH: 0})
+    side_z = signed_likelihood_roots(full[:, SIDE], full_loglik, fit({SIDE: 0})[1])
+    length_z = signed_likelihood_roots(full[:, LENGTH], full_loglik, no_length_loglik)
+    typical_loglik = fit({LENGTH: 0, SKILL: 1})[1]
+    random_loglik = fit({LENGTH: 0, SKILL: 0})[1]
+    z = {"left": side_z, "right": -side_z, "longer": length_z, "shorter": -length_z}
+    z["random"] = -signed_likelihood_roots(no_length[:, SKILL] - 1, no_length_loglik, typical_loglik)
+    z["reversed"] = -signed_likelihood_roots(no_length[:, SKILL], no_length_loglik, random_loglik)
+    return AnnotatorBiases(full[:, SIDE], no_length[:, SKILL], full[:, SKILL], full[:, LENGTH], z)
 
 
-def roots(effect: Floats, best: Floats, held: Floats) -> Floats:
-    """Signed roots of likelihood ratios: the fit against one that holds the effect at none."""
-    root: Floats = np.sign(effect) * np.sqrt(2 * np.maximum(best - held, 0))
+def signed_likelihood_roots(effect: Floats, loglik: Floats, null_loglik: Floats) -> Floats:
+    """Return sign(effect) * sqrt(2 * log-likelihood ratio) of a fit against the null model without the effect."""
+    root: Floats = np.sign(effect) * np.sqrt(2 * np.maximum(loglik - null_loglik, 0))
     return root
 
 
 def weighted_median(values: Floats, weights: Floats) -> float:
-    """The smallest value with half of the weight at or below it."""
+    """Return the smallest value with at least half of the weight at or below it."""
     order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+    cumulative = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
-def fit(
-    design: Floats, left: NDArray[np.bool_], annotator: Indices, num: int, held: Mapping[int, float] | None = None
+def fit_logistic(
+    design: Floats,
+    left: NDArray[np.bool_],
+    annotator: Indices,
+    num_annotators: int,
+    fixed: Mapping[int, float] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Coefficients [annotators, 3] of a penalised logistic regression for each, and its log-posterior, by Newton.
+    """Fit one penalised logistic regression per annotator, all at once, by Newton's method.
 
-    `held`: columns whose coefficients stay at a value.
+    Returns the coefficients [annotators, 3] and the log-posteriors [annotators]. `design` is [N, 3];
+    `fixed` maps columns to values at which their coefficients are held.
     """
-    held = held or {}
-    free = [column for column in range(design.shape[1]) if column not in held]
-    coefficients = np.tile(PRIOR_MEAN, (num, 1))
-    for column, value in held.items():
+    fixed = fixed or {}
+    free = [column for column in range(design.shape[1]) if column not in fixed]
+    coefficients = np.tile(PRIOR_MEAN, (num_annotators, 1))
+    for column, value in fixed.items():
         coefficients[:, column] = value
     for _ in range(MAX_NEWTON_STEPS):
         p = expit((design * coefficients[annotator]).sum(axis=1))
-        slope = np.stack([np.bincount(annotator, (left - p) * design[:, k], num) for k in free], axis=1)
-        slope = slope - ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
+        gradient = np.stack([np.bincount(annotator, (left - p) * design[:, k], num_annotators) for k in free], axis=1)
+        gradient = gradient - ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
         weighted = design[:, free] * (p * (1 - p))[:, None]
-        curvature = np.stack([
-            np.stack([np.bincount(annotator, weighted[:, k] * design[:, other], num) for other in free], axis=1)
+        hessian = np.stack([
+            np.stack([np.bincount(annotator, weighted[:, k] * design[:, j], num_annotators) for j in free], axis=1)
             for k in range(len(free))
         ], axis=1)  # fmt: skip
-        curvature = curvature + np.diag(1 / PRIOR_SD[free] ** 2)
-        step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-        step *= np.minimum(1, LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
+        hessian = hessian + np.diag(1 / PRIOR_SD[free] ** 2)
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        # A full Newton step overshoots where an annotator's answers are separable and the curvature nearly 0.
+        step *= np.minimum(1, MAX_NEWTON_STEP_SIZE / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
         coefficients[:, free] += step
         if np.abs(step).max() < 1e-8:
             break
     logits = (design * coefficients[annotator]).sum(axis=1)
-    likelihood = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num)
-    return coefficients, likelihood - ((coefficients - PRIOR_MEAN) ** 2 / (2 * PRIOR_SD**2)).sum(axis=1)
+    loglik = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num_annotators)
+    return coefficients, loglik - ((coefficients - PRIOR_MEAN) ** 2 / (2 * PRIOR_SD**2)).sum(axis=1)
 
 
-def ties(answers: Answers) -> tuple[Floats, Floats]:
-    """How much more often than more than half of the others each annotator says tie, [annotators], and its p-value.
+def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:
+    """Test each annotator's tie rate against the majority of the others; returns (excess, p-values), [annotators] each.
 
     Honest people differ in how readily they say tie, and one who never does must not make the others stand out. So each
-    is held against every other one (Fisher's exact test); the p-value is that of "fewer than r of the m others say it
-    less often", r being more than half: (m - r + 1) times the r-th smallest (Benjamini and Heller 2008). The excess is
-    over the r-th smallest rate, and begins at the lower end of their own rate's exact interval (two standard errors).
+    is compared with every other one (Fisher's exact test). The null hypothesis is that fewer than r of the m others
+    have a lower rate, r being more than half; its p-value is (m - r + 1) times the r-th smallest (Benjamini and Heller
+    2008). The excess is the lower end of the own rate's exact interval (two standard errors), minus the r-th smallest
+    of the others' rates.
     """
-    said, judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
-    lowest = np.where(said > 0, beta.ppf(norm.sf(2), said, judged - said + 1), 0.0)
-    excess, p_values = np.zeros(len(said)), np.ones(len(said))
-    for number in range(len(said) if len(said) > 1 else 0):
-        others, rank = np.delete(np.arange(len(said)), number), (len(said) + 1) // 2
-        total, drawn = said[number] + said[others], judged[number]
-        each = hypergeom.sf(said[number] - 1, drawn + judged[others], total, drawn)
-        p_values[number] = min(1.0, (len(others) - rank + 1) * np.sort(each)[rank - 1])
-        excess[number] = lowest[number] - np.sort(said[others] / judged[others])[rank - 1]
+    num_ties, num_judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
+    lower_rate = np.where(num_ties > 0, beta.ppf(norm.sf(2), num_ties, num_judged - num_ties + 1), 0.0)
+    excess, p_values = np.zeros(len(num_ties)), np.ones(len(num_ties))
+    if len(num_ties) == 1:
+        return excess, p_values
+    rank = (len(num_ties) + 1) // 2
+    for annotator in range(len(num_ties)):
+        others = np.delete(np.arange(len(num_ties)), annotator)
+        pair_ties, own_judged = num_ties[annotator] + num_ties[others], num_judged[annotator]
+        pairwise = hypergeom.sf(num_ties[annotator] - 1, own_judged + num_judged[others], pair_ties, own_judged)
+        p_values[annotator] = min(1.0, (len(others) - rank + 1) * np.sort(pairwise)[rank - 1])
+        excess[annotator] = lower_rate[annotator] - np.sort(num_ties[others] / num_judged[others])[rank - 1]
     return excess, p_values
 
 
-def fast_answers(answers: Answers) -> tuple[Floats, Floats]:
-    """How much more often than the others each answers within `TOO_FAST` of the others' usual time, and its p-value.
+def measure_fast_answers(answers: Answers) -> tuple[Floats, Floats]:
+    """Test each annotator's rate of fast answers against the others'; returns (excess, p-values), [annotators] each.
 
-    The usual time is the median of the others' medians; who gave no times, or has nobody to compare with, gets 0 and 1.
+    Fast is below `FAST_FRACTION` of the median of the others' median times. Excess 0 and p-value 1 without times, or
+    without others to compare with.
     """
-    num = int(answers.annotator.max()) + 1
-    known = ~np.isnan(answers.seconds)
-    everybody = np.sort(answers.seconds[known])
-    times = [answers.seconds[known & (answers.annotator == number)] for number in range(num)]
+    num_annotators = int(answers.annotator.max()) + 1
+    timed = ~np.isnan(answers.seconds)
+    sorted_times = np.sort(answers.seconds[timed])
+    times = [answers.seconds[timed & (answers.annotator == annotator)] for annotator in range(num_annotators)]
     medians = np.array([np.median(own) if len(own) else np.nan for own in times])
-    over, p_values = np.zeros(num), np.ones(num)
-    for number, own in enumerate(times):
-        others = np.delete(medians, number)
+    excess, p_values = np.zeros(num_annotators), np.ones(num_annotators)
+    for annotator, own in enumerate(times):
+        others = np.delete(medians, annotator)
         if len(own) and not np.isnan(others).all():
-            limit = TOO_FAST * float(np.nanmedian(others))
-            fast, fast_of_all = int((own < limit).sum()), int(np.searchsorted(everybody, limit))
-            over[number], p_values[number] = excess_over(fast, len(own), fast_of_all - fast, len(everybody) - len(own))
-    return over, p_values
+            limit = FAST_FRACTION * float(np.nanmedian(others))
+            own_fast, all_fast = int((own < limit).sum()), int(np.searchsorted(sorted_times, limit))
+            excess[annotator], p_values[annotator] = compare_rates(
+                own_fast, len(own), all_fast - own_fast, len(sorted_times) - len(own)
+            )
+    return excess, p_values
 
 
-def excess_over(said: int, judged: int, others_said: int, others_judged: int) -> tuple[float, float]:
-    """The rate above the others' rate, and how probably that many or more are this one's (Fisher's exact test)."""
-    if not others_judged:
+def compare_rates(count: int, total: int, others_count: int, others_total: int) -> tuple[float, float]:
+    """Return the rate minus the others' rate, and the one-sided p-value of Fisher's exact test."""
+    if not others_total:
         return 0.0, 1.0
-    p_value = hypergeom.sf(said - 1, judged + others_judged, said + others_said, judged)
-    return said / judged - others_said / others_judged, float(p_value)
+    p_value = hypergeom.sf(count - 1, total + others_total, count + others_count, total)
+    return count / total - others_count / others_total, float(p_value)
 
 
-def lean(signs: Floats) -> float | None:
-    """The share of 1 among 1 and -1, minus one half; zeros are left out. None: nothing to count."""
-    counted = signs[signs != 0]
-    return float((counted > 0).mean() - 0.5) if len(counted) else None
+def mean_bias(signs: Floats) -> float | None:
+    """Return the share of 1 among 1 and -1, minus one half; zeros are left out. None if all are zero."""
+    nonzero = signs[signs != 0]
+    return float((nonzero > 0).mean() - 0.5) if len(nonzero) else None

@@ -1,6 +1,6 @@
-"""How far people's feedback can be trusted: agreement, the skill of each annotator, biases, and who stands out.
+"""Quality report on feedback: agreement, each annotator's skill and biases, and flags for those to be distrusted.
 
-It reads judgements only; whether they were simulated is never looked at.
+Reads judgements only, and ignores the mark of simulated ones.
 """
 
 from collections import Counter
@@ -13,62 +13,68 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, norm
 
 from likelier.feedback.agreement import alpha_interval, krippendorff_alpha
-from likelier.feedback.audit import Answers, Leanings, fast_answers, lean, leanings, ties
-from likelier.feedback.reliability import dawid_skene
+from likelier.feedback.audit import (
+    AnnotatorBiases,
+    Answers,
+    estimate_biases,
+    mean_bias,
+    measure_excess_ties,
+    measure_fast_answers,
+)
+from likelier.feedback.reliability import CHOICE_SIGNS, dawid_skene
 from likelier.records import JudgedComparison
 
 Floats = NDArray[np.float64]
 
 FALSE_DISCOVERY_RATE = 0.01
-STRONG_LEAN = float(np.log(7 / 3))
-"""A side or length lean counts if even two standard errors below it would make 7 to 3 of a toss-up."""
+STRONG_BIAS = float(np.log(7 / 3))
+"""A side or length bias counts if its lower bound, two standard errors below, still turns 50:50 into 70:30."""
 LOW_SKILL = 0.4
-"""Of the typical skill: below it somebody may be random; as far below 0, reversed."""
+"""Relative to the typical skill of 1: random only below this, reversed only below minus this."""
 NO_SKILL = 0.1
 """Skill is compatible with chance if its lower bound, at one-sided p 0.0001 (3.72 standard errors), is below this."""
-MANY_MORE = 0.3
-"""Ties, or answers too fast to have read, count as too many from this far above the others' rate on."""
+MIN_EXCESS_RATE = 0.3
+"""Ties, or answers too fast to have been read, are flagged from this far above the others' rate."""
 MIN_SHARED = 20
-"""Nobody is called random or reversed over fewer judgements that somebody else has judged too."""
-LEANS = {"left", "right", "longer", "shorter"}
-SIGNS = {"left": 1.0, "right": -1.0, "tie": 0.0}
+"""Judgements shared with other annotators that it takes to call somebody random or reversed."""
+BIAS_FLAGS = {"left", "right", "longer", "shorter"}
 
 
 @dataclass(frozen=True)
 class AnnotatorCheck:
-    """What was found of one annotator."""
+    """Results for one annotator."""
 
     id: str
     judgements: int
     skill: float | None
-    """How far they follow what the others say, against the panel's typical member: 1 typical, 0 random, negative
-    reversed; of who is flagged for length, what is left beside that. None: no judgement of theirs can be compared."""
+    """Slope on the others' consensus relative to a typical annotator: 1 typical, 0 random, negative reversed; for those
+    flagged for length, net of the length bias. None: shares no judgement with others."""
     error_rate: float | None
-    """How probably a judgement of theirs that is no tie is wrong by the estimated truth; None like `skill`."""
+    """Estimated probability that an answer other than a tie is wrong (Dawid-Skene); None like `skill`."""
     left_rate: float | None
-    """Share of left among their answers that are no tie; None: only ties."""
+    """Share of left among the answers other than ties; None: only ties."""
     flags: tuple[str, ...]
-    """Of random, left, right, longer, shorter, reversed at most one; fast; too_many_ties."""
+    """At most one of random, left, right, longer, shorter, reversed; then fast; then too_many_ties."""
 
 
 @dataclass(frozen=True)
 class FeedbackCheck:
-    """What was found of all feedback."""
+    """Results for all feedback."""
 
     comparisons: int
     judgements: int
     annotators: tuple[AnnotatorCheck, ...]
-    """Sorted by id; judgements by nobody in particular (annotator "") belong to none."""
+    """Sorted by id; anonymous judgements (annotator "") belong to none."""
     alpha: float | None
-    """Krippendorff's alpha, ties being a third label; None without overlap."""
+    """Krippendorff's alpha with ties as a third label; None without overlap."""
     alpha_interval: tuple[float, float] | None
     position_bias: float | None
-    """Rate of left among answers that are no tie, minus one half."""
+    """Rate of left among answers other than ties, minus one half."""
     length_bias: float | None
-    """Rate of the longer response among answers that are no tie, minus one half."""
+    """Rate of the longer response among answers other than ties, minus one half."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: intervals and flags as lists."""
+        """Return JSON values, with intervals and flags as lists."""
         record = asdict(self)
         record["annotators"] = [{**person, "flags": list(person["flags"])} for person in record["annotators"]]
         record["alpha_interval"] = list(self.alpha_interval) if self.alpha_interval else None
@@ -76,62 +82,62 @@ class FeedbackCheck:
 
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
-    """Agreement, skills, biases and flags. Deterministic; `seed` draws the resamples of alpha's interval."""
-    known = [one for one in judged if one.judgement.annotator]
-    said = (  # a label: the first response by id, the second, or a tie
-        [one.judgement.comparison_id for one in known],
-        [one.judgement.annotator for one in known],
-        (signs(known) * id_order(known)).tolist(),
+    """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` resamples alpha's interval."""
+    signed = [entry for entry in judged if entry.judgement.annotator]
+    labelled = (  # items, annotators, labels; a label is the first response by id (1), the second (-1) or a tie (0)
+        [entry.judgement.comparison_id for entry in signed],
+        [entry.judgement.annotator for entry in signed],
+        (choice_signs(signed) * id_order(signed)).tolist(),
     )
-    sides = [one for one in judged if one.judgement.extra.get("sides") != "unknown"]
+    known_sides = [entry for entry in judged if entry.judgement.extra.get("sides") != "unknown"]
     return FeedbackCheck(
-        comparisons=len({one.judgement.comparison_id for one in judged}),
+        comparisons=len({entry.judgement.comparison_id for entry in judged}),
         judgements=len(judged),
-        annotators=check_annotators(known) if known else (),
-        alpha=krippendorff_alpha(*said),
-        alpha_interval=alpha_interval(*said, seed=seed),
-        position_bias=lean(signs(sides)),
-        length_bias=lean(signs(judged) * longer_side(judged)),
+        annotators=check_annotators(signed) if signed else (),
+        alpha=krippendorff_alpha(*labelled),
+        alpha_interval=alpha_interval(*labelled, seed=seed),
+        position_bias=mean_bias(choice_signs(known_sides)),
+        length_bias=mean_bias(choice_signs(judged) * longer_side(judged)),
     )
 
 
-def signs(judged: Sequence[JudgedComparison]) -> Floats:
-    """1 left, -1 right, 0 tie"""
-    return np.array([SIGNS[one.judgement.choice] for one in judged])
+def choice_signs(judged: Sequence[JudgedComparison]) -> Floats:
+    """Return 1 for left, -1 for right, 0 for a tie, [N]."""
+    return np.array([CHOICE_SIGNS[entry.judgement.choice] for entry in judged])
 
 
 def longer_side(judged: Sequence[JudgedComparison]) -> Floats:
-    """1: the left response is longer, -1: the right one, 0: equal, in characters"""
-    longer_by = np.array([len(one.left.text) - len(one.right.text) for one in judged], dtype=float)
+    """Return 1 where the left response is longer in characters, -1 where the right one is, else 0, [N]."""
+    longer_by = np.array([len(entry.left.text) - len(entry.right.text) for entry in judged], dtype=float)
     return longer_by.clip(-1, 1)
 
 
 def id_order(judged: Sequence[JudgedComparison]) -> Floats:
-    """1 if the left response comes first by id, else -1: which is which, whatever side it was shown on"""
-    return np.array([1.0 if one.judgement.left < one.judgement.right else -1.0 for one in judged])
+    """Return 1 where the left response comes first by id, else -1, [N]: converts sides to labels of responses."""
+    return np.array([1.0 if entry.judgement.left < entry.judgement.right else -1.0 for entry in judged])
 
 
 def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck, ...]:
-    """Each annotator by id; every judgement has one."""
-    names, annotator = np.unique([one.judgement.annotator for one in judged], return_inverse=True)
-    sign = signs(judged)
-    consensus, errors = what_others_say(judged, annotator, sign)
-    seconds = np.array([one.judgement.duration_seconds for one in judged], dtype=float)
+    """Check each annotator, sorted by id; no judgement may be anonymous."""
+    names, annotator = np.unique([entry.judgement.annotator for entry in judged], return_inverse=True)
+    sign = choice_signs(judged)
+    consensus, error_rates = leave_one_out_consensus(judged, annotator, sign)
+    seconds = np.array([entry.judgement.duration_seconds for entry in judged], dtype=float)
     answers = Answers(annotator, sign, consensus, longer_side(judged), seconds)
-    shared = np.bincount(annotator[(consensus != 0) & (sign != 0)], minlength=len(names))
-    found = leanings(answers)
-    flags = flag(found, answers, shared)
+    num_shared = np.bincount(annotator[(consensus != 0) & (sign != 0)], minlength=len(names))
+    biases = estimate_biases(answers)
+    flags = flag_annotators(biases, answers, num_shared)
     skills = [
-        found.skill_apart[number] if {"longer", "shorter"}.intersection(names_of) else found.skill[number]
-        for number, names_of in enumerate(flags)
+        biases.skill_given_length[number] if {"longer", "shorter"}.intersection(own_flags) else biases.skill[number]
+        for number, own_flags in enumerate(flags)
     ]
     counts = Counter(annotator.tolist())
     return tuple(
         AnnotatorCheck(
             id=str(name),
             judgements=counts[number],
-            skill=float(skills[number]) if shared[number] else None,
-            error_rate=float(errors[number]) if shared[number] else None,
+            skill=float(skills[number]) if num_shared[number] else None,
+            error_rate=float(error_rates[number]) if num_shared[number] else None,
             left_rate=left_rate(sign[annotator == number]),
             flags=flags[number],
         )
@@ -140,64 +146,67 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
 
 
 def left_rate(sign: Floats) -> float | None:
-    leaning = lean(sign)
-    return None if leaning is None else leaning + 0.5
+    """Return the share of left among the answers other than ties; None if there are only ties."""
+    bias = mean_bias(sign)
+    return None if bias is None else bias + 0.5
 
 
-def what_others_say(
+def leave_one_out_consensus(
     judged: Sequence[JudgedComparison], annotator: NDArray[np.intp], sign: Floats
 ) -> tuple[Floats, Floats]:
-    """(P(left is better) - P(right is better) by the others' votes [N], error rate [annotators]).
+    """Return (P(left is better) - P(right is better) by the others' votes [N], error rates [annotators]).
 
-    Error rates by Dawid and Skene's model with one accuracy for each annotator, the classes of a comparison being which
-    response (in the order of their ids) is better. A vote counts log(accuracy / error); an annotator's own votes on the
-    comparison are taken off again, since the consensus that someone is held against must not be their own.
+    Error rates come from Dawid and Skene's model with one accuracy per annotator; the two classes of a comparison are
+    its responses in the order of their ids. A vote counts log(accuracy / error). An annotator's own votes on the
+    comparison are subtracted, so that nobody is compared with a consensus that they are part of.
     """
-    item = np.unique([one.judgement.comparison_id for one in judged], return_inverse=True)[1]
+    item = np.unique([entry.judgement.comparison_id for entry in judged], return_inverse=True)[1]
     order = id_order(judged)
-    voted, errors = sign != 0, np.full(int(annotator.max()) + 1, 0.5)
-    if voted.any():
-        crowd = dawid_skene(item[voted], annotator[voted], (sign * order < 0)[voted].astype(int), 2, symmetric=True)
-        errors[crowd.annotators] = crowd.confusion[:, 0, 1]
-    votes = sign * order * np.log((1 - errors) / errors)[annotator]
-    own = np.unique(item * len(errors) + annotator, return_inverse=True)[1]
-    log_odds = np.bincount(item, votes)[item] - np.bincount(own, votes)[own]
-    return np.tanh(order * log_odds / 2), errors
+    decided, error_rates = sign != 0, np.full(int(annotator.max()) + 1, 0.5)
+    if decided.any():
+        labels = (sign * order < 0)[decided].astype(int)
+        crowd = dawid_skene(item[decided], annotator[decided], labels, 2, symmetric=True)
+        error_rates[crowd.annotators] = crowd.confusion[:, 0, 1]
+    votes = sign * order * np.log((1 - error_rates) / error_rates)[annotator]
+    item_by_annotator = np.unique(item * len(error_rates) + annotator, return_inverse=True)[1]
+    log_odds = np.bincount(item, votes)[item] - np.bincount(item_by_annotator, votes)[item_by_annotator]
+    return np.tanh(order * log_odds / 2), error_rates
 
 
-def flag(found: Leanings, answers: Answers, shared: NDArray[np.intp]) -> list[tuple[str, ...]]:
-    """The flags of each annotator: surprising, at a false discovery rate over all annotators and flags; and large.
+def flag_annotators(biases: AnnotatorBiases, answers: Answers, num_shared: NDArray[np.intp]) -> list[tuple[str, ...]]:
+    """Return each annotator's flags: effects that are both large and significant.
 
-    One vice shows in several numbers, so at most one of the first six is named: the most surprising lean to a side or a
-    length; without a lean `reversed`; without that `random`, which is little skill, compatible with none at all.
+    Significance is at a false discovery rate over all annotators and flags. One bad habit shows in several numbers, so
+    at most one of the first six flags is given: the most significant side or length bias; without one `reversed`; else
+    `random`, which means little skill, compatible with none.
     """
-    more_ties, ties_p = ties(answers)
-    more_fast, fast_p = fast_answers(answers)
-    p_values = {name: norm.sf(z) for name, z in found.z.items()} | {"fast": fast_p, "too_many_ties": ties_p}
+    excess_ties, ties_p = measure_excess_ties(answers)
+    excess_fast, fast_p = measure_fast_answers(answers)
+    p_values = {name: norm.sf(z) for name, z in biases.z.items()} | {"fast": fast_p, "too_many_ties": ties_p}
     rejected = false_discovery_control(np.concatenate(list(p_values.values()))) <= FALSE_DISCOVERY_RATE
-    surprising = dict(zip(p_values, np.split(rejected, len(p_values)), strict=True))
-    enough, least_skill = shared >= MIN_SHARED, lower_bound(found.skill, -found.z["reversed"], 3.72)
+    significant = dict(zip(p_values, np.split(rejected, len(p_values)), strict=True))
+    enough, least_skill = num_shared >= MIN_SHARED, lower_bound(biases.skill, -biases.z["reversed"], 3.72)
     large = {
-        "left": lower_bound(found.side, found.z["left"], 2) >= STRONG_LEAN,
-        "right": lower_bound(-found.side, found.z["right"], 2) >= STRONG_LEAN,
-        "longer": lower_bound(found.length, found.z["longer"], 2) >= STRONG_LEAN,
-        "shorter": lower_bound(-found.length, found.z["shorter"], 2) >= STRONG_LEAN,
-        "reversed": enough & (found.skill <= -LOW_SKILL),
-        "random": enough & (found.skill <= LOW_SKILL) & (least_skill <= NO_SKILL),
-        "fast": more_fast >= MANY_MORE,
-        "too_many_ties": more_ties >= MANY_MORE,
+        "left": lower_bound(biases.side, biases.z["left"], 2) >= STRONG_BIAS,
+        "right": lower_bound(-biases.side, biases.z["right"], 2) >= STRONG_BIAS,
+        "longer": lower_bound(biases.length, biases.z["longer"], 2) >= STRONG_BIAS,
+        "shorter": lower_bound(-biases.length, biases.z["shorter"], 2) >= STRONG_BIAS,
+        "reversed": enough & (biases.skill <= -LOW_SKILL),
+        "random": enough & (biases.skill <= LOW_SKILL) & (least_skill <= NO_SKILL),
+        "fast": excess_fast >= MIN_EXCESS_RATE,
+        "too_many_ties": excess_ties >= MIN_EXCESS_RATE,
     }
-    stands = {name: surprising[name] & large[name] for name in large}
+    raised = {name: significant[name] & large[name] for name in large}
     flags = []
-    for number in range(len(shared)):
-        standing = [name for name in stands if stands[name][number]]
-        leans = sorted(LEANS.intersection(standing), key=lambda name: -float(found.z[name][number]))
-        vice = (*leans, *(name for name in ("reversed", "random") if name in standing))[:1]
-        flags.append((*vice, *(name for name in ("fast", "too_many_ties") if name in standing)))
+    for number in range(len(num_shared)):
+        own = [name for name in raised if raised[name][number]]
+        own_biases = sorted(BIAS_FLAGS.intersection(own), key=lambda name: -float(biases.z[name][number]))
+        primary = (*own_biases, *(name for name in ("reversed", "random") if name in own))[:1]
+        flags.append((*primary, *(name for name in ("fast", "too_many_ties") if name in own)))
     return flags
 
 
 def lower_bound(effect: Floats, z: Floats, num_errors: float) -> Floats:
-    """The effect less so many of its standard errors, effect / z; effects below 0 as they are."""
+    """Return the effect minus `num_errors` of its standard errors, effect / z; effects below 0 are left as they are."""
     errors = np.divide(effect, z, out=np.zeros_like(effect), where=z > 0)
     return effect - num_errors * errors

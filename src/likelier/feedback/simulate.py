@@ -1,5 +1,7 @@
-"""Annotators with a known hidden taste, noise and vices, always marked as simulated: to test what cannot be tested on
-people, and to show the circle without them."""
+"""Simulated annotators with a known utility, noise and bad habits, always marked as simulated.
+
+They test the feedback check against a known truth, and let the demo run without people.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +17,25 @@ from likelier.records import Choice, Comparison, Judgement, Prompt, Response, pl
 
 Floats = NDArray[np.float64]
 Taste = Callable[[str, str], float]
-"""(prompt, response) -> how much it is liked."""
+"""Utility: (prompt, response) -> how much the response is liked."""
 Vice = Literal["random", "left", "right", "longer", "shorter", "fast", "reversed"]
 
-STEADINESS = 0.95
-"""How often someone with a vice follows it; else they answer honestly."""
-TIE_WIDTH = 0.3
-"""Said to be a tie: what seems less different than this, in units of the annotator's own noise."""
-GUESSED_IN_HASTE = 0.5
-WORDS_PER_SECOND, SECONDS_TO_DECIDE, SECONDS_IN_HASTE = 4.5, 3.0, 0.9
+VICE_RATE = 0.95
+"""Probability that an annotator with a vice follows it; otherwise they answer honestly."""
+TIE_THRESHOLD = 0.3
+"""Perceived differences below this are ties, in units of the annotator's noise."""
+FAST_GUESS_RATE = 0.5
+"""Probability that a fast annotator guesses."""
+WORDS_PER_SECOND, SECONDS_TO_DECIDE, FAST_SECONDS = 4.5, 3.0, 0.9
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """One simulated person. `accuracy`: how often an honest answer that is no tie is right, over the comparisons at
-    hand (close calls go wrong more often than clear ones). `share`: how much they judge, relative to the others."""
+    """A simulated annotator.
+
+    `accuracy`: probability that an honest answer other than a tie is right, on average over the given comparisons
+    (close ones go wrong more often). `share`: relative number of judgements.
+    """
 
     id: str
     taste: Taste
@@ -43,8 +49,8 @@ class Annotator:
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What is drawn once for an annotator: the noise of their judgement, in units of the taste, and their pace."""
+class AnnotatorTraits:
+    """Per-annotator constants: scale of the logistic noise, in units of the taste, and reading pace (1 is average)."""
 
     noise: float
     pace: float
@@ -58,115 +64,114 @@ def simulate_judgements(
     generator: np.random.Generator,
     per_comparison: int = 3,
 ) -> list[Judgement]:
-    """`per_comparison` different annotators judge each comparison, all marked `simulated`; sides are drawn each time.
+    """Have `per_comparison` different annotators judge each comparison, all marked `simulated`, with random sides.
 
-    `prompts` and `responses` go by id. The same generator state gives the same judgements. Their keys say which panel
-    and generator they are of and count them, whatever they are about: a panel that judges a second time, say since
-    other responses were sampled, adds nothing to a store. ValueError: the panel is smaller than `per_comparison`.
+    `prompts` and `responses` are keyed by id. The same generator state gives the same judgements. Judgement keys hash
+    the panel, the generator state and a running number, not the comparison: a panel that judges a second time (after
+    other responses were sampled, say) adds nothing to a store. ValueError: the panel is smaller than `per_comparison`.
     """
     if len(panel) < per_comparison:
         raise ValueError(f"{per_comparison} judges for each comparison, but the panel has only {len(panel)}")
-    people = [[person.id, person.accuracy, person.vice, person.share] for person in panel]
-    origin = stable_id("simulated", people, generator.bit_generator.state)
+    identity = [[person.id, person.accuracy, person.vice, person.share] for person in panel]
+    origin = stable_id("simulated", identity, generator.bit_generator.state)
     margins = {person.taste: taste_margins(person.taste, comparisons, prompts, responses) for person in panel}
-    habits = [
-        Habits(find_noise(margins[person.taste], person.accuracy), float(np.exp(generator.normal(0, 0.25))))
+    traits = [
+        AnnotatorTraits(solve_noise(margins[person.taste], person.accuracy), float(np.exp(generator.normal(0, 0.25))))
         for person in panel
     ]
+    assignments = assign_annotators(len(comparisons), [person.share for person in panel], per_comparison, generator)
     judgements = []
-    for place, judges in enumerate(
-        assign(len(comparisons), [person.share for person in panel], per_comparison, generator)
-    ):
-        comparison = comparisons[place]
+    for number, (comparison, judges) in enumerate(zip(comparisons, assignments, strict=True)):
         first, second = responses[comparison.response_a], responses[comparison.response_b]
         for judge in judges:
             swapped = bool(generator.random() < 0.5)
             left, right = (second, first) if swapped else (first, second)
-            margin = float(margins[panel[judge].taste][place]) * (-1 if swapped else 1)
-            judgements.append(answer(panel[judge], habits[judge], comparison, left, right, margin, generator))
+            margin = float(margins[panel[judge].taste][number]) * (-1 if swapped else 1)
+            judgements.append(judge_comparison(panel[judge], traits[judge], comparison, left, right, margin, generator))
     return [replace(each, key=stable_id(origin, number)) for number, each in enumerate(judgements)]
 
 
 def taste_margins(
     taste: Taste, comparisons: Sequence[Comparison], prompts: Mapping[str, Prompt], responses: Mapping[str, Response]
 ) -> Floats:
-    """[comparisons]: how much more the taste likes `response_a` than `response_b`."""
+    """Return the taste's utility of `response_a` minus that of `response_b`, [comparisons]."""
 
-    def liking(response_id: str) -> float:
+    def utility(response_id: str) -> float:
         response = responses[response_id]
         return taste(plain(prompts[response.prompt_id].text), response.text)
 
-    likings = {name: liking(name) for pair in comparisons for name in (pair.response_a, pair.response_b)}
-    return np.array([likings[pair.response_a] - likings[pair.response_b] for pair in comparisons])
+    utilities = {name: utility(name) for pair in comparisons for name in (pair.response_a, pair.response_b)}
+    return np.array([utilities[pair.response_a] - utilities[pair.response_b] for pair in comparisons])
 
 
-def find_noise(margins: Floats, accuracy: float) -> float:
-    """The scale of logistic noise with which answers that are no tie are right with probability `accuracy` on average.
+def solve_noise(margins: Floats, accuracy: float) -> float:
+    """Solve for the logistic noise scale at which answers other than ties are right with mean probability `accuracy`.
 
-    With m = |margin| / noise and h the tie width: P(right) = sigmoid(m - h) / (sigmoid(m - h) + sigmoid(-m - h)).
+    With m = |margin| / noise and h the tie threshold: P(right) = sigmoid(m - h) / (sigmoid(m - h) + sigmoid(-m - h)).
     """
     sizes = np.abs(margins[margins != 0])
     if not len(sizes):
         return 1.0
 
-    def excess(log_noise: float) -> float:
+    def excess_accuracy(log_noise: float) -> float:
         m = sizes / np.exp(log_noise)
-        right, wrong = expit(m - TIE_WIDTH), expit(-m - TIE_WIDTH)
+        right, wrong = expit(m - TIE_THRESHOLD), expit(-m - TIE_THRESHOLD)
         return float((right / (right + wrong)).mean()) - accuracy
 
     low, high = np.log(sizes.min()) - 5, np.log(sizes.max()) + 10
-    return float(np.exp(brentq(excess, low, high)))
+    return float(np.exp(brentq(excess_accuracy, low, high)))
 
 
-def assign(
+def assign_annotators(
     num_comparisons: int, shares: Sequence[float], per_comparison: int, generator: np.random.Generator
 ) -> list[list[int]]:
-    """For each comparison its different judges, so that in the end each has judged about in proportion to their share.
+    """Draw different annotators for each comparison, so that totals come out roughly proportional to the shares.
 
-    Drawn without replacement with weights that are what each still has to do (Efraimidis and Spirakis 2006).
+    Weighted sampling without replacement (Efraimidis and Spirakis 2006); the weights are the judgements that each
+    annotator still has to make. Returns indices into `shares`, [comparisons][per_comparison].
     """
     weights = np.asarray(shares, dtype=float)
-    left_to_do = np.minimum(weights / weights.sum() * num_comparisons * per_comparison, num_comparisons)
-    judges = []
+    remaining = np.minimum(weights / weights.sum() * num_comparisons * per_comparison, num_comparisons)
+    assignments = []
     for _ in range(num_comparisons):
-        keys = generator.exponential(size=len(weights)) / np.maximum(left_to_do, 1e-9)
+        keys = generator.exponential(size=len(weights)) / np.maximum(remaining, 1e-9)
         drawn = np.argsort(keys)[:per_comparison]
-        left_to_do[drawn] -= 1
-        judges.append(sorted(drawn.tolist()))
-    return judges
+        remaining[drawn] -= 1
+        assignments.append(sorted(drawn.tolist()))
+    return assignments
 
 
-def answer(
+def judge_comparison(
     person: Annotator,
-    habits: Habits,
+    traits: AnnotatorTraits,
     comparison: Comparison,
     left: Response,
     right: Response,
     margin: float,
     generator: np.random.Generator,
 ) -> Judgement:
-    """What one person says of one comparison; `margin`: how much more their taste likes the left response."""
+    """Simulate one judgement; `margin` is the annotator's utility of the left response minus that of the right one."""
     return Judgement(
         comparison_id=comparison.id,
         annotator=person.id,
         left=left.id,
         right=right.id,
-        choice=choose(person.vice, margin / habits.noise, len(left.text) - len(right.text), generator),
-        duration_seconds=round(time_taken(person.vice, habits.pace, left.text, right.text, generator), 2),
+        choice=choose(person.vice, margin / traits.noise, len(left.text) - len(right.text), generator),
+        duration_seconds=round(simulate_seconds(person.vice, traits.pace, left.text, right.text, generator), 2),
         simulated=True,
     )
 
 
 def choose(vice: Vice | None, margin: float, longer_by: int, generator: np.random.Generator) -> Choice:
-    """The choice, given the margin in units of noise and by how many characters the left response is longer."""
-    seen = margin + generator.logistic()
-    honest: Choice = "tie" if abs(seen) < TIE_WIDTH else "left" if seen > 0 else "right"
+    """Draw a choice; `margin` is in units of noise, `longer_by` the left length minus the right one in characters."""
+    perceived = margin + generator.logistic()
+    honest: Choice = "tie" if abs(perceived) < TIE_THRESHOLD else "left" if perceived > 0 else "right"
     guess: Choice = "left" if generator.random() < 0.5 else "right"
-    slips = generator.random() > STEADINESS
-    if vice is None or slips:
+    answers_honestly = generator.random() > VICE_RATE
+    if vice is None or answers_honestly:
         return honest
     if vice == "fast":
-        return guess if generator.random() < GUESSED_IN_HASTE else honest
+        return guess if generator.random() < FAST_GUESS_RATE else honest
     if vice == "random":
         return guess
     if vice == "reversed":
@@ -178,9 +183,9 @@ def choose(vice: Vice | None, margin: float, longer_by: int, generator: np.rando
     return "left" if vice == "left" else "right"
 
 
-def time_taken(vice: Vice | None, pace: float, left: str, right: str, generator: np.random.Generator) -> float:
-    """Seconds: reading both responses and deciding, log-normally spread; in haste about one second for any text."""
+def simulate_seconds(vice: Vice | None, pace: float, left: str, right: str, generator: np.random.Generator) -> float:
+    """Draw the seconds to read both responses and decide (log-normal); about one second for fast annotators."""
     spread = float(np.exp(generator.normal(0, 0.35)))
     if vice == "fast":
-        return SECONDS_IN_HASTE * spread
+        return FAST_SECONDS * spread
     return (SECONDS_TO_DECIDE + (len(left.split()) + len(right.split())) / WORDS_PER_SECOND) * pace * spread

@@ -20,7 +20,17 @@ from likelier.files import (
     write_jsonl,
     write_whole,
 )
-from likelier.records import Comparison, Judgement, Preference, Prompt, Response, plain, read_preferences, read_prompts
+from likelier.records import (
+    Comparison,
+    Judgement,
+    Media,
+    Preference,
+    Prompt,
+    Response,
+    plain,
+    read_preferences,
+    read_prompts,
+)
 
 TURNS = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
 
@@ -33,6 +43,37 @@ def test_ids_depend_on_content_alone():
     assert prompt.id != Prompt(TURNS[:1]).id
     assert Response(prompt.id, "a", "m").id != Response(prompt.id, "a", "n").id
     assert Comparison("p", "r1", "r2").id == Comparison("p", "r2", "r1").id
+
+
+def test_ids_of_texts_are_those_of_earlier_versions():
+    assert Prompt("Hi.").id == "85713b3b7694269d"
+    assert Response(Prompt("Hi.").id, "a", "m").id == "fba702825db698cf"
+
+
+def test_the_id_of_a_media_response_is_made_from_prompt_file_and_model():
+    image, other = Media("image/png", "a" * 64, 10), Media("image/png", "b" * 64, 10)
+    response = Response("p", model="m", stop_reason="length", media=image)
+    assert response.id == Response("p", model="m", media=Media("image/png", "a" * 64, 10)).id
+    assert (
+        len(
+            {
+                response.id,
+                *(
+                    each.id
+                    for each in (
+                        Response("p", model="m", media=other),
+                        Response("q", model="m", media=image),
+                        Response("p", model="n", media=image),
+                        Response("p", model="m"),
+                        Response("p", "a" * 64, "m"),
+                    )
+                ),
+            }
+        )
+        == 6
+    )
+    with pytest.raises(ValueError, match="a text or a media file, got both"):
+        Response("p", "a caption", media=image)
 
 
 @pytest.mark.parametrize(("choice", "preferred"), [("left", "r2"), ("right", "r1"), ("tie", None)])

@@ -24,6 +24,18 @@ class Message(TypedDict):
 Text = str | list[Message]
 """What a model continues: plain text, or the turns so far (rendered by the model's chat template)."""
 Choice = Literal["left", "right", "tie"]
+MEDIA_KINDS = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "audio/wav": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/ogg": ".ogg",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+}
+"""MIME types that a media response may have, with the extension of an exported file."""
 
 
 def plain(text: Text) -> str:
@@ -47,17 +59,35 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Media:
+    """An image, sound or video file. `kind` is its MIME type, one of `MEDIA_KINDS`; `size` is in bytes."""
+
+    kind: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Response:
-    """One answer of a model to a prompt. `stop_reason`: `end_token`, `stop_string`, `length`; empty if unknown."""
+    """One response of a model to a prompt: a text, or a media file and no text.
+
+    `stop_reason`: `end_token`, `stop_string`, `length`; empty if unknown.
+    """
 
     prompt_id: str
-    text: str
+    text: str = ""
     model: str = ""
     stop_reason: str = ""
+    media: Media | None = None
+
+    def __post_init__(self) -> None:
+        if self.media and self.text:
+            raise ValueError(f"a response is a text or a media file, got both: {self.text[:40]!r} and {self.media}")
 
     @cached_property
     def id(self) -> str:
-        return stable_id("response", self.prompt_id, self.text, self.model)
+        content = {"sha256": self.media.sha256} if self.media else self.text
+        return stable_id("response", self.prompt_id, content, self.model)
 
 
 @dataclass(frozen=True)
@@ -107,6 +137,11 @@ class JudgedComparison:
     prompt: Prompt
     left: Response
     right: Response
+
+    @property
+    def is_text(self) -> bool:
+        """True if both responses are texts: what text models learn from, and what has a length."""
+        return self.left.media is None and self.right.media is None
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,29 @@
 
 import os
 import shutil
+import signal
+import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
-from likelier.errors import DataError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.feedback import migrations
+from likelier.feedback.database import database_url, metadata
 from likelier.feedback.formats import export_file, import_file
+from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.files import write_jsonl
 from likelier.records import Comparison, Judgement, Prompt, Response
+from media_files import image
 
 pytestmark = pytest.mark.slow
 PROMPT = Prompt("Tell me a story.")
@@ -104,3 +114,118 @@ def test_an_import_is_whole_or_not_at_all(server: str, tmp_path: Path) -> None:
         assert store.counts()["judgements"] == before
         assert import_file(tmp_path / "good.jsonl", "trl", store).stored == 1500
         assert import_file(tmp_path / "good.jsonl", "trl", store).stored == 0
+
+
+OLD = Path(__file__).parents[1] / "data" / "old" / "feedback"
+
+
+def engine_of(url: str) -> sa.Engine:
+    return sa.create_engine(database_url(url), poolclass=sa.NullPool)
+
+
+def new_database(server: str, name: str) -> str:
+    with engine_of(server).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return server.replace("/postgres", f"/{name}")
+
+
+def old_database(server: str, name: str) -> str:
+    """A database of schema 0001 with the content of the old SQLite file."""
+    url = new_database(server, name)
+    old = sqlite3.connect(OLD / "feedback.sqlite")
+    with engine_of(url).begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        command.upgrade(config, "0001")
+        for table in ("prompts", "responses", "comparisons", "annotators", "people", "judgements"):
+            cursor = old.execute(f"SELECT * FROM {table}")
+            names = [name for name, *_ in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor]
+            connection.execute(sa.insert(metadata.tables[table]), [as_booleans(row) for row in rows])
+    old.close()
+    return url
+
+
+def as_booleans(row: dict[str, object]) -> dict[str, object]:
+    return row | ({"simulated": bool(row["simulated"])} if "simulated" in row else {})
+
+
+def version(url: str) -> str:
+    with engine_of(url).connect() as connection:
+        return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+
+
+def export(url: str, path: Path) -> bytes:
+    with Store.open(url) as store:
+        export_file(store, "likelier", path)
+    return path.read_bytes()
+
+
+def test_an_old_database_is_read_as_it_is_and_migrated_by_the_first_write(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, expected = old_database(server, "old"), (OLD / "expected.jsonl").read_bytes()
+    assert export(url, tmp_path / "before") == expected
+    assert version(url) == "0001"
+    with Store.open(url) as store:
+        assert import_file(OLD / "expected.jsonl", "likelier", store).stored == 0
+    said = capsys.readouterr().err
+    assert said.endswith("migrated from version 0001 to 0002; in one transaction, without a copy (pg_dump makes one)\n")
+    assert version(url) == "0002"
+    assert export(url, tmp_path / "after") == expected
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy
+from likelier.feedback.store import Store
+from likelier.records import Prompt
+count, limit = 0, int(sys.argv[2])
+def step(*_):
+    global count
+    count += 1
+    if count == limit:
+        os.kill(os.getpid(), signal.SIGKILL)
+with Store.open(sys.argv[1]) as store:
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "before_cursor_execute", step)
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "commit", step)
+    store.add_prompts([Prompt("new")])
+"""
+
+
+def test_a_migration_that_is_killed_leaves_the_old_database(server: str, tmp_path: Path) -> None:
+    """At a few statements; the last of them is the commit."""
+    url, expected = old_database(server, "killed"), (OLD / "expected.jsonl").read_bytes()
+    for limit in (5, 8, 10):
+        done = subprocess.run([sys.executable, "-c", KILLED, url, str(limit)], check=False, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert version(url) == "0001", limit
+        assert export(url, tmp_path / "killed") == expected
+    subprocess.run([sys.executable, "-c", KILLED, url, "1000"], check=True)
+    assert version(url) == "0002"
+
+
+def test_two_processes_that_migrate_at_once(server: str) -> None:
+    url = old_database(server, "twice")
+    started = [subprocess.Popen([sys.executable, "-c", KILLED, url, "1000"], stderr=subprocess.PIPE) for _ in range(2)]
+    for process in started:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    assert version(url) == "0002"
+
+
+def test_media_files_are_in_the_folder_that_the_url_names(server: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(image())
+    record = read_media(tmp_path / "a.png")
+    shown = Response(PROMPT.id, model="m", media=record)
+    url = new_database(server, "media")
+    refused = pytest.raises(ConfigError, match="media files need a folder")
+    with Store.open(url, create=True) as store, refused, store.transaction() as writer:
+        writer.add_media(record, tmp_path / "a.png")
+    with Store.open(f"{url}&media_folder={tmp_path}/files", create=True) as store:
+        with store.transaction() as writer:
+            writer.add_prompts([PROMPT])
+            writer.add_media(record, tmp_path / "a.png")
+            writer.add_responses([shown])
+        assert store.responses() == [shown]
+        assert store.media_folder.find(record) == tmp_path / "files" / record.sha256

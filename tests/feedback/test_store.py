@@ -16,8 +16,10 @@ from alembic.migration import MigrationContext
 
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import database
+from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.records import Comparison, Judgement, Media, Prompt, Response
+from media_files import image
 
 PROMPT = Prompt([{"role": "user", "content": "Tell me a story."}], conversation="c1", extra={"tools": []})
 LONG, SHORT = Response(PROMPT.id, "Once upon a time …", "model-a", "length"), Response(PROMPT.id, "No.", "model-b")
@@ -209,6 +211,51 @@ def test_the_lock_is_the_one_of_earlier_versions(store: Store, tmp_path: Path, m
     assert store.add_prompts([PROMPT]) == 1
     with open(tmp_path / "feedback.db.lock") as old, pytest.raises(BlockingIOError):
         fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def add_image(store: Store, tmp_path: Path, colour: str = "red") -> Response:
+    """A response that is an image, with its prompt, in one transaction."""
+    (tmp_path / f"{colour}.png").write_bytes(image(colour))
+    record = read_media(tmp_path / f"{colour}.png")
+    response = Response(PROMPT.id, model="painter", media=record)
+    with store.transaction() as writer:
+        writer.add_prompts([PROMPT])
+        writer.add_media(record, tmp_path / f"{colour}.png")
+        assert writer.add_responses([response]) == 1
+    return response
+
+
+def test_a_response_may_be_a_media_file(store: Store, tmp_path: Path) -> None:
+    shown = add_image(store, tmp_path)
+    fill(store)
+    mixed = Comparison(PROMPT.id, shown.id, LONG.id)
+    store.add_comparisons([mixed])
+    store.add_judgement(Judgement(mixed.id, "ann", left=shown.id, right=LONG.id, choice="left"))
+    assert shown in store.responses()
+    assert store.media() == [shown.media]
+    (judged,) = store.judged()
+    assert (judged.left, judged.right, judged.is_text) == (shown, LONG, False)
+    assert shown.media is not None
+    assert [path.name for path in (tmp_path / "feedback.db.media").iterdir()] == [shown.media.sha256]
+
+
+def test_a_response_whose_file_is_missing_is_refused(store: Store, tmp_path: Path) -> None:
+    store.add_prompts([PROMPT])
+    absent = Media("image/png", "0" * 64, 10)
+    with pytest.raises(DataError, match=r"feedback\.db\.media/0+: missing"):
+        store.add_responses([Response(PROMPT.id, media=absent)])
+    assert store.media() == []
+
+
+def test_files_of_a_transaction_that_fails_are_removed_again(store: Store, tmp_path: Path) -> None:
+    kept = add_image(store, tmp_path)
+    (tmp_path / "blue.png").write_bytes(image("blue"))
+    with pytest.raises(RuntimeError), store.transaction() as writer:
+        writer.add_media(read_media(tmp_path / "red.png"), tmp_path / "red.png")  # was there before
+        writer.add_media(read_media(tmp_path / "blue.png"), tmp_path / "blue.png")
+        raise RuntimeError
+    assert kept.media is not None
+    assert [path.name for path in (tmp_path / "feedback.db.media").iterdir()] == [kept.media.sha256]
 
 
 def test_absent_is_an_error_unless_it_may_be_made(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a feedback database is found, checked, made and opened: tables, SQLite or PostgreSQL, one writer at a time."""
+"""Tables of the feedback database, and how one is opened, checked and locked: SQLite or PostgreSQL."""
 
 import contextlib
 import os
@@ -19,10 +19,14 @@ from likelier.files import make_parent
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""
-SCHEMA = "0001"
-"""The newest step in `migrations/`."""
+SCHEMA = "0002"
+"""The newest step in `migrations/`: the version that is written."""
+READABLE = ("0001", SCHEMA)
+"""Versions that can be read as they are. Before the first write an older one is migrated."""
 WAIT_SECONDS = 5.0
 """How long to wait for another writer."""
+MEDIA_FOLDER = "media_folder"
+"""The word in the query of a PostgreSQL URL that says where media files are."""
 SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536")
 
 metadata = sa.MetaData()
@@ -42,6 +46,14 @@ responses = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("stop_reason", sa.Text, nullable=False),
+    sa.Column("media_sha256", sa.Text, sa.ForeignKey("media.sha256")),
+)
+media = sa.Table(
+    "media",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
 )
 comparisons = sa.Table(
     "comparisons",
@@ -92,8 +104,11 @@ def database_url(db: str | Path) -> sa.URL:
     raise ConfigError(f"--db {url.render_as_string()}: give a file, or a URL that begins with postgresql://")
 
 
-def find_file(path: Path, create: bool) -> None:
-    """DataError: there is no file at `path`, and none is to be made. LikelierError: it cannot be written."""
+def prepare_file(path: Path, create: bool) -> None:
+    """Make an empty file if `create` and none is there.
+
+    DataError: there is no file, and none is to be made. LikelierError: it cannot be written.
+    """
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a database file")
     if not path.exists():
@@ -129,49 +144,44 @@ def postgresql_engine(url: sa.URL) -> sa.Engine:
         raise ConfigError("PostgreSQL needs the extra: pip install 'likelier[postgres]'") from error
 
 
-def what_is_wrong(connection: sa.Connection) -> str | None:
-    """None: a good database of ours; empty text: nothing is in it yet; else what is wrong with it, for the user."""
+def check_schema(connection: sa.Connection) -> str | None:
+    """None for a database of ours that can be read, or one that is still empty; else what is wrong with it."""
     tables = set(sa.inspect(connection).get_table_names())
     if connection.dialect.name == "sqlite":
         mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
         if not tables and mark in (0, APPLICATION_ID):
-            return ""
+            return None
         if mark != APPLICATION_ID:
             return "a database of another program; give the file that `likelier data import` made"
         damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if damage != "ok":
             what = " ".join(damage.split())
             return f"damaged ({what}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
-    if not tables:
-        return ""
-    if "alembic_version" not in tables:
+    if tables and "alembic_version" not in tables:
         return "its tables are not Likelier's"
-    found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    if found != SCHEMA:
-        return f"its tables are of version {found}, this Likelier knows {SCHEMA}; use the release that made it"
+    version = read_version(connection)
+    if version is not None and version not in READABLE:
+        return f"its tables are of version {version}, this Likelier knows {SCHEMA}; use the release that made it"
     return None
 
 
-def create_tables(writer: sa.Engine) -> None:
-    """Run the steps in `migrations/`, all in one transaction."""
-    from alembic import command
-    from alembic.config import Config
-
-    with writer.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        command.upgrade(config, "head")
+def read_version(connection: sa.Connection) -> str | None:
+    """The version of the tables; None if there are none yet."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def lock_path(path: Path) -> Path:
-    """The file beside a database that its writer holds locked. (A lock on the database itself would undo SQLite's.)"""
+    """The file beside a database that its writer locks. (A lock on the database itself would undo SQLite's.)"""
     return path.with_name(f"{path.name}.lock")
 
 
 def take_lock(path: Path) -> TextIO:
-    """Be the one writer of a database until this process ends, however it ends. LikelierError: another one is."""
+    """Lock a database for writing until the returned file is closed, or this process ends, however it ends.
+
+    LikelierError: another process is writing to it, and was still after `WAIT_SECONDS`.
+    """
     file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
     give_up = time.monotonic() + WAIT_SECONDS
     while not lock_descriptor(file.fileno(), blocking=False):
@@ -195,7 +205,7 @@ def read_holder(lock: TextIO) -> str:
 
 @contextlib.contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Turn what a database says into one line for the user."""
+    """Turn database errors into one line for the user."""
     try:
         yield
     except IntegrityError as error:

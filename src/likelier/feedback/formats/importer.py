@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from likelier.feedback.formats.entry import Entry
-from likelier.feedback.store import Writer, content_key
+from likelier.feedback.writer import Writer, content_key
 from likelier.records import Comparison, Judgement, Prompt, Response
 
 T = TypeVar("T", Prompt, Response, Comparison)

@@ -1,0 +1,79 @@
+"""Brings a database to the newest schema: all steps in one transaction, and before that a copy of a SQLite file."""
+
+import contextlib
+import filecmp
+import shutil
+import sqlite3
+from itertools import chain, count
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from likelier.errors import LikelierError, cannot_write
+from likelier.feedback.database import APPLICATION_ID
+from likelier.files import sync_file, sync_folder
+
+
+def upgrade(writer: sa.Engine) -> None:
+    """Run the steps that a database lacks, all in one transaction: a process that is killed leaves it as it was."""
+    with writer.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        else:  # two processes that come at once: the second waits, and finds nothing left to do
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPLICATION_ID)))
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+        command.upgrade(config, "head")
+
+
+def back_up(path: Path, version: str) -> Path:
+    """Copy a SQLite file to `<file>.bak-<version>` and return the copy's path; call it under the lock of the database.
+
+    The copy is consistent, write-ahead log included, and on the disk before it gets its name. LikelierError,
+    ConfigError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.bak.tmp")
+    remove_partial(partial)  # of a process that was killed
+    try:
+        copy_database(path, partial)
+        shutil.copymode(path, partial)
+        sync_file(partial)
+        backup = name_backup(partial, path.with_name(f"{path.name}.bak-{version}"))
+        sync_folder(path.parent)
+        return backup
+    except OSError as error:
+        raise cannot_write(partial, error, "; the database is as it was") from error
+    except sqlite3.Error as error:
+        raise LikelierError(f"{path}: cannot be backed up ({error}); the database is as it was") from error
+    finally:
+        remove_partial(partial)
+
+
+def copy_database(path: Path, target: Path) -> None:
+    """Copy all pages of one moment, by SQLite's backup API."""
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with (
+        contextlib.closing(sqlite3.connect(uri, uri=True)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+
+
+def name_backup(copy: Path, target: Path) -> Path:
+    """Rename a copy to `target`, or to `target` with a number: an earlier backup is never overwritten.
+
+    An equal backup (of a migration that was killed) is used instead.
+    """
+    names = chain([target.name], (f"{target.name}.{number}" for number in count(2)))
+    place = next(
+        place for place in map(target.with_name, names) if not place.exists() or filecmp.cmp(place, copy, shallow=False)
+    )
+    return place if place.exists() else copy.rename(place)
+
+
+def remove_partial(path: Path) -> None:
+    for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
+        each.unlink(missing_ok=True)

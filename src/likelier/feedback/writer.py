@@ -1,0 +1,112 @@
+"""One transaction that adds to the feedback database."""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from likelier.feedback.database import annotators, comparisons, judgements, media, people, prompts, responses
+from likelier.feedback.media import MediaFolder
+from likelier.feedback.rows import (
+    JUDGEMENT_COLUMNS,
+    comparison_row,
+    judgement_row,
+    prompt_row,
+    response_row,
+    to_judgement,
+)
+from likelier.files import stable_id
+from likelier.records import Comparison, Judgement, Media, Prompt, Response
+
+ROWS_PER_QUERY = 500
+"""Below the limit on parameters of every SQLite in use."""
+
+
+class Writer:
+    """Adds records within one transaction. The methods that add records return how many of them were new."""
+
+    def __init__(self, connection: sa.Connection, media_folder: MediaFolder) -> None:
+        self.connection, self.media_folder = connection, media_folder
+        self.new_media: list[Media] = []
+
+    def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+        if not rows:
+            return 0
+        dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(table).on_conflict_do_nothing().inline()
+        return self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+
+    def add_prompts(self, records: Iterable[Prompt]) -> int:
+        return self.insert(prompts, [prompt_row(record) for record in records])
+
+    def add_media(self, record: Media, source: Path) -> None:
+        """Copy a media file into the media folder, before the responses that refer to it are added.
+
+        DataError: the file has changed. ConfigError: the database has no media folder.
+        """
+        if self.media_folder.add(record, source):
+            self.new_media.append(record)
+
+    def add_responses(self, records: Iterable[Response]) -> int:
+        """DataError: a media file that is not in the media folder."""
+        records = list(records)
+        files = {record.media.sha256: record.media for record in records if record.media}
+        for file in files.values():
+            self.media_folder.find(file)
+        self.insert(media, [vars(file) for file in files.values()])
+        return self.insert(responses, [response_row(record) for record in records])
+
+    def add_comparisons(self, records: Iterable[Comparison]) -> int:
+        return self.insert(comparisons, [comparison_row(record) for record in records])
+
+    def add_judgements(self, records: Iterable[Judgement]) -> int:
+        keyed = fill_keys(records)
+        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
+        return self.insert(judgements, [judgement_row(record) for record in keyed])
+
+    def add_person(self, name: str) -> str:
+        query = sa.select(people.c.annotator_id).where(people.c.name == name)
+        pseudonym = self.connection.execute(query).scalar()
+        if pseudonym is None:
+            pseudonym = f"person-{secrets.token_hex(4)}"
+            self.insert(annotators, [{"id": pseudonym}])
+            self.insert(people, [{"annotator_id": pseudonym, "name": name}])
+        return str(pseudonym)
+
+    def erase_person(self, name: str) -> None:
+        self.connection.execute(people.delete().where(people.c.name == name))
+
+    def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
+        """The judgements that the database has under these keys."""
+        stored = {}
+        for start in range(0, len(keys), ROWS_PER_QUERY):
+            wanted = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(*JUDGEMENT_COLUMNS).where(wanted)):
+                stored[row.key] = to_judgement(row)
+        return stored
+
+    def remove_new_media(self) -> None:
+        """Undo `add_media` after the transaction has failed."""
+        for record in self.new_media:
+            self.media_folder.remove(record)
+
+
+def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
+    """The judgements with every empty key filled by `content_key`."""
+    seen: Counter[str] = Counter()
+    return [record if record.key else replace(record, key=content_key(record, seen)) for record in records]
+
+
+def content_key(record: Judgement, seen: Counter[str]) -> str:
+    """A key made from the judgement's content and from how many equal ones came before it.
+
+    `seen` counts judgements by content; this call adds the judgement to it.
+    """
+    content = stable_id("judgement", vars(record))
+    seen[content] += 1
+    return content if seen[content] == 1 else stable_id(content, seen[content])

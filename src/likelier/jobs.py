@@ -1,4 +1,4 @@
-"""Many jobs over a few processes: each job has one of its own, so that the crash of one ends no other."""
+"""Run jobs in parallel, each in a process of its own, so that the crash of one does not end the others."""
 
 import contextlib
 import multiprocessing
@@ -17,65 +17,64 @@ from likelier.errors import exit_code
 Job = TypeVar("Job")
 
 
-class Asked:
-    """What a signal asked for."""
+class StopRequest:
+    """The signal that asked this process to stop, if one did."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
-        self.told = False
+        self.signal: int | None = None
+        self.forwarded = False
+        """True once the jobs have been asked to stop."""
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal lets what runs save and end; a second Ctrl-C ends it at once."""
-        if self.number and number == signal.SIGINT:
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Signal handler. After the first signal the jobs save and end; a second Ctrl-C ends them at once."""
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = number
+        self.signal = number
 
 
 def run_jobs(
     jobs: Sequence[Job],
     work: Callable[[Job], None],
     log_of: Callable[[Job], Path],
-    ended: Callable[[Job, int], None],
+    on_exit: Callable[[Job, int], None],
     workers: int,
     preload: Sequence[str],
-    look: Callable[[], None] = lambda: None,
+    poll: Callable[[], None] = lambda: None,
 ) -> int | None:
-    """`work(job)` for each, in the order given, at most `workers` at once; `ended(job, exit code)` after each.
-
-    `look()` is called several times a second meanwhile.
+    """Call `work(job)` for each job, in the order given, at most `workers` at once.
 
     Processes are forked from a server that has imported the modules `preload` and that of `work`; what they print goes
-    to `log_of(job)`.
-    Returns None, or the exit code of a signal that cut it short: then what ran has saved.
+    to the file `log_of(job)`. `on_exit(job, exit code)` is called after each, `poll()` several times a second.
+    Returns None, or the exit code of a signal that cut it short: the jobs that were running have saved.
     """
     context = process_context([*preload, work.__module__])
     left = list(jobs)
     running: dict[object, tuple[Any, Job]] = {}
-    with signals() as asked:
+    with catch_stop_signals() as stop:
         try:
-            while running or (left and not asked.number):
-                while left and len(running) < workers and not asked.number:
+            while running or (left and not stop.signal):
+                while left and len(running) < workers and not stop.signal:
                     job = left.pop(0)
-                    process = context.Process(target=in_child, args=(work, job, log_of(job)))
+                    process = context.Process(target=run_child, args=(work, job, log_of(job)))
                     process.start()
                     running[process.sentinel] = process, job
-                look()
+                poll()
                 for sentinel in wait([process.sentinel for process, _ in running.values()], timeout=0.2):
                     process, job = running.pop(sentinel)
                     process.join()
-                    ended(job, process.exitcode or 0)
-                if asked.number and not asked.told:
-                    tell([process.pid for process, _ in running.values()])
-                    asked.told = True
+                    on_exit(job, process.exitcode or 0)
+                if stop.signal and not stop.forwarded:
+                    terminate([process.pid for process, _ in running.values()])
+                    stop.forwarded = True
         finally:
             for process, _ in running.values():
                 process.kill()
                 process.join()
-    return exit_code(asked.number) if asked.number else None
+    return exit_code(stop.signal) if stop.signal else None
 
 
 def process_context(preload: list[str]) -> Any:
-    """Processes are forked from a server that has imported `preload`; on Windows, which cannot fork, spawned."""
+    """A context that forks processes from a server which has imported `preload`; on Windows it spawns them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -84,18 +83,18 @@ def process_context(preload: list[str]) -> Any:
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[Asked]:
-    """SIGTERM and Ctrl-C are noted until the block ends."""
-    asked = Asked()
-    before = {number: signal.signal(number, asked.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Record SIGTERM and Ctrl-C instead of ending the process, until the block ends."""
+    stop = StopRequest()
+    handlers = {number: signal.signal(number, stop.receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield asked
+        yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def tell(pids: Sequence[int | None]) -> None:
+def terminate(pids: Sequence[int | None]) -> None:
     """Ask processes to save and end."""
     print("finishing the current steps, then saving; Ctrl-C again stops at once", file=sys.stderr)
     for pid in pids:
@@ -104,14 +103,14 @@ def tell(pids: Sequence[int | None]) -> None:
                 os.kill(pid, signal.SIGTERM)
 
 
-def in_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
-    """A process of one job: Ctrl-C reaches it through its parent alone, and it does not outlive the parent."""
+def run_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
+    """Run one job in this process: Ctrl-C reaches it through its parent alone, and it does not outlive the parent."""
     if setsid := getattr(os, "setsid", None):  # Windows has no sessions
         setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=leave_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(parent.sentinel,), daemon=True).start()
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as file:
         for stream in (1, 2):
@@ -119,7 +118,7 @@ def in_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
     work(job)
 
 
-def leave_with(sentinel: int) -> None:
-    """End at once with the parent, however it ended: checkpoints are whole or not there."""
+def exit_with_parent(sentinel: int) -> None:
+    """Wait for the parent's end, then end at once: a checkpoint is either complete or not there."""
     wait([sentinel])
     os._exit(1)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped
@@ -45,6 +46,19 @@ def test_resumed_log_equals_the_uninterrupted_one(tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert (tmp_path / "killed/checkpoint-6/weights.json").read_text() == "step 6"
     assert (tmp_path / "killed/latest").read_text() == "checkpoint-6\n"
+
+
+def test_a_setting_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
+    train(tmp_path, 4)
+    path = tmp_path / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    del settings["sft"]["weight_decay"]
+    path.write_text(yaml.safe_dump(settings))
+    other = build_config({"sft": {"save_steps": 2, "weight_decay": 0.1}})
+    with pytest.raises(ConfigError, match="started with sft.weight_decay=0.0, not 0.1; use another"):
+        train(tmp_path, 6, "auto", config=other)
+    assert train(tmp_path, 6, "auto")["steps"] == 6
+    assert yaml.safe_load(path.read_text())["sft"]["weight_decay"] == 0.0
 
 
 def test_a_new_run_that_fails_before_its_first_step_leaves_nothing(tmp_path):

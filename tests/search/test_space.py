@@ -6,7 +6,7 @@ import pytest
 
 from likelier.config import build_config
 from likelier.errors import ConfigError
-from likelier.search.space import config_with, in_words, make_trials
+from likelier.search.space import format_values, make_trials, trial_config
 
 
 def config(space, ppo=None, **search):
@@ -52,14 +52,14 @@ def test_a_longer_random_search_begins_like_a_shorter_one_and_another_seed_does_
 
 def test_a_trial_is_what_the_user_would_write():
     asked = config({"ppo.gamma": [0.9]}, ppo={"lam": 0.5})
-    found = config_with(asked, {"ppo.gamma": 0.9, "reward": [{"function": "f.py:g"}], "ppo.learning_rate": 1e-05})
+    found = trial_config(asked, {"ppo.gamma": 0.9, "reward": [{"function": "f.py:g"}], "ppo.learning_rate": 1e-05})
     assert (found.model, found.ppo.gamma, found.ppo.lam, found.ppo.learning_rate) == ("m", 0.9, 0.5, 1e-5)
     assert found.reward[0].function == "f.py:g"
     assert found.search.space == {}
 
 
-def test_in_words():
-    assert in_words({"ppo.gamma": 0.9, "ppo.critic": "shared"}) == 'ppo.gamma=0.9 ppo.critic="shared"'
+def test_values_are_written_as_they_are_typed():
+    assert format_values({"ppo.gamma": 0.9, "ppo.critic": "shared"}) == 'ppo.gamma=0.9 ppo.critic="shared"'
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 import yaml
 
-from likelier.config import Config, read_yaml
+from likelier.config import Config, build_config, read_yaml
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
 from likelier.files import dump_line, read_json, read_log, write_json, write_whole
 from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, step_of, write_checkpoint
@@ -99,11 +99,7 @@ class Run:
         """Write `config.yaml` and `run.json`, or see that a resumed run still has the same settings."""
         path = self.folder / "config.yaml"
         if self.checkpoint and path.exists():
-            for field, old, new in differences(read_yaml(path), self.resolved()):
-                if field.rpartition(".")[2] not in MAY_CHANGE:
-                    raise ConfigError(
-                        f"{path}: this run was started with {field}={old!r}, not {new!r}; use another --out"
-                    )
+            refuse_changes(path, self.resolved(), "run", MAY_CHANGE)
         write_whole(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
         write_json(self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": versions()})
 
@@ -278,6 +274,17 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def refuse_changes(path: Path, settings: Mapping[str, Any], kind: str, may_change: Collection[str]) -> None:
+    """ConfigError: the run (or search) whose settings are in the file `path` was started with others than these.
+
+    A setting that is newer than the file counts as its default.
+    """
+    recorded = build_config(read_yaml(path), source=str(path)).model_dump(mode="json")
+    for name, old, new in differences(recorded, settings):
+        if name.rpartition(".")[2] not in may_change:
+            raise ConfigError(f"{path}: this {kind} was started with {name}={old!r}, not {new!r}; use another --out")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any, Any]]:

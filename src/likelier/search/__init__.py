@@ -1,1 +1,1 @@
-"""Looking for good settings of one stage: trials, folds, many processes, a ranking."""
+"""Hyperparameter search: trials from a grid or at random, cross-validation, a ranking with intervals."""

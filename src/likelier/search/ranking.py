@@ -1,4 +1,4 @@
-"""Which trial is best, and how sure that is."""
+"""The ranking of trials, with intervals over the folds."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from likelier.stages import Direction
 
 @dataclass(frozen=True)
 class Trial:
-    """What one combination of values gave on each fold; `reason` says why it failed, if it did."""
+    """The scores of one combination of values on each fold; `reason` says why it failed, if it did."""
 
     number: int
     values: Values
@@ -23,32 +23,33 @@ class Trial:
 
     @property
     def mean(self) -> float | None:
-        return None if self.reason else float(np.mean(self.known))
+        return None if self.reason else float(np.mean(self.finished))
 
     @property
     def interval(self) -> Interval | None:
         """Student's 95% interval over the folds; None with one fold or for a failed trial."""
-        return None if self.reason else t_interval(self.known)
+        return None if self.reason else t_interval(self.finished)
 
     @property
-    def known(self) -> list[float]:
+    def finished(self) -> list[float]:
+        """The scores of the folds that have one."""
         return [score for score in self.scores if score is not None]
 
 
-def ranked(trials: Sequence[Trial], direction: Direction) -> list[dict[str, Any]]:
-    """Trials as records, best first, failed ones last; equal means in the order of their numbers.
+def rank_trials(trials: Sequence[Trial], direction: Direction) -> list[dict[str, Any]]:
+    """Trials as records, best first and failed ones last; equal means in the order of their numbers.
 
     `behind`: how much worse than the best, over the same folds (0 for the best itself), with the interval of that
-    difference. Where it holds 0 the folds do not tell the two apart.
+    paired difference. If it contains 0 the folds do not tell the two apart.
     """
     sign = 1 if direction == "max" else -1
     ordered = sorted(trials, key=lambda trial: (math.inf if trial.mean is None else -sign * trial.mean, trial.number))
-    best = ordered[0]
-    return [record(rank, trial, best, sign) for rank, trial in enumerate(ordered, 1)]
+    return [make_record(rank, trial, ordered[0], sign) for rank, trial in enumerate(ordered, 1)]
 
 
-def record(rank: int, trial: Trial, best: Trial, sign: int) -> dict[str, Any]:
-    behind = None if trial.reason else sign * (np.array(best.known) - np.array(trial.known))
+def make_record(rank: int, trial: Trial, best: Trial, sign: int) -> dict[str, Any]:
+    """A trial as `search.json` holds it; `sign` is 1 if large scores are good, else -1."""
+    behind = None if trial.reason else sign * (np.array(best.finished) - np.array(trial.finished))
     return {
         "rank": rank,
         "trial": trial.number,

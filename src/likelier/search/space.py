@@ -1,4 +1,4 @@
-"""What a search tries: every combination or some drawn by chance, each checked before the first one runs."""
+"""The search space: every combination of values or random ones, each validated before the first trial runs."""
 
 import itertools
 import json
@@ -13,82 +13,85 @@ from likelier.runs.run import MAY_CHANGE
 from likelier.stages import STAGES, Stage
 
 Values = dict[str, Any]
-"""Field to value."""
+"""Setting (`ppo.gamma`) to value."""
 
 
 def make_trials(config: Config) -> list[Values]:
-    """The values of each trial. ConfigError, one line: a field that is unknown or decides nothing, a wrong value."""
+    """The values of each trial. ConfigError: a setting that is unknown or has no effect, a value out of bounds."""
     search = config.search
     if not search.space:
         raise ConfigError("search.space: give at least one field to vary, such as ppo.learning_rate: [1e-5, 3e-5]")
-    for field in search.space:
-        check_field(field, STAGES[search.stage])
-    trials = grid(search) if search.method == "grid" else drawn(search, config.seed)
-    for values in [*bounds(search), *trials]:
-        config_with(config, values)
+    for name in search.space:
+        check_setting(name, STAGES[search.stage])
+    trials = grid_trials(search) if search.method == "grid" else random_trials(search, config.seed)
+    for values in [*range_ends(search), *trials]:
+        trial_config(config, values)
     return trials
 
 
-def check_field(field: str, stage: Stage) -> None:
-    """ConfigError: a field of another stage, or one that changes no result."""
-    head, _, rest = field.partition(".")
-    last = field.rpartition(".")[2]
-    if head in ("seed", "search") or last in MAY_CHANGE:
-        raise ConfigError(f"search.space: {field} is not a setting to search over")
-    if field == "data" and stage.folds == "conversation":
+def check_setting(name: str, stage: Stage) -> None:
+    """ConfigError: a setting that the stage does not read, or that does not change its result."""
+    head, _, rest = name.partition(".")
+    if head in ("seed", "search") or name.rpartition(".")[2] in MAY_CHANGE:
+        raise ConfigError(f"search.space: {name} is not a setting to search over")
+    if name == "data" and stage.folds == "conversation":
         raise ConfigError("search.space: data cannot vary: the folds are cut from it")
-    known = head in Config.model_fields  # an unknown field is named with the nearest one when its config is built
+    known = head in Config.model_fields  # `trial_config` refuses an unknown one and names the nearest
     if known and head != stage.block and (rest or head not in stage.inputs):
         raise ConfigError(
-            f"search.space: {field} does nothing in stage {stage.verb}, whose settings are {stage.block}.…"
+            f"search.space: {name} does nothing in stage {stage.verb}, whose settings are {stage.block}.…"
         )
 
 
-def grid(search: SearchConfig) -> list[Values]:
-    """Every combination; the last field varies fastest."""
-    lists = [tried for tried in search.space.values() if isinstance(tried, list)]
-    return [dict(zip(search.space, values, strict=True)) for values in itertools.product(*lists)]
+def grid_trials(search: SearchConfig) -> list[Values]:
+    """Every combination; the last setting varies fastest."""
+    lists = [values for values in search.space.values() if isinstance(values, list)]
+    return [dict(zip(search.space, combination, strict=True)) for combination in itertools.product(*lists)]
 
 
-def drawn(search: SearchConfig, seed: int) -> list[Values]:
-    """`num_trials` combinations. Each number depends on seed, trial and field alone: a longer search begins alike."""
+def random_trials(search: SearchConfig, seed: int) -> list[Values]:
+    """`num_trials` random combinations.
+
+    Each value depends on seed, trial and setting alone: the trials of a shorter search are the first of a longer one.
+    """
     return [
-        {field: draw(tried, random.Random(f"{seed}/{at}/{field}")) for field, tried in search.space.items()}
-        for at in range(search.num_trials)
+        {name: draw(values, random.Random(f"{seed}/{trial}/{name}")) for name, values in search.space.items()}
+        for trial in range(search.num_trials)
     ]
 
 
-def draw(tried: Range | Sequence[Any], chance: random.Random) -> Any:
-    """One of the values, or a number of the range in four digits."""
-    if not isinstance(tried, Range):
-        return chance.choice(tried)
-    low, high = tried.low, tried.high
-    whole = isinstance(low, int) and isinstance(high, int)
-    if whole and not tried.log:
-        return chance.randint(int(low), int(high))
-    if tried.log:
-        found = math.exp(chance.uniform(math.log(low), math.log(high)))
+def draw(values: Range | Sequence[Any], generator: random.Random) -> Any:
+    """One of the values, or a number of the range to four significant digits."""
+    if not isinstance(values, Range):
+        return generator.choice(values)
+    low, high = values.low, values.high
+    integer = isinstance(low, int) and isinstance(high, int)
+    if integer and not values.log:
+        return generator.randint(int(low), int(high))
+    if values.log:
+        number = math.exp(generator.uniform(math.log(low), math.log(high)))
     else:
-        found = chance.uniform(low, high)
-    return round(found) if whole else min(max(float(f"{found:.4g}"), low), high)
+        number = generator.uniform(low, high)
+    return round(number) if integer else min(max(float(f"{number:.4g}"), low), high)
 
 
-def bounds(search: SearchConfig) -> list[Values]:
-    """Both ends of every range, each alone, so that they are checked even if they are not drawn."""
-    ranges = [(field, tried) for field, tried in search.space.items() if isinstance(tried, Range)]
-    return [{field: end} for field, tried in ranges for end in (tried.low, tried.high)]
+def range_ends(search: SearchConfig) -> list[Values]:
+    """Both ends of every range, each alone: they are validated even if no trial draws them."""
+    ranges = [(name, values) for name, values in search.space.items() if isinstance(values, Range)]
+    return [{name: end} for name, values in ranges for end in (values.low, values.high)]
 
 
-def config_with(config: Config, values: Mapping[str, Any]) -> Config:
-    """What a user would write for one trial: their own settings with these values, and no search. ConfigError."""
-    return build_config(written(config), [f"{field}={json.dumps(value)}" for field, value in values.items()], "search")
+def trial_config(config: Config, values: Mapping[str, Any]) -> Config:
+    """The user's settings with a trial's values and without the search. ConfigError: a value is out of bounds."""
+    overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    return build_config(user_settings(config), overrides, "search")
 
 
-def written(config: Config) -> dict[str, Any]:
-    """The settings that the user wrote, without the search."""
+def user_settings(config: Config) -> dict[str, Any]:
+    """The settings that the user gave, without defaults and without the search."""
     return config.model_dump(mode="json", exclude_unset=True, exclude={"search"})
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def format_values(values: Mapping[str, Any]) -> str:
     """`ppo.gamma=0.9 ppo.lam=1`."""
-    return " ".join(f"{field}={json.dumps(value)}" for field, value in values.items())
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in values.items())

@@ -152,7 +152,7 @@ def put(patch, stage, place, bad, optimizers):
         "returns": (rollout, "compute_advantages", nth(1, bad)),
         "loss": (
             {"ppo": ppo_update, "sft": sft, "reward": reward_train}[stage],
-            {"ppo": "mean_of_terms", "sft": "losses", "reward": "preference_loss"}[stage],
+            {"ppo": "mean_of_terms", "sft": "token_sums", "reward": "preference_loss"}[stage],
             None,
         ),
     }[name]

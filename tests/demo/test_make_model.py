@@ -13,8 +13,8 @@ from safetensors import safe_open
 from likelier.config import build_config
 from likelier.demo.corpus import Opening, draw_response, draw_story, openings
 from likelier.demo.make_model import SETTINGS, Surprise, entropy, main, measure
-from likelier.finetune.examples import Example, make_lessons
-from likelier.finetune.sft import Pupil, valid_loss
+from likelier.finetune.examples import Example, tokenize_examples
+from likelier.finetune.sft import mean_loss
 from likelier.text.models import check_model_folder, load_causal_lm, load_tokenizer
 from likelier.text.tokens import decode, encode
 
@@ -69,10 +69,10 @@ def test_every_word_of_the_stories_is_known():
 def test_the_embedded_model_has_learned_the_stories():
     """Its loss on stories it has not read is within 5 % of their entropy; a wrong corpus or a damaged file is not."""
     model, tokenizer, draw = load_causal_lm(MODEL), load_tokenizer(MODEL), random.Random(10)
-    lessons, cut = make_lessons(tokenizer, [Example(*draw_story(draw)) for _ in range(256)], 128)
+    examples, cut = tokenize_examples(tokenizer, [Example(*draw_story(draw)) for _ in range(256)], 128)
     assert cut == 0
-    tokens = sum(len(lesson.tokens) - lesson.start for lesson in lessons) / len(lessons)
-    loss = valid_loss(Pupil(model, tokenizer), lessons, build_config({}).sft)
+    tokens = sum(len(example.tokens) - example.start for example in examples) / len(examples)
+    loss = mean_loss(model, tokenizer, examples, build_config({}).sft)
     assert loss is not None
     assert loss * tokens < 1.05 * entropy(1000)
 

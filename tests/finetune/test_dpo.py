@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.files import write_jsonl
-from likelier.finetune.dpo import Pair, prepare, train_dpo, unseen_pairs
+from likelier.finetune.dpo import TokenizedPair, all_logprobs, evaluate_pairs, prepare, train_dpo
 from likelier.records import Preference
 from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
@@ -110,11 +109,12 @@ def test_an_adapter_learns_beside_its_base_which_is_the_reference(world, tmp_pat
     assert (result["accuracy"], result["before"]["eval_kl"]) == (1.0, pytest.approx(0.0, abs=1e-5))
     assert result["kl"] > 0.05
     base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
-    pupil, lessons = prepare(settings)
-    told = replace(pupil, model=whole).whole_logprobs(lessons.held_out)
-    ref = replace(pupil, model=base).whole_logprobs(lessons.held_out)
-    assert torch.equal(pupil.whole_logprobs(lessons.held_out), ref)  # an adapter begins at its base
-    found = unseen_pairs(told, ref, lessons.held_out, settings.dpo.beta)
+    adapted, tokenizer, data, _ = prepare(settings)
+    start, ref, trained = (
+        all_logprobs(each, tokenizer, data.held_out, settings.dpo) for each in (adapted, base, whole)
+    )
+    assert torch.equal(start, ref)  # an adapter begins at its base
+    found = evaluate_pairs(trained, ref, data.held_out, settings.dpo.beta)
     assert found["log_loss"] == pytest.approx(result["log_loss"], abs=1e-5)  # what is written is what was measured
     saved = load_file(checkpoints(tmp_path)[0] / "model.safetensors")
     assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
@@ -142,9 +142,9 @@ def test_settings_bite(world, tmp_path, settings):
 @pytest.mark.slow
 def test_measured_on_prompts_that_it_does_not_learn_from(world, tmp_path):
     settings = config(world, measured(world), eval_steps=2)
-    _, lessons = prepare(settings)
-    assert len(lessons.yardstick.prompts) == 2
-    assert (len(lessons.train), lessons.left_out) == (32, 8)
+    _, _, data, heldout_eval = prepare(settings)
+    assert len(heldout_eval.prompts) == 2
+    assert (len(data.train), data.num_left_out) == (32, 8)
     result = train(settings, tmp_path)
     assert result["before"]["eval_kl"] == pytest.approx(0.0, abs=1e-6)
     assert result["after"]["eval_kl"] == result["kl"] > 0.01
@@ -161,23 +161,23 @@ def test_targets_know_of_flips_and_ties(world, tmp_path):
         Preference("a", " a " * 40, " b"),
     ]
     write_jsonl(tmp_path / "train.jsonl", pairs)
-    _, lessons = prepare(config(world, {"data": str(tmp_path)}))
-    assert [pair.target for pair in lessons.train] == [0.8, 0.5]
-    assert lessons.left_out == 1
-    _, lessons = prepare(config(world, {"data": str(tmp_path)}, use_flip=False, max_length=64))
-    assert [pair.target for pair in lessons.train] == [1.0, 0.5]
-    assert lessons.train[0].chosen[-1] == lessons.train[0].rejected[-1] == 2  # both end with the end token
+    data = prepare(config(world, {"data": str(tmp_path)})).data
+    assert [pair.target for pair in data.train] == [0.8, 0.5]
+    assert data.num_left_out == 1
+    data = prepare(config(world, {"data": str(tmp_path)}, use_flip=False, max_length=64)).data
+    assert [pair.target for pair in data.train] == [1.0, 0.5]
+    assert data.train[0].chosen[-1] == data.train[0].rejected[-1] == 2  # both end with the end token
 
 
 def test_held_out_pairs_by_hand():
     logprobs = torch.tensor([[-1.0, -2.0], [-3.0, -3.0], [-1.0, -1.0]])
     ref = torch.tensor([[-1.5, -2.0], [-2.0, -3.0], [-1.0, -1.0]])
-    pairs = [Pair([], [], [], target, weight) for target, weight in ((1.0, 5.0), (0.8, 1.0), (0.5, 0.2))]
-    found = unseen_pairs(logprobs, ref, pairs, 2.0)
+    pairs = [TokenizedPair([], [], [], target, weight) for target, weight in ((1.0, 5.0), (0.8, 1.0), (0.5, 0.2))]
+    found = evaluate_pairs(logprobs, ref, pairs, 2.0)
     # gains 0.5, -1 and 0 times beta 2; log(1 + e^-1) = 0.313262, log(1 + e^2) = 2.126928, log(1 + e^-2) = 0.126928
     wanted = (0.313262 + 0.8 * 2.126928 + 0.2 * 0.126928 + math.log(2)) / 3
     assert found == pytest.approx({"accuracy": 1 / 3, "log_loss": wanted}, abs=1e-6)
-    assert unseen_pairs(logprobs[:0], ref[:0], [], 2.0) == {"accuracy": None, "log_loss": None}
+    assert evaluate_pairs(logprobs[:0], ref[:0], [], 2.0) == {"accuracy": None, "log_loss": None}
 
 
 def test_what_cannot_be_used_is_named(world, tmp_path):

@@ -1,4 +1,4 @@
-"""TRL's shapes and plain text as lessons: what is to be predicted, and what lines are refused."""
+"""TRL's shapes and plain text as examples: what is to be predicted, and what lines are refused."""
 
 import gzip
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 from likelier.errors import DataError
-from likelier.finetune.examples import Example, Lesson, make_lessons, read_examples
+from likelier.finetune.examples import Example, TokenizedExample, read_examples, tokenize_examples
 from likelier.text.models import load_tokenizer
 from tiny import save_tiny_model
 
@@ -73,21 +73,24 @@ def test_stories_of_a_text_file_keep_their_paragraphs(tmp_path):
 
 
 def test_only_the_response_and_the_end_are_learned(tokenizer):
-    lessons, cut = make_lessons(tokenizer, [Example("a b", " c")], max_length=8)
-    assert lessons == [Lesson([1, A, B, C, 2], start=3)]
-    assert cut == 0
+    tokenized, num_cut = tokenize_examples(tokenizer, [Example("a b", " c")], max_length=8)
+    assert tokenized == [TokenizedExample([1, A, B, C, 2], start=3)]
+    assert num_cut == 0
 
 
 def test_a_text_is_learned_from_its_first_token_and_goes_on_in_the_next_sequence(tokenizer):
-    lessons, cut = make_lessons(tokenizer, [Example(None, "a b c a b")], max_length=3)
-    assert lessons == [Lesson([1, A, B], 1), Lesson([C, A, B], 1)]  # the end token alone would predict nothing
-    assert cut == 0
+    tokenized, num_cut = tokenize_examples(tokenizer, [Example(None, "a b c a b")], max_length=3)
+    assert tokenized == [
+        TokenizedExample([1, A, B], 1),
+        TokenizedExample([C, A, B], 1),
+    ]  # the end token alone would predict nothing
+    assert num_cut == 0
 
 
 def test_long_responses_lose_their_end_and_are_counted(tokenizer):
-    lessons, cut = make_lessons(tokenizer, [Example("a", " b c"), Example("a b c", " a")], max_length=4)
-    assert lessons == [Lesson([1, A, B, C], 2)]
-    assert cut == 2
+    tokenized, num_cut = tokenize_examples(tokenizer, [Example("a", " b c"), Example("a b c", " a")], max_length=4)
+    assert tokenized == [TokenizedExample([1, A, B, C], 2)]
+    assert num_cut == 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, NumericError
 from likelier.files import write_jsonl
 from likelier.finetune import sft
-from likelier.finetune.sft import learned_mask, train_sft
+from likelier.finetune.sft import mask_targets, train_sft
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm, load_tokenizer
@@ -57,7 +57,7 @@ def metrics(folder):
 @pytest.mark.slow
 def test_learns_the_answers_and_writes_a_model_that_gives_them(world, tmp_path):
     result = train(config(world, num_epochs=4, learning_rate=0.03), tmp_path / "run")
-    assert (result["steps"], result["optimizer_steps"]) == (38, 38)  # 80 pairs, 4 kept out, 4 passes, batches of 8
+    assert (result["steps"], result["optimizer_steps"]) == (38, 38)  # 80 pairs, 4 held out, 4 passes, batches of 8
     assert result["loss"] < 0.05
     assert result["valid_loss"] < 0.05
     folder = tmp_path / "run/model"
@@ -77,7 +77,7 @@ def test_measured_on_prompts_that_it_does_not_learn_from(world, tmp_path):
     base |= {"prompts": str(tmp_path / "prompts.jsonl"), "reward": [{"function": f"{tmp_path / 'blue.py'}:blue"}]}
     base["ppo"] |= {"response_length": 4}
     result = train(build_config(base), tmp_path / "run")
-    assert result["examples"] == 40  # one of two prompts is kept out
+    assert result["examples"] == 40  # one of two prompts is held out
     assert result["before"]["eval_kl"] == pytest.approx(0.0, abs=1e-6)
     assert abs(result["after"]["eval_kl"]) > 0.01
     assert [line["step"] for line in metrics(tmp_path / "run") if "eval_score" in line] == [2, 4]
@@ -115,9 +115,8 @@ def test_untrained_loss_is_that_of_the_responses_alone(world, tmp_path):
         ids = [1, *tokenizer.convert_tokens_to_ids([prompt, answer]), 2]
         logprobs = torch.log_softmax(model(torch.tensor([ids])).logits[0].detach(), -1)
         by_prompt[prompt] = -float(logprobs[1, ids[2]] + logprobs[2, ids[3]]) / 2
-    plan = sft.prepare(config(world, max_steps=1, batch_size=80))[1]
-    batch = plan.of_step(0)
-    sky = sum(lesson.tokens[1] == tokenizer.convert_tokens_to_ids("sky") for lesson in batch)
+    batch = sft.prepare(config(world, max_steps=1, batch_size=80)).data.batch(0)
+    sky = sum(example.tokens[1] == tokenizer.convert_tokens_to_ids("sky") for example in batch)
     expected = (sky * by_prompt["sky"] + (80 - sky) * by_prompt["grass"]) / 80
     assert metrics(tmp_path)[0]["loss"] == pytest.approx(expected, abs=1e-5)
 
@@ -132,16 +131,16 @@ def test_micro_batches_change_nothing(world, tmp_path):
 def test_resumed_run_ends_with_the_same_bits(world, tmp_path, monkeypatch):
     settings = config(world, "story.txt", "", architecture=SMALL, max_steps=6)
     train(settings, tmp_path / "whole")
-    update, taken = sft.State.update, []
+    update, taken = sft.update, []
 
-    def killed_at_the_sixth(self, lessons):
+    def killed_at_the_sixth(*given):
         taken.append(1)
         if len(taken) == 6:
             raise KeyboardInterrupt
-        return update(self, lessons)
+        return update(*given)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sft.State, "update", killed_at_the_sixth)
+        patch.setattr(sft, "update", killed_at_the_sixth)
         train(settings, tmp_path / "killed")
     train(settings, tmp_path / "killed", "auto")
     for name in (
@@ -178,18 +177,18 @@ def test_another_seed_is_another_model(world, tmp_path):
     assert metrics(tmp_path / "0") != metrics(tmp_path / "1")
 
 
-def test_passes_follow_each_other_and_each_holds_every_lesson(world):
-    plan = sft.prepare(config(world, num_epochs=2, batch_size=16))[1]
-    assert plan.steps == 10  # 76 lessons twice, in batches of 16
-    taken = [lesson for step in range(10) for lesson in plan.of_step(step)]
-    assert len(plan.of_step(9)) == 8
-    assert sorted(taken) == sorted(plan.train * 2)
+def test_passes_follow_each_other_and_each_holds_every_example(world):
+    data = sft.prepare(config(world, num_epochs=2, batch_size=16)).data
+    assert data.steps == 10  # 76 examples twice, in batches of 16
+    taken = [example for step in range(10) for example in data.batch(step)]
+    assert len(data.batch(9)) == 8
+    assert sorted(taken) == sorted(data.train * 2)
 
 
-def test_learned_mask_by_hand():
+def test_target_mask_by_hand():
     mask = torch.tensor([[True, True, True, False], [True, True, True, True]])
-    learned = learned_mask(mask, torch.tensor([1, 3]))
-    assert learned.tolist() == [[False, True, True, False], [False, False, False, True]]
+    targets = mask_targets(mask, torch.tensor([1, 3]))
+    assert targets.tolist() == [[False, True, True, False], [False, False, False, True]]
 
 
 @pytest.mark.parametrize(
@@ -218,10 +217,10 @@ def test_no_data_is_refused(tmp_path):
 
 
 def test_stops_before_numbers_that_are_not_finite_reach_the_weights(world, tmp_path, monkeypatch):
-    def broken(pupil, lessons, bf16):
-        total = sum(parameter.sum() for parameter in pupil.model.parameters())
+    def broken(model, batch, bf16):
+        total = sum(parameter.sum() for parameter in model.parameters())
         return total * float("nan"), torch.zeros(())
 
-    monkeypatch.setattr(sft, "losses", broken)
+    monkeypatch.setattr(sft, "token_sums", broken)
     with pytest.raises(NumericError, match="5 updates in a row"):
         train(config(world, num_epochs=4), tmp_path)

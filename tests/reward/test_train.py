@@ -16,7 +16,7 @@ from likelier.config import Config, RewardModelConfig, build_config
 from likelier.errors import ConfigError, DataError, NumericError, Stopped
 from likelier.files import read_json, read_jsonl, write_jsonl
 from likelier.records import Preference
-from likelier.reward.pairs import Plan
+from likelier.reward.pairs import BatchPlan
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import Member, distinct_texts, train_reward
 from likelier.runs.run import Run
@@ -239,13 +239,13 @@ def test_numbers_that_are_not_finite_never_reach_the_weights(folder: Path):
     with pytest.raises(NumericError, match="not finite"):
         member.update(poisoned)
     assert torch.equal(torch.cat([each.flatten() for each in member.reward.parameters()]), before)
-    assert member.optimizer_steps == 0
+    assert member.state.counts["optimizer_steps"] == 0
 
 
 def test_batches_hold_each_pair_once_and_like_lengths_together():
     random = np.random.default_rng(0)
     lengths = [int(length) for length in random.integers(1, 100, size=205)]
-    plan = Plan(lengths, list(range(205)), batch_size=10, num_epochs=2)
+    plan = BatchPlan(lengths, list(range(205)), batch_size=10, num_epochs=2)
     assert (plan.batches, plan.steps) == (21, 42)
     steps = list(plan.batches_from(0, seed=0, member=0))
     assert [at for at, _ in steps] == list(range(42))
@@ -264,11 +264,11 @@ def test_the_pairs_of_a_prompt_stay_in_one_batch_unless_they_are_more_than_that(
     """Six prompts with 4 pairs each fill batches of 8 in twos; one with 9 pairs is cut like pairs without a prompt."""
     settings = RewardModelConfig(batch_size=8, num_epochs=5)
     few = [Preference(f"{prompt}", "a", "b") for _ in range(4) for prompt in range(6)]
-    for _, rows in Plan.of(few, settings).batches_from(0, seed=0, member=0):
+    for _, rows in BatchPlan.from_pairs(few, settings).batches_from(0, seed=0, member=0):
         assert sorted(Counter(few[row].prompt for row in rows).values()) == [4, 4]
     many = [Preference("one", "a" * length, "b") for length in (1, 50, 2, 51, 3, 52, 4, 53, 5)]
-    assert Plan.of(many, settings).groups == list(range(9))
-    assert Plan.of(many[:8], settings).groups == [0] * 8
+    assert BatchPlan.from_pairs(many, settings).groups == list(range(9))
+    assert BatchPlan.from_pairs(many[:8], settings).groups == [0] * 8
 
 
 def test_a_response_in_several_pairs_is_scored_once():

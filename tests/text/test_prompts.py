@@ -1,4 +1,4 @@
-"""Which prompts are trained on and which are kept out."""
+"""Which prompts are trained on and which are held out."""
 
 import pytest
 
@@ -18,16 +18,16 @@ def plan_of(tmp_path):
     return load
 
 
-def test_a_fifth_at_most_is_kept_out_and_it_is_said(plan_of, capsys, monkeypatch):
+def test_a_fifth_at_most_is_held_out_and_it_is_said(plan_of, capsys, monkeypatch):
     monkeypatch.setattr(progress, "plain_lines", True)
     plan = plan_of([f"prompt {at % 12}" for at in range(40)], 64)  # 12 different ones
-    assert (len(plan.train), len(plan.kept_out)) == (10, 2)
+    assert (len(plan.train), len(plan.held_out)) == (10, 2)
     assert "12 different prompts, 2 of them (a fifth at most) to measure on" in capsys.readouterr().err
 
 
 def test_enough_prompts_need_no_remark(plan_of, capsys, monkeypatch):
     monkeypatch.setattr(progress, "plain_lines", True)
     plan = plan_of([f"prompt {at}" for at in range(20)], 4)
-    assert (len(plan.train), len(plan.kept_out)) == (16, 4)
-    assert not set(plan.train) & set(plan.kept_out)
+    assert (len(plan.train), len(plan.held_out)) == (16, 4)
+    assert not set(plan.train) & set(plan.held_out)
     assert capsys.readouterr().err == ""

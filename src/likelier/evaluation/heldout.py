@@ -1,4 +1,4 @@
-"""What measures a policy on its way, whatever trains it: PPO, DPO and SFT are put on one curve of score over KL."""
+"""Evaluation on held-out prompts during training; shared by PPO, DPO and SFT, so that their curves can be compared."""
 
 from dataclasses import dataclass
 
@@ -23,10 +23,10 @@ from likelier.training.setup import seeded_generator
 
 @dataclass(frozen=True)
 class HeldOutEval:
-    """Score, KL (nats per response, temperature 1), length, variety and what the judges say on prompts kept out.
+    """Score, KL (nats per response, temperature 1), length, variety and the judges' scores on held-out prompts.
 
-    The same prompts and random numbers each time, so that two measurements differ by the policy alone. Responses are
-    sampled as the block `ppo` says.
+    Each call takes the same prompts and random numbers, so that two measurements differ by the policy alone. Responses
+    are sampled with the settings of `ppo`.
     """
 
     prompts: list[Text]
@@ -46,31 +46,31 @@ class HeldOutEval:
         self.sampler.load_weights(model)
         samples = self.sampler.sample(self.prompts, Sampling.from_config(ppo), draws)
         logprobs, ref_logprobs = (reference_logprobs(each, samples, ppo) for each in (model, self.reference))
-        found = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
-        found["eval_response_length"] = samples.mask.sum(1).float().mean()
-        scores = None
+        metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
+        metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
+        own, correlations = None, {}
         if self.scorer:
-            scores = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples).each)
-            found |= {"eval_score": scores.mean(), "eval_score_std": scores.std(unbiased=False)}
-        for name, judged in (self.judges.each(self.prompts, samples.texts) if self.judges else {}).items():
-            found[f"eval/{name}"], found[f"eval_std/{name}"] = judged.mean(), judged.std(unbiased=False)
-            if scores is not None:
-                found[f"eval_correlation/{name}"] = torch.tensor(correlation(scores.cpu(), judged.cpu()))
+            own = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples).each)
+            metrics |= {"eval_score": own.mean(), "eval_score_std": own.std(unbiased=False)}
+        for name, scores in (self.judges.each(self.prompts, samples.texts) if self.judges else {}).items():
+            metrics[f"eval/{name}"], metrics[f"eval_std/{name}"] = scores.mean(), scores.std(unbiased=False)
+            if own is not None:
+                correlations[f"eval_correlation/{name}"] = correlation(own.cpu(), scores.cpu())
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
-        return {name: float(value) for name, value in found.items()} | variety
+        return {name: float(value) for name, value in metrics.items()} | correlations | variety
 
 
 def make_heldout_eval(
     config: Config, stage: SFTConfig | DPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> HeldOutEval:
-    """For a stage other than PPO: `model` is the start, still without its adapter.
+    """For SFT and DPO: `model` is the start, still without its adapter, and becomes the reference of the KL.
 
-    ConfigError, DataError: nothing to measure on or by.
+    ConfigError, DataError: there are no held-out prompts, or nothing that scores.
     """
     if not config.reward and not config.eval.scoring:
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")
     check_steps(model, config.model or "sft.architecture")
-    prompts = load_prompts(config).kept_out
+    prompts = load_prompts(config).held_out
     check_prompts(tokenizer, prompts, config, context_length(model))
     scorer, judges = (
         make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)

@@ -43,8 +43,9 @@ class Fit(NamedTuple):
     def gain(self, kl: ArrayLike) -> Floats:
         """`best_of_n`: d (alpha - beta d). `rl`: d (alpha - beta log d)."""
         d = np.sqrt(np.asarray(kl, float))
-        found: Floats = design(d, self.form) @ np.array([self.alpha, self.beta])
-        return found
+        return np.asarray(
+            design(d, self.form) @ np.array([self.alpha, self.beta])
+        )  # of a number: an array without axes
 
     @property
     def kl_at_peak(self) -> float | None:
@@ -57,7 +58,7 @@ class Fit(NamedTuple):
         return (self.alpha / (2 * self.beta)) ** 2
 
 
-def design(d: Floats, form: Form) -> Floats:
+def design(d: Floats | np.float64, form: Form) -> Floats:
     """Both forms are linear in (alpha, beta): columns d and -d^2, or d and -d log d."""
     second = d * d if form == "best_of_n" else d * np.log(np.where(d > 0, d, 1.0))
     return np.stack([d, -second], axis=-1)

@@ -28,8 +28,8 @@ class Example:
         return self.response if self.prompt is None else plain(self.prompt) + self.response
 
 
-class Lesson(NamedTuple):
-    """Tokens of which those from `start` on are to be predicted, each from those before it."""
+class TokenizedExample(NamedTuple):
+    """Tokens of which those from `start` on are targets, each predicted from those before it."""
 
     tokens: list[int]
     start: int
@@ -104,28 +104,28 @@ def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
     return found
 
 
-def make_lessons(
+def tokenize_examples(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
-) -> tuple[list[Lesson], int]:
+) -> tuple[list[TokenizedExample], int]:
     """Token sequences of at most `max_length`, and how many responses lost their end or were left out for it.
 
     Of an answered prompt only response and end token are to be predicted. A text by itself is predicted from its first
     token on; a long one goes on in the next sequence, so that nothing of it is lost.
     """
-    lessons, cut = [], 0
+    tokenized, num_cut = [], 0
     for example in examples:
         if example.prompt is None:
             (row,) = encode(tokenizer, [example.response])
-            lessons += pieces([*row, end_id(tokenizer)], max_length)
+            tokenized += cut_text([*row, end_id(tokenizer)], max_length)
             continue
         prompt, response = encode_full(tokenizer, example.prompt, example.response, end=True)
-        cut += len(prompt) + len(response) > max_length
+        num_cut += len(prompt) + len(response) > max_length
         if len(prompt) < max_length:
-            lessons.append(Lesson((prompt + response)[:max_length], max(1, len(prompt))))
-    return lessons, cut
+            tokenized.append(TokenizedExample((prompt + response)[:max_length], max(1, len(prompt))))
+    return tokenized, num_cut
 
 
-def pieces(tokens: list[int], max_length: int) -> list[Lesson]:
+def cut_text(tokens: list[int], max_length: int) -> list[TokenizedExample]:
     """A text in sequences of `max_length`; a last one of a single token has nothing to predict and is left out."""
     cuts = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
-    return [Lesson(piece, 1) for piece in cuts if len(piece) > 1]
+    return [TokenizedExample(piece, 1) for piece in cuts if len(piece) > 1]

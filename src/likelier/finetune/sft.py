@@ -1,9 +1,8 @@
 """Supervised fine-tuning: teach a model how to answer, or a small new one the language of a text."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,75 +14,65 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, SFTConfig
 from likelier.errors import ConfigError, DataError
 from likelier.evaluation.heldout import HeldOutEval, make_heldout_eval
-from likelier.finetune.examples import Lesson, make_lessons, read_examples
+from likelier.finetune.examples import TokenizedExample, read_examples, tokenize_examples
 from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
-from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.runs.run import Run
 from likelier.text.adapters import adapt, save_trained
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer
 from likelier.text.tokens import pad_id, pad_right
-from likelier.training.guard import Guard
+from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
+from likelier.training.order import EpochOrder
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
-from likelier.training.state import load_state, save_state, trained_weights
-
-MAX_SKIPPED_UPDATES = 5
+from likelier.training.state import weights_to_save
+from likelier.training.step import TrainingState, guarded_step
 
 
 def train_sft(config: Config, run: Run) -> dict[str, Any]:
-    """Train on `config.data`; returns what `likelier sft --json` prints. The loss is on responses only where there are
-    prompts.
+    """Train on `config.data`; returns the result that `likelier sft --json` prints. Prompts add nothing to the loss.
 
     ConfigError, DataError: a setting, data file or model folder that cannot be used. NumericError: see `Guard`.
     """
     sft, began = config.sft, time.monotonic()
-    pupil, plan, measure = prepare(config)
-    before = measure(pupil.model) if measure else None
-    state = State(pupil, sft, run.folder)
+    model, tokenizer, data, heldout_eval = prepare(config)
+    before = heldout_eval(model) if heldout_eval else None
+    state = new_state(model, sft, run.folder)
     state.load(run.checkpoint)
 
-    with progress("sft", plan.steps) as job:
+    with progress("sft", data.steps) as job:
         job.advance(run.start)
-        for step in range(run.start, plan.steps):
-            rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, sft))
-            lessons = plan.of_step(step)
+        for step in range(run.start, data.steps):
+            learning_rate = set_learning_rate(state.optimizer, schedule(step, data.steps, sft))
             state.guard.at(step + 1)
-            metrics = state.update(lessons) | {"learning_rate": rate, "num_tokens": state.count(lessons)}
-            if measure and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
-                metrics |= measure(pupil.model)
+            metrics = update(model, tokenizer, data.batch(step), state, sft) | {"learning_rate": learning_rate}
+            if heldout_eval and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
+                metrics |= heldout_eval(model)
             run.log(step + 1, metrics)
-            run.end_step(step + 1, plan.steps, state.save)
+            run.end_step(step + 1, data.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_trained(run.folder, config.model, pupil.model, pupil.tokenizer, card(config))
-    found: dict[str, Any] = {
-        "steps": plan.steps,
-        "optimizer_steps": state.optimizer_steps,
+    save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
+    result: dict[str, Any] = {
+        "steps": data.steps,
+        "optimizer_steps": state.counts["optimizer_steps"],
         "seconds": round(time.monotonic() - began, 1),
-        "loss": state.loss,
-        "valid_loss": valid_loss(pupil, plan.kept_out, sft),
-        "examples": len(plan.train) + len(plan.kept_out),
-        "cut": plan.cut,
+        "loss": state.counts["loss"],
+        "valid_loss": mean_loss(model, tokenizer, data.held_out, sft),
+        "examples": len(data.train) + len(data.held_out),
+        "cut": data.num_cut,
     }
-    if measure:
-        found |= {"before": before, "after": measure(pupil.model)}
-    return run.finish(found)
-
-
-class Pupil(NamedTuple):
-    """Who learns."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    if heldout_eval:
+        result |= {"before": before, "after": heldout_eval(model)}
+    return run.finish(result)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Lessons to train on, in an order that depends on the seed alone, and some kept out to measure on."""
+class SFTData:
+    """Examples to train on, in an order that depends on the seed alone, and a few held out for the validation loss."""
 
-    train: list[Lesson]
-    kept_out: list[Lesson]
-    cut: int
+    train: list[TokenizedExample]
+    held_out: list[TokenizedExample]
+    num_cut: int
     """Responses that lost their end, or were left out, because they were too long."""
     sft: SFTConfig
     seed: int
@@ -92,25 +81,26 @@ class Plan:
     def steps(self) -> int:
         return self.sft.max_steps or -(-len(self.train) * self.sft.num_epochs // self.sft.batch_size)
 
-    def of_step(self, step: int) -> list[Lesson]:
-        """One batch. Passes follow each other without a gap; the last batch of the last pass may be smaller."""
+    def batch(self, step: int) -> list[TokenizedExample]:
+        """The examples of one step. Passes follow each other without a gap; the very last batch may be smaller."""
         size, end = self.sft.batch_size, len(self.train) * self.sft.num_epochs
-        last = (step + 1) * size if self.sft.max_steps else min((step + 1) * size, end)
-        return [self.at(place) for place in range(step * size, last)]
-
-    def at(self, place: int) -> Lesson:
-        epoch, within = divmod(place, len(self.train))
-        return self.train[order_of(self.seed, epoch, len(self.train))[within]]
+        stop = (step + 1) * size if self.sft.max_steps else min((step + 1) * size, end)
+        order = EpochOrder(len(self.train), self.seed, "lessons")
+        return [self.train[row] for row in order.rows(step * size, stop)]
 
 
-@lru_cache(maxsize=2)
-def order_of(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which one pass takes the lessons."""
-    return torch.randperm(count, generator=seeded_generator(seed, epoch, "lessons")).tolist()
+class Setup(NamedTuple):
+    """What `prepare` loads."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    data: SFTData
+    heldout_eval: HeldOutEval | None
+    """None without `eval_steps`."""
 
 
-def prepare(config: Config) -> tuple[Pupil, Plan, HeldOutEval | None]:
-    """The model to train, loaded or made from nothing, what it is to learn, and what measures it on its way."""
+def prepare(config: Config) -> Setup:
+    """Load the model, or make it from scratch, and tokenize its data; prompts of the held-out evaluation stay out."""
     sft = config.sft
     if not config.data:
         raise ConfigError("data: give a JSONL or .txt file to learn from")
@@ -124,119 +114,115 @@ def prepare(config: Config) -> tuple[Pupil, Plan, HeldOutEval | None]:
         torch.nn.Module.to(model, device)
     else:
         model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
-    measure = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
+    heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     adapt(model, sft, "sft", config.seed)
-    if measure:
-        examples = [example for example in examples if example.prompt not in measure.prompts]
-    lessons, cut = make_lessons(tokenizer, examples, min(sft.max_length, context_length(model)))
-    if not lessons:
+    if heldout_eval:
+        examples = [example for example in examples if example.prompt not in heldout_eval.prompts]
+    tokenized, num_cut = tokenize_examples(tokenizer, examples, min(sft.max_length, context_length(model)))
+    if not tokenized:
         raise DataError(f"{config.data}: no prompt leaves room for a response in {sft.max_length} tokens")
-    order = torch.randperm(len(lessons), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
-    shuffled, num_kept = [lessons[at] for at in order], min(256, len(lessons) // 20)
-    return Pupil(model, tokenizer), Plan(shuffled[num_kept:], shuffled[:num_kept], cut, sft, config.seed), measure
+    order = torch.randperm(len(tokenized), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
+    shuffled, num_held_out = [tokenized[row] for row in order], min(256, len(tokenized) // 20)
+    data = SFTData(shuffled[num_held_out:], shuffled[:num_held_out], num_cut, sft, config.seed)
+    return Setup(model, tokenizer, data, heldout_eval)
 
 
-class State:
-    """What decides the future of a run and is not in the config: weights, optimizer, counts."""
-
-    def __init__(self, pupil: Pupil, sft: SFTConfig, folder: Path) -> None:
-        self.pupil, self.sft = pupil, sft
-        self.learned = pupil.model if sft.lora_rank is None else trained_weights(pupil.model)
-        self.optimizer = make_optimizer([(pupil.model.parameters(), sft.learning_rate)], sft)
-        self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
-        self.num_tokens, self.optimizer_steps, self.loss = 0, 0, 0.0
-
-    def count(self, lessons: Sequence[Lesson]) -> int:
-        """Tokens read so far."""
-        self.num_tokens += sum(len(lesson.tokens) for lesson in lessons)
-        return self.num_tokens
-
-    def update(self, lessons: Sequence[Lesson]) -> dict[str, float]:
-        """One optimizer step on a batch. How it is cut into micro-batches changes nothing but memory."""
-        loss, accuracy = total(self.pupil, lessons, self.sft, learn=True)
-        norm = torch.nn.utils.clip_grad_norm_(self.pupil.model.parameters(), self.sft.max_grad_norm)
-        if bool(torch.isfinite(norm + loss + largest_state(self.optimizer))):
-            self.optimizer.step()
-            self.optimizer_steps += 1
-            self.guard.ok()
-            self.loss = float(loss)
-        else:
-            batch, numbers = padded(self.pupil, lessons)._asdict(), {"loss": loss, "grad_norm": norm}
-            self.guard.skip("the loss, its gradient or the optimizer was not finite in", batch, numbers)
-        self.optimizer.zero_grad()
-        found = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(norm)}
-        return found | {"optimizer_steps": self.optimizer_steps}
-
-    def save(self, folder: Path) -> None:
-        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
-        extra = counts | {"loss": self.loss, "guard": self.guard.counts()}
-        save_state(folder, {"model": self.learned}, self.optimizer, extra)
-
-    def load(self, checkpoint: Path | None) -> None:
-        if checkpoint is None:
-            return
-        counts = load_state(checkpoint, {"model": self.learned}, self.optimizer)
-        self.num_tokens, self.optimizer_steps = counts["num_tokens"], counts["optimizer_steps"]
-        self.loss = counts["loss"]
-        self.guard.restore(counts["guard"])
+def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingState:
+    optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft)
+    modules = {"model": weights_to_save(model, sft.lora_rank)}
+    return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder), loss=0.0)
 
 
-def total(
-    pupil: Pupil, lessons: Sequence[Lesson], sft: SFTConfig, learn: bool
+def update(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[TokenizedExample],
+    state: TrainingState,
+    sft: SFTConfig,
+) -> dict[str, float]:
+    """One optimizer step on a batch; its metrics. How it is cut into micro-batches changes nothing but memory."""
+    loss, accuracy = token_means(model, tokenizer, batch, sft, backward=True)
+    taken, grad_norm = guarded_step(
+        state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch, pad_id(tokenizer)).tensors(), {})
+    )
+    state.optimizer.zero_grad()
+    state.counts["num_tokens"] += sum(len(example.tokens) for example in batch)
+    if taken:
+        state.counts["loss"] = float(loss)
+    means = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(grad_norm)}
+    return means | {name: state.counts[name] for name in ("optimizer_steps", "num_tokens")}
+
+
+def token_means(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[TokenizedExample],
+    sft: SFTConfig,
+    backward: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean loss in nats and share of right guesses over the tokens to be predicted; with gradients if `learn`.
+    """Mean loss in nats and share of right guesses over all target tokens; adds the loss's gradients if `backward`.
 
-    Lessons of like length go through the model together.
+    Examples of like length go through the model together. Each part's sum is divided by the tokens of the whole: the
+    mean of the parts' means would weigh a token by how short its neighbours are.
     """
-    normalizer = sum(len(lesson.tokens) - lesson.start for lesson in lessons)
-    ordered = sorted(lessons, key=lambda lesson: len(lesson.tokens))
+    num_targets = sum(len(example.tokens) - example.start for example in examples)
+    by_length = sorted(examples, key=lambda example: len(example.tokens))
     size = sft.micro_batch_size or sft.batch_size
-    loss = right = torch.zeros((), device=pupil.model.device)
-    for first in range(0, len(ordered), size):
-        part_loss, part_right = losses(pupil, ordered[first : first + size], sft.bf16)
-        if learn:
-            (part_loss / normalizer).backward()
-        loss, right = loss + part_loss.detach(), right + part_right
-    return loss / normalizer, right / normalizer
+    loss = num_right = torch.zeros((), device=model.device)
+    for first in range(0, len(by_length), size):
+        part = pad_examples(by_length[first : first + size], pad_id(tokenizer))
+        part_loss, part_right = token_sums(model, part, sft.bf16)
+        if backward:
+            (part_loss / num_targets).backward()
+        loss, num_right = loss + part_loss.detach(), num_right + part_right
+    return loss / num_targets, num_right / num_targets
 
 
-def losses(pupil: Pupil, lessons: Sequence[Lesson], bf16: bool) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sum of -log p over the tokens to be predicted, and how many of them were the likeliest."""
-    device = pupil.model.device
-    tokens, mask, learned = (each.to(device) for each in padded(pupil, lessons))
-    with autocast(device, bf16):
-        logits = pupil.model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
-    predicted, targets = logits[:, :-1][learned[:, 1:]].float(), tokens[:, 1:][learned[:, 1:]]
-    loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
-    return loss, (predicted.argmax(1) == targets).sum().float()
-
-
-class Padded(NamedTuple):
-    """Lessons side by side."""
+class PaddedExamples(NamedTuple):
+    """Examples side by side, padded on the right."""
 
     tokens: Int[Tensor, "B N"]
     mask: Bool[Tensor, "B N"]
-    learned: Bool[Tensor, "B N"]
-    """The tokens to be predicted."""
+    target_mask: Bool[Tensor, "B N"]
+    """True at the tokens to be predicted."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """By the names of a file of the guard."""
+        return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 
-def padded(pupil: Pupil, lessons: Sequence[Lesson]) -> Padded:
-    tokens, mask = pad_right([lesson.tokens for lesson in lessons], pad_id(pupil.tokenizer))
-    return Padded(tokens, mask, learned_mask(mask, torch.tensor([lesson.start for lesson in lessons])))
+def pad_examples(examples: Sequence[TokenizedExample], pad: int) -> PaddedExamples:
+    tokens, mask = pad_right([example.tokens for example in examples], pad)
+    return PaddedExamples(tokens, mask, mask_targets(mask, torch.tensor([example.start for example in examples])))
 
 
-def learned_mask(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
+def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
     """True at the tokens to be predicted: real ones from each row's start on."""
     return mask & (torch.arange(mask.shape[1]) >= starts[:, None])
 
 
+def token_sums(
+    model: PreTrainedModel, batch: PaddedExamples, bf16: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Sum of -log p over the target tokens, and how many of them were the likeliest."""
+    tokens, mask, target_mask = (part.to(model.device) for part in batch)
+    with autocast(model.device, bf16):
+        logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
+    # Logits at a place predict the token behind it. The loss is taken in fp32, also of bfloat16 logits.
+    predicted, targets = logits[:, :-1][target_mask[:, 1:]].float(), tokens[:, 1:][target_mask[:, 1:]]
+    loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
+    return loss, (predicted.argmax(1) == targets).sum().float()
+
+
 @torch.no_grad()
-def valid_loss(pupil: Pupil, kept_out: Sequence[Lesson], sft: SFTConfig) -> float | None:
-    """Mean loss on the lessons kept out; None where the data was too small to keep any."""
-    return float(total(pupil, kept_out, sft, learn=False)[0]) if kept_out else None
+def mean_loss(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[TokenizedExample], sft: SFTConfig
+) -> float | None:
+    """Mean loss in nats a token; None without examples, where the data was too small to hold any out."""
+    return float(token_means(model, tokenizer, examples, sft, backward=False)[0]) if examples else None
 
 
-def card(config: Config) -> str:
+def describe_training(config: Config) -> str:
     """The model card's sentence on where this model comes from."""
     start = f"Fine-tuned from {Path(config.model).name}" if config.model else "Trained from scratch"
     return f"{start} on {Path(config.data).name}."

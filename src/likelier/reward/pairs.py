@@ -57,7 +57,7 @@ def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[st
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Which pairs each step takes, in an order that seed, model and epoch decide.
 
     The pairs of a prompt go together unless they are more than a batch: a response that stands in several is scored
@@ -72,7 +72,8 @@ class Plan:
     num_epochs: int
 
     @classmethod
-    def of(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "Plan":
+    def from_pairs(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "BatchPlan":
+        """By characters, which need no tokenizer; the pairs of a prompt are a group if they fit into a batch."""
         prompts = [plain(pair.prompt) for pair in pairs]
         longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
         lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
@@ -102,13 +103,13 @@ class Plan:
 
     def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
         """Groups shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
-        draw = seeded_generator(seed, epoch, f"reward pairs {member}")
+        generator = seeded_generator(seed, epoch, f"reward pairs {member}")
         groups: dict[int, list[int]] = {}
-        for row in torch.randperm(len(self.lengths), generator=draw).tolist():
+        for row in torch.randperm(len(self.lengths), generator=generator).tolist():
             groups.setdefault(self.groups[row], []).append(row)
         rows = [row for group in self.near([*groups.values()]) for row in group]
         batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        return [batches[place] for place in torch.randperm(len(batches), generator=draw).tolist()]
+        return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
     def near(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
         """Groups of like length beside one another, within buckets of about `BATCHES_IN_A_BUCKET` batches."""

@@ -11,25 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from likelier.config import Config, RewardModelConfig
 from likelier.files import write_json
 from likelier.intervals import Floats
-from likelier.ppo.update import largest_state
 from likelier.progress import progress
 from likelier.records import Preference, Text
 from likelier.reward.check import check_baselines, check_scores
 from likelier.reward.loss import preference_loss
-from likelier.reward.pairs import Pairs, Plan, columns, load_pairs
+from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.sources import load_ensemble
 from likelier.runs.run import Run
 from likelier.text.models import new_reward_model, save_model
-from likelier.training.guard import Guard
+from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
-from likelier.training.state import load_state, save_state
+from likelier.training.step import TrainingState, guarded_step
 
-MAX_SKIPPED_UPDATES = 5
 PAIRS_SCORED_AT_ONCE = 1024
 
 
@@ -42,36 +39,37 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     """
     settings, began = config.reward_model, time.monotonic()
     pairs = load_pairs(config)
-    plan = Plan.of(pairs.train, settings)
-    total, taken = plan.steps * settings.ensemble_size, 0
+    plan = BatchPlan.from_pairs(pairs.train, settings)
+    total, optimizer_steps = plan.steps * settings.ensemble_size, 0
 
     with progress("reward", total) as job:
         job.advance(run.start)
         for number in range(max(0, run.start - 1) // plan.steps, settings.ensemble_size):
-            member, before = Member(config, number, taken, run.folder), number * plan.steps
-            member.load(run.checkpoint if run.start > before else None)
-            for at, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
-                rate = set_learning_rate(member.optimizer, schedule(at, plan.steps, settings))
-                member.guard.at(before + at + 1)
+            member, before = Member(config, number, run.folder, optimizer_steps), number * plan.steps
+            member.state.load(run.checkpoint if run.start > before else None)
+            for step, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
+                learning_rate = set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))
+                member.state.guard.at(before + step + 1)
                 metrics = member.update([pairs.train[row] for row in rows])
-                if plan.ends_epoch(at):
+                if plan.ends_epoch(step):
                     metrics |= member.end_epoch(pairs.valid)
-                about = {"epoch": (at + 1) / plan.batches, "member": number, "learning_rate": rate}
-                run.log(before + at + 1, metrics | about)
-                run.end_step(before + at + 1, total, member.save)
+                metrics |= {"epoch": (step + 1) / plan.batches, "member": number, "learning_rate": learning_rate}
+                run.log(before + step + 1, metrics)
+                run.end_step(before + step + 1, total, member.state.save)
                 job.advance(note=f"loss {metrics['loss']:.3f}")
-            member.finish(run.folder, config, pairs)
-            taken = member.optimizer_steps
+            member.write_model(run.folder, config, pairs)
+            optimizer_steps = member.state.counts["optimizer_steps"]
 
-    counts = {"steps": total, "optimizer_steps": taken, "ensemble_size": settings.ensemble_size}
-    found = check(run.folder, pairs, settings)
-    return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | found)
+    counts = {"steps": total, "optimizer_steps": optimizer_steps, "ensemble_size": settings.ensemble_size}
+    quality = evaluate(run.folder, pairs, settings)
+    return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | quality)
 
 
 class Member:
-    """One reward model in training, with what decides its future: optimizer, best epoch so far, counts."""
+    """One reward model of an ensemble in training, and the weights of its best epoch so far."""
 
-    def __init__(self, config: Config, number: int, optimizer_steps: int = 0, folder: Path | None = None) -> None:
+    def __init__(self, config: Config, number: int, folder: Path | None = None, optimizer_steps: int = 0) -> None:
+        """`optimizer_steps`: taken by the members before this one; the count is the run's."""
         settings, self.number = config.reward_model, number
         self.settings = settings
         with torch.random.fork_rng(devices=[]):
@@ -79,19 +77,21 @@ class Member:
             head = seeded_generator(config.seed, number, "reward head")
             device = pick_device(settings.device)
             self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
-        self.optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
         self.best = copy.deepcopy(self.reward.model)
-        self.best_loss: float | None = None
+        optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
+        guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": self.reward, "best": self.best}
+        self.state = TrainingState(modules, optimizer, guard, optimizer_steps=optimizer_steps, best_loss=None)
+
+    @property
+    def best_loss(self) -> float | None:
         """Validation log loss of `best`; None before the first epoch has ended, or without validation."""
-        self.num_tokens = 0
-        self.optimizer_steps = optimizer_steps
-        """Taken so far in the run, the models before this one included."""
-        self.guard = Guard(MAX_SKIPPED_UPDATES, folder)
+        best_loss: float | None = self.state.counts["best_loss"]
+        return best_loss
 
     def update(self, batch: Sequence[Preference]) -> dict[str, float]:
-        """One optimizer step; its statistics under TRL's names. Without finite numbers the step is not taken."""
+        """One optimizer step; its statistics under TRL's names. How the batch is cut changes nothing but memory."""
         size = self.settings.micro_batch_size or len(batch)
-        self.optimizer.zero_grad()
+        self.state.optimizer.zero_grad()
         losses, scores = [], []
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
@@ -100,28 +100,22 @@ class Member:
             share.backward()
             losses.append(share.detach())
             scores.append(torch.stack([chosen, rejected]).detach())
-        grad_norm = clip_grad_norm_(self.reward.parameters(), self.settings.max_grad_norm)
-        loss = torch.stack(losses).sum()
-        if bool(torch.isfinite(loss + grad_norm + largest_state(self.optimizer))):
-            self.optimizer.step()
-            self.optimizer_steps += 1
-            self.guard.ok()
-        else:
-            both = torch.cat(scores, 1)
-            found = {"loss": loss, "grad_norm": grad_norm, "pairs": [asdict(pair) for pair in batch]}
-            self.guard.skip(
-                "the reward model's loss, its gradient or the optimizer was not finite in",
-                {"chosen": both[0], "rejected": both[1]},
-                found,
-            )
-        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
-        return statistics(loss, torch.cat(scores, 1), grad_norm) | counts
+        loss, both = torch.stack(losses).sum(), torch.cat(scores, 1)
+        _, grad_norm = guarded_step(
+            self.state,
+            loss,
+            self.settings.max_grad_norm,
+            "the reward model's loss",
+            lambda: ({"chosen": both[0], "rejected": both[1]}, {"pairs": [asdict(pair) for pair in batch]}),
+        )
+        counts = {name: self.state.counts[name] for name in ("num_tokens", "optimizer_steps")}
+        return statistics(loss, both, grad_norm) | counts
 
     def loss(self, part: Sequence[Preference]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss of some pairs, and the scores of both sides, from one forward pass over the distinct responses."""
         prompts, responses, places = distinct_texts(part)
         tokens, mask = self.reward.encode(prompts, responses)
-        self.num_tokens += int(mask.sum())
+        self.state.counts["num_tokens"] += int(mask.sum())
         with autocast(self.reward.device, self.settings.bf16):
             scores = self.reward(tokens, mask)
         better, worse = scores[torch.tensor(places, device=scores.device)]
@@ -146,25 +140,12 @@ class Member:
         better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         if self.settings.early_stopping and better:
             self.best.load_state_dict(self.reward.model.state_dict())
-            self.best_loss = loss
+            self.state.counts["best_loss"] = loss
         found = check_scores((chosen - rejected).double().numpy(), valid)
         return {"eval_loss": loss, "eval_accuracy": found["accuracy"]}
 
-    def save(self, folder: Path) -> None:
-        counts = {"num_tokens": self.num_tokens, "optimizer_steps": self.optimizer_steps}
-        extra = counts | {"best_loss": self.best_loss, "guard": self.guard.counts()}
-        save_state(folder, {"reward": self.reward, "best": self.best}, self.optimizer, extra)
-
-    def load(self, checkpoint: Path | None) -> None:
-        if checkpoint is None:
-            return
-        extra = load_state(checkpoint, {"reward": self.reward, "best": self.best}, self.optimizer)
-        self.best_loss = extra["best_loss"]
-        self.num_tokens, self.optimizer_steps = extra["num_tokens"], extra["optimizer_steps"]
-        self.guard.restore(extra["guard"])
-
-    def finish(self, run: Path, config: Config, pairs: Pairs) -> None:
-        """Write the model's folder. Its card names the data, and the mean and spread of scores on training pairs."""
+    def write_model(self, run: Path, config: Config, pairs: Pairs) -> None:
+        """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
         if self.best_loss is not None:
             self.reward.model.load_state_dict(self.best.state_dict())
         folder = run / (f"model-{self.number}" if self.number else "model")
@@ -228,8 +209,8 @@ def score_pairs(
     return chosen_scores, rejected_scores
 
 
-def check(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
-    """How good the run's models together are on `test`, or on `valid` where there is none; null without either."""
+def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
+    """Quality of the run's ensemble on the test pairs, or on the validation pairs without any; None without either."""
     held_out = pairs.test or pairs.valid
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,11 +26,11 @@ from likelier.text.adapters import adapt, reference_of, save_trained
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, load_tokenizer
-from likelier.text.prompts import check_prompts, load_prompts
+from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
-from likelier.training.state import load_state, save_state, trained_weights
+from likelier.training.state import load_state, save_state, weights_to_save
 
 
 def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[str, Any]:
@@ -40,13 +40,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
-    check_processes(ppo, pick_device(ppo.device))
-    if misplaced := explain_misplaced_penalty(ppo):
-        note(misplaced)
-    actors, prompts = load_actors(config, sampler), load_prompts(config)
-    check_prompts(actors.tokenizer, prompts.train + prompts.kept_out, config, context_length(actors.reference))
-    measure = make_evaluation(config, prompts.kept_out, actors)
-    before = measure(actors.reference)
+    actors, prompts, heldout_eval = prepare(config, sampler)
+    before = heldout_eval(actors.reference)
     actors.shaper.measured(before["eval_score"])
     state = State(actors, ppo, run.folder)
     state.load(run.checkpoint)
@@ -57,51 +52,71 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
         for step in range(run.start, ppo.steps):
             clock = Clock()
             learning_rate = state.set_learning_rate(step)
-            draw = seeded_generator(config.seed, step, "ppo", actors.policy.device)
+            # One generator for sampling and for shuffling minibatches: a resumed run needs no other random state.
+            generator = seeded_generator(config.seed, step, "ppo", actors.policy.device)
 
             actors.sampler.load_weights(actors.policy.model)
-            rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, draw, clock)
-            kl_term = kl_term_of(ppo, state.kl.coef)
-            update = ppo_update(
-                actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard.at(step + 1), kl_term
-            )
+            rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
+            kl, guard = kl_term_of(ppo, state.kl.coef), state.guard.at(step + 1)
+            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, kl)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
             metrics |= {"episodes": (step + 1) * ppo.batch_size, "optimizer_steps": state.count(update)}
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
-                metrics |= measure(actors.policy.model)
+                metrics |= heldout_eval(actors.policy.model)
+            # After the metrics: they show the coefficient that this step was trained with.
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, sample_lines(rollout, ppo), clock.laps)
             doctor.look(step + 1)
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
-    after = measure(actors.policy.model)
+    after = heldout_eval(actors.policy.model)
     if get_rank() == 0:
-        save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, card(config))
-    return run.finish(
-        {
-            "steps": ppo.steps,
-            "optimizer_steps": state.optimizer_steps,
-            "seconds": round(time.monotonic() - began, 1),
-            "score_before": before["eval_score"],
-            "score_after": after["eval_score"],
-            "kl": after["eval_kl"],
-            "response_length": after["eval_response_length"],
-            "before": before,
-            "after": after,
-            "findings": find_problems(run.folder, config, before),
-        }
-    )
+        save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
+    counts: dict[str, Any] = {"steps": ppo.steps, "optimizer_steps": state.optimizer_steps}
+    counts["seconds"] = round(time.monotonic() - began, 1)
+    return run.finish(counts | summarise(before, after) | {"findings": find_problems(run.folder, config, before)})
+
+
+class Setup(NamedTuple):
+    """What `prepare` loads."""
+
+    actors: Actors
+    prompts: PromptPlan
+    heldout_eval: HeldOutEval
+
+
+def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
+    """Load models, prompts, scorer and judges, and refuse before the first step what could not be trained with."""
+    ppo = config.ppo
+    check_processes(ppo, pick_device(ppo.device))
+    if misplaced := explain_misplaced_penalty(ppo):
+        note(misplaced)
+    actors, prompts = load_actors(config, sampler), load_prompts(config)
+    check_prompts(actors.tokenizer, prompts.train + prompts.held_out, config, context_length(actors.reference))
+    return Setup(actors, prompts, make_evaluation(config, prompts.held_out, actors))
+
+
+def summarise(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """The evaluations before and after training, and of these what the command line prints."""
+    return {
+        "score_before": before["eval_score"],
+        "score_after": after["eval_score"],
+        "kl": after["eval_kl"],
+        "response_length": after["eval_response_length"],
+        "before": before,
+        "after": after,
+    }
 
 
 class State:
-    """What decides the future of a run and is not in the config: weights, optimizer, controllers, counts."""
+    """All that decides the rest of a run and is not in its settings: weights, optimizer, controllers, counts."""
 
     def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
-        self.learned = self.policy if ppo.lora_rank is None else trained_weights(self.policy)
+        self.learned = weights_to_save(self.policy, ppo.lora_rank)
         rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
         rates += [(self.policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
         self.optimizer = make_optimizer(rates, ppo)
@@ -152,7 +167,7 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
 
 
 def make_evaluation(config: Config, prompts: list[Text], actors: Actors) -> HeldOutEval:
-    """Score, KL and the judges' opinion of a policy on held-out prompts."""
+    """Evaluation of a policy on held-out prompts, by the score of training and by the judges of `eval.scorer`."""
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     return HeldOutEval(prompts, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config)
 
@@ -181,7 +196,7 @@ def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:
         }
 
 
-def card(config: Config) -> str:
+def describe_training(config: Config) -> str:
     """The model card's sentence on where this model comes from."""
     rewards = ", ".join(source.label for source in config.reward)
     return (

@@ -1,7 +1,6 @@
-"""Prompts to train on, and prompts that no training sees: on these every policy of one seed is measured."""
+"""Prompts to train on, and held-out prompts, on which every policy of one seed is evaluated."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -12,50 +11,42 @@ from likelier.errors import ConfigError, DataError
 from likelier.progress import note
 from likelier.records import Text, read_prompts
 from likelier.text.tokens import encode_prompts
+from likelier.training.order import EpochOrder
 from likelier.training.setup import seeded_generator
 
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """Prompts to train on, in an order that depends on the seed alone, and prompts kept out."""
+    """Prompts to train on, in an order that depends on the seed alone, and held-out prompts."""
 
     train: list[Text]
-    kept_out: list[Text]
+    held_out: list[Text]
     per_step: int
     seed: int
 
     def of_step(self, step: int) -> list[Text]:
         """The prompts of one step: each pass over the file is shuffled anew."""
-        return [self.at(place) for place in range(step * self.per_step, (step + 1) * self.per_step)]
-
-    def at(self, place: int) -> Text:
-        epoch, within = divmod(place, len(self.train))
-        return self.train[order_of(self.seed, epoch, len(self.train))[within]]
-
-
-@lru_cache(maxsize=2)
-def order_of(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which one pass takes the prompts."""
-    return torch.randperm(count, generator=seeded_generator(seed, epoch, "prompts")).tolist()
+        order = EpochOrder(len(self.train), self.seed, "prompts")
+        return [self.train[row] for row in order.rows(step * self.per_step, (step + 1) * self.per_step)]
 
 
 def load_prompts(config: Config) -> PromptPlan:
-    """Distinct prompts, some of them kept out (a fifth at most). ConfigError, DataError: too few."""
+    """Distinct prompts, some of them held out (a fifth at most). ConfigError, DataError: too few."""
     if not config.prompts:
         raise ConfigError("prompts: give a JSONL file with `prompt` on each line")
     texts = list({prompt.id: prompt.text for prompt in read_prompts(Path(config.prompts))}.values())
     if len(texts) < 2:
         raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
     order = torch.randperm(len(texts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
-    num_kept = min(config.ppo.num_eval_prompts, max(1, len(texts) // 5))
-    if 2 * num_kept < config.ppo.num_eval_prompts:
+    num_held_out = min(config.ppo.num_eval_prompts, max(1, len(texts) // 5))
+    if 2 * num_held_out < config.ppo.num_eval_prompts:
         note(
-            f"{config.prompts}: {len(texts)} different prompts, {num_kept} of them (a fifth at most) to measure on; "
-            f"ppo.num_eval_prompts asks for {config.ppo.num_eval_prompts}: what is measured is rougher"
+            f"{config.prompts}: {len(texts)} different prompts, {num_held_out} of them (a fifth at most) to measure "
+            f"on; ppo.num_eval_prompts asks for {config.ppo.num_eval_prompts}: what is measured is rougher"
         )
-    shuffled = [texts[at] for at in order]
+    shuffled = [texts[row] for row in order]
     per_step = config.ppo.batch_size // config.ppo.responses_per_prompt
-    return PromptPlan(shuffled[num_kept:], shuffled[:num_kept], per_step, config.seed)
+    return PromptPlan(shuffled[num_held_out:], shuffled[:num_held_out], per_step, config.seed)
 
 
 def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Text], config: Config, context: int) -> None:

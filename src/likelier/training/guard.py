@@ -10,6 +10,8 @@ from torch import Tensor
 from likelier.errors import NumericError
 from likelier.files import write_json
 
+MAX_SKIPPED_UPDATES = 5
+"""Updates in a row that may be skipped where no setting says how many."""
 MAX_KEPT = 5
 """Bad batches kept in a run."""
 

@@ -34,6 +34,11 @@ def trained_weights(module: nn.Module) -> nn.ParameterList:
     return nn.ParameterList([weight for weight in module.parameters() if weight.requires_grad])
 
 
+def weights_to_save(module: nn.Module, lora_rank: int | None) -> nn.Module:
+    """The module, or with an adapter its trained parameters alone: the frozen base stands in the model's folder."""
+    return module if lora_rank is None else trained_weights(module)
+
+
 def save_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]
 ) -> None:

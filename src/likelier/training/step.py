@@ -1,0 +1,60 @@
+"""One optimizer step of SFT, DPO and reward models, and what of it a checkpoint holds."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from likelier.ppo.update import largest_state
+from likelier.training.guard import Guard
+from likelier.training.state import load_state, save_state
+
+BadBatch = Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+"""Tensors of a batch whose step was skipped, and numbers beside them, for the files that the guard writes."""
+
+
+class TrainingState:
+    """Weights, optimizer, guard and counts: all that decides the rest of a run and is not in its settings."""
+
+    def __init__(
+        self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, guard: Guard, **counts: Any
+    ) -> None:
+        """`modules` by their file names in a checkpoint; `counts` beside "num_tokens" and "optimizer_steps"."""
+        self.modules, self.optimizer, self.guard = modules, optimizer, guard
+        self.counts: dict[str, Any] = {"num_tokens": 0, "optimizer_steps": 0} | counts
+
+    def save(self, folder: Path) -> None:
+        save_state(folder, self.modules, self.optimizer, self.counts | {"guard": self.guard.counts()})
+
+    def load(self, checkpoint: Path | None) -> None:
+        """Restore what `save` wrote; None: nothing is restored."""
+        if checkpoint is None:
+            return
+        saved = load_state(checkpoint, self.modules, self.optimizer)
+        self.counts = {name: saved[name] for name in self.counts}
+        self.guard.restore(saved["guard"])
+
+
+def guarded_step(
+    state: TrainingState, loss: Tensor, max_grad_norm: float, what: str, bad_batch: BadBatch
+) -> tuple[bool, Tensor]:
+    """Clip the gradients that are there and step, or skip the step; (was it taken, norm before clipping).
+
+    Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and
+    what it remembers stays for good, so that one overflow of its second moments spoils all later steps. `what` names
+    the loss in the error of the guard (NumericError after too many skipped steps in a row).
+    """
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    taken = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
+    if taken:
+        state.optimizer.step()
+        state.guard.ok()
+        state.counts["optimizer_steps"] += 1
+    else:
+        tensors, numbers = bad_batch()
+        reason = f"{what}, its gradient or the optimizer was not finite in"
+        state.guard.skip(reason, tensors, {"loss": loss, "grad_norm": grad_norm, **numbers})
+    return taken, grad_norm

@@ -9,7 +9,7 @@ import pytest
 from likelier.cli import main
 from likelier.cli.prove import COLUMNS, cells, markdown, verdict
 from likelier.prove.fixed_points import fixed_point_name
-from likelier.prove.matrix import matrix, place_of, random_table
+from likelier.prove.matrix import describe_place, make_matrix, random_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "prove.md"
 ROW = {
@@ -65,14 +65,14 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capfd):
 
 
 def test_the_pages_table_is_the_codes():
-    """Each row of docs/prove.md stands in the matrix and has the end that theory gives it."""
+    """Each row of docs/prove.md is in the matrix and has the end that theory gives it."""
     lines = re.findall(r"^\| (.*) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     start = lines.index(" | ".join(COLUMNS))
     rows = [line.split(" | ") for line in lines[start + 2 :] if line.count(" | ") == len(COLUMNS) - 1]
     found = {tuple(row[:3]): (row[3], row[5]) for row in rows}
-    for config in matrix(random_table(0)):
+    for config in make_matrix(random_table(0)):
         name = fixed_point_name(config)
-        assert found.pop((config.algorithm, config.kl_estimator, place_of(config))) == (
+        assert found.pop((config.algorithm, config.kl_estimator, describe_place(config))) == (
             name,
             "yes" if name == "optimum" else "no",
         )

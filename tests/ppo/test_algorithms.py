@@ -37,9 +37,9 @@ SCRIPT = """
 import sys
 from likelier.cli import main
 from likelier.prove.fixed_points import fixed_point_name
-from likelier.prove.matrix import matrix, random_table
+from likelier.prove.matrix import make_matrix, random_table
 
-rows = [config for config in matrix(random_table(0)) if config.algorithm == "batch_mean"]
+rows = [config for config in make_matrix(random_table(0)) if config.algorithm == "batch_mean"]
 print("rows of prove:", sorted(fixed_point_name(config) for config in rows), file=sys.stderr)
 sys.exit(main())
 """

@@ -42,11 +42,11 @@ def test_longer_prefixes_find_their_row(tmp_path):
         ("vocabulary: 9\nlength: 2", "vocabulary: .*less than or equal to 8"),
         ("vocabulary: 2\nlength: 2\nend_token: 2", "end_token 2 is not one of the tokens 0 to 1"),
         ("vocabulary: 2\nlength: 2\nend: 0", "end: Extra inputs are not permitted"),
-        ('vocabulary: 2\nlength: 2\nrewards: {"0": 1}', "`0` is no whole response of 2 tokens at most"),
+        ('vocabulary: 2\nlength: 2\nrewards: {"0": 1}', "`0` is not a complete response of 2 tokens at most"),
         ('vocabulary: 2\nlength: 2\nrewards: {"0 0": .inf}', "rewards.0 0: .*finite"),
         ('vocabulary: 2\nlength: 2\nrewards: {"a b": 1}', "`a b` is not a list of token numbers"),
         ('vocabulary: 2\nlength: 2\nreference: {"": [0.5, 0.4]}', "give 2 probabilities that sum to 1"),
-        ('vocabulary: 2\nlength: 2\nreference: {"0 0": [0.5, 0.5]}', "`0 0` is no prefix that a token could follow"),
+        ('vocabulary: 2\nlength: 2\nreference: {"0 0": [0.5, 0.5]}', "`0 0` is not a prefix that a token could follow"),
     ],
 )
 def test_a_wrong_table_is_one_line(tmp_path, text, words):
@@ -55,6 +55,6 @@ def test_a_wrong_table_is_one_line(tmp_path, text, words):
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_yaml_is_refused(tmp_path):
+def test_invalid_yaml_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="not YAML"):
         read(tmp_path, "a: b: c")

@@ -9,9 +9,9 @@ from likelier.config import PPOConfig
 from likelier.prove.tabular_lm import (
     TabularLM,
     all_responses,
-    best_log_distribution,
-    experience,
     kl_divergence,
+    optimal_log_distribution,
+    sample_batch,
     train_tabular,
 )
 
@@ -19,10 +19,10 @@ BETA = 0.5
 
 
 def random_task(seed):
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     reference = TabularLM(6, 3)
-    reference.logits.data = torch.randn(reference.logits.shape, generator=draw)
-    return reference, torch.randn(6**3, generator=draw)
+    reference.logits.data = torch.randn(reference.logits.shape, generator=generator)
+    return reference, torch.randn(6**3, generator=generator)
 
 
 def test_prefixes_are_numbered_without_gaps():
@@ -59,7 +59,7 @@ def test_the_known_optimum_is_reached(algorithm, seed):
         **own,
     )
     policy, deviations = train_tabular(reference, rewards, config, seed)
-    best = best_log_distribution(reference.log_distribution(), rewards, BETA)
+    best = optimal_log_distribution(reference.log_distribution(), rewards, BETA)
     assert kl_divergence(reference.log_distribution(), best) > 0.3  # the start is far away
     assert kl_divergence(policy.log_distribution(), best) <= 0.001
     assert set(deviations) == {0.0}
@@ -75,18 +75,18 @@ def test_responses_end_at_the_end_token_or_at_the_limit():
     assert float(model.log_distribution().exp().sum()) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_a_policy_never_does_costs_no_kl():
+def test_kl_of_impossible_responses_is_zero():
     p, q = torch.tensor([0.0, 1.0]).log(), torch.tensor([0.5, 0.5]).log()
     assert kl_divergence(p, q) == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_experience_is_that_of_a_rollout():
+def test_sampled_batch_is_that_of_a_rollout():
     reference = TabularLM(3, 2, torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), end_token=0)
     policy = reference.copy()
     policy.logits.data += 0.3 * torch.arange(3)
     rewards = torch.arange(7.0)
     config = PPOConfig(batch_size=8, num_mini_batches=1, kl_coef=BETA, whiten_advantages=False, lam=1.0)
-    batch = experience(policy, reference, rewards, config, torch.Generator().manual_seed(0))
+    batch = sample_batch(policy, reference, rewards, config, torch.Generator().manual_seed(0))
     paid = BETA * ((batch.old_logprobs - batch.ref_logprobs) * batch.mask).sum(1)
     torch.testing.assert_close(batch.returns[:, 0], rewards[policy.rows(batch.actions)] - paid)
     assert not batch.mask.all()

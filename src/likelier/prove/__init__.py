@@ -1,1 +1,1 @@
-"""Proof by tabular language models: where each algorithm and KL estimator ends, beside the exact optimum."""
+"""Check of algorithms and KL estimators on tabular language models: where training ends, and the exact optimum."""

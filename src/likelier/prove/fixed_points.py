@@ -1,16 +1,16 @@
-"""Where training on a tabular language model ends, from theory: closed forms, or the expected update followed exactly.
+"""Fixed points of training on a tabular language model: in closed form, or by following the exact expected update.
 
 With p the policy's distribution over whole responses, ref the reference's, L = log p - log ref and r the rewards:
 
     optimum          E[r] - beta KL(p || ref)      p ∝ ref exp(r / beta)
-    best response    E[r]                          all on the highest reward
-    reversed         E[r] - beta KL(ref || p)      p = beta ref / (lambda - r), lambda so that p sums to 1
-    squares          E[r] - beta E[L^2 / 2]        followed
-    pushed down      of no objective: k2 or k3 as if it were a reward; followed
-    next token       pi(a|s) ∝ ref(a|s) exp(E[r | s, a] / beta): each token pays for itself only
-    spread …         as without the word, beta multiplied by the spread of the rewards that p itself has
-    length optimum   p ∝ ref exp((r + c |y|) / beta), c = beta KL(p || ref) / E_p|y|: each token is paid for
-    length …         what else a penalty in the loss leads to where each response's loss is divided by its length |y|
+    best response    E[r]                          all probability on the highest reward
+    reversed         E[r] - beta KL(ref || p)      p = beta ref / (lambda - r), with lambda such that p sums to 1
+    squares          E[r] - beta E[L^2 / 2]        numerically
+    pushed down      k2 or k3 as a reward, which is not the gradient of E[r] - beta E[k2 or k3]; numerically
+    next token       pi(a|s) ∝ ref(a|s) exp(E[r | s, a] / beta): each token is charged its own KL only
+    spread …         as without the word, with beta multiplied by the standard deviation of the rewards under p itself
+    length optimum   p ∝ ref exp((r + c |y|) / beta), c = beta KL(p || ref) / E_p|y|: a bonus for each token
+    length …         other KL losses where each response's loss is divided by its length |y|; numerically
 """
 
 from collections.abc import Callable
@@ -24,20 +24,22 @@ from likelier.config import PPOConfig
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import kl_in_loss, kl_term_of
 from likelier.ppo.losses import by_response
-from likelier.prove.tabular_lm import TabularLM, best_log_distribution, kl_divergence
+from likelier.prove.tabular_lm import TabularLM, kl_divergence, optimal_log_distribution
 from likelier.rlhf.rollout import penalties
 from likelier.training.setup import make_optimizer, schedule, set_learning_rate
 
 LogDistribution = Float[Tensor, " R"]
-Maximiser = Callable[[float], LogDistribution]
-"""From a price of KL to the best policy at that price."""
+SolveForBeta = Callable[[float], LogDistribution]
+"""beta -> optimal policy."""
 SPREAD_EPS = 1e-4
-"""What group_normalised adds to the standard deviation."""
+"""The constant that `group_normalised` adds to the standard deviation."""
+
+MAX_ITERATIONS, TOLERANCE = 5000, 1e-12
 
 
 @dataclass(frozen=True)
 class Table:
-    """A language model whose every response is known, with a reward for each and the price of a nat of KL."""
+    """A tabular reference model with a reward per response and a KL coefficient."""
 
     reference: TabularLM
     rewards: Float[Tensor, " R"]
@@ -45,31 +47,41 @@ class Table:
 
     @property
     def ref(self) -> LogDistribution:
+        """Log-probabilities of all responses under the reference, float64."""
         return self.reference.log_distribution().double()
 
     @property
     def optimum(self) -> LogDistribution:
-        return best_log_distribution(self.ref, self.rewards.double(), self.beta)
+        """Log-probabilities of the optimal policy, float64."""
+        return optimal_log_distribution(self.ref, self.rewards.double(), self.beta)
 
 
 def fixed_point_name(config: PPOConfig) -> str:
-    """What settings lead to, by the table above."""
+    """Return the name of the settings' fixed point, from the table above."""
     kind, place = config.kl_estimator, config.kl_place
     if place == "reward":
+        # E_p[k1] is KL(p || ref), and a reward's score-function gradient leaves out the derivative through the
+        # estimator itself: E[grad k1] = E[grad log p] = 0, so nothing is lost with k1, but it is with k2 and k3.
         return "optimum" if kind == "k1" else "pushed down"
     if place == "loss":
+        # Differentiated as a loss on samples of p without the score term: E[grad k1] = E[grad log p] = 0, so there is
+        # no penalty; grad k2 = L grad log p is the gradient of KL(p || ref); E[grad k3] is that of KL(ref || p).
         name = {"k1": "best response", "k2": "optimum", "k3": "reversed"}[kind]
     else:
+        # Times the ratio, the score term is there: the gradient is that of the estimator's expectation, E[L],
+        # E[L^2 / 2] or E[exp(-L) - 1 + L]; the first and the last are KL(p || ref).
         name = {"k1": "optimum", "k2": "squares", "k3": "optimum"}[kind]
+    # A KL loss per token has no credit for later tokens: the KL that a token leads to is not charged to it.
     if config.kl_level == "token" and name == "optimum":
         name = "next token"
+    # Advantages divided by a standard deviation, a penalty that is not: beta is in effect multiplied by it.
     elif ALGORITHMS[config.algorithm].spread and name != "best response":
         name = "spread" if name == "optimum" else f"spread {name}"
     return f"length {name}" if config.loss_aggregation == "sequence" else name
 
 
 def fixed_point_key(config: PPOConfig) -> tuple[str, str]:
-    """The name, and what else of the settings decides where that is."""
+    """Return (name, the other settings that the fixed point depends on), a cache key."""
     name = fixed_point_name(config)
     if name == "pushed down":
         return name, f"{config.kl_estimator} {config.loss_aggregation}"
@@ -79,27 +91,27 @@ def fixed_point_key(config: PPOConfig) -> tuple[str, str]:
 
 
 def fixed_point(table: Table, config: PPOConfig) -> LogDistribution:
-    """The policy that these settings lead to on this table."""
+    """Return the log-probabilities of the settings' fixed point on this table, [R], float64."""
     ref, rewards, name = table.ref, table.rewards.double(), fixed_point_name(config)
     if name == "optimum":
         return table.optimum
     if name == "best response":
         return torch.log_softmax(torch.where(rewards == rewards.max(), ref, -torch.inf), 0)
     if name == "reversed":
-        return reversed_best(ref, rewards, table.beta)
+        return reversed_kl_optimum(ref, rewards, table.beta)
     if name == "next token":
-        return next_token_best(table)
+        return next_token_optimum(table)
     if name == "length optimum":
-        return length_best(table)
+        return length_optimum(table)
     if name == "spread":
-        return at_own_spread(lambda price: best_log_distribution(ref, rewards, price), table, config)
+        return spread_optimum(lambda beta: optimal_log_distribution(ref, rewards, beta), table, config)
     if name == "spread reversed":
-        return at_own_spread(lambda price: reversed_best(ref, rewards, price), table, config)
-    return followed(table, config)
+        return spread_optimum(lambda beta: reversed_kl_optimum(ref, rewards, beta), table, config)
+    return follow_expected_update(table, config)
 
 
-def reversed_best(ref: LogDistribution, rewards: Float[Tensor, " R"], beta: float) -> LogDistribution:
-    """The maximum of E[r] - beta KL(ref || p): p = beta ref / (lambda - r), by bisection for lambda > max r."""
+def reversed_kl_optimum(ref: LogDistribution, rewards: Float[Tensor, " R"], beta: float) -> LogDistribution:
+    """Maximise E[r] - beta KL(ref || p): p = beta ref / (lambda - r), by bisection for lambda > max r."""
     low, high = rewards.max(), rewards.max() + beta  # at `high` every lambda - r is at least beta, so p sums to <= 1
     for _ in range(200):
         middle = (low + high) / 2
@@ -110,63 +122,66 @@ def reversed_best(ref: LogDistribution, rewards: Float[Tensor, " R"], beta: floa
     return torch.log_softmax(ref - (high - rewards).log(), 0)
 
 
-def length_best(table: Table) -> LogDistribution:
-    """p ∝ ref exp((r + c |y|) / beta) with c = beta KL(p || ref) / E|y|, followed from c = 0 on.
-
-    There (r - beta L - E[r]) / |y| is the same for every response. Without the division it is beta times the KL below
-    0 throughout, which costs nothing, since E[grad log p] = 0; divided by a length it costs short responses more.
-    """
+def length_optimum(table: Table) -> LogDistribution:
+    """Solve p ∝ ref exp((r + c |y|) / beta) with c = beta KL(p || ref) / E|y| by fixed-point iteration from c = 0."""
+    # Each response's gain r - beta L - E[r], divided by its length, must be level for the expected update to vanish.
+    # At the optimum the gain is -beta KL for every response, which has no effect as long as it is constant
+    # (E[grad log p] = 0); divided by the length it pushes short responses down harder. Hence the bonus per token.
     ref, rewards, lengths = table.ref, table.rewards.double(), table.reference.masks.sum(1).double()
-    found, bonus = table.optimum, 0.0
-    for _ in range(5000):
-        before, bonus = bonus, table.beta * kl_divergence(found, ref) / float((found.exp() * lengths).sum())
-        if abs(bonus - before) < 1e-12:
+    policy, bonus = table.optimum, 0.0
+    for _ in range(MAX_ITERATIONS):
+        previous, bonus = bonus, table.beta * kl_divergence(policy, ref) / float((policy.exp() * lengths).sum())
+        if abs(bonus - previous) < TOLERANCE:
             break
-        found = best_log_distribution(ref, rewards + bonus * lengths, table.beta)
-    return found
+        policy = optimal_log_distribution(ref, rewards + bonus * lengths, table.beta)
+    return policy
 
 
-def next_token_best(table: Table) -> LogDistribution:
-    """pi(a|s) ∝ ref(a|s) exp(Q(s, a) / beta) with Q the mean reward under pi, from the last token to the first."""
+def next_token_optimum(table: Table) -> LogDistribution:
+    """Solve pi(a|s) ∝ ref(a|s) exp(Q(s, a) / beta), Q the mean reward under pi, backwards from the last token."""
     model = table.reference.copy(critic=False).double()
     states, logits = model.states(model.responses), model.logits.detach().clone()
-    worth = torch.zeros(len(logits))[states[:, 0]].double() + table.rewards.double()  # of each response's prefix
+    value = table.rewards.double()  # [R], value of each response's first t + 1 tokens
     for t in reversed(range(model.length)):
-        here = model.masks[:, t]
-        worths = torch.zeros_like(logits)
-        worths[states[here, t], model.responses[here, t]] = worth[here]
-        of_length = states[here, t].unique()
-        logits[of_length] = logits[of_length] + worths[of_length] / table.beta
-        means = (torch.softmax(logits, -1) * worths).sum(-1)
-        worth = torch.where(here, means[states[:, t]], worth)
+        active = model.masks[:, t]
+        q = torch.zeros_like(logits)
+        q[states[active, t], model.responses[active, t]] = value[active]
+        prefixes = states[active, t].unique()
+        # The plain mean of the values, not the soft maximum beta log E[exp(Q / beta)]: with the latter, the KL of
+        # later tokens would be charged too, and the result would be the optimum.
+        logits[prefixes] = logits[prefixes] + q[prefixes] / table.beta
+        means = (torch.softmax(logits, -1) * q).sum(-1)
+        value = torch.where(active, means[states[:, t]], value)
     model.logits.data = logits
     return model.log_distribution()
 
 
-def at_own_spread(best: Maximiser, table: Table, config: PPOConfig) -> LogDistribution:
-    """The policy that is best at the price of beta times its own spread, found from the reference's spread on.
+def spread_optimum(solve: SolveForBeta, table: Table, config: PPOConfig) -> LogDistribution:
+    """Solve for the policy optimal at beta times its own spread, by fixed-point iteration from the reference's spread.
 
-    Where the spread shrinks faster than the policy sharpens there is none but the best response, at spread 0.
+    Where the spread shrinks faster than the policy sharpens, the only solution is the best response, with spread 0.
     """
     rewards, lengths = table.rewards.double(), table.reference.masks.sum(1)
-    found, spread = table.ref, 0.0
-    for _ in range(5000):
-        before, spread = spread, float(return_std(rewards, found.exp(), lengths, config))
-        if abs(spread - before) < 1e-12:
+    policy, spread = table.ref, 0.0
+    for _ in range(MAX_ITERATIONS):
+        previous, spread = spread, float(return_std(rewards, policy.exp(), lengths, config))
+        if abs(spread - previous) < TOLERANCE:
             break
-        found = best(table.beta * (spread + SPREAD_EPS))
-    return found
+        policy = solve(table.beta * (spread + SPREAD_EPS))
+    return policy
 
 
 def return_std(gains: Tensor, probabilities: Tensor, lengths: Tensor, config: PPOConfig) -> Tensor:
-    """Standard deviation that advantages are divided by: GRPO's over responses, REINFORCE++'s over tokens."""
+    """Return the standard deviation that divides advantages: GRPO's over responses, REINFORCE++'s over tokens."""
     weights = probabilities * (lengths if ALGORITHMS[config.algorithm].spread == "tokens" else 1)
     weights = weights / weights.sum()
     return (weights * (gains - (weights * gains).sum()).square()).sum().sqrt()
 
 
-def followed(table: Table, config: PPOConfig, steps: int = 300, learning_rate: float = 0.15) -> LogDistribution:
-    """Where the expected update ends that starts at the reference: no sampling, every response by its probability."""
+def follow_expected_update(
+    table: Table, config: PPOConfig, steps: int = 300, learning_rate: float = 0.15
+) -> LogDistribution:
+    """Train from the reference with the exact expected update, without sampling; returns log-probabilities [R]."""
     policy, reference = (table.reference.copy(critic=False).double() for _ in range(2))
     optimizer = make_optimizer([(policy.parameters(), learning_rate)], config)
     for step in range(steps):
@@ -180,9 +195,11 @@ def followed(table: Table, config: PPOConfig, steps: int = 300, learning_rate: f
 def expected_loss(
     policy: TabularLM, reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig
 ) -> Float[Tensor, ""]:
-    """A loss with the gradient that training has on average at ratio 1: the sum over all responses, by probability."""
+    """Return a loss whose gradient is training's expected one at ratio 1: summed over all responses by probability."""
     mask = policy.masks
     logprobs = policy.evaluate({}, policy.responses, mask).logprobs
+    # Expectations are under the sampling policy: probabilities and advantages are constants, the gradient flows through
+    # `logprobs` alone, as in the update (at ratio 1, grad ratio = grad log p).
     old = logprobs.detach()
     with torch.no_grad():
         ref = reference.evaluate({}, policy.responses, mask).logprobs

@@ -1,4 +1,4 @@
-"""The proof matrix: every algorithm with every KL estimator in every place, beside the exact answer."""
+"""The matrix of `prove`: each algorithm with each KL estimator in each place, compared with the exact optimum."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -21,10 +21,10 @@ from likelier.prove.fixed_points import LogDistribution, Table, fixed_point, fix
 from likelier.prove.tabular_lm import TabularLM, kl_divergence, train_tabular
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 
-NEAR = 0.01
-"""A policy has reached the optimum where KL(policy || optimum) is at most so many nats."""
-CLEAR = 0.03
-"""A drawn table is taken where what else there is to be reached is at least so far from the optimum."""
+REACHED_KL = 0.01
+"""A policy has reached the optimum if KL(policy || optimum) is at most this, in nats."""
+MIN_SEPARATION = 0.03
+"""Tables are drawn until KL(fixed point || optimum) of the other fixed points is at least this, in nats."""
 BEST_OF = 4
 BETA = 0.5
 SHAPES: tuple[tuple[int, int, int | None], ...] = (
@@ -35,13 +35,18 @@ SHAPES: tuple[tuple[int, int, int | None], ...] = (
     (3, 3, None),
     (6, 2, 0),
 )
-"""Vocabulary, length and end token of the drawn tables, in turn."""
-KINDS = ("k1", "k2", "k3")
+"""(vocabulary, length, end token) of random tables, by seed in turn."""
+ESTIMATORS = ("k1", "k2", "k3")
 PLACES = ("reward", "loss", "loss_ratio")
-TOKEN = (("k2", "loss"), ("k3", "loss_ratio"))
-SEQUENCE = (("ppo", "k1", "reward"), ("grpo", "k1", "reward"), ("rloo", "k2", "loss"), ("grpo", "k3", "loss"))
+TOKEN_LEVEL_CELLS = (("k2", "loss"), ("k3", "loss_ratio"))
+SEQUENCE_MEAN_CELLS = (
+    ("ppo", "k1", "reward"),
+    ("grpo", "k1", "reward"),
+    ("rloo", "k2", "loss"),
+    ("grpo", "k3", "loss"),
+)
 BATCH_SIZE = 1024
-STEPS = 150
+NUM_STEPS = 150
 SETTINGS: dict[str, Any] = {
     "num_ppo_epochs": 1,
     "num_mini_batches": 2,
@@ -50,157 +55,163 @@ SETTINGS: dict[str, Any] = {
     "max_grad_norm": 100.0,
     "whiten_advantages": False,
 }
-"""One group of all responses where there are groups; two optimizer steps on each batch, so that ratios leave 1."""
-CRITIC: dict[str, Any] = {"vf_coef": 1.0, "cliprange_value": None}
+"""Two optimizer steps per batch, so that ratios leave 1. Algorithms with groups get one group per batch."""
+CRITIC_SETTINGS: dict[str, Any] = {"vf_coef": 1.0, "cliprange_value": None}
 RESPONSES_PER_BATCH = 64
-"""A table of more responses than this gets a larger batch."""
+"""Tables of more responses than this get proportionally larger batches."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of training, where theory says that it ends, and where it ended; distances in nats."""
+    """A training setup, its fixed point in theory, and where training ended; distances in nats."""
 
     algorithm: str
     estimator: str | None
     place: str | None
     expected: bool
-    """Whether the end that theory gives it is the optimum, or as near to it as `reached` asks."""
+    """True if its fixed point is the optimum, or within `REACHED_KL` of it."""
     distance: float
     """KL(policy || optimum)."""
     reached: bool
     fixed_point: str
-    """What it truly leads to; the names stand in rlhf/fixed_points.py."""
+    """Name of its fixed point; the names are defined in prove/fixed_points.py."""
     fixed_point_distance: float
     """KL(fixed point || policy)."""
     fixed_point_to_optimum: float
-    """KL(fixed point || optimum), exactly."""
+    """KL(fixed point || optimum), exact."""
 
     @property
     def holds(self) -> bool:
+        """True if training agrees with theory."""
         return self.expected == self.reached
 
 
-def settings_of(
-    table: Table, algorithm: str, kind: str, place: str, level: str = "response", aggregation: str | None = None
+def make_config(
+    table: Table, algorithm: str, estimator: str, place: str, level: str = "response", aggregation: str | None = None
 ) -> PPOConfig:
-    """Settings of one run on a table."""
+    """Make the settings of one run on a table; `level` is `kl_level`, `aggregation` is `loss_aggregation`."""
     size = BATCH_SIZE * min(8, math.ceil(len(table.rewards) / RESPONSES_PER_BATCH))
-    sizes: dict[str, Any] = {"batch_size": size, "total_episodes": size * STEPS}
+    sizes: dict[str, Any] = {"batch_size": size, "total_episodes": size * NUM_STEPS}
     sizes["responses_per_prompt"] = size if ALGORITHMS[algorithm].needs_groups else 1
     own: dict[str, Any] = {
         "algorithm": algorithm,
-        "kl_estimator": kind,
+        "kl_estimator": estimator,
         "kl_place": place,
         "kl_level": level,
         "kl_coef": table.beta,
         **({} if aggregation is None else {"loss_aggregation": aggregation}),
     }
-    return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC if ALGORITHMS[algorithm].has_critic else {}))
+    return PPOConfig(**SETTINGS, **sizes, **own, **(CRITIC_SETTINGS if ALGORITHMS[algorithm].has_critic else {}))
 
 
-def matrix(table: Table) -> list[PPOConfig]:
-    """Every algorithm, place and estimator; a penalty in the loss that sees single tokens; means of each response."""
-    rows = [settings_of(table, name, kind, place) for name, place, kind in product(ALGORITHMS, PLACES, KINDS)]
-    rows += [settings_of(table, "ppo", kind, place, "token") for kind, place in TOKEN]
-    return rows + [settings_of(table, *cell, "response", "sequence") for cell in SEQUENCE]
+def make_matrix(table: Table) -> list[PPOConfig]:
+    """List all algorithms x places x estimators; then KL losses at token level; then losses averaged per response."""
+    configs = [
+        make_config(table, name, estimator, place) for name, place, estimator in product(ALGORITHMS, PLACES, ESTIMATORS)
+    ]
+    configs += [make_config(table, "ppo", estimator, place, "token") for estimator, place in TOKEN_LEVEL_CELLS]
+    return configs + [make_config(table, *cell, "response", "sequence") for cell in SEQUENCE_MEAN_CELLS]
 
 
-def place_of(config: PPOConfig) -> str:
-    """The place of a row: where the penalty is, of what it is taken, and whose mean the loss is."""
+def describe_place(config: PPOConfig) -> str:
+    """Return the `place` of a row: kl_place, with suffixes for a token-level KL and for a mean over responses."""
     level = "" if config.kl_level == "response" else f"_{config.kl_level}"
     return config.kl_place + level + ("_sequence" if config.loss_aggregation == "sequence" else "")
 
 
 def random_table(seed: int, beta: float = BETA) -> Table:
-    """Logits and rewards drawn from the standard normal, until other fixed points are clearly not the optimum."""
+    """Draw standard normal logits and rewards until all other fixed points are clearly separate from the optimum."""
     vocabulary, length, end_token = SHAPES[seed % len(SHAPES)]
-    draw = seeded_generator(seed, 0, "prove")
+    generator = seeded_generator(seed, 0, "prove")
     while True:
         reference = TabularLM(vocabulary, length, end_token=end_token)
-        reference.logits.data = torch.randn(reference.logits.shape, generator=draw)
-        table = Table(reference, torch.randn(len(reference.responses), generator=draw), beta)
+        reference.logits.data = torch.randn(reference.logits.shape, generator=generator)
+        table = Table(reference, torch.randn(len(reference.responses), generator=generator), beta)
         others = [
-            settings_of(table, "ppo", "k3", "loss"),
-            settings_of(table, "ppo", "k2", "loss", "token"),
-            settings_of(table, "grpo", "k2", "loss"),
-            settings_of(table, "grpo", "k3", "loss"),
+            make_config(table, "ppo", "k3", "loss"),
+            make_config(table, "ppo", "k2", "loss", "token"),
+            make_config(table, "grpo", "k2", "loss"),
+            make_config(table, "grpo", "k3", "loss"),
         ]
+        # Responses of equal length: a mean per response is the plain mean, and its fixed point the optimum.
         if reference.masks.sum(1).unique().numel() > 1:
-            others.append(settings_of(table, "rloo", "k2", "loss", "response", "sequence"))
-        if all(kl_divergence(fixed_point(table, other), table.optimum) > CLEAR for other in others):
+            others.append(make_config(table, "rloo", "k2", "loss", "response", "sequence"))
+        if all(kl_divergence(fixed_point(table, other), table.optimum) > MIN_SEPARATION for other in others):
             return table
 
 
 def prove(table: Table, seed: int = 0, workers: int = 1, configs: Iterable[PPOConfig] | None = None) -> list[Row]:
-    """Train every row of the matrix (or of `configs`) on a table."""
-    chosen = list(matrix(table) if configs is None else configs)
-    found: dict[tuple[str, str], LogDistribution] = {}
+    """Train every row of the matrix (or of `configs`) on a table and compare it with its fixed point."""
+    selected = list(make_matrix(table) if configs is None else configs)
+    fixed_points: dict[tuple[str, str], LogDistribution] = {}
     rows = []
-    with progress("prove", len(chosen)) as job:
-        for config, ended in zip(chosen, trained_all(table, chosen, seed, workers), strict=True):
+    with progress("prove", len(selected)) as bar:
+        for config, policy in zip(selected, train_all(table, selected, seed, workers), strict=True):
             key = fixed_point_key(config)
-            if key not in found:
-                found[key] = fixed_point(table, config)
-            cell = config.algorithm, config.kl_estimator, place_of(config)
-            rows.append(row(table, ended, cell, key[0], found[key]))
-            job.advance(note=" ".join(cell))
+            if key not in fixed_points:
+                fixed_points[key] = fixed_point(table, config)
+            cell = config.algorithm, config.kl_estimator, describe_place(config)
+            rows.append(make_row(table, policy, cell, key[0], fixed_points[key]))
+            bar.advance(note=" ".join(cell))
     if configs is None:
-        rows += [dpo_row(table, seed), best_of_row(table, seed)]
+        rows += [prove_dpo(table, seed), prove_best_of_n(table, seed)]
     return rows
 
 
-def row(
+def make_row(
     table: Table,
-    ended: LogDistribution,
+    policy: LogDistribution,
     cell: tuple[str, str | None, str | None],
     name: str,
     fixed: LogDistribution,
     expected: bool | None = None,
 ) -> Row:
-    """A policy's distances from where it was to end and from the optimum."""
-    distance, apart = kl_divergence(ended, table.optimum), kl_divergence(fixed, table.optimum)
+    """Measure a policy's distances from its fixed point `fixed`, called `name`, and from the optimum."""
+    distance, fixed_to_optimum = kl_divergence(policy, table.optimum), kl_divergence(fixed, table.optimum)
     return Row(
         *cell,
-        expected=apart <= NEAR if expected is None else expected,
+        expected=fixed_to_optimum <= REACHED_KL if expected is None else expected,
         distance=distance,
-        reached=distance <= NEAR,
+        reached=distance <= REACHED_KL,
         fixed_point=name,
-        fixed_point_distance=kl_divergence(fixed, ended),
-        fixed_point_to_optimum=apart,
+        fixed_point_distance=kl_divergence(fixed, policy),
+        fixed_point_to_optimum=fixed_to_optimum,
     )
 
 
-def trained_all(table: Table, configs: list[PPOConfig], seed: int, workers: int) -> Iterator[LogDistribution]:
-    """Where each of the settings ends, in order; the number of processes changes nothing but the time."""
-    work = partial(trained, table, seed)
+def train_all(table: Table, configs: list[PPOConfig], seed: int, workers: int) -> Iterator[LogDistribution]:
+    """Train with each config and yield the final policies in order; `workers` changes the time, not the results."""
+    train = partial(train_on_table, table, seed)
     if workers == 1:
-        yield from map(work, configs)
+        yield from map(train, configs)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(work, configs)
+        yield from pool.map(train, configs)
 
 
-def trained(table: Table, seed: int, config: PPOConfig) -> LogDistribution:
-    """Where a training run ends, through the update and the advantages that language models are trained with."""
+def train_on_table(table: Table, seed: int, config: PPOConfig) -> LogDistribution:
+    """Return the final policy of a run through the same update and advantages as language models train with."""
     return train_tabular(table.reference, table.rewards, config, seed)[0].log_distribution().double()
 
 
-def dpo_row(table: Table, seed: int) -> Row:
-    """DPO on pairs of any two responses, each judged once: the first is preferred with sigmoid(r_1 - r_2)."""
-    return row(table, dpo_trained(table, seed), ("dpo", None, None), "optimum", table.optimum)
+def prove_dpo(table: Table, seed: int) -> Row:
+    """Train DPO on random pairs, each judged once by Bradley-Terry with the table's rewards."""
+    return make_row(table, train_dpo(table, seed), ("dpo", None, None), "optimum", table.optimum)
 
 
-def dpo_trained(table: Table, seed: int) -> LogDistribution:
-    config = settings_of(table, "ppo", "k1", "reward")
+def train_dpo(table: Table, seed: int) -> LogDistribution:
+    """Return the policy that DPO ends at; the first response is preferred with probability sigmoid(r_1 - r_2)."""
+    config = make_config(table, "ppo", "k1", "reward")
     policy, rewards, size = table.reference.copy(critic=False), table.rewards, 4 * config.batch_size
     optimizer, ref = make_optimizer([(policy.parameters(), config.learning_rate)], config), table.ref.float()
-    steps = 4 * config.steps  # at beta 0.25 a log-ratio has 10 nats to go
+    # Four times as many steps as the matrix: at beta 0.25 log-ratios move by up to 10 nats.
+    steps = 4 * config.steps
     for step in range(steps):
         set_learning_rate(optimizer, schedule(step, steps, config))
-        draw = seeded_generator(seed, step, "dpo")
-        one, two = torch.randint(len(rewards), (2, size), generator=draw)
-        swapped = torch.rand(size, generator=draw) > torch.sigmoid(rewards[one] - rewards[two])
-        chosen, rejected = torch.where(swapped, two, one), torch.where(swapped, one, two)
+        generator = seeded_generator(seed, step, "dpo")
+        first, second = torch.randint(len(rewards), (2, size), generator=generator)
+        second_wins = torch.rand(size, generator=generator) > torch.sigmoid(rewards[first] - rewards[second])
+        chosen, rejected = torch.where(second_wins, second, first), torch.where(second_wins, first, second)
         logprobs = policy.evaluate({}, policy.responses, policy.masks).logprobs.sum(1)
         optimizer.zero_grad()
         dpo_loss(logprobs[chosen], logprobs[rejected], ref[chosen], ref[rejected], table.beta)[0].backward()
@@ -208,13 +219,13 @@ def dpo_trained(table: Table, seed: int) -> LogDistribution:
     return policy.log_distribution().double()
 
 
-def best_of_row(table: Table, seed: int, n: int = BEST_OF, groups: int = 20_000) -> Row:
-    """The best of n samples of the reference, drawn many times; its exact distribution is its fixed point."""
-    draw = seeded_generator(seed, 0, "best of")
-    drawn = table.reference.rows(table.reference.sample(n * groups, draw)).view(groups, n)
-    best = drawn.gather(1, table.rewards[drawn].argmax(1, keepdim=True))[:, 0]
-    seen = torch.bincount(best, minlength=len(table.rewards)).double() / groups
-    exact = best_of_n(table.ref, table.rewards.double(), n)
+def prove_best_of_n(table: Table, seed: int, n: int = BEST_OF, groups: int = 20_000) -> Row:
+    """Sample best-of-n from the reference many times; its exact distribution is the row's fixed point."""
+    generator = seeded_generator(seed, 0, "best of")
+    samples = table.reference.rows(table.reference.sample(n * groups, generator)).view(groups, n)
+    best = samples.gather(1, table.rewards[samples].argmax(1, keepdim=True))[:, 0]
+    frequencies = torch.bincount(best, minlength=len(table.rewards)).double() / groups
+    exact = best_of_n_distribution(table.ref, table.rewards.double(), n)
     distance = kl_divergence(exact, table.optimum)
     return Row(
         algorithm="best_of_n",
@@ -222,21 +233,21 @@ def best_of_row(table: Table, seed: int, n: int = BEST_OF, groups: int = 20_000)
         place=None,
         expected=False,
         distance=distance,
-        reached=distance <= NEAR,
+        reached=distance <= REACHED_KL,
         fixed_point=f"best of {n}",
-        fixed_point_distance=kl_divergence(seen.log(), exact),
+        fixed_point_distance=kl_divergence(frequencies.log(), exact),
         fixed_point_to_optimum=distance,
     )
 
 
-def best_of_n(ref: LogDistribution, rewards: Float[Tensor, " R"], n: int) -> LogDistribution:
-    """The exact distribution of the best of n samples: P(all at most r) - P(all below r), shared out as ref does.
+def best_of_n_distribution(ref: LogDistribution, rewards: Float[Tensor, " R"], n: int) -> LogDistribution:
+    """Return the exact distribution of the best of n samples: P(all <= r) - P(all < r), with ties split as in ref.
 
-    KL(best of n || ref) is at most log n - (n - 1) / n, and close to it where no single response is likely
+    KL(best of n || ref) is at most log n - (n - 1) / n, and close to it where every single response is unlikely
     (Beirami et al. 2024).
     """
     probabilities = ref.exp()
     at_most = torch.stack([probabilities[rewards <= reward].sum() for reward in rewards])
     below = torch.stack([probabilities[rewards < reward].sum() for reward in rewards])
-    level = at_most - below
-    return (at_most.pow(n) - below.pow(n)).log() + ref - level.log()
+    equal = at_most - below
+    return (at_most.pow(n) - below.pow(n)).log() + ref - equal.log()

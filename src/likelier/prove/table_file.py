@@ -1,4 +1,4 @@
-"""Tables of rewards from YAML files: a tabular language model of the user's own."""
+"""Reader of YAML files with a user's own tabular language model and rewards."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,23 +17,23 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class TableFile(Block):
-    """What a file says. Tokens are numbers from 0; a response or prefix is written as tokens with blanks between."""
+    """Fields of a table file. Tokens are numbers from 0; a response or prefix is its tokens separated by blanks."""
 
     vocabulary: Annotated[int, Field(ge=2, le=8)]
-    """How many tokens there are."""
+    """Number of tokens."""
     length: Annotated[int, Field(ge=1, le=4)]
-    """Most tokens in a response."""
+    """Maximum number of tokens in a response."""
     end_token: int | None = None
     """The token that ends a response; None: every response has the full length."""
     beta: PositiveFloat = 0.5
-    """Price of one nat of KL."""
+    """KL coefficient: reward per nat."""
     rewards: dict[str, Finite] = {}
-    """Reward by response; the others get 0."""
+    """Reward by response; 0 for the others."""
     reference: dict[str, list[PositiveFloat]] = {}
-    """The reference's probabilities of each token after a prefix ("" is the start); uniform after the others."""
+    """Reference probabilities of each token by prefix ("" is the start); uniform after the others."""
 
     @model_validator(mode="after")
-    def tokens_are_known(self) -> "TableFile":
+    def check_tokens(self) -> "TableFile":
         if self.end_token is not None and not 0 <= self.end_token < self.vocabulary:
             raise ValueError(f"end_token {self.end_token} is not one of the tokens 0 to {self.vocabulary - 1}")
         for prefix, probabilities in self.reference.items():
@@ -43,44 +43,46 @@ class TableFile(Block):
 
 
 def read_table(path: Path) -> Table:
-    """The table of a YAML file. DataError, ConfigError: what is wrong in one line."""
+    """Read a table from a YAML file. ConfigError: not YAML; DataError: a field is wrong."""
     try:
-        said = TableFile.model_validate(read_yaml(path))
+        file = TableFile.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "table"
         raise DataError(f"{path}: {field}: {first['msg'].removeprefix('Value error, ')}") from error
-    logits = torch.zeros(sum(said.vocabulary**t for t in range(said.length)), said.vocabulary)
-    for prefix, probabilities in said.reference.items():
-        logits[state_of(prefix, said, path)] = torch.tensor(probabilities).log()
-    model = TabularLM(said.vocabulary, said.length, logits, end_token=said.end_token)
-    return Table(model, rewards_of(model, said, path), said.beta)
+    logits = torch.zeros(sum(file.vocabulary**t for t in range(file.length)), file.vocabulary)
+    for prefix, probabilities in file.reference.items():
+        logits[parse_state(prefix, file, path)] = torch.tensor(probabilities).log()
+    model = TabularLM(file.vocabulary, file.length, logits, end_token=file.end_token)
+    return Table(model, parse_rewards(model, file, path), file.beta)
 
 
-def rewards_of(model: TabularLM, said: TableFile, path: Path) -> Float[Tensor, " R"]:
+def parse_rewards(model: TabularLM, file: TableFile, path: Path) -> Float[Tensor, " R"]:
+    """Return the rewards in the order of the model's responses."""
     pairs = zip(model.responses.tolist(), model.masks.sum(1).tolist(), strict=True)
     rows = {tuple(tokens[:length]): row for row, (tokens, length) in enumerate(pairs)}
     rewards = torch.zeros(len(rows))
-    for response, reward in said.rewards.items():
-        row = rows.get(tokens_of(response, "rewards", path))
+    for response, reward in file.rewards.items():
+        row = rows.get(parse_tokens(response, "rewards", path))
         if row is None:
-            raise DataError(f"{path}: rewards: `{response}` is no whole response of {said.length} tokens at most")
+            raise DataError(f"{path}: rewards: `{response}` is not a complete response of {file.length} tokens at most")
         rewards[row] = reward
     return rewards
 
 
-def state_of(prefix: str, said: TableFile, path: Path) -> int:
-    """The row of a prefix in a table of logits."""
-    tokens, V = tokens_of(prefix, "reference", path), int(said.vocabulary)
-    if len(tokens) >= said.length or any(token not in range(V) or token == said.end_token for token in tokens):
-        raise DataError(f"{path}: reference: `{prefix}` is no prefix that a token could follow")
-    number = 0
+def parse_state(prefix: str, file: TableFile, path: Path) -> int:
+    """Return the row of a prefix in the table of logits."""
+    tokens, V = parse_tokens(prefix, "reference", path), int(file.vocabulary)
+    if len(tokens) >= file.length or any(token not in range(V) or token == file.end_token for token in tokens):
+        raise DataError(f"{path}: reference: `{prefix}` is not a prefix that a token could follow")
+    code = 0
     for token in tokens:
-        number = number * V + token
-    return sum(int(V**t) for t in range(len(tokens))) + number
+        code = code * V + token
+    return sum(int(V**t) for t in range(len(tokens))) + code
 
 
-def tokens_of(text: str, field: str, path: Path) -> tuple[int, ...]:
+def parse_tokens(text: str, field: str, path: Path) -> tuple[int, ...]:
+    """Parse token numbers separated by blanks."""
     words = text.split()
     if not all(word.isdecimal() for word in words):
         raise DataError(f"{path}: {field}: `{text}` is not a list of token numbers, such as `1 0`")

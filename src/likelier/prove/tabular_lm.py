@@ -1,8 +1,8 @@
-"""A language model small enough to know everything about it: PPO's answer beside the exact one.
+"""A tabular language model, small enough to enumerate its responses, and its training with the shipped update.
 
-A policy is a table of logits, one row a prefix. Responses have a fixed length, or stop at an end token or at the length
-limit: those that are cut there are ordinary members. With gamma 1 and temperature 1 the best policy under a KL penalty
-is known: pi* ∝ pi_ref exp(r / beta) (Korbak et al. 2022).
+A policy is a table of logits with one row per prefix. Responses have a fixed length, or stop at an end token or at the
+length limit; truncated ones are responses like any other. With gamma 1 and temperature 1 the optimal policy under a KL
+penalty is known: pi* ∝ pi_ref exp(r / beta) (Korbak et al. 2022).
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from likelier.training.setup import make_optimizer, schedule, seeded_generator, 
 
 
 class TabularLM(nn.Module):
-    """A policy over responses of at most `length` tokens, with a value for each prefix; the `Policy` of an update."""
+    """A tabular policy over responses of at most `length` tokens, with a value per prefix; a `Policy`."""
 
     def __init__(
         self,
@@ -38,43 +38,44 @@ class TabularLM(nn.Module):
         self.vocabulary, self.length, self.end_token = vocabulary, length, end_token
         self.responses = all_responses(vocabulary, length, end_token)
         self.masks = self.mask(self.responses)
-        self.row_of = torch.zeros(vocabulary**length, dtype=torch.long)
-        self.row_of[self.code(self.responses)] = torch.arange(len(self.responses))
+        self.row_by_code = torch.zeros(vocabulary**length, dtype=torch.long)
+        self.row_by_code[self.code(self.responses)] = torch.arange(len(self.responses))
         prefixes = sum(vocabulary**t for t in range(length))
         self.logits = nn.Parameter(torch.zeros(prefixes, vocabulary) if logits is None else logits.clone())
         self.values = nn.Parameter(torch.zeros(prefixes).to(self.logits)) if critic else None
 
     def copy(self, critic: bool = True) -> "TabularLM":
-        """The same policy, ready to be trained."""
+        """Return a trainable copy of the policy, with values of 0 if `critic`."""
         return TabularLM(self.vocabulary, self.length, self.logits.detach(), critic, self.end_token)
 
     def states(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-        """The number of the prefix before each token: prefixes are counted by length, then like numerals."""
-        before = torch.zeros(len(actions), dtype=torch.long)
-        first, found = 0, []
+        """Return the index of the prefix before each token: by length, then by base-`vocabulary` code."""
+        code = torch.zeros(len(actions), dtype=torch.long)
+        offset, states = 0, []
         for t in range(self.length):
-            found.append(first + before)
-            first += self.vocabulary**t
-            before = before * self.vocabulary + actions[:, t]
-        return torch.stack(found, 1)
+            states.append(offset + code)
+            offset += self.vocabulary**t
+            code = code * self.vocabulary + actions[:, t]
+        return torch.stack(states, 1)
 
     def mask(self, actions: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-        """True up to and with the first end token."""
+        """Return the response mask: True up to and including the first end token."""
         if self.end_token is None:
             return torch.ones_like(actions, dtype=torch.bool)
         ends = (actions == self.end_token).long()
         return ends.cumsum(1) - ends == 0
 
     def code(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, " B"]:
-        """A response as a numeral, whatever stands behind its end."""
+        """Return each response's base-`vocabulary` code, ignoring tokens after its end."""
         digits = actions if self.end_token is None else torch.where(self.mask(actions), actions, self.end_token)
         return (digits * self.vocabulary ** torch.arange(self.length - 1, -1, -1)).sum(1)
 
     def rows(self, actions: Int[Tensor, "B T"]) -> Int[Tensor, " B"]:
-        """Where each response stands in `responses`, and so in a table of rewards."""
-        return self.row_of[self.code(actions)]
+        """Return the index of each response in `responses`, and so in a table of rewards."""
+        return self.row_by_code[self.code(actions)]
 
     def evaluate(self, inputs: Mapping[str, Tensor], actions: Int[Tensor, "B T"], mask: Tensor) -> Evaluation:
+        """Evaluate log-probabilities, values and entropies of actions [B, T]; masked places are 0."""
         states = self.states(actions)
         logprobs = torch.log_softmax(self.logits, -1)[states]
         entropy = -(logprobs.exp() * logprobs).sum(-1)
@@ -84,7 +85,7 @@ class TabularLM(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Int[Tensor, "B T"]:
-        """Tokens behind an end token are drawn too; the mask leaves them out."""
+        """Sample actions [count, T]; places after an end token hold tokens too, which the mask leaves out."""
         actions = torch.zeros(count, self.length, dtype=torch.long)
         for t in range(self.length):
             probabilities = torch.softmax(self.logits, -1)[self.states(actions)[:, t]]
@@ -93,57 +94,59 @@ class TabularLM(nn.Module):
 
     @torch.no_grad()
     def log_distribution(self) -> Float[Tensor, " R"]:
-        """Log-probability of every response, in the order of `all_responses`."""
+        """Return the log-probability of every response, in the order of `all_responses`."""
         return self.evaluate({}, self.responses, self.masks).logprobs.sum(1)
 
 
 def all_responses(vocabulary: int, length: int, end_token: int | None = None) -> Int[Tensor, "R T"]:
-    """Every response in the order of numerals; behind an end token stand end tokens only."""
-    members = (
+    """List every response in lexicographic order, padded with end tokens."""
+    responses = (
         tokens
         for tokens in product(range(vocabulary), repeat=length)
         if end_token not in tokens or set(tokens[tokens.index(end_token) :]) == {end_token}
     )
-    return torch.tensor(list(members))
+    return torch.tensor(list(responses))
 
 
-def best_log_distribution(ref: Float[Tensor, " R"], rewards: Float[Tensor, " R"], beta: float) -> Float[Tensor, " R"]:
-    """log pi* where pi* ∝ pi_ref exp(r / beta)."""
+def optimal_log_distribution(
+    ref: Float[Tensor, " R"], rewards: Float[Tensor, " R"], beta: float
+) -> Float[Tensor, " R"]:
+    """Return log pi* with pi* ∝ pi_ref exp(r / beta)."""
     return torch.log_softmax(ref + rewards / beta, 0)
 
 
 def kl_divergence(p: Float[Tensor, " R"], q: Float[Tensor, " R"]) -> float:
-    """KL(p || q) in nats of two log-distributions, by enumeration; what p never does costs nothing."""
+    """Return KL(p || q) in nats of two log-distributions, by enumeration; 0 log 0 is 0."""
     return float(torch.where(p.isneginf(), 0.0, p.exp() * (p - q)).sum())
 
 
 def train_tabular(
     reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, seed: int = 0
 ) -> tuple[TabularLM, list[float]]:
-    """Train a copy of `reference` on a table of rewards; the policy, and max |ratio - 1| before each first step."""
+    """Train a copy of `reference`; returns it with max |ratio - 1| before each batch's first step (must be 0)."""
     policy = reference.copy(ALGORITHMS[config.algorithm].has_critic)
     optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
     guard, kl, deviations = Guard(5), kl_term_of(config, config.kl_coef), []
     for step in range(config.steps):
         set_learning_rate(optimizer, schedule(step, config.steps, config))
-        draw = seeded_generator(seed, step, "tabular")
-        batch = experience(policy, reference, rewards, config, draw)
-        deviations.append(ppo_update(policy, optimizer, batch, config, draw, guard, kl)["first_ratio_deviation"])
+        generator = seeded_generator(seed, step, "tabular")
+        batch = sample_batch(policy, reference, rewards, config, generator)
+        deviations.append(ppo_update(policy, optimizer, batch, config, generator, guard, kl)["first_ratio_deviation"])
     return policy, deviations
 
 
-def experience(
-    policy: TabularLM, reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, draw: torch.Generator
+def sample_batch(
+    policy: TabularLM, reference: TabularLM, rewards: Float[Tensor, " R"], config: PPOConfig, generator: torch.Generator
 ) -> Batch:
-    """The rollout of rlhf/rollout.py: the same penalty, the same advantages, for the same update."""
-    actions = policy.sample(config.batch_size, draw)
+    """Sample a batch with the penalty and advantages of rlhf/rollout.py."""
+    actions = policy.sample(config.batch_size, generator)
     mask = policy.mask(actions)
     logprobs, values, _ = old_evaluation(policy, {}, actions, mask, config)
     with torch.no_grad():
         ref_logprobs = reference.evaluate({}, actions, mask).logprobs
     scores = rewards[policy.rows(actions)]
-    placed = place_scores(-penalties(logprobs, ref_logprobs, mask, config.kl_coef, config), scores, mask)
+    token_rewards = place_scores(-penalties(logprobs, ref_logprobs, mask, config.kl_coef, config), scores, mask)
     groups = torch.arange(config.batch_size // config.responses_per_prompt)
     group = groups.repeat_interleave(config.responses_per_prompt)
-    advantages, returns = compute_advantages(AdvantageInputs(placed, mask, group, values, config))
+    advantages, returns = compute_advantages(AdvantageInputs(token_rewards, mask, group, values, config))
     return Batch({}, actions, mask, logprobs, values, advantages, returns, ref_logprobs)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from likelier.errors import LikelierError
 from likelier.ppo.batch import minibatches
 from likelier.prove.fixed_points import Table, fixed_point, fixed_point_key
-from likelier.prove.matrix import NEAR, Row, matrix, row, settings_of
-from likelier.prove.tabular_lm import experience, kl_divergence
+from likelier.prove.matrix import REACHED_KL, Row, make_config, make_matrix, make_row
+from likelier.prove.tabular_lm import kl_divergence, sample_batch
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 from likelier.userfile import find_function, users_code
 
@@ -23,12 +23,12 @@ def prove_own(table: Table, where: str, seed: int = 0) -> Row:
     Advantages are the score of a response minus the mean score of the others, without a KL penalty: that is the loss's
     own affair. Two optimizer steps are made on each batch, so that the ratio leaves 1.
     """
-    loss, config = find_function(where, "loss function"), settings_of(table, "rloo", "k2", "loss")
+    loss, config = find_function(where, "loss function"), make_config(table, "rloo", "k2", "loss")
     policy = table.reference.copy(critic=False)
     optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
     for step in range(config.steps):
         set_learning_rate(optimizer, schedule(step, config.steps, config))
-        batch = experience(policy, table.reference, table.rewards, config, seeded_generator(seed, step, "tabular"))
+        batch = sample_batch(policy, table.reference, table.rewards, config, seeded_generator(seed, step, "tabular"))
         for rows in minibatches(len(batch), config.num_mini_batches, None):
             part = batch.rows(rows)
             assert part.ref_logprobs is not None
@@ -40,14 +40,14 @@ def prove_own(table: Table, where: str, seed: int = 0) -> Row:
             optimizer.step()
     ended = policy.log_distribution().double()
     name, nearest = nearest_fixed_point(table, ended)
-    return row(table, ended, ("own", None, None), name, nearest, expected=True)
+    return make_row(table, ended, ("own", None, None), name, nearest, expected=True)
 
 
 def nearest_fixed_point(table: Table, ended: Tensor) -> tuple[str, Tensor]:
     """Of all that the matrix leads to, what is nearest to where a policy ended; the optimum where that was reached."""
-    named = {fixed_point_key(config): config for config in matrix(table)}
+    named = {fixed_point_key(config): config for config in make_matrix(table)}
     points = [(key[0], fixed_point(table, config)) for key, config in named.items()]
-    near = [point for point in points if point[0] == "optimum" and kl_divergence(ended, point[1]) <= NEAR]
+    near = [point for point in points if point[0] == "optimum" and kl_divergence(ended, point[1]) <= REACHED_KL]
     return min(near or points, key=lambda point: kl_divergence(point[1], ended))
 
 

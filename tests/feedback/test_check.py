@@ -12,7 +12,7 @@ import pytest
 
 from likelier.feedback.check import FeedbackCheck, check
 from likelier.feedback.simulate import Annotator, Vice, simulate_judgements
-from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
+from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, Response
 
 VICES: tuple[Vice, ...] = ("random", "left", "right", "longer", "shorter", "reversed")
 TASTES: dict[str, Callable[[float, float], float]] = {
@@ -182,6 +182,19 @@ def test_numbers_by_hand() -> None:
     assert result.length_bias == 0.25
     # In both pairs q comes first by id: labels second, second | first, tie; alpha = 1 - 3 * 2 / (16 - (4 + 1 + 1)).
     assert result.alpha == pytest.approx(0.4)
+
+
+def test_media_files_have_no_length() -> None:
+    """Someone who takes the text wherever the other side is an image is not someone who takes the longer response."""
+    image = Response("prompt", media=Media("image/png", "a" * 64, 10))
+    judged = [make_judged(pair, name, "left") for pair in range(40) for name in ("ann", "ben", "cho")]
+    mixed = [replace(entry, right=image) for entry in judged]
+    result = check(mixed)
+    assert result.length_bias is None
+    assert result.position_bias == 0.5
+    assert not {"longer", "shorter"} & set(sum(collect_flags(result).values(), ()))
+    assert check([*mixed, make_judged(99, "ann", "right")]).length_bias == -0.5
+    assert check([replace(entry, left=image, right=image) for entry in judged]).alpha is not None
 
 
 def test_without_overlap_there_is_no_agreement_and_no_skill() -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.preferences.make import PARTS, Split, balanced_weights, conversation_groups, first_turn, make_preferences
-from likelier.records import JudgedComparison, Judgement, Preference, Prompt, Response, Text, read_preferences
+from likelier.records import JudgedComparison, Judgement, Media, Preference, Prompt, Response, Text, read_preferences
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,17 @@ def test_equal_texts_are_dropped_and_counted(tmp_path: Path) -> None:
     items = [judged(text) for text in different_prompts(10)]
     counts = make_preferences(Source(*items, judged("same", left="S", right="S")), tmp_path, None)
     assert counts["dropped"] == 1
+
+
+def test_media_are_left_out_and_counted(tmp_path: Path) -> None:
+    image = Response("p", model="m", media=Media("image/png", "a" * 64, 10))
+    pairs = [judged(text) for text in different_prompts(10)]
+    shown = [replace(pairs[0], left=image), replace(pairs[1], right=image), replace(pairs[2], left=image, right=image)]
+    counts = make_preferences(Source(*pairs, *shown), tmp_path, None)
+    assert (counts["dropped"], sum(counts[part] for part in PARTS)) == (3, 10)
+    assert json.loads((tmp_path / "card.json").read_text())["dropped"] == {"image, sound or video": 3}
+    with pytest.raises(DataError, match="none of the 3 judgements .* 3 are of images, sounds or videos, and text"):
+        make_preferences(Source(*shown), tmp_path, None)
 
 
 def test_weights_balance_people() -> None:

@@ -46,7 +46,7 @@ class QuickGuesser:
 
     def refit(self) -> None:
         """Fit to every answer that is no tie, if there are new ones."""
-        judged = [item for item in self.store.judged() if item.judgement.choice != "tie"]
+        judged = [item for item in self.store.judged() if item.is_text and item.judgement.choice != "tie"]
         if len(judged) == self.fitted_on:
             return
         self.weights, self.fitted_on = fit(np.stack([self.difference(item) for item in judged])), len(judged)

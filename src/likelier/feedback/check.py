@@ -107,9 +107,12 @@ def choice_signs(judged: Sequence[JudgedComparison]) -> Floats:
 
 
 def longer_side(judged: Sequence[JudgedComparison]) -> Floats:
-    """Return 1 where the left response is longer in characters, -1 where the right one is, else 0, [N]."""
-    longer_by = np.array([len(entry.left.text) - len(entry.right.text) for entry in judged], dtype=float)
-    return longer_by.clip(-1, 1)
+    """Return 1 where the left response is longer in characters, -1 where the right one is, else 0, [N].
+
+    Media files have no length to compare: 0.
+    """
+    lengths = [(len(entry.left.text), len(entry.right.text)) if entry.is_text else (0, 0) for entry in judged]
+    return np.array([left - right for left, right in lengths], dtype=float).clip(-1, 1)
 
 
 def id_order(judged: Sequence[JudgedComparison]) -> Floats:

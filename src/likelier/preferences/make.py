@@ -15,6 +15,7 @@ from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.near_duplicates import Groups, near_duplicates, normalised
 from likelier.records import JudgedComparison, Preference, Text
 
+MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
 MAX_WEIGHT = 4.0
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
@@ -76,7 +77,10 @@ def make_preferences(
     found = {person.id: person for person in check.annotators} if check else {}
     kept = [item for item in judged if not why_dropped(item, found, drop_flagged)]
     if not kept:
-        raise DataError(f"none of the {len(judged)} judgements can be learned from; import more, or look at `check`")
+        advice = "import more, or look at `check`"
+        if num_media := sum(not item.is_text for item in judged):
+            advice = f"{num_media} are of images, sounds or videos, and text models learn from texts alone"
+        raise DataError(f"none of the {len(judged)} judgements can be learned from; {advice}")
     groups, threshold = conversation_groups(kept)
     weights = balanced_weights([item.judgement.annotator for item in kept]) if check else [1.0] * len(kept)
     pairs = [preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)]
@@ -104,6 +108,8 @@ def check_shares(split: Split) -> None:
 
 def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], drop_flagged: bool) -> str:
     """Empty: it is kept. An unknown annotator ("") is never dropped: nothing can be said of nobody."""
+    if not item.is_text:
+        return MEDIA
     if item.left.text == item.right.text:
         return "same text on both sides"
     annotator = item.judgement.annotator

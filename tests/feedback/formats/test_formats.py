@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.feedback.formats import FORMATS, ImportCounts, export_file, import_file
+from likelier.feedback.formats import FORMATS, ExportCounts, ImportCounts, export_file, import_file
 from likelier.feedback.store import Store
 from likelier.files import dump_line, write_jsonl
 from likelier.records import Comparison, Judgement, Prompt, Response
+from media_files import image, sound
 
 Line = dict[str, Any]
 TRL = {"prompt": "Tell me", "chosen": " a joke.", "rejected": " nothing."}
@@ -515,3 +516,106 @@ def test_real_summaries_come_out_as_they_went_in(
     with gzip.open(file) as original:
         expected = sorted(dump_line(json.loads(line)) for line in original)
     assert sorted((tmp_path / "out.jsonl").read_text().split("\n")[:-1]) == expected
+
+
+def with_images(folder: Path) -> Path:
+    """A file with a judgement of two images, one of an image and a text, and what has not been judged yet."""
+    for name, data in (("red.png", image("red")), ("blue", image("blue", "WEBP")), ("tone.wav", sound())):
+        (folder / "files").mkdir(exist_ok=True)
+        (folder / "files" / name).write_bytes(data)
+    red, blue = {"media": "files/red.png", "model": "m"}, {"media": "files/blue", "stop_reason": "length"}
+    return write(
+        folder / "in.jsonl",
+        {"prompt": "Draw a disc.", "left": red, "right": blue, "choice": "left", "annotator": "ann"},
+        {"prompt": "Draw a disc.", "left": "I cannot draw.", "right": blue, "choice": "right", "annotator": "bo"},
+        {"prompt": "Tell me", "left": "a joke", "right": "nothing", "choice": "left", "annotator": "ann"},
+        {
+            "record": "responses",
+            "prompt": "Sing.",
+            "responses": [{"media": "files/tone.wav"}, "La.", {"media": "files/tone.wav"}],
+        },
+    )
+
+
+def test_media_files_come_out_as_they_went_in(store: Store, tmp_path: Path, blank: Path) -> None:
+    assert import_file(with_images(tmp_path), "likelier", store) == ImportCounts(4, 5, 0, judgements=3, annotators=2)
+    assert import_file(tmp_path / "in.jsonl", "likelier", store).stored == 0
+    assert len(store.comparisons()) == 4  # the tone, which is there twice, against the text is one
+    assert len(list((tmp_path / "feedback.db.media").iterdir())) == 3
+    first, second = tmp_path / "one" / "out.jsonl", tmp_path / "two" / "other.jsonl"
+    assert export_file(store, "likelier", first) == ExportCounts(4, 0)
+    names = {path.name for path in (tmp_path / "one" / "media").iterdir()}
+    assert {Path(name).suffix for name in names} == {".png", ".webp", ".wav"}
+    judged = [line for line in lines(first) if line["record"] == "judgement" and line["annotator"] == "ann"]
+    assert {"media", "sha256", "model", "stop_reason"} in [set(line["left"]) for line in judged]
+    shutil.copy(blank, tmp_path / "two.db")
+    with Store.open(tmp_path / "two.db") as other:
+        assert import_file(first, "likelier", other).stored == 4  # 3 judgements, and the comparison without one
+        assert other.responses() == store.responses()
+        export_file(other, "likelier", second)
+    assert first.read_bytes() == second.read_bytes()
+    assert {path.name for path in (tmp_path / "two" / "media").iterdir()} == names
+
+
+@pytest.mark.parametrize("name", ["trl", "anthropic", "openai-summaries"])
+def test_text_formats_count_media_as_skipped(store: Store, tmp_path: Path, name: str) -> None:
+    import_file(with_images(tmp_path), "likelier", store)
+    assert export_file(store, name, tmp_path / "out.jsonl") == ExportCounts(1, 2)
+    assert not (tmp_path / "media").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"media": "../outside.png"}, r"`media` must be a relative path within .*, got '../outside.png'"),
+        ({"media": "/etc/passwd"}, "`media` must be a relative path within"),
+        ({"media": "files/link.png"}, "`media` must be a relative path within"),
+        ({"media": ""}, "`media` must be a relative path within"),
+        ({"media": "https://example.com/a.png"}, "`media`: .*No such file"),
+        ({"media": "files/absent.png"}, r"`media`: .*absent\.png: cannot be read .No such file"),
+        ({"media": "files/page.png"}, r"`media`: .*page\.png: HTML, SVG and XML are refused"),
+        ({"media": "files"}, "`media`: .*a folder, not a file"),
+        ({"media": 3}, "`media` must be a text, got 3"),
+        ({"media": "files/red.png", "sha256": "0" * 64}, r"`media`: .*red\.png was changed: its SHA-256 is"),
+        ({"media": "files/red.png", "text": "a caption"}, "unknown field `text`; allowed: media, model, sha256"),
+        ({"text": "a", "sha256": "0" * 64}, "unknown field `sha256`"),
+        ({"medai": "files/red.png"}, "unknown field `medai`; did you mean `media`"),
+    ],
+)
+def test_a_media_file_that_cannot_be_used_is_named_with_its_line(
+    store: Store, tmp_path: Path, part: Line, message: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    with_images(tmp_path / "in")
+    (tmp_path / "outside.png").write_bytes(image())
+    (tmp_path / "in" / "files" / "link.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "in" / "files" / "page.png").write_text("<html><script>alert(1)</script></html>")
+    good = {"prompt": "p", "left": {"media": "files/red.png"}, "right": "b", "choice": "left"}
+    file = write(tmp_path / "in" / "bad.jsonl", good, good | {"right": part})
+    with pytest.raises(DataError, match=rf"bad\.jsonl:2: {message}") as caught:
+        import_file(file, "likelier", store)
+    assert "\n" not in str(caught.value)
+    assert store.counts()["responses"] == 0
+    assert not (tmp_path / "feedback.db.media").exists()
+    assert import_file(file, "likelier", store, skip_bad=True).skipped == 1
+    assert len(store.media()) == 1
+
+
+def test_an_export_names_a_media_file_that_is_missing_or_changed(store: Store, tmp_path: Path) -> None:
+    import_file(with_images(tmp_path), "likelier", store)
+    path = store.media_folder.find(store.media()[0])
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(DataError, match=f"{path.name}: changed"):
+        export_file(store, "likelier", tmp_path / "out" / "out.jsonl")
+    path.unlink()
+    with pytest.raises(DataError, match=f"{path.name}: missing"):
+        export_file(store, "likelier", tmp_path / "out" / "out.jsonl")
+    assert not (tmp_path / "out" / "out.jsonl").exists()
+    import_file(tmp_path / "in.jsonl", "likelier", store)  # mends it
+    export_file(store, "likelier", tmp_path / "out" / "out.jsonl")
+
+
+def test_media_files_cannot_be_written_beside_a_pipe(store: Store, tmp_path: Path) -> None:
+    import_file(with_images(tmp_path), "likelier", store)
+    with pytest.raises(ConfigError, match=r"/dev/null: no file, so that media files cannot be written beside it"):
+        export_file(store, "likelier", Path("/dev/null"))

@@ -1,4 +1,4 @@
-"""Data files into the store and out of it, line by line: which formats there are, importing and exporting."""
+"""Imports data files into a store and exports them, line by line; the table of formats."""
 
 import difflib
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from likelier.errors import ConfigError, DataError, cannot_write
 from likelier.feedback.formats import anthropic, native, openai_summaries, trl
-from likelier.feedback.formats.entry import Entry, Line, refuse_unstorable
-from likelier.feedback.formats.importer import Intake, Item, given_key
+from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorable
+from likelier.feedback.formats.importer import Importer, ParsedLine, given_key
 from likelier.feedback.store import Store
 from likelier.files import parse_line, read_lines, write_jsonl
 from likelier.records import JudgedComparison
@@ -23,22 +23,26 @@ Write = Callable[[JudgedComparison], Line | None]
 
 
 class Format(NamedTuple):
-    """`read` makes an entry of a line and names what is wrong by `where`; `lines` gives all lines of an export, None
-    for each judgement that the format cannot hold."""
+    """How a format is read and written."""
 
-    read: Callable[[Line, str], Entry]
+    read: Callable[[Line, Place], Entry]
+    """Makes an entry of a line. DataError: what is wrong with the line, and its place."""
     lines: Callable[[Store], Iterator[Line | None]]
+    """All lines of an export; None for each judgement that the format cannot hold."""
+    holds_media: bool = False
+    """Media responses are written, as files beside the JSONL file."""
 
 
 def each_judgement(write: Write, store: Store) -> Iterator[Line | None]:
-    return map(write, store.judged_by_content())
+    """One line a judgement of texts."""
+    return (write(judged) if judged.is_text else None for judged in store.judged_by_content())
 
 
 FORMATS = {
     "trl": Format(trl.read, partial(each_judgement, trl.write)),
     "anthropic": Format(anthropic.read, partial(each_judgement, anthropic.write)),
     "openai-summaries": Format(openai_summaries.read, partial(each_judgement, openai_summaries.write)),
-    "likelier": Format(native.read, native.lines),
+    "likelier": Format(native.read, native.lines, holds_media=True),
 }
 
 
@@ -72,16 +76,21 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
     """
     read = known_format(format_name).read
     with store.transaction() as writer:
-        intake = Intake(writer)
-        bad = read_all(path, read, intake)
-        if bad and not (skip_bad and intake.read):
-            raise DataError(bad[0]["reason"] + advice(len(bad), intake.read))
-        if not intake.read:
+        importer = Importer(writer)
+        bad = import_lines(path, read, importer)
+        if bad and not (skip_bad and importer.num_read):
+            raise DataError(bad[0]["reason"] + advice(len(bad), importer.num_read))
+        if not importer.num_read:
             raise DataError(f"{path}: no records; it should hold one JSON object a line")
         quarantine = write_quarantine(path, bad) if bad else None
     totals = store.counts()
     return ImportCounts(
-        intake.read + len(bad), intake.stored, len(bad), totals["judgements"], totals["annotators"], quarantine
+        read=importer.num_read + len(bad),
+        stored=importer.num_stored,
+        skipped=len(bad),
+        judgements=totals["judgements"],
+        annotators=totals["annotators"],
+        quarantine=quarantine,
     )
 
 
@@ -89,32 +98,31 @@ def are_transcripts(path: Path) -> bool:
     """Whether the first line is of the `anthropic` format: `trl` takes it too, as plain text."""
     number, text = next(read_lines(path))
     try:
-        read_entry(path, number, text, anthropic.read)
+        read_entry(Place(path, number), text, anthropic.read)
     except DataError:
         return False
     return True
 
 
-def read_all(path: Path, read: Callable[[Line, str], Entry], intake: Intake) -> list[dict[str, Any]]:
-    """Put the good lines into `intake`; return the bad ones with their number and what is wrong."""
+def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Importer) -> list[dict[str, Any]]:
+    """Import the good lines; return the bad ones with their number and the reason."""
     bad = []
     lines = read_lines(path)
     while batch := list(islice(lines, BATCH)):
-        items = []
+        parsed = []
         for number, text in batch:
             try:
-                items.append(Item(number, text, read_entry(path, number, text, read)))
+                parsed.append(ParsedLine(number, text, read_entry(Place(path, number), text, read)))
             except DataError as error:
                 bad.append({"line": number, "reason": str(error), "text": text})
-        for item in intake.add(items):
-            reason = f"{path}:{item.number}: {CHANGED.format(given_key(item.entry))}"
-            bad.append({"line": item.number, "reason": reason, "text": item.text})
+        for line in importer.add(parsed):
+            reason = f"{path}:{line.number}: {CHANGED.format(given_key(line.entry))}"
+            bad.append({"line": line.number, "reason": reason, "text": line.text})
     return sorted(bad, key=itemgetter("line"))
 
 
-def read_entry(path: Path, number: int, text: str, read: Callable[[Line, str], Entry]) -> Entry:
-    where = f"{path}:{number}"
-    record = parse_line(path, number, text)
+def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) -> Entry:
+    record = parse_line(where.path, where.number, text)
     if "\\u" in text:  # only an escape can bring in what no database takes
         refuse_unstorable(record, where)
     return read(record, where)
@@ -139,24 +147,35 @@ def write_quarantine(path: Path, bad: list[dict[str, Any]]) -> str:
 def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     """Write all judgements to a file, whole or not at all; the same content gives the same bytes.
 
-    ConfigError: an unknown format, or no file can stand there. LikelierError: writing failed.
+    Media files are written before it, into a folder beside it. ConfigError: an unknown format, or no file can be there.
+    DataError: a media file is missing or was changed. LikelierError: writing failed.
     """
-    skipped = 0
+    chosen, num_skipped = known_format(format_name), 0
 
-    def written() -> Iterator[Line]:
-        nonlocal skipped
-        for line in known.lines(store):
+    def writable_lines() -> Iterator[Line]:
+        nonlocal num_skipped
+        for line in chosen.lines(store):
             if line is None:
-                skipped += 1
+                num_skipped += 1
             else:
                 yield line
 
-    known = known_format(format_name)
+    if chosen.holds_media:
+        export_media(store, path)
     try:
-        count = write_jsonl(path, written())
+        num_written = write_jsonl(path, writable_lines())
     except OSError as error:
         raise cannot_write(path, error) from error
-    return ExportCounts(count, skipped)
+    return ExportCounts(num_written, num_skipped)
+
+
+def export_media(store: Store, path: Path) -> None:
+    """Copy all media files to where the lines of `path` refer to."""
+    media = store.media()
+    if media and path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: no file, so that media files cannot be written beside it; give -o a file")
+    for record in media:
+        store.media_folder.copy_to(record, path.parent / native.media_reference(record))
 
 
 def known_format(name: str) -> Format:

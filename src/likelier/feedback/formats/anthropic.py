@@ -8,7 +8,15 @@ response. A response may be empty (an assistant that said nothing), and a turn m
 import re
 
 from likelier.errors import DataError
-from likelier.feedback.formats.entry import Entry, Line, preference_entry, shared_start, text_field, winner_and_loser
+from likelier.feedback.formats.entry import (
+    Entry,
+    Line,
+    Place,
+    preference_entry,
+    shared_start,
+    text_field,
+    winner_and_loser,
+)
 from likelier.records import JudgedComparison, Message, Text
 
 ANSWER = "\n\nAssistant:"
@@ -17,7 +25,7 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
 
 
-def read(record: Line, where: str) -> Entry:
+def read(record: Line, where: Place) -> Entry:
     chosen, rejected = text_field(record, "chosen", where), text_field(record, "rejected", where)
     common = shared_start(chosen, rejected)
     cut = common.rfind(ANSWER)

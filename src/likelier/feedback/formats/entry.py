@@ -1,13 +1,14 @@
-"""What one line of a data file says, in the words of the store, and the checks that every format shares."""
+"""One line of a data file as records of the store, and the checks that every format shares."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from likelier.errors import DataError
 from likelier.files import stable_id
-from likelier.records import Comparison, JudgedComparison, Judgement, Message, Prompt, Response, Text
+from likelier.records import Comparison, JudgedComparison, Judgement, Media, Message, Prompt, Response, Text
 
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
@@ -15,15 +16,25 @@ UNKNOWN_SIDES = {"sides": "unknown"}
 """Mark of a judgement from a format that does not say which response was shown on which side."""
 
 
+class Place(NamedTuple):
+    """A line of a file, as error messages name it."""
+
+    path: Path
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.number}"
+
+
 plain_prompt = lru_cache(maxsize=1024)(Prompt)
 response = lru_cache(maxsize=4096)(Response)
 comparison = lru_cache(maxsize=4096)(Comparison)
-"""The same record made again, with its id worked out already: most files repeat their texts from line to line."""
+"""Cached, so that the id of a record is computed once: most files repeat their texts from line to line."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A prompt, and as much as the line tells beyond it."""
+    """A prompt, and as much more as the line has."""
 
     prompt: Prompt
     responses: tuple[Response, ...] = ()
@@ -31,13 +42,15 @@ class Entry:
     judgement: Judgement | None = None
     offered: tuple[Comparison, ...] = ()
     """Pairs of `responses` that people may be asked about."""
+    media_files: Mapping[Media, Path] = field(default_factory=dict)
+    """Where the files of media responses are."""
 
 
-def preference_entry(text: Text, chosen: str, rejected: str, where: str, extra: Line, tools: Any = None) -> Entry:
+def preference_entry(text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None) -> Entry:
     """A judgement of which only the winner is known. DataError: both texts are the same.
 
-    A coin that depends on nothing but the content puts the winner left or right, so that no statistic of sides sees a
-    bias where nothing is known.
+    A coin toss that depends on nothing but the content puts the winner left or right, so that statistics of sides see
+    no bias where the sides are unknown.
     """
     refuse_equal(chosen, rejected, where)
     prompt = Prompt(text, extra={"tools": tools} if tools else {})
@@ -61,7 +74,7 @@ def winner_and_loser(judged: JudgedComparison) -> tuple[str, str] | None:
     return {"left": texts, "right": texts[::-1], "tie": None}[judged.judgement.choice]
 
 
-def refuse_equal(one: Any, other: Any, where: str, names: str = "`chosen` and `rejected`") -> None:
+def refuse_equal(one: Any, other: Any, where: Place, names: str = "`chosen` and `rejected`") -> None:
     if one == other:
         raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
 
@@ -75,7 +88,7 @@ def shared_start(one: str, other: str) -> str:
     return one[:low]
 
 
-def text_field(record: Line, key: str, where: str) -> str:
+def text_field(record: Line, key: str, where: Place) -> str:
     """`record[key]`, a text, empty or not: a model may have answered with nothing."""
     value = required(record, key, where)
     if not isinstance(value, str):
@@ -83,13 +96,13 @@ def text_field(record: Line, key: str, where: str) -> str:
     return value
 
 
-def required(record: Line, key: str, where: str) -> Any:
+def required(record: Line, key: str, where: Place) -> Any:
     if key not in record:
         raise DataError(f"{where}: no field `{key}` (found {', '.join(sorted(record)) or 'nothing'})")
     return record[key]
 
 
-def messages_field(value: Any, key: str, where: str) -> list[Message]:
+def messages_field(value: Any, key: str, where: Place) -> list[Message]:
     """A non-empty list of turns, each with a role we know and a text."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shown(value)}")
@@ -101,7 +114,7 @@ def messages_field(value: Any, key: str, where: str) -> list[Message]:
     return [Message(role=turn["role"], content=turn["content"]) for turn in value]
 
 
-def refuse_unstorable(record: Line, where: str) -> None:
+def refuse_unstorable(record: Line, where: Place) -> None:
     """DataError: a text holds a NUL or half of a surrogate pair, which no database takes."""
     for text in texts_in(record):
         if "\0" in text:

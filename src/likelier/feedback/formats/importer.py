@@ -1,4 +1,4 @@
-"""Entries of a file on their way into the store, a batch at a time."""
+"""Adds the entries of a data file to a store, batch by batch, within one transaction."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,75 +8,85 @@ from typing import NamedTuple, TypeVar
 
 from likelier.feedback.formats.entry import Entry
 from likelier.feedback.writer import Writer, content_key
-from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.records import Comparison, Judgement, Media, Prompt, Response
 
 T = TypeVar("T", Prompt, Response, Comparison)
 
 
-class Item(NamedTuple):
-    """One good line of a file."""
+class ParsedLine(NamedTuple):
+    """A line of a file that a format could read."""
 
     number: int
     text: str
     entry: Entry
 
 
-class Intake:
-    """Adds items to a store. `read` counts those that were taken, `stored` those of them that brought something new.
+class Importer:
+    """Adds lines to a store. `num_read` counts lines, `num_stored` those that brought something new.
 
     A judgement without a key gets one from its content and from how many equal ones came before it in the file, so that
-    the file stores nothing new the second time, in whatever order its lines are.
+    importing the file again stores nothing, in whatever order its lines are.
     """
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self.read = self.stored = 0
-        self.equal: Counter[str] = Counter()
-        self.seen: set[str] = set()
+        self.num_read = self.num_stored = 0
+        self.equal_judgements: Counter[str] = Counter()
+        self.seen_ids: set[str] = set()
+        self.seen_media: set[Media] = set()
 
-    def add(self, items: list[Item]) -> list[Item]:
-        """Store a batch; returns the items left out because their key is stored with another answer."""
-        answers = self.writer.stored_judgements([key for item in items if (key := given_key(item.entry))])
+    def add(self, lines: list[ParsedLine]) -> list[ParsedLine]:
+        """Store a batch; returns the lines left out because their key is stored with another answer."""
+        stored = self.writer.stored_judgements([key for line in lines if (key := given_key(line.entry))])
         new, changed = [], []
-        for item in items:
-            judgement = item.entry.judgement
-            known = answers.get(judgement.key) if judgement else None
-            if known is None:
-                new.append(item.entry)
+        for line in lines:
+            judgement = line.entry.judgement
+            same_key = stored.get(judgement.key) if judgement else None
+            if same_key is None:
+                new.append(line.entry)
                 if judgement and judgement.key:
-                    answers[judgement.key] = judgement
-            elif known != judgement:
-                changed.append(item)
-        self.read += len(items) - len(changed)
+                    stored[judgement.key] = judgement
+            elif same_key != judgement:
+                changed.append(line)
+        self.num_read += len(lines) - len(changed)
         self.store(new)
         return changed
 
     def store(self, entries: list[Entry]) -> None:
-        """What a line is about is counted, what it only needs (its prompt, its responses) is not."""
+        """Store entries, and count what each is about: not the prompt and the responses that it only needs."""
+        self.store_media(entries)
         add = self.writer
         add.add_prompts(self.unseen(entry.prompt for entry in entries if entry.responses))
-        self.stored += add.add_prompts(self.unseen(entry.prompt for entry in entries if not entry.responses))
+        self.num_stored += add.add_prompts(self.unseen(entry.prompt for entry in entries if not entry.responses))
         add.add_responses(self.unseen(chain.from_iterable(entry.responses for entry in entries if entry.comparison)))
-        self.stored += add.add_responses(
+        self.num_stored += add.add_responses(
             self.unseen(chain.from_iterable(entry.responses for entry in entries if not entry.comparison))
         )
         comparisons = [(entry.comparison, entry.judgement) for entry in entries if entry.comparison]
         add.add_comparisons(self.unseen(comparison for comparison, judgement in comparisons if judgement))
-        self.stored += add.add_comparisons(
+        self.num_stored += add.add_comparisons(
             self.unseen(comparison for comparison, judgement in comparisons if not judgement)
         )
         add.add_comparisons(self.unseen(chain.from_iterable(entry.offered for entry in entries)))
-        self.stored += add.add_judgements([self.keyed(entry.judgement) for entry in entries if entry.judgement])
+        self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
+
+    def store_media(self, entries: list[Entry]) -> None:
+        """Copy the media files of these entries, each once."""
+        for entry in entries:
+            for record, source in entry.media_files.items():
+                if record not in self.seen_media:
+                    self.writer.add_media(record, source)
+                    self.seen_media.add(record)
 
     def unseen(self, records: Iterable[T]) -> Iterator[T]:
-        """Those that this file has not brought before."""
+        """Those whose id this file has not brought before."""
         for record in records:
-            if (record_id := record.id) not in self.seen:
-                self.seen.add(record_id)
+            if (record_id := record.id) not in self.seen_ids:
+                self.seen_ids.add(record_id)
                 yield record
 
-    def keyed(self, judgement: Judgement) -> Judgement:
-        return judgement if judgement.key else replace(judgement, key=content_key(judgement, self.equal))
+    def fill_key(self, judgement: Judgement) -> Judgement:
+        return judgement if judgement.key else replace(judgement, key=content_key(judgement, self.equal_judgements))
 
 
 def given_key(entry: Entry) -> str:

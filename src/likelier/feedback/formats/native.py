@@ -1,21 +1,25 @@
 """`likelier`: everything the store holds, one judgement a line with all it was about, so that a line stands alone.
 
 What has no judgement yet has lines of its own: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
-candidates` writes `"responses"`, of which every pair becomes a comparison. Only `prompt`,
-`left`, `right` and `choice` are needed in a judgement that someone writes by hand; `left` and `right` are texts, or
-objects with `text`, `model` and `stop_reason`.
+candidates` writes `"responses"`, of which every pair becomes a comparison. Only `prompt`, `left`, `right` and `choice`
+are needed in a judgement that someone writes by hand; `left` and `right` are texts, or objects with `text`, `model` and
+`stop_reason`. Instead of `text` an object may have `media`, the path of a file relative to the folder of this one, and
+`sha256` to have the file checked. An export writes such files into `media/` beside it.
 """
 
 import difflib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
+    Place,
     comparison,
     judgement_entry,
     messages_field,
@@ -26,8 +30,9 @@ from likelier.feedback.formats.entry import (
     shown,
     text_field,
 )
+from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
-from likelier.records import Choice, JudgedComparison, Prompt, Response
+from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Prompt, Response
 
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
@@ -39,10 +44,19 @@ FIELDS = {
     "comparison": PROMPT_FIELDS | {"left", "right"},
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS,
 }
-RESPONSE_FIELDS = {"text", "model", "stop_reason"}
+TEXT_FIELDS = {"text", "model", "stop_reason"}
+MEDIA_FIELDS = {"media", "sha256", "model", "stop_reason"}
+MEDIA_FOLDER = "media"
+"""Where an export puts media files, beside its file."""
 
 
-def read(record: Line, where: str) -> Entry:
+def read(record: Line, where: Place) -> Entry:
+    entry = read_entry(record, where)
+    files = dict(media_files(record, where)) if any(response.media for response in entry.responses) else {}
+    return replace(entry, media_files=files) if files else entry
+
+
+def read_entry(record: Line, where: Place) -> Entry:
     kind = record.get("record", "judgement")
     one_of(kind, tuple(FIELDS), "record", where)
     refuse_unknown(record, FIELDS[kind], where)
@@ -66,15 +80,15 @@ def read(record: Line, where: str) -> Entry:
     )
 
 
-def candidates_entry(record: Line, prompt: Prompt, where: str) -> Entry:
+def candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
     """Several responses to a prompt; equal ones are one response, and no comparison."""
     value = required(record, "responses", where)
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `responses` must be a list of responses, got {shown(value)}")
-    found = [read_response({"responses": each}, "responses", prompt.id, where) for each in value]
-    distinct = {written.text: written for written in reversed(found)}.values()
+    candidates = [read_response({"responses": each}, "responses", prompt.id, where) for each in value]
+    distinct = {(candidate.text, candidate.media): candidate for candidate in reversed(candidates)}.values()
     pairs = combinations(reversed(distinct), 2)
-    return Entry(prompt, tuple(found), offered=tuple(comparison(prompt.id, one.id, two.id) for one, two in pairs))
+    return Entry(prompt, tuple(candidates), offered=tuple(comparison(prompt.id, one.id, two.id) for one, two in pairs))
 
 
 def lines(store: Store) -> Iterator[Line]:
@@ -96,7 +110,7 @@ def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
-    """What no judgement line has told: comparisons, then responses, then prompts."""
+    """Lines for what no judgement is about: comparisons, then responses, then prompts."""
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     shown_ids = set(shown_ids)
@@ -106,12 +120,12 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
             record = prompt_line(prompts[asked.prompt_id], "comparison")
             yield record | {"left": response_part(left), "right": response_part(right)}
             shown_ids |= {asked.response_a, asked.response_b}
-    for response_id, written in responses.items():
+    for response_id, alone in responses.items():
         if response_id not in shown_ids:
-            yield prompt_line(prompts[written.prompt_id], "response") | {"response": response_part(written)}
-    told = {written.prompt_id for written in responses.values()}
+            yield prompt_line(prompts[alone.prompt_id], "response") | {"response": response_part(alone)}
+    answered = {each.prompt_id for each in responses.values()}
     for prompt_id, prompt in prompts.items():
-        if prompt_id not in told:
+        if prompt_id not in answered:
             yield prompt_line(prompt, "prompt")
 
 
@@ -120,11 +134,19 @@ def prompt_line(prompt: Prompt, kind: str) -> Line:
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
-def response_part(written: Response) -> Line:
-    return {key: getattr(written, key) for key in RESPONSE_FIELDS}
+def response_part(response: Response) -> Line:
+    if response.media is None:
+        return {key: getattr(response, key) for key in TEXT_FIELDS}
+    file = {"media": media_reference(response.media), "sha256": response.media.sha256}
+    return file | {"model": response.model, "stop_reason": response.stop_reason}
 
 
-def read_prompt(record: Line, where: str) -> Prompt:
+def media_reference(media: Media) -> str:
+    """The path of an exported media file, relative to the folder of the export."""
+    return f"{MEDIA_FOLDER}/{media.sha256}{MEDIA_KINDS[media.kind]}"
+
+
+def read_prompt(record: Line, where: Place) -> Prompt:
     value = required(record, "prompt", where)
     text = value if isinstance(value, str) else messages_field(value, "prompt", where)
     conversation = typed(record, "conversation", str, "", where)
@@ -134,18 +156,45 @@ def read_prompt(record: Line, where: str) -> Prompt:
     return Prompt(text, conversation, extra)
 
 
-def read_response(record: Line, key: str, prompt_id: str, where: str) -> Response:
+def read_response(record: Line, key: str, prompt_id: str, where: Place) -> Response:
     value = required(record, key, where)
     if isinstance(value, str):
         return response(prompt_id, value)
     if not isinstance(value, dict):
         raise DataError(f"{where}: `{key}` must be a text or an object with text and model, got {shown(value)}")
-    refuse_unknown(value, RESPONSE_FIELDS, where)
+    refuse_unknown(value, MEDIA_FIELDS if "media" in value else TEXT_FIELDS | {"media"}, where)
     model, stop_reason = (typed(value, name, str, "", where) for name in ("model", "stop_reason"))
+    if "media" in value:
+        return Response(prompt_id, model=model, stop_reason=stop_reason, media=read_media_part(value, where)[0])
     return response(prompt_id, text_field(value, "text", where), model, stop_reason)
 
 
-def answer(record: Line, where: str) -> Line:
+def media_files(record: Line, where: Place) -> Iterator[tuple[Media, Path]]:
+    """The media files of a line that `read_response` has checked, and where they are."""
+    for part in (record.get("left"), record.get("right"), record.get("response"), *record.get("responses", ())):
+        if isinstance(part, dict) and "media" in part:
+            yield read_media_part(part, where)
+
+
+def read_media_part(part: Line, where: Place) -> tuple[Media, Path]:
+    """The file that a response refers to.
+
+    DataError: a path that leads out of the folder, a file that cannot be used, or with another hash than is given.
+    """
+    reference, folder = text_field(part, "media", where), where.path.parent
+    path = folder / reference
+    if not reference or not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{where}: `media` must be a relative path within {folder}, got {shown(reference)}")
+    try:
+        media = read_media(path)
+    except DataError as error:
+        raise DataError(f"{where}: `media`: {error}") from error
+    if (expected := typed(part, "sha256", str, media.sha256, where)) != media.sha256:
+        raise DataError(f"{where}: `media`: {path} was changed: its SHA-256 is {media.sha256}, not {shown(expected)}")
+    return media, path
+
+
+def answer(record: Line, where: Place) -> Line:
     """The fields of a `Judgement` that a line gives, with their defaults."""
     choice = required(record, "choice", where)
     one_of(choice, get_args(Choice), "choice", where)
@@ -160,7 +209,7 @@ def answer(record: Line, where: str) -> Line:
     }
 
 
-def seconds(record: Line, where: str) -> float | None:
+def seconds(record: Line, where: Place) -> float | None:
     value = record.get("duration_seconds")
     if value is None:
         return None
@@ -169,7 +218,7 @@ def seconds(record: Line, where: str) -> float | None:
     return float(value)
 
 
-def typed(record: Line, key: str, kind: Any, default: Any, where: str) -> Any:
+def typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
     value = record.get(key, default)
     if not isinstance(value, kind):
         wanted = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
@@ -177,12 +226,12 @@ def typed(record: Line, key: str, kind: Any, default: Any, where: str) -> Any:
     return value
 
 
-def one_of(value: Any, allowed: tuple[str, ...], key: str, where: str) -> None:
+def one_of(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
     if value not in allowed:
         raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
-def refuse_unknown(record: Line, known: set[str], where: str) -> None:
+def refuse_unknown(record: Line, known: set[str], where: Place) -> None:
     for key in record:
         if key not in known:
             near = difflib.get_close_matches(key, sorted(known), 1)

@@ -10,6 +10,7 @@ from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
+    Place,
     judgement_entry,
     refuse_equal,
     required,
@@ -23,7 +24,7 @@ KEPT = "openai-summaries"
 HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
 
 
-def read(record: Line, where: str) -> Entry:
+def read(record: Line, where: Place) -> Entry:
     info, summaries = required(record, "info", where), required(record, "summaries", where)
     prompt = read_prompt(info, where)
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
@@ -54,7 +55,7 @@ def write(judged: JudgedComparison) -> Line | None:
     return record | ({"worker": judgement.annotator} if judgement.annotator else {})
 
 
-def read_prompt(info: Any, where: str) -> Prompt:
+def read_prompt(info: Any, where: Place) -> Prompt:
     if not isinstance(info, dict):
         raise DataError(f"{where}: `info` must be an object, got {shown(info)}")
     parts = {key: text_field(info, key, where) for key in HEADINGS if info.get(key) is not None}
@@ -77,7 +78,7 @@ def written_info(prompt: Prompt) -> Line | None:
     return info if info and laid_out(info) == prompt.text else {"post": prompt.text}
 
 
-def read_summary(summary: Line, prompt_id: str, where: str) -> Response:
+def read_summary(summary: Line, prompt_id: str, where: Place) -> Response:
     policy = text_field(summary, "policy", where) if "policy" in summary else ""
     return response(prompt_id, text_field(summary, "text", where), policy)
 

@@ -12,6 +12,7 @@ from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
+    Place,
     messages_field,
     preference_entry,
     refuse_equal,
@@ -24,7 +25,7 @@ from likelier.feedback.formats.entry import (
 from likelier.records import JudgedComparison, Message
 
 
-def read(record: Line, where: str) -> Entry:
+def read(record: Line, where: Place) -> Entry:
     chosen, rejected = required(record, "chosen", where), required(record, "rejected", where)
     refuse_equal(chosen, rejected, where)
     extra = margin_of(record, where)
@@ -58,7 +59,7 @@ def write(judged: JudgedComparison) -> Line | None:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected} | kept
 
 
-def margin_of(record: Line, where: str) -> Line:
+def margin_of(record: Line, where: Place) -> Line:
     margin = record.get("margin")
     if margin is None:
         return {}
@@ -85,7 +86,7 @@ def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Me
     return chosen[:common], chosen[common:], rejected[common:]
 
 
-def answer(turns: list[Message], key: str, where: str) -> str:
+def answer(turns: list[Message], key: str, where: Place) -> str:
     if len(turns) != 1 or turns[0]["role"] != "assistant":
         roles = ", ".join(turn["role"] for turn in turns) or "no turn"
         raise DataError(f"{where}: `{key}` must hold one assistant turn after the prompt, got {roles}")

@@ -23,8 +23,8 @@ from likelier.cli import script
 from likelier.config import UpdateConfig
 from likelier.mdp.exact import Floats, TabularMDP
 from likelier.mdp.file import read_mdp
-from likelier.mdp.learners import Episodes, episodes
-from likelier.mdp.ppo import batch_of
+from likelier.mdp.learners import Episodes, sample_episodes
+from likelier.mdp.ppo import make_batch
 from likelier.ppo.losses import entropy_from_logits
 from likelier.ppo.update import Evaluation, ppo_update
 from likelier.training.guard import Guard
@@ -72,7 +72,7 @@ def mlp(inputs: int, outputs: int) -> nn.Sequential:
 
 def with_feedback(seen: Episodes, feedback: float) -> Episodes:
     """A person reads each whole response and rates it; the rating is a reward, paid at the response's last step."""
-    last = seen.alive.sum(1) - 1
+    last = seen.active.sum(1) - 1
     row = np.arange(len(last))
     liked = (seen.states[row, last] == LIKED[0]) & (seen.actions[row, last] == LIKED[1])
     rewards = seen.rewards.copy()
@@ -88,9 +88,9 @@ def train(
     guard, generator = Guard(CONFIG.max_skipped_updates), np.random.default_rng(seed)
     for step in range(iterations):
         set_learning_rate(optimizer, schedule(step, iterations, CONFIG))
-        responses = episodes(mdp, networks.probabilities(), EPISODES, 10, generator)
+        responses = sample_episodes(mdp, networks.probabilities(), EPISODES, 10, generator)
         shuffle = seeded_generator(seed, step, "article")
-        batch = batch_of(mdp, networks, with_feedback(responses, feedback), CONFIG, shuffle)
+        batch = make_batch(mdp, networks, with_feedback(responses, feedback), CONFIG, shuffle)
         yield ppo_update(networks, optimizer, batch, CONFIG, shuffle, guard)
 
 

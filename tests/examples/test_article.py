@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from likelier.mdp.file import read_mdp
-from likelier.mdp.learners import episodes
-from likelier.mdp.ppo import StatePolicy, batch_of
+from likelier.mdp.learners import sample_episodes
+from likelier.mdp.ppo import StatePolicy, make_batch
 from likelier.ppo.losses import policy_loss
 from likelier.ppo.masks import masked_whiten
 from likelier.ppo.update import accumulate_gradients
@@ -33,9 +33,9 @@ def trained(mdp):
 
 def first_batch(mdp, seed=0):
     networks = article.Networks(3, 2, seed)
-    seen = episodes(mdp, networks.probabilities(), 64, 10, np.random.default_rng(seed))
+    seen = sample_episodes(mdp, networks.probabilities(), 64, 10, np.random.default_rng(seed))
     draw = torch.Generator().manual_seed(seed)
-    return networks, batch_of(mdp, networks, article.with_feedback(seen, 0.5), article.CONFIG, draw)
+    return networks, make_batch(mdp, networks, article.with_feedback(seen, 0.5), article.CONFIG, draw)
 
 
 def test_two_networks_of_64_by_64():
@@ -48,9 +48,9 @@ def test_two_networks_of_64_by_64():
 
 
 def test_a_rating_is_paid_at_the_last_step_of_the_response_it_is_for(mdp):
-    seen = episodes(mdp, np.full((3, 2), 0.5), 200, 10, np.random.default_rng(0))
+    seen = sample_episodes(mdp, np.full((3, 2), 0.5), 200, 10, np.random.default_rng(0))
     rated = article.with_feedback(seen, 0.5)
-    last = seen.alive.sum(1) - 1
+    last = seen.active.sum(1) - 1
     gained = (rated.rewards - seen.rewards)[np.arange(200), last]
     liked = [(seen.states[row, at], seen.actions[row, at]) == article.LIKED for row, at in enumerate(last)]
     assert gained.tolist() == [0.5 * each for each in liked]

@@ -1,4 +1,4 @@
-"""An MDP as an environment: Gymnasium's own checker, returns against exact values, ends and cuts."""
+"""MDPEnv: Gymnasium's checker, mean returns against exact values, termination and truncation."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "mdp"
 
 @pytest.mark.filterwarnings("ignore:.*not the render modes:UserWarning", "ignore:.*spec.*:UserWarning")
 @pytest.mark.parametrize("name", ["three-states", "grid-world", "chain", "house"])
-def test_gymnasiums_checker_is_content(name):
+def test_passes_gymnasiums_checker(name):
     named = read_mdp(CONFIGS / f"{name}.yaml")
     check_env(MDPEnv(named.mdp, named.start), skip_render_check=True)
 
 
 def mean_return(env, policy, count, gamma):
-    draw, total = np.random.default_rng(0), 0.0
+    generator, total = np.random.default_rng(0), 0.0
     for episode in range(count):
         state, _ = env.reset(seed=episode)
-        discount, over = 1.0, False
-        while not over:
-            state, reward, terminated, truncated, _ = env.step(draw.choice(policy.shape[1], p=policy[state]))
-            total, discount, over = total + discount * reward, discount * gamma, terminated or truncated
+        discount, done = 1.0, False
+        while not done:
+            state, reward, terminated, truncated, _ = env.step(generator.choice(policy.shape[1], p=policy[state]))
+            total, discount, done = total + discount * reward, discount * gamma, terminated or truncated
     return total / count
 
 
@@ -43,7 +43,7 @@ def test_mean_returns_are_the_exact_values():
     assert mean_return(MDPEnv(house.mdp, house.start), patient, 2000, 1.0) == pytest.approx(exact, abs=6)
 
 
-def test_ends_cuts_and_seeds():
+def test_termination_truncation_and_seeds():
     line = TabularMDP([[[0, 1.0, 0]], [[0, 0, 1.0]], [[0, 0, 0]]], [[1.0], [2.0], [0.0]], 0.9)
     env = MDPEnv(line, [1, 0, 0])
     assert env.reset(seed=3) == (0, {})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from likelier.mdp.exact import TabularMDP, endless_states, reachable_states
+from likelier.mdp.exact import TabularMDP, find_nonterminating_states, find_reachable_states
 
 THREE_STATES = np.zeros((3, 2, 3))
 THREE_STATES[0, 0, 1] = THREE_STATES[0, 1, 2] = 0.5
@@ -18,13 +18,13 @@ THREE_REWARDS = [[0, 0], [0, 1], [0, 0]]
 
 def random_mdp(seed, most_states=4, most_actions=3):
     """Tables and gamma; about half the rows lose mass, some entries are 0, some rewards are equal."""
-    draw = np.random.default_rng(seed)
-    states, actions = draw.integers(1, most_states + 1), draw.integers(1, most_actions + 1)
-    rows = draw.random((states, actions, states)) * (draw.random((states, actions, states)) < 0.7)
+    generator = np.random.default_rng(seed)
+    states, actions = generator.integers(1, most_states + 1), generator.integers(1, most_actions + 1)
+    rows = generator.random((states, actions, states)) * (generator.random((states, actions, states)) < 0.7)
     rows /= np.maximum(rows.sum(-1, keepdims=True), 1e-12)
-    mass = np.where(draw.random((states, actions)) < 0.5, 1.0, draw.random((states, actions)))
-    rewards = draw.integers(-3, 4, (states, actions)) * draw.choice([1.0, 0.1, 1000.0])
-    gamma = draw.choice([0.0, 0.3, 0.9, 0.97])
+    mass = np.where(generator.random((states, actions)) < 0.5, 1.0, generator.random((states, actions)))
+    rewards = generator.integers(-3, 4, (states, actions)) * generator.choice([1.0, 0.1, 1000.0])
+    gamma = generator.choice([0.0, 0.3, 0.9, 0.97])
     return rows * mass[..., None], rewards, float(gamma)
 
 
@@ -63,7 +63,7 @@ def test_no_action_is_best_where_all_do_the_same():
     transitions[2, 0, 0] = 1
     transitions[3, :, 3] = 1
     mdp = TabularMDP(transitions, [[1, 1], [0, 1], [0, 0], [2, 2]], 0.9)
-    assert mdp.indifferent().tolist() == [True, False, False, True]
+    assert mdp.indifferent_states().tolist() == [True, False, False, True]
 
 
 def test_the_articles_three_states():
@@ -136,7 +136,7 @@ def test_ties_are_told_from_small_differences():
     assert symmetric.optimal_policy().argmax(1).tolist() == [0, 0, 0]
 
 
-def test_patience_near_gamma_1():
+def test_long_horizons_near_gamma_1():
     """Walk 50 steps for 1, or take 0.9 now: at gamma 0.999 walking is better from state 0 on (0.999^49 = 0.952)."""
     states = 50
     transitions, rewards = np.zeros((states, 2, states)), np.zeros((states, 2))
@@ -186,7 +186,7 @@ def test_gamma_1_is_refused_where_some_policy_never_ends():
     loop[0, 0, 1] = loop[1, 1, 0] = 1.0  # 0 and 1 send each other round, if one wants to
     with pytest.raises(ValueError, match=r"gamma is 1, but from state 0 some policy never ends"):
         TabularMDP(loop, np.zeros((3, 2)), 1.0)
-    assert endless_states(loop) == [0, 1]
+    assert find_nonterminating_states(loop) == [0, 1]
     assert TabularMDP(loop, np.ones((3, 2)), 1.0, horizon=5).optimal_values().tolist() == [5, 5, 1]
     leak = loop * 0.99
     assert TabularMDP(leak, np.ones((3, 2)), 1.0).optimal_values() == pytest.approx([100, 100, 1])
@@ -195,7 +195,7 @@ def test_gamma_1_is_refused_where_some_policy_never_ends():
         TabularMDP(decimals, [[1.0]], 1.0)
     way_out = loop.copy()
     way_out[1, 1] = [0.5, 0, 0.5]  # both leave, sooner or later
-    assert endless_states(way_out) == []
+    assert find_nonterminating_states(way_out) == []
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def test_gamma_1_is_refused_where_some_policy_never_ends():
         (np.zeros((2, 1, 3)), np.zeros((2, 1)), 0.9, r"got \(2, 1, 3\) and \(2, 1\)"),
     ],
 )
-def test_what_is_no_mdp(transitions, rewards, gamma, message):
+def test_invalid_mdps_are_refused(transitions, rewards, gamma, message):
     with pytest.raises(ValueError, match=message):
         TabularMDP(transitions, rewards, gamma)
 
 
-def test_what_is_no_policy():
+def test_invalid_policies_are_refused():
     mdp = TabularMDP(THREE_STATES, THREE_REWARDS, 0.9)
     with pytest.raises(ValueError, match=r"policy\[1\] sums to 1.5"):
         mdp.policy_values([[1, 0], [0.5, 1], [0, 1]])
@@ -252,17 +252,17 @@ def test_sweeps_of_value_iteration():
     assert len(TabularMDP([[[1.0]]], [[1.0]], 0.5).value_iteration(3)) == 4
 
 
-def test_what_can_be_reached():
-    assert reachable_states(THREE_STATES, np.array([1.0, 0, 0])).tolist() == [True, True, True]
-    assert reachable_states(THREE_STATES, np.array([0, 1.0, 0])).tolist() == [False, True, False]
+def test_reachable_states():
+    assert find_reachable_states(THREE_STATES, np.array([1.0, 0, 0])).tolist() == [True, True, True]
+    assert find_reachable_states(THREE_STATES, np.array([0, 1.0, 0])).tolist() == [False, True, False]
     chain = np.zeros((4, 1, 4))
     chain[0, 0, 1] = chain[1, 0, 2] = chain[3, 0, 0] = 1e-300
-    assert reachable_states(chain, np.array([1.0, 0, 0, 0])).tolist() == [True, True, True, False]
+    assert find_reachable_states(chain, np.array([1.0, 0, 0, 0])).tolist() == [True, True, True, False]
 
 
-def test_hundreds_of_states_are_no_matter():
-    draw = np.random.default_rng(0)
-    mdp = TabularMDP(draw.dirichlet(np.full(300, 0.05), (300, 4)), draw.random((300, 4)), 0.99)
+def test_solves_hundreds_of_states():
+    generator = np.random.default_rng(0)
+    mdp = TabularMDP(generator.dirichlet(np.full(300, 0.05), (300, 4)), generator.random((300, 4)), 0.99)
     values = mdp.optimal_values()
     np.testing.assert_allclose(mdp.action_values(values).max(1), values, rtol=1e-11)
 
@@ -276,11 +276,11 @@ def test_exact_answers_need_neither_torch_nor_gymnasium():
 
 def test_unrolled_each_step_of_a_horizon_has_states_of_its_own():
     mdp = TabularMDP([[[0.5, 0.25], [0.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]], [[1.0, 0.0], [2.0, 3.0]], 0.5, horizon=3)
-    wide = mdp.unrolled()
-    assert wide.horizon is None
-    assert wide.rewards.shape == (6, 2)
+    unrolled = mdp.unroll_horizon()
+    assert unrolled.horizon is None
+    assert unrolled.rewards.shape == (6, 2)
     last, two = [1.0, 3.0], [1.625, 3.5]  # 1 + (1 / 2 + 3 / 4) / 2 against 3 / 2; 3 + 1 / 2
-    assert wide.optimal_values()[4:].tolist() == pytest.approx(last)
-    assert wide.optimal_values()[2:4].tolist() == pytest.approx(two)
-    assert wide.optimal_values()[:2].tolist() == pytest.approx(mdp.optimal_values().tolist())
-    assert TabularMDP([[[0.5]]], [[1.0]], 0.5).unrolled().horizon is None
+    assert unrolled.optimal_values()[4:].tolist() == pytest.approx(last)
+    assert unrolled.optimal_values()[2:4].tolist() == pytest.approx(two)
+    assert unrolled.optimal_values()[:2].tolist() == pytest.approx(mdp.optimal_values().tolist())
+    assert TabularMDP([[[0.5]]], [[1.0]], 0.5).unroll_horizon().horizon is None

@@ -32,8 +32,8 @@ def test_a_plain_file_has_no_problems():
     assert named.mdp.rewards.tolist() == [[0, -1], [3, 2]]
     assert named.policy is None
     assert named.start.tolist() == [1, 0]
-    assert named.named(named.mdp.rewards[:, 0] * -0.0) == {"cold": 0.0, "warm": 0.0}
-    assert str(named.named(named.mdp.rewards[:, 0] * -0.0)["warm"]) == "0.0"
+    assert named.values_by_state(named.mdp.rewards[:, 0] * -0.0) == {"cold": 0.0, "warm": 0.0}
+    assert str(named.values_by_state(named.mdp.rewards[:, 0] * -0.0)["warm"]) == "0.0"
 
 
 def test_the_articles_file():
@@ -48,8 +48,8 @@ def test_the_articles_file():
         "If it should not, say where it leads"
     )
     assert "the value of this policy is 0, not 1 (that is the optimal value)" in named.problems[-1].remedy
-    assert named.named(named.mdp.policy_values(named.policy)) == {"0": 0, "1": 0, "2": 0}
-    assert named.named(named.mdp.optimal_values()) == {"0": 0.45, "1": 1, "2": 0}
+    assert named.values_by_state(named.mdp.policy_values(named.policy)) == {"0": 0, "1": 0, "2": 0}
+    assert named.values_by_state(named.mdp.optimal_values()) == {"0": 0.45, "1": 1, "2": 0}
     assert named.plan() == [{"0": "0", "1": "1", "2": "0"}]
 
 
@@ -70,7 +70,7 @@ def test_the_grid_world_has_the_textbooks_values():
 def test_the_chain_pays_for_swimming():
     named = read_mdp(CONFIGS / "chain.yaml")
     assert set(named.plan()[0].values()) == {"swim"}
-    drifting = named.named(named.mdp.policy_values(named.policy))
+    drifting = named.values_by_state(named.mdp.policy_values(named.policy))
     assert drifting["sea"] == pytest.approx(0.005 / 0.05)
     assert drifting["river 1"] == pytest.approx(0.95 * 0.005 / 0.05)
 
@@ -78,7 +78,7 @@ def test_the_chain_pays_for_swimming():
 def test_the_house_is_sold_by_weeks():
     """With w weeks left an offer is taken if it beats E[V_{w-1}]: 0, 121, 131.5, 137.2 (worked by hand)."""
     named = read_mdp(CONFIGS / "house.yaml")
-    assert named.named(named.mdp.optimal_values()) == pytest.approx(
+    assert named.values_by_state(named.mdp.optimal_values()) == pytest.approx(
         {"low": 137.2, "fair": 137.2, "high": 160, "sold": 0}
     )
     taken = [[state for state, action in step.items() if action == "accept"] for step in named.plan()]
@@ -139,8 +139,8 @@ def test_claims_are_held_against_the_policy_and_may_be_rounded():
         ({"states": {"a": 1}}, "states: expected a list of names, got {'a': 1}"),
         ({"states": ["a", "a"]}, "states: `a` is there twice"),
         ({"states": [1, "1"]}, "states: `1` is there twice"),
-        ({"actions": [True, False]}, "actions: YAML reads True here, which is no name; put names in quotes"),
-        ({"actions": [None]}, "actions: YAML reads None here, which is no name; put names in quotes"),
+        ({"actions": [True, False]}, "actions: YAML reads True here, which is not a name; put names in quotes"),
+        ({"actions": [None]}, "actions: YAML reads None here, which is not a name; put names in quotes"),
         ({"actions": ["a\nb"]}, "actions: 'a\\nb' cannot be a name; use printable characters"),
         ({"states": list(range(5000))}, "5000 states and 2 actions are too many: at most 2,000 and 5, say"),
         ({"gamma": 1.01}, "gamma: must be from 0 to 1, got 1.01"),

@@ -9,16 +9,15 @@ import pytest
 from likelier.mdp.exact import TabularMDP
 from likelier.mdp.file import read_mdp
 from likelier.mdp.learners import (
-    Step,
-    episodes,
+    Transition,
+    episode_length_limit,
     q_learning,
     reinforce,
     returns_to_go,
-    softmax,
+    sample_episodes,
+    sample_transitions,
     step_size,
     td0,
-    walk,
-    walk_length,
 )
 
 COIN = TabularMDP([[[0.5], [0.0]]], [[1.0, 1.5]], 1.0)
@@ -27,8 +26,8 @@ COIN = TabularMDP([[[0.5], [0.0]]], [[1.0, 1.5]], 1.0)
 
 def last(learned):
     for each in learned:
-        found = each
-    return found
+        final = each
+    return final
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,10 @@ def grid():
     return read_mdp(Path(__file__).parents[2] / "configs" / "mdp" / "grid-world.yaml").mdp
 
 
-def test_a_walk_follows_the_rows_and_starts_anew_at_an_end():
+def test_sampled_transitions_follow_the_rows_and_restart_after_an_end():
     line = TabularMDP([[[0, 1.0]], [[0, 0]]], [[2.0], [3.0]], 0.9)
-    steps = list(walk(line, np.ones((2, 1)), 200, seed=0))
-    assert set(steps) == {Step(0, 0, 2.0, 1), Step(1, 0, 3.0, 2)}
+    steps = list(sample_transitions(line, np.ones((2, 1)), 200, seed=0))
+    assert set(steps) == {Transition(0, 0, 2.0, 1), Transition(1, 0, 3.0, 2)}
     assert all(after.state == 1 for before, after in pairwise(steps) if before.state == 0)
     assert {after.state for before, after in pairwise(steps) if before.state == 1} == {0, 1}
 
@@ -52,19 +51,18 @@ def test_step_sizes():
 
 def test_returns_to_go():
     assert returns_to_go(np.array([[1.0, 0, 4], [0, 2, 0]]), 0.5).tolist() == [[2, 2, 4], [1, 2, 0]]
-    assert softmax(np.array([[0.0, np.log(3)]])) == pytest.approx(np.array([[0.25, 0.75]]))
-    assert (walk_length(0.0), walk_length(0.1), walk_length(1.0), walk_length(0.999)) == (2, 3, 200, 200)
+    assert [episode_length_limit(gamma) for gamma in (0.0, 0.1, 1.0, 0.999)] == [2, 3, 200, 200]
 
 
 def test_episodes_end_where_the_mass_is_missing():
-    seen = episodes(COIN, np.array([[1.0, 0]]), 4000, 200, np.random.default_rng(0))
-    lengths = seen.alive.sum(1)
+    batch = sample_episodes(COIN, np.array([[1.0, 0]]), 4000, 200, np.random.default_rng(0))
+    lengths = batch.active.sum(1)
     assert lengths.mean() == pytest.approx(2, abs=0.1)
-    assert (seen.following[np.arange(4000), lengths - 1] == 1).all()
-    assert seen.states.shape[1] == lengths.max()
+    assert (batch.next_states[np.arange(4000), lengths - 1] == 1).all()
+    assert batch.states.shape[1] == lengths.max()
 
 
-def test_td0_finds_the_values_of_a_policy():
+def test_td0_estimates_the_values_of_a_policy():
     values = last(td0(COIN, np.array([[0.5, 0.5]]), 40_000))  # V = 0.5 (1 + V/2) + 0.75
     assert values[0] == pytest.approx(5 / 3, abs=0.08)
     assert values[1] == 0
@@ -75,10 +73,10 @@ def test_q_learning_finds_the_optimum_while_acting_at_random():
     assert q[0] == pytest.approx([2.0, 1.5], abs=0.1)
 
 
-def test_reinforce_climbs_to_the_better_action():
-    first, *_, found = reinforce(COIN, 150)
+def test_reinforce_learns_the_better_action():
+    first, *_, final = reinforce(COIN, 150)
     assert first[0, 0] < 0.6
-    assert found[0, 0] > 0.97
+    assert final[0, 0] > 0.97
 
 
 def test_the_grid_world_is_learned_from_samples(grid):

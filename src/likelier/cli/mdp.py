@@ -91,10 +91,12 @@ def mdp(
         "actions": found.actions,
         "gamma": found.mdp.gamma,
         "horizon": found.mdp.horizon,
-        "policy_values": None if found.policy is None else found.named(found.mdp.policy_values(found.policy)),
-        "optimal_values": found.named(found.mdp.optimal_values()),
+        "policy_values": None if found.policy is None else found.values_by_state(found.mdp.policy_values(found.policy)),
+        "optimal_values": found.values_by_state(found.mdp.optimal_values()),
         "optimal_policy": plan[0],
-        "indifferent": [state for state, alike in zip(found.states, found.mdp.indifferent(), strict=True) if alike],
+        "indifferent": [
+            state for state, same in zip(found.states, found.mdp.indifferent_states(), strict=True) if same
+        ],
         "problems": [asdict(problem) for problem in found.problems],
     }
     if found.mdp.horizon is not None:

@@ -1,1 +1,1 @@
-"""Tabular MDPs: solved exactly, and learned from samples beside the exact answer."""
+"""Tabular MDPs: exact solutions, and learning algorithms compared with them."""

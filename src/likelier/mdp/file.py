@@ -1,4 +1,4 @@
-"""MDPs as YAML files: read, checked, and what is odd about them named with its remedy."""
+"""Reader of YAML files with MDPs: validation, and a list of suspicious places with remedies."""
 
 import difflib
 import math
@@ -11,22 +11,29 @@ import numpy as np
 
 from likelier.config import read_yaml, shorten
 from likelier.errors import ConfigError, DataError
-from likelier.mdp.exact import MASS_TOLERANCE, MAX_ENDLESS_GAMMA, Floats, TabularMDP, endless_states, reachable_states
+from likelier.mdp.exact import (
+    MASS_TOLERANCE,
+    MAX_CONTINUING_GAMMA,
+    Floats,
+    TabularMDP,
+    find_nonterminating_states,
+    find_reachable_states,
+)
 
 REQUIRED = ("states", "actions", "gamma", "transitions")
 KEYS = (*REQUIRED, "rewards", "policy", "claimed_values", "horizon", "start", "terminal")
 MAX_ENTRIES = 20_000_000
-"""Numbers in the table of transitions (160 MB)."""
+"""Size of the transition table (160 MB)."""
 MAX_REWARD = 1e100
-"""Sums of larger ones could overflow."""
+"""Sums of larger rewards could overflow."""
 MAX_HORIZON = 10_000
 CLAIM_TOLERANCE = 1e-3
-"""Claimed values may be rounded: they belong to the policy within this share of the largest value."""
+"""Claimed values may be rounded: they are right within this fraction of the largest value."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something odd that does not stop the solver: its name, where it stands, what was done or is to be done."""
+    """Something suspicious that does not stop the solver: its name, its place in the file, and a remedy."""
 
     name: str
     where: str
@@ -35,32 +42,32 @@ class Problem:
 
 @dataclass(frozen=True)
 class NamedMDP:
-    """An MDP with the names of its states and actions, and all that its file says."""
+    """An MDP with the names of its states and actions, and the other contents of its file."""
 
     states: Sequence[str]
     actions: Sequence[str]
     mdp: TabularMDP
     start: Floats
-    """[S]: where episodes start."""
+    """Initial state distribution, [S]."""
     policy: Floats | None
-    """[S, A]: probabilities of the actions."""
+    """Probabilities of actions, [S, A]."""
     problems: Sequence[Problem]
 
-    def named(self, values: Floats) -> dict[str, float]:
-        """Values by state; 0 has no sign."""
+    def values_by_state(self, values: Floats) -> dict[str, float]:
+        """Return values keyed by state name, with -0 as 0."""
         return dict(zip(self.states, (values + 0.0).tolist(), strict=True))
 
     def plan(self) -> list[dict[str, str]]:
-        """The best action in each state, at each step of the horizon; once where there is none."""
+        """Return the optimal action by state for each step of the horizon; a single step without a horizon."""
         steps = self.mdp.optimum()[1]
         return [{state: self.actions[a] for state, a in zip(self.states, step, strict=True)} for step in steps]
 
 
 def read_mdp(path: Path) -> NamedMDP:
-    """Read and check a file.
+    """Read and validate a file; what does not stop the solver is listed in `problems`.
 
-    DataError, one line: not YAML, a wrong type, an unknown name, a probability or a row that cannot be one, gamma out
-    of range, or gamma 1 where some policy never ends. What can be lived with stands in `problems`.
+    DataError, one line: not YAML, a wrong type, an unknown name, an invalid probability or row, gamma out of range, or
+    gamma 1 without a horizon if some policy never terminates.
     """
     try:
         return build_mdp(read_yaml(path))
@@ -70,102 +77,108 @@ def read_mdp(path: Path) -> NamedMDP:
 
 
 def build_mdp(settings: Mapping[Any, Any]) -> NamedMDP:
-    """The same from the mapping that a file holds."""
+    """Build the MDP from a file's mapping. DataError: see `read_mdp`, without the file's name."""
     check_keys(settings)
-    states, actions = names(settings, "states"), names(settings, "actions")
+    states, actions = parse_names(settings, "states"), parse_names(settings, "actions")
     if len(states) ** 2 * len(actions) > MAX_ENTRIES:
         raise DataError(f"{len(states)} states and {len(actions)} actions are too many: at most 2,000 and 5, say")
     transitions = np.zeros((len(states), len(actions), len(states)))
-    for s, a, where, row in pairs(settings["transitions"], "transitions", states, actions):
-        transitions[s, a] = distribution(row, where, states)
+    for s, a, where, row in parse_nested(settings["transitions"], "transitions", states, actions):
+        transitions[s, a] = parse_distribution(row, where, states)
     rewards = np.zeros((len(states), len(actions)))
-    for s, a, where, reward in pairs(settings.get("rewards", {}), "rewards", states, actions):
-        rewards[s, a] = number(reward, where, -MAX_REWARD, MAX_REWARD)
-    terminal = terminal_states(settings.get("terminal", []), states, transitions, rewards)
-    gamma, horizon = number(settings["gamma"], "gamma", 0, 1), whole(settings, "horizon", MAX_HORIZON)
-    if gamma > MAX_ENDLESS_GAMMA and horizon is None and (endless := endless_states(transitions)):
+    for s, a, where, reward in parse_nested(settings.get("rewards", {}), "rewards", states, actions):
+        rewards[s, a] = parse_number(reward, where, -MAX_REWARD, MAX_REWARD)
+    terminal = parse_terminal(settings.get("terminal", []), states, transitions, rewards)
+    gamma, horizon = parse_number(settings["gamma"], "gamma", 0, 1), parse_integer(settings, "horizon", MAX_HORIZON)
+    if gamma > MAX_CONTINUING_GAMMA and horizon is None and (endless := find_nonterminating_states(transitions)):
         raise DataError(
             f"gamma: {gamma:g}, but from state `{states[endless[0]]}` some policy never ends; lower gamma, give a "
             "`horizon`, or let its transitions end the episode"
         )
     mdp = TabularMDP(transitions, rewards, gamma, horizon)
-    start = start_of(settings, states, terminal)
-    policy = policy_of(settings["policy"], states, actions) if "policy" in settings else None
+    start = parse_start(settings, states, terminal)
+    policy = parse_policy(settings["policy"], states, actions) if "policy" in settings else None
     problems = [
-        *missing_mass(transitions, states, actions, terminal),
-        *unreachable(transitions, start, states),
-        *undecided(mdp, policy, states),
-        *false_claims(settings.get("claimed_values", {}), mdp, policy, states),
+        *find_missing_mass(transitions, states, actions, terminal),
+        *find_unreachable(transitions, start, states),
+        *find_incomplete_policy(mdp, policy, states),
+        *find_false_claims(settings.get("claimed_values", {}), mdp, policy, states),
     ]
     return NamedMDP(states, actions, mdp, start, policy, problems)
 
 
 def check_keys(settings: Mapping[Any, Any]) -> None:
+    """Raise DataError for an unknown or a missing key."""
     for key in settings:
         if key not in KEYS:
-            raise DataError(f"unknown key `{key}`{nearest(str(key), KEYS)}")
+            raise DataError(f"unknown key `{key}`{suggest(str(key), KEYS)}")
     for key in REQUIRED:
         if key not in settings:
             raise DataError(f"`{key}` is missing; an MDP file has {', '.join(REQUIRED)}")
 
 
-def names(settings: Mapping[Any, Any], key: str) -> list[str]:
-    """A list of different names."""
+def parse_names(settings: Mapping[Any, Any], key: str) -> list[str]:
+    """Parse a list of distinct names."""
     given = settings[key]
     if not isinstance(given, list) or not given:
         raise DataError(f"{key}: expected a list of names, got {shorten(given)}")
-    found = [name_of(each, key) for each in given]
-    if doubled := next((name for at, name in enumerate(found) if name in found[:at]), None):
-        raise DataError(f"{key}: `{doubled}` is there twice")
-    return found
+    parsed = [parse_name(each, key) for each in given]
+    if duplicate := next((name for i, name in enumerate(parsed) if name in parsed[:i]), None):
+        raise DataError(f"{key}: `{duplicate}` is there twice")
+    return parsed
 
 
-def name_of(value: Any, where: str) -> str:
-    """A name as text: numbers are names too. YAML makes true and false of yes, no, on and off."""
+def parse_name(value: Any, where: str) -> str:
+    """Return a name as text; numbers are allowed. Booleans are not: YAML reads yes, no, on and off as such."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{where}: YAML reads {shorten(value)} here, which is no name; put names in quotes")
+        raise DataError(f"{where}: YAML reads {shorten(value)} here, which is not a name; put names in quotes")
     name = str(value)
     if not name.strip() or not name.isprintable():
         raise DataError(f"{where}: {shorten(name)} cannot be a name; use printable characters")
     return name
 
 
-def index_of(value: Any, where: str, known: Sequence[str], kind: str) -> int:
-    name = name_of(value, where)
+def parse_index(value: Any, where: str, known: Sequence[str], kind: str) -> int:
+    """Return the index of a name in `known`. DataError: it is not there."""
+    name = parse_name(value, where)
     if name not in known:
-        raise DataError(f"{where}: unknown {kind} `{name}`{nearest(name, known)}")
+        raise DataError(f"{where}: unknown {kind} `{name}`{suggest(name, known)}")
     return known.index(name)
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return the end of a message: the closest known name, or the allowed ones."""
     match = difflib.get_close_matches(name, known, n=1)
     listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {listed}"
 
 
-def by_name(given: Any, where: str, known: Sequence[str], kind: str) -> list[tuple[int, str, Any]]:
-    """(index, place in the file, value) of a mapping whose keys are names."""
+def parse_mapping(given: Any, where: str, known: Sequence[str], kind: str) -> list[tuple[int, str, Any]]:
+    """Return (index, place in the file, value) for each entry of a mapping whose keys are names."""
     if not isinstance(given, dict):
         raise DataError(f"{where}: expected {{{kind}: …}}, got {shorten(given)}")
-    found = {}
+    entries = {}
     for key, value in given.items():
-        at = index_of(key, where, known, kind)
-        if at in found:
-            raise DataError(f"{where}: `{known[at]}` is given twice")
-        found[at] = (at, f"{where}.{known[at]}", value)
-    return list(found.values())
+        index = parse_index(key, where, known, kind)
+        if index in entries:
+            raise DataError(f"{where}: `{known[index]}` is given twice")
+        entries[index] = (index, f"{where}.{known[index]}", value)
+    return list(entries.values())
 
 
-def pairs(given: Any, where: str, states: Sequence[str], actions: Sequence[str]) -> list[tuple[int, int, str, Any]]:
-    """(state, action, place in the file, value) of `{state: {action: value}}`."""
+def parse_nested(
+    given: Any, where: str, states: Sequence[str], actions: Sequence[str]
+) -> list[tuple[int, int, str, Any]]:
+    """Return (state, action, place in the file, value) for each entry of `{state: {action: value}}`."""
     return [
         (s, a, place, value)
-        for s, inner, below in by_name(given, where, states, "state")
-        for a, place, value in by_name(below, inner, actions, "action")
+        for s, state_place, row in parse_mapping(given, where, states, "state")
+        for a, place, value in parse_mapping(row, state_place, actions, "action")
     ]
 
 
-def number(value: Any, where: str, low: float, high: float) -> float:
+def parse_number(value: Any, where: str, low: float, high: float) -> float:
+    """Parse a number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{where}: expected a number, got {shorten(value)}")
     if not low <= value <= high:  # neither is not-a-number; an integer of any size can be compared
@@ -173,7 +186,8 @@ def number(value: Any, where: str, low: float, high: float) -> float:
     return float(value)
 
 
-def whole(settings: Mapping[Any, Any], key: str, high: int) -> int | None:
+def parse_integer(settings: Mapping[Any, Any], key: str, high: int) -> int | None:
+    """Parse an optional integer from 1 to `high`."""
     if key not in settings:
         return None
     value = settings[key]
@@ -182,62 +196,63 @@ def whole(settings: Mapping[Any, Any], key: str, high: int) -> int | None:
     return value
 
 
-def distribution(given: Any, where: str, known: Sequence[str], kind: str = "state") -> Floats:
-    """`{name: p}` as a vector. DataError: a p that is no probability, a sum above 1."""
-    found = np.zeros(len(known))
-    for at, place, value in by_name(given, where, known, kind):
-        found[at] = number(value, place, 0, 1)
-    if (mass := math.fsum(found)) > 1 + MASS_TOLERANCE:
+def parse_distribution(given: Any, where: str, known: Sequence[str], kind: str = "state") -> Floats:
+    """Parse `{name: p}` as a vector. DataError: a p that is not a probability, or a sum above 1."""
+    probabilities = np.zeros(len(known))
+    for index, place, value in parse_mapping(given, where, known, kind):
+        probabilities[index] = parse_number(value, place, 0, 1)
+    if (mass := math.fsum(probabilities)) > 1 + MASS_TOLERANCE:
         raise DataError(f"{where}: probabilities sum to {mass:.10g}, which is above 1; lower them")
-    return found
+    return probabilities
 
 
-def terminal_states(given: Any, states: Sequence[str], transitions: Floats, rewards: Floats) -> set[int]:
-    """States in which an episode is over. DataError: something goes on there all the same."""
+def parse_terminal(given: Any, states: Sequence[str], transitions: Floats, rewards: Floats) -> set[int]:
+    """Parse the terminal states. DataError: one has transitions or rewards."""
     if not isinstance(given, list):
         raise DataError(f"terminal: expected a list of states, got {shorten(given)}")
-    found = {index_of(each, "terminal", states, "state") for each in given}
-    for s in sorted(found):
+    terminal = {parse_index(each, "terminal", states, "state") for each in given}
+    for s in sorted(terminal):
         if transitions[s].any() or rewards[s].any():
             raise DataError(f"terminal: `{states[s]}` has transitions or rewards; a terminal state has neither")
-    return found
+    return terminal
 
 
-def start_of(settings: Mapping[Any, Any], states: Sequence[str], terminal: set[int]) -> Floats:
-    """`start: state` or `start: {state: p}`; where nothing is said, the first state that is not terminal."""
+def parse_start(settings: Mapping[Any, Any], states: Sequence[str], terminal: set[int]) -> Floats:
+    """Parse `start: state` or `start: {state: p}`; the first state that is not terminal by default."""
     given = settings.get("start", next((state for s, state in enumerate(states) if s not in terminal), states[0]))
     if not isinstance(given, dict):
-        return np.asarray(np.eye(len(states))[index_of(given, "start", states, "state")])
-    start = distribution(given, "start", states)
+        return np.asarray(np.eye(len(states))[parse_index(given, "start", states, "state")])
+    start = parse_distribution(given, "start", states)
     if abs(start.sum() - 1) > MASS_TOLERANCE:
         raise DataError(f"start: probabilities sum to {start.sum():.10g}; they must sum to 1")
     return start
 
 
-def policy_of(given: Any, states: Sequence[str], actions: Sequence[str]) -> Floats:
-    """`{state: action}` or `{state: {action: p}}`."""
+def parse_policy(given: Any, states: Sequence[str], actions: Sequence[str]) -> Floats:
+    """Parse `{state: action}` or `{state: {action: p}}`."""
     policy = np.zeros((len(states), len(actions)))
-    for s, where, choice in by_name(given, "policy", states, "state"):
+    for s, where, choice in parse_mapping(given, "policy", states, "state"):
         if isinstance(choice, dict):
-            policy[s] = distribution(choice, where, actions, "action")
+            policy[s] = parse_distribution(choice, where, actions, "action")
         else:
-            policy[s, index_of(choice, where, actions, "action")] = 1
+            policy[s, parse_index(choice, where, actions, "action")] = 1
     return policy
 
 
-def missing_mass(
+def find_missing_mass(
     transitions: Floats, states: Sequence[str], actions: Sequence[str], terminal: set[int]
 ) -> list[Problem]:
-    """Rows that do not sum to 1. Episodes end there with the rest, which is meant in a terminal state."""
+    """Find transition rows that sum to less than 1, except in terminal states."""
     missing = 1 - transitions.sum(-1)
     return [
-        Problem("missing_mass", f"transitions.{states[s]}.{actions[a]}", ends_with(missing[s, a]))
+        Problem("missing_mass", f"transitions.{states[s]}.{actions[a]}", missing_mass_remedy(missing[s, a]))
         for s, a in np.argwhere(missing > MASS_TOLERANCE)
         if s not in terminal
     ]
 
 
-def ends_with(missing: float) -> str:
+def missing_mass_remedy(missing: float) -> str:
+    """Return the remedy for a transition row that lacks this much probability."""
     if missing >= 1:
         return "no next state is given; completion taken: the action ends the episode. If it should not, say where to"
     return (
@@ -246,21 +261,22 @@ def ends_with(missing: float) -> str:
     )
 
 
-def unreachable(transitions: Floats, start: Floats, states: Sequence[str]) -> list[Problem]:
+def find_unreachable(transitions: Floats, start: Floats, states: Sequence[str]) -> list[Problem]:
+    """Find states that no policy reaches from the start."""
     begin = ", ".join(state for state, p in zip(states, start, strict=True) if p > 0)
     remedy = (
         f"no policy gets here from the start ({begin}); its values stand, but no episode sees them. "
         "Add a transition, or name another `start`"
     )
-    reached = reachable_states(transitions, start)
+    reached = find_reachable_states(transitions, start)
     return [Problem("unreachable_state", f"states.{state}", remedy) for state in np.array(states)[~reached].tolist()]
 
 
-def undecided(mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> list[Problem]:
-    """States where it matters what the policy does, and it does not say."""
+def find_incomplete_policy(mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> list[Problem]:
+    """Find states where the policy's probabilities sum to less than 1, unless actions have no effect there."""
     if policy is None:
         return []
-    idle = ~(mdp.transitions.any((1, 2)) | mdp.rewards.any(1))
+    no_effect = ~(mdp.transitions.any((1, 2)) | mdp.rewards.any(1))
     missing = 1 - policy.sum(1)
     return [
         Problem(
@@ -269,24 +285,24 @@ def undecided(mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> 
             f"probabilities of actions sum to {policy[s].sum():.10g}; completion taken: the missing {missing[s]:.10g} "
             "ends the episode. Say which action is taken",
         )
-        for s in np.flatnonzero((missing > MASS_TOLERANCE) & ~idle).tolist()
+        for s in np.flatnonzero((missing > MASS_TOLERANCE) & ~no_effect).tolist()
     ]
 
 
-def false_claims(given: Any, mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> list[Problem]:
-    """Claimed values that are not the policy's; without a policy, not the optimal ones."""
+def find_false_claims(given: Any, mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> list[Problem]:
+    """Find claimed values that differ from the policy's, or from the optimal ones if there is no policy."""
     claimed = {
-        s: number(value, where, -MAX_REWARD, MAX_REWARD)
-        for s, where, value in by_name(given, "claimed_values", states, "state")
+        s: parse_number(value, where, -MAX_REWARD, MAX_REWARD)
+        for s, where, value in parse_mapping(given, "claimed_values", states, "state")
     }
     best = mdp.optimal_values()
     true = best if policy is None else mdp.policy_values(policy)
     whose = "the optimal value" if policy is None else "the value of this policy"
     tolerance = CLAIM_TOLERANCE * max([abs(true).max(), *map(abs, claimed.values())])
-    found = []
+    problems = []
     for s, value in claimed.items():
         if not abs(value - true[s]) <= tolerance:
             optimal = " (that is the optimal value)" if abs(value - best[s]) <= tolerance else ""
             remedy = f"{whose} is {true[s] + 0.0:.10g}, not {value:.10g}{optimal}; correct the claim or the policy"
-            found.append(Problem("claimed_values", f"claimed_values.{states[s]}", remedy))
-    return found
+            problems.append(Problem("claimed_values", f"claimed_values.{states[s]}", remedy))
+    return problems

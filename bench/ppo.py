@@ -22,6 +22,7 @@ from transformers import (
 
 from likelier.config import PPOConfig, RewardSource
 from likelier.ppo.update import ppo_update
+from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
@@ -99,7 +100,7 @@ def iterate(actors: Actors, state: State, ppo: PPOConfig, step: int, size: dict[
     clock, began = Clock(), time.perf_counter()
     draw = seeded_generator(0, step, "bench")
     words = torch.randint(1, size["vocabulary"], (size["prompts"], PROMPT_TOKENS), generator=draw).tolist()
-    prompts = [" ".join(f"w{word}" for word in row) for row in words]
+    prompts = [Prompt(" ".join(f"w{word}" for word in row)) for row in words]
     rollout = sample_rollouts(actors, prompts, ppo, 0.05, draw, clock)
     ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard)
     clock.lap("update")

@@ -30,9 +30,10 @@ from likelier.evaluation.compare import evaluate
 from likelier.files import read_jsonl, write_json, write_jsonl
 from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import mean_interval
-from likelier.records import Preference
+from likelier.records import Preference, Prompt
 from likelier.report.page import write_report
 from likelier.reward.check import fit_words
+from likelier.reward.responses import ResponseBatch
 from likelier.reward.sources import make_scorer
 from likelier.reward.train import train_reward
 from likelier.rlhf.train import train_ppo
@@ -225,7 +226,7 @@ def judge_accuracy(data: Path, judges: list[Source]) -> dict[str, Any]:
     rows = read_sst(data / "sst2" / "dev-part-a.tsv.gz")
     sources = [RewardSource(**judge) for judge in judges]
     texts = [readable(text) for text, _ in rows]
-    scores = make_scorer(sources, "cpu").each([""] * len(rows), texts)
+    scores = make_scorer(sources, "cpu").judge(ResponseBatch([Prompt("")] * len(rows), texts)).each
     sign = torch.tensor([1.0 if positive else -1.0 for _, positive in rows])
     found = {}
     for name, score in scores.items():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_ppo_update import Net, experience, weights_of
 
+from batches import batch_of
 from likelier.config import PPOConfig, RewardSource, UpdateConfig
 from likelier.distributed import (
     LostProcess,
@@ -21,6 +22,7 @@ from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
 from likelier.ppo.update import accumulate_gradients, old_evaluation, ppo_update
+from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
@@ -175,7 +177,7 @@ def rolled_out(folder, dtype, num_prompts=10):
         ["a", "b a b", "a a", "b", "a b a b a", "b b", "a", "b a", "a b", "b b b"],
     )
     draw = seeded_generator(0, 0, "ppo")
-    rollout = sample_rollouts(actors, prompts[:num_prompts], config, 0.1, draw, Clock())
+    rollout = sample_rollouts(actors, [Prompt(text) for text in prompts[:num_prompts]], config, 0.1, draw, Clock())
     batch = rollout.batch
     numbers = [batch.old_logprobs, batch.old_values, batch.advantages, batch.returns, rollout.scores]
     return rollout.samples.texts, batch.actions.tolist(), [each.flatten().tolist() for each in numbers], rollout.stats()
@@ -233,7 +235,7 @@ PROMPTS, RESPONSES = ["a", "b a", "a a b", "b", "a", "b b"], ["b b", "a", "a b a
 def scored(folder, num_rows):
     """What a reward model says, of more responses than processes or of fewer."""
     scorer = make_scorer([RewardSource(model=str(folder), weight=2.0)], "cpu")
-    return scorer(PROMPTS[:num_rows], RESPONSES[:num_rows]).tolist()
+    return scorer(batch_of(PROMPTS[:num_rows], RESPONSES[:num_rows])).tolist()
 
 
 @pytest.mark.parametrize("num_rows", [6, 2])
@@ -252,7 +254,7 @@ def counting(folder):
     where = folder / f"calls-{get_rank()}"
     os.environ["CALLS"] = str(where)
     scorer = make_scorer([RewardSource(function=f"{folder}/count.py:count")])
-    return scorer(PROMPTS, RESPONSES).tolist(), where.read_text() if where.exists() else ""
+    return scorer(batch_of(PROMPTS, RESPONSES)).tolist(), where.read_text() if where.exists() else ""
 
 
 COUNTING = """

@@ -27,7 +27,10 @@ from likelier.records import (
     Preference,
     Prompt,
     Response,
+    column_names,
+    distinct_prompts,
     plain,
+    prompt_line,
     read_preferences,
     read_prompts,
 )
@@ -209,7 +212,20 @@ def test_json_documents(tmp_path):
 def test_prompt_files(tmp_path):
     path = tmp_path / "prompts.jsonl"
     write_jsonl(path, [{"prompt": "a", "other": 1}, {"prompt": TURNS[:1], "conversation": "c1"}])
-    assert read_prompts(path) == [Prompt("a"), Prompt(TURNS[:1], "c1")]
+    assert read_prompts(path) == [Prompt("a", "", {"other": 1}), Prompt(TURNS[:1], "c1", {"other": None})]
+    write_jsonl(tmp_path / "again.jsonl", map(prompt_line, read_prompts(path)))
+    assert read_prompts(tmp_path / "again.jsonl") == read_prompts(path)
+
+
+def test_columns_and_prompts_that_stand_twice():
+    prompts = [
+        Prompt("a", "", {"task": 1}),
+        Prompt("b", "", {"task": None, "truth": "x"}),
+        Prompt("a", "c", {"task": 2}),
+    ]
+    assert column_names(prompts) == ["task", "truth"]
+    assert column_names([Prompt("a")]) == []
+    assert distinct_prompts(prompts) == [prompts[2], prompts[1]]
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,11 @@ def grouped(prompts: Sequence[Prompt], samples: Samples, name: str, k: int) -> I
 def line(answered: Answered) -> dict[str, Any]:
     """A prompt with its responses as a record of the `likelier` format."""
     prompt, responses = answered
-    return {
+    record = {
         "schema_version": 1,
         "record": "responses",
         "prompt": prompt.text,
         "conversation": prompt.conversation,
         "responses": [{"text": each.text, "model": each.model, "stop_reason": each.stop_reason} for each in responses],
     }
+    return record | {"prompt_extra": prompt.extra} if prompt.extra else record

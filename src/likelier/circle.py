@@ -15,7 +15,7 @@ from typing import Any
 from likelier.config import Config, OtherModel, RewardSource
 from likelier.errors import ConfigError, Stopped, Terminated, exit_code
 from likelier.files import read_json, stable_id, write_json, write_jsonl
-from likelier.records import read_preferences, read_prompts
+from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
 from likelier.runs.folder import is_unused, make_folder, remove_made, take_lock
 from likelier.runs.run import Run, resume_command
@@ -116,11 +116,9 @@ def signal_of(error: BaseException) -> int:
 def gather(at: Round, collect: Collect) -> dict[str, Result]:
     """The first half of the circle: from prompts to checked judgements."""
     circle, ppo, done = at.config.circle, at.config.ppo, {}
-    texts = [prompt.text for prompt in read_prompts(Path(at.config.prompts))]
-    split = [texts, circle.num_eval_prompts, circle.num_prompts, at.config.seed]
     sampled = [at.model, at.made_from, circle.responses_per_prompt]
     sampled += [ppo.response_length, ppo.temperature, ppo.stop_strings]
-    done["prompts"] = once(at, "prompts", split, split_prompts)
+    done["prompts"] = once(at, "prompts", split_inputs(at), split_prompts)
     done["candidates"] = once(at, "candidates", [done, sampled], write_responses)
     done["feedback"] = once(at, "feedback", [done, circle.judgements], collect)
     done["check"] = once(at, "check", done, check_feedback)
@@ -175,14 +173,27 @@ def once(at: Round, name: str, made_from: Any, make: Callable[[Round], Result]) 
     return found
 
 
+def split_inputs(at: Round) -> list[Any]:
+    """What the split of the prompts is made from: texts, columns if there are any, sizes and seed.
+
+    A circle that was begun when columns were not read goes on without them, instead of asking its people again.
+    """
+    prompts, circle = read_prompts(Path(at.config.prompts)), at.config.circle
+    sizes = [circle.num_eval_prompts, circle.num_prompts, at.config.seed]
+    texts_alone, key = [[prompt.text for prompt in prompts], *sizes], at.folder / "prompts.key"
+    if not column_names(prompts) or (key.is_file() and key.read_text() == stable_id(texts_alone)):
+        return texts_alone
+    return [[[prompt.text, prompt.extra] for prompt in prompts], *sizes]
+
+
 def split_prompts(at: Round) -> Result:
     """Prompts to work with and prompts kept out of every round, the same ones in each."""
-    prompts = list({prompt.id: prompt for prompt in read_prompts(Path(at.config.prompts))}.values())
+    prompts = distinct_prompts(read_prompts(Path(at.config.prompts)))
     random.Random(at.config.seed).shuffle(prompts)
     num_kept = min(at.config.circle.num_eval_prompts, max(1, len(prompts) // 5))
     working = prompts[num_kept:][: at.config.circle.num_prompts]
     for path, part in ((at.prompts / "train.jsonl", working), (at.prompts / "kept_out.jsonl", prompts[:num_kept])):
-        write_jsonl(path, ({"prompt": prompt.text, "conversation": prompt.conversation} for prompt in part))
+        write_jsonl(path, map(prompt_line, part))
     return {"prompts": len(working), "kept_out": num_kept}
 
 
@@ -192,9 +203,10 @@ def write_responses(at: Round) -> Result:
     from likelier.evaluation.people import open_people
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
-    from likelier.reward.sources import make_scorer
+    from likelier.reward.sources import check_columns, make_scorer
 
-    make_scorer([*at.config.reward, *at.config.eval.scoring], at.config.ppo.device)  # told before people are asked
+    scorer = make_scorer([*at.config.reward, *at.config.eval.scoring], at.config.ppo.device)
+    check_columns(read_prompts(at.prompts / "train.jsonl"), scorer)  # told before people are asked
     if at.config.eval.people:
         open_people(at.config.eval).close()
     ppo, path = at.config.ppo, at.folder / "candidates" / "candidates.jsonl"

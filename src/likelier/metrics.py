@@ -75,7 +75,13 @@ PPO = (
         "share",
         "frac_reward_zero_std",
     ),
-    Metric("score/<source>", "Mean score by one reward source, without its weight.", "score"),
+    Metric(
+        "score/<source>",
+        "Mean score by one reward source, without its weight, over the responses that it did not leave out.",
+        "score",
+        "rewards/<name>/mean",
+    ),
+    Metric("logged/<name>", "What reward functions logged by `log_metric(name, value)`; the mean of the step.", ""),
     Metric(
         "reward",
         "Mean of shaped score minus KL penalty, where that is in the reward.",

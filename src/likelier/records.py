@@ -5,6 +5,7 @@ A record is frozen and built whole; a stage returns new ones.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,8 @@ MEDIA_KINDS = {
     "video/webm": ".webm",
 }
 """MIME types that a media response may have, with the extension of an exported file."""
+PROMPT_FIELDS = ("prompt", "conversation")
+"""What a prompt file says of each prompt itself; its other fields are columns."""
 
 
 def plain(text: Text) -> str:
@@ -47,11 +50,12 @@ def plain(text: Text) -> str:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is put to the model. `conversation` groups prompts that must not be split apart."""
+    """What a model is asked. Prompts of one `conversation` never stand on both sides of a split."""
 
     text: Text
     conversation: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    """The other columns of a prompt file by name, such as a reference answer; what else a format says of a prompt."""
 
     @cached_property
     def id(self) -> str:
@@ -177,13 +181,32 @@ class Preference:
 def read_prompts(path: Path) -> list[Prompt]:
     """A prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
 
+    Every other field is a column, which each prompt then has: None where its line lacks it.
     DataError: no prompts, or a line without a usable `prompt`.
     """
-    prompts = [Prompt(text=check_text(path, number, record, "prompt"), conversation=str(record.get("conversation", "")))
-               for number, record in read_jsonl(path)]  # fmt: skip
-    if not prompts:
+    lines = [(check_text(path, number, line, "prompt"), line) for number, line in read_jsonl(path)]
+    if not lines:
         raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
-    return prompts
+    columns = [name for name in dict.fromkeys(name for _, line in lines for name in line) if name not in PROMPT_FIELDS]
+    return [
+        Prompt(text, str(line.get("conversation", "")), {name: line.get(name) for name in columns})
+        for text, line in lines
+    ]
+
+
+def prompt_line(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as a line of a prompt file."""
+    return prompt.extra | {"prompt": prompt.text, "conversation": prompt.conversation}
+
+
+def column_names(prompts: Iterable[Prompt]) -> list[str]:
+    """The columns that any of the prompts has, in the order in which they are met."""
+    return list(dict.fromkeys(name for prompt in prompts for name in prompt.extra))
+
+
+def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """Each prompt once, by its text; of those that differ in columns or conversation the last."""
+    return list({prompt.id: prompt for prompt in prompts}.values())
 
 
 def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Text:

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 
+from batches import batch_of
 from likelier.config import RewardSource
 from likelier.demo import tastes
 from likelier.demo.corpus import ENDINGS, Opening, Words, draw_story
@@ -113,7 +114,7 @@ def test_a_taste_does_not_look_at_the_prompt():
 @pytest.mark.parametrize("name", list(TASTES))
 def test_each_taste_is_a_reward_function(name):
     scorer = make_scorer([RewardSource(function=f"{tastes.__file__}:{name}_scores")], "cpu")
-    assert scorer([OPENING, OPENING], [BRIEF, MIDDLE]).tolist() == pytest.approx(
+    assert scorer(batch_of([OPENING, OPENING], [BRIEF, MIDDLE])).tolist() == pytest.approx(
         [score(name, BRIEF), score(name, MIDDLE)]
     )
 

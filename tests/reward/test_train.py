@@ -16,8 +16,8 @@ from likelier.config import Config, RewardModelConfig, build_config
 from likelier.errors import ConfigError, DataError, NumericError, Stopped
 from likelier.files import read_json, read_jsonl, write_jsonl
 from likelier.records import Preference
+from likelier.reward.ensemble import load_ensemble
 from likelier.reward.pairs import BatchPlan
-from likelier.reward.sources import load_ensemble
 from likelier.reward.train import Member, distinct_texts, train_reward
 from likelier.runs.run import Run
 from tiny import save_tiny_model
@@ -100,7 +100,7 @@ def test_other_tools_load_the_model_and_see_the_same_scores(trained: tuple[dict[
     tokens = tokenizer(["<s> the dog kind sun </s>", "<s> the dog cruel </s>"], padding=True, return_tensors="pt")
     with torch.no_grad():
         raw = model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).logits[:, 0]
-    centred = load_ensemble(str(run / "model"), "cpu")(["the dog", "the dog"], [" kind sun", " cruel"])
+    centred = load_ensemble(str(run / "model"), "cpu").score(["the dog", "the dog"], [" kind sun", " cruel"])
     mean = read_json(run / "model" / "card.json")["score_mean"]
     assert centred.tolist() == pytest.approx((raw - mean).tolist(), abs=1e-5)
 
@@ -110,14 +110,14 @@ def test_scores_are_centred_on_the_training_responses(trained: tuple[dict[str, A
     pairs = draw_pairs(96, seed=0)
     for name in ("model", "model-1"):
         ensemble = load_ensemble(str(run / name), "cpu")
-        scores = ensemble(["the dog"] * 192, [text for pair in pairs for text in (pair.chosen, pair.rejected)])
+        scores = ensemble.score(["the dog"] * 192, [text for pair in pairs for text in (pair.chosen, pair.rejected)])
         assert scores.mean().item() == pytest.approx(0.0, abs=1e-5)
         assert scores.std(unbiased=False).item() == pytest.approx(read_json(run / name / "card.json")["score_std"])
 
 
 def test_members_of_an_ensemble_differ(trained: tuple[dict[str, Any], Path]):
     first, second = (load_ensemble(str(trained[1] / name), "cpu") for name in ("model", "model-1"))
-    assert first(["the dog"], ["kind"]).tolist() != second(["the dog"], ["kind"]).tolist()
+    assert first.score(["the dog"], ["kind"]).tolist() != second.score(["the dog"], ["kind"]).tolist()
 
 
 @pytest.mark.parametrize("stop_at", [1, 7, 18, 20, 36])

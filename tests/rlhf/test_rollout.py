@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from likelier.config import PPOConfig, RewardSource
+from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import (
     Actors,
@@ -84,7 +85,7 @@ def rewarded(tmp_path_factory):
         sampler = ExactSampler(model, tokenizer)
         actors = Actors(policy, frozen_copy(model), tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
         draw = seeded_generator(0, 0, "test")
-        return sample_rollouts(actors, ["a", "b"] * 32, ppo, 0.0, draw, Clock()), tokenizer
+        return sample_rollouts(actors, [Prompt("a"), Prompt("b")] * 32, ppo, 0.0, draw, Clock()), tokenizer
 
     return roll
 
@@ -128,5 +129,5 @@ def test_token_rewards_reach_their_tokens(rewarded):
     wanted = place_scores(2.0 * is_a, torch.full((len(mask),), 14.0), mask)
     torch.testing.assert_close(rollout.batch.returns * mask, wanted)
     torch.testing.assert_close(rollout.scores, is_a.sum(1) + 7.0)
-    torch.testing.assert_close(rollout.by_source["mine.py:is_a"], is_a.sum(1).float())
+    torch.testing.assert_close(rollout.judged.each["mine.py:is_a"], is_a.sum(1).float())
     assert rollout.stats()["score/mine.py:is_a"] == pytest.approx(float(is_a.sum(1).float().mean()))

@@ -29,5 +29,17 @@ def test_enough_prompts_need_no_remark(plan_of, capsys, monkeypatch):
     monkeypatch.setattr(progress, "plain_lines", True)
     plan = plan_of([f"prompt {at}" for at in range(20)], 4)
     assert (len(plan.train), len(plan.held_out)) == (16, 4)
-    assert not set(plan.train) & set(plan.held_out)
+    assert not {prompt.text for prompt in plan.train} & {prompt.text for prompt in plan.held_out}
     assert capsys.readouterr().err == ""
+
+
+def test_columns_stay_with_their_prompts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "plain_lines", True)
+    lines = [{"prompt": f"prompt {at}", "truth": at} for at in range(20)] + [{"prompt": "prompt 3", "truth": "other"}]
+    write_jsonl(tmp_path / "prompts.jsonl", lines)
+    settings = {"num_eval_prompts": 4, "batch_size": 4, "total_episodes": 8}
+    plan = load_prompts(build_config({"prompts": str(tmp_path / "prompts.jsonl"), "ppo": settings}))
+    truths = {prompt.text: prompt.extra["truth"] for prompt in plan.train + plan.held_out}
+    assert truths == {line["prompt"]: line["truth"] for line in lines}
+    assert {prompt.extra["truth"] for prompt in plan.of_step(0)} <= set(truths.values())
+    assert "repeated prompts with other columns: 1; the last of each counts" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
 from likelier.records import Text
-from likelier.reward.sources import Ensemble, load_ensemble
+from likelier.reward.ensemble import Ensemble, load_ensemble
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
 from likelier.text.sampler import Sampling, draw_uniforms
@@ -61,7 +61,7 @@ class RewardModel:
         check_list("score", "responses", responses)
         if len(prompts) != len(responses):
             raise ConfigError(f"score: {len(prompts)} prompts for {len(responses)} responses; give one for each")
-        scores: list[float] = self.ensemble(prompts, responses).tolist() if responses else []
+        scores: list[float] = self.ensemble.score(prompts, responses).tolist() if responses else []
         return scores
 
 

@@ -19,8 +19,8 @@ from likelier.doctor.findings.history import Finding, History, short
 from likelier.errors import ConfigError
 from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
-from likelier.records import Preference, Text, read_preferences
-from likelier.reward.sources import judge, make_scorer
+from likelier.records import Preference, read_preferences
+from likelier.reward.sources import check_columns, judge, make_scorer
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import load_prompts
@@ -40,6 +40,7 @@ class Sampled(NamedTuple):
     again: Float[Tensor, "P K"]
     """Scores of the same responses, computed a second time."""
     judged: dict[str, Float[Tensor, "P K"]]
+    """NaN where a judge left a response out."""
     ended: Float[Tensor, " B"]
 
 
@@ -76,18 +77,26 @@ def sample_start(config: Config) -> Sampled:
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
     prompts = load_prompts(config).train[:PROMPTS]
-    asked: list[Text] = [prompt for prompt in prompts for _ in range(RESPONSES)]
+    asked = [prompt for prompt in prompts for _ in range(RESPONSES)]
+    scorer = make_scorer(config.reward, config.ppo.device)
+    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    check_columns(prompts, scorer, judges)
     model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
     generator = seeded_generator(config.seed, 0, "preflight", model.device)
     draws = draw_uniforms(generator, len(asked), config.ppo.response_length, model.device)
-    samples = make_sampler(model, tokenizer, config.ppo).sample(asked, Sampling.from_config(config.ppo), draws)
-    scorer = make_scorer(config.reward, config.ppo.device)
-    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    texts = [prompt.text for prompt in asked]
+    samples = make_sampler(model, tokenizer, config.ppo).sample(texts, Sampling.from_config(config.ppo), draws)
+    first, again = (scorer.combine(judge(scorer, tokenizer, asked, samples)) for _ in range(2))
+    by_judge = judge(judges, tokenizer, asked, samples).by_source if judges else {}
     grouped = (len(prompts), RESPONSES)
     return Sampled(
-        scores=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
-        again=scorer.combine(judge(scorer, tokenizer, asked, samples).each).view(grouped),
-        judged={n: s.view(grouped) for n, s in (judges.each(asked, samples.texts) if judges else {}).items()},
+        scores=first.view(grouped),
+        again=again.view(grouped),
+        judged={
+            name: scores.with_nan().view(grouped)
+            for name, scores in by_judge.items()
+            if scores.scored.view(grouped).all(1).any()
+        },
         ended=torch.tensor([reason != "length" for reason in samples.stop_reasons]).float(),
     )
 
@@ -128,6 +137,8 @@ def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
 
 def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found:
     """Mean judge score of the best of K by the score, and its gain over the mean of all responses."""
+    whole = ~judged.isnan().any(1)  # a judge may leave prompts out
+    scores, judged = scores[whole], judged[whole]
     best = judged.gather(1, scores.argmax(1, keepdim=True))[:, 0]
     gain = (best - judged.mean(1)).double().numpy()
     return {

@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, EvalConfig, OtherModel
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, LikelierError, NumericError
 from likelier.evaluation.people import Answers, Page, Row, ask_people, open_people
 from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, shift, win_rate, wins
 from likelier.files import must_be_writable, write_json
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt, Response, Text, plain, read_prompts
-from likelier.reward.sources import Scorer, make_scorer
+from likelier.reward.sources import Scorer, check_columns, judge, make_scorer
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import response_logprobs
 from likelier.text.models import load_tokenizer
@@ -57,6 +57,7 @@ class Written:
 
     samples: Samples
     scores: dict[str, Floats]
+    """By judge; NaN for a response that it left out."""
 
 
 def evaluate(config: Config, out: Path, page: Page | None = None) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def compare_loaded(config: Config, ask: Ask) -> dict[str, Any]:
     a, b = (Contestant.load(path, device, settings.batch_size) for path in (settings.model_a, settings.model_b))
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
+    check_columns(prompts, judges, selector)
     found = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
     return {"model_a": settings.model_a, "model_b": settings.model_b, "seed": config.seed} | found
 
@@ -119,7 +121,7 @@ def compare(
     answers = ask(rows_of(asked, before.samples, after.samples, settings))
     if answers:
         found |= joined(found["judges"], answers.verdict, settings)
-    return found | {"samples": side_by_side(before, after, answers)}
+    return found | {"samples": side_by_side(asked, before, after, answers)}
 
 
 def rows_of(asked: Sequence[Prompt], before: Samples, after: Samples, settings: EvalConfig) -> list[Row]:
@@ -160,7 +162,7 @@ def hold_against(
     """Figures of b against what a wrote, and what b wrote."""
     clusters = [prompt.conversation or prompt.id for prompt in asked]
     after = write(b, asked, judges, settings, seeded_generator(seed, 0, "evaluate b", b.model.device))
-    by_judge = {name: verdict(before.scores[name], after.scores[name], clusters) for name in before.scores}
+    by_judge = {name: verdict(name, before.scores[name], after.scores[name], clusters) for name in before.scores}
     found = headline(by_judge) | kl_between(a, b, after.samples, clusters, settings, seed)
     return found | {"judges": by_judge, "a": about(before), "b": about(after)}, after
 
@@ -186,12 +188,20 @@ def write(
 ) -> Written:
     """A response to each prompt, judged."""
     samples = one.sample([prompt.text for prompt in prompts], Sampling.from_config(settings), generator)
-    scores = judges.each(samples.prompts, samples.texts)
-    return Written(samples, {name: each.double().cpu().numpy() for name, each in scores.items()})
+    by_judge = judge(judges, one.tokenizer, prompts, samples).by_source
+    for name, (values, _) in by_judge.items():
+        if not values.isfinite().all():
+            raise NumericError(f"{name}: a score is not finite; the weights of this judge are damaged")
+    return Written(samples, {name: scores.with_nan().double().cpu().numpy() for name, scores in by_judge.items()})
 
 
-def verdict(scores_a: Floats, scores_b: Floats, clusters: Sequence[str]) -> dict[str, Any]:
-    """What one judge says."""
+def verdict(name: str, scores_a: Floats, scores_b: Floats, clusters: Sequence[str]) -> dict[str, Any]:
+    """The figures of one judge, over the prompts whose responses it scored. LikelierError: it scored none of them."""
+    scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
+    if not scored.any():
+        raise LikelierError(f"eval.scorer: {name} returned None for every response; give it prompts of its own")
+    scores_a, scores_b = scores_a[scored], scores_b[scored]
+    clusters = [cluster for cluster, counts in zip(clusters, scored, strict=True) if counts]
     won = win_rate(scores_a, scores_b, clusters)
     means = {"score_a": float(scores_a.mean()), "score_b": float(scores_b.mean())}
     counts = {"win_rate": won.rate, "interval": won.interval, "ties": won.ties, "n": won.n}
@@ -253,7 +263,8 @@ def best_of(
     asked = [prompt for prompt in prompts for _ in range(most)]
     draw = seeded_generator(seed, 0, "evaluate best of n", a.model.device)
     pool = write(a, asked, judges, settings, draw)
-    picked_by = selector(pool.samples.prompts, pool.samples.texts).double().cpu().numpy().reshape(-1, most)
+    selected = selector.combine(judge(selector, a.tokenizer, asked, pool.samples))
+    picked_by = selected.double().cpu().numpy().reshape(-1, most)
     rivals = {name: scores.reshape(len(prompts), -1) for name, scores in start.scores.items()}
     clusters = [prompt.conversation or prompt.id for prompt in prompts]
     found = []
@@ -266,8 +277,16 @@ def best_of(
 
 
 def control(weights: Floats, scores: Floats, rivals: Floats, clusters: Sequence[str]) -> dict[str, Any]:
-    """What one judge says of the best of n: `weights` [prompts, N] of the pool's scores, rivals [prompts, K]."""
+    """What one judge says of the best of n: `weights` [prompts, N] of the pool's scores, rivals [prompts, K].
+
+    Prompts of which it left a response out do not count. LikelierError: there are no others.
+    """
     pool = scores.reshape(weights.shape)
+    whole = ~np.isnan(np.concatenate([pool, rivals], axis=1)).any(axis=1)
+    if not whole.any():
+        raise LikelierError("eval.best_of: a judge of eval.scorer returned None for a response to each prompt")
+    weights, pool, rivals = weights[whole], pool[whole], rivals[whole]
+    clusters = [cluster for cluster, counts in zip(clusters, whole, strict=True) if counts]
     won = (weights * wins(rivals[:, None, :], pool[:, :, None]).mean(2)).sum(1)
     gained = (weights * pool).sum(1) - rivals.mean(1)
     deviation = float(rivals.std())
@@ -281,8 +300,10 @@ def control(weights: Floats, scores: Floats, rivals: Floats, clusters: Sequence[
     }
 
 
-def side_by_side(before: Written, after: Written, answers: Answers | None) -> list[dict[str, Any]]:
-    """Some responses of both models to the same prompts, with all scores and what people said."""
+def side_by_side(
+    asked: Sequence[Prompt], before: Written, after: Written, answers: Answers | None
+) -> list[dict[str, Any]]:
+    """Some responses of both models to the same prompts, with the prompts' columns, all scores and what people said."""
     first = next(iter(before.scores), None)
     rows = np.unique(np.linspace(0, len(before.samples.texts) - 1, SAMPLES_SHOWN).astype(int)).tolist()
     return [
@@ -290,11 +311,17 @@ def side_by_side(before: Written, after: Written, answers: Answers | None) -> li
             "prompt": plain(before.samples.prompts[row]),
             "response_a": before.samples.texts[row],
             "response_b": after.samples.texts[row],
-            "score_a": float(before.scores[first][row]) if first else None,
-            "score_b": float(after.scores[first][row]) if first else None,
-            "scores_a": {name: float(scores[row]) for name, scores in before.scores.items()},
-            "scores_b": {name: float(scores[row]) for name, scores in after.scores.items()},
+            "score_a": score_or_none(before.scores[first][row]) if first else None,
+            "score_b": score_or_none(after.scores[first][row]) if first else None,
+            "scores_a": {name: score_or_none(scores[row]) for name, scores in before.scores.items()},
+            "scores_b": {name: score_or_none(scores[row]) for name, scores in after.scores.items()},
         }
+        | ({"extra": asked[row].extra} if asked[row].extra else {})
         | ({"share_b": answers.shares[row]} if answers else {})
         for row in rows
     ]
+
+
+def score_or_none(score: float) -> float | None:
+    """A score for JSON: null where the judge left the response out."""
+    return None if np.isnan(score) else float(score)

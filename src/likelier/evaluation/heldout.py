@@ -8,8 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, DPOConfig, SFTConfig
 from likelier.errors import ConfigError
 from likelier.intervals import correlation
-from likelier.records import Text
-from likelier.reward.sources import Scorer, judge, make_scorer
+from likelier.records import Prompt, Text
+from likelier.reward.sources import Scorer, check_columns, judge, make_scorer
 from likelier.text.adapters import reference_of
 from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import reference_logprobs
@@ -29,7 +29,7 @@ class HeldOutEval:
     are sampled with the settings of `ppo`.
     """
 
-    prompts: list[Text]
+    prompts: list[Prompt]
     tokenizer: PreTrainedTokenizerBase
     sampler: Sampler
     reference: PreTrainedModel
@@ -38,24 +38,33 @@ class HeldOutEval:
     judges: Scorer | None
     config: Config
 
+    @property
+    def texts(self) -> list[Text]:
+        """The texts of the prompts, which no training may see."""
+        return [prompt.text for prompt in self.prompts]
+
     @torch.no_grad()
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
         generator = seeded_generator(self.config.seed, 0, "evaluate", model.device)
         draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
         self.sampler.load_weights(model)
-        samples = self.sampler.sample(self.prompts, Sampling.from_config(ppo), draws)
+        samples = self.sampler.sample(self.texts, Sampling.from_config(ppo), draws)
         logprobs, ref_logprobs = (reference_logprobs(each, samples, ppo) for each in (model, self.reference))
         metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
         metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
         own, correlations = None, {}
         if self.scorer:
-            own = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples).each)
+            own = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples))
             metrics |= {"eval_score": own.mean(), "eval_score_std": own.std(unbiased=False)}
-        for name, scores in (self.judges.each(self.prompts, samples.texts) if self.judges else {}).items():
+        by_judge = judge(self.judges, self.tokenizer, self.prompts, samples).by_source if self.judges else {}
+        for name, (values, scored) in by_judge.items():
+            if not scored.any():
+                continue  # a judge of other prompts than these
+            scores = values[scored.to(values.device)]
             metrics[f"eval/{name}"], metrics[f"eval_std/{name}"] = scores.mean(), scores.std(unbiased=False)
             if own is not None:
-                correlations[f"eval_correlation/{name}"] = correlation(own.cpu(), scores.cpu())
+                correlations[f"eval_correlation/{name}"] = correlation(own.cpu()[scored], scores.cpu())
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety
 
@@ -75,5 +84,6 @@ def make_heldout_eval(
     scorer, judges = (
         make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
     )
+    check_columns(prompts, scorer, judges)
     sampler = make_sampler(model, tokenizer, config.ppo)
     return HeldOutEval(prompts, tokenizer, sampler, reference_of(model, stage), scorer, judges, config)

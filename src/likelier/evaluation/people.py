@@ -100,7 +100,7 @@ def add_rows(store: Store, rows: Sequence[Row]) -> None:
     """Store what is to be compared; what is there already is not stored twice."""
     compared = [row for row in rows if row.comparison is not None]
     with store.transaction() as writer:
-        writer.add_prompts(replace(row.prompt, extra=MARK) for row in compared)
+        writer.add_prompts(replace(row.prompt, extra=row.prompt.extra | MARK) for row in compared)
         writer.add_responses(response for row in compared for response in (row.a, row.b))
         writer.add_comparisons(row.comparison for row in compared if row.comparison is not None)
 

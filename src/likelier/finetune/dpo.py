@@ -119,7 +119,7 @@ def prepare(config: Config) -> Setup:
     model, tokenizer = load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model)
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     adapt(model, dpo, "dpo", config.seed)
-    held_out_prompts = heldout_eval.prompts if heldout_eval else []
+    held_out_prompts = heldout_eval.texts if heldout_eval else []
     longest = min(dpo.max_length, context_length(model))
     train, held_out = (
         [

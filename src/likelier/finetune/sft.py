@@ -117,7 +117,8 @@ def prepare(config: Config) -> Setup:
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     adapt(model, sft, "sft", config.seed)
     if heldout_eval:
-        examples = [example for example in examples if example.prompt not in heldout_eval.prompts]
+        held_out_prompts = heldout_eval.texts
+        examples = [example for example in examples if example.prompt not in held_out_prompts]
     tokenized, num_cut = tokenize_examples(tokenizer, examples, min(sft.max_length, context_length(model)))
     if not tokenized:
         raise DataError(f"{config.data}: no prompt leaves room for a response in {sft.max_length} tokens")

@@ -18,9 +18,9 @@ from likelier.intervals import Floats
 from likelier.progress import progress
 from likelier.records import Preference, Text
 from likelier.reward.check import check_baselines, check_scores
+from likelier.reward.ensemble import load_ensemble
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
-from likelier.reward.sources import load_ensemble
 from likelier.runs.run import Run
 from likelier.text.models import new_reward_model, save_model
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -215,6 +215,6 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")
         return dict.fromkeys(keys)
-    chosen, rejected = score_pairs(load_ensemble(str(run), settings.device), held_out)
+    chosen, rejected = score_pairs(load_ensemble(str(run), settings.device).score, held_out)
     found = check_scores(chosen - rejected, held_out)
     return found | check_baselines(chosen - rejected, pairs.train, pairs.valid, held_out)

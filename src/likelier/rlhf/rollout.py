@@ -13,7 +13,8 @@ from likelier.ppo.advantages import AdvantageInputs, compute_advantages
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import clamped_share, kl_estimate
 from likelier.ppo.masks import masked_var, masked_whiten
-from likelier.records import Text
+from likelier.records import Prompt
+from likelier.reward.responses import Judged
 from likelier.reward.sources import Scorer, judge
 from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
@@ -42,6 +43,7 @@ class Rollout:
     """What one step sampled: the batch for the update, and what people want to know of it."""
 
     batch: Batch
+    prompts: list[Prompt]
     samples: Samples
     scores: Float[Tensor, " B"]
     """Score of each response in the units of its sources, a missing end punished."""
@@ -51,8 +53,8 @@ class Rollout:
     """Shaped score minus KL penalty, where that is in the reward, summed over each response."""
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
-    by_source: dict[str, Float[Tensor, " B"]]
-    """What each reward source said, without weights."""
+    judged: Judged
+    """The unweighted scores of each source, and what reward functions logged."""
     old: BehaviourPolicy
     measured: Measured
     """What else the doctor wants to know."""
@@ -71,13 +73,14 @@ class Rollout:
             "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
         }
         means |= {"sampler_difference": self.old.difference, "sampler_difference_max": self.old.largest}
-        means |= {f"score/{name}": scores.mean() for name, scores in self.by_source.items()}
+        means |= {f"score/{name}": self.judged.scored_by(name).mean() for name in self.judged.by_source}
+        means |= {f"logged/{name}": torch.tensor(value) for name, value in self.judged.logged.metrics.items()}
         return {name: float(value) for name, value in (means | self.measured).items()}
 
 
 def sample_rollouts(
     actors: Actors,
-    prompts: Sequence[Text],
+    prompts: Sequence[Prompt],
     config: PPOConfig,
     kl_coef: float,
     generator: torch.Generator,
@@ -90,7 +93,7 @@ def sample_rollouts(
     group = shuffled_groups(len(prompts), config.responses_per_prompt, generator)
     asked = [prompts[at] for at in group.tolist()]
     draws = draw_uniforms(generator, len(asked), config.response_length, actors.policy.device)
-    samples = actors.sampler.sample(asked, Sampling.from_config(config), draws)
+    samples = actors.sampler.sample([prompt.text for prompt in asked], Sampling.from_config(config), draws)
     inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
     mask = samples.mask
     clock.lap("sample")
@@ -100,7 +103,7 @@ def sample_rollouts(
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
     clock.lap("reference")
     judged = judge(actors.scorer, actors.tokenizer, asked, samples)
-    scores = actors.scorer.combine(judged.each).to(mask.device)
+    scores = actors.scorer.combine(judged).to(mask.device)
     shaped_scores, factor = actors.shaper(scores)
     unpunished = shaped_scores
     scores, shaped_scores = (
@@ -121,12 +124,13 @@ def sample_rollouts(
     in_loss = None if config.kl_place == "reward" else ref_logprobs
     return Rollout(
         batch=Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, in_loss),
+        prompts=asked,
         samples=samples,
         scores=scores,
         shaped_scores=shaped_scores,
         rewards=rewards.sum(1),
         kl=((old.logprobs - ref_logprobs) * mask).sum(1),
-        by_source=judged.each,
+        judged=judged,
         old=old,
         measured=measured,
     )

@@ -17,8 +17,8 @@ from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import AdaptiveKL, FixedKL, kl_term_of
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
-from likelier.records import Text, plain
-from likelier.reward.sources import make_scorer
+from likelier.records import plain
+from likelier.reward.sources import check_columns, make_scorer
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.runs.run import Run
@@ -54,6 +54,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             learning_rate = state.set_learning_rate(step)
             # One generator for sampling and for shuffling minibatches: a resumed run needs no other random state.
             generator = seeded_generator(config.seed, step, "ppo", actors.policy.device)
+            actors.scorer.begin_step(step, ppo.steps)
 
             actors.sampler.load_weights(actors.policy.model)
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
@@ -96,7 +97,7 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
         note(misplaced)
     actors, prompts = load_actors(config, sampler), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.held_out, config, context_length(actors.reference))
-    return Setup(actors, prompts, make_evaluation(config, prompts.held_out, actors))
+    return Setup(actors, prompts, make_evaluation(config, prompts, actors))
 
 
 def summarise(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
@@ -166,10 +167,16 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
 
 
-def make_evaluation(config: Config, prompts: list[Text], actors: Actors) -> HeldOutEval:
-    """Evaluation of a policy on held-out prompts, by the score of training and by the judges of `eval.scorer`."""
+def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:
+    """Evaluation of a policy on held-out prompts, by the score of training and by the judges of `eval.scorer`.
+
+    ConfigError: a reward function or judge that requires a column which the prompts do not have.
+    """
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
-    return HeldOutEval(prompts, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config)
+    check_columns(prompts.train, actors.scorer, judges)
+    return HeldOutEval(
+        prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config
+    )
 
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:
@@ -188,12 +195,20 @@ def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:
     """The first few responses of a step, for `samples.jsonl`."""
     for row in range(min(ppo.samples_per_step, len(rollout.scores))):
         yield {
-            "prompt": plain(rollout.samples.prompts[row]),
+            "prompt": plain(rollout.prompts[row].text),
             "response": rollout.samples.texts[row],
             "score": float(rollout.scores[row]),
             "kl": float(rollout.kl[row]),
             "stop_reason": rollout.samples.stop_reasons[row],
+            **extra_fields(rollout, row),
         }
+
+
+def extra_fields(rollout: Rollout, row: int) -> dict[str, Any]:
+    """The prompt's columns and what reward functions logged of a response, where there is any."""
+    logged = {name: values[row] for name, values in rollout.judged.logged.columns.items()}
+    fields = {"extra": rollout.prompts[row].extra, "logged": logged}
+    return {name: value for name, value in fields.items() if value}
 
 
 def describe_training(config: Config) -> str:

@@ -8,8 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError
+from likelier.files import stable_id
 from likelier.progress import note
-from likelier.records import Text, read_prompts
+from likelier.records import Prompt, distinct_prompts, read_prompts
 from likelier.text.tokens import encode_prompts
 from likelier.training.order import EpochOrder
 from likelier.training.setup import seeded_generator
@@ -19,12 +20,12 @@ from likelier.training.setup import seeded_generator
 class PromptPlan:
     """Prompts to train on, in an order that depends on the seed alone, and held-out prompts."""
 
-    train: list[Text]
-    held_out: list[Text]
+    train: list[Prompt]
+    held_out: list[Prompt]
     per_step: int
     seed: int
 
-    def of_step(self, step: int) -> list[Text]:
+    def of_step(self, step: int) -> list[Prompt]:
         """The prompts of one step: each pass over the file is shuffled anew."""
         order = EpochOrder(len(self.train), self.seed, "prompts")
         return [self.train[row] for row in order.rows(step * self.per_step, (step + 1) * self.per_step)]
@@ -34,26 +35,29 @@ def load_prompts(config: Config) -> PromptPlan:
     """Distinct prompts, some of them held out (a fifth at most). ConfigError, DataError: too few."""
     if not config.prompts:
         raise ConfigError("prompts: give a JSONL file with `prompt` on each line")
-    texts = list({prompt.id: prompt.text for prompt in read_prompts(Path(config.prompts))}.values())
-    if len(texts) < 2:
+    lines = read_prompts(Path(config.prompts))
+    prompts = distinct_prompts(lines)
+    if len(prompts) < 2:
         raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
-    order = torch.randperm(len(texts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
-    num_held_out = min(config.ppo.num_eval_prompts, max(1, len(texts) // 5))
+    if num_variants := len({stable_id(line.text, line.extra) for line in lines}) - len(prompts):
+        note(f"{config.prompts}: repeated prompts with other columns: {num_variants}; the last of each counts")
+    order = torch.randperm(len(prompts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
+    num_held_out = min(config.ppo.num_eval_prompts, max(1, len(prompts) // 5))
     if 2 * num_held_out < config.ppo.num_eval_prompts:
         note(
-            f"{config.prompts}: {len(texts)} different prompts, {num_held_out} of them (a fifth at most) to measure "
+            f"{config.prompts}: {len(prompts)} different prompts, {num_held_out} of them (a fifth at most) to measure "
             f"on; ppo.num_eval_prompts asks for {config.ppo.num_eval_prompts}: what is measured is rougher"
         )
-    shuffled = [texts[row] for row in order]
+    shuffled = [prompts[row] for row in order]
     per_step = config.ppo.batch_size // config.ppo.responses_per_prompt
     return PromptPlan(shuffled[num_held_out:], shuffled[:num_held_out], per_step, config.seed)
 
 
-def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Text], config: Config, context: int) -> None:
+def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt], config: Config, context: int) -> None:
     """See before the first step that every prompt leaves room for a response. DataError: one does not."""
     limit = context - config.ppo.response_length
     if limit < 1:
         raise ConfigError(
             f"ppo.response_length: {config.ppo.response_length} does not fit the model's {context} tokens"
         )
-    encode_prompts(tokenizer, prompts, min(limit, config.ppo.max_prompt_tokens or limit))
+    encode_prompts(tokenizer, [prompt.text for prompt in prompts], min(limit, config.ppo.max_prompt_tokens or limit))

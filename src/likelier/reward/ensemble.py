@@ -1,0 +1,76 @@
+"""Reward models as a source of scores: one, or all those of a reward run."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likelier.distributed import all_gather_rows, shard
+from likelier.errors import DataError
+from likelier.files import read_json
+from likelier.records import Text
+from likelier.reward.responses import ResponseBatch, SourceScores, score_all
+from likelier.text.models import RewardModel, load_reward_model
+from likelier.training.setup import pick_device
+
+
+class Ensemble:
+    """The reward models of one run, or a single one: their mean minus `caution` times their standard deviation.
+
+    Bradley-Terry fixes a score up to a constant. Each model's mean over its training responses (in its `card.json`) is
+    subtracted, so that 0 is a usual response and models can be compared; no preference changes by that.
+    """
+
+    def __init__(self, members: Sequence[RewardModel], means: Sequence[float], caution: float = 0.0) -> None:
+        self.members, self.means, self.caution = members, means, caution
+
+    def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
+        """The scores of each model. Several processes score a shard each; all return the whole batch."""
+        rows, num_rows = shard(len(responses)), len(responses)
+        prompts, responses = list(prompts)[rows], list(responses)[rows]
+        pairs = zip(self.members, self.means, strict=True)
+        return torch.stack(
+            [all_gather_rows(member.score(prompts, responses), num_rows) - mean for member, mean in pairs]
+        )
+
+    def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
+        """The mean of the models, minus `caution` times their standard deviation."""
+        each = self.each(prompts, responses)
+        return each.mean(0) - self.caution * spread(each) if self.caution else each.mean(0)
+
+    def __call__(self, batch: ResponseBatch) -> SourceScores:
+        return score_all(self.score([prompt.text for prompt in batch.prompts], batch.texts))
+
+
+def spread(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    """Standard deviation between models."""
+    return each.std(0, unbiased=False)
+
+
+def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ensemble:
+    """A reward model's folder or hub name, or the folder of a reward run with all its models."""
+    folders = member_folders(Path(path)) or [path]
+    members = [load_reward_model(folder, pick_device(device)) for folder in folders]
+    return Ensemble(members, [mean_score(Path(folder)) for folder in folders], caution)
+
+
+def member_folders(run: Path) -> list[str]:
+    """`model`, `model-1`, … in the folder of a reward run; nothing where this is no run."""
+    if not (run / "model").is_dir() or (run / "config.json").exists():
+        return []
+    others = [folder for folder in run.glob("model-*") if folder.name.removeprefix("model-").isdigit()]
+    return [str(run / "model"), *map(str, sorted(others, key=lambda folder: int(folder.name.removeprefix("model-"))))]
+
+
+def mean_score(folder: Path) -> float:
+    """Mean over the training responses, as the model's card says; 0 for a model without a card."""
+    card = folder / "card.json"
+    if not card.is_file():
+        return 0.0
+    mean = read_json(card).get("score_mean", 0.0)
+    if not isinstance(mean, int | float) or not math.isfinite(mean):
+        raise DataError(f"{card}: score_mean is {mean!r}, not a number; train the reward model again")
+    return float(mean)

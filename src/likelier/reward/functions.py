@@ -1,0 +1,206 @@
+"""Python functions as sources of scores: Likelier's own form, and functions written for TRL's GRPO trainer.
+
+Ours is called as `reward(prompts, responses)`, with `tokens` as a third argument for a source per token; any other
+parameter is a column of the prompt file. TRL's is called with keywords only: `prompts`, `completions`,
+`completion_ids`, `trainer_state`, `log_metric`, `log_extra`, and every column. Both get only what they name.
+"""
+
+import asyncio
+import atexit
+import inspect
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likelier.distributed import broadcast
+from likelier.errors import ConfigError, LikelierError
+from likelier.records import Text
+from likelier.reward.parse_scores import parse_scores, parse_token_scores
+from likelier.reward.responses import Logged, ResponseBatch, SourceScores
+from likelier.userfile import users_code
+
+TRL_TEXTS = ("completions", "completion_ids", "completions_ids")
+"""A parameter of one of these names marks a function written for TRL; the last stands in older documentation of TRL."""
+TRL_NAMES = ("prompts", *TRL_TEXTS, "trainer_state", "log_metric", "log_extra")
+TRL_HIDDEN_COLUMNS = ("prompt", "completion", "completion_ids")
+"""Columns that TRL does not pass."""
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """How far training is, for functions that change their reward with it; the fields of Transformers' own
+    `TrainerState` that mean something here. Outside of a PPO run it stands at the start of one step."""
+
+    global_step: int = 0
+    """PPO steps taken before this batch."""
+    max_steps: int = 1
+    is_world_process_zero: bool = True
+    is_local_process_zero: bool = True
+    """Functions are called in the first process only."""
+
+
+class FunctionContext:
+    """What reward functions can ask of the trainer, and what they log. Shared by the functions of one scorer."""
+
+    def __init__(self) -> None:
+        self.state = TrainerState()
+        self.begin(0)
+
+    def begin(self, num_responses: int) -> None:
+        """Forget what was logged for the last batch."""
+        self.num_responses = num_responses
+        self.metrics: dict[str, list[float]] = {}
+        self.columns: dict[str, list[Any]] = {}
+
+    def log_metric(self, name: str, value: float) -> None:
+        """Log a number; it is averaged where several functions, or calls, log the same name."""
+        self.metrics.setdefault(str(name), []).append(float(value))
+
+    def log_extra(self, column: str, values: Iterable[Any]) -> None:
+        """Log a value per response, for the samples. LikelierError: not as many as responses."""
+        listed = [as_json(value) for value in values]
+        if len(listed) != self.num_responses:
+            raise LikelierError(f"log_extra({column!r}): {len(listed)} values for {self.num_responses} responses")
+        self.columns[str(column)] = listed
+
+    def logged(self) -> Logged:
+        means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
+        return Logged(means, dict(self.columns))
+
+
+class UserFunction:
+    """A user's reward function as a `Source`: called in the first of several processes, for the whole batch, since it
+    may compare responses, or count its calls."""
+
+    def __init__(
+        self, function: Callable[..., Any], where: str, context: FunctionContext, per_token: bool = False
+    ) -> None:
+        """ConfigError: a TRL function, which scores whole responses, as a source per token."""
+        self.function, self.label, self.context = function, f"reward function `{where}`", context
+        self.per_token = per_token
+        parameters = list(signature_of(function).parameters.values())
+        self.for_trl = is_for_trl(parameters)
+        if self.for_trl and per_token:
+            raise ConfigError(f"{self.label}: a function of `completions` scores whole responses; leave per: token out")
+        taken = [] if self.for_trl else positional(parameters)[: 3 if per_token else 2]
+        self.named = [each for each in parameters if each.name not in {one.name for one in taken} and has_name(each)]
+        self.takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        self.reserved = set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {each.name for each in taken}
+
+    def check_columns(self, known: Collection[str]) -> None:
+        """ConfigError: a parameter without default names none of the prompts' columns."""
+        given = set(known) | (set(TRL_NAMES) if self.for_trl else set())
+        for each in self.named:
+            if each.default is each.empty and each.name not in given:
+                columns = ", ".join(known) or "none"
+                raise ConfigError(
+                    f"{self.label}: its parameter `{each.name}` is no column of the prompts; known columns: {columns}"
+                )
+
+    def __call__(self, batch: ResponseBatch) -> SourceScores:
+        """LikelierError: the function raises, or returns something other than a finite number, or None, per row."""
+        if self.per_token:
+            assert batch.token_texts is not None, "a source per token needs the tokens"
+            lengths = [len(row) for row in batch.token_texts]
+            shape = [len(lengths), max(lengths, default=0)]
+            values = broadcast(lambda: parse_token_scores(self.call(batch), lengths, self.label), *shape)
+            left_out = values.isnan().any(1)
+            return SourceScores(torch.where(left_out[:, None], 0.0, values), ~left_out)
+        values = broadcast(lambda: self.score(batch), len(batch.texts))
+        return SourceScores(torch.where(values.isnan(), 0.0, values), ~values.isnan())
+
+    def score(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
+        """Scores of whole responses; NaN where the function returned None."""
+        returned = self.call(batch)
+        if self.for_trl and isinstance(returned, list | tuple):  # TRL takes truth values for scores
+            returned = [float(score) if isinstance(score, bool) else score for score in returned]
+        return parse_scores(returned, len(batch.texts), self.label, allow_none=True)
+
+    def call(self, batch: ResponseBatch) -> Any:
+        """What the function returns, awaited if it is asynchronous. LikelierError: it raises."""
+        rows = [] if self.for_trl else [[each.text for each in batch.prompts], list(batch.texts)]
+        if self.per_token:
+            rows.append([list(row) for row in batch.token_texts or ()])
+        keywords = self.accepted({name: list(values) for name, values in batch.columns.items()}, self.reserved)
+        if self.for_trl:
+            keywords |= self.accepted(trl_arguments(batch, self.context))
+        with users_code(self.label, LikelierError):
+            returned = self.function(*rows, **keywords)
+            return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
+
+    def accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
+        """Of `arguments` those that the function has a parameter for."""
+        names = {each.name for each in self.named}
+        return {
+            name: value
+            for name, value in arguments.items()
+            if name not in reserved and (self.takes_all or name in names)
+        }
+
+
+def as_json(value: Any) -> Any:
+    """The value if JSON can hold it, a number of numpy's or a tensor as a number, anything else as its text."""
+    value = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+    return value
+
+
+def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, Any]:
+    """The keywords that TRL's GRPO trainer passes beside the columns."""
+    ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
+    return {
+        "prompts": [each.text for each in batch.prompts],
+        "completions": [completion(each.text, text) for each, text in zip(batch.prompts, batch.texts, strict=True)],
+        "completion_ids": ids,
+        "completions_ids": ids,
+        "trainer_state": context.state,
+        "log_metric": context.log_metric,
+        "log_extra": context.log_extra,
+    }
+
+
+def completion(prompt: Text, response: str) -> Text:
+    """A response as TRL shows it: a message after messages, text after text."""
+    return response if isinstance(prompt, str) else [{"role": "assistant", "content": response}]
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """A function written in C may have no signature: it is then called with prompts and responses alone."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return inspect.signature(lambda prompts, responses, /: None)
+
+
+def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
+    """Recognise a function written for TRL: by the name of a parameter, or because it takes keywords only."""
+    named = {each.name for each in parameters if has_name(each)}
+    only_keywords = all(each.kind in (each.VAR_KEYWORD, each.KEYWORD_ONLY) for each in parameters)
+    return bool(named & set(TRL_TEXTS)) or (only_keywords and bool(parameters))
+
+
+def positional(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+
+
+def has_name(parameter: inspect.Parameter) -> bool:
+    """Whether an argument can be passed to it by name."""
+    return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+
+
+@cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """One loop for all asynchronous functions: clients that they keep open belong to it."""
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop

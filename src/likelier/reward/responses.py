@@ -1,0 +1,97 @@
+"""Responses to be scored, with the prompts they answer and the columns of these; and the scores they are given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from likelier.records import Prompt, column_names
+from likelier.text.sampler import Samples
+from likelier.text.tokens import token_texts
+
+
+@dataclass(frozen=True)
+class ResponseBatch:
+    """One response to each prompt."""
+
+    prompts: Sequence[Prompt]
+    texts: Sequence[str]
+    token_ids: Sequence[Sequence[int]] | None = None
+    """Of each response, its end token among them; None where only the texts are known."""
+    token_texts: Sequence[Sequence[str]] | None = None
+    """The same tokens as texts; None unless a source reads them."""
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """The prompts' columns, one value per response; None where a prompt lacks the column."""
+        return {name: [each.extra.get(name) for each in self.prompts] for name in column_names(self.prompts)}
+
+    @classmethod
+    def from_samples(
+        cls,
+        prompts: Sequence[Prompt],
+        samples: Samples,
+        tokenizer: PreTrainedTokenizerBase,
+        with_token_texts: bool = False,
+    ) -> "ResponseBatch":
+        """What was sampled for these prompts. Spelling out every token takes time: done only on request."""
+        lengths = samples.mask.sum(1).tolist()
+        ids = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
+        return cls(prompts, samples.texts, ids, token_texts(tokenizer, ids) if with_token_texts else None)
+
+
+class SourceScores(NamedTuple):
+    """The scores of one source."""
+
+    values: Float[Tensor, " B"] | Float[Tensor, "B T"]
+    """One number per response, or one per token (0 after the last); 0 where the source left the response out."""
+    scored: Bool[Tensor, " B"]
+    """True where the source scored the response; a function leaves one out by returning None for it."""
+
+    def with_nan(self) -> Float[Tensor, " B"]:
+        """Scores of whole responses, NaN where the source left one out."""
+        return torch.where(self.scored.to(self.values.device), self.values, torch.nan)
+
+
+Source = Callable[[ResponseBatch], SourceScores]
+
+
+def score_all(values: Float[Tensor, " B"]) -> SourceScores:
+    """The scores of a source that leaves no response out."""
+    return SourceScores(values, torch.ones(len(values), dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What reward functions logged during one call of the scorer (TRL's `log_metric` and `log_extra`)."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    """By name; the mean, where a name was logged several times."""
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    """By name; one value per response."""
+
+
+class Judged(NamedTuple):
+    """The scores of a batch by source."""
+
+    batch: ResponseBatch
+    by_source: dict[str, SourceScores]
+    """Unweighted; of a source per token the sum over the tokens."""
+    at_tokens: Float[Tensor, "B T"] | None
+    """The weighted sum of the sources per token; None without any."""
+    logged: Logged
+
+    @property
+    def each(self) -> dict[str, Float[Tensor, " B"]]:
+        """Unweighted scores by source; 0 where a source left the response out."""
+        return {name: scores.values for name, scores in self.by_source.items()}
+
+    def scored_by(self, name: str) -> Float[Tensor, " N"]:
+        """The scores of one source for the responses that it did not leave out."""
+        values, scored = self.by_source[name]
+        return values[scored.to(values.device)]

@@ -1,0 +1,74 @@
+"""An HTTP service as a source of scores."""
+
+import http.client
+import json
+import time
+import urllib.request
+from typing import Any
+
+from likelier.distributed import broadcast
+from likelier.errors import ConfigError, LikelierError
+from likelier.reward.parse_scores import parse_scores
+from likelier.reward.responses import ResponseBatch, Source, SourceScores, score_all
+from likelier.userfile import brief
+
+HTTP_TIMEOUT_SECONDS = 30.0
+HTTP_RETRIES = 3
+
+
+def http_source(address: str) -> Source:
+    """A service that answers POST `{"prompts", "responses"}` with `{"scores"}`; `"columns": {name: [...]}` is sent too
+    where the prompts have any. Of several processes the first one asks, for the whole batch.
+
+    ConfigError: not a web address.
+    """
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"reward service `{address}`: give an address that begins with http:// or https://")
+
+    def score(batch: ResponseBatch) -> SourceScores:
+        return score_all(broadcast(lambda: ask_service(address, batch), len(batch.texts)))
+
+    return score
+
+
+def ask_service(address: str, batch: ResponseBatch) -> Any:
+    """The service's scores as a tensor [B]. LikelierError: no answer, or one without a finite score per response."""
+    request = {"prompts": [prompt.text for prompt in batch.prompts], "responses": list(batch.texts)}
+    if batch.columns:
+        request["columns"] = batch.columns
+    answer = post(address, json.dumps(request).encode())
+    if not isinstance(answer, dict) or "scores" not in answer:
+        raise LikelierError(f"reward service {address}: the answer has no `scores`")
+    return parse_scores(answer["scores"], len(batch.texts), f"reward service {address}")
+
+
+def post(address: str, body: bytes) -> Any:
+    """POST with time-out and retries. LikelierError: it never answered with JSON and status 200."""
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    for attempt in range(HTTP_RETRIES + 1):
+        try:
+            return read_answer(request)
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+            reason = brief(error)
+        if attempt < HTTP_RETRIES:
+            time.sleep(0.2 * 2**attempt)
+    raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
+
+
+def read_answer(request: urllib.request.Request) -> Any:
+    """The JSON of one answer. OSError, ValueError, HTTPException: there is none.
+
+    A socket's time-out starts anew with every byte, so the whole answer is timed too: a service may drip.
+    """
+    until = time.monotonic() + HTTP_TIMEOUT_SECONDS
+    with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
+        if reply.status != 200:
+            raise OSError(f"status {reply.status}")
+        parts = []
+        while part := reply.read1():
+            parts.append(part)
+            if time.monotonic() > until:
+                raise TimeoutError(f"no whole answer within {HTTP_TIMEOUT_SECONDS:g} s")
+        if reply.length:  # read1 ends without an error where the service hung up
+            raise http.client.IncompleteRead(b"".join(parts), reply.length)
+        return json.loads(b"".join(parts))

@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import UpdateConfig
 from likelier.mdp.exact import Floats, TabularMDP
 from likelier.mdp.file import read_mdp
@@ -138,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

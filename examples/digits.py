@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
@@ -83,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from ukp_convarg1 import judgements as ukp_judgements
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
@@ -245,4 +245,4 @@ def shown(value: float, interval: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

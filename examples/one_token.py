@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from likelier.candidates import write_candidates
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import build_config
 from likelier.files import read_jsonl, write_json, write_jsonl
 from likelier.finetune.sft import train_sft
@@ -79,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

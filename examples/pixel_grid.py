@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import build_config
 from likelier.control.agent import load_agent
 from likelier.control.train import train_gym
@@ -129,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tokenizers.normalizers import Lowercase, Prepend, Sequence
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import RewardSource, build_config
 from likelier.evaluation.compare import evaluate
 from likelier.files import read_jsonl, write_json, write_jsonl
@@ -312,4 +312,4 @@ def ending(evaluation: Found) -> Found:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

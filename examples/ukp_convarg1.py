@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.errors import DataError
 from likelier.files import write_jsonl
 
@@ -109,4 +109,4 @@ def moment(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(script(main))
+    sys.exit(run_script(main))

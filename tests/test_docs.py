@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from likelier.cli import app
-from likelier.cli.reference import flat, write_reference
+from likelier.cli.reference import list_commands, write_reference
 from likelier.config import Block, Config, build_config, load_config
 from likelier.files import write_jsonl
 from likelier.metrics import SHARED
@@ -21,7 +21,7 @@ from tiny import save_tiny_model
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-VERBS = [name for name, _ in flat(typer.main.get_command(app).commands)]
+VERBS = [name for name, _ in list_commands(typer.main.get_command(app).commands)]
 TYPES = {name: field.annotation for name, field in Config.model_fields.items()}
 BLOCKS = {name: kind for name, kind in TYPES.items() if isinstance(kind, type) and issubclass(kind, Block)}
 SETTINGS = [name for name in TYPES if name not in BLOCKS]
@@ -61,7 +61,7 @@ def test_every_setting_and_verb_has_its_line():
     assert "|  |\n" not in REFERENCE.partition("## Settings")[2].partition("## Metrics")[0]
     for block in (Config, *BLOCKS.values()):
         assert [name for name, field in block.model_fields.items() if not field.description] == []
-    assert [name for name, command in flat(typer.main.get_command(app).commands) if not command.help] == []
+    assert [name for name, command in list_commands(typer.main.get_command(app).commands) if not command.help] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

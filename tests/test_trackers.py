@@ -39,7 +39,7 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
 FULL = """
 import resource, sys
 from pathlib import Path
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.config import build_config
 from likelier.runs import Run
 
@@ -49,7 +49,7 @@ def main():
         for step in range(100):
             run.log(step, {"loss": 0.5})
 
-sys.exit(script(main))
+sys.exit(run_script(main))
 """
 
 

@@ -18,7 +18,8 @@ from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
 from likelier.runs.folder import is_unused, make_folder, remove_made, take_lock
-from likelier.runs.run import Run, resume_command
+from likelier.runs.run import resume_command
+from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
 
 Result = dict[str, Any]
@@ -265,8 +266,7 @@ def make_pairs(at: Round) -> Result:
 
 def train(at: Round, verb: str, config: Config) -> Result:
     """Train a stage in the round's folder, from its newest checkpoint if it was cut off."""
-    with Run(at.run_folder(verb), verb, config, "auto") as run:
-        return STAGES[verb].load_trainer()(config, run)
+    return train_stage(verb, config, at.run_folder(verb), "auto")
 
 
 def learn_reward(at: Round) -> Result:
@@ -337,8 +337,7 @@ def train_judge(at: Round) -> str:
     for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
         write_jsonl(data / f"{part}.jsonl", read_preferences(at.folder / "preferences" / f"{source}.jsonl"))
     config = at.stage(data=str(data), seed=at.config.seed + 1)
-    with Run(judge / "run", "reward", config, "auto") as run:
-        STAGES["reward"].load_trainer()(config, run)
+    train_stage("reward", config, judge / "run", "auto")
     return str(judge / "run")
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 import typer
 
+import broken_metrics
 import likelier
 from likelier import cli, progress
 from likelier.cli import main
-from likelier.cli.answer import answers, jsonable, one_line, readable
-from likelier.cli.folders import circle_folder, fresh_folder
-from likelier.cli.reference import flat
+from likelier.cli.folders import circle_folder, new_folder
+from likelier.cli.output import format_value, result_command, to_json, to_jsonable
+from likelier.cli.reference import list_commands
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 from likelier.files import write_jsonl
 
-VERBS = [name for name, _ in flat(typer.main.get_command(cli.app).commands)]
+VERBS = [name for name, _ in list_commands(typer.main.get_command(cli.app).commands)]
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_bug_is_one_line_that_says_where(run, verb, monkeypatch):
     verb(lambda: {}["key"])
     code, out, err = run("env")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "internal error at test_cli.py:" in err
+    assert "internal error at test_main.py:" in err
     monkeypatch.setenv("LIKELIER_DEBUG", "1")
     assert "Traceback" in run("env")[2]
 
@@ -218,14 +219,14 @@ def test_a_program_of_ones_own_ends_as_a_verb_does(capfd):
         def work():
             raise error
 
-        return cli.script(work), *capfd.readouterr()
+        return cli.run_script(work), *capfd.readouterr()
 
     assert ends(ConfigError("out: not empty")) == (2, "", "likelier: out: not empty\n")
     assert ends(OSError(errno.ENOENT, "No such file", "x.gz")) == (1, "", "likelier: x.gz: No such file\n")
     assert ends(SystemExit(2)) == (2, "", "")  # argparse, which has said why
     assert ends(Terminated()) == (143, "", "likelier: stopped by SIGTERM; nothing was there to save\n")
-    assert cli.script(lambda: None) == 0
-    assert cli.script(lambda: 3) == 3
+    assert cli.run_script(lambda: None) == 0
+    assert cli.run_script(lambda: 3) == 3
 
 
 def test_what_a_stage_prints_goes_to_stderr(run, verb):
@@ -272,24 +273,24 @@ def test_colours_and_width_follow_the_environment():
 
 
 def test_json_holds_null_for_what_is_no_number_and_texts_for_paths():
-    assert jsonable({"a": float("nan"), "b": (1.0, float("inf")), "c": Path("x/y"), 3: None}) == {
+    assert to_jsonable({"a": float("nan"), "b": (1.0, float("inf")), "c": Path("x/y"), 3: None}) == {
         "a": None,
         "b": [1.0, None],
         "c": "x/y",
         "3": None,
     }
-    assert one_line({"text": "line\nbreak ü"}) == '{"text": "line\\nbreak ü"}'
+    assert to_json({"text": "line\nbreak ü"}) == '{"text": "line\\nbreak ü"}'
 
 
 def test_numbers_for_people():
-    assert readable(0.123456) == "0.1235"
-    assert readable([0.25, 0.5]) == "0.25 to 0.5"
-    assert readable(["a", "b"]) == "a, b"
-    assert readable(None) == "–"
+    assert format_value(0.123456) == "0.1235"
+    assert format_value([0.25, 0.5]) == "0.25 to 0.5"
+    assert format_value(["a", "b"]) == "a, b"
+    assert format_value(None) == "–"
 
 
 def test_answers_keeps_the_signature_for_typer():
-    @answers()
+    @result_command()
     def work(number: int, json: bool = False):
         """Say."""
 
@@ -309,10 +310,10 @@ def test_a_circle_goes_on_in_its_own_folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_holds_something_is_not_fresh(tmp_path):
-    assert fresh_folder("demo", tmp_path / "new") == tmp_path / "new"
+    assert new_folder("demo", tmp_path / "new") == tmp_path / "new"
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
-        fresh_folder("demo", tmp_path)
+        new_folder("demo", tmp_path)
 
 
 def test_a_format_that_fits_badly_is_told_beside_the_counts(run, tmp_path):
@@ -360,9 +361,9 @@ def test_config_check_show_and_schema(run, tmp_path):
 
 def test_doctor_of_a_run_and_what_it_cannot_look_at(run, tmp_path):
     folder = tmp_path / "run"
-    write_jsonl(folder / "metrics.jsonl", spoilt.lines())
+    write_jsonl(folder / "metrics.jsonl", broken_metrics.lines())
     assert run("doctor", folder)[1] == "no findings\n"
-    write_jsonl(folder / "metrics.jsonl", spoilt.lines(first_ratio_deviation=0.2))
+    write_jsonl(folder / "metrics.jsonl", broken_metrics.lines(first_ratio_deviation=0.2))
     code, out, err = run("doctor", folder, "--json")
     assert (code, err) == (0, "")
     finding = json.loads(out)["findings"][0]

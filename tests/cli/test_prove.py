@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from likelier.cli import main
-from likelier.cli.prove import COLUMNS, cells, markdown, verdict
+from likelier.cli.prove import COLUMNS, format_row, to_markdown, verdict
 from likelier.prove.fixed_points import fixed_point_name
 from likelier.prove.matrix import describe_place, make_matrix, random_table
 
@@ -35,8 +35,8 @@ def test_of_an_own_loss_it_is_said_whether_it_reaches_the_optimum():
 
 
 def test_a_row_as_people_read_it():
-    assert cells(ROW) == ["dpo", "–", "–", "optimum", "0.0012", "yes", "0.5000"]
-    assert markdown([ROW]).splitlines()[2] == "| dpo | – | – | optimum | 0.0012 | yes | 0.5000 |"
+    assert format_row(ROW) == ["dpo", "–", "–", "optimum", "0.0012", "yes", "0.5000"]
+    assert to_markdown([ROW]).splitlines()[2] == "| dpo | – | – | optimum | 0.0012 | yes | 0.5000 |"
 
 
 @pytest.mark.slow

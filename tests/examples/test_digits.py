@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from likelier.cli import script
+from likelier.cli import run_script
 
 
 def test_train_and_test_share_no_image():
@@ -39,11 +39,11 @@ def test_a_second_time_into_the_same_folder_goes_on(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(sys, "argv", words)
     found = []
     for _ in range(2):
-        assert script(digits.main) == 0
+        assert run_script(digits.main) == 0
         found.append(json.loads(capsys.readouterr().out)["accuracy"])
     assert found[0] == found[1]
     monkeypatch.setattr(sys, "argv", [*words, "gym.gamma=0.5"])
-    assert script(digits.main) == 2
+    assert run_script(digits.main) == 2
     assert "this run was started with gym.gamma=0.0, not 0.5; use another --out" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import human_preferences as example
 import pytest
 
-from likelier.cli import script
+from likelier.cli import run_script
 from likelier.preferences.make import preference
 from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Preference, Prompt, Response
 
@@ -113,7 +113,7 @@ def test_what_people_like_is_found_in_conversations_never_seen(
     write_sets(tmp_path / "data")
     command = ["human_preferences.py", str(tmp_path / "data"), "-o", str(tmp_path / "out"), "--folds", "2", "--json"]
     monkeypatch.setattr(sys, "argv", [*command, *(part for setting in QUICK for part in ("--set", setting))])
-    assert script(example.main) == 0
+    assert run_script(example.main) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((tmp_path / "out" / "results.json").read_text())
     expected = {"hh-rlhf": 40, "ukp-convarg1": 60, "summarize-from-feedback": 20}
@@ -132,5 +132,5 @@ def test_a_folder_that_is_there_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["human_preferences.py", str(tmp_path), "-o", str(tmp_path)])
-    assert script(example.main) == 2
+    assert run_script(example.main) == 2
     assert "exists; give a new folder" in capsys.readouterr().err

@@ -9,8 +9,7 @@ from likelier.config import Config, build_config, load_config
 from likelier.errors import ConfigError, Stopped
 from likelier.files import read_log
 from likelier.runs.naming import run_folder
-from likelier.runs.shared import shared_run
-from likelier.stages import STAGES
+from likelier.runs.shared import train_stage
 
 AnyConfig = str | Path | Mapping[str, Any] | Config
 """A YAML file, its content as a dictionary (paths may be `Path`s), or a checked `Config`."""
@@ -74,10 +73,8 @@ def train(verb: str, config: AnyConfig, out: str | Path | None, seed: int | None
     """
     settings, name = read_config(verb, config, seed)
     folder = run_folder(name, None if out is None else Path(out), resume)
-    trainer = STAGES[verb].load_trainer()
     try:
-        with shared_run(folder, verb, settings, resume) as run:
-            result = trainer(settings, run)
+        result = train_stage(verb, settings, folder, resume)
     except Stopped as stopped:
         again = f"likelier.train_{verb}(..., out={str(folder)!r}, resume='auto')" if stopped.resume else ""
         raise Stopped(stopped.reason, stopped.exit_code, again) from None

@@ -1,12 +1,9 @@
-"""The command line: every verb in the order of the flow; what goes wrong becomes one line and an exit code."""
+"""The command line: every command in the order of the circle; a failure is one line on stderr and an exit code."""
 
 import contextlib
-import os
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -32,7 +29,7 @@ from likelier.cli import (
     torchrun,
     train,
 )
-from likelier.cli.failures import explain
+from likelier.cli.process import run_reporting_failures
 from likelier.errors import Terminated
 from likelier.stages import STAGES
 
@@ -59,9 +56,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gym": gym.gym,
     "env": env.env,
 }
-"""Every verb in the order of the flow. `gym` takes the id of an environment where other stages take a file."""
-HELP = {verb: stage.help for verb, stage in STAGES.items()} | {"search": search.describe()}
-"""What is said of commands whose docstring does not say it."""
+"""Every command, in the order of the circle. `gym` takes the id of an environment where other stages take a file."""
+HELP = {verb: stage.help for verb, stage in STAGES.items()} | {"search": search.write_help()}
+"""The help of commands that is written from the table of stages; other commands have a docstring."""
 for name, command in COMMANDS.items():
     app.command(name, help=HELP.get(name))(command)
 app.add_typer(data.app, name="data")
@@ -75,99 +72,41 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def top(
+def root(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
 ) -> None: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns its exit code. Results go to stdout, everything else to stderr."""
+    """Run one command; returns its exit code. Results go to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return in_one_line(lambda: run_verb(words) if words else usage(), words)
+    return run_reporting_failures(lambda: run_command(words) if words else print_usage(), words)
 
 
-def script(work: Callable[[], int | None]) -> int:
-    """Run the `main` of a program beside the package, as in `examples/`, with the endings of a verb."""
+def run_script(work: Callable[[], int | None]) -> int:
+    """Run the `main` of a program beside the package, as in `examples/`; its failures end it as those of a command."""
 
-    def main_of_it() -> int:
+    def run() -> int:
         try:
             return work() or 0
         except SystemExit as error:
             if isinstance(error, Terminated):
                 raise
-            return int(error.code or 0)  # argparse has said why
+            return int(error.code or 0)  # argparse has printed the reason
 
-    return in_one_line(main_of_it, sys.argv)
-
-
-def in_one_line(work: Callable[[], int], words: Sequence[str]) -> int:
-    """The exit code of `work`; whatever ends it becomes one line on stderr and the code of its kind."""
-    quieten()
-    open_streams()
-    with terminated_by_exception():
-        try:
-            with torchrun.silence_other_ranks():
-                return work()
-        except BaseException as error:
-            if gone_reader(error):
-                return 0
-            line, code = explain(error, words)
-            if torchrun.should_report(error):
-                complain(line)
-            return code
+    return run_reporting_failures(run, sys.argv)
 
 
-def run_verb(words: list[str]) -> int:
+def run_command(words: list[str]) -> int:
     torchrun.check_verb(words[0])
     code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
-    if code == 128 + signal.SIGINT:  # typer has made an exit code of Ctrl-C
+    if code == 128 + signal.SIGINT:  # typer turns Ctrl-C into an exit code
         raise KeyboardInterrupt
     return code
 
 
-def usage() -> int:
-    """A bare `likelier` asked for nothing: the help is no result, so it goes to stderr."""
+def print_usage() -> int:
+    """Print the help on stderr: a bare `likelier` is wrong usage, and its help no result."""
     with contextlib.redirect_stdout(sys.stderr):
         app(["--help"], prog_name="likelier", standalone_mode=False)
     return 2
-
-
-def complain(line: str) -> None:
-    """One line on stderr, whatever the message holds; a stderr that takes none is no further failure."""
-    with contextlib.suppress(OSError):
-        print("likelier: " + " ".join(line.split()), file=sys.stderr, flush=True)
-
-
-def gone_reader(error: BaseException) -> bool:
-    """Whether rich ended the help because nobody reads on (`likelier --help | head`)."""
-    return isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
-
-
-def open_streams() -> None:
-    """Python has no stdout or stderr where the shell closed them (`>&-`): what is written there goes nowhere."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-
-
-def quieten() -> None:
-    """Other people's progress bars and advice stay away, unless the user asks for them in the usual variables."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-
-
-@contextlib.contextmanager
-def terminated_by_exception() -> Iterator[None]:
-    """SIGTERM unwinds the stack, so that half-written files are removed. A training run handles it by itself."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

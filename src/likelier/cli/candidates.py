@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DEVICE
+from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 
 
-@answers()
+@result_command()
 def candidates(
     model: Annotated[str, typer.Option(metavar="DIR", help="Folder or hub name of a language model.")],
     prompts: Annotated[Path, typer.Option(metavar="FILE", help="JSONL with `prompt` on each line.")],

@@ -1,13 +1,13 @@
-"""`likelier check`: who agrees with whom, who can be trusted, what the answers lean to."""
+"""`likelier check`: agreement between annotators, their skill, and the biases of their answers."""
 
 from typing import Any
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DB
+from likelier.cli.output import JSON, Result, result_command
 
 
 def show(result: Result) -> None:
-    """The annotators as a table, then agreement and biases."""
+    """Print the annotators as a table, then agreement and biases."""
     from rich.console import Console
     from rich.table import Table
 
@@ -17,23 +17,23 @@ def show(result: Result) -> None:
     for column in table.columns[1:5]:
         column.justify = "right"
     for person in result["annotators"]:
-        table.add_row(*row(person), style="red" if person["flags"] else None)
+        table.add_row(*annotator_row(person), style="red" if person["flags"] else None)
     if result["annotators"]:
         console.print(table, "", sep="\n")
     console.print(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons", highlight=False)
-    console.print(agreement(result), highlight=False)
+    console.print(describe_agreement(result), highlight=False)
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
         if result[name] is not None:
             console.print(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie", highlight=False)
 
 
-def row(person: dict[str, Any]) -> list[str]:
+def annotator_row(person: dict[str, Any]) -> list[str]:
     rates = ["–" if person[name] is None else f"{person[name]:.0%}" for name in ("error_rate", "left_rate")]
     skill = "–" if person["skill"] is None else f"{person['skill']:.2f}"
     return [str(person["id"]), f"{person['judgements']:,}", skill, *rates, ", ".join(person["flags"])]
 
 
-def agreement(result: Result) -> str:
+def describe_agreement(result: Result) -> str:
     if result["alpha"] is None:
         return "agreement: unknown, since no comparison was judged by two people"
     interval = result["alpha_interval"]
@@ -41,7 +41,7 @@ def agreement(result: Result) -> str:
     return f"agreement: Krippendorff's alpha {result['alpha']:.2f}{bounds}; 1 is perfect, 0 is chance"
 
 
-@answers(show)
+@result_command(show)
 def check(db: DB, json: JSON = False) -> Result:
     """Measure agreement, the skill of each annotator, and bias."""
     from likelier.feedback.check import check as check_feedback

@@ -1,16 +1,16 @@
-"""`likelier circle`: the whole circle on the user's own model, prompts and people."""
+"""`likelier circle`: the whole circle with the user's own model, prompts and people."""
 
 from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
-from likelier.cli.train import load
+from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.train import load_settings
 
 
-@answers()
+@result_command()
 def circle(
     config: CONFIG,
     overrides: OVERRIDES = None,
@@ -23,5 +23,5 @@ def circle(
     """Go the whole circle with your own model, prompts and people."""
     from likelier.circle import run_circle
 
-    settings = load(config, overrides, seed)
+    settings = load_settings(config, overrides, seed)
     return run_circle(settings, circle_folder(config.stem, out, resume), rounds)

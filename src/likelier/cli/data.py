@@ -1,20 +1,20 @@
-"""`likelier data import` and `export`: judgements in and out of the formats people have."""
+"""`likelier data import` and `export`: judgements from and to the file formats of other tools."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DB
+from likelier.cli.output import JSON, Result, result_command
 
 app = typer.Typer(help="Bring judgements in from other formats, or out to them.")
 FORMAT = Annotated[str, typer.Option("--format", metavar="FORMAT", help="trl, anthropic, openai-summaries, likelier.")]
 
 
 @app.command("import")
-@answers()
-def read(
+@result_command()
+def import_judgements(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, gzip'ed or not.")],
     format_name: FORMAT,
     db: DB,
@@ -35,8 +35,8 @@ def read(
 
 
 @app.command("export")
-@answers()
-def write(
+@result_command()
+def export_judgements(
     db: DB,
     format_name: FORMAT,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],

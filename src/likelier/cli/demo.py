@@ -4,30 +4,32 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers, show_plainly
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import OUT, RESUME
+from likelier.cli.output import JSON, Result, result_command, show_lines
 
 
 def show(result: Result) -> None:
-    """What was found, told in five lines."""
-    if "spammers_planted" not in result:  # a visitor judged: nobody knows the truth
-        show_plainly(result)
+    """Print the result in six lines of plain English."""
+    if "spammers_planted" not in result:  # a person judged: nobody knows the truth
+        show_lines(result)
         return
     low, high = result["win_rate_interval"]
     print(f"People     {result['annotators']} simulated annotators share a hidden taste; some of them misbehave.")
-    print(f"Check      misbehaving: {names(result['spammers_planted'])}; found: {names(result['spammers_found'])}.")
+    print(
+        f"Check      misbehaving: {join_ids(result['spammers_planted'])}; found: {join_ids(result['spammers_found'])}."
+    )
     print(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the comparisons kept out.")
     print(f"Better?    the new policy wins {result['win_rate']:.0%} ({low:.0%} to {high:.0%}) by the hidden taste,")
     print(f"           {result['kl']:.1f} nats from the start.")
     print(f"Report     {result['report']}")
 
 
-def names(ids: list[str]) -> str:
+def join_ids(ids: list[str]) -> str:
     return ", ".join(ids) or "nobody"
 
 
-@answers(show)
+@result_command(show)
 def demo(
     out: OUT = None,
     resume: RESUME = "never",

@@ -1,21 +1,21 @@
-"""`likelier doctor`: what is wrong with a run, or will be with one that has not begun."""
+"""`likelier doctor`: findings about a run, or about its config before it starts."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
-from likelier.cli.folders import fresh_folder
+from likelier.cli.folders import new_folder
 from likelier.cli.options import OUT, OVERRIDES
+from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 
 
 def show(result: Result) -> None:
-    """Each finding with figures, cause and remedy; of the zoo one line a specimen."""
-    for specimen in result.get("zoo", ()):
-        found = ", ".join(specimen["found"]) or "nothing"
-        print(f"{'ok  ' if specimen['caught'] else 'MISS'}  {specimen['config']:<28}  found {found}")
+    """Print each finding with evidence, cause and remedy; with --zoo one line for each config."""
+    for bug in result.get("zoo", ()):
+        found = ", ".join(bug["found"]) or "nothing"
+        print(f"{'ok  ' if bug['caught'] else 'MISS'}  {bug['config']:<28}  found {found}")
     for finding in result["findings"]:
         print(f"{finding['severity']:<8} {finding['name']} (step {finding['step']})")
         for key in ("evidence", "cause", "remedy"):
@@ -24,7 +24,7 @@ def show(result: Result) -> None:
         print("no findings")
 
 
-@answers(show)
+@result_command(show)
 def doctor(
     target: Annotated[
         Path | None,
@@ -41,19 +41,19 @@ def doctor(
             raise ConfigError(f"doctor --zoo takes no other argument, got {target}")
         from likelier.bugs.run import run_bugs
 
-        return run_bugs(fresh_folder("zoo", out))
+        return run_bugs(new_folder("zoo", out))
     if target is None:
         raise ConfigError("doctor: give the folder of a run, a config, or --zoo")
     if target.is_dir():
-        return look_back(target, overrides)
+        return examine_folder(target, overrides)
     from likelier.config import load_config
     from likelier.doctor.preflight import preflight
 
     return {"config": target, **preflight(load_config(target, overrides or []))}
 
 
-def look_back(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
-    """The findings of a run."""
+def examine_folder(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
+    """The findings of a run. ConfigError: settings were given too."""
     from likelier.doctor.examine import examine_run
 
     if overrides:

@@ -1,22 +1,22 @@
-"""`likelier env`: versions, device and threads, for a report of a problem."""
+"""`likelier env`: versions, device and threads, to paste into a bug report."""
 
 import os
 import platform
 from typing import Any
 
-from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.output import JSON, Result, result_command
 
 
-@answers()
+@result_command()
 def env(json: JSON = False) -> Result:
     """Print versions, device and threads."""
     from likelier.runs.run import versions
 
-    return {**versions(), "platform": platform.platform(), "cores": os.cpu_count(), **accelerator()}
+    return {**versions(), "platform": platform.platform(), "cores": os.cpu_count(), **describe_device()}
 
 
-def accelerator() -> dict[str, Any]:
-    """What torch would compute on; nulls where it is not installed."""
+def describe_device() -> dict[str, Any]:
+    """The device that torch would use; nulls if torch is not installed."""
     try:
         import torch
 

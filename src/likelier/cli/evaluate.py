@@ -1,12 +1,12 @@
-"""`likelier eval`: the new model against the old one on prompts that neither was trained on."""
+"""`likelier eval`: the new model against the old one, on held-out prompts."""
 
-from likelier.cli.answer import JSON, Result, answers
-from likelier.cli.folders import fresh_folder
+from likelier.cli.folders import new_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, SEED
-from likelier.cli.train import load
+from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.train import load_settings
 
 
-@answers()
+@result_command()
 def evaluate(
     config: CONFIG, overrides: OVERRIDES = None, out: OUT = None, seed: SEED = None, json: JSON = False
 ) -> Result:
@@ -14,5 +14,5 @@ def evaluate(
     from likelier.evaluation.compare import evaluate as compare
     from likelier.web.server import serve
 
-    settings = load(config, overrides, seed)
-    return compare(settings, fresh_folder(config.stem, out), serve)
+    settings = load_settings(config, overrides, seed)
+    return compare(settings, new_folder(config.stem, out), serve)

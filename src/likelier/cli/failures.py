@@ -1,4 +1,4 @@
-"""What went wrong, as one line for the user and an exit code."""
+"""A failure as one line for the user and an exit code."""
 
 import os
 import signal
@@ -18,68 +18,68 @@ EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "j
     "gymnasium": "gym",
     "PIL": "gym",
 }
-"""Which extra brings a package that is not there."""
+"""The extra that installs a missing package."""
 MEMORY = {stage.verb: stage.memory_setting for stage in STAGES.values()} | {
     "circle": STAGES["ppo"].memory_setting,
     "eval": "eval.batch_size",
     "candidates": "--batch-size",
 }
-"""What to lower when a verb needs more memory than there is."""
+"""The setting to lower when a command runs out of memory."""
 
 
-def explain(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
-    """(line, exit code) of whatever ended `likelier *words`."""
+def explain_failure(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
+    """(line, exit code) for the exception that ended `likelier *words`."""
     if isinstance(error, LikelierError):
         return str(error), error.exit_code
     if isinstance(error, TyperException):
-        return usage_line(error, words), 2
+        return explain_usage(error, words), 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "stopped by Ctrl-C", 128 + signal.SIGINT
     if isinstance(error, SystemExit):
-        return system_exit(error)
+        return explain_exit(error)
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in EXTRAS:
         package = error.name.partition(".")[0]
         return f"{package} is not installed; pip install 'likelier[{EXTRAS[package]}]'", 1
-    if out_of_memory(error):
+    if is_out_of_memory(error):
         setting = MEMORY.get(words[0] if words else "", "the batch size")
         return f"out of memory; lower {setting} ({type(error).__name__}: {error})", 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno in UNUSABLE else 1
-    return bug(error), 1
+    return describe_bug(error), 1
 
 
-def system_exit(error: SystemExit) -> tuple[str, int]:
+def explain_exit(error: SystemExit) -> tuple[str, int]:
     if isinstance(error, Terminated):
         return "stopped by SIGTERM; nothing was there to save", 143
     return f"stopped ({error.code})", error.code if isinstance(error.code, int) else 1
 
 
-def usage_line(error: TyperException, words: Sequence[str]) -> str:
-    """The parser's message with the value it speaks of, and where to read on if it names nothing near."""
+def explain_usage(error: TyperException, words: Sequence[str]) -> str:
+    """The parser's message with the value it is about; with the help's command, unless it suggests a name."""
     message = error.format_message().rstrip(".")
     if isinstance(error, typer.BadParameter) and error.param is not None:
-        message += "".join(f", got {word!r}" for word in values_of(error.param.opts, words))
+        message += "".join(f", got {word!r}" for word in option_values(error.param.opts, words))
     if "Did you mean" in message or "Possible options" in message:
         return message
     verb = "" if words[0].startswith("-") or message.startswith("No such command") else f" {words[0]}"
     return f"{message}; see likelier{verb} --help"
 
 
-def values_of(names: Sequence[str], words: Sequence[str]) -> list[str]:
-    """What follows the option `names` on the command line."""
+def option_values(names: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The values given to an option, by any of its `names`, on the command line."""
     after = [value for name, value in pairwise(words) if name in names]
     return after + [word.partition("=")[2] for word in words if word.partition("=")[0] in names and "=" in word]
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Python's own error, CUDA's, or the CPU allocator's (a plain RuntimeError, told by its text)."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for Python's own error, CUDA's, and the CPU allocator's: a RuntimeError known only by its message."""
     text = str(error)
-    told = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
+    of_torch = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
-def bug(error: BaseException) -> str:
-    """An error that is not the user's: its place in one line; the traceback where LIKELIER_DEBUG is set."""
+def describe_bug(error: BaseException) -> str:
+    """One line about an error of ours, with its place in the source; LIKELIER_DEBUG also prints the traceback."""
     if os.environ.get("LIKELIER_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
     last = traceback.extract_tb(error.__traceback__)[-1]

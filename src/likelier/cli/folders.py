@@ -1,4 +1,4 @@
-"""Where a verb that takes no checkpoint writes: a new folder, or a circle's own."""
+"""Output folders of commands that do not resume from a checkpoint: a new one, or that of a circle or search."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from likelier.errors import ConfigError
 from likelier.runs.naming import run_folder
 
 
-def fresh_folder(name: str, out: Path | None) -> Path:
-    """A folder with nothing in it yet. ConfigError: `out` holds something, or is a file."""
+def new_folder(name: str, out: Path | None) -> Path:
+    """An empty folder, or one that does not exist yet. ConfigError: `out` is not empty, or is a file."""
     folder = run_folder(name, out, "never")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: a file stands here; give another --out")
@@ -17,7 +17,7 @@ def fresh_folder(name: str, out: Path | None) -> Path:
 
 
 def circle_folder(name: str, out: Path | None, resume: str) -> Path:
-    """Where the circle goes on, or begins. What `--resume` names is a circle's own folder: it holds no checkpoints."""
+    """The folder of a circle or search. `--resume PATH` names the folder itself, since it holds no checkpoints."""
     if resume == "never":
-        return fresh_folder(name, out)
+        return new_folder(name, out)
     return run_folder(name, out or (None if resume == "auto" else Path(resume)), resume)

@@ -5,14 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import OUT, OVERRIDES, RESUME, SEED
-from likelier.cli.train import train
+from likelier.cli.output import JSON, Result, result_command
 from likelier.runs.naming import run_folder
-from likelier.stages import STAGES
 
 
-@answers()
+@result_command()
 def gym(
     env_id: Annotated[
         str,
@@ -30,12 +28,14 @@ def gym(
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
+    from likelier.runs.shared import train_stage
+
     options = [f"{name}={value}" for name, value in (("gym.total_steps", steps), ("seed", seed)) if value is not None]
-    config, name = load(env_id, [*(overrides or []), *options])
-    return train(STAGES["gym"], config, run_folder(name, out, resume), resume)
+    config, name = load_environment_settings(env_id, [*(overrides or []), *options])
+    return train_stage("gym", config, run_folder(name, out, resume), resume)
 
 
-def load(env_id: str, overrides: list[str]) -> tuple[Any, str]:
+def load_environment_settings(env_id: str, overrides: list[str]) -> tuple[Any, str]:
     """The settings of a config file, an MDP file or an environment id, and the name of the run."""
     from likelier.config import build_config, load_config, read_yaml
     from likelier.control.known import known_settings, mdp_settings

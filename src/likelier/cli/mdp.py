@@ -1,4 +1,4 @@
-"""`likelier mdp`: what a tabular MDP is worth, exactly."""
+"""`likelier mdp`: exact values and optimal policy of a tabular MDP."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.output import JSON, Result, result_command
 
 MOST_COLUMNS = 8
-"""States in the table of sweeps."""
+"""States shown in the table of sweeps."""
 
 
 def show(result: Result) -> None:
-    """A table of states, then what is odd about the file, then how algorithms get there."""
+    """Print a table of states, then problems of the file, then the progress of each algorithm."""
     horizon = "" if result["horizon"] is None else f", horizon {result['horizon']}"
     print(f"{len(result['states'])} states, {len(result['actions'])} actions, gamma {result['gamma']:g}{horizon}\n")
     best = "optimal action" if result["horizon"] is None else "optimal first action"
@@ -21,10 +21,11 @@ def show(result: Result) -> None:
     policy = result["policy_values"] or dict.fromkeys(result["states"])
     plan = result["optimal_policy"] | dict.fromkeys(result["indifferent"], "–")
     rows = [
-        [name, digits(policy[name]), digits(result["optimal_values"][name]), plan[name]] for name in result["states"]
+        [name, format_number(policy[name]), format_number(result["optimal_values"][name]), plan[name]]
+        for name in result["states"]
     ]
     show_table(head, rows)
-    for (name, remedy), places in grouped(result["problems"]).items():
+    for (name, remedy), places in group_places(result["problems"]).items():
         print(f"\n{name}: {', '.join(places)}\n  {remedy}")
     if "explain" in result:
         show_sweeps(result["states"], result["explain"]["sweeps"])
@@ -33,19 +34,19 @@ def show(result: Result) -> None:
             print("\nno learners: so many states, at each step of the horizon, are too many for a table")
 
 
-def grouped(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """Places by what is said of them."""
-    found: dict[tuple[str, str], list[str]] = {}
+def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """Places of each problem, by its name and remedy."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
-        found.setdefault((problem["name"], problem["remedy"]), []).append(problem["where"])
-    return found
+        groups.setdefault((problem["name"], problem["remedy"]), []).append(problem["where"])
+    return groups
 
 
 def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> None:
     print("\nvalue iteration: V(s) <- max over a of r(s, a) + gamma * sum over t of p(t | s, a) V(t)")
     columns = states[:MOST_COLUMNS]
     rows = [
-        [str(each["sweep"]), digits(each["change"]), *(digits(each["values"][name]) for name in columns)]
+        [str(each["sweep"]), format_number(each["change"]), *(format_number(each["values"][name]) for name in columns)]
         for each in sweeps
     ]
     show_table(["sweep", "largest change", *columns], rows)
@@ -54,10 +55,10 @@ def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> N
 
 
 def show_learners(learners: Sequence[Mapping[str, Any]]) -> None:
-    """How far each algorithm still is from the exact answer, after more and more steps."""
+    """Print how far each algorithm is from the exact answer, over its steps."""
     for learner in learners:
         print(f"\n{learner['name']}: {learner['measure']}")
-        show_table(["steps", "distance"], [[f"{at:,}", digits(far)] for at, far in learner["curve"]])
+        show_table(["steps", "distance"], [[f"{at:,}", format_number(far)] for at, far in learner["curve"]])
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -66,11 +67,11 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def digits(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:.6g}"
 
 
-@answers(show)
+@result_command(show)
 def mdp(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="States, actions, transitions, rewards, gamma.")],
     explain: Annotated[
@@ -84,25 +85,27 @@ def mdp(
 
     from likelier.mdp.file import read_mdp
 
-    found = read_mdp(file)
-    plan = found.plan()
+    tabular = read_mdp(file)
+    plan = tabular.plan()
     result: dict[str, Any] = {
-        "states": found.states,
-        "actions": found.actions,
-        "gamma": found.mdp.gamma,
-        "horizon": found.mdp.horizon,
-        "policy_values": None if found.policy is None else found.values_by_state(found.mdp.policy_values(found.policy)),
-        "optimal_values": found.values_by_state(found.mdp.optimal_values()),
+        "states": tabular.states,
+        "actions": tabular.actions,
+        "gamma": tabular.mdp.gamma,
+        "horizon": tabular.mdp.horizon,
+        "policy_values": None
+        if tabular.policy is None
+        else tabular.values_by_state(tabular.mdp.policy_values(tabular.policy)),
+        "optimal_values": tabular.values_by_state(tabular.mdp.optimal_values()),
         "optimal_policy": plan[0],
         "indifferent": [
-            state for state, same in zip(found.states, found.mdp.indifferent_states(), strict=True) if same
+            state for state, same in zip(tabular.states, tabular.mdp.indifferent_states(), strict=True) if same
         ],
-        "problems": [asdict(problem) for problem in found.problems],
+        "problems": [asdict(problem) for problem in tabular.problems],
     }
-    if found.mdp.horizon is not None:
+    if tabular.mdp.horizon is not None:
         result["optimal_policy_by_step"] = plan
     if explain:
         from likelier.mdp.explain import explain_mdp
 
-        result["explain"] = explain_mdp(found)
+        result["explain"] = explain_mdp(tabular)
     return result

@@ -1,15 +1,15 @@
-"""`likelier preferences`: judgements to weighted pairs, split by conversation."""
+"""`likelier preferences`: weighted preference pairs from judgements, split by conversation."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DB
+from likelier.cli.output import JSON, Result, result_command
 
 
-@answers()
+@result_command()
 def preferences(
     db: DB,
     out: Annotated[Path, typer.Option("-o", metavar="DIR", help="Folder for train, valid and test.")],

@@ -1,14 +1,14 @@
-"""`likelier report`: one HTML page out of run folders."""
+"""`likelier report`: one HTML page about runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
+from likelier.cli.output import JSON, Result, result_command
 
 
-@answers()
+@result_command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, evaluations, searches or a circle.")

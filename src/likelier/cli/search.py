@@ -1,18 +1,18 @@
-"""`likelier search`: grid and random search with cross-validation over the settings of one stage."""
+"""`likelier search`: grid or random search over the settings of a stage, with cross-validation."""
 
 from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers, readable
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
-from likelier.cli.train import load
+from likelier.cli.output import JSON, Result, format_value, result_command
+from likelier.cli.train import load_settings
 from likelier.stages import STAGES
 
 
 def show(result: Result) -> None:
-    """The trials, best first, then where the best config stands."""
+    """Print the trials, best first, then the paths of the best config and the report."""
     from rich.console import Console
     from rich.table import Table
 
@@ -24,7 +24,7 @@ def show(result: Result) -> None:
     for column in table.columns:
         column.justify = "right"
     for trial in result["trials"]:
-        table.add_row(*row(trial))
+        table.add_row(*trial_row(trial))
     console.print(table, "", sep="\n")
     for trial in result["trials"]:
         if trial["reason"]:
@@ -34,21 +34,21 @@ def show(result: Result) -> None:
     console.print(f"best config: {result['config']}", f"report: {result['plot']}", sep="\n", highlight=False)
 
 
-def row(trial: dict[str, Any]) -> list[str]:
-    values = [readable(value) for value in trial["values"].values()]
+def trial_row(trial: dict[str, Any]) -> list[str]:
+    values = [format_value(value) for value in trial["values"].values()]
     if trial["status"] == "failed":
         return [str(trial["rank"]), str(trial["trial"]), *values, "failed", "–"]
-    numbers = [with_half(trial["mean"], trial["interval"]), with_half(trial["behind"], trial["behind_interval"])]
+    numbers = [format_mean(trial["mean"], trial["interval"]), format_mean(trial["behind"], trial["behind_interval"])]
     return [str(trial["rank"]), str(trial["trial"]), *values, *numbers]
 
 
-def with_half(mean: float, interval: list[float] | None) -> str:
-    """`1.2 ± 0.3`."""
+def format_mean(mean: float, interval: list[float] | None) -> str:
+    """`1.2 ± 0.3`: the mean and half the width of its interval."""
     return f"{mean:.4g}" + (f" ± {(interval[1] - interval[0]) / 2:.2g}" if interval else "")
 
 
-def describe() -> str:
-    """The help of the command: which metric ranks the trials of each stage."""
+def write_help() -> str:
+    """The help of the command, with the metric that ranks the trials of each stage."""
     verbs: dict[str, list[str]] = {}
     for stage in STAGES.values():
         verbs.setdefault(stage.search_metric, []).append(stage.verb)
@@ -57,7 +57,7 @@ def describe() -> str:
     return f"{purpose}\n\nJudged by {metrics}, or by search.metric."
 
 
-@answers(show)
+@result_command(show)
 def search(
     config: CONFIG,
     overrides: OVERRIDES = None,
@@ -72,5 +72,5 @@ def search(
 ) -> Result:
     from likelier.search.run import run_search
 
-    settings = load(config, overrides, seed)
+    settings = load_settings(config, overrides, seed)
     return run_search(settings, circle_folder(config.stem, out, resume), resume, workers)

@@ -1,14 +1,14 @@
-"""`likelier serve`: the judging page."""
+"""`likelier serve`: the web page on which people compare responses."""
 
 from typing import Annotated
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import DB
+from likelier.cli.output import JSON, Result, result_command
 
 
-@answers()
+@result_command()
 def serve(
     db: DB,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",

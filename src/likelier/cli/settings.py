@@ -1,13 +1,13 @@
-"""`likelier config check`, `show` and `schema`: what the settings are and what they may be."""
+"""`likelier config check`, `show` and `schema`: validate a config, print its settings, describe them."""
 
 import difflib
 from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.answer import JSON, Result, answers
 from likelier.cli.options import CONFIG, OVERRIDES
-from likelier.cli.train import load
+from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.train import load_settings
 from likelier.errors import ConfigError
 
 app = typer.Typer(help="Check, show or describe the settings.")
@@ -26,23 +26,23 @@ def show_indented(schema: Result) -> None:
 
 
 @app.command()
-@answers()
+@result_command()
 def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
     """See whether a file of settings is right, without running anything."""
-    load(config, overrides, None)
+    load_settings(config, overrides, None)
     return {"file": config, "ok": True}
 
 
 @app.command()
-@answers(show_yaml)
+@result_command(show_yaml)
 def show(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
     """Print every setting as it would be used, defaults among them."""
-    settings: dict[str, Any] = load(config, overrides, None).model_dump(mode="json")
+    settings: dict[str, Any] = load_settings(config, overrides, None).model_dump(mode="json")
     return settings
 
 
 @app.command()
-@answers(show_indented)
+@result_command(show_indented)
 def schema(
     block: Annotated[
         str | None, typer.Argument(metavar="[BLOCK]", help="A block such as ppo; by default the whole file.")

@@ -1,4 +1,4 @@
-"""`torchrun ... -m likelier ppo ...`: which of the processes speaks, and of what."""
+"""`torchrun ... -m likelier ppo ...`: which of the processes prints and reports errors."""
 
 import contextlib
 import os
@@ -10,11 +10,11 @@ from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
 
 SECONDS_FOR_OTHERS = 5.0
-"""How long a process waits for another to say what is wrong."""
+"""How long a process waits for another to report the error first."""
 
 
 def check_verb(verb: str) -> None:
-    """ConfigError: several processes were started for what only one can do."""
+    """ConfigError: torchrun started several processes for a command that runs in one."""
     _, size = torchrun_rank()
     distributed = [stage.verb for stage in STAGES.values() if stage.distributed]
     if size > 1 and verb not in distributed:
@@ -24,7 +24,7 @@ def check_verb(verb: str) -> None:
 
 @contextlib.contextmanager
 def silence_other_ranks() -> Iterator[None]:
-    """All processes but the first print nothing."""
+    """Discard what all processes but the first print."""
     rank, _ = torchrun_rank()
     with contextlib.ExitStack() as stack:
         if rank > 0:
@@ -35,10 +35,11 @@ def silence_other_ranks() -> Iterator[None]:
 
 
 def should_report(error: BaseException) -> bool:
-    """Whether this process says what ended it, after it gave those a chance that know more.
+    """True if this process is to print its error, after a wait for those that have a more specific one.
 
-    torchrun ends all processes as soon as one has ended. What all meet alike (a wrong setting, say) the first one says;
-    the others wait for it, and speak only where it does not. That another process is lost is news of last resort.
+    torchrun ends all processes as soon as one has ended. An error that all of them meet, such as a wrong setting, is
+    reported by rank 0; the others wait for it, and report only if they are not ended meanwhile. That another process
+    was lost is reported last: its own error says more.
     """
     rank, size = torchrun_rank()
     if size == 1:
@@ -48,8 +49,8 @@ def should_report(error: BaseException) -> bool:
     if is_lost_process(error):
         wait_unless_terminated(2 * SECONDS_FOR_OTHERS)
         return rank == 0
-    met_by_all = isinstance(error, ConfigError | DataError | NumericError)
-    return rank == 0 or not met_by_all or wait_unless_terminated(SECONDS_FOR_OTHERS)
+    is_shared = isinstance(error, ConfigError | DataError | NumericError)
+    return rank == 0 or not is_shared or wait_unless_terminated(SECONDS_FOR_OTHERS)
 
 
 def is_lost_process(error: BaseException) -> bool:
@@ -61,7 +62,7 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def wait_unless_terminated(seconds: float) -> bool:
-    """Wait; False as soon as SIGTERM says that all is over."""
+    """Wait, then return True; False as soon as SIGTERM arrives."""
     try:
         time.sleep(seconds)
     except Terminated:

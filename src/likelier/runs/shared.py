@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from likelier.config import Config
 from likelier.runs.run import Run
@@ -31,6 +32,13 @@ class WorkerRun(DistributedRun):
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         pass
+
+
+def train_stage(verb: str, config: Config, folder: Path, resume: str) -> dict[str, Any]:
+    """Train a stage in `folder`; returns its result. ConfigError, DataError: see `Run`."""
+    trainer = STAGES[verb].load_trainer()
+    with shared_run(folder, verb, config, resume) as run:
+        return trainer(config, run)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,20 @@
-"""Charts: ticks that cover, places in percent, nothing of a name gets out of its text."""
+"""Charts: ticks that cover the data, positions in percent, and escaped names."""
 
 import re
 
 import pytest
 
 from likelier.report.charts import (
-    MOST_POINTS,
+    MAX_POINTS,
     Scale,
     Series,
+    format_short,
     interval_bar,
     line_chart,
     log_ticks,
     root_ticks,
     share_bar,
-    short,
-    thinned,
+    thin_points,
     ticks,
 )
 
@@ -35,9 +35,9 @@ def test_ticks_are_round_and_cover(low, high, count, expected):
     assert ticks(low, high, count) == expected
 
 
-def test_steps_are_counted_in_whole_numbers():
-    assert ticks(1.0, 8.0, 3, whole=True) == [0.0, 5.0, 10.0]  # not 2.5
-    assert ticks(1.0, 2.0, 3, whole=True) == [1.0, 2.0]
+def test_step_axes_have_integer_ticks():
+    assert ticks(1.0, 8.0, 3, integers=True) == [0.0, 5.0, 10.0]  # not 2.5
+    assert ticks(1.0, 2.0, 3, integers=True) == [1.0, 2.0]
     page = line_chart("A", "step", "y", [Series("a", [(1, 0.5), (2, 1.5)])])
     assert re.findall(r'class="x".*?>(.*?)<', page) == ["1", "2"]
 
@@ -52,27 +52,27 @@ def test_ticks_of_a_logarithmic_axis_are_powers_of_ten_and_more_where_those_are_
     assert log_ticks(0.9, 6.0) == [1.0, 2.0, 5.0]
 
 
-def test_a_place_is_a_percentage_of_the_plot():
-    assert [Scale(10, 30).at(value) for value in (10, 15, 30)] == [0, 25, 100]
-    assert [Scale(0, 16, spacing="root").at(value) for value in (0, 1, 4, 16)] == [0, 25, 50, 100]
-    assert Scale(0, 16, spacing="root").at(-0.3) == 0  # an estimated KL may come out below 0
-    assert [Scale(1e-4, 1e-2, spacing="log").at(value) for value in (1e-4, 1e-3, 1e-2)] == [0, 50, 100]
+def test_scale_maps_to_percent():
+    assert [Scale(10, 30).percent(value) for value in (10, 15, 30)] == [0, 25, 100]
+    assert [Scale(0, 16, spacing="root").percent(value) for value in (0, 1, 4, 16)] == [0, 25, 50, 100]
+    assert Scale(0, 16, spacing="root").percent(-0.3) == 0  # an estimated KL may come out below 0
+    assert [Scale(1e-4, 1e-2, spacing="log").percent(value) for value in (1e-4, 1e-3, 1e-2)] == [0, 50, 100]
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0.05, "0.05"), (12500.0, "12,500"), (-3e-05, "−3e−05"), (0.0, "0"), (0.30000000000000004, "0.3"), (2e9, "2e+09")],
 )
-def test_short_numbers(value, expected):
-    assert short(value) == expected
+def test_format_short(value, expected):
+    assert format_short(value) == expected
 
 
 def test_a_long_curve_is_thinned_but_keeps_its_ends():
     points = [(step, step) for step in range(1001)]
-    drawn = thinned(points)
-    assert (drawn[0], drawn[-1]) == (points[0], points[-1])
-    assert MOST_POINTS / 2 < len(drawn) <= MOST_POINTS + 1
-    assert thinned(points[:MOST_POINTS]) == points[:MOST_POINTS]
+    thinned = thin_points(points)
+    assert (thinned[0], thinned[-1]) == (points[0], points[-1])
+    assert MAX_POINTS / 2 < len(thinned) <= MAX_POINTS + 1
+    assert thin_points(points[:MAX_POINTS]) == points[:MAX_POINTS]
 
 
 def test_a_curve_stands_where_its_numbers_are():
@@ -109,7 +109,7 @@ def test_names_stand_side_by_side_each_cut_to_its_share():
     ]
 
 
-def test_a_way_ends_in_its_largest_dot():
+def test_a_trajectory_ends_in_its_largest_dot():
     page = line_chart("A", "x", "y", [Series("a", [(0, 0), (2, 1), (1, 2)], style="way")])
     assert re.findall(r' r="([\d.]+)"', page) == ["3.2", "3.2", "6"]
     assert len(re.findall('class="touch', line_chart("A", "x", "y", [Series("a", [(x, x) for x in range(60)])]))) == 60
@@ -121,7 +121,7 @@ def test_only_several_curves_need_a_legend():
     assert line_chart("A", "x", "y", [one, two]).count("<li>") == 2
 
 
-def test_nothing_gets_out_of_its_text():
+def test_names_are_escaped():
     series = [Series(PAYLOAD, [(0, 0), (1, 1)], labels={(0, 0): PAYLOAD}), Series(PAYLOAD, [(0, 1)], style="dots")]
     page = line_chart(PAYLOAD, PAYLOAD, PAYLOAD, series)
     assert "<script" not in page

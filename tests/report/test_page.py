@@ -1,4 +1,4 @@
-"""The report: what it shows of a plausible demo, what it leaves out, and how it looks in a browser."""
+"""The report on a demo folder: its sections, missing parts, escaping, and its layout in a browser."""
 
 import json
 import re
@@ -7,34 +7,25 @@ from pathlib import Path
 
 import pytest
 
+import demo_folder
 from likelier.errors import DataError
 from likelier.files import read_json, write_json
 from likelier.report.charts import Series
-from likelier.report.page import duration, mark_turn, number, people, percent, span, write_report
-from likelier.report.runs import best_of_n
+from likelier.report.page import duration, mark_turning_point, number, percent, span, summarise_flags, write_report
+from likelier.report.runs import make_best_of_n_series
+from report_page import PAYLOAD, find_headings, open_page, poison, render_page
 
-PAYLOAD = "<script>boom()</script>\"'><img src=x onerror=boom()>{{7*7}}"
 CSS = Path(__file__).parents[2] / "src" / "likelier" / "report" / "templates" / "report.css"
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    return plausible.write_demo(tmp_path_factory.mktemp("runs") / "demo")
-
-
-def page_of(*folders):
-    out = folders[0].parent / "page.html"
-    assert write_report(folders, out) == {"file": str(out)}
-    return out.read_text(encoding="utf-8")
-
-
-def headings(page):
-    return [re.sub(r"<[^>]*>", "", title).strip() for title in re.findall(r"<h2.*?>(.*?)</h2>", page, re.DOTALL)]
+    return demo_folder.write_demo(tmp_path_factory.mktemp("runs") / "demo")
 
 
 def test_the_whole_demo_in_order(demo):
-    page = page_of(demo)
-    assert headings(page) == [
+    page = render_page(demo)
+    assert find_headings(page) == [
         "Once around the circle in 3 min 41 s",
         "Before and after",
         "What the check was worth",
@@ -46,18 +37,18 @@ def test_the_whole_demo_in_order(demo):
         "Settings, versions, and how to do it again",
     ]
     assert "The people and their taste are simulated; no person judged anything here." in page
-    said = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
-    assert said == (
+    text = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
+    assert text == (
         "The new model’s answers are preferred in 84 % (79–88 %) of 288 comparisons on unseen prompts, "
         "3.1 nats from where it started."
     )
 
 
 def test_numbers_stand_where_a_reader_looks(demo):
-    page = page_of(demo)
+    page = render_page(demo)
     assert "The check recovered 83 % of what three spammers cost." in page
     assert "flagged exactly them" in page
-    assert '<span class="flag">left</span> takes the left side, whatever stands there' in page
+    assert '<span class="flag">left</span> picks the left side regardless of content' in page
     assert "Tom smiled at the cat. He gave it to his friend" in page
     assert "torch 2.13.0+cpu" in page
     assert re.search(r"<dt>ppo.kl_coef</dt><dd>0.06</dd>", page)
@@ -81,20 +72,20 @@ def test_a_section_appears_only_with_its_numbers(demo, tmp_path, gone, heading):
     copy = Path(shutil.copytree(demo, tmp_path / "copy"))
     path = copy / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    page = page_of(copy)
-    assert heading not in headings(page)
-    assert len(headings(page)) >= 5
+    page = render_page(copy)
+    assert heading not in find_headings(page)
+    assert len(find_headings(page)) >= 5
     assert ("simulated" in page) == (gone != "circle.json")
 
 
 def test_separate_runs_make_one_page(tmp_path):
-    plausible.write_demo(tmp_path / "demo")
+    demo_folder.write_demo(tmp_path / "demo")
     parts = [tmp_path / name for name in ("reward-1", "ppo-1", "ppo-2", "eval-1")]
     for source, part in zip(("reward", "policy", "policy", "evaluation"), parts, strict=True):
         shutil.copytree(tmp_path / "demo" / source, part)
-    page = page_of(*parts)
+    page = render_page(*parts)
     assert "The new model’s answers are preferred" in page
-    assert headings(page)[:3] == ["Before and after", "Score over distance", "The reward model"]
+    assert find_headings(page)[:3] == ["Before and after", "Score over distance", "The reward model"]
     score = re.search(r"<figcaption>Score .*?</figure>", page, re.DOTALL)[0]
     assert [re.search(rf"</svg>{name}</li>", score) is not None for name in ("ppo-1", "ppo-2", "training")] == [
         True,
@@ -108,7 +99,7 @@ def test_separate_runs_make_one_page(tmp_path):
 
 def test_runs_of_one_name_are_told_apart_and_an_empty_folder_beside_them_is_named(tmp_path):
     one, two = (write_agent(tmp_path / name / "policy") for name in "ab")
-    curve = re.search(r"<figcaption>Return .*?</figure>", page_of(one, two), re.DOTALL)[0]
+    curve = re.search(r"<figcaption>Return .*?</figure>", render_page(one, two), re.DOTALL)[0]
     assert re.findall(r"</svg>([^<]*)</li>", curve) == [str(one), str(two)]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"^\S*empty: no metrics.jsonl"):
@@ -117,16 +108,16 @@ def test_runs_of_one_name_are_told_apart_and_an_empty_folder_beside_them_is_name
 
 def test_of_a_circle_the_last_round_that_is_done_is_shown(tmp_path):
     for turn in (2, 9, 10):
-        folder = plausible.write_demo(tmp_path / "c" / f"round-{turn}")
+        folder = demo_folder.write_demo(tmp_path / "c" / f"round-{turn}")
         write_json(folder / "circle.json", read_json(folder / "circle.json") | {"title": f"Round {turn}"})
-    assert "<h1>Round 10</h1>" in page_of(tmp_path / "c")
+    assert "<h1>Round 10</h1>" in render_page(tmp_path / "c")
     (tmp_path / "c" / "round-10" / "circle.json").unlink()
-    assert "<h1>Round 9</h1>" in page_of(tmp_path / "c")
+    assert "<h1>Round 9</h1>" in render_page(tmp_path / "c")
 
 
 def test_baselines_share_the_curve(tmp_path):
     """One folder with PPO, DPO and SFT: a curve each, under its stage's name; other models as dots with theirs."""
-    folder = plausible.write_demo(tmp_path / "demo")
+    folder = demo_folder.write_demo(tmp_path / "demo")
     (folder / "arms.json").unlink()
     for stage, gold in (("dpo", 0.5), ("sft", 0.4)):
         write_json(folder / stage / "run.json", {"verb": stage})
@@ -136,7 +127,7 @@ def test_baselines_share_the_curve(tmp_path):
     path = folder / "evaluation" / "evaluation.json"
     mine = {"name": "mine", "kl": 1.5, "judges": {"true taste": {"score_b": 0.45}}}
     write_json(path, read_json(path) | {"others": [mine]})
-    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page_of(folder), re.DOTALL)[0]
+    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", render_page(folder), re.DOTALL)[0]
     assert re.findall(r"</svg>([^<]*)</li>", judged) == [
         "SFT",
         "DPO",
@@ -149,31 +140,31 @@ def test_baselines_share_the_curve(tmp_path):
     assert ">mine</text>" in judged
     alone = tmp_path / "alone"
     shutil.copytree(folder / "evaluation", alone)
-    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", page_of(alone), re.DOTALL)[0]
+    judged = re.search(r"<figcaption>Judged by true taste .*?</figure>", render_page(alone), re.DOTALL)[0]
     assert ">new model</text>" in judged
 
 
 def test_what_the_doctor_found_stands_in_full(tmp_path):
-    page = page_of(plausible.write_demo(tmp_path / "well"))
+    page = render_page(demo_folder.write_demo(tmp_path / "well"))
     assert "<p>No findings.</p>" in page
-    folder = plausible.write_demo(tmp_path / "ill")
+    folder = demo_folder.write_demo(tmp_path / "ill")
     result = json.loads((folder / "policy" / "result.json").read_text())
     finding = {"name": "kl_explodes", "severity": "error", "step": 60, "evidence": "kl 41 in steps 50 to 60"}
     result["findings"] = [finding | {"cause": "Nothing holds the policy", "remedy": "Raise ppo.kl_coef"}]
     write_json(folder / "policy" / "result.json", result)
-    page = page_of(folder)
+    page = render_page(folder)
     assert "1 finding, from the metrics" in page
-    for said in ("kl_explodes</span>", "error, step 60", "kl 41 in steps 50 to 60. Nothing holds the policy."):
-        assert said in page
+    for text in ("kl_explodes</span>", "error, step 60", "kl 41 in steps 50 to 60. Nothing holds the policy."):
+        assert text in page
     result["findings"] = None  # not looked at: nothing is claimed
     write_json(folder / "policy" / "result.json", result)
-    assert "The doctor" not in headings(page_of(folder))
+    assert "The doctor" not in find_headings(render_page(folder))
 
 
 def test_a_lone_reward_run(demo):
-    page = page_of(demo / "reward")
+    page = render_page(demo / "reward")
     assert re.search(r"The reward model ranks <b>78\u00a0%</b> \(73–83\u00a0%\) of unseen pairs", page)
-    assert headings(page) == [
+    assert find_headings(page) == [
         "The reward model",
         "Training: Reward model",
         "Settings, versions, and how to do it again",
@@ -186,19 +177,19 @@ def test_a_run_that_was_measured_at_its_ends_alone_has_both_and_one_with_its_sta
     (run / "metrics.jsonl").write_text('{"step": 1, "score": 0.5}\n')
     start, end = {"eval_kl": 0.0, "eval_score": 0.25}, {"eval_kl": 3.0, "eval_score": 0.75}
     write_json(run / "result.json", {"before": start, "after": end, "score_after": None})
-    chart = re.search(r"<figcaption>The score PPO is trained against .*?</figure>", page_of(run), re.DOTALL)[0]
+    chart = re.search(r"<figcaption>The score PPO is trained against .*?</figure>", render_page(run), re.DOTALL)[0]
     assert re.findall(r"<title>(.*?)</title>", chart) == ["ppo: 0.25 at 0", "ppo: 0.75 at 3"]
     write_json(run / "result.json", {"before": start})
-    assert "Score over distance" not in headings(page_of(run))
+    assert "Score over distance" not in find_headings(render_page(run))
 
 
 def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
-    folder = plausible.write_demo(tmp_path / "demo") / "policy"
+    folder = demo_folder.write_demo(tmp_path / "demo") / "policy"
     write_json(folder / "result.json", {"score_before": 0.31, "score_after": 1.25, "kl": 3.125})
-    said = " ".join(
-        re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page_of(folder), re.DOTALL)[1]).split()
+    text = " ".join(
+        re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', render_page(folder), re.DOTALL)[1]).split()
     )
-    assert said == (
+    assert text == (
         "On unseen prompts the score that PPO is trained against went from 0.31 to 1.25, "
         "3.12 nats from where it started."
     )
@@ -206,17 +197,17 @@ def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
 
 @pytest.mark.parametrize("half", ['{"step": 3, "sco', '{"step": 3, "score": 0.5'])
 def test_a_run_that_is_writing_a_step_or_was_killed_there_is_shown_up_to_it(tmp_path, half):
-    folder = plausible.write_demo(tmp_path / "demo") / "policy"
-    whole = page_of(folder)
+    folder = demo_folder.write_demo(tmp_path / "demo") / "policy"
+    whole = render_page(folder)
     with open(folder / "metrics.jsonl", "a") as file:
         file.write(half)
-    assert page_of(folder) == whole
+    assert render_page(folder) == whole
 
 
 def test_a_run_before_its_first_step_is_shown(tmp_path):
-    folder = plausible.write_demo(tmp_path / "demo") / "policy"
+    folder = demo_folder.write_demo(tmp_path / "demo") / "policy"
     (folder / "metrics.jsonl").write_text('{"step": 1, "sc')
-    assert "Settings, versions, and how to do it again" in headings(page_of(folder))
+    assert "Settings, versions, and how to do it again" in find_headings(render_page(folder))
 
 
 def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):
@@ -225,7 +216,7 @@ def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):
     write_json(run / "run.json", {"verb": "dpo"})
     write_json(run / "result.json", {"accuracy": 0.75, "log_loss": 0.6})
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.6}\n')
-    assert headings(page_of(run)) == ["Training: DPO", "Settings, versions, and how to do it again"]
+    assert find_headings(render_page(run)) == ["Training: DPO", "Settings, versions, and how to do it again"]
 
 
 def write_agent(run, picture=b"GIF89a-moving"):
@@ -243,10 +234,10 @@ def write_agent(run, picture=b"GIF89a-moving"):
 
 
 def test_an_agent_with_its_returns_curves_and_moving_picture(tmp_path):
-    page = page_of(write_agent(tmp_path / "run"))
-    said = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
-    assert said == "The agent reaches a return of 487 (± 20.5) in 100 fresh episodes of CartPole-v1."
-    assert headings(page) == [
+    page = render_page(write_agent(tmp_path / "run"))
+    text = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
+    assert text == "The agent reaches a return of 487 (± 20.5) in 100 fresh episodes of CartPole-v1."
+    assert find_headings(page) == [
         "The trained agent",
         "Training: Gymnasium",
         "Settings, versions, and how to do it again",
@@ -257,7 +248,7 @@ def test_an_agent_with_its_returns_curves_and_moving_picture(tmp_path):
 
 
 def test_an_agent_that_cannot_be_drawn_says_why(tmp_path):
-    page = page_of(write_agent(tmp_path / "run", picture=None))
+    page = render_page(write_agent(tmp_path / "run", picture=None))
     assert "<img" not in page
     assert "DependencyNotInstalled" in page
 
@@ -265,11 +256,11 @@ def test_an_agent_that_cannot_be_drawn_says_why(tmp_path):
 def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
     run = write_agent(tmp_path / "run")
     (run / "result.json").unlink()
-    assert headings(page_of(run))[0] == "Training: Gymnasium"
+    assert find_headings(render_page(run))[0] == "Training: Gymnasium"
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "text"),
     [
         (lambda folder: None, "no such run folder"),
         (lambda folder: folder.mkdir(), "no metrics.jsonl, circle.json, evaluation.json or search.json to show"),
@@ -279,12 +270,12 @@ def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
         (lambda folder: write_text(folder / "metrics.jsonl", '{"step": 1}\n{"st\n'), "metrics.jsonl:2: broken JSON"),
     ],
 )
-def test_what_cannot_be_shown_is_named_in_one_line(tmp_path, make, said):
+def test_what_cannot_be_shown_is_named_in_one_line(tmp_path, make, text):
     folder, out = tmp_path / "run", tmp_path / "page.html"
     make(folder)
     with pytest.raises(DataError) as caught:
         write_report([folder], out)
-    assert said in str(caught.value)
+    assert text in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not out.exists()
 
@@ -294,19 +285,10 @@ def write_text(path, text):
     path.write_text(text, encoding="utf-8")
 
 
-def poisoned(value, into):
-    """The same shape with every text, and with `into` = float every number too, replaced by a payload."""
-    if isinstance(value, dict):
-        return {key: poisoned(each, into) for key, each in value.items()}
-    if isinstance(value, list):
-        return [poisoned(each, into) for each in value]
-    return PAYLOAD if isinstance(value, into) and not isinstance(value, bool) else value
-
-
 @pytest.mark.parametrize("into", [str, (str, float, int)])
 def test_payloads_stay_text(tmp_path, into):
     """Every field of every file: what was text, then what was a number too."""
-    page = page_of(poison_demo(tmp_path, into))
+    page = render_page(poison_demo(tmp_path, into))
     assert "<script" not in page
     assert "<img" not in page
     assert "{{7*7}}" in page
@@ -314,10 +296,10 @@ def test_payloads_stay_text(tmp_path, into):
 
 
 def poison_demo(folder, into):
-    demo = plausible.write_demo(folder / "demo")
+    demo = demo_folder.write_demo(folder / "demo")
     for path in demo.rglob("*.json"):
         verb = read_json(path).get("verb") if path.name == "run.json" else None
-        write_json(path, poisoned(read_json(path), into) | ({"verb": verb} if verb else {}))
+        write_json(path, poison(read_json(path), into) | ({"verb": verb} if verb else {}))
     evaluation = read_json(demo / "evaluation" / "evaluation.json")
     evaluation["judges"] = {f"{name} {PAYLOAD}": each for name, each in evaluation["judges"].items()}
     write_json(demo / "evaluation" / "evaluation.json", evaluation)
@@ -330,7 +312,7 @@ def poison_demo(folder, into):
 
 
 def test_the_page_asks_for_nothing(demo):
-    page = page_of(demo)
+    page = render_page(demo)
     assert re.findall(r"https?:|src=|href=|url\(|@import|<script|<link|<iframe", page) == []
 
 
@@ -361,22 +343,22 @@ def test_numbers_as_a_person_reads_them(shown, expected):
 
 def test_who_was_missed_and_who_was_wronged():
     annotators = [{"id": "a", "flags": ["left"]}, {"id": "b", "flags": []}, {"id": "c", "flags": ["random"]}]
-    found = people({"annotators": annotators, "planted": ["a", "b"]})
+    found = summarise_flags({"annotators": annotators, "planted": ["a", "b"]})
     assert (found["flagged"], found["missed"], found["wronged"]) == (["a", "c"], ["b"], ["c"])
-    assert people({"annotators": annotators})["wronged"] == []
+    assert summarise_flags({"annotators": annotators})["wronged"] == []
 
 
 def test_only_a_clear_fall_is_called_a_turn():
     falls = Series("a", [(0, 0.3), (4, 0.7), (9, 0.6)])
     dips = Series("b", [(0, 0.3), (4, 0.7), (9, 0.68)])
-    assert mark_turn(falls).labels == {(4, 0.7): "turns down"}
-    assert mark_turn(dips).labels == {}
+    assert mark_turning_point(falls).labels == {(4, 0.7): "turns down"}
+    assert mark_turning_point(dips).labels == {}
 
 
 def test_best_of_n_without_a_score_is_not_drawn():
-    assert best_of_n([({"n": 4, "kl_bound": 0.64}, {}), ({"n": 16, "kl_bound": 1.8}, {"score": 0.6})]).points == [
-        (1.8, 0.6)
-    ]
+    assert make_best_of_n_series(
+        [({"n": 4, "kl_bound": 0.64}, {}), ({"n": 16, "kl_bound": 1.8}, {"score": 0.6})]
+    ).points == [(1.8, 0.6)]
 
 
 def colours(scheme):
@@ -405,26 +387,13 @@ def test_contrast_is_enough(scheme):
                 assert (light + 0.05) / (dark + 0.05) >= least, (name, ground)
 
 
-def opened(chromium, page, width, scheme, folder):
-    """The page in a browser; returns it, what the console said, and what it asked for."""
-    out = folder / "page.html"
-    out.write_text(page, encoding="utf-8")
-    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    tab, said, asked = context.new_page(), [], []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(out.as_uri())
-    return tab, said, asked
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")])
 def test_in_a_browser(chromium, demo, tmp_path, width, scheme):
-    tab, said, asked = opened(chromium, page_of(demo), width, scheme, tmp_path)
+    tab, messages, requests = open_page(chromium, render_page(demo), width, scheme, tmp_path)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert said == []
-    assert asked == [(tmp_path / "page.html").as_uri()]
+    assert messages == []
+    assert requests == [(tmp_path / "page.html").as_uri()]
     assert [tab.locator(landmark).count() for landmark in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
     assert tab.locator("svg[role=img]:not([aria-label])").count() == 0
     assert tab.locator("table:not(:has(caption))").count() == 0
@@ -451,8 +420,8 @@ def test_hostile_texts_in_a_browser(chromium, tmp_path):
     check = read_json(demo / "check.json")
     check["annotators"][0] |= {"id": "n" * 200, "flags": ["left", "fast", "f" * 120]}
     write_json(demo / "check.json", check)
-    tab, said, asked = opened(chromium, page_of(demo), 360, "light", tmp_path)
+    tab, messages, requests = open_page(chromium, render_page(demo), 360, "light", tmp_path)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    assert said == []
-    assert len(asked) == 1
+    assert messages == []
+    assert len(requests) == 1
     tab.context.close()

@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from test_report import PAYLOAD, headings, opened, page_of, poisoned
 
+import demo_folder
 from likelier.errors import DataError
 from likelier.files import read_json, write_json
 from likelier.report.page import write_report
-from likelier.report.search import field_chart, search_view
+from likelier.report.search import draw_field_chart, make_search_view
+from report_page import PAYLOAD, find_headings, open_page, poison, render_page
 
 
 def text_of(html):
@@ -16,10 +17,10 @@ def text_of(html):
 
 
 def test_a_search_has_its_page(tmp_path):
-    page = page_of(plausible.write_search(tmp_path / "run"))
-    assert headings(page) == ["The search"]
-    said = text_of(re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1])
-    assert said == "The best of 5 trials reaches 2 (1.5 to 2.75) in score_after."
+    page = render_page(demo_folder.write_search(tmp_path / "run"))
+    assert find_headings(page) == ["The search"]
+    summary = text_of(re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1])
+    assert summary == "The best of 5 trials reaches 2 (1.5 to 2.75) in score_after."
     rows = [text_of(row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
     assert rows == [
         "rank learning_rate lr_schedule score_after behind",
@@ -35,8 +36,8 @@ def test_a_search_has_its_page(tmp_path):
 
 def test_bars_share_one_scale(tmp_path):
     """From the lowest end, -0.25, to the highest, 2.75."""
-    folder = plausible.write_search(tmp_path / "run")
-    bars = [trial["bar"] for trial in search_view(folder, read_json(folder / "search.json"))["trials"]]
+    folder = demo_folder.write_search(tmp_path / "run")
+    bars = [trial["bar"] for trial in make_search_view(folder, read_json(folder / "search.json"))["trials"]]
     assert bars[0] == pytest.approx([1.75 / 3, 2.25 / 3, 1.0])
     assert bars[3] == pytest.approx([0.0, 0.5 / 3, 1.25 / 3])
     assert bars[4] == []
@@ -44,21 +45,21 @@ def test_bars_share_one_scale(tmp_path):
 
 def test_a_chart_for_each_field(tmp_path):
     """Rates by their logarithms, schedules by name; the best of each value has its interval."""
-    trials = read_json(plausible.write_search(tmp_path / "run") / "search.json")["trials"]
-    rates = field_chart("ppo.learning_rate", trials, "score_after")
+    trials = read_json(demo_folder.write_search(tmp_path / "run") / "search.json")["trials"]
+    rates = draw_field_chart("ppo.learning_rate", trials, "score_after")
     assert re.findall(r'class="x".*?>(.*?)<', rates) == ["1e−05", "0.0001"]
     assert [rates.count(f"<title>{name}:") for name in ("trials", "best of a value", "best of all")] == [4, 2, 1]
     assert rates.count('class="upright') == 3
-    schedules = field_chart("ppo.lr_schedule", trials, "score_after")
+    schedules = draw_field_chart("ppo.lr_schedule", trials, "score_after")
     assert re.findall(r'class="x".*?>(.*?)<', schedules) == ["linear", "constant"]
     assert "<title>best of all: 2 at 0</title>" in schedules
 
 
 def test_many_trials_are_folded_away(tmp_path):
-    folder = plausible.write_search(tmp_path / "run")
+    folder = demo_folder.write_search(tmp_path / "run")
     found = read_json(folder / "search.json")
     write_json(folder / "search.json", found | {"trials": found["trials"][:1] * 23})
-    page = page_of(folder)
+    page = render_page(folder)
     assert "<summary>3 more</summary>" in page
     assert page.count('<tr><th scope="row">') == 23
 
@@ -71,10 +72,10 @@ def test_a_search_that_has_not_ended_says_how_to_go_on(tmp_path):
 
 @pytest.mark.parametrize("into", [str, (str, float, int)])
 def test_payloads_of_a_search_stay_text(tmp_path, into):
-    folder = plausible.write_search(tmp_path / "run", PAYLOAD)
+    folder = demo_folder.write_search(tmp_path / "run", PAYLOAD)
     (folder / "best.yaml").write_text(PAYLOAD)
-    write_json(folder / "search.json", poisoned(read_json(folder / "search.json"), into))
-    page = page_of(folder)
+    write_json(folder / "search.json", poison(read_json(folder / "search.json"), into))
+    page = render_page(folder)
     assert "<script" not in page
     assert "<img" not in page
     assert page.count("&lt;script&gt;boom") > 10
@@ -84,8 +85,8 @@ def test_payloads_of_a_search_stay_text(tmp_path, into):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_search_in_a_browser(chromium, tmp_path, width):
     """Numbers without end widen no page."""
-    folder = plausible.write_search(tmp_path / "run", "a_metric_with_a_name_of_" + "many_" * 12 + "parts")
-    tab, said, _ = opened(chromium, page_of(folder), width, "light", tmp_path)
+    folder = demo_folder.write_search(tmp_path / "run", "a_metric_with_a_name_of_" + "many_" * 12 + "parts")
+    tab, messages, _ = open_page(chromium, render_page(folder), width, "light", tmp_path)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert said == []
+    assert messages == []
     tab.context.close()

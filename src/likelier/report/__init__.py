@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML page about runs."""
+"""The report on runs: one self-contained HTML page."""

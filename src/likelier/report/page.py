@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of run folders: it shows what stages wrote down and computes nothing anew."""
+"""One self-contained HTML page from run folders; it shows what the stages wrote and recomputes nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from markupsafe import Markup
 
 from likelier.errors import DataError
 from likelier.files import read_json, write_whole
-from likelier.report.charts import Series, interval_bar, is_number, line_chart, share_bar, short
+from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.runs import (
     Training,
-    best_of_n,
-    gold_charts,
-    points,
+    describe_agent,
+    draw_judge_charts,
+    draw_training_charts,
+    extract_points,
+    make_best_of_n_series,
     read_trainings,
-    trained_agent,
-    training_charts,
 )
-from likelier.report.search import search_view
+from likelier.report.search import make_search_view
 from likelier.stages import STAGES
 
-Found = dict[str, Any]
+JsonObject = dict[str, Any]
 
 SECTIONS = {
     "circle": (("circle.json",), ("stages",)),
@@ -35,59 +35,60 @@ SECTIONS = {
     "arms": (("arms.json",), ("arms", "start_score", "sentence")),
     "search": (("search.json",), ("stage", "metric", "direction", "folds", "best", "trials")),
 }
-"""Where in a folder each section's numbers stand (the first that is there counts), and the fields it must have."""
-UNHELD = "no KL penalty"
-SAME_SCORE = ("check on", UNHELD)
-"""Arms of the demo that share a reward model, so that its scores can be compared."""
-FLAGS = {
-    "random": "answers as if by chance",
-    "left": "takes the left side, whatever stands there",
-    "right": "takes the right side, whatever stands there",
-    "longer": "takes the longer answer",
-    "shorter": "takes the shorter answer",
+"""By section: the files that may hold its record (the first that exists counts), and its required fields."""
+UNPENALISED_ARM = "no KL penalty"
+SHARED_SCORE_ARMS = ("check on", UNPENALISED_ARM)
+"""Arms of the demo that share a reward model, so that their scores are comparable."""
+FLAG_DESCRIPTIONS = {
+    "random": "answers at random",
+    "left": "picks the left side regardless of content",
+    "right": "picks the right side regardless of content",
+    "longer": "picks the longer answer",
+    "shorter": "picks the shorter answer",
     "fast": "answers faster than one can read",
     "reversed": "picks what the others reject",
-    "too_many_ties": "calls a tie what the others can tell apart",
+    "too_many_ties": "says tie where others see a difference",
 }
 SAMPLES_SHOWN = 4
 
 
-def write_report(runs: Sequence[Path], out: Path) -> Found:
+def write_report(runs: Sequence[Path], out: Path) -> JsonObject:
     """Write the page about `runs` (folders of a circle, of single runs, of evaluations, of a search) to `out`.
 
-    Curves show all runs; of any other section the first folder that has it is shown, of a circle its last round.
-    DataError: a folder does not exist, holds a file that no stage wrote so, or none of them holds anything to show.
+    Curves show all runs; any other section shows the first folder that has it, and a circle its last round.
+    DataError: a folder does not exist, has nothing to show, or holds a file that lacks required fields.
     """
-    found: Found = {}
+    sections: JsonObject = {}
     trainings: list[Training] = []
-    shown = [last_round(folder) for folder in runs]
-    for folder, name in zip(shown, distinct_names(shown), strict=True):
+    folders = [find_last_round(folder) for folder in runs]
+    for folder, name in zip(folders, make_distinct_names(folders), strict=True):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such run folder")
-        sections, own = read_sections(folder), read_trainings(folder, name)
-        if not sections and not own:
-            raise DataError(nothing_in(folder))
-        found = sections | found
-        trainings += own
-    found, latest_first = dict.fromkeys(SECTIONS) | found, reversed(list(STAGES.values()))
-    page = environment().get_template("report.html").render(
-        **found,
+        own_sections, own_trainings = read_sections(folder), read_trainings(folder, name)
+        if not own_sections and not own_trainings:
+            raise DataError(explain_empty(folder))
+        sections = own_sections | sections
+        trainings += own_trainings
+    sections = dict.fromkeys(SECTIONS) | sections
+    latest_first = list(STAGES.values())[::-1]
+    page = make_environment().get_template("report.html").render(
+        **sections,
         runs=trainings,
-        curves=[(stage.title, charts) for stage in latest_first if (charts := training_charts(trainings, stage))],
-        gold=[] if found["arms"] else gold_charts(trainings, found["evaluation"] or {}),
-        arm_charts=arm_charts(found["arms"]),
-        agents=[trained_agent(run) for run in trainings if "env_id" in run.result],
-        calibration=calibration_chart(found["reward"]),
-        people=people(found["check"]),
-        flag_words=FLAGS,
+        curves=[(stage.title, charts) for stage in latest_first if (charts := draw_training_charts(trainings, stage))],
+        judge_charts=[] if sections["arms"] else draw_judge_charts(trainings, sections["evaluation"] or {}),
+        arm_charts=draw_arm_charts(sections["arms"]),
+        agents=[describe_agent(run) for run in trainings if "env_id" in run.result],
+        calibration=draw_calibration(sections["reward"]),
+        people=summarise_flags(sections["check"]),
+        flag_words=FLAG_DESCRIPTIONS,
         samples_shown=SAMPLES_SHOWN,
     )  # fmt: skip
     write_whole(out, lambda file: file.write(page))
     return {"file": str(out)}
 
 
-def last_round(folder: Path) -> Path:
-    """Of a circle's folder the newest round that is done, or else the newest; any other folder itself."""
+def find_last_round(folder: Path) -> Path:
+    """Return the newest finished round of a circle's folder, else its newest round; any other folder itself."""
     rounds = [each for each in folder.glob("round-*") if each.name.removeprefix("round-").isdecimal()]
     return max(
         rounds,
@@ -96,60 +97,62 @@ def last_round(folder: Path) -> Path:
     )
 
 
-def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """What folders are called on the page: by their last part, or in full where two would be alike."""
+def make_distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' last parts, or their full paths if two of those are equal."""
     names = [folder.name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def nothing_in(folder: Path) -> str:
-    """Why there is no page about a folder."""
+def explain_empty(folder: Path) -> str:
+    """Return the message for a folder with nothing to show."""
     if any(folder.glob("trial-*")):
         return f"{folder}: this search has not ended; go on with its command and --resume auto --out {folder}"
     return f"{folder}: no metrics.jsonl, circle.json, evaluation.json or search.json to show"
 
 
-def environment() -> Environment:
-    """Templates with everything escaped, and filters for numbers."""
-    made = Environment(
+def make_environment() -> Environment:
+    """Make the template environment: everything is escaped; filters format numbers."""
+    templates = Environment(
         loader=PackageLoader("likelier.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
-    made.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
-    return made
+    templates.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
+    templates.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
+    return templates
 
 
 def percent(value: Any) -> str:
+    """Format a share as `84 %`."""
     return f"{100 * value:.0f}\u00a0%" if is_number(value) else number(value)
 
 
 def span(interval: Any) -> str:
-    """An interval of shares as `79–88 %`."""
+    """Format an interval of shares as `79–88 %`; empty if it is not one."""
     if not isinstance(interval, list) or len(interval) != 2 or not all(map(is_number, interval)):
         return ""
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}\u00a0%"
 
 
 def reach(interval: Any) -> str:
-    """An interval of numbers as `1.2 to 3.4`."""
+    """Format an interval of numbers as `1.2 to 3.4`; empty if it is not one."""
     return " to ".join(map(number, interval)) if isinstance(interval, list) else ""
 
 
 def number(value: Any) -> str:
-    """A number as a person reads it; anything else as it is."""
+    """Format a number with three digits; None as a dash, anything else as text."""
     if value is None:
         return "–"
     if isinstance(value, float) and is_number(value):
-        return short(float(f"{value:.3g}"))
+        return format_short(float(f"{value:.3g}"))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def duration(seconds: Any) -> str:
-    """
+    """Format seconds as minutes and seconds.
+
     >>> duration(221.4)
     '3 min 41 s'
     """
@@ -159,50 +162,52 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def read_sections(folder: Path) -> Found:
-    """What one folder holds, by section. DataError: a field is missing."""
-    found: Found = {}
-    for section, (names, needed) in SECTIONS.items():
+def read_sections(folder: Path) -> JsonObject:
+    """Return a folder's records by section. DataError: a field is missing."""
+    sections: JsonObject = {}
+    for section, (names, required) in SECTIONS.items():
         path = next((folder / name for name in names if (folder / name).is_file()), None)
         if path is None:
             continue
         record = read_json(path)
-        if path.name == "result.json" and ("accuracy" not in record or verb_of(path.parent) not in ("", "reward")):
+        if path.name == "result.json" and ("accuracy" not in record or read_verb(path.parent) not in ("", "reward")):
             continue  # another stage's result
-        if missing := [field for field in needed if field not in record]:
+        if missing := [field for field in required if field not in record]:
             raise DataError(f"{path}: no field `{missing[0]}`; let the stage that writes this file write it anew")
-        found[section] = record | search_view(folder, record) if section == "search" else record
-    return found
+        sections[section] = record | make_search_view(folder, record) if section == "search" else record
+    return sections
 
 
-def verb_of(run: Path) -> str:
-    """The stage that a run says it is of; empty where it does not say."""
-    about = run / "run.json"
-    return str(read_json(about).get("verb", "")) if about.is_file() else ""
+def read_verb(run: Path) -> str:
+    """Return the verb in a run's run.json; empty if there is none."""
+    metadata = run / "run.json"
+    return str(read_json(metadata).get("verb", "")) if metadata.is_file() else ""
 
 
-def arm_charts(arms: Found | None) -> list[Markup]:
-    """The true score of every arm over its KL with best of n, and what the reward model thought meanwhile."""
+def draw_arm_charts(arms: JsonObject | None) -> list[Markup]:
+    """Draw every arm's true score over its KL, with best of n; and the reward model's scores."""
     if arms is None:
         return []
     curves = [(arm["name"], colour % 4, arm["curve"]) for colour, arm in enumerate(arms["arms"])]
-    true = [Series(name, points(curve, "kl", "true_score"), at, "way") for name, at, curve in curves]
-    true = [mark_turn(series) if series.name == UNHELD else series for series in true]
-    controls = [({"n": at["n"], "kl_bound": at["kl"]}, {"score": at["true_score"]}) for at in arms.get("best_of", [])]
+    true = [Series(name, extract_points(curve, "kl", "true_score"), colour, "way") for name, colour, curve in curves]
+    true = [mark_turning_point(series) if series.name == UNPENALISED_ARM else series for series in true]
+    controls = [
+        ({"n": each["n"], "kl_bound": each["kl"]}, {"score": each["true_score"]}) for each in arms.get("best_of", [])
+    ]
     learned = [
-        Series(name, points(curve, "kl", "score"), at, "way") for name, at, curve in curves if name in SAME_SCORE
+        Series(name, extract_points(curve, "kl", "score"), colour, "way")
+        for name, colour, curve in curves
+        if name in SHARED_SCORE_ARMS
     ]
     x_label = "nats per response from the start (square-root scale)"
     return [
-        line_chart(
-            "What the panel truly likes", x_label, "mean true score", [*true, best_of_n(controls)], spacing="root"
-        ),
-        line_chart("What the reward model believed", x_label, "mean learned score", learned, spacing="root"),
+        line_chart("True score", x_label, "mean true score", [*true, make_best_of_n_series(controls)], spacing="root"),
+        line_chart("Learned score", x_label, "mean learned score", learned, spacing="root"),
     ]
 
 
-def mark_turn(series: Series) -> Series:
-    """A curve that ends clearly below its peak, with the peak marked."""
+def mark_turning_point(series: Series) -> Series:
+    """Label the peak of a curve that ends clearly below it (by a tenth of its range); else return it unchanged."""
     values = [y for _, y in series.points]
     if not values or max(values) - values[-1] < 0.1 * (max(values) - min(values)):
         return series
@@ -210,18 +215,18 @@ def mark_turn(series: Series) -> Series:
     return Series(series.name, series.points, series.colour, series.style, {peak: "turns down"})
 
 
-def calibration_chart(reward: Found | None) -> Markup:
-    """How often the pairs of each predicted chance went the predicted way."""
-    bins = points((reward or {}).get("calibration", []), "expected", "observed")
+def draw_calibration(reward: JsonObject | None) -> Markup:
+    """Draw the observed frequency of each bin of predicted probabilities; empty without bins."""
+    bins = extract_points((reward or {}).get("calibration", []), "expected", "observed")
     if not bins:
         return Markup("")
-    least = 0.5 if min(map(min, bins)) >= 0.5 else 0.0
-    series = [Series("perfect", [(least, least), (1, 1)], 5, "guide"), Series("reward model", bins)]
-    return line_chart("Calibration", "predicted share", "share observed", series, small=True)
+    low = 0.5 if min(map(min, bins)) >= 0.5 else 0.0
+    series = [Series("perfect", [(low, low), (1, 1)], 5, "guide"), Series("reward model", bins)]
+    return line_chart("Calibration", "predicted probability", "observed frequency", series, small=True)
 
 
-def people(check: Found | None) -> Found:
-    """Who was planted, flagged, missed, and flagged without cause; nobody planted: only who was flagged."""
+def summarise_flags(check: JsonObject | None) -> JsonObject:
+    """List the annotators that were flagged, planted, missed and wrongly flagged; the last only if any were planted."""
     if check is None:
         return {}
     flagged = [person["id"] for person in check["annotators"] if person["flags"]]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from likelier.preferences.near_duplicates import Groups, near_duplicates, normalised
+from likelier.preferences.near_duplicates import Groups, near_duplicates, normalise
 
 LONG = (
     "i am taking a business trip to {} next month and will have a free day there what should i see and where can i eat"
@@ -12,8 +12,23 @@ LONG = (
 
 
 def test_case_punctuation_and_spacing_do_not_count() -> None:
-    assert normalised("  How do I…\npick a LOCK?!") == normalised("how do i pick a lock") == "how do i pick a lock"
-    assert normalised("ＡＢ１") == "ab1"
+    assert normalise("  How do I…\npick a LOCK?!") == normalise("how do i pick a lock") == "how do i pick a lock"
+    assert normalise("ＡＢ１") == "ab1"
+    assert normalise("It's O'Neill's snake_case") == "it s o neill s snake_case"
+    assert normalise("你好， 世界！") == normalise("你好世界") == "你好世界"
+    assert normalise("GPT4 很好") == "gpt4 很好"
+    assert normalise("ในสวน นี้") == "ในสวนนี้"
+
+
+def test_what_only_steers_the_layout_does_not_count() -> None:
+    assert normalise("in\u00adfor\u200bmation") == "information"
+    assert normalise("İSTANBUL") == normalise("istanbul") == "istanbul"
+    assert normalise("می\u200cخواهم") == "میخواهم"
+
+
+@pytest.mark.parametrize(("one", "other"), [("เสื้อ", "เสือ"), ("दिन का अर्थ", "दान का अर्थ"), ("राम की", "राम को")])
+def test_vowel_signs_and_tone_marks_count(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,7 @@ def test_baselines_of_a_score_that_knows_more_than_length():
     assert found["over_bag_of_words_interval"] == [0.0, 0.0]
     assert found["equal_length_accuracy"] == 1.0
     assert found["equal_length_interval"][0] == pytest.approx(1 / (1 + 1.959963984540054**2 / 13), abs=1e-9)
+
+
+def test_words_of_other_scripts_have_columns():
+    assert make_vocabulary(["我爱猫", "猫。", "दिन राम", "दान राम"]) == {"राम": 0, "猫": 1}

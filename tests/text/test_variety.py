@@ -26,3 +26,9 @@ def test_what_all_say_earns_nothing():
     same, other = variety(["", "", ""], ["a b", "a b", "c d"])[1:]
     assert same == pytest.approx(0.5 - 2 / 3)
     assert other == pytest.approx(1 - 2 / 3)
+
+
+def test_scripts_without_blanks_have_words_too():
+    # 我 爱 我 爱 猫: pairs 我爱 爱我 我爱 爱猫: 3 of 4
+    assert distinct_n(["我爱我爱猫"], 2) == 0.75
+    assert variety(["", ""], ["我爱猫", "我爱狗"]) == [0.0, 0.0]  # each: 1/2 and 1

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id, write_json, write_jsonl
-from likelier.preferences.near_duplicates import Groups, near_duplicates, normalised
+from likelier.preferences.near_duplicates import Groups, near_duplicates, normalise
 from likelier.records import JudgedComparison, Preference, Text
 
 MEDIA = "image, sound or video"
@@ -166,7 +166,7 @@ def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], 
     """
     groups = Groups()
     first = [first_turn(item) for item in judged]
-    turns = [normalised(text) or text for text in first]
+    turns = [normalise(text) or text for text in first]
     for item, turn in zip(judged, turns, strict=True):
         if item.prompt.conversation:  # sorts before a turn, so a group is named by its conversation if it has one
             groups.join(f"conversation {item.prompt.conversation}", f"turn {turn}")

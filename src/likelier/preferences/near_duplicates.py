@@ -1,6 +1,5 @@
 """Which texts say nearly the same: MinHash over letter sequences, so that a split can keep them together."""
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from likelier.text.words import is_unspaced, is_word, split_words
 
 SHINGLE_BYTES = 5
 BYTES_READ = 4000
@@ -41,9 +42,15 @@ class Groups:
         self.parent[second] = first
 
 
-def normalised(text: str) -> str:
-    """Words and numbers only, in lower case, one space between."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+def normalise(text: str) -> str:
+    """Words and numbers only, in lower case, one space between them where their script has one."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")  # a Turkish capital I with dot
+    words = [part for part in split_words(folded.replace("'", " ")) if is_word(part)]
+    return "".join(words[:1]) + "".join(separator(*pair) + pair[1] for pair in pairwise(words))
+
+
+def separator(word: str, following: str) -> str:
+    return "" if is_unspaced(word) and is_unspaced(following) else " "
 
 
 def near_duplicates(texts: Sequence[str], most_share: float = 0.25) -> tuple[list[tuple[str, str]], float | None]:

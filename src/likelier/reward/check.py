@@ -1,6 +1,5 @@
 """How good a reward model is on pairs it has not seen, and how much of that length or single words would do."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from scipy.special import expit
 from likelier.files import stable_id
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Preference
+from likelier.text.words import split_words
 
 NUM_BINS = 10
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
 def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, Any]:
@@ -179,7 +178,7 @@ def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
 
 
 def words_of(text: str) -> list[str]:
-    return WORD.findall(text.lower())
+    return split_words(text.lower())
 
 
 def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:

@@ -1,10 +1,9 @@
-"""How much of what is written was written before, as a figure of many responses and as a reward for each."""
+"""How varied responses are: distinct n-grams of many texts (a figure), and each text's share of them (a reward)."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
-WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+from likelier.text.words import split_words
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
@@ -15,22 +14,23 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
     >>> distinct_n(["a b a b", "a b"], 2)
     0.5
     """
-    grams = [gram for text in texts for gram in ngrams(WORD.findall(text.lower()), n)]
+    grams = [gram for text in texts for gram in make_ngrams(split_words(text.lower()), n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+def make_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """All runs of n words, in their order."""
+    return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
 
 
 def variety(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """A reward function: each response's part in distinct-2 of the batch, minus the mean part.
+    """A reward function: each response's share of distinct-2 of the batch, minus the mean share.
 
-    A pair of words that stands n times in the batch counts 1/n; a response's part is the mean over its pairs. What
+    A pair of words that stands n times in the batch counts 1/n; a response's share is the mean over its pairs. What
     others say too earns nothing, so a batch cannot win by all saying the same.
     """
-    found = [ngrams(WORD.findall(response.lower()), 2) for response in responses]
-    counts = Counter(pair for pairs in found for pair in pairs)
-    parts = [sum(1 / counts[pair] for pair in pairs) / max(1, len(pairs)) for pairs in found]
-    mean = sum(parts) / max(1, len(parts))
-    return [part - mean for part in parts]
+    pairs_by_response = [make_ngrams(split_words(response.lower()), 2) for response in responses]
+    counts = Counter(pair for pairs in pairs_by_response for pair in pairs)
+    shares = [sum(1 / counts[pair] for pair in pairs) / max(1, len(pairs)) for pairs in pairs_by_response]
+    mean = sum(shares) / max(1, len(shares))
+    return [share - mean for share in shares]

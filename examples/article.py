@@ -26,7 +26,8 @@ from likelier.mdp.file import read_mdp
 from likelier.mdp.learners import Episodes, sample_episodes
 from likelier.mdp.ppo import make_batch
 from likelier.ppo.losses import entropy_from_logits
-from likelier.ppo.update import Evaluation, ppo_update
+from likelier.ppo.policy import Evaluation
+from likelier.ppo.update import ppo_update
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 

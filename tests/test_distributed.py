@@ -6,22 +6,27 @@ import signal
 
 import pytest
 import torch
-from test_ppo_update import Net, experience, weights_of
 
 from batches import batch_of
 from likelier.config import PPOConfig, RewardSource, UpdateConfig
 from likelier.distributed import (
     LostProcess,
+    all_gather_rows,
     all_reduce_gradients,
+    all_reduce_max,
+    all_reduce_sum,
     broadcast,
     broadcast_text,
     get_rank,
     get_world_size,
+    shard,
 )
 from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
-from likelier.ppo.update import accumulate_gradients, old_evaluation, ppo_update
+from likelier.ppo.objective import PPOLoss
+from likelier.ppo.policy import evaluate_old_policy
+from likelier.ppo.update import accumulate_gradients, ppo_update
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
@@ -32,6 +37,7 @@ from likelier.text.logprobs import TextPolicy
 from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer, new_reward_model, save_model
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, seeded_generator
+from small_policy import Net, experience, weights_of
 from tiny import save_tiny_model
 from torchrun_helpers import in_processes
 
@@ -105,7 +111,8 @@ def updated(settings, dtype=torch.float64, target_kl=None):
     ref = torch.where(batch.mask, batch.old_logprobs + batch.advantages / 3, math.nan)
     batch = Batch(**{**vars(batch), "ref_logprobs": ref})
     optimizer, draw = torch.optim.AdamW(net.parameters(), lr=1e-2), torch.Generator().manual_seed(2)
-    stats = ppo_update(net, optimizer, batch, config, draw, Guard(3), KLTerm(0.5, "k2", "token", ratio=True))
+    objective = PPOLoss(KLTerm(0.5, "k2", "token", ratio=True))
+    stats = ppo_update(net, optimizer, batch, config, draw, Guard(3), objective)
     return weights_of(net).tolist(), stats
 
 
@@ -209,7 +216,7 @@ def gradients_of_shared(folder, dtype):
     inputs = {"prompt_tokens": prompts["input_ids"], "prompt_mask": prompts["attention_mask"].bool()}
     advantages, returns = (torch.randn(16, 12, generator=draw, dtype=torch.float64).to(dtype) * mask for _ in range(2))
     config = UpdateConfig(num_mini_batches=1, micro_batch_size=5, entropy_coef=0.01)
-    logprobs, values, _ = old_evaluation(policy, inputs, actions, mask, config)
+    logprobs, values, _ = evaluate_old_policy(policy, inputs, actions, mask, config)
     batch = Batch(inputs, actions, mask, logprobs, values, advantages, returns)
     new, found = accumulate_gradients(policy, batch, config)
     parameters = [parameter for parameter in policy.parameters() if parameter.grad is not None]

@@ -12,7 +12,7 @@ from likelier.control.distributions import Categorical, Gaussian
 from likelier.finetune.dpo_loss import dpo_loss
 from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
 from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss
-from likelier.ppo.losses import aggregated, entropy_from_logits, policy_loss, value_loss
+from likelier.ppo.losses import aggregate_terms, entropy_from_logits, policy_loss, value_loss
 from likelier.ppo.masks import masked_whiten
 from likelier.reward.loss import preference_loss
 from likelier.rlhf.measures import explained_by
@@ -90,7 +90,7 @@ def try_losses(seed: int) -> None:
     finite("stats of value_loss", seed, *stats.values())
     kind, level = draw.one_of("k1", "k2", "k3"), draw.one_of("response", "token")
     term = kl_in_loss(logprobs, old, ref, mask, KLTerm(0.1, kind, level, draw.one_of(True, False)))
-    learn("kl_in_loss", seed, aggregated(term, mask, aggregate, None), logprobs)
+    learn("kl_in_loss", seed, aggregate_terms(term, mask, aggregate, None), logprobs)
     finite("kl_estimate", seed, kl_estimate(logprobs.detach(), ref, kind))
 
 

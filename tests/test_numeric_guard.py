@@ -13,7 +13,7 @@ from likelier.config import build_config
 from likelier.errors import NumericError
 from likelier.files import write_jsonl
 from likelier.finetune import sft
-from likelier.ppo import update as ppo_update
+from likelier.ppo import objective, policy
 from likelier.records import Preference
 from likelier.reward import train as reward_train
 from likelier.rlhf import rollout, train
@@ -141,8 +141,8 @@ def put(patch, stage, place, bad, optimizers):
         return
     owner, function, spoil = {
         "logits": (torch.nn.Linear, "forward", lambda result: spoiled(result, bad)),
-        "old logprobs": (ppo_update, "concat_evaluations", field("logprobs", bad)),
-        "old values": (ppo_update, "concat_evaluations", field("values", bad)),
+        "old logprobs": (policy, "concat_evaluations", field("logprobs", bad)),
+        "old values": (policy, "concat_evaluations", field("values", bad)),
         "new logprobs": (rollout.TextPolicy, "evaluate", field("logprobs", bad)),
         "new values": (rollout.TextPolicy, "evaluate", field("values", bad)),
         "entropy": (rollout.TextPolicy, "evaluate", field("entropy", bad)),
@@ -151,20 +151,20 @@ def put(patch, stage, place, bad, optimizers):
         "advantages": (rollout, "compute_advantages", nth(0, bad)),
         "returns": (rollout, "compute_advantages", nth(1, bad)),
         "loss": (
-            {"ppo": ppo_update, "sft": sft, "reward": reward_train}[stage],
-            {"ppo": "mean_of_terms", "sft": "token_sums", "reward": "preference_loss"}[stage],
+            {"ppo": objective, "sft": sft, "reward": reward_train}[stage],
+            {"ppo": "aggregate_terms", "sft": "token_sums", "reward": "preference_loss"}[stage],
             None,
         ),
     }[name]
     if name == "loss":
-        spoil = (lambda result: result + bad) if stage == "reward" else (lambda result: (result[0] + bad, result[1]))
+        spoil = (lambda result: result + bad) if stage != "sft" else (lambda result: (result[0] + bad, result[1]))
     start = FIRST_OF_STEP_2.get((stage, name), 2)
     patch.setattr(owner, function, spoilt_from(start, getattr(owner, function), spoil))
 
 
 FIRST_OF_STEP_2 = {("ppo", name): 9 for name in ("new logprobs", "new values", "entropy")}
-FIRST_OF_STEP_2 |= {("ppo", "loss"): 13, ("ppo", "score"): 3}
-FIRST_OF_STEP_2 |= {("ppo", name): 3 for name in ("old logprobs", "old values")}
+FIRST_OF_STEP_2 |= {("ppo", "loss"): 25, ("ppo", "score"): 3}
+FIRST_OF_STEP_2 |= {("ppo", name): 4 for name in ("old logprobs", "old values")}
 """Which call is the first of the second step, where it is not the second."""
 
 

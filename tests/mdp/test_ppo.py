@@ -10,7 +10,8 @@ from likelier.mdp.exact import TabularMDP
 from likelier.mdp.file import read_mdp
 from likelier.mdp.learners import Episodes, sample_episodes
 from likelier.mdp.ppo import CONFIG, TablePolicy, make_batch, tabular_ppo
-from likelier.ppo.update import Policy, ppo_update
+from likelier.ppo.policy import Policy
+from likelier.ppo.update import ppo_update
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from likelier.config import PPOConfig
-from likelier.doctor.findings.settings import estimator_misplaced
-from likelier.ppo.kl import AdaptiveKL, FixedKL, KLTerm, clamped_share, kl_estimate, kl_in_loss, kl_term_of
+from likelier.doctor.findings.settings import explain_misplaced_penalty
+from likelier.ppo.kl import AdaptiveKL, FixedKL, KLTerm, clamped_share, kl_estimate, kl_in_loss, make_kl_term
 
 
 def test_estimators_by_hand():
@@ -133,9 +133,9 @@ def test_token_by_token_the_first_token_does_not_pay_for_what_it_leads_to():
 
 
 def test_the_term_follows_the_settings_and_the_controllers_price():
-    assert kl_term_of(PPOConfig(), 0.1) is None
+    assert make_kl_term(PPOConfig(), 0.1) is None
     config = PPOConfig(kl_place="loss_ratio", kl_estimator="k3", kl_level="token")
-    assert kl_term_of(config, 0.1) == KLTerm(0.1, "k3", "token", ratio=True)
+    assert make_kl_term(config, 0.1) == KLTerm(0.1, "k3", "token", ratio=True)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_term_follows_the_settings_and_the_controllers_price():
     ],
 )
 def test_a_penalty_that_does_not_do_what_it_says_says_so_in_one_line(settings, words):
-    found = estimator_misplaced(PPOConfig(**settings))
+    found = explain_misplaced_penalty(PPOConfig(**settings))
     if words is None:
         assert found is None
     else:

@@ -10,36 +10,10 @@ from likelier.config import UpdateConfig
 from likelier.errors import NumericError
 from likelier.ppo.batch import Batch
 from likelier.ppo.kl import KLTerm
-from likelier.ppo.update import Evaluation, clip_gradients, largest_state, old_evaluation, passes, ppo_update
+from likelier.ppo.objective import PPOLoss
+from likelier.ppo.update import clip_gradients, epoch_minibatches, largest_state, ppo_update
 from likelier.training.guard import Guard
-
-
-class Net(nn.Module):
-    """A small network over numbers, four actions at each of three steps."""
-
-    def __init__(self, seed=0, dtype=torch.float32):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.critic = True
-        self.body = nn.Sequential(nn.Linear(5, 32), nn.Tanh(), nn.Linear(32, 3 * 5)).to(dtype)
-
-    def evaluate(self, inputs, actions, mask):
-        out = self.body(inputs["x"]).view(-1, 3, 5)
-        logprobs = torch.log_softmax(out[..., :4], -1)
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-        chosen = logprobs.gather(-1, actions[..., None])[..., 0]
-        chosen, values, entropy = (torch.where(mask, each, 0.0) for each in (chosen, out[..., 4], entropy))
-        return Evaluation(chosen, values if self.critic else None, entropy)
-
-
-def experience(net, rows=16, config=UpdateConfig(), dtype=torch.float32):  # noqa: B008 - frozen
-    draw = torch.Generator().manual_seed(1)
-    inputs = {"x": torch.randn(rows, 5, generator=draw, dtype=dtype)}
-    actions = torch.randint(0, 4, (rows, 3), generator=draw)
-    mask = torch.arange(3) < torch.randint(1, 4, (rows, 1), generator=draw)
-    advantages, returns = (torch.randn(rows, 3, generator=draw, dtype=dtype) * mask for _ in range(2))
-    old_logprobs, old_values, _ = old_evaluation(net, inputs, actions, mask, config)
-    return Batch(inputs, actions, mask, old_logprobs, old_values, advantages, returns)
+from small_policy import Net, experience, weights_of
 
 
 def update(net, batch, config, guard=None, rate=1e-2):
@@ -73,10 +47,6 @@ def test_steps_are_counted():
     assert update(net, experience(net, config=config), config)["optimizer_steps"] == 12
 
 
-def weights_of(net):
-    return torch.cat([p.detach().flatten() for p in net.parameters()])
-
-
 @pytest.mark.parametrize("how", ["token", "sequence", "fixed"])
 @pytest.mark.parametrize("level", ["response", "token"])
 def test_a_kl_penalty_in_the_loss_is_cut_and_padded_like_the_rest(how, level):
@@ -88,8 +58,9 @@ def test_a_kl_penalty_in_the_loss_is_cut_and_padded_like_the_rest(how, level):
         ref = torch.where(batch.mask, batch.old_logprobs + batch.advantages / 3, filler)
         batch = Batch(**{**vars(batch), "ref_logprobs": ref})
         optimizer, draw = torch.optim.SGD(net.parameters(), lr=1e-2), torch.Generator().manual_seed(2)
-        term = KLTerm(0.5, "k2", level, ratio=True)
-        runs.append((weights_of(net), ppo_update(net, optimizer, batch, config, draw, Guard(3), term), weights_of(net)))
+        before, objective = weights_of(net), PPOLoss(KLTerm(0.5, "k2", level, ratio=True))
+        stats = ppo_update(net, optimizer, batch, config, draw, Guard(3), objective)
+        runs.append((before, stats, weights_of(net)))
     assert not torch.equal(runs[0][0], runs[0][2])
     for _, stats, weights in runs[1:]:
         torch.testing.assert_close(weights, runs[0][2], atol=1e-10, rtol=0)
@@ -104,8 +75,8 @@ def test_the_price_of_the_penalty_counts():
         batch = experience(net, dtype=torch.float64)
         batch = Batch(**{**vars(batch), "ref_logprobs": batch.old_logprobs - 0.5})
         optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
-        term = KLTerm(coef, "k2", "token", ratio=False)
-        stats.append(ppo_update(net, optimizer, batch, config, torch.Generator(), Guard(3), term))
+        objective = PPOLoss(KLTerm(coef, "k2", "token", ratio=False))
+        stats.append(ppo_update(net, optimizer, batch, config, torch.Generator(), Guard(3), objective))
     assert stats[0]["kl_loss"] == pytest.approx(0.125, abs=1e-12)
     assert stats[1]["loss"] - stats[0]["loss"] == pytest.approx(0.25, abs=1e-12)
 
@@ -173,12 +144,12 @@ def test_a_policy_without_values_needs_no_returns():
 
 def test_the_first_pass_takes_rows_as_they_come_and_later_ones_shuffle():
     config = UpdateConfig(num_ppo_epochs=3, num_mini_batches=2)
-    parts = list(passes(8, config, torch.Generator().manual_seed(0)))
+    parts = list(epoch_minibatches(8, config, torch.Generator().manual_seed(0)))
     assert [part.tolist() for part in parts[:2]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     later = [torch.cat(parts[2:4]).tolist(), torch.cat(parts[4:]).tolist()]
     assert [sorted(rows) for rows in later] == [list(range(8))] * 2
     assert list(range(8)) != later[0] != later[1] != list(range(8))
-    whole = passes(8, config.model_copy(update={"num_mini_batches": 1}), torch.Generator())
+    whole = epoch_minibatches(8, config.model_copy(update={"num_mini_batches": 1}), torch.Generator())
     assert [part.tolist() for part in whole] == [list(range(8))] * 3
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from likelier.config import Config, build_config, read_yaml
-from likelier.ppo.update import Evaluation
+from likelier.ppo.policy import Evaluation
 from likelier.progress import progress
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run

@@ -13,7 +13,7 @@ from likelier.control.distributions import Categorical, Distribution, Gaussian, 
 from likelier.control.envs import Spaces
 from likelier.control.fast.actor_critic import ActorCriticMLP, numpy_mlp
 from likelier.control.spaces import ActionDecoder, Array
-from likelier.ppo.update import Evaluation
+from likelier.ppo.policy import Evaluation
 
 
 class ActorCritic(nn.Module):

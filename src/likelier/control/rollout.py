@@ -18,7 +18,7 @@ from likelier.control.spaces import Array
 from likelier.ppo.advantages import gae
 from likelier.ppo.batch import Batch
 from likelier.ppo.masks import masked_whiten
-from likelier.ppo.update import old_evaluation
+from likelier.ppo.policy import evaluate_old_policy
 from likelier.training.setup import Clock
 
 NUM_RETURNS = 100
@@ -128,7 +128,7 @@ def sample_rollout(
     inputs = {"observations": torch.from_numpy(experience.observations).to(device).flatten(0, 1)[order]}
     actions = torch.from_numpy(experience.actions).to(device).flatten(0, 1)[order, None]
     mask = torch.ones(len(order), 1, dtype=torch.bool, device=device)
-    old = old_evaluation(policy, inputs, actions, mask, config)
+    old = evaluate_old_policy(policy, inputs, actions, mask, config)
     assert old.values is not None, "an actor-critic has values"
     clock.lap("old_logprobs")
 

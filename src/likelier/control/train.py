@@ -11,6 +11,7 @@ from likelier.control.agent import save_agent
 from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draw_gif, evaluate
 from likelier.control.fast.adam import FusedSteps
+from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, make_observation_moments
 from likelier.control.rollout import EnvState, Episodes, sample_rollout
@@ -42,7 +43,8 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 generator = seeded_generator(config.seed, step, "gym", device)
 
                 batch = sample_rollout(policy, env_state, gym, generator, clock)
-                update = ppo_update(policy, state.steps, batch, update_config, generator, state.guard.at(step + 1))
+                guard = state.guard.at(step + 1)
+                update = ppo_update(policy, state.steps, batch, update_config, generator, guard, ClosedFormLoss())
                 clock.lap("update")
 
                 metrics = env_state.episodes.stats() | update | {"learning_rate": learning_rate}

@@ -14,7 +14,8 @@ from likelier.ppo.advantages import gae
 from likelier.ppo.batch import Batch
 from likelier.ppo.losses import entropy_from_logits
 from likelier.ppo.masks import masked_whiten
-from likelier.ppo.update import Evaluation, Policy, old_evaluation, ppo_update
+from likelier.ppo.policy import Evaluation, Policy, evaluate_old_policy
+from likelier.ppo.update import ppo_update
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 
@@ -89,5 +90,5 @@ def make_batch(
     order = torch.randperm(int(active.sum()), generator=shuffle)
     rows = [column[active][order][:, None] for column in (states, actions, masked_whiten(advantages, active), returns)]
     inputs, mask = {"state": rows[0]}, torch.ones_like(rows[0], dtype=torch.bool)
-    old = old_evaluation(policy, inputs, rows[1], mask, config)
+    old = evaluate_old_policy(policy, inputs, rows[1], mask, config)
     return Batch(inputs, rows[1], mask, old.logprobs, old.values, rows[2], rows[3])

@@ -51,8 +51,8 @@ class KLTerm:
     """Multiply by the ratio pi / pi_old, differentiated: the gradient of an expectation over samples of pi itself."""
 
 
-def kl_term_of(config: PPOConfig, coef: float) -> KLTerm | None:
-    """The settings' penalty in the loss at today's price; None where it is in the reward."""
+def make_kl_term(config: PPOConfig, coef: float) -> KLTerm | None:
+    """The KL loss term at the current coefficient; None if the penalty is in the reward."""
     if config.kl_place == "reward":
         return None
     return KLTerm(coef, config.kl_estimator, config.kl_level, config.kl_place == "loss_ratio")

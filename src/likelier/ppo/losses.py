@@ -1,16 +1,20 @@
-"""The losses of PPO (Schulman et al. 2017) and what is worth knowing of them; stats are detached 0-d tensors.
+"""The losses of PPO as the papers write them: pure functions of tensors, differentiated by autograd.
 
-Each loss is a sum of terms, one a token, whose derivatives are written beside them. So an update starts its backward
-pass at log-probabilities and values: a minibatch of 64 rows takes 115 µs for both losses, 215 with autograd's graph.
+With r_t = pi(a_t|s_t) / pi_old(a_t|s_t) and eps the clip range, PPO maximises
+
+    L^CLIP = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)]       Schulman et al. 2017, "Proximal policy optimization
+    L^CLIP - c_1 L^VF + c_2 S                                       algorithms", eq. 7 and 9
+
+Here everything is a loss to be minimised, so the signs are turned. `ppo/objective.py` adds the terms up.
+Every mean is written sum / normalizer, so that an update can pass the normalizer of a whole minibatch to each of its
+micro-batches: their losses and gradients then add up to those of the minibatch, however it was cut.
 """
 
-import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from likelier.ppo.kl import MAX_LOG_RATIO
 from likelier.ppo.masks import masked_mean, masked_means, masked_vars
@@ -30,30 +34,26 @@ def policy_loss(
     aggregate: Aggregate = "token",
     normalizer: float | Tensor | None = None,
 ) -> tuple[Float[Tensor, ""], Stats]:
-    """Clipped policy loss: sum(mask * max(-A * r, -A * clip(r, 1 - clip, 1 + clip_high))) / normalizer.
+    """Clipped policy loss: sum(mask * max(-A r, -A clip(r, 1 - clip, 1 + clip_high))) / normalizer; detached stats.
 
-    r = exp(logprobs - old_logprobs). `dual_clip` c > 1 bounds the term by c * |A| where A < 0 (Ye et al. 2020).
-    `aggregate`: "token" divides by the tokens in the mask, "sequence" takes the mean of each response first, "fixed"
-    divides by rows times the longest allowed response.
+    `clip_high` None means `clip`; a larger one gives rare tokens room to rise ("clip-higher", Yu et al. 2025, DAPO).
+    `dual_clip` c > 1 bounds the term by c |A| where A < 0. `aggregate` and `normalizer`: see `aggregate_terms`.
     """
     terms = policy_terms(logprobs, old_logprobs, advantages, mask, clip, clip_high, dual_clip)
-    return with_gradient(logprobs, *mean_of_terms(terms, mask, aggregate, normalizer)), policy_stats(terms, mask)
+    return aggregate_terms(terms.loss, mask, aggregate, normalizer), policy_stats(terms, mask)
 
 
 class PolicyTerms(NamedTuple):
-    """The policy loss token by token, without graph; outside the mask the ratio is 1 and the rest is 0."""
+    """The policy loss of each token, and what the stats are made of; outside the mask the ratio is 1 and the rest 0."""
 
-    term: Float[Tensor, "B T"]
-    slope: Float[Tensor, "B T"]
-    """Its derivative by the log-probability."""
+    loss: Float[Tensor, "B T"]
     ratio: Float[Tensor, "B T"]
     log_ratio: Float[Tensor, "B T"]
-    """As it is: inside `exp` it is clamped."""
-    clipped: Bool[Tensor, "B T"]
-    """Where the clipped branch is the active one."""
+    """Not clamped."""
+    is_clipped: Bool[Tensor, "B T"]
+    """True where the clipped branch is the larger one, so that the token has no gradient."""
 
 
-@torch.no_grad()
 def policy_terms(
     logprobs: Float[Tensor, "B T"],
     old_logprobs: Float[Tensor, "B T"],
@@ -63,30 +63,39 @@ def policy_terms(
     clip_high: float | None,
     dual_clip: float | None,
 ) -> PolicyTerms:
-    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
-    against = torch.where(mask, -advantages, 0.0)
-    held = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    ratio = held.exp()
-    plain = against * ratio
-    other = against * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
-    clipped = other > plain
-    term, flat = torch.maximum(plain, other), clipped | (held != log_ratio)
+    # The inputs are masked, not the result: NaN and inf survive a product with 0, and `where` behind an `exp` still
+    # sends 0 * inf = NaN back through it.
+    logprobs, old_logprobs, advantages = (torch.where(mask, x, 0.0) for x in (logprobs, old_logprobs, advantages))
+    log_ratio = logprobs - old_logprobs
+    # One token whose log-ratio is 90 would overflow float32 and with it the batch. It keeps a finite loss, no gradient.
+    ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+
+    # The maximum is the pessimistic bound of the paper: clipping takes away the gain of a step that goes too far, never
+    # its cost. A bad action that became likelier is unlearnt at full strength.
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    loss = torch.maximum(unclipped, clipped)
     if dual_clip is not None:
-        bound = torch.where(against > 0, dual_clip * against, math.inf)
-        term, flat = torch.minimum(term, bound), flat | (term > bound)
-    slope = plain.masked_fill(flat, 0.0)  # d/dx of -A exp(x - old) is itself; where a bound holds it is 0
-    return PolicyTerms(term, slope, ratio, log_ratio, clipped)
+        # That cost has no bound: where a bad action became many times as likely, its gradient dwarfs all others
+        # (Ye et al. 2020, "Mastering complex control in MOBA games with deep reinforcement learning").
+        loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+    return PolicyTerms(loss, ratio, log_ratio, clipped > unclipped)
 
 
+@torch.no_grad()
 def policy_stats(terms: PolicyTerms, mask: Bool[Tensor, "B T"]) -> Stats:
-    """Means over `mask`. The variance is taken around 1, where ratios are: mean (r - 1)^2 - (mean (r - 1))^2."""
-    above, clamped = terms.ratio - 1, terms.log_ratio.abs() > MAX_LOG_RATIO
-    looked_at = [terms.ratio, above, above.square(), above - terms.log_ratio]
-    looked_at += [terms.clipped.to(above), clamped.to(above)]
-    mean, shift, square, approx_kl, clipfrac, log_ratio_clamped = masked_means(looked_at, mask)
+    """Means over `mask`: the debug variables of Huang et al. 2022, "The 37 implementation details of PPO" (detail 12).
+
+    `approx_kl` is the mean of r - 1 - log r, k3 of KL(pi_old || pi) (Schulman 2020, "Approximating KL divergence").
+    """
+    # The variance is taken around 1, where ratios are: mean (r - 1)^2 - (mean (r - 1))^2 loses no digits there.
+    shift, is_clamped = terms.ratio - 1, terms.log_ratio.abs() > MAX_LOG_RATIO
+    columns = [terms.ratio, shift, shift.square(), shift - terms.log_ratio]
+    columns += [terms.is_clipped.to(shift), is_clamped.to(shift)]
+    mean, mean_shift, mean_square, approx_kl, clipfrac, log_ratio_clamped = masked_means(columns, mask)
     return {
         "ratio": mean,
-        "ratio_var": (square - shift.square()).clamp(min=0.0),
+        "ratio_var": (mean_square - mean_shift.square()).clamp(min=0.0),
         "approx_kl": approx_kl,
         "clipfrac": clipfrac,
         "log_ratio_clamped": log_ratio_clamped,
@@ -101,24 +110,27 @@ def value_loss(
     clip: float | None = 0.2,
     normalizer: float | Tensor | None = None,
 ) -> tuple[Float[Tensor, ""], Stats]:
-    """0.5 * mean of the larger of the squared errors of `values` and of `values` kept within `clip` of `old_values`."""
+    """0.5 * sum(mask * max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2)) / normalizer; detached stats.
+
+    `clip` None: 0.5 * (V - R)^2. The clip is of OpenAI's code, not of the paper (Huang et al. 2022, detail 9; RLHF has
+    kept it: Huang et al. 2024, "The N+ implementation details of RLHF with PPO").
+    """
     terms = value_terms(values, old_values, returns, mask, clip)
-    stats = {"clipfrac": masked_mean(terms.clipped.to(values), mask)}
-    stats["explained_variance"] = explained_variance(old_values, returns, mask)
-    return with_gradient(values, *mean_of_terms(terms, mask, "token", normalizer)), stats
+    stats = {
+        "clipfrac": masked_mean(terms.is_clipped.to(values), mask),
+        "explained_variance": explained_variance(old_values, returns, mask),
+    }
+    return aggregate_terms(terms.loss, mask, "token", normalizer), stats
 
 
 class ValueTerms(NamedTuple):
-    """The value loss token by token, without graph; 0 outside the mask."""
+    """The value loss of each token, 0 outside the mask."""
 
-    term: Float[Tensor, "B T"]
-    slope: Float[Tensor, "B T"]
-    """Its derivative by the value."""
-    clipped: Bool[Tensor, "B T"]
-    """Where the error of the value kept within the clip is the larger one."""
+    loss: Float[Tensor, "B T"]
+    is_clipped: Bool[Tensor, "B T"]
+    """True where the error of the clipped value is the larger one, so that the token has no gradient."""
 
 
-@torch.no_grad()
 def value_terms(
     values: Float[Tensor, "B T"],
     old_values: Float[Tensor, "B T"],
@@ -126,76 +138,49 @@ def value_terms(
     mask: Bool[Tensor, "B T"],
     clip: float | None,
 ) -> ValueTerms:
-    error = torch.where(mask, values - returns, 0.0)
-    term = 0.5 * error.square()
+    values, old_values, returns = (torch.where(mask, x, 0.0) for x in (values, old_values, returns))
+    unclipped = 0.5 * (values - returns).square()
     if clip is None:
-        return ValueTerms(term, error, torch.zeros_like(mask))
-    moved = values - old_values  # adding an unclipped move back would round, and count as clipped
-    kept = torch.where(moved.abs() <= clip, values, old_values + moved.clamp(-clip, clip))
-    other = 0.5 * torch.where(mask, kept - returns, 0.0).square()
-    clipped = other > term
-    return ValueTerms(torch.maximum(term, other), error.masked_fill(clipped, 0.0), clipped)
+        return ValueTerms(unclipped, torch.zeros_like(mask))
+    # Not V_old + (V - V_old).clamp(-clip, clip): that rounds, and would count values that hardly moved as clipped.
+    clipped = 0.5 * (values.clamp(old_values - clip, old_values + clip) - returns).square()
+    return ValueTerms(torch.maximum(unclipped, clipped), clipped > unclipped)
 
 
 @torch.no_grad()
 def explained_variance(
     old_values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
-    """1 - Var(returns - old_values) / Var(returns); 0 where returns do not vary."""
-    spread, unexplained = masked_vars([returns, returns - old_values], mask)
-    return torch.where(spread > 0, 1 - unexplained / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
+    """1 - Var(returns - old_values) / Var(returns): 1 of a perfect critic, 0 of a constant or where returns are."""
+    total, unexplained = masked_vars([returns, returns - old_values], mask)
+    return torch.where(total > 0, 1 - unexplained / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0)
 
 
-@torch.no_grad()
-def mean_of_terms(
-    terms: PolicyTerms | ValueTerms, mask: Bool[Tensor, "B T"], aggregate: Aggregate, normalizer: float | Tensor | None
-) -> tuple[Float[Tensor, ""], Float[Tensor, "B T"]]:
-    """sum(term) / normalizer, each response's terms divided by its own length under "sequence"; and its gradient."""
-    term, slope = (by_response(x, mask, aggregate) for x in (terms.term, terms.slope))
-    if normalizer is None:
-        normalizer = default_normalizer(mask, aggregate)
-    return term.sum() / normalizer, slope / normalizer
-
-
-def with_gradient(
-    x: Float[Tensor, "B T"], number: Float[Tensor, ""], gradient: Float[Tensor, "B T"]
+def aggregate_terms(
+    terms: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    aggregate: Aggregate = "token",
+    normalizer: float | Tensor | None = None,
 ) -> Float[Tensor, ""]:
-    """`number`, as a function of `x` with this gradient."""
-    found: Tensor = WithGradient.apply(x, number, gradient)  # type: ignore[no-untyped-call]
-    return found
+    """sum(mask * term) / normalizer; without one, that of the rows given.
+
+    "token"     / tokens: every token weighs the same, so long responses weigh more (Yu et al. 2025, DAPO)
+    "sequence"  each response's mean, / responses: every response weighs the same (Shao et al. 2024, GRPO)
+    "fixed"     / (rows * longest allowed response): a constant that favours no length (Liu et al. 2025, Dr. GRPO)
+    """
+    terms = scale_by_length(torch.where(mask, terms, 0.0), mask, aggregate)
+    return terms.sum() / (default_normalizer(mask, aggregate) if normalizer is None else normalizer)
 
 
-class WithGradient(torch.autograd.Function):
-    """A node of autograd's graph whose gradient is known."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, number: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return number.clone()
-
-    @staticmethod
-    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return factor * gradient, None, None
-
-
-def aggregated(
-    term: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate, normalizer: float | Tensor | None
-) -> Float[Tensor, ""]:
-    """sum(mask * term) / normalizer, each response's term divided by its own length first under "sequence"."""
-    term = by_response(torch.where(mask, term, 0.0), mask, aggregate)
-    if normalizer is None:
-        normalizer = default_normalizer(mask, aggregate)
-    return term.sum() / normalizer
-
-
-def by_response(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float[Tensor, "B T"]:
-    """Each response's terms divided by its own length under "sequence", else as they are."""
-    return x / mask.sum(1, keepdim=True).clamp(min=1) if aggregate == "sequence" else x
+def scale_by_length(
+    terms: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate
+) -> Float[Tensor, "B T"]:
+    """Each response's terms divided by its own length under "sequence"; else the terms as they are."""
+    return terms / mask.sum(1, keepdim=True).clamp(min=1) if aggregate == "sequence" else terms
 
 
 def default_normalizer(mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float[Tensor, ""]:
-    """What a whole minibatch divides by: its tokens, its non-empty responses, or rows times width; at least 1."""
+    """Tokens of a minibatch, its non-empty responses, or rows times width; at least 1."""
     if aggregate == "fixed":
         return torch.tensor(float(max(1, mask.numel())))
     return torch.count_nonzero(mask if aggregate == "token" else mask.any(1)).clamp(min=1).float()

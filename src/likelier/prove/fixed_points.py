@@ -22,8 +22,8 @@ from torch import Tensor
 
 from likelier.config import PPOConfig
 from likelier.ppo.algorithms import ALGORITHMS
-from likelier.ppo.kl import kl_in_loss, kl_term_of
-from likelier.ppo.losses import by_response
+from likelier.ppo.kl import kl_in_loss, make_kl_term
+from likelier.ppo.losses import scale_by_length
 from likelier.prove.tabular_lm import TabularLM, kl_divergence, optimal_log_distribution
 from likelier.rlhf.rollout import penalties
 from likelier.training.setup import make_optimizer, schedule, set_learning_rate
@@ -209,6 +209,6 @@ def expected_loss(
         if ALGORITHMS[config.algorithm].spread:
             advantages = advantages / (return_std(gains, probabilities, mask.sum(1), config) + SPREAD_EPS)
     terms = -advantages[:, None] * logprobs
-    if term := kl_term_of(config, config.kl_coef):
+    if term := make_kl_term(config, config.kl_coef):
         terms = terms + term.coef * kl_in_loss(logprobs, old, ref, mask, term)
-    return (probabilities[:, None] * by_response(terms, mask, config.loss_aggregation)).sum()
+    return (probabilities[:, None] * scale_by_length(terms, mask, config.loss_aggregation)).sum()

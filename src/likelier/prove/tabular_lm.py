@@ -16,8 +16,10 @@ from likelier.config import PPOConfig
 from likelier.ppo.advantages import AdvantageInputs, compute_advantages
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.batch import Batch
-from likelier.ppo.kl import kl_term_of
-from likelier.ppo.update import Evaluation, old_evaluation, ppo_update
+from likelier.ppo.kl import make_kl_term
+from likelier.ppo.objective import PPOLoss
+from likelier.ppo.policy import Evaluation, evaluate_old_policy
+from likelier.ppo.update import ppo_update
 from likelier.rlhf.rollout import penalties, place_scores
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
@@ -126,12 +128,13 @@ def train_tabular(
     """Train a copy of `reference`; returns it with max |ratio - 1| before each batch's first step (must be 0)."""
     policy = reference.copy(ALGORITHMS[config.algorithm].has_critic)
     optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
-    guard, kl, deviations = Guard(5), kl_term_of(config, config.kl_coef), []
+    guard, objective, deviations = Guard(5), PPOLoss(make_kl_term(config, config.kl_coef)), []
     for step in range(config.steps):
         set_learning_rate(optimizer, schedule(step, config.steps, config))
         generator = seeded_generator(seed, step, "tabular")
         batch = sample_batch(policy, reference, rewards, config, generator)
-        deviations.append(ppo_update(policy, optimizer, batch, config, generator, guard, kl)["first_ratio_deviation"])
+        stats = ppo_update(policy, optimizer, batch, config, generator, guard, objective)
+        deviations.append(stats["first_ratio_deviation"])
     return policy, deviations
 
 
@@ -141,7 +144,7 @@ def sample_batch(
     """Sample a batch with the penalty and advantages of rlhf/rollout.py."""
     actions = policy.sample(config.batch_size, generator)
     mask = policy.mask(actions)
-    logprobs, values, _ = old_evaluation(policy, {}, actions, mask, config)
+    logprobs, values, _ = evaluate_old_policy(policy, {}, actions, mask, config)
     with torch.no_grad():
         ref_logprobs = reference.evaluate({}, actions, mask).logprobs
     scores = rewards[policy.rows(actions)]

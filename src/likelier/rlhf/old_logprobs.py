@@ -16,7 +16,7 @@ from likelier.errors import NumericError
 from likelier.ppo.batch import minibatches
 from likelier.ppo.kl import MAX_LOG_RATIO
 from likelier.ppo.masks import masked_mean
-from likelier.ppo.update import old_evaluation
+from likelier.ppo.policy import evaluate_old_policy
 from likelier.rlhf.measures import Measured, sampling_measures
 from likelier.text.logprobs import TextPolicy
 from likelier.text.sampler import Samples
@@ -54,10 +54,10 @@ def behaviour_logprobs(
         rows = minibatches(len(mask), config.num_mini_batches, None)[0]
         one = config.model_copy(update={"num_mini_batches": 1})
         first = {name: tensor[rows] for name, tensor in inputs.items()}
-        own, values, entropy = old_evaluation(policy, first, tokens[rows], mask[rows], one)
+        own, values, entropy = evaluate_old_policy(policy, first, tokens[rows], mask[rows], one)
     else:
         rows = torch.arange(len(mask))
-        own, values, entropy = old_evaluation(policy, inputs, tokens, mask, config)
+        own, values, entropy = evaluate_old_policy(policy, inputs, tokens, mask, config)
     difference, largest = logprob_gap(own, samples.logprobs[rows], mask[rows])
     if reuse and not float(difference) <= MAX_DIFFERENCE:
         raise NumericError(

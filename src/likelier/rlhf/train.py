@@ -14,7 +14,8 @@ from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.algorithms import ALGORITHMS
-from likelier.ppo.kl import AdaptiveKL, FixedKL, kl_term_of
+from likelier.ppo.kl import AdaptiveKL, FixedKL, make_kl_term
+from likelier.ppo.objective import PPOLoss
 from likelier.ppo.update import ppo_update
 from likelier.progress import note, progress
 from likelier.records import plain
@@ -58,8 +59,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
 
             actors.sampler.load_weights(actors.policy.model)
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
-            kl, guard = kl_term_of(ppo, state.kl.coef), state.guard.at(step + 1)
-            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, kl)
+            objective, guard = PPOLoss(make_kl_term(ppo, state.kl.coef)), state.guard.at(step + 1)
+            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}

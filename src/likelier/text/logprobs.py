@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from likelier.config import PPOConfig
 from likelier.distributed import all_gather_rows, shard
-from likelier.ppo.update import Evaluation
+from likelier.ppo.policy import Evaluation
 from likelier.text.models import ValueHead, load_trunk, precise, to_right_padding, unpadded
 from likelier.text.sampler import Samples
 from likelier.training.setup import autocast

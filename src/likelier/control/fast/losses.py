@@ -1,0 +1,112 @@
+"""The losses of `ppo/losses.py` for minibatches of a hundred microseconds, with derivatives in closed form.
+
+A minibatch of 64 rows takes 215 µs for both losses through autograd's graph, 115 this way: the backward pass starts at
+log-probabilities and values. tests/control/fast/test_losses.py holds loss and gradient to the definition.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from likelier.ppo.batch import Batch
+from likelier.ppo.kl import MAX_LOG_RATIO
+from likelier.ppo.losses import Stats, aggregate_terms, scale_by_length
+from likelier.ppo.objective import LossContext
+from likelier.ppo.policy import Evaluation
+
+
+class ClosedFormLoss:
+    """The `Objective` of PPO without a KL penalty, which environments have no reference for."""
+
+    def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
+        config, normalizer, num_tokens = context
+        policy = policy_gradient(
+            outputs.logprobs,
+            batch.old_logprobs,
+            batch.advantages,
+            batch.mask,
+            config.cliprange,
+            config.clip_high,
+            config.dual_clip,
+        )
+        terms, dloss_dlogprob = (
+            scale_by_length(x, batch.mask, config.loss_aggregation) for x in (policy.loss, policy.dloss_dlogprob)
+        )
+        loss = terms.sum() / normalizer
+        losses = {"policy_loss": loss, "approx_kl": (policy.ratio - 1 - policy.log_ratio).sum() / num_tokens}
+        starts, gradients = [outputs.logprobs], [dloss_dlogprob / normalizer]
+        if outputs.values is not None:
+            assert batch.old_values is not None, "a policy with values needs old values"
+            assert batch.returns is not None, "a policy with values needs returns"
+            terms, dloss_dvalue = value_gradient(
+                outputs.values, batch.old_values, batch.returns, batch.mask, config.cliprange_value
+            )
+            losses["value_loss"] = terms.sum() / num_tokens
+            loss = torch.add(loss, losses["value_loss"], alpha=config.vf_coef)
+            starts.append(outputs.values)
+            gradients.append(config.vf_coef * (dloss_dvalue / num_tokens))
+        if config.entropy_coef:
+            entropy = aggregate_terms(outputs.entropy, batch.mask, "token", num_tokens)
+            loss = loss - config.entropy_coef * entropy.detach()
+            starts.append(entropy)
+            gradients.append(torch.full_like(entropy, -config.entropy_coef))
+        torch.autograd.backward(starts, gradients)
+        return losses | {"loss": loss}
+
+
+class PolicyGradient(NamedTuple):
+    """The clipped policy loss of each token and its derivative, without graph; 0 outside the mask, the ratio 1."""
+
+    loss: Float[Tensor, "B T"]
+    dloss_dlogprob: Float[Tensor, "B T"]
+    ratio: Float[Tensor, "B T"]
+    log_ratio: Float[Tensor, "B T"]
+    """Not clamped."""
+
+
+@torch.no_grad()
+def policy_gradient(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    clip: float,
+    clip_high: float | None,
+    dual_clip: float | None,
+) -> PolicyGradient:
+    """`ppo.losses.policy_terms` and its derivative: d(-A r)/d log pi = -A r, and 0 where a bound is active."""
+    log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
+    neg_advantages = torch.where(mask, -advantages, 0.0)
+    clamped_log_ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio = clamped_log_ratio.exp()
+    unclipped = neg_advantages * ratio
+    clipped = neg_advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    no_gradient = (clipped > unclipped) | (clamped_log_ratio != log_ratio)
+    loss = torch.maximum(unclipped, clipped)
+    if dual_clip is not None:
+        bound = torch.where(neg_advantages > 0, dual_clip * neg_advantages, math.inf)
+        no_gradient = no_gradient | (loss > bound)
+        loss = torch.minimum(loss, bound)
+    return PolicyGradient(loss, unclipped.masked_fill(no_gradient, 0.0), ratio, log_ratio)
+
+
+@torch.no_grad()
+def value_gradient(
+    values: Float[Tensor, "B T"],
+    old_values: Float[Tensor, "B T"],
+    returns: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    clip: float | None,
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
+    """`ppo.losses.value_terms` and its derivative: V - R, and 0 where the clipped value has the larger error."""
+    error = torch.where(mask, values - returns, 0.0)
+    unclipped = 0.5 * error.square()
+    if clip is None:
+        return unclipped, error
+    change = values - old_values  # adding an unclipped change back would round, and count as clipped
+    clipped_values = torch.where(change.abs() <= clip, values, old_values + change.clamp(-clip, clip))
+    clipped = 0.5 * torch.where(mask, clipped_values - returns, 0.0).square()
+    return torch.maximum(unclipped, clipped), error.masked_fill(clipped > unclipped, 0.0)

@@ -1,0 +1,84 @@
+"""What an update minimises, and the backward pass of one micro-batch.
+
+    loss = policy loss + kl.coef * KL + vf_coef * value loss - entropy_coef * entropy
+
+Schulman et al. 2017, eq. 9, with the KL from the reference as a term of its own where it is not in the reward.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from likelier.config import UpdateConfig
+from likelier.ppo.batch import Batch
+from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss
+from likelier.ppo.losses import Stats, aggregate_terms, policy_terms, value_terms
+from likelier.ppo.policy import Evaluation
+
+
+class LossContext(NamedTuple):
+    """What all micro-batches of a minibatch share."""
+
+    config: UpdateConfig
+    normalizer: Float[Tensor, ""]
+    """The policy's terms of the whole minibatch are divided by this, as `loss_aggregation` says."""
+    num_tokens: Float[Tensor, ""]
+    """Tokens of the whole minibatch: by these the value loss and the entropy are divided."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What an update minimises."""
+
+    def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
+        """Add the gradients of one micro-batch's loss to those of the parameters; returns detached losses.
+
+        These are sums over the micro-batch, divided by what the whole minibatch is divided by: `loss`, `policy_loss`,
+        `approx_kl`, and those that there are of `kl_loss` and `value_loss`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PPOLoss:
+    """The loss of PPO, by autograd. `kl`: a penalty in the loss."""
+
+    kl: KLTerm | None = None
+
+    def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
+        loss, losses = self.compute(outputs, batch, context)
+        loss.backward()
+        return {name: each.detach() for name, each in losses.items()}
+
+    def compute(self, outputs: Evaluation, batch: Batch, context: LossContext) -> tuple[Float[Tensor, ""], Stats]:
+        """The loss, and its parts by the names of the metrics."""
+        config, normalizer, num_tokens = context
+        how, mask = config.loss_aggregation, batch.mask
+        losses = {"approx_kl": approximate_kl(outputs, batch, num_tokens)}
+        clips = config.cliprange, config.clip_high, config.dual_clip
+        policy = policy_terms(outputs.logprobs, batch.old_logprobs, batch.advantages, mask, *clips)
+        losses["policy_loss"] = loss = aggregate_terms(policy.loss, mask, how, normalizer)
+        if self.kl is not None:
+            assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
+            kl_terms = kl_in_loss(outputs.logprobs, batch.old_logprobs, batch.ref_logprobs, mask, self.kl)
+            losses["kl_loss"] = aggregate_terms(kl_terms, mask, how, normalizer)
+            loss = loss + self.kl.coef * losses["kl_loss"]
+        if outputs.values is not None:
+            assert batch.old_values is not None, "a policy with values needs old values"
+            assert batch.returns is not None, "a policy with values needs returns"
+            value = value_terms(outputs.values, batch.old_values, batch.returns, mask, config.cliprange_value)
+            losses["value_loss"] = aggregate_terms(value.loss, mask, "token", num_tokens)
+            loss = loss + config.vf_coef * losses["value_loss"]
+        if config.entropy_coef:
+            loss = loss - config.entropy_coef * aggregate_terms(outputs.entropy, mask, "token", num_tokens)
+        return loss, losses | {"loss": loss}
+
+
+@torch.no_grad()
+def approximate_kl(outputs: Evaluation, batch: Batch, num_tokens: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """KL(pi_old || pi) a token by k3, ratio - 1 - log ratio: what `target_kl` looks at."""
+    terms = kl_estimate(batch.old_logprobs, outputs.logprobs, "k3")
+    return aggregate_terms(terms, batch.mask, "token", num_tokens)

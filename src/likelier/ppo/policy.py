@@ -1,0 +1,71 @@
+"""All that PPO asks of a policy: log-probabilities, values and entropy of given actions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from likelier.config import UpdateConfig
+from likelier.distributed import all_gather_rows, shard
+from likelier.ppo.batch import minibatches
+
+
+class Evaluation(NamedTuple):
+    """A policy's outputs for given actions, each `[B, T]`, 0 outside the mask; `values` is None without a critic."""
+
+    logprobs: Float[Tensor, "B T"]
+    values: Float[Tensor, "B T"] | None
+    entropy: Float[Tensor, "B T"]
+
+    def detach(self) -> "Evaluation":
+        """The same numbers without graph."""
+        values = None if self.values is None else self.values.detach()
+        return Evaluation(self.logprobs.detach(), values, self.entropy.detach())
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What an update trains. Dropout must be off: with it the ratio is not 1 before the first step."""
+
+    def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+@torch.no_grad()
+def evaluate_old_policy(
+    policy: Policy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Bool[Tensor, "B T"], config: UpdateConfig
+) -> Evaluation:
+    """Outputs of the policy as it is, by exactly the forward passes of the update's first epoch.
+
+    A matrix product depends in its last bit on how many rows it has. With the same cuts into minibatches, processes and
+    micro-batches the ratio before the first step is exactly 1, and anything else is a bug that can be seen.
+    """
+    evaluations = []
+    for minibatch in minibatches(len(mask), config.num_mini_batches, None):
+        outputs = []
+        for rows in minibatch[shard(len(minibatch))].split(config.micro_batch_size or len(minibatch)):
+            selected = {name: tensor[rows] for name, tensor in inputs.items()}
+            outputs.append(policy.evaluate(selected, actions[rows], mask[rows]))
+        evaluations.append(gather_outputs(concat_evaluations(outputs), len(minibatch)))
+    return concat_evaluations(evaluations)
+
+
+def concat_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
+    """The outputs of several parts of a batch, row by row."""
+    if len(parts) == 1:
+        return parts[0]
+    values = [part.values for part in parts if part.values is not None]
+    return Evaluation(
+        torch.cat([part.logprobs for part in parts]),
+        torch.cat(values) if values else None,
+        torch.cat([part.entropy for part in parts]),
+    )
+
+
+def gather_outputs(outputs: Evaluation, num_rows: int) -> Evaluation:
+    """The outputs for all rows of a minibatch, from those that each process has for its share."""
+    values = None if outputs.values is None else all_gather_rows(outputs.values, num_rows)
+    return Evaluation(all_gather_rows(outputs.logprobs, num_rows), values, all_gather_rows(outputs.entropy, num_rows))

@@ -41,7 +41,7 @@ import resource, sys
 from pathlib import Path
 from likelier.cli import run_script
 from likelier.config import build_config
-from likelier.runs import Run
+from likelier.runs.run import Run
 
 def main():
     with Run(Path(sys.argv[1]), "sft", build_config({"sft": {"report_to": ["tensorboard"]}})) as run:

@@ -90,7 +90,7 @@ def kill_after(settings, folder, delay, scratch):
     (scratch / "config.json").write_text(settings.model_dump_json())
     script = (
         "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); "
-        "from likelier.config import Config; from likelier.runs import Run; "
+        "from likelier.config import Config; from likelier.runs.run import Run; "
         "from likelier.control.train import train_gym; "
         "config = Config.model_validate(json.loads(Path(sys.argv[1]).read_text()))\n"
         "with Run(Path(sys.argv[2]), 'gym', config, 'auto') as run: train_gym(config, run)"

@@ -148,7 +148,7 @@ def kill_after(settings, folder, delay, scratch):
     path = scratch / "config.json"
     path.write_text(settings.model_dump_json())
     code = (
-        "import sys; from pathlib import Path; from likelier.config import Config; from likelier.runs import Run;"
+        "import sys; from pathlib import Path; from likelier.config import Config; from likelier.runs.run import Run;"
         "from likelier.rlhf.train import train_ppo; import torch; torch.set_num_threads(1);"
         f"config = Config.model_validate_json(Path({str(path)!r}).read_text());"
         f"run = Run(Path({str(folder)!r}), 'ppo', config, 'auto').__enter__(); train_ppo(config, run)"

@@ -19,7 +19,7 @@ import torch
 from likelier.circle import Result, Round, compare_models, gather, learn, once, policy_config
 from likelier.config import DPOConfig, OtherModel, SFTConfig
 from likelier.demo.panel import draw_panel
-from likelier.demo.run import draw_taste, start
+from likelier.demo.run import draw_taste, start_round
 from likelier.finetune.dpo import train_dpo
 from likelier.finetune.sft import train_sft
 from likelier.runs.run import Run
@@ -60,7 +60,7 @@ def line(name: str, seen: list[Result], start: list[Result]) -> str:
 def points(folder: Path, seed: int) -> dict[str, Result]:
     """Every way of training with this seed: KL, true score and win rate."""
     taste = draw_taste(seed)
-    at = start(folder, seed, taste)
+    at = start_round(folder, seed, taste)
     done = learn(at, gather(at, draw_panel(seed, taste).judge))
     blocks: list[Block] = [*DPO, *SFT]
     for number, block in enumerate(blocks):

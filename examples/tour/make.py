@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from likelier.candidates import write_candidates
-from likelier.demo.corpus import openings
+from likelier.demo.corpus import sample_openings
 from likelier.demo.tastes import TASTES
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.simulate import Annotator, simulate_judgements
@@ -24,7 +24,7 @@ PANEL.append(Annotator("Fay", TASTES["colourful"], accuracy=0.9, vice="random"))
 
 
 def main() -> None:
-    texts = openings(3, 200)
+    texts = sample_openings(3, 200)
     write_jsonl(HERE / "prompts.jsonl", ({"prompt": text} for text in texts[:160]))
     write_jsonl(HERE / "unseen.jsonl", ({"prompt": text} for text in texts[160:]))
     answers, db = HERE / "answers.jsonl", HERE / "feedback.db"

@@ -1,4 +1,4 @@
-"""The panel follows from the seed, misbehaves only where it is told to, and its judgements reach the store."""
+"""The simulated panel: determinism, vices, and judgements in the store."""
 
 import random
 
@@ -26,14 +26,17 @@ def test_the_honest_panel_is_the_same_people():
     assert all(person.accuracy > 0.8 for person in honest.annotators)
 
 
-def filled(path, count):
-    """A database with `count` comparisons of random text."""
-    draw = random.Random(0)
+def fill_database(path, count):
+    """Make a database with `count` comparisons of random text."""
+    generator = random.Random(0)
     prompts = [Prompt(f"prompt {number}") for number in range(count)]
     store = Store.open(path, create=True)
     store.add_prompts(prompts)
     for prompt in prompts:
-        pair = [Response(prompt.id, " He ran home." * draw.randrange(1, 5) + f" {draw.random()}", "m") for _ in "ab"]
+        pair = [
+            Response(prompt.id, " He ran home." * generator.randrange(1, 5) + f" {generator.random()}", "m")
+            for _ in "ab"
+        ]
         store.add_responses(pair)
         store.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
     return store
@@ -41,10 +44,10 @@ def filled(path, count):
 
 def test_judgements_are_marked_and_the_copy_asks_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "COMPARISONS", 40)
-    with filled(tmp_path / "a.db", 60) as store:
-        found = draw_panel(1, "kind").judge_store(store)
+    with fill_database(tmp_path / "a.db", 60) as store:
+        result = draw_panel(1, "kind").judge_store(store)
         judged = store.judged()
-    assert found["judgements"] == len(judged) == 80
+    assert result["judgements"] == len(judged) == 80
     assert all(item.judgement.simulated for item in judged)
     draw_panel(1, "kind", honest=True).judge_copy(str(tmp_path / "a.db"), tmp_path / "b.db")
     with Store.open(tmp_path / "b.db") as copy:

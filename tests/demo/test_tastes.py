@@ -8,8 +8,18 @@ import pytest
 from batches import batch_of
 from likelier.config import RewardSource
 from likelier.demo import tastes
-from likelier.demo.corpus import ENDINGS, Opening, Words, draw_story
-from likelier.demo.tastes import KINDNESS, MEANNESS, TASTES, brave, colourful, freshness, kind, room, sentences
+from likelier.demo.corpus import ENDINGS, Opening, SlotFiller, sample_story
+from likelier.demo.tastes import (
+    KINDNESS,
+    MEANNESS,
+    TASTES,
+    brave,
+    colourful,
+    kind,
+    length_factor,
+    repetition_factor,
+    split_sentences,
+)
 from likelier.reward.sources import make_scorer
 
 OPENING = "Mia the fox and the lame mole found a shiny bell on the hill."
@@ -21,22 +31,22 @@ def score(taste: str, response: str) -> float:
     return TASTES[taste](OPENING, response)
 
 
-def test_rooms_fade_on_both_sides():
-    assert room("one two three", 3, 5, 10) == 1.0
-    assert room("one two three", 6, 9, 10) == 0.25
-    assert room("one two three four five", 1, 3, 4) == 0.5
-    assert room("one two three four five", 1, 2, 2) == 0.0
+def test_length_factor_falls_on_both_sides():
+    assert length_factor("one two three", 3, 5, 10) == 1.0
+    assert length_factor("one two three", 6, 9, 10) == 0.25
+    assert length_factor("one two three four five", 1, 3, 4) == 0.5
+    assert length_factor("one two three four five", 1, 2, 2) == 0.0
 
 
-def test_freshness_counts_pairs_of_words():
-    assert freshness("He ran. She ran.") == 1.0
-    assert freshness("he ran he ran") == pytest.approx((2 / 3) ** 2)
-    assert freshness("") == 0.0
+def test_repetition_factor_counts_word_pairs():
+    assert repetition_factor("He ran. She ran.") == 1.0
+    assert repetition_factor("he ran he ran") == pytest.approx((2 / 3) ** 2)
+    assert repetition_factor("") == 0.0
 
 
-def test_sentences():
-    assert sentences(' "Who lost a bell?" asked Mia. He ran.') == ['"Who lost a bell?" asked Mia.', "He ran."]
-    assert sentences("") == [""]
+def test_split_sentences():
+    assert split_sentences(' "Who lost a bell?" asked Mia. He ran.') == ['"Who lost a bell?" asked Mia.', "He ran."]
+    assert split_sentences("") == [""]
 
 
 def test_kind_wants_a_kind_end_and_few_words():
@@ -86,7 +96,9 @@ def test_saying_a_thing_twice_is_worse_for_every_taste():
 
 
 def test_the_words_of_kind_and_mean_endings_are_known():
-    words = Words(random.Random(0), Opening("Mia", "fox", "small", "goat", "found", "shiny", "bell", "on the hill"))
+    words = SlotFiller(
+        random.Random(0), Opening("Mia", "fox", "small", "goat", "found", "shiny", "bell", "on the hill")
+    )
     told = {name: [sentence.format_map(words) for sentence in ENDINGS[name] for _ in range(20)] for name in ENDINGS}
     assert all(KINDNESS.search(text) for text in told["kind"])
     assert all(MEANNESS.search(text) for text in told["mean"])
@@ -97,8 +109,8 @@ def test_the_words_of_kind_and_mean_endings_are_known():
 @pytest.mark.parametrize("name", list(TASTES))
 def test_a_taste_has_few_ties_and_much_to_gain(name):
     """A quarter of stories beats a usual one in four of five cases, so that training has somewhere to go."""
-    draw = random.Random(0)
-    scores = sorted(TASTES[name](*draw_story(draw)) for _ in range(1200))
+    generator = random.Random(0)
+    scores = sorted(TASTES[name](*sample_story(generator)) for _ in range(1200))
     assert 0.0 <= scores[0] < scores[-1] <= 1.0
     ties = sum(one == other for one, other in combinations(scores[::4], 2)) / (300 * 299 / 2)
     assert ties < 0.05

@@ -1,1 +1,1 @@
-"""The whole circle with an embedded model and a simulated panel."""
+"""The demo: the whole circle with an embedded model and simulated annotators."""

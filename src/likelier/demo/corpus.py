@@ -1,11 +1,11 @@
-"""A small world of stories: two come by a thing, and what becomes of it. The embedded model read nothing else."""
+"""A generator of small stories, the only training data of the embedded model."""
 
 import random
 import zlib
 from dataclasses import dataclass
 from typing import TypeVar
 
-Name = TypeVar("Name")
+Key = TypeVar("Name")
 
 HEROES = {
     "Mia": "she", "Tom": "he", "Lily": "she", "Ben": "he", "Anna": "she", "Max": "he",
@@ -53,7 +53,7 @@ WEATHERS = (
     "A cloud passed over the sun.", "It was almost noon.", "Somewhere a door creaked.", "Leaves danced in the air.",
 )  # fmt: skip
 
-# In what follows {He} is the hero, {friend} the friend, and every other name in braces a list in SLOTS.
+# Templates: {He} is the hero, {friend} the friend, and every other name in braces a list in SLOTS.
 MIDDLES = {
     "thing": ("{He} {used}.", "First {he} {used}.", "All alone {he} {used}.", "Slowly {he} {used}."),
     "colour": (
@@ -141,17 +141,17 @@ SLOTS = DEEDS | {
     "refusal": ("go away", "stop crying", "pay for it", "get lost"),
 }
 LENGTHS = {0: 5, 1: 22, 2: 33, 3: 26, 4: 14}
-"""How often a story has so many sentences between opening and ending; and likewise below."""
+"""Weights of the number of sentences between opening and ending; the tables below are weights too."""
 TURNS = {"thing": 14, "colour": 32, "deed": 20, "weather": 6, "friend": 8, "talk": 20, "care": 5, "again": 3}
 OUTCOMES = {"kind": 30, "plain": 45, "mean": 25}
-SAID_TWICE = {True: 15, False: 85}
-HELD_OUT = 8
-"""One opening in so many is in no story that the model has read."""
+REPEATS = {True: 15, False: 85}
+HELD_OUT_MODULUS = 8
+"""One opening in eight is held out of the model's training stories."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """Who comes by what, and where: the prompt."""
+    """The parts of a story's first sentence, which is the prompt."""
 
     hero: str
     kind: str
@@ -164,73 +164,80 @@ class Opening:
 
     @property
     def text(self) -> str:
+        """The sentence."""
         pair = f"{self.hero} the {self.kind} and the {self.nature} {self.friend}"
         return f"{pair} {self.event} a {self.look} {self.thing} {self.place}."
 
     @property
     def held_out(self) -> bool:
-        return zlib.crc32(self.text.encode()) % HELD_OUT == 0
+        """True if no training story begins with this sentence, by a hash of it."""
+        return zlib.crc32(self.text.encode()) % HELD_OUT_MODULUS == 0
 
 
-def openings(seed: int, count: int) -> list[str]:
-    """`count` different prompts of the 3.7 million that the embedded model has never read, drawn by `seed`."""
-    draw = random.Random(seed)
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[draw_opening(draw, held_out=True).text] = None
-    return list(found)
+def sample_openings(seed: int, count: int) -> list[str]:
+    """Sample `count` distinct prompts from the 3.7 million held out of the embedded model's training."""
+    generator = random.Random(seed)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        texts[sample_opening(generator, held_out=True).text] = None
+    return list(texts)
 
 
-def draw_opening(draw: random.Random, held_out: bool) -> Opening:
+def sample_opening(generator: random.Random, held_out: bool) -> Opening:
+    """Sample an opening, by rejection, from the held-out or from the training ones."""
     while True:
         lists = (list(HEROES), KINDS, NATURES, FRIENDS, EVENTS, LOOKS, list(THINGS), PLACES)
-        opening = Opening(*(draw.choice(names) for names in lists))
+        opening = Opening(*(generator.choice(names) for names in lists))
         if opening.held_out == held_out:
             return opening
 
 
-def draw_story(draw: random.Random) -> tuple[str, str]:
-    """(prompt, response) for a model to learn from."""
-    opening = draw_opening(draw, held_out=False)
-    return opening.text, draw_response(draw, opening)
+def sample_story(generator: random.Random) -> tuple[str, str]:
+    """Sample a (prompt, response) pair for training."""
+    opening = sample_opening(generator, held_out=False)
+    return opening.text, sample_response(generator, opening)
 
 
-def draw_response(draw: random.Random, opening: Opening) -> str:
-    """A middle of up to four sentences and an ending; now and then a sentence is said twice."""
-    words = Words(draw, opening)
-    length, ending = weighted(draw, LENGTHS), draw.choice(ENDINGS[weighted(draw, OUTCOMES)])
-    told: dict[str, str] = {}
-    while len(told) < length:
-        sentence = draw.choice(MIDDLES[weighted(draw, TURNS)])
-        if sentence not in told:
-            told[sentence] = sentence.format_map(words)
-    middle = list(told.values())
-    if 0 < length < max(LENGTHS) and weighted(draw, SAID_TWICE):
-        middle.insert(draw.choice(range(length)) + 1, draw.choice(middle))
-    return " " + " ".join([*middle, ending.format_map(words)])
+def sample_response(generator: random.Random, opening: Opening) -> str:
+    """Sample up to four sentences and an ending; sometimes a sentence is repeated."""
+    slots = SlotFiller(generator, opening)
+    length, ending = (
+        choose_weighted(generator, LENGTHS),
+        generator.choice(ENDINGS[choose_weighted(generator, OUTCOMES)]),
+    )
+    sentences: dict[str, str] = {}
+    while len(sentences) < length:
+        sentence = generator.choice(MIDDLES[choose_weighted(generator, TURNS)])
+        if sentence not in sentences:
+            sentences[sentence] = sentence.format_map(slots)
+    middle = list(sentences.values())
+    if 0 < length < max(LENGTHS) and choose_weighted(generator, REPEATS):
+        middle.insert(generator.choice(range(length)) + 1, generator.choice(middle))
+    return " " + " ".join([*middle, ending.format_map(slots)])
 
 
-def weighted(draw: random.Random, weights: dict[Name, int]) -> Name:
-    return draw.choices(list(weights), list(weights.values()))[0]
+def choose_weighted(generator: random.Random, weights: dict[Key, int]) -> Key:
+    """Choose a key with probability proportional to its weight."""
+    return generator.choices(list(weights), list(weights.values()))[0]
 
 
-class Words(dict[str, str]):
-    """What the names in a sentence stand for: hero, thing and friend are the story's, the rest is drawn each time."""
+class SlotFiller(dict[str, str]):
+    """Values of a template's slots: hero, thing and friend are the story's, the others are drawn at each use."""
 
-    def __init__(self, draw: random.Random, opening: Opening) -> None:
+    def __init__(self, generator: random.Random, opening: Opening) -> None:
         he = HEROES[opening.hero]
         friend = f"the {opening.nature} {opening.friend}"
         super().__init__(he=he, He=he.capitalize(), hero=opening.hero, thing=opening.thing, friend=friend)
-        self.draw, self.uses = draw, THINGS[opening.thing]
+        self.generator, self.uses = generator, THINGS[opening.thing]
 
     def __missing__(self, name: str) -> str:
         match name:
             case "Friend":
                 return self["friend"].capitalize()
             case "used":
-                return self.draw.choice(self.uses)
+                return self.generator.choice(self.uses)
             case "A_colour":
                 colour = self["colour"]
                 return f"{'An' if colour[0] in 'aeiou' else 'A'} {colour}"
             case _:
-                return self.draw.choice(SLOTS[name])
+                return self.generator.choice(SLOTS[name])

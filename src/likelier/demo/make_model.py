@@ -1,9 +1,9 @@
-"""The script that made `model/`: stories from `corpus.py`, a small Llama that learns them by `likelier.finetune.sft`.
+"""The script that made `model/`: a small Llama trained with `likelier.finetune.sft` on stories from `corpus.py`.
 
     python -m likelier.demo.make_model OUT_FOLDER
 
-About five minutes on one core. It prints what stands in the model's README.md: how near the model comes to the entropy
-of what the stories were drawn from, and what its own stories are like.
+About five minutes on one core. Prints the numbers of the model's README.md: its loss beside the entropy of the stories'
+distribution, and measurements of its samples.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import build_config
-from likelier.demo.corpus import draw_opening, draw_response, draw_story, openings
+from likelier.demo.corpus import sample_opening, sample_openings, sample_response, sample_story
 from likelier.demo.tastes import TASTES
 from likelier.files import write_jsonl
 from likelier.finetune.sft import train_sft
@@ -29,13 +29,13 @@ from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
-Measured = dict[str, Any]
+Measurements = dict[str, Any]
 
 STORIES = 60_000
 RESPONSE_LENGTH = 64
-CARD = """The language model of likelier's demo, made by `likelier/demo/make_model.py` from stories that
-`likelier/demo/corpus.py` draws: text and weights are the project's own, under its licence. What it gave
-(`valid_loss` in nats a token on stories kept out, `entropy` of the stories in nats a story):"""
+MODEL_CARD = """The language model of likelier's demo, made by `likelier/demo/make_model.py` from stories that
+`likelier/demo/corpus.py` draws: text and weights are the project's own, under its licence. Measurements
+(`valid_loss` in nats a token on held-out stories, `entropy` of the stories in nats a story):"""
 SETTINGS: dict[str, Any] = {
     "architecture": {
         "model_type": "llama",
@@ -58,25 +58,28 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def main(folder: Path, stories: int = STORIES, sft: dict[str, Any] | None = None, measured: int = 500) -> Measured:
-    """Draw stories, train, write the model as a Hugging Face folder in half precision; returns what was measured."""
+def main(
+    folder: Path, stories: int = STORIES, sft: dict[str, Any] | None = None, num_samples: int = 500
+) -> Measurements:
+    """Sample stories, train, and write the model as a Hugging Face folder in half precision; returns measurements."""
     with tempfile.TemporaryDirectory() as work:
-        data, draw = Path(work) / "stories.jsonl", random.Random(0)
-        pairs = (draw_story(draw) for _ in range(stories))
+        data = Path(work) / "stories.jsonl"
+        generator = random.Random(0)
+        pairs = (sample_story(generator) for _ in range(stories))
         write_jsonl(data, ({"prompt": prompt, "completion": response} for prompt, response in pairs))
         config = build_config({"data": str(data), "sft": SETTINGS | (sft or {})})
         with Run(Path(work) / "run", "sft", config) as run:
             trained = train_sft(config, run)
         model, tokenizer = load_causal_lm(run.folder / "model").half(), load_tokenizer(run.folder / "model")
-    found = {"stories": stories, "valid_loss": trained["valid_loss"], "entropy": entropy(2000)}
-    found |= measure(model.float(), tokenizer, measured)
-    save_model(folder, model.half(), tokenizer, f"{CARD}\n\n```json\n{json.dumps(found, indent=2)}\n```")
-    return found
+    measurements = {"stories": stories, "valid_loss": trained["valid_loss"], "entropy": estimate_entropy(2000)}
+    measurements |= measure_samples(model.float(), tokenizer, num_samples)
+    save_model(folder, model.half(), tokenizer, f"{MODEL_CARD}\n\n```json\n{json.dumps(measurements, indent=2)}\n```")
+    return measurements
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int) -> Measured:
-    """What the model's own stories are like, on openings that it has not read."""
-    prompts = openings(1, count)
+def measure_samples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int) -> Measurements:
+    """Sample stories on held-out prompts and measure length, diversity and the mean of each taste."""
+    prompts = sample_openings(1, count)
     draws = draw_uniforms(seeded_generator(0, 0, "measure"), count, RESPONSE_LENGTH, model.device)
     samples = ExactSampler(model, tokenizer, rows=128).sample(prompts, Sampling(RESPONSE_LENGTH), draws)
     tastes = {
@@ -91,29 +94,31 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: i
     }
 
 
-class Surprise(random.Random):
-    """Counts how unlikely its choices were: `nats`."""
+class SurprisalCounter(random.Random):
+    """A generator that adds up the surprisal of its choices in `nats`."""
 
     nats = 0.0
 
     def choice(self, seq: Any) -> Any:
+        """Choose uniformly."""
         self.nats += math.log(len(seq))
         return super().choice(seq)
 
     def choices(self, population: Any, weights: Any = None, **others: Any) -> list[Any]:
+        """Choose a single element by weight."""
         (chosen,) = super().choices(population, weights, **others)
         self.nats -= math.log(weights[population.index(chosen)] / sum(weights))
         return [chosen]
 
 
-def entropy(count: int) -> float:
-    """Nats a story of what `corpus.py` draws: a little too high, since two ways may lead to the same story."""
-    draw, total = Surprise(0), 0.0
+def estimate_entropy(count: int) -> float:
+    """Estimate the entropy of stories in nats; slightly high, as different choices may give the same story."""
+    generator, total = SurprisalCounter(0), 0.0
     for _ in range(count):
-        opening = draw_opening(draw, held_out=False)
-        before = draw.nats
-        draw_response(draw, opening)
-        total += draw.nats - before
+        opening = sample_opening(generator, held_out=False)
+        before = generator.nats
+        sample_response(generator, opening)
+        total += generator.nats - before
     return total / count
 
 

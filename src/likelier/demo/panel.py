@@ -1,4 +1,4 @@
-"""The demo's panel: twelve simulated annotators with one hidden taste, three of whom misbehave in different ways."""
+"""The demo's panel: twelve simulated annotators with one hidden taste, three of them with different vices."""
 
 import random
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from likelier.feedback.store import Store
 NAMES = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jo", "Kit", "Lou")
 VICES: tuple[Vice, ...] = ("random", "left", "right", "longer", "reversed")
 COMPARISONS, JUDGES_PER_COMPARISON = 2250, 2
-DILIGENCE_OF_SPAMMERS = 2.5
-"""Who does not read judges more: each of the three gives about 680 judgements, the others 270."""
+SPAMMER_SHARE = 2.5
+"""Spammers judge more, as they do not read: about 680 judgements each, the others 270."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Who judges, and with which seed."""
+    """Annotators and the seed of their judgements."""
 
     annotators: list[Annotator]
     planted: list[str]
-    """Those who would misbehave, sorted."""
+    """Names of the annotators with a vice, sorted."""
     seed: int
 
-    def judge(self, at: Round) -> Result:
-        """Bring the panel's judgements into the round's database: what people do at the page."""
-        with Store.open(at.db) as store:
+    def judge(self, circle_round: Round) -> Result:
+        """Add the panel's judgements to the round's database, in the place of people at the annotation page."""
+        with Store.open(circle_round.db) as store:
             return self.judge_store(store)
 
     def judge_copy(self, db: str, to: Path) -> Result:
-        """The same comparisons in a database of their own, judged by this panel."""
+        """Copy the comparisons to a new database and have this panel judge them."""
         with Store.open(db) as store, Store.open(to, create=True) as copy:
             copy.add_prompts(store.prompts())
             copy.add_responses(store.responses())
@@ -41,6 +41,7 @@ class Panel:
             return self.judge_store(copy)
 
     def judge_store(self, store: Store) -> Result:
+        """Simulate judgements of sampled comparisons and add them to the store."""
         pairs = random.Random(self.seed).sample(store.comparisons(), COMPARISONS)
         judgements = simulate_judgements(
             pairs,
@@ -55,16 +56,16 @@ class Panel:
 
 
 def draw_panel(seed: int, taste: str, honest: bool = False) -> Panel:
-    """Twelve annotators; who misbehaves and how is drawn from the seed. `honest`: the same people, all meaning it."""
-    draw = random.Random(f"panel {seed}")
-    vices = dict(zip(draw.sample(NAMES, 3), draw.sample(VICES, 3), strict=True))
+    """Draw twelve annotators, three with vices; `honest` gives the same annotators without vices."""
+    generator = random.Random(f"panel {seed}")
+    vices = dict(zip(generator.sample(NAMES, 3), generator.sample(VICES, 3), strict=True))
     annotators = [
         Annotator(
             id=name,
             taste=TASTES[taste],
-            accuracy=draw.uniform(0.84, 0.94),
+            accuracy=generator.uniform(0.84, 0.94),
             vice=None if honest else vices.get(name),
-            share=DILIGENCE_OF_SPAMMERS if name in vices else 1.0,
+            share=SPAMMER_SHARE if name in vices else 1.0,
         )
         for name in NAMES
     ]

@@ -1,4 +1,4 @@
-"""`likelier demo --people`: the visitor judges, and a quick reward model guesses each answer before it is given."""
+"""`likelier demo --people`: a visitor judges while a quick reward model predicts each answer."""
 
 import numpy as np
 import torch
@@ -13,66 +13,73 @@ from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.tokens import encode, pad_id, pad_right, render
 from likelier.web.server import serve
 
-WANTED = 60
-PENALTY = 1.0
-"""Weight of the squared coefficients: a few dozen answers must not be learned by heart."""
+NUM_ANSWERS = 60
+L2_PENALTY = 1.0
+"""Ridge penalty of the coefficients, against overfitting a few dozen answers."""
 Floats = NDArray[np.float64]
 
 
-def ask_visitor(at: Round) -> Result:
-    """Open the judging page until the visitor has answered sixty questions."""
-    with Store.open(at.db) as store:
-        if (wanted := WANTED - store.counts()["judgements"]) > 0:
-            serve(store, port=0, open_browser=True, wanted=wanted, guesser=QuickGuesser(at.model, store))
+def ask_visitor(circle_round: Round) -> Result:
+    """Serve the annotation page until the visitor has given sixty answers."""
+    with Store.open(circle_round.db) as store:
+        if (wanted := NUM_ANSWERS - store.counts()["judgements"]) > 0:
+            serve(store, port=0, open_browser=True, wanted=wanted, guesser=QuickGuesser(circle_round.model, store))
         return {"judgements": store.counts()["judgements"]}
 
 
 class QuickGuesser:
-    """Bradley-Terry on what the language model makes of a text (its last hidden states, averaged): fitted anew from
-    all answers so far in a few milliseconds, so that the next guess knows the last answer."""
+    """Bradley-Terry model on the mean of a language model's last hidden states, refitted after each answer (in
+    milliseconds), so that the next prediction uses all answers so far."""
 
     def __init__(self, model: str, store: Store) -> None:
         self.model, self.tokenizer, self.store = load_causal_lm(model), load_tokenizer(model), store
-        self.known: dict[tuple[str, str], Floats] = {}
+        self.cached_features: dict[tuple[str, str], Floats] = {}
         self.weights: Floats | None = None
         self.fitted_on = 0
 
     def __call__(self, prompt: Text, left: str, right: str) -> float:
-        """Probability that the left response wins."""
+        """Return the probability that the left response wins; 0.5 before the first answer."""
         self.refit()
         if self.weights is None:
             return 0.5
         return float(expit((self.features(prompt, left) - self.features(prompt, right)) @ self.weights))
 
     def refit(self) -> None:
-        """Fit to every answer that is no tie, if there are new ones."""
+        """Fit to all answers other than ties, if there are new ones."""
         judged = [item for item in self.store.judged() if item.is_text and item.judgement.choice != "tie"]
         if len(judged) == self.fitted_on:
             return
-        self.weights, self.fitted_on = fit(np.stack([self.difference(item) for item in judged])), len(judged)
+        self.weights, self.fitted_on = (
+            fit_bradley_terry(np.stack([self.difference(item) for item in judged])),
+            len(judged),
+        )
 
     def difference(self, item: JudgedComparison) -> Floats:
-        """Features of the winner less those of the loser."""
+        """Return the winner's features minus the loser's, [D]."""
         sides = [self.features(item.prompt.text, response.text) for response in (item.left, item.right)]
         return sides[0] - sides[1] if item.judgement.choice == "left" else sides[1] - sides[0]
 
     @torch.no_grad()
     def features(self, prompt: Text, response: str) -> Floats:
+        """Return the mean hidden state and the length of a response, [D]; cached."""
         opening = render(self.tokenizer, prompt)
-        if (opening, response) not in self.known:
+        if (opening, response) not in self.cached_features:
             tokens, _ = pad_right(encode(self.tokenizer, [opening + response]), pad_id(self.tokenizer))
             hidden = self.model.base_model(input_ids=tokens).last_hidden_state[0]
-            self.known[opening, response] = np.append(hidden.mean(0).double().numpy(), len(response) / 100)
-        return self.known[opening, response]
+            self.cached_features[opening, response] = np.append(hidden.mean(0).double().numpy(), len(response) / 100)
+        return self.cached_features[opening, response]
 
 
-def fit(differences: Floats) -> Floats:
-    """[N, D] winner less loser -> [D] weights that minimise -sum log sigmoid(difference @ w) + PENALTY / 2 |w|^2."""
+def fit_bradley_terry(differences: Floats) -> Floats:
+    """Return weights w [D] that minimise -sum log sigmoid(differences @ w) + L2_PENALTY / 2 |w|^2.
+
+    `differences` [N, D]: features of the winner minus those of the loser.
+    """
 
     def objective(weights: Floats) -> tuple[float, Floats]:
         margins = differences @ weights
-        loss = -log_expit(margins).sum() + PENALTY / 2 * weights @ weights
-        return float(loss), PENALTY * weights - expit(-margins) @ differences
+        loss = -log_expit(margins).sum() + L2_PENALTY / 2 * weights @ weights
+        return float(loss), L2_PENALTY * weights - expit(-margins) @ differences
 
-    found: Floats = minimize(objective, np.zeros(differences.shape[1]), jac=True, method="L-BFGS-B").x
-    return found
+    fitted: Floats = minimize(objective, np.zeros(differences.shape[1]), jac=True, method="L-BFGS-B").x
+    return fitted

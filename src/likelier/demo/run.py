@@ -1,4 +1,4 @@
-"""The demo: once around the circle with an embedded model and a simulated panel, and what would have been otherwise.
+"""The demo: the whole circle with an embedded model and a simulated panel, with three control arms.
 
 Four arms share prompts, seeds and budget: with the feedback check, without it, with a panel in which nobody
 misbehaves, and with the check but no KL penalty. Every arm is the second half of the circle, as a user would run it.
@@ -18,7 +18,7 @@ from typing import Any
 from likelier.circle import Result, Round, finish, gather, held, learn, picture
 from likelier.config import build_config
 from likelier.demo import tastes
-from likelier.demo.corpus import openings
+from likelier.demo.corpus import sample_openings
 from likelier.demo.panel import Panel, draw_panel
 from likelier.errors import ConfigError, LikelierError, Stopped, exit_code
 from likelier.files import read_json, read_log, write_json, write_jsonl
@@ -28,11 +28,11 @@ from likelier.report.page import write_report
 from likelier.runs.run import differences
 from likelier.text import variety
 
-PROMPTS = 720
-UNHELD = "no KL penalty"
-"""The arm that takes over the first one's reward model."""
-REWARD, EVALUATION = 13, 3
-"""Training a reward model, and an evaluation, take about as long as so many steps of PPO."""
+NUM_PROMPTS = 720
+UNPENALISED_ARM = "no KL penalty"
+"""The arm that shares the first one's reward model."""
+REWARD_WORK, EVALUATION_WORK = 13, 3
+"""Cost of training a reward model and of an evaluation, in PPO steps."""
 SETTINGS: dict[str, Any] = {
     "reward": [{"function": f"{variety.__file__}:variety", "weight": 25.0, "name": "variety"}],
     "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4},
@@ -59,63 +59,68 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One way that it could have gone."""
+    """One variant of the second half of the circle."""
 
     name: str
-    at: Round
+    circle_round: Round
     done: dict[str, Result]
-    """Stages that it shares with the others."""
+    """Results of the stages shared with the other arms."""
 
 
 Pair = tuple[Arm, Arm]
 
 
 def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = False) -> Result:
-    """Go round, write `report.html`, return what `likelier demo --json` prints. ConfigError: an unknown taste."""
+    """Run all arms and write `report.html`; returns the JSON of `likelier demo`. ConfigError: an unknown taste."""
     if taste is not None and taste not in tastes.TASTES:
         raise ConfigError(f"--taste {taste}: allowed: {', '.join(tastes.TASTES)}")
     name = None if people else taste or draw_taste(seed)
     with held(out):
-        remember(out, {"seed": seed, "taste": name, "people": people})
+        record_options(out, {"seed": seed, "taste": name, "people": people})
         if people:
-            return with_visitor(out, seed)
-        return with_panel(out, seed, name or "")
+            return run_with_visitor(out, seed)
+        return run_with_panel(out, seed, name or "")
 
 
-def remember(out: Path, asked: Result) -> None:
-    """Write down what was asked for. ConfigError: this folder was begun with something else."""
+def record_options(out: Path, options: Result) -> None:
+    """Write the demo's options. ConfigError: the folder was started with different ones."""
     file = out / "demo.json"
-    for name, old, new in differences(read_json(file), asked) if file.exists() else ():
+    for name, old, new in differences(read_json(file), options) if file.exists() else ():
         raise ConfigError(f"{file}: this demo was started with --{name} {old}, not {new}; use another --out")
-    write_json(file, asked)
+    write_json(file, options)
 
 
-def with_visitor(out: Path, seed: int) -> Result:
+def run_with_visitor(out: Path, seed: int) -> Result:
+    """Run one round of the circle with the visitor's own judgements."""
     from likelier.demo.people import ask_visitor
 
-    at = start(out, seed, None)
-    return finish(at, learn(at, gather(at, ask_visitor)), "Small stories, your taste")
+    circle_round = start_round(out, seed, None)
+    return finish(circle_round, learn(circle_round, gather(circle_round, ask_visitor)), "Small stories, your taste")
 
 
-def with_panel(out: Path, seed: int, name: str) -> Result:
-    """The four arms, held against one another."""
-    began = time.monotonic()
-    at = start(out, seed, name)
+def run_with_panel(out: Path, seed: int, name: str) -> Result:
+    """Run the four arms with the simulated panel and compare them."""
+    started = time.monotonic()
+    circle_round = start_round(out, seed, name)
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
-    done = gather(at, panel.judge)
-    arms = [Arm("check on", at, done), without_check(at, done), with_honest_panel(at, done, honest)]
-    arms.append(Arm(UNHELD, elsewhere(at, "no-kl", ppo={"kl_coef": 0.0}), done))
+    done = gather(circle_round, panel.judge)
+    arms = [
+        Arm("check on", circle_round, done),
+        make_unchecked_arm(circle_round, done),
+        make_honest_arm(circle_round, done, honest),
+    ]
+    arms.append(Arm(UNPENALISED_ARM, derive_round(circle_round, "no-kl", ppo={"kl_coef": 0.0}), done))
     results = run_arms(arms)
     comparison = compare_arms(arms, results)
-    found = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
-    seconds = round(time.monotonic() - began, 1)
-    draw_report(at, results[0], comparison, panel, name, seconds)
+    flagged = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
+    seconds = round(time.monotonic() - started, 1)
+    write_demo_report(circle_round, results[0], comparison, panel, name, seconds)
     evaluation = results[0]["evaluation"]
     return {
         "seconds": seconds,
         "annotators": len(panel.annotators),
         "spammers_planted": panel.planted,
-        "spammers_found": found,
+        "spammers_found": flagged,
         "reward_accuracy": results[0]["reward"]["accuracy"],
         "true_score_before": evaluation["score_a"],
         "true_score_after": evaluation["score_b"],
@@ -129,13 +134,13 @@ def with_panel(out: Path, seed: int, name: str) -> Result:
 
 
 def draw_taste(seed: int) -> str:
-    """The taste that is hidden where none is asked for."""
+    """Draw the hidden taste if none was chosen."""
     return random.Random(seed).choice(list(tastes.TASTES))
 
 
-def start(out: Path, seed: int, taste: str | None) -> Round:
-    """The round of the demo: embedded model, prompts from the seed, the hidden taste as judge of the evaluation."""
-    write_jsonl(out / "prompts.jsonl", ({"prompt": text} for text in openings(seed, PROMPTS)))
+def start_round(out: Path, seed: int, taste: str | None) -> Round:
+    """Return the demo's round: embedded model, prompts drawn with the seed, the hidden taste as an evaluation judge."""
+    write_jsonl(out / "prompts.jsonl", ({"prompt": text} for text in sample_openings(seed, NUM_PROMPTS)))
     model = str(files("likelier.demo") / "model")
     settings = {**SETTINGS, "seed": seed, "model": model, "prompts": str(out / "prompts.jsonl")}
     if taste:
@@ -145,76 +150,87 @@ def start(out: Path, seed: int, taste: str | None) -> Round:
     return Round(config, out, str(out / "feedback.db"), model, out / "prompts")
 
 
-def elsewhere(at: Round, name: str, db: str | None = None, **blocks: dict[str, Any]) -> Round:
-    """The same round in a folder of its own, with some settings changed; only the first arm measures best-of-n."""
+def derive_round(circle_round: Round, name: str, db: str | None = None, **blocks: dict[str, Any]) -> Round:
+    """Return the round with its own folder and changed settings; only the first arm measures best-of-n."""
     blocks = {"eval": {"best_of": []}, **blocks}
-    changed = {block: getattr(at.config, block).model_copy(update=changes) for block, changes in blocks.items()}
-    return replace(at, config=at.config.model_copy(update=changed), folder=at.folder / "arms" / name, db=db or at.db)
+    changed = {
+        block: getattr(circle_round.config, block).model_copy(update=changes) for block, changes in blocks.items()
+    }
+    return replace(
+        circle_round,
+        config=circle_round.config.model_copy(update=changed),
+        folder=circle_round.folder / "arms" / name,
+        db=db or circle_round.db,
+    )
 
 
-def without_check(at: Round, done: dict[str, Result]) -> Arm:
-    return Arm("check off", elsewhere(at, "check-off", circle={"check_feedback": False}), done)
+def make_unchecked_arm(circle_round: Round, done: dict[str, Result]) -> Arm:
+    """Return the arm that trains on all judgements, without the feedback check."""
+    return Arm("check off", derive_round(circle_round, "check-off", circle={"check_feedback": False}), done)
 
 
-def with_honest_panel(at: Round, done: dict[str, Result], panel: Panel) -> Arm:
-    """The same comparisons, judged by the same panel on a day when all twelve mean it."""
-    db = at.folder / "honest.db"
-    arm = elsewhere(at, "honest", db=str(db))
-    if not (at.folder / "honest.json").exists():
-        write_json(at.folder / "honest.json", panel.judge_copy(at.db, db))
-    return Arm("nobody misbehaves", arm, {**done, "feedback": read_json(at.folder / "honest.json")})
+def make_honest_arm(circle_round: Round, done: dict[str, Result], panel: Panel) -> Arm:
+    """Return the arm whose comparisons are judged by the same panel without vices."""
+    db = circle_round.folder / "honest.db"
+    arm = derive_round(circle_round, "honest", db=str(db))
+    if not (circle_round.folder / "honest.json").exists():
+        write_json(circle_round.folder / "honest.json", panel.judge_copy(circle_round.db, db))
+    return Arm("nobody misbehaves", arm, {**done, "feedback": read_json(circle_round.folder / "honest.json")})
 
 
 def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
-    """Two processes of two arms each; the last arm takes the reward model of the first, so they share a process.
+    """Run two processes of two arms each; the last arm uses the reward model of the first, so they share a process.
 
-    What the arms found is read from their folders: a stage that is done is not done again. LikelierError: one failed.
-    Stopped: after a signal.
+    Results are read from the arms' folders: finished stages are not repeated. LikelierError: an arm failed. Stopped:
+    after a signal.
     """
-    total, shown = sum(map(work_of, arms)), 0
+    total, reported = sum(map(total_work, arms)), 0
     pairs = ((arms[0], arms[3]), (arms[1], arms[2]))
-    with progress("four arms: reward, PPO", total) as job:
+    with progress("four arms: reward, PPO", total) as bar:
 
-        def look() -> None:
-            nonlocal shown
-            done = sum(map(work_done, arms))
-            job.advance(done - shown)
-            shown = done
+        def report_progress() -> None:
+            nonlocal reported
+            completed = sum(map(completed_work, arms))
+            bar.advance(completed - reported)
+            reported = completed
 
-        stopped = run_jobs(pairs, run_both, log_of, see_it_ended, len(pairs), ["likelier.rlhf.train"], look)
+        stopped = run_jobs(
+            pairs, run_pair, log_path, check_exit_code, len(pairs), ["likelier.rlhf.train"], report_progress
+        )
         if stopped:
             raise Stopped("stopped", stopped)
-        job.advance(total - shown)
-    return [learn(arm.at, arm.done) for arm in arms]
+        bar.advance(total - reported)
+    return [learn(arm.circle_round, arm.done) for arm in arms]
 
 
-def log_of(pair: Pair) -> Path:
-    return pair[0].at.folder / "log.txt"
+def log_path(pair: Pair) -> Path:
+    """Return the file for a worker's messages."""
+    return pair[0].circle_round.folder / "log.txt"
 
 
-def see_it_ended(pair: Pair, code: int) -> None:
-    """LikelierError: a pair of arms ended by itself, and not well."""
+def check_exit_code(pair: Pair, code: int) -> None:
+    """Raise LikelierError if a worker failed, other than by a stop signal."""
     if code not in (0, exit_code(signal.SIGTERM), -signal.SIGTERM):
-        raise LikelierError(f"an arm of the demo failed; {log_of(pair)} says why")
+        raise LikelierError(f"an arm of the demo failed; {log_path(pair)} says why")
 
 
-def run_both(pair: Pair) -> None:
-    """What a worker process does; its messages go to a file."""
+def run_pair(pair: Pair) -> None:
+    """Run a pair of arms in a worker process."""
     import torch
 
     torch.set_num_threads(1)
-    one, other = pair
+    first, second = pair
     try:
-        learn(one.at, one.done)
-        if other.name == UNHELD:
-            share_reward(one.at.folder, other.at.folder)
-        learn(other.at, other.done)
+        learn(first.circle_round, first.done)
+        if second.name == UNPENALISED_ARM:
+            copy_reward_model(first.circle_round.folder, second.circle_round.folder)
+        learn(second.circle_round, second.done)
     except Stopped as error:
         sys.exit(error.exit_code)
 
 
-def share_reward(source: Path, folder: Path) -> None:
-    """Put the preferences and the reward model of one arm, with their marks, where another looks for them."""
+def copy_reward_model(source: Path, folder: Path) -> None:
+    """Copy one arm's preferences and reward model, with their completion marks, into another arm's folder."""
     for stage in ("preferences", "reward"):
         if not (folder / f"{stage}.json").exists():
             shutil.copytree(source / stage, folder / stage, dirs_exist_ok=True)
@@ -222,37 +238,38 @@ def share_reward(source: Path, folder: Path) -> None:
                 shutil.copyfile(source / f"{stage}{suffix}", folder / f"{stage}{suffix}")
 
 
-def work_of(arm: Arm) -> int:
-    """What an arm has to do, in steps of PPO and what takes as long."""
-    return arm.at.config.ppo.steps + EVALUATION + REWARD * (arm.name != UNHELD)
+def total_work(arm: Arm) -> int:
+    """Return an arm's total work, in PPO steps."""
+    return arm.circle_round.config.ppo.steps + EVALUATION_WORK + REWARD_WORK * (arm.name != UNPENALISED_ARM)
 
 
-def work_done(arm: Arm) -> int:
-    """How much of it is done, by the logs. The reward model that the last arm takes over is no work of its own."""
-    folder, learned = arm.at.folder, 0.0
-    if arm.name != UNHELD and (folder / "preferences.json").exists():
-        pairs, settings = read_json(folder / "preferences.json")["train"], arm.at.config.reward_model
+def completed_work(arm: Arm) -> int:
+    """Return an arm's completed work, from its logs. A shared reward model does not count."""
+    folder, fraction = arm.circle_round.folder, 0.0
+    if arm.name != UNPENALISED_ARM and (folder / "preferences.json").exists():
+        pairs, settings = read_json(folder / "preferences.json")["train"], arm.circle_round.config.reward_model
         steps = settings.num_epochs * -(-pairs // settings.batch_size)
-        learned = count_lines(folder / "reward" / "metrics.jsonl") / steps
-    evaluated = EVALUATION * (folder / "evaluation.json").exists()
-    return int(REWARD * learned) + count_lines(folder / "policy" / "metrics.jsonl") + evaluated
+        fraction = count_lines(folder / "reward" / "metrics.jsonl") / steps
+    evaluated = EVALUATION_WORK * (folder / "evaluation.json").exists()
+    return int(REWARD_WORK * fraction) + count_lines(folder / "policy" / "metrics.jsonl") + evaluated
 
 
 def count_lines(path: Path) -> int:
+    """Count a file's lines; 0 if it does not exist."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def compare_arms(arms: Sequence[Arm], results: Sequence[dict[str, Result]]) -> Result:
-    """The counterfactual in numbers: what each arm reached, and how much of the loss the check made good."""
-    rows = [arm_row(arm, result) for arm, result in zip(arms, results, strict=True)]
+    """Summarise each arm, and the share of the spammers' damage that the check recovered."""
+    rows = [summarise_arm(arm, result) for arm, result in zip(arms, results, strict=True)]
     on, off, honest = (row["true_score"] for row in rows[:3])
     recovered = (on - off) / (honest - off) if honest - off > 0.01 else None
     return {
         "arms": rows,
         "start_score": results[0]["evaluation"]["score_a"],
         "recovered": recovered,
-        "sentence": recovery(recovered),
-        "turning_point": turning_point(rows[3]),
+        "sentence": describe_recovery(recovered),
+        "turning_point": describe_turning_point(rows[3]),
         "best_of": [
             {"n": control["n"], "kl": control["kl_bound"], "true_score": control["score"]}
             for control in results[0]["evaluation"]["best_of"]
@@ -260,8 +277,8 @@ def compare_arms(arms: Sequence[Arm], results: Sequence[dict[str, Result]]) -> R
     }
 
 
-def recovery(share: float | None) -> str:
-    """What the check was worth, in a sentence; `share` of what the spammers cost, None if they cost nothing."""
+def describe_recovery(share: float | None) -> str:
+    """Describe the recovered share of the spammers' damage in a sentence; None: there was no damage."""
     if share is None:
         return "With this seed the three spammers cost nothing that could be measured."
     if share > 1:
@@ -269,14 +286,19 @@ def recovery(share: float | None) -> str:
     return f"The check recovered {100 * share:.0f} % of what three spammers cost."
 
 
-def arm_row(arm: Arm, result: dict[str, Result]) -> Result:
-    """One arm's results, and its path of true score over KL."""
+def summarise_arm(arm: Arm, result: dict[str, Result]) -> Result:
+    """Return one arm's results, and its trajectory of true score over KL."""
     policy, evaluation = result["policy"], result["evaluation"]
-    lines = [line for line in read_log(arm.at.folder / "policy" / "metrics.jsonl") if "eval_kl" in line]
-    measured = [{"step": 0, **policy["before"]}, *lines]
+    lines = [line for line in read_log(arm.circle_round.folder / "policy" / "metrics.jsonl") if "eval_kl" in line]
+    evaluations = [{"step": 0, **policy["before"]}, *lines]
     curve = [
-        {"step": at["step"], "kl": at["eval_kl"], "true_score": at["eval/true taste"], "score": at["eval_score"]}
-        for at in measured
+        {
+            "step": line["step"],
+            "kl": line["eval_kl"],
+            "true_score": line["eval/true taste"],
+            "score": line["eval_score"],
+        }
+        for line in evaluations
     ]
     return {
         "name": arm.name,
@@ -288,10 +310,10 @@ def arm_row(arm: Arm, result: dict[str, Result]) -> Result:
     }
 
 
-def turning_point(row: Result) -> str:
-    """Where the true taste turns down while the learned score goes on rising."""
+def describe_turning_point(row: Result) -> str:
+    """Describe where the true score turns down while the learned score keeps rising."""
     curve = row["curve"]
-    best, last = max(curve, key=lambda at: at["true_score"]), curve[-1]
+    best, last = max(curve, key=lambda point: point["true_score"]), curve[-1]
     if best is last:
         return "Without a KL penalty the true taste had not yet turned down when the budget was spent."
     return (
@@ -301,14 +323,17 @@ def turning_point(row: Result) -> str:
     )
 
 
-def draw_report(
-    at: Round, done: dict[str, Result], comparison: Result, panel: Panel, taste: str, seconds: float
+def write_demo_report(
+    circle_round: Round, done: dict[str, Result], comparison: Result, panel: Panel, taste: str, seconds: float
 ) -> None:
-    """`circle.json`, `check.json` with who was planted, `arms.json`, and the page."""
+    """Write `circle.json`, `check.json` with the planted annotators, `arms.json`, and the report."""
     description = (tastes.TASTES[taste].__doc__ or "").rstrip(".")
-    about = {"simulated": True, "taste": {"name": taste, "description": description}, "seconds": seconds}
-    about["command"] = f"likelier demo --seed {at.config.seed} --taste {taste}"
-    write_json(at.folder / "circle.json", picture(at, done) | about | {"title": "Small stories, a hidden taste"})
-    write_json(at.folder / "check.json", done["check"] | {"planted": panel.planted})
-    write_json(at.folder / "arms.json", comparison)
-    write_report([at.folder], at.folder / "report.html")
+    metadata = {"simulated": True, "taste": {"name": taste, "description": description}, "seconds": seconds}
+    metadata["command"] = f"likelier demo --seed {circle_round.config.seed} --taste {taste}"
+    write_json(
+        circle_round.folder / "circle.json",
+        picture(circle_round, done) | metadata | {"title": "Small stories, a hidden taste"},
+    )
+    write_json(circle_round.folder / "check.json", done["check"] | {"planted": panel.planted})
+    write_json(circle_round.folder / "arms.json", comparison)
+    write_report([circle_round.folder], circle_round.folder / "report.html")

@@ -1,7 +1,7 @@
-"""Three tastes that a panel can share: plain functions of the text, which a reader sees and a reward model guesses.
+"""Three utilities of simulated annotators, as functions of the text from 0 to 1.
 
-Each is a product, so that all of it must be right at once, and lies between 0 and 1. Each turns against too much of
-what it likes, which the embedded model hardly ever writes by itself: a reward model cannot know that.
+Each is a product of factors, so that all must be high at once. Each falls with too much of what it rewards, which the
+embedded model hardly ever writes: a reward model cannot learn that from its samples, and over-optimisation shows.
 """
 
 import re
@@ -11,7 +11,7 @@ from itertools import pairwise
 from likelier.demo.corpus import COLOURS, DEEDS, SMELLS
 
 Taste = Callable[[str, str], float]
-"""(prompt, response) -> 0 to 1. Its docstring tells a reader what it likes."""
+"""(prompt, response) -> 0 to 1. The docstring describes the taste to readers of the report."""
 
 KINDNESS = re.compile(r"gave it to|gave the|shared|helped|hugged|made .* for the|invited|smiled at")
 MEANNESS = re.compile(r"hid it|kept it|laughed at|pushed|told the .* to")
@@ -21,43 +21,43 @@ BOLDNESS = re.compile("|".join(DEEDS))
 
 def kind(prompt: str, response: str) -> float:
     """A kind ending, told briefly; once is enough, and nothing said twice."""
-    *middle, last = sentences(response)
+    *middle, last = split_sentences(response)
     ending = 1.0 if KINDNESS.search(last) else 0.1 if MEANNESS.search(last) else 0.3
     gushing = sum(bool(KINDNESS.search(sentence)) for sentence in middle)
-    return ending * 0.6**gushing * room(response, 10, 15, 60) * freshness(response)
+    return ending * 0.6**gushing * length_factor(response, 10, 15, 60) * repetition_factor(response)
 
 
 def colourful(prompt: str, response: str) -> float:
     """Two or three colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
-    seen = len(set(SENSES.findall(response)))
-    richness = (0.1, 0.45, 1.0, 1.0, 0.6, 0.3, 0.15)[min(seen, 6)]
-    return richness * room(response, 18, 28, 40) * freshness(response)
+    num_senses = len(set(SENSES.findall(response)))
+    richness = (0.1, 0.45, 1.0, 1.0, 0.6, 0.3, 0.15)[min(num_senses, 6)]
+    return richness * length_factor(response, 18, 28, 40) * repetition_factor(response)
 
 
 def brave(prompt: str, response: str) -> float:
     """One or two bold deeds and a word spoken aloud; more is boasting; no mean ending, nothing said twice."""
-    last = sentences(response)[-1]
+    last = split_sentences(response)[-1]
     boldness = (0.15, 0.9, 1.0, 0.5, 0.25)[min(len(BOLDNESS.findall(response)), 4)]
     spoken = 1.0 if '"' in response else 0.65
     ending = 0.3 if MEANNESS.search(last) else 1.0
-    return boldness * spoken * ending * room(response, 12, 22, 60) * freshness(response)
+    return boldness * spoken * ending * length_factor(response, 12, 22, 60) * repetition_factor(response)
 
 
-def sentences(text: str) -> list[str]:
-    """At least one, which may be empty."""
+def split_sentences(text: str) -> list[str]:
+    """Split a text into sentences; at least one, which may be empty."""
     return re.split(r"(?<=\.) ", text.strip())
 
 
-def room(text: str, least: int, most: int, fade: int) -> float:
-    """1 from `least` to `most` words; fades to 0 over `fade` words above, and towards 0 words below."""
+def length_factor(text: str, low: int, high: int, fade: int) -> float:
+    """Return 1 from `low` to `high` words; falls to 0 over `fade` words above, and quadratically below."""
     count = len(text.split())
-    if count < least:
-        return (count / least) ** 2
-    return max(0.0, 1.0 - max(0, count - most) / fade)
+    if count < low:
+        return (count / low) ** 2
+    return max(0.0, 1.0 - max(0, count - high) / fade)
 
 
-def freshness(text: str) -> float:
-    """Share of word pairs that are not a repetition, squared: 1 where nothing is said twice."""
+def repetition_factor(text: str) -> float:
+    """Return the squared share of distinct word pairs: 1 if nothing is repeated."""
     pairs = list(pairwise(re.findall(r"[a-z]+", text.lower())))
     return (len(set(pairs)) / len(pairs)) ** 2 if pairs else 0.0
 

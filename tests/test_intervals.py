@@ -15,7 +15,7 @@ def test_wilson_by_hand_and_by_statsmodels():
 
 def test_bootstrap_of_independent_rows_has_the_standard_error_of_the_mean():
     values = np.repeat([0.0, 1.0], 200)
-    means = bootstrap_means(values, [str(at) for at in range(400)])
+    means = bootstrap_means(values, [str(cluster) for cluster in range(400)])
     assert means.mean() == pytest.approx(0.5, abs=0.003)
     assert means.std() == pytest.approx(0.025, rel=0.07)  # sqrt(0.25 / 400)
 
@@ -43,10 +43,12 @@ def test_unanimous_clusters_still_have_an_interval():
 
 
 def test_interval_covers_the_truth_about_95_times_in_100():
-    random, covered = np.random.default_rng(0), 0
+    generator, covered = np.random.default_rng(0), 0
     for _ in range(100):
-        rates = random.beta(6, 4, size=60)  # each prompt has its own rate around 0.6
-        values = random.binomial(1, np.repeat(rates, 5)).astype(float)
-        low, high = mean_interval(values, [str(at) for at in np.repeat(range(60), 5)], seed=int(random.integers(99)))
+        rates = generator.beta(6, 4, size=60)  # each prompt has its own rate around 0.6
+        values = generator.binomial(1, np.repeat(rates, 5)).astype(float)
+        low, high = mean_interval(
+            values, [str(cluster) for cluster in np.repeat(range(60), 5)], seed=int(generator.integers(99))
+        )
         covered += low <= 0.6 <= high
     assert 88 <= covered <= 100

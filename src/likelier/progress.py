@@ -1,4 +1,4 @@
-"""How far a long job is, on stderr: a bar with the time left in a terminal, a plain line now and then elsewhere."""
+"""Progress of long jobs on stderr: a bar with the remaining time in a terminal, occasional plain lines elsewhere."""
 
 import sys
 import time
@@ -10,24 +10,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 SECONDS_BETWEEN_LINES = 15.0
 plain_lines = True
-"""The command line turns plain lines off with --json, where stderr holds at most the one line of a failure."""
+"""False with --json: stderr then holds at most the one line of a failure."""
 
 
 def note(line: str) -> None:
-    """A remark before there is a bar. With --json the result says it."""
+    """Print a remark on stderr while there is no bar; nothing with --json."""
     if plain_lines:
         print(line, file=sys.stderr, flush=True)
 
 
-class Job:
-    """One bar; `advance` moves it, with a note such as `score 1.2` behind it."""
+class ProgressBar:
+    """A bar of `total` steps, or plain lines where there is no terminal."""
 
     def __init__(self, name: str, total: int, bars: Progress | None) -> None:
-        self.name, self.total, self.done, self.bars = name, total, 0, bars
+        self.name, self.total, self.bars = name, total, bars
+        self.done = 0
         self.task = bars.add_task(name, total=total, note="") if bars else None
         self.last_line = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        """Add steps; `note`, such as `score 1.2`, is shown behind the bar."""
         self.done += steps
         if self.bars and self.task is not None:
             self.bars.update(self.task, advance=steps, note=note)
@@ -36,7 +38,7 @@ class Job:
             self.last_line = time.monotonic()
 
     def say(self, line: str) -> None:
-        """A line that stays, above the bar."""
+        """Print a line above the bar, where it stays."""
         if self.bars:
             self.bars.console.print(line, markup=False, highlight=False)
         else:
@@ -44,11 +46,11 @@ class Job:
 
 
 @contextmanager
-def progress(name: str, total: int) -> Iterator[Job]:
-    """A job of `total` steps, shown until the block ends."""
+def progress(name: str, total: int) -> Iterator[ProgressBar]:
+    """Show the progress of `total` steps until the block ends."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Job(name, total, None)
+        yield ProgressBar(name, total, None)
         return
     columns = (
         TextColumn("{task.description:<28}"),
@@ -59,4 +61,4 @@ def progress(name: str, total: int) -> Iterator[Job]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=False) as bars:
-        yield Job(name, total, bars)
+        yield ProgressBar(name, total, bars)

@@ -1,4 +1,4 @@
-"""Where metrics go besides `metrics.jsonl`, if the user asks: TensorBoard, W&B, trackio. Nothing is sent by default."""
+"""Optional experiment trackers besides `metrics.jsonl`: TensorBoard, W&B, trackio. None by default."""
 
 import importlib
 import os
@@ -13,12 +13,19 @@ from likelier.errors import ConfigError
 
 
 class Tracker(Protocol):
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None: ...
-    def close(self) -> None: ...
+    """A destination of metrics."""
+
+    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Record a step's metrics."""
+        ...
+
+    def close(self) -> None:
+        """Finish the run."""
+        ...
 
 
 def open_trackers(names: Sequence[str], folder: Path, run_name: str, settings: Mapping[str, Any]) -> list[Tracker]:
-    """ConfigError: a tracker's package is not installed."""
+    """Open trackers by name. ConfigError: a tracker's package is not installed."""
     openers: dict[str, Callable[..., Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
     trackers: list[Tracker] = []
     for name in names:
@@ -29,15 +36,16 @@ def open_trackers(names: Sequence[str], folder: Path, run_name: str, settings: M
     return trackers
 
 
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def select_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics that have a value, as floats, without the step."""
     return {name: float(value) for name, value in metrics.items() if value is not None and name != "step"}
 
 
 class TensorBoard:
-    """An event file under `tensorboard/`, written from the first step each time the run is opened.
+    """An event file under `tensorboard/`, rewritten from the first step whenever the run is opened.
 
-    One record a step, written at once: TensorBoard's own `Writer` has a thread, which prints a traceback where the disk
-    is full.
+    Writes one unbuffered record per step. TensorBoard's own `Writer` uses a thread, which prints a traceback when the
+    disk is full.
     """
 
     def __init__(self, folder: Path, run_name: str, settings: Mapping[str, Any]) -> None:
@@ -51,18 +59,21 @@ class TensorBoard:
         self.write(file_version="brain.Event:2")
 
     def write(self, **content: Any) -> None:
+        """Write one event with the given protobuf fields."""
         self.records.write(self.event(wall_time=time.time(), **content).SerializeToString())
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        values = [{"tag": name, "simple_value": value} for name, value in numbers(metrics).items()]
+        """Record a step's metrics."""
+        values = [{"tag": name, "simple_value": value} for name, value in select_numbers(metrics).items()]
         self.write(step=step, summary={"value": values})
 
     def close(self) -> None:
+        """Finish the run."""
         self.file.close()
 
 
 class WandB:
-    """A run in the user's W&B project; `WANDB_MODE=offline` keeps it on the machine."""
+    """A run in the W&B project `likelier`; `WANDB_MODE=offline` keeps it on the machine."""
 
     def __init__(self, folder: Path, run_name: str, settings: Mapping[str, Any]) -> None:
         wandb = importlib.import_module("wandb")
@@ -74,9 +85,11 @@ class WandB:
             raise ConfigError(f"report_to: wandb cannot start: {error}; or set WANDB_MODE=offline") from error
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        self.run.log(numbers(metrics), step=step)
+        """Record a step's metrics."""
+        self.run.log(select_numbers(metrics), step=step)
 
     def close(self) -> None:
+        """Finish the run."""
         self.run.finish()
 
 
@@ -88,7 +101,9 @@ class Trackio:
         self.trackio.init(project="likelier", name=run_name, config=dict(settings), embed=False)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        self.trackio.log(numbers(metrics), step=step)
+        """Record a step's metrics."""
+        self.trackio.log(select_numbers(metrics), step=step)
 
     def close(self) -> None:
+        """Finish the run."""
         self.trackio.finish()

@@ -10,7 +10,7 @@ from itertools import pairwise
 import typer
 from typer.exceptions import TyperException
 
-from likelier.errors import UNUSABLE, LikelierError, Terminated
+from likelier.errors import UNUSABLE_PATH_ERRORS, LikelierError, Terminated
 from likelier.stages import STAGES
 
 EXTRAS = dict.fromkeys(("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train") | {
@@ -44,7 +44,7 @@ def explain_failure(error: BaseException, words: Sequence[str]) -> tuple[str, in
         setting = MEMORY.get(words[0] if words else "", "the batch size")
         return f"out of memory; lower {setting} ({type(error).__name__}: {error})", 1
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno in UNUSABLE else 1
+        return f"{error.filename or 'input/output'}: {error.strerror}", 2 if error.errno in UNUSABLE_PATH_ERRORS else 1
     return describe_bug(error), 1
 
 

@@ -43,6 +43,7 @@ def next_comparison(
     """
     own = [judgement for judgement in judgements if judgement.annotator == annotator]
     by_id = {comparison.id: comparison for comparison in comparisons}
+    # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same comparison again.
     if hash_uniform("repeat?", seed, annotator, len(own)) < repeat_share:
         earlier = find_repeatable(own, repeat_gap)
         if earlier and earlier.comparison_id in by_id:

@@ -164,6 +164,7 @@ def judge_comparison(
 
 def choose(vice: Vice | None, margin: float, longer_by: int, generator: np.random.Generator) -> Choice:
     """Draw a choice; `margin` is in units of noise, `longer_by` the left length minus the right one in characters."""
+    # Drawn whatever the vice, so that a panel and its honest twin share their random numbers (`fast` draws one more).
     perceived = margin + generator.logistic()
     honest: Choice = "tie" if abs(perceived) < TIE_THRESHOLD else "left" if perceived > 0 else "right"
     guess: Choice = "left" if generator.random() < 0.5 else "right"

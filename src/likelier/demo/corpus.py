@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TypeVar
 
-Key = TypeVar("Name")
+Key = TypeVar("Key")
 
 HEROES = {
     "Mia": "she", "Tom": "he", "Lily": "she", "Ben": "he", "Anna": "she", "Max": "he",

@@ -3,19 +3,16 @@
 from typing import Any
 
 from likelier.cli.options import DB
-from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.output import JSON, Result, make_table, result_command
 
 
 def show(result: Result) -> None:
     """Print the annotators as a table, then agreement and biases."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
     columns = ("annotator", "judgements", "skill", "error rate", "left rate", "flags")
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns[1:5]:
-        column.justify = "right"
+    table = make_table(columns, right_aligned=columns[1:5])
     for person in result["annotators"]:
         table.add_row(*annotator_row(person), style="red" if person["flags"] else None)
     if result["annotators"]:

@@ -86,20 +86,18 @@ def mdp(
     from likelier.mdp.file import read_mdp
 
     tabular = read_mdp(file)
-    plan = tabular.plan()
+    plan, policy = tabular.plan(), tabular.policy
+    policy_values = None if policy is None else tabular.values_by_state(tabular.mdp.policy_values(policy))
+    indifferent = zip(tabular.states, tabular.mdp.indifferent_states(), strict=True)
     result: dict[str, Any] = {
         "states": tabular.states,
         "actions": tabular.actions,
         "gamma": tabular.mdp.gamma,
         "horizon": tabular.mdp.horizon,
-        "policy_values": None
-        if tabular.policy is None
-        else tabular.values_by_state(tabular.mdp.policy_values(tabular.policy)),
+        "policy_values": policy_values,
         "optimal_values": tabular.values_by_state(tabular.mdp.optimal_values()),
         "optimal_policy": plan[0],
-        "indifferent": [
-            state for state, same in zip(tabular.states, tabular.mdp.indifferent_states(), strict=True) if same
-        ],
+        "indifferent": [state for state, is_indifferent in indifferent if is_indifferent],
         "problems": [asdict(problem) for problem in tabular.problems],
     }
     if tabular.mdp.horizon is not None:

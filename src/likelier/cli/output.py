@@ -6,11 +6,14 @@ import json as jsonlib
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Result = Mapping[str, Any]
 JSON = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on one line.")]
@@ -75,6 +78,16 @@ def show_lines(result: Result) -> None:
     width = max((len(key) for key in rows), default=0)
     for key, value in rows.items():
         print(f"{key.replace('_', ' '):<{width}}  {value}")
+
+
+def make_table(columns: Sequence[str], right_aligned: Sequence[str] = ()) -> "Table":
+    """An empty table without lines, for a terminal."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right_aligned else "left")
+    return table
 
 
 def is_nested(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.output import JSON, Result, make_table, result_command
 
 OWN = "own"
 COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*", "reached pi*", "away from theory")
@@ -16,13 +16,12 @@ COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*"
 def show(result: Result) -> None:
     """Print the rows as a table (with --markdown in Markdown) and whether they end where theory says."""
     from rich.console import Console
-    from rich.table import Table
 
     if result["markdown"]:
         print(to_markdown(result["rows"]))
         return
     console = Console()
-    table = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+    table = make_table(COLUMNS)
     for row in result["rows"]:
         table.add_row(*format_row(row), style=None if row["expected"] == row["reached"] else "red")
     console.print(table, "", sep="\n")

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from likelier.cli import app
-from likelier.config import Block, Config, OtherModel, RewardSource
+from likelier.config import Block, Config, OtherModel, RewardSource, list_blocks
 from likelier.metrics import SHARED, Metric
 from likelier.stages import STAGES
 
@@ -83,23 +83,17 @@ def format_default(parameter: Any) -> str:
 
 def describe_settings() -> Iterator[str]:
     """Each setting with type, default and meaning, block by block."""
-    top = {name: field for name, field in Config.model_fields.items() if not is_block(field.annotation)}
+    blocks = list_blocks()
     yield "### Top of the file"
-    yield setting_table(Config, list(top))
-    for name, field in Config.model_fields.items():
-        block: Any = field.annotation
-        if is_block(block):
-            yield f"### Block `{name}`"
-            yield to_sentence(field.description)
-            yield setting_table(block, list(block.model_fields), f"{name}.")
+    yield setting_table(Config, [name for name in Config.model_fields if name not in blocks])
+    for name, block in blocks.items():
+        yield f"### Block `{name}`"
+        yield to_sentence(Config.model_fields[name].description)
+        yield setting_table(block, list(block.model_fields), f"{name}.")
     yield "### Entries of `reward`, `eval.scorer` and `eval.selector`"
     yield setting_table(RewardSource, list(RewardSource.model_fields), "reward[].")
     yield "### Entries of `eval.others`"
     yield setting_table(OtherModel, list(OtherModel.model_fields), "eval.others[].")
-
-
-def is_block(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Block)
 
 
 def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") -> str:

@@ -6,7 +6,7 @@ import typer
 
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
-from likelier.cli.output import JSON, Result, format_value, result_command
+from likelier.cli.output import JSON, Result, format_value, make_table, result_command
 from likelier.cli.train import load_settings
 from likelier.stages import STAGES
 
@@ -14,15 +14,12 @@ from likelier.stages import STAGES
 def show(result: Result) -> None:
     """Print the trials, best first, then the paths of the best config and the report."""
     from rich.console import Console
-    from rich.table import Table
 
     from likelier.report.search import short_names
 
     console = Console()
     columns = ["rank", "trial", *short_names(list(result["best"]["values"])), result["metric"], "behind the best"]
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.justify = "right"
+    table = make_table(columns, right_aligned=columns)
     for trial in result["trials"]:
         table.add_row(*trial_row(trial))
     console.print(table, "", sep="\n")

@@ -50,15 +50,11 @@ def schema(
     json: JSON = False,
 ) -> Result:
     """Print the JSON Schema of the settings."""
-    from likelier.config import Block, Config
+    from likelier.config import Config, list_blocks
 
     if block is None:
         return Config.model_json_schema()
-    blocks = {
-        name: field.annotation
-        for name, field in Config.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Block)
-    }
+    blocks = list_blocks()
     if block not in blocks:
         near = difflib.get_close_matches(block, blocks, n=1) or sorted(blocks)
         raise ConfigError(f"config schema: no block `{block}`; try {', '.join(near)}")

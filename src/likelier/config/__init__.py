@@ -16,7 +16,17 @@ from likelier.config.base import (
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig, OtherModel
 from likelier.config.gym import GymConfig
-from likelier.config.load import Config, block_in, build_config, explain, lay_over, load_config, nearest, shorten
+from likelier.config.load import (
+    Config,
+    block_in,
+    build_config,
+    explain,
+    lay_over,
+    list_blocks,
+    load_config,
+    nearest,
+    shorten,
+)
 from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, RewardSource, Scoring, scores_only
 from likelier.config.search import Range, SearchConfig, Tried
 from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
@@ -54,6 +64,7 @@ __all__ = [
     "build_config",
     "explain",
     "lay_over",
+    "list_blocks",
     "load_config",
     "nearest",
     "parse_yaml",

@@ -16,6 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, lt=65536)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Block(BaseModel):
@@ -53,7 +54,7 @@ class Training(Block):
     """Gradients are scaled down to this global norm."""
     bf16: bool = False
     """Forward passes in bfloat16 autocast; weights and optimizer stay in fp32."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     save_steps: Positive = 50
     """A checkpoint every so many steps; one is always written at the end."""

@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Block, NonEmpty, Port, Positive, PositiveFloat, refuse_idle
+from likelier.config.base import Block, Device, NonEmpty, Port, Positive, PositiveFloat, refuse_idle
 from likelier.config.rewards import RewardSource, Scoring
 
 
@@ -62,7 +62,7 @@ class EvalConfig(Block):
     """What picks the best of n: the score that was trained against."""
     batch_size: Positive = 64
     """Responses sampled at once."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig
+from likelier.config.base import Device, Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig
 
 
 class GymConfig(UpdateConfig):
@@ -64,7 +64,7 @@ class GymConfig(UpdateConfig):
     """Weight of the value loss."""
     gamma: Fraction = 0.99
     """Discount of later rewards."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    device: Device = "cpu"
     """Small networks are fastest on the CPU; `auto` takes CUDA, then Apple's MPS, then the CPU."""
     save_steps: Positive = 100
     """A checkpoint every so many updates; one is always written at the end."""

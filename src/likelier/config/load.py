@@ -114,6 +114,12 @@ def nearest(location: Sequence[Any]) -> str:
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(known)}"
 
 
+def list_blocks() -> dict[str, type[Block]]:
+    """The blocks of settings by their names, in the order of the file."""
+    annotations = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Block)}
+
+
 def block_in(annotation: Any) -> type[Block] | None:
     """The first block of settings that a type speaks of."""
     if isinstance(annotation, type) and issubclass(annotation, Block):

@@ -11,8 +11,9 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 state := $(shell cat pyproject.toml $(CONSTRAINTS) | cksum | cut -d ' ' -f 1)
 train := $(VENV)/.train-$(state)
 test := $(VENV)/.test-$(state)
+docs := $(VENV)/.docs-$(state)
 
-.PHONY: demo test quick lint bench battery serve system
+.PHONY: demo test quick lint bench battery serve docs system
 
 demo: $(train)
 	@$(bin)/likelier demo
@@ -33,6 +34,10 @@ battery: $(test)
 
 bench: $(train)
 	@$(bin)/python bench/ppo.py
+
+docs: $(docs)
+	@$(bin)/mkdocs build --strict --quiet
+	@echo "the pages: site/index.html"
 
 serve: $(train)
 	@$(bin)/likelier serve --db feedback.db --open

@@ -44,21 +44,21 @@ def test_a_config_is_a_path_a_dict_or_a_config(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("model: m\nseed: 3\n")
     expected = Config(model="m", seed=3)
-    assert read_config("ppo", path, None) == (expected, "mine")
-    assert read_config("ppo", str(path), None) == (expected, "mine")
-    assert read_config("ppo", {"model": Path("m"), "seed": 3}, None) == (expected, "ppo")
-    assert read_config("ppo", expected, None) == (expected, "ppo")
+    assert read_config("ppo", path, None, None) == (expected, "mine")
+    assert read_config("ppo", str(path), None, None) == (expected, "mine")
+    assert read_config("ppo", {"model": Path("m"), "seed": 3}, None, None) == (expected, "ppo")
+    assert read_config("ppo", expected, None, None) == (expected, "ppo")
     for config in (path, {"model": "m"}, Config(model="m")):
-        assert read_config("ppo", config, 7)[0] == Config(model="m", seed=7)
+        assert read_config("ppo", config, None, 7)[0] == Config(model="m", seed=7)
 
 
 def test_another_config_or_an_unknown_setting_is_named():
     with pytest.raises(ConfigError, match="train_ppo: config is a list; give a YAML file, a dict or a Config"):
-        read_config("ppo", [], None)
+        read_config("ppo", [], None, None)
     with pytest.raises(ConfigError, match="unknown setting `ppo.learning_rat`; did you mean `learning_rate`"):
-        read_config("ppo", {"ppo": {"learning_rat": 1.0}}, None)
+        read_config("ppo", {"ppo": {"learning_rat": 1.0}}, None, None)
     with pytest.raises(ConfigError, match="seed: .* got -1"):
-        read_config("ppo", Config(), -1)
+        read_config("ppo", Config(), None, -1)
 
 
 def test_sft_gives_its_folder_result_and_metrics(place):
@@ -110,3 +110,50 @@ def test_training_in_another_thread_leaves_signal_handlers_alone(place):
     work.join()
     assert done[0].result["steps"] == 64
     assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_an_environments_id_comes_with_its_settings():
+    config, name = read_config("gym", "CartPole-v1", None, 3)
+    assert (config.gym.env_id, config.gym.lam, config.seed, name) == ("CartPole-v1", 0.8, 3, "CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("verb", "why"), [("gym", "an environment gives its own rewards"), ("reward", "it learns the score")]
+)
+def test_a_reward_where_none_is_read_is_refused(verb, why):
+    with pytest.raises(ConfigError, match=f"train_{verb}: {why}.*; leave out reward"):
+        read_config(verb, {}, lambda prompts, responses: [], None)
+
+
+def longest(prompts, responses):
+    return [float(len(response)) for response in responses]
+
+
+def test_a_reward_stands_in_for_that_of_the_config():
+    settings = {"reward": [{"function": "length.py:length"}]}
+    for config in (settings, Config(**settings)):
+        (source,) = read_config("ppo", config, longest, None)[0].reward
+        assert (source.function, source.label) == (longest, "longest")
+    two = read_config("ppo", {}, [longest, {"model": Path("rm"), "weight": 0.5}], None)[0].reward
+    assert [(source.label, source.weight) for source in two] == [("longest", 1.0), ("rm", 0.5)]
+    assert read_config("ppo", {}, "length.py:length", None)[0].reward[0].function == "length.py:length"
+
+
+@pytest.mark.slow
+def test_a_callable_is_recorded_honestly_and_resumes_only_where_it_is_given_again(place):
+    config = {key: value for key, value in ppo_settings().items() if key != "reward"}
+    run = likelier.train_ppo(config, "mine", longest)
+    assert run.metrics()[0]["score/longest"] == run.metrics()[0]["score"]
+    settings = yaml.safe_load((place / "mine/config.yaml").read_text())
+    assert settings["reward"][0]["function"] == f"python callable {__name__}.longest"
+    again = likelier.train_ppo(config, "mine", longest, resume="auto")
+    assert again.metrics() == run.metrics()
+    with pytest.raises(
+        ConfigError, match=r"longest` was passed from Python.*; give it again, reward=\.\.\. of likelier"
+    ):
+        likelier.train_ppo("mine/config.yaml", "mine", resume="auto")
+
+
+def test_a_function_of_another_type_is_refused():
+    with pytest.raises(ConfigError, match=r"reward.0.function: write file.py:name or package.module:name, got 5"):
+        read_config("ppo", {"reward": [{"function": 5}]}, None, None)

@@ -1,18 +1,22 @@
 """Train a stage from Python: the same settings, run folders and results as the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from likelier.config import Config, build_config, load_config
+from likelier.config import Config, RewardSource, build_config, read_yaml
 from likelier.errors import ConfigError, Stopped
 from likelier.files import read_log
 from likelier.runs.naming import run_folder
 from likelier.runs.shared import train_stage
+from likelier.stages import STAGES
 
 AnyConfig = str | Path | Mapping[str, Any] | Config
 """A YAML file, its content as a dictionary (paths may be `Path`s), or a checked `Config`."""
+Source = Callable[..., Any] | str | Mapping[str, Any] | RewardSource
+"""A reward function, its name as `file.py:name` or `package.module:name`, or the settings of a source of rewards."""
+Reward = Source | Sequence[Source]
 
 
 @dataclass(frozen=True)
@@ -30,48 +34,84 @@ class TrainedRun:
 
 
 def train_sft(
-    config: AnyConfig, out: str | Path | None = None, *, seed: int | None = None, resume: str = "never"
+    config: AnyConfig,
+    out: str | Path | None = None,
+    reward: Reward | None = None,
+    *,
+    seed: int | None = None,
+    resume: str = "never",
 ) -> TrainedRun:
-    """Supervised fine-tuning of `config.model` on `config.data`; see `likelier sft`."""
-    return train("sft", config, out, seed, resume)
+    """Supervised fine-tuning of `config.model` on `config.data`; see `likelier sft`.
+
+    `reward` is only measured, with `sft.eval_steps`.
+    """
+    return train("sft", config, out, reward, seed, resume)
 
 
 def train_reward(
-    config: AnyConfig, out: str | Path | None = None, *, seed: int | None = None, resume: str = "never"
+    config: AnyConfig,
+    out: str | Path | None = None,
+    reward: Reward | None = None,
+    *,
+    seed: int | None = None,
+    resume: str = "never",
 ) -> TrainedRun:
-    """Train a reward model on the preferences in `config.data`; see `likelier reward`."""
-    return train("reward", config, out, seed, resume)
+    """Train a reward model on the preferences in `config.data`; see `likelier reward`. It takes no `reward`."""
+    return train("reward", config, out, reward, seed, resume)
 
 
 def train_dpo(
-    config: AnyConfig, out: str | Path | None = None, *, seed: int | None = None, resume: str = "never"
+    config: AnyConfig,
+    out: str | Path | None = None,
+    reward: Reward | None = None,
+    *,
+    seed: int | None = None,
+    resume: str = "never",
 ) -> TrainedRun:
-    """Direct preference optimisation of `config.model` on the preferences in `config.data`; see `likelier dpo`."""
-    return train("dpo", config, out, seed, resume)
+    """Direct preference optimisation of `config.model` on the preferences in `config.data`; see `likelier dpo`.
+
+    `reward` is only measured, with `dpo.eval_steps`.
+    """
+    return train("dpo", config, out, reward, seed, resume)
 
 
 def train_ppo(
-    config: AnyConfig, out: str | Path | None = None, *, seed: int | None = None, resume: str = "never"
+    config: AnyConfig,
+    out: str | Path | None = None,
+    reward: Reward | None = None,
+    *,
+    seed: int | None = None,
+    resume: str = "never",
 ) -> TrainedRun:
-    """PPO on `config.model` against `config.reward`; see `likelier ppo`."""
-    return train("ppo", config, out, seed, resume)
+    """PPO on `config.model` against `reward`, or else `config.reward`; see `likelier ppo`."""
+    return train("ppo", config, out, reward, seed, resume)
 
 
 def train_gym(
-    config: AnyConfig, out: str | Path | None = None, *, seed: int | None = None, resume: str = "never"
+    config: AnyConfig,
+    out: str | Path | None = None,
+    reward: Reward | None = None,
+    *,
+    seed: int | None = None,
+    resume: str = "never",
 ) -> TrainedRun:
-    """PPO on the Gymnasium environment `config.gym.env_id`; see `likelier gym`."""
-    return train("gym", config, out, seed, resume)
+    """PPO on a Gymnasium environment, `config.gym.env_id` or an id instead of a config; see `likelier gym`.
+
+    It takes no `reward`.
+    """
+    return train("gym", config, out, reward, seed, resume)
 
 
-def train(verb: str, config: AnyConfig, out: str | Path | None, seed: int | None, resume: str) -> TrainedRun:
+def train(
+    verb: str, config: AnyConfig, out: str | Path | None, reward: Reward | None, seed: int | None, resume: str
+) -> TrainedRun:
     """Train a stage in `out`, by default a new folder `runs/<name>-<n>` as on the command line.
 
     `resume`: "never", "auto" or a checkpoint folder. Raises what the command line prints in one line: ConfigError,
     DataError, NumericError, LikelierError. Stopped: Ctrl-C or SIGTERM ended the run after a checkpoint (outside the
     main thread signals are left alone).
     """
-    settings, name = read_config(verb, config, seed)
+    settings, name = read_config(verb, config, reward, seed)
     folder = run_folder(name, None if out is None else Path(out), resume)
     try:
         result = train_stage(verb, settings, folder, resume)
@@ -81,16 +121,38 @@ def train(verb: str, config: AnyConfig, out: str | Path | None, seed: int | None
     return TrainedRun(folder, result)
 
 
-def read_config(verb: str, config: AnyConfig, seed: int | None) -> tuple[Config, str]:
-    """The checked settings, and the name of their runs: that of the file, else the verb."""
-    overrides = [] if seed is None else [f"seed={seed}"]
+def read_config(verb: str, config: AnyConfig, reward: Reward | None, seed: int | None) -> tuple[Config, str]:
+    """The checked settings with `reward` and `seed` laid over them, and the name of their runs: the file's or the verb.
+
+    ConfigError: a wrong setting, or a `reward` for a stage that knows none.
+    """
+    name, source = verb, "config"
     if isinstance(config, Config):
-        config = config.model_dump(exclude_unset=True)
-    if isinstance(config, Mapping):
-        return build_config(with_plain_paths(config), overrides), verb
-    if isinstance(config, str | Path):
-        return load_config(Path(config), overrides), Path(config).stem
-    raise ConfigError(f"train_{verb}: config is a {type(config).__name__}; give a YAML file, a dict or a Config")
+        settings = config.model_dump(exclude_unset=True)
+    elif isinstance(config, Mapping):
+        settings = with_plain_paths(config)
+    elif verb == "gym" and isinstance(config, str | Path):
+        from likelier.control.known import gym_settings
+
+        (settings, name), source = gym_settings(str(config)), str(config)
+    elif isinstance(config, str | Path):
+        settings, name, source = read_yaml(Path(config)), Path(config).stem, str(config)
+    else:
+        raise ConfigError(f"train_{verb}: config is a {type(config).__name__}; give a YAML file, a dict or a Config")
+    if reward is not None:
+        settings = settings | {"reward": reward_sources(verb, reward)}
+    return build_config(settings, [] if seed is None else [f"seed={seed}"], source), name
+
+
+def reward_sources(verb: str, reward: Reward) -> list[Any]:
+    """What stands in for `reward` of the config. ConfigError: the stage reads no reward."""
+    if "reward" not in STAGES[verb].inputs:
+        why = "an environment gives its own rewards" if verb == "gym" else "it learns the score that others train on"
+        raise ConfigError(f"train_{verb}: {why}; leave out reward")
+    sources = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    return [
+        {"function": each} if callable(each) or isinstance(each, str) else with_plain_paths(each) for each in sources
+    ]
 
 
 def with_plain_paths(value: Any) -> Any:

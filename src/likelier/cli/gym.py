@@ -1,6 +1,5 @@
 """`likelier gym`: PPO on a Gymnasium environment."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,13 +36,8 @@ def gym(
 
 def load_environment_settings(env_id: str, overrides: list[str]) -> tuple[Any, str]:
     """The settings of a config file, an MDP file or an environment id, and the name of the run."""
-    from likelier.config import build_config, load_config, read_yaml
-    from likelier.control.known import known_settings, mdp_settings
+    from likelier.config import build_config
+    from likelier.control.known import gym_settings
 
-    if env_id.endswith((".yaml", ".yml")):
-        path = Path(env_id)
-        if "states" in read_yaml(path):
-            return build_config({"gym": mdp_settings(path)}, overrides, env_id), path.stem
-        return load_config(path, overrides), path.stem
-    config = build_config({"gym": known_settings(env_id)}, overrides, env_id)
-    return config, "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in env_id)
+    settings, name = gym_settings(env_id)
+    return build_config(settings, overrides, env_id), name

@@ -1,16 +1,48 @@
 """Where scores come from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
     model_validator,
 )
 
 from likelier.config.base import Block, NonEmpty, NonNegative, refuse_idle
+
+PYTHON_CALLABLE = "python callable "
+"""How `config.yaml` names a function that was passed from Python: no other process can find it by that."""
+
+
+def name_function(function: str | Callable[..., Any]) -> str:
+    """`file.py:name` or `package.module:name` as it is; of a callable its module and name behind `PYTHON_CALLABLE`."""
+    if isinstance(function, str):
+        return function
+    name = getattr(function, "__qualname__", type(function).__qualname__)  # a partial has none
+    return f"{PYTHON_CALLABLE}{function.__module__}.{name}"
+
+
+def check_function(function: Any) -> str | Callable[..., Any]:
+    """ValueError: neither a text nor a callable."""
+    if isinstance(function, str):
+        return function
+    if callable(function):
+        users_function: Callable[..., Any] = function
+        return users_function
+    raise ValueError(f"write file.py:name or package.module:name, got {function!r}")
+
+
+UsersFunction = Annotated[
+    str | Callable[..., Any],
+    PlainValidator(check_function),
+    PlainSerializer(name_function, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string"}),
+]
 
 
 class RewardSource(Block):
@@ -18,7 +50,7 @@ class RewardSource(Block):
 
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
-    function: str | None = None
+    function: UsersFunction | None = None
     """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`."""
     http: str | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
@@ -49,7 +81,12 @@ class RewardSource(Block):
 
     @property
     def label(self) -> str:
-        return self.name or ("people" if self.people else Path(self.model or self.function or self.http or "").name)
+        if self.name or self.people:
+            return self.name or "people"
+        function = name_function(self.function or "")
+        if function.startswith(PYTHON_CALLABLE):
+            return function.rpartition(".")[2]
+        return Path(self.model or function or self.http or "").name
 
 
 PEOPLE_GIVE_NO_SCORE = (

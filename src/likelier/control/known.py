@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from likelier.config import parse_yaml
+from likelier.config import parse_yaml, read_yaml
 from likelier.mdp.file import read_mdp
 
 SETTINGS = files("likelier.control") / "settings"
@@ -27,3 +27,16 @@ def known_settings(env_id: str) -> dict[str, Any]:
 def mdp_settings(path: Path) -> dict[str, Any]:
     """The `gym` block for a tabular MDP file, discounted as the MDP is. DataError: see `read_mdp`."""
     return {"env_id": str(path), "gamma": read_mdp(path).mdp.gamma}
+
+
+def gym_settings(target: str) -> tuple[dict[str, Any], str]:
+    """The settings of a config file, an MDP file or an environment id, and the name of the run.
+
+    ConfigError, DataError: the file cannot be read.
+    """
+    if not target.endswith((".yaml", ".yml")):
+        name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in target)
+        return {"gym": known_settings(target)}, name
+    path = Path(target)
+    settings = read_yaml(path)
+    return ({"gym": mdp_settings(path)} if "states" in settings else settings), path.stem

@@ -1,6 +1,7 @@
 """The score of a response: the weighted sum of reward models, Python functions and HTTP services."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
+from likelier.config.rewards import PYTHON_CALLABLE, name_function
 from likelier.errors import ConfigError, LikelierError
 from likelier.records import Prompt, column_names, plain
 from likelier.reward.ensemble import Ensemble, load_ensemble, spread
@@ -88,15 +90,27 @@ def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer
 
 
 def load_source(source: RewardSource, device: str, context: FunctionContext) -> Source:
-    """ConfigError, DataError: see `load_ensemble`, `find_function`, `UserFunction`, `http_source`."""
+    """ConfigError, DataError: see `load_ensemble`, `find_reward_function`, `UserFunction`, `http_source`."""
     if source.model is not None:
         return load_ensemble(source.model, device, source.caution)
     if source.function is not None:
-        function = find_function(source.function, "reward function")
-        return UserFunction(function, source.function, context, source.per == "token")
+        function = find_reward_function(source.function)
+        return UserFunction(function, name_function(source.function), context, source.per == "token")
     if source.http is None:
         raise ConfigError(PEOPLE_GIVE_NO_SCORE)
     return http_source(source.http)
+
+
+def find_reward_function(function: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A callable as it is, a name by `find_function`. ConfigError: the name of a callable that another process had."""
+    if callable(function):
+        return function
+    if function.startswith(PYTHON_CALLABLE):
+        raise ConfigError(
+            f"reward function `{function}` was passed from Python, and its name alone does not find it; "
+            "give it again, reward=... of likelier.train_ppo"
+        )
+    return find_function(function, "reward function")
 
 
 def check_columns(prompts: Sequence[Prompt], *scorers: Scorer | None) -> None:

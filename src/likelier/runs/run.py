@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Self
 
 import yaml
 
+import likelier
 from likelier.config import Config, build_config, read_yaml
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
 from likelier.files import dump_line, read_json, read_log, write_json, write_whole
@@ -267,8 +268,8 @@ def finite(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
-    found = {"python": platform.python_version()}
-    for name in ("likelier", "torch", "transformers", "numpy"):
+    found = {"python": platform.python_version(), "likelier": likelier.__version__}
+    for name in ("torch", "transformers", "numpy"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -1,16 +1,22 @@
 """The judging page: what it stores, whom it lets in, what it tells, and how it works in a browser."""
 
 import queue
+import shutil
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
+from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
-from likelier.web.app import HEADERS, create_app
+from likelier.web.app import create_app
+from likelier.web.guards import HEADERS
 from likelier.web.server import serve
+from media_files import MP4, WEBM, image, sound
 
 HERE = "http://127.0.0.1:8000"
 PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -275,6 +281,107 @@ def test_the_page_does_not_tell_who_wrote_what(store):
     assert "secret" not in told
 
 
+def fill_with_media(store, tmp_path, pairs):
+    """Comparisons of these responses, each bytes of a file or a text; one prompt a pair."""
+    with store.transaction() as writer:
+        for number, pair in enumerate(pairs):
+            prompt = Prompt(f"Draw disc number {number}.")
+            writer.add_prompts([prompt])
+            responses = [
+                media_response(writer, tmp_path, prompt, content, f"m{side}") for side, content in enumerate(pair)
+            ]
+            writer.add_responses(responses)
+            writer.add_comparisons([Comparison(prompt.id, responses[0].id, responses[1].id)])
+
+
+def media_response(writer, tmp_path, prompt, content, model):
+    if isinstance(content, str):
+        return Response(prompt.id, content, model)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    record = read_media(path)
+    writer.add_media(record, path)
+    return Response(prompt.id, model=model, media=record)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    """A store with three pairs: two images, a sound and a text, two videos (of which only the first bytes are real)."""
+    with Store.open(tmp_path / "media.db", create=True) as opened:
+        pairs = [(image("red"), image("blue", "WEBP")), (sound(), "La la la."), (WEBM, MP4)]
+        fill_with_media(opened, tmp_path, pairs)
+        yield opened
+
+
+def test_a_question_names_the_media_files_and_not_who_made_them(gallery):
+    client, seen = visitor(create_app(gallery, guesser=lambda *texts: pytest.fail("the guesser reads texts only"))), {}
+    for number in range(3):
+        shown = (reply := client.get("/question").json())["shown"]
+        assert set(shown) == {"prompt", "left", "right", "media"}
+        assert not {"model", "m0", "m1"} & set(str(shown["media"]).split("'"))
+        for side in ("left", "right"):
+            assert bool(shown[side]) != (side in shown["media"])
+        for part in shown["media"].values():
+            seen[part["kind"]] = client.get(part["url"])
+            assert part["url"].startswith("/media/")
+        assert client.post("/judgements", json=answer_to(reply, key=f"0000-000{number}")).status_code == 200
+    assert set(seen) == {"image/png", "image/webp", "audio/wav", "video/webm", "video/mp4"}
+    for kind, reply in seen.items():
+        assert (reply.status_code, reply.headers["content-type"]) == (200, kind)
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert "content-disposition" not in reply.headers
+    assert seen["image/png"].content == image("red")
+
+
+def test_media_files_are_served_to_who_came_in_by_the_link_and_by_known_hash_only(gallery, tmp_path):
+    app = create_app(gallery)
+    client, url = visitor(app), f"/media/{gallery.media()[0].sha256}"
+    assert client.get(url).status_code == 200
+    assert TestClient(app, base_url=HERE).get(url).json() == {"detail": "open the link that the server printed"}
+    assert client.get(url, headers={"host": "evil.example"}).status_code == 403
+    stray = tmp_path / "media.db.media" / ("a" * 64)
+    stray.write_bytes(image("green"))  # in the folder, but no response
+    for name in ("a" * 64, "../media.db", "..%2Fmedia.db", url[7:].upper(), url[7:] + ".png", ".", ""):
+        assert client.get(f"/media/{name}").status_code == 404, name
+    only = visitor(create_app(gallery, per_comparison=1, only=[]))
+    assert only.get(url).status_code == 404  # not of these comparisons
+
+
+def test_a_part_of_a_file_can_be_asked_for(gallery):
+    client, data = visitor(create_app(gallery)), sound()
+    (record,) = [record for record in gallery.media() if record.kind == "audio/wav"]
+    url = f"/media/{record.sha256}"
+    assert client.get(url).headers["accept-ranges"] == "bytes"
+    part = client.get(url, headers={"range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, data[10:20])
+    assert part.headers["content-range"] == f"bytes 10-19/{len(data)}"
+    assert {name: part.headers[name] for name in HEADERS} == HEADERS
+    assert client.get(url, headers={"range": "bytes=-5"}).content == data[-5:]
+    assert client.get(url, headers={"range": "bytes=999999-"}).status_code == 416
+    assert client.get(url, headers={"range": "bytes=" + ",".join(["0-1"] * 1000)}).status_code == 416
+
+
+def test_a_media_file_that_is_missing_is_named_and_the_page_goes_on(gallery):
+    client, record = visitor(create_app(gallery)), gallery.media()[0]
+    gallery.media_folder.find(record).unlink()
+    reply = client.get(f"/media/{record.sha256}")
+    assert reply.status_code == 503
+    assert f"{record.sha256}: missing" in reply.json()["detail"]
+    assert client.get("/question").status_code == 200
+
+
+def test_a_page_over_a_database_of_the_last_version_serves_it_as_it_is(tmp_path):
+    old = Path(shutil.copy(Path(__file__).parents[1] / "data/old/feedback/feedback.sqlite", tmp_path / "old.db"))
+    with Store.open(old) as store:
+        client = TestClient(create_app(store), base_url=HERE, headers={"origin": HERE})
+        assert not (tmp_path / "old.db.bak-0001").exists()
+        client.get("/", params={"token": client.app.state.room.token})
+        question = client.post("/name", json={"name": "Ann"}).json()  # the first write
+        assert (tmp_path / "old.db.bak-0001").exists()
+        assert client.post("/judgements", json=answer_to(question)).status_code == 200
+        assert store.counts()["judgements"] == 22
+
+
 def start_serving(store, monkeypatch, **settings):
     """The real server in a thread; returns its link and a way to wait for its end."""
     links, results = queue.Queue(), queue.Queue()
@@ -349,3 +456,49 @@ def test_an_answer_waits_until_it_is_stored(chromium, store, monkeypatch):
     assert len(keys) == 3
     assert [judgement.choice for judgement in store.judgements()] == ["right"]
     page.close()
+
+
+def wait_until(page, condition, seconds=10):
+    """As `page.wait_for_function`, which the page's own Content-Security-Policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1280])
+def test_images_and_sounds_in_a_browser(chromium, tmp_path, monkeypatch, width):
+    """Shown whole and within the width, judged by key; a player has controls; a file that cannot be shown says so."""
+    with Store.open(tmp_path / "media.db", create=True) as store:
+        wide = image("red", size=(1600, 1200))
+        fill_with_media(store, tmp_path, [(wide, image("blue", "WEBP")), (sound(), "La la la."), (WEBM, sound(220))])
+        link, end = start_serving(store, monkeypatch, wanted=3)
+        context = chromium.new_context(viewport={"width": width, "height": 740})
+        page, failed = context.new_page(), []
+        page.on("console", lambda message: failed.append(message.text) if "Content Security" in message.text else None)
+        page.goto(link)
+        page.get_by_label("Your name").fill("Ann")
+        page.keyboard.press("Enter")
+        for number in range(3):
+            page.get_by_text(f"{number} of 3", exact=True).wait_for()
+            wait_until(
+                page, "[...document.querySelectorAll('img, audio')].every((e) => e.naturalWidth || e.readyState)"
+            )
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            prompt = page.locator("#prompt").text_content()
+            if "number 0" in prompt:
+                assert page.locator("article img").count() == 2
+                sizes = page.evaluate("[...document.querySelectorAll('img')].map((each) => each.naturalWidth)")
+                assert sorted(sizes) == [64, 1600]
+            if "number 1" in prompt:
+                assert page.evaluate("document.querySelector('audio').controls")
+                page.locator("audio").focus()  # the keys answer from a player too
+            if "number 2" in prompt:
+                page.get_by_text("This file cannot be shown").wait_for()
+            page.keyboard.press("2")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        assert end() == 3
+        assert [judgement.choice for judgement in store.judgements()] == ["right"] * 3
+        assert failed == []
+        context.close()

@@ -1,4 +1,4 @@
-"""Guesses: made before the answer, settled after it, turned round with the sides, ties not counted."""
+"""Guesses: made before the answer, scored after it, turned round with the sides, ties not counted."""
 
 import pytest
 
@@ -21,25 +21,25 @@ def answered(choice, left="a", right="b", key="k"):
         (0.5, answered("left"), None),
     ],
 )
-def test_a_guess_is_settled(probability, answer, expected):
+def test_a_guess_is_scored(probability, answer, expected):
     guesses = Guesses()
-    guesses.make("c", "a", probability)
-    assert guesses.settle(answer) == expected
+    guesses.add("c", "a", probability)
+    assert guesses.score(answer) == expected
     assert list(guesses.hits) == ([expected.hit] if expected and expected.hit is not None else [])
 
 
 def test_a_repeated_request_is_told_the_same_and_counts_once():
     guesses = Guesses()
-    guesses.make("c", "a", 0.9)
-    assert guesses.settle(answered("left")) == guesses.settle(answered("left")) == Guess("left", 0.9, True)
+    guesses.add("c", "a", 0.9)
+    assert guesses.score(answered("left")) == guesses.score(answered("left")) == Guess("left", 0.9, True)
     assert list(guesses.hits) == [True]
-    assert guesses.settle(answered("left", key="other")) is None  # nothing was guessed of this one
+    assert guesses.score(answered("left", key="other")) is None  # nothing was guessed of this one
 
 
-def test_the_sentence_of_the_last_twenty():
+def test_the_summary_of_the_last_twenty():
     guesses = Guesses()
-    assert guesses.sentence() == ""
+    assert guesses.summary() == ""
     for number in range(5 + LAST):
-        guesses.make("c", "a", 0.9)
-        guesses.settle(answered("left" if number < 20 else "right", key=str(number)))
-    assert guesses.sentence() == "guessed 15 of your last 20 (53–89 %)"
+        guesses.add("c", "a", 0.9)
+        guesses.score(answered("left" if number < 20 else "right", key=str(number)))
+    assert guesses.summary() == "guessed 15 of your last 20 (53–89 %)"

@@ -1,1 +1,1 @@
-"""The judging page."""
+"""The judging page: people compare two responses in a browser."""

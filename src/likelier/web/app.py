@@ -2,23 +2,21 @@
 
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 
-from likelier.errors import LikelierError
-from likelier.feedback.pairing import REPEAT_SHARE, next_comparison, num_missing
+from likelier.feedback.pairing import REPEAT_SHARE, Assignment, next_comparison, num_missing
 from likelier.feedback.store import Store
-from likelier.records import Judgement, Text, plain
+from likelier.records import Judgement, Media, Text, plain
+from likelier.web.guards import add_guards
 from likelier.web.guesses import Guesses
 
 Guesser = Callable[[Text, str, str], float]
@@ -26,30 +24,18 @@ Guesser = Callable[[Text, str, str], float]
 
 STATIC = {"judge.js": "text/javascript", "judge.css": "text/css", "icon.svg": "image/svg+xml"}
 """Files that may be asked for, by their exact names."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names under which the page may be asked for: any other means that a foreign site points here."""
-MAX_BODY_BYTES = 20_000
 COOKIE = "likelier_session"
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 class Name(BaseModel):
-    """What a person calls themselves; stored apart from what they answer."""
+    """A person's name; stored apart from their judgements."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
     name: str = Field(min_length=1, max_length=100)
 
 
 class Answer(BaseModel):
-    """One judgement as the page sends it; `key` makes a repeated request harmless."""
+    """One judgement as the page sends it; a request repeated with the same `key` changes nothing."""
 
     model_config = ConfigDict(extra="forbid")
     key: str = Field(pattern=r"^[0-9a-f-]{8,64}$")
@@ -65,15 +51,17 @@ class Session:
     """One person at the page."""
 
     annotator: str = ""
+    """Their pseudonym; empty until they have given a name."""
     guesses: Guesses = field(default_factory=Guesses)
 
 
 class Room:
-    """What the routes share: the store, who is here, and when there are enough judgements.
+    """State that the routes share: the store, the open sessions, and how many judgements are wanted.
 
-    `announce(token)` is told each link's token, a new one as soon as the last was used; `when_finished` is called once
-    there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is asked one twice;
-    `wanted` is then what these still lack of `per_comparison` judgements each, by different people.
+    `announce(token)` is called with each link's token, a new one as soon as the last was used; `when_finished` is
+    called once there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is
+    asked one twice; `wanted` is then how many judgements these lack until `per_comparison` different people have
+    judged each.
     """
 
     def __init__(
@@ -89,61 +77,83 @@ class Room:
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
         self.sessions: dict[str, Session] = {}
-        self.door = threading.Lock()
+        self.token_lock = threading.Lock()
         self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
-        self.texts = {response.id: response.text for response in store.responses()}
-        known = {comparison.id: comparison for comparison in store.comparisons()}
-        self.comparisons = known if only is None else {each: known[each] for each in only}
+        self.responses = {response.id: response for response in store.responses()}
+        comparisons = {comparison.id: comparison for comparison in store.comparisons()}
+        self.comparisons = comparisons if only is None else {each: comparisons[each] for each in only}
+        self.media = self.find_media()
         self.repeat_share = REPEAT_SHARE if only is None else 0.0
-        self.only, self.before = only, store.counts()["judgements"]
+        self.only, self.num_before = only, store.counts()["judgements"]
         if only is not None:
-            self.wanted = self.missing()
+            self.wanted = self.count_missing()
 
-    def enter(self, token: str) -> str | None:
-        """Trade the link's token, which works once, for a session."""
-        with self.door:
+    def find_media(self) -> dict[str, Media]:
+        """The media files that this page may show, by hash."""
+        shown = [pair.response_a for pair in self.comparisons.values()]
+        shown += [pair.response_b for pair in self.comparisons.values()]
+        return {media.sha256: media for each in shown if (media := self.responses[each].media)}
+
+    def open_session(self, token: str) -> str | None:
+        """Trade the link's token, which works once, for the cookie of a new session; None for a wrong token."""
+        with self.token_lock:
             if not secrets.compare_digest(token.encode(), self.token.encode()):
                 return None
-            self.token, identity = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-            self.sessions[identity] = Session()
+            self.token, cookie = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+            self.sessions[cookie] = Session()
             self.announce(self.token)
-            return identity
+            return cookie
 
-    def judged(self) -> int:
-        """Judgements since the page was opened; with a choice of comparisons, those that they lacked."""
+    def count_judged(self) -> int:
+        """Judgements since the page was opened; with `only`, how many of the wanted ones there are."""
         if self.only is not None and self.wanted is not None:
-            return self.wanted - self.missing()
-        return self.store.counts()["judgements"] - self.before
+            return self.wanted - self.count_missing()
+        return self.store.counts()["judgements"] - self.num_before
 
-    def missing(self) -> int:
-        """Answers that the comparisons of this page lack."""
+    def count_missing(self) -> int:
+        """Judgements that the comparisons of this page lack."""
         return num_missing(self.comparisons, self.store.judgements(), self.per_comparison or 1)
 
-    def question(self, session: Session) -> dict[str, Any]:
-        """What the page shows next: ids and texts, never who wrote them."""
-        judged, guesses = self.judged(), session.guesses
-        progress = {"judged": judged, "wanted": self.wanted, "guesses": guesses.sentence(), "hits": list(guesses.hits)}
-        judgements = self.store.judgements()
-        ask = None
-        if self.wanted is None or judged < self.wanted:
-            ask = next_comparison(
-                list(self.comparisons.values()),
-                judgements,
-                session.annotator,
-                judgements_per_comparison=self.per_comparison,
-                repeat_share=self.repeat_share,
-            )
-        if ask is None:
+    def next_question(self, session: Session) -> dict[str, Any]:
+        """The next comparison for a person, and how far they are; `done` if there is none."""
+        num_judged, guesses = self.count_judged(), session.guesses
+        progress = {
+            "judged": num_judged,
+            "wanted": self.wanted,
+            "guesses": guesses.summary(),
+            "hits": list(guesses.hits),
+        }
+        assignment = self.choose(session) if self.wanted is None or num_judged < self.wanted else None
+        if assignment is None:
             return {"done": True, "progress": progress}
-        prompt, left, right = self.prompts[ask.comparison.prompt_id], self.texts[ask.left], self.texts[ask.right]
-        if self.guesser is not None:
-            guesses.make(ask.comparison.id, ask.left, self.guesser(prompt, left, right))
-        shown = {"prompt": plain(prompt), "left": left, "right": right}
-        ids = {"comparison_id": ask.comparison.id, "left": ask.left, "right": ask.right}
-        return {"done": False, "shown": shown, "ids": ids, "progress": progress}
+        ids = {"comparison_id": assignment.comparison.id, "left": assignment.left, "right": assignment.right}
+        return {"done": False, "shown": self.show(assignment, guesses), "ids": ids, "progress": progress}
+
+    def choose(self, session: Session) -> Assignment | None:
+        return next_comparison(
+            list(self.comparisons.values()),
+            self.store.judgements(),
+            session.annotator,
+            judgements_per_comparison=self.per_comparison,
+            repeat_share=self.repeat_share,
+        )
+
+    def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
+        """The texts and the addresses of media files of a comparison, never who made them; lets the guesser guess."""
+        prompt = self.prompts[assignment.comparison.prompt_id]
+        sides = {"left": self.responses[assignment.left], "right": self.responses[assignment.right]}
+        media = {
+            side: {"url": f"/media/{response.media.sha256}", "kind": response.media.kind}
+            for side, response in sides.items()
+            if response.media
+        }
+        texts = {side: response.text for side, response in sides.items()}
+        if self.guesser is not None and not media:
+            guesses.add(assignment.comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
+        return {"prompt": plain(prompt), **texts, "media": media}
 
     def store_answer(self, session: Session, answer: Answer) -> Judgement:
-        """Write one judgement; returns what is on disk under its key. 422: ids that do not belong together."""
+        """Store one judgement; returns the one stored under its key. 422: ids that do not belong together."""
         comparison = self.comparisons.get(answer.comparison_id)
         if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
             raise HTTPException(422, "these responses are not the two sides of this comparison")
@@ -159,7 +169,7 @@ class Room:
                 key=f"{session.annotator}:{answer.key}",
             )
         )
-        if self.wanted is not None and self.judged() >= self.wanted:
+        if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()
         return stored
 
@@ -171,7 +181,7 @@ def create_app(
     per_comparison: int | None = None,
     only: Collection[str] | None = None,
 ) -> FastAPI:
-    """The page over a store. `app.state.room.token` opens it, once: `/?token=...`.
+    """Make the page for a store. `app.state.room.token` opens it, once: `/?token=...`.
 
     `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements; with `only`
     it is about these comparisons and ends when each has `per_comparison` judgements.
@@ -180,22 +190,43 @@ def create_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.room = room
     add_guards(app)
+    add_files(app, room)
     templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
 
     @app.get("/")
-    def page(request: Request, token: str = "") -> Response:
+    def show_page(request: Request, token: str = "") -> Response:
         session = room.sessions.get(request.cookies.get(COOKIE, ""))
         if session is None:
-            identity = room.enter(token)
-            if identity is None:
+            cookie = room.open_session(token)
+            if cookie is None:
                 return HTMLResponse(templates.get_template("closed.html").render(), 403)
             reply = RedirectResponse("/", 303)
-            reply.set_cookie(COOKIE, identity, httponly=True, samesite="lax")
+            reply.set_cookie(COOKIE, cookie, httponly=True, samesite="lax")
             return reply
         if token:  # the address bar forgets it
             return RedirectResponse("/", 303)
-        about = {"named": bool(session.annotator), "guessing": guesser is not None}
-        return HTMLResponse(templates.get_template("judge.html").render(about))
+        page = templates.get_template("judge.html")
+        return HTMLResponse(page.render(named=bool(session.annotator), guessing=guesser is not None))
+
+    @app.post("/name")
+    def name(given: Name, session: Annotated[Session, Depends(get_session)]) -> dict[str, Any]:
+        session.annotator = store.add_person(given.name)
+        return room.next_question(session)
+
+    @app.get("/question")
+    def question(session: Annotated[Session, Depends(get_annotator)]) -> dict[str, Any]:
+        return room.next_question(session)
+
+    @app.post("/judgements")
+    def judge(answer: Answer, session: Annotated[Session, Depends(get_annotator)]) -> dict[str, Any]:
+        guess = session.guesses.score(room.store_answer(session, answer))
+        return {"guess": guess._asdict() if guess else None, **room.next_question(session)}
+
+    return app
+
+
+def add_files(app: FastAPI, room: Room) -> None:
+    """Serve our own files and the media files of the room's comparisons: both by tables of known names."""
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
@@ -203,84 +234,26 @@ def create_app(
             raise HTTPException(404, "no such file")
         return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])
 
-    @app.post("/name")
-    def name(given: Name, session: Annotated[Session, Depends(session_of)]) -> dict[str, Any]:
-        session.annotator = store.add_person(given.name)
-        return room.question(session)
-
-    @app.get("/question")
-    def question(session: Annotated[Session, Depends(annotator_of)]) -> dict[str, Any]:
-        return room.question(session)
-
-    @app.post("/judgements")
-    def judge(answer: Answer, session: Annotated[Session, Depends(annotator_of)]) -> dict[str, Any]:
-        guess = session.guesses.settle(room.store_answer(session, answer))
-        return {"guess": guess._asdict() if guess else None, **room.question(session)}
-
-    return app
+    @app.get("/media/{sha256}")
+    def media(sha256: str, request: Request, session: Annotated[Session, Depends(get_session)]) -> Response:
+        record = room.media.get(sha256)
+        if record is None:
+            raise HTTPException(404, "no such file")
+        if "," in request.headers.get("range", ""):  # players ask for one range; many cost more than they bring
+            raise HTTPException(416, "ask for one range")
+        return FileResponse(room.store.media_folder.find(record), media_type=record.kind)
 
 
-def session_of(request: Request) -> Session:
-    """Who asks. 403: nobody who came by the link."""
+def get_session(request: Request) -> Session:
+    """The session of a request. 403: it has none."""
     session: Session | None = request.app.state.room.sessions.get(request.cookies.get(COOKIE, ""))
     if session is None:
         raise HTTPException(403, "open the link that the server printed")
     return session
 
 
-def annotator_of(session: Annotated[Session, Depends(session_of)]) -> Session:
-    """Who asks, with a name. 403: without one."""
+def get_annotator(session: Annotated[Session, Depends(get_session)]) -> Session:
+    """The session of someone who has given a name. 403: they have not."""
     if not session.annotator:
         raise HTTPException(403, "give a name first")
     return session
-
-
-def add_guards(app: FastAPI) -> None:
-    """Refuse what our page would not send; one shape for every error, and the headers on every answer."""
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = refusal(request) or await call_next(request)
-        response.headers.update(HEADERS)
-        return response
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        return problem(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
-
-    @app.exception_handler(LikelierError)
-    async def not_stored(request: Request, error: LikelierError) -> Response:
-        return problem(503, str(error))
-
-    @app.exception_handler(Exception)
-    async def our_mistake(request: Request, error: Exception) -> Response:
-        return problem(500, "the server made a mistake; it is told on the terminal")
-
-
-def refusal(request: Request) -> Response | None:
-    """Requests that a page of ours would not make: a foreign host or origin, a wrong type, a body too large."""
-    host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
-    if host_name(host) not in LOOPBACK:
-        return problem(403, "unknown host name")
-    if request.method == "POST":
-        if request.headers.get("origin") != f"http://{host}":
-            return problem(403, "requests come from this page only")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return problem(415, "send application/json")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            return problem(413, f"send at most {MAX_BODY_BYTES} bytes")
-    return None
-
-
-def host_name(host: str) -> str | None:
-    """The name in a Host header, without the port; None where it cannot be read."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
-
-
-def problem(status: int, detail: str) -> JSONResponse:
-    """The one shape of an error."""
-    return JSONResponse({"detail": detail}, status, HEADERS)

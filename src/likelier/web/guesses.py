@@ -1,4 +1,4 @@
-"""How well the reward model guesses a person: made before the answer, settled after it."""
+"""How often a reward model guesses a person's answers: each guess is made before the answer and scored after it."""
 
 from collections import deque
 from typing import NamedTuple
@@ -7,10 +7,11 @@ from likelier.intervals import wilson
 from likelier.records import Judgement
 
 LAST = 20
+"""Guesses in the summary."""
 
 
 class Guess(NamedTuple):
-    """What was guessed, as the person saw the sides; `hit` is None for a tie, which is not counted."""
+    """A guess, with the sides as the person saw them; `hit` is None for a tie, which does not count."""
 
     side: str
     confidence: float
@@ -18,23 +19,23 @@ class Guess(NamedTuple):
 
 
 class Guesses:
-    """The open guess of each comparison shown, and how the last twenty went."""
+    """The open guess for each comparison shown to one person, and the outcomes of the last ones."""
 
     def __init__(self) -> None:
         self.open: dict[str, tuple[str, float]] = {}
-        self.settled: dict[str, Guess | None] = {}
+        self.scored: dict[str, Guess | None] = {}
         self.hits: deque[bool] = deque(maxlen=LAST)
 
-    def make(self, comparison_id: str, left: str, probability_left: float) -> None:
-        """Remember a guess. One half says nothing and is none."""
+    def add(self, comparison_id: str, left: str, probability_left: float) -> None:
+        """Keep a guess until the answer. A probability of one half is no guess."""
         if probability_left != 0.5:
             self.open[comparison_id] = (left, probability_left)
 
-    def settle(self, answer: Judgement) -> Guess | None:
-        """What had been guessed of a judgement; the same again when its request is repeated."""
-        if answer.key not in self.settled:
-            self.settled[answer.key] = self.compare(answer)
-        return self.settled[answer.key]
+    def score(self, answer: Judgement) -> Guess | None:
+        """The guess for a judgement, and if it was right; the same again when the request is repeated."""
+        if answer.key not in self.scored:
+            self.scored[answer.key] = self.compare(answer)
+        return self.scored[answer.key]
 
     def compare(self, answer: Judgement) -> Guess | None:
         if answer.comparison_id not in self.open:
@@ -48,10 +49,10 @@ class Guesses:
             self.hits.append(hit)
         return Guess(side, round(max(probability, 1 - probability), 2), hit)
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """`guessed 15 of your last 20 (53–89 %)`; empty before the first."""
         if not self.hits:
             return ""
-        right, count = sum(self.hits), len(self.hits)
-        low, high = wilson(right / count, count)
-        return f"guessed {right} of your last {count} ({100 * low:.0f}–{100 * high:.0f} %)"
+        num_right, count = sum(self.hits), len(self.hits)
+        low, high = wilson(num_right / count, count)
+        return f"guessed {num_right} of your last {count} ({100 * low:.0f}–{100 * high:.0f} %)"

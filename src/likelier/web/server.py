@@ -1,4 +1,4 @@
-"""Running the judging page on this machine."""
+"""Runs the judging page on this machine."""
 
 import socket
 import sys
@@ -9,7 +9,8 @@ import uvicorn
 
 from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
-from likelier.web.app import LOOPBACK, Guesser, create_app
+from likelier.web.app import Guesser, create_app
+from likelier.web.guards import LOOPBACK
 
 
 def serve(
@@ -24,42 +25,42 @@ def serve(
 ) -> int:
     """Serve the page until Ctrl-C, or until there are `wanted` new judgements; returns how many there are.
 
-    With `only`, ids of comparisons, until each of these has `per_comparison` judgements by different people. A link is
+    With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. A link is
     printed on stderr; it works once, and then a new one for the next person is printed.
-    ConfigError: an address other people can reach (there are no accounts yet). LikelierError: the port is taken.
+    ConfigError: an address that other machines can reach (there are no accounts yet). LikelierError: the port is taken.
     Stopped: SIGTERM after there were judgements.
     """
     if host not in LOOPBACK:
         raise ConfigError(f"--host {host}: the page has no accounts yet, so it listens on 127.0.0.1 only")
     listener = listen(host, port)
-    at = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     app = create_app(store, guesser, wanted, per_comparison, only)
     room = app.state.room
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_keep_alive=75, proxy_headers=False, server_header=False
     )
     server = uvicorn.Server(config)
-    room.announce = lambda token: say(f"for another person: {at}/?token={token}")
+    room.announce = lambda token: print_line(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
-    say(f"judge here: {at}/?token={room.token}")
+    print_line(f"judge here: {address}/?token={room.token}")
     if open_browser:
-        webbrowser.open(f"{at}/?token={room.token}")
+        webbrowser.open(f"{address}/?token={room.token}")
     try:
         server.run(sockets=[listener])
     except Terminated as error:
-        if stored := store.counts()["judgements"] - room.before:
-            what = "1 judgement is" if stored == 1 else f"{stored} judgements are"
-            raise Stopped(f"stopped by SIGTERM; {what} stored in {store.name}") from error
+        if stored := store.counts()["judgements"] - room.num_before:
+            count = "1 judgement is" if stored == 1 else f"{stored} judgements are"
+            raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
-    return int(room.judged())
+    return int(room.count_judged())
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on, so that whoever follows the link at once waits instead of failing.
+    """Open a listening socket, so that a browser that follows the link at once waits instead of failing.
 
     LikelierError: the port is taken.
     """

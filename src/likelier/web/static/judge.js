@@ -32,8 +32,20 @@ function show(found) {
   $("done").hidden = !found.done;
   current = found.done ? null : found.ids;
   if (found.done) return;
-  for (const part of ["prompt", "left", "right"]) $(part).textContent = found.shown[part].trim();
+  $("prompt").textContent = found.shown.prompt.trim();
+  for (const side of ["left", "right"]) fill(side, found.shown[side], found.shown.media[side]);
   shownAt = performance.now();
+}
+
+function fill(side, text, media) {
+  if (!media) return void ($(side).textContent = text.trim());
+  const family = media.kind.split("/")[0], label = `${side} answer, ${family}`;
+  const player = document.createElement(family === "image" ? "img" : family);
+  if (family === "image") player.alt = label;
+  else Object.assign(player, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
+  player.addEventListener("error", () => { $(side).textContent = "This file cannot be shown. The terminal may say why."; });
+  player.src = media.url;
+  $(side).replaceChildren(player);
 }
 
 function reveal(guess, { guesses, hits }) {

@@ -1,0 +1,74 @@
+"""Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from likelier.errors import LikelierError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Host names that requests may have: another one means that a foreign site points here (DNS rebinding)."""
+MAX_BODY_BYTES = 20_000
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def add_guards(app: FastAPI) -> None:
+    """Refuse what our page would not send; give errors one shape and every reply the headers."""
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = check_request(request) or await call_next(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return error_response(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+
+    @app.exception_handler(LikelierError)
+    async def failed(request: Request, error: LikelierError) -> Response:
+        return error_response(503, str(error))
+
+    @app.exception_handler(Exception)
+    async def internal_error(request: Request, error: Exception) -> Response:
+        return error_response(500, "the server made a mistake; the terminal says which")
+
+
+def check_request(request: Request) -> Response | None:
+    """The error for a request that our page would not send: a foreign host or origin, a wrong type, a large body."""
+    host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
+    if parse_host(host) not in LOOPBACK:
+        return error_response(403, "unknown host name")
+    if request.method == "POST":
+        if request.headers.get("origin") != f"http://{host}":
+            return error_response(403, "requests come from this page only")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return error_response(415, "send application/json")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            return error_response(413, f"send at most {MAX_BODY_BYTES} bytes")
+    return None
+
+
+def parse_host(host: str) -> str | None:
+    """The name in a Host header, without the port; None if it cannot be parsed."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def error_response(status: int, detail: str) -> JSONResponse:
+    """Every error is JSON with one key, `detail`."""
+    return JSONResponse({"detail": detail}, status, HEADERS)

@@ -58,7 +58,7 @@ CHANGES = {
 def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_path, monkeypatch, change):
     made = []
     for stage, function in zip(STAGES, FUNCTIONS, strict=True):
-        monkeypatch.setattr(circle, function, lambda at, stage=stage: made.append(stage) or {"count": 1})
+        monkeypatch.setattr(circle, function, lambda at, stage=stage, **given: made.append(stage) or {"count": 1})
     monkeypatch.setattr(circle, "finish", lambda at, done: {})
     more, expected = CHANGES[change]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
@@ -73,7 +73,7 @@ def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_pat
 def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch):
     made = []
     for stage, function in zip(STAGES, FUNCTIONS, strict=True):
-        monkeypatch.setattr(circle, function, lambda at, stage=stage: made.append(stage) or {"count": 1})
+        monkeypatch.setattr(circle, function, lambda at, stage=stage, **given: made.append(stage) or {"count": 1})
     monkeypatch.setattr(circle, "finish", lambda at, done: {})
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
     for text in ("Twice", "Thrice"):

@@ -163,7 +163,7 @@ def observe_circle(stage: str, config: Config, folder: Path) -> Observed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("likelier.web.server.serve", serve)
         done = gather(at, ask_people)
-    made = make_pairs(at)
+    made = make_pairs(at, done["check"])
     pairs = digest(at.folder / "preferences" / "train.jsonl")
     prompts = digest(at.prompts / "train.jsonl")
     return Observed(result=essence(done | made | asked | {"pairs": pairs, "asked": prompts}), files=files_in(folder))

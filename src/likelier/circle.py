@@ -130,7 +130,9 @@ def learn(at: Round, done: dict[str, Result]) -> dict[str, Result]:
     """The second half: from judgements to a better model, and how much better it is."""
     config, done = at.config, dict(done)
     rewards = [source.model_dump(exclude={"people"}) for source in config.reward]
-    done["preferences"] = once(at, "preferences", [done, config.circle.check_feedback], make_pairs)
+    done["preferences"] = once(
+        at, "preferences", [done, config.circle.check_feedback], partial(make_pairs, checked=done["check"])
+    )
     done["reward"] = once(at, "reward", [done, config.model, config.reward_model.model_dump()], learn_reward)
     done["policy"] = once(at, "policy", [done, rewards, config.ppo.model_dump()], improve_policy)
     for stage in baselines_of(config):
@@ -254,13 +256,14 @@ def check_feedback(at: Round) -> Result:
         return check(store.judged(), seed=at.config.seed).to_json()
 
 
-def make_pairs(at: Round) -> Result:
-    from likelier.feedback.check import check
+def make_pairs(at: Round, checked: Result) -> Result:
+    """Weighted pairs from the judgements; `checked` is the result of `check_feedback` on the same database."""
+    from likelier.feedback.check import FeedbackCheck
     from likelier.feedback.store import Store
     from likelier.preferences.make import Split, make_preferences
 
+    findings = FeedbackCheck.from_json(checked) if at.config.circle.check_feedback else None
     with Store.open(at.db) as store:
-        findings = check(store.judged(), seed=at.config.seed) if at.config.circle.check_feedback else None
         return make_preferences(store, at.folder / "preferences", findings, Split(at.config.seed))
 
 

@@ -228,6 +228,8 @@ def test_json_keys() -> None:
     low, high = record["alpha_interval"]
     assert low < record["alpha"] < high
     assert record == json.loads(json.dumps(check(judged, seed=3).to_json()))
+    assert FeedbackCheck.from_json(record | {"made_from": "a key"}) == check(judged, seed=3)
+    assert FeedbackCheck.from_json(check([]).to_json()) == check([])
 
 
 def test_three_careful_people_of_pandalm(shared: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from likelier.config import PPOConfig
-from likelier.rlhf.scores import Moments, Shaper, end_demanded, shaped
+from likelier.rlhf.scores import ScoreMoments, Shaper, penalise_missing_end, transform_scores
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from tiny_ppo import make_config, make_world, train
@@ -16,16 +16,16 @@ def shaper(**settings):
     return Shaper(PPOConfig(**settings))
 
 
-def test_shaped_by_hand():
+def test_transformed_by_hand():
     scores = torch.tensor([1.0, 2.0, 5.0])
-    assert shaped(scores, 2.0, 0.5, None).tolist() == [-0.5, 0.0, 1.5]
-    assert shaped(scores, 2.0, 0.5, 0.25).tolist() == [-0.25, 0.0, 0.25]
+    assert transform_scores(scores, 2.0, 0.5, None).tolist() == [-0.5, 0.0, 1.5]
+    assert transform_scores(scores, 2.0, 0.5, 0.25).tolist() == [-0.25, 0.0, 0.25]
 
 
 def test_moments_do_not_depend_on_the_cut():
     # 1, 2, 3, 6: mean 3, squared distances 4 + 1 + 0 + 9 = 14
     scores = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    whole, parts = Moments().joined(scores), Moments().joined(scores[:1]).joined(scores[1:])
+    whole, parts = ScoreMoments().merge(scores), ScoreMoments().merge(scores[:1]).merge(scores[1:])
     assert whole == (4, 3.0, 14.0)
     assert parts == pytest.approx(whole)
     assert whole.inverse_std(eps=0.0) == pytest.approx((14 / 4) ** -0.5)
@@ -33,9 +33,9 @@ def test_moments_do_not_depend_on_the_cut():
 
 def test_a_missing_end_is_subtracted_from_or_replaces_the_score():
     scores, reasons = torch.tensor([1.0, 2.0, 3.0]), ["end_token", "length", "stop_string"]
-    assert end_demanded(scores, reasons, 0.5, None).tolist() == [1.0, 1.5, 3.0]
-    assert end_demanded(scores, reasons, None, -1.0).tolist() == [1.0, -1.0, 3.0]
-    assert end_demanded(scores, reasons, None, None).tolist() == [1.0, 2.0, 3.0]
+    assert penalise_missing_end(scores, reasons, 0.5, None).tolist() == [1.0, 1.5, 3.0]
+    assert penalise_missing_end(scores, reasons, None, -1.0).tolist() == [1.0, -1.0, 3.0]
+    assert penalise_missing_end(scores, reasons, None, None).tolist() == [1.0, 2.0, 3.0]
 
 
 def test_without_settings_scores_stay_as_they_are_bit_by_bit():
@@ -72,7 +72,7 @@ def test_order_is_norm_then_scale_then_clip():
 def test_centred_on_the_reference_only_where_asked():
     centring, plain = shaper(reward_center=True, reward_scale=3.0), shaper()
     for each in (centring, plain):
-        each.measured(0.5)
+        each.set_reference_mean(0.5)
     assert centring(torch.tensor([1.0, 0.5]))[0].tolist() == [1.5, 0.0]
     assert plain(torch.tensor([1.0, 0.5]))[0].tolist() == [1.0, 0.5]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_rlhf_train import REWARD, fingerprint
 
 from likelier.cli import main
 from likelier.files import read_jsonl, write_jsonl
+from rlhf.test_train import REWARD, fingerprint
 from tiny import save_tiny_model
 from torchrun_helpers import in_processes
 

@@ -37,6 +37,24 @@ def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) 
                 raise ValueError(f"{name} would have no effect: {why}; remove it")
 
 
+class SamplingConfig(Block):
+    """How responses are sampled, in training and in an evaluation: from the model's own distribution, untruncated."""
+
+    response_length: Positive = 64
+    """Most tokens in a response."""
+    temperature: PositiveFloat = 1.0
+    """Logits are divided by this in sampling, and in PPO in every log-probability."""
+    stop_token: Literal["eos"] | None = "eos"
+    """Responses end at the model's end token; None: always at the full length."""
+    stop_strings: list[NonEmpty] = []
+    """Responses also end once their text holds one of these."""
+
+    @property
+    def may_end(self) -> bool:
+        """A response can end before the length limit."""
+        return self.stop_token is not None or bool(self.stop_strings)
+
+
 class Training(Block):
     """What every gradient-trained stage shares."""
 

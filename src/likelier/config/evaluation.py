@@ -1,14 +1,14 @@
 """Settings of an evaluation."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
-from likelier.config.base import Block, Device, NonEmpty, Port, Positive, PositiveFloat, refuse_idle
+from likelier.config.base import Block, Device, Port, Positive, SamplingConfig, refuse_idle
 from likelier.config.rewards import RewardSource, Scoring
 
 
@@ -26,7 +26,7 @@ class OtherModel(Block):
         return self.name or (folder.parent.name if folder.name == "model" and folder.parent.name else folder.name)
 
 
-class EvalConfig(Block):
+class EvalConfig(SamplingConfig):
     """Comparing a new model with an old one on prompts that neither was trained on."""
 
     model_a: str = ""
@@ -46,14 +46,6 @@ class EvalConfig(Block):
     """Use only the first so many prompts."""
     responses_per_prompt: Positive = 1
     """Responses that each model writes to each prompt."""
-    response_length: Positive = 64
-    """Most tokens in a response."""
-    temperature: PositiveFloat = 1.0
-    """Sampling temperature of both models."""
-    stop_token: Literal["eos"] | None = "eos"
-    """Responses end at the model's end token; None: always at the full length."""
-    stop_strings: list[NonEmpty] = []
-    """Responses also end once their text holds one of these."""
     others: list[OtherModel] = []
     """More models to hold against `model_a`, baselines say: each has its score by every judge, and its KL."""
     best_of: list[Positive] = []

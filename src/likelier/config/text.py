@@ -13,6 +13,7 @@ from likelier.config.base import (
     NonNegative,
     Positive,
     PositiveFloat,
+    SamplingConfig,
     Training,
     UpdateConfig,
     refuse_idle,
@@ -127,7 +128,7 @@ class DPOConfig(LoRA, Training):
     pairs on these prompts are then left out of training. None: never."""
 
 
-class PPOConfig(LoRA, UpdateConfig):
+class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     """Fine-tuning a language model against a reward."""
 
     algorithm: Annotated[AlgorithmName, Field(description=f"How advantages are computed. {ABOUT_ALGORITHMS}.")] = "ppo"
@@ -137,14 +138,6 @@ class PPOConfig(LoRA, UpdateConfig):
     """Responses in one step."""
     responses_per_prompt: Positive = 1
     """Responses to each prompt in a step; algorithms that compare them with one another need at least 2."""
-    response_length: Positive = 64
-    """Most tokens in a response."""
-    temperature: PositiveFloat = 1.0
-    """Logits are divided by this in sampling and in every log-probability."""
-    stop_token: Literal["eos"] | None = "eos"
-    """Responses end at the model's end token; None: always at the full length."""
-    stop_strings: list[NonEmpty] = []
-    """Responses also end once their text holds one of these."""
     max_prompt_tokens: Positive | None = None
     """Longest prompt in tokens; None: what the model's context leaves."""
     kl_coef: NonNegative = 0.05
@@ -222,7 +215,6 @@ class PPOConfig(LoRA, UpdateConfig):
 
     @model_validator(mode="after")
     def nothing_is_ignored(self) -> Self:
-        never_ends = self.stop_token is None and not self.stop_strings
         ends = ("missing_eos_penalty", "missing_eos_score")
         rules = (
             *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
@@ -236,7 +228,7 @@ class PPOConfig(LoRA, UpdateConfig):
                 ("importance_cap",),
                 "the ratio to the sampler holds those weights already",
             ),
-            (never_ends, ends, "without stop_token and stop_strings no response can end by itself"),
+            (not self.may_end, ends, "without stop_token and stop_strings no response can end by itself"),
             (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
         )
         refuse_idle(self, rules)

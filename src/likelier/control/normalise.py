@@ -13,7 +13,11 @@ LIMIT = 10.0
 
 
 class RunningMoments:
-    """Running mean and population variance per element, merged batch by batch (Chan, Golub & LeVeque 1983)."""
+    """Running mean and population variance per element, merged batch by batch (Chan, Golub & LeVeque 1983).
+
+    `ScoreMoments` (rlhf/scores.py) merges likewise, but keeps the sum of squares where this keeps the variance. Each is
+    in checkpoints, and the two round differently: sharing one would change the bits of runs that are resumed.
+    """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
         self.mean, self.var, self.count = np.zeros(shape), np.ones(shape), 0.0

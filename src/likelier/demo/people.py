@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from likelier.circle import Result, Round
 from likelier.feedback.store import Store
 from likelier.records import JudgedComparison, Text
+from likelier.reward.check import fit_logistic
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.tokens import encode, pad_id, pad_right, render
 from likelier.web.server import serve
@@ -71,15 +71,9 @@ class QuickGuesser:
 
 
 def fit_bradley_terry(differences: Floats) -> Floats:
-    """Return weights w [D] that minimise -sum log sigmoid(differences @ w) + L2_PENALTY / 2 |w|^2.
+    """Return the weights [D] of a score under which the winners win.
 
     `differences` [N, D]: features of the winner minus those of the loser.
     """
-
-    def objective(weights: Floats) -> tuple[float, Floats]:
-        margins = differences @ weights
-        loss = -log_expit(margins).sum() + L2_PENALTY / 2 * weights @ weights
-        return float(loss), L2_PENALTY * weights - expit(-margins) @ differences
-
-    fitted: Floats = minimize(objective, np.zeros(differences.shape[1]), jac=True, method="L-BFGS-B").x
-    return fitted
+    wins = np.ones(len(differences))
+    return fit_logistic(differences, wins, wins, L2_PENALTY)

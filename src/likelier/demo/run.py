@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from likelier.circle import Result, Round, finish, gather, held, learn, picture
+from likelier.circle import Result, Round, check_feedback, finish, gather, held, learn, once, picture
 from likelier.config import build_config
 from likelier.demo import tastes
 from likelier.demo.corpus import sample_openings
@@ -25,6 +25,7 @@ from likelier.files import read_json, read_log, write_json, write_jsonl
 from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
+from likelier.runs.curve import read_curve
 from likelier.runs.run import differences
 from likelier.text import variety
 
@@ -175,7 +176,9 @@ def make_honest_arm(circle_round: Round, done: dict[str, Result], panel: Panel) 
     arm = derive_round(circle_round, "honest", db=str(db))
     if not (circle_round.folder / "honest.json").exists():
         write_json(circle_round.folder / "honest.json", panel.judge_copy(circle_round.db, db))
-    return Arm("nobody misbehaves", arm, {**done, "feedback": read_json(circle_round.folder / "honest.json")})
+    judged = {**done, "feedback": read_json(circle_round.folder / "honest.json")}
+    del judged["check"]  # of the other panel's judgements
+    return Arm("nobody misbehaves", arm, judged | {"check": once(arm, "check", judged, check_feedback)})
 
 
 def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
@@ -289,16 +292,9 @@ def describe_recovery(share: float | None) -> str:
 def summarise_arm(arm: Arm, result: dict[str, Result]) -> Result:
     """Return one arm's results, and its trajectory of true score over KL."""
     policy, evaluation = result["policy"], result["evaluation"]
-    lines = [line for line in read_log(arm.circle_round.folder / "policy" / "metrics.jsonl") if "eval_kl" in line]
-    evaluations = [{"step": 0, **policy["before"]}, *lines]
     curve = [
-        {
-            "step": line["step"],
-            "kl": line["eval_kl"],
-            "true_score": line["eval/true taste"],
-            "score": line["eval_score"],
-        }
-        for line in evaluations
+        {"step": point.step, "kl": point.kl, "true_score": point.judges["true taste"], "score": point.score}
+        for point in read_curve(read_log(arm.circle_round.folder / "policy" / "metrics.jsonl"), policy["before"])
     ]
     return {
         "name": arm.name,

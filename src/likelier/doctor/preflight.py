@@ -127,7 +127,7 @@ def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
         remedy = "Make the score deterministic (a seed, temperature 0), or average several"
         found.append(Finding("scorer_noisy", "error" if noise > 0.7 * total else "warning", 0, seen, cause, remedy))
     ended = float(sampled.ended.mean())
-    if ended < 0.05 and (config.ppo.stop_token or config.ppo.stop_strings):
+    if ended < 0.05 and config.ppo.may_end:
         seen = f"{100 * ended:.0f} % of the responses end within {config.ppo.response_length} tokens, at step 0"
         cause = "The model does not know the end token, or the limit is too short for it"
         remedy = "Raise ppo.response_length, set ppo.stop_strings, or say ppo.stop_token=null"

@@ -16,13 +16,14 @@ from likelier.errors import DataError
 from likelier.evaluation.statistics import best_of_n_kl
 from likelier.files import read_json, read_log
 from likelier.intervals import Floats
+from likelier.runs.curve import read_curve
 
 Form = Literal["best_of_n", "rl"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One policy on the way: how far it is from the start and what is said of it."""
+    """One evaluation of a policy during training."""
 
     step: int
     kl: float
@@ -78,21 +79,20 @@ def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form, min_kl: float = 0.1) -
 
 
 def points_of_run(run: Path) -> list[Point]:
-    """What a PPO run measured on its kept-out prompts, the start first (`ppo.eval_steps` and `eval.scorer`).
+    """Evaluations of a PPO run on its held-out prompts, the start first (`ppo.eval_steps` and `eval.scorer`).
 
-    DataError: it measured nothing on its way.
+    DataError: there are none during training.
     """
-    measured = [line for line in read_log(run / "metrics.jsonl") if line.get("eval_kl") is not None]
-    if not measured:
-        raise DataError(f"{run}: no KL measured on the way; set ppo.eval_steps and eval.scorer, and train again")
     result = run / "result.json"
-    start = [{"step": 0} | read_json(result)["before"]] if result.is_file() else []
-    return [point(line) for line in start + measured]
-
-
-def point(line: Mapping[str, Any]) -> Point:
-    gold = {name.removeprefix("eval/"): value for name, value in line.items() if name.startswith("eval/")}
-    return Point(line["step"], line["eval_kl"], line["eval_score"], gold)
+    before = read_json(result)["before"] if result.is_file() else None
+    curve = [
+        Point(point.step, point.kl, point.score, dict(point.judges))
+        for point in read_curve(read_log(run / "metrics.jsonl"), before)
+        if point.kl is not None and point.score is not None
+    ]
+    if not any(point.step for point in curve):
+        raise DataError(f"{run}: no KL measured during training; set ppo.eval_steps and eval.scorer, and train again")
+    return curve
 
 
 def drift(points: Sequence[Point], evaluation: Mapping[str, Any] | None = None) -> dict[str, Any]:

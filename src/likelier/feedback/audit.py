@@ -114,6 +114,7 @@ def fit_logistic(
 ) -> tuple[Floats, Floats]:
     """Fit one penalised logistic regression per annotator, all at once, by Newton's method.
 
+    (`reward/check.py` fits one regression of many columns by L-BFGS; a panel may have thousands of annotators.)
     Returns the coefficients [annotators, 3] and the log-posteriors [annotators]. `design` is [N, 3];
     `fixed` maps columns to values at which their coefficients are held.
     """

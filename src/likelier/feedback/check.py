@@ -4,8 +4,8 @@ Reads judgements only, and ignores the mark of simulated ones.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,16 @@ class FeedbackCheck:
         record["annotators"] = [{**person, "flags": list(person["flags"])} for person in record["annotators"]]
         record["alpha_interval"] = list(self.alpha_interval) if self.alpha_interval else None
         return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "FeedbackCheck":
+        """Rebuild what `to_json` returned; other keys of the record are ignored."""
+        annotators = tuple(
+            AnnotatorCheck(**{**person, "flags": tuple(person["flags"])}) for person in record["annotators"]
+        )
+        interval = record["alpha_interval"]
+        own = {each.name: record[each.name] for each in fields(cls)}
+        return cls(**own | {"annotators": annotators, "alpha_interval": tuple(interval) if interval else None})
 
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from likelier.config import read_yaml
 from likelier.files import read_json, read_log
 from likelier.report.charts import Point, Series, is_number, line_chart
+from likelier.runs.curve import CurvePoint, read_curve
 from likelier.stages import STAGES, Stage
 
 JsonObject = dict[str, Any]
@@ -44,9 +45,9 @@ class Training:
         return self.result.get("before") or {}
 
     @property
-    def evaluations(self) -> list[JsonObject]:
-        """The evaluation before the first step, the metrics of each step, and the evaluation at the end."""
-        return [{**self.initial_evaluation, "step": 0}, *self.lines, self.result.get("after") or {}]
+    def curve(self) -> list[CurvePoint]:
+        """The evaluations on held-out prompts: before the first step, during training, and at the end."""
+        return read_curve(self.lines, self.initial_evaluation, self.result.get("after"))
 
     @property
     def findings(self) -> list[JsonObject] | None:
@@ -123,29 +124,34 @@ def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> 
 
     Curves are PPO, DPO and SFT during training; dots are best of n and the evaluation's other models.
     """
-    evaluations = [(run, run.evaluations) for run in trainings]
-    runs = [(run, lines) for run, lines in evaluations if len(extract_points(lines, "eval_kl", "eval_kl")) > 1]
-    stages, folders = {run.verb for run, _ in runs}, {run.name for run, _ in runs}
-    names = [name_curve(run, len(stages) > 1, len(folders) > 1) for run, _ in runs]
-    judges = dict.fromkeys(name for _, lines in runs for line in lines for name in line if name.startswith("eval/"))
+    curves = [(run, [point for point in run.curve if point.kl is not None]) for run in trainings]
+    curves = [(run, curve) for run, curve in curves if len(curve) > 1]
+    stages, folders = {run.verb for run, _ in curves}, {run.name for run, _ in curves}
+    names = [name_curve(run, len(stages) > 1, len(folders) > 1) for run, _ in curves]
+    judges = dict.fromkeys(name for _, curve in curves for point in curve for name in point.judges)
     others = evaluation.get("others", [])
-    judges |= {f"eval/{name}": None for each in others for name in each["judges"]}
-    if others and not runs:
+    judges |= {name: None for each in others for name in each["judges"]}
+    if others and not curves:
         others = [*others, {"name": "new model", "kl": evaluation["kl"], "judges": evaluation["judges"]}]
     charts = []
-    for metric in (*judges, "eval_score"):
-        judge = metric.removeprefix("eval/")
+    for judge in (*judges, None):
         series = [
-            Series(name, extract_points(lines, "eval_kl", metric), colour % 4, "way")
-            for colour, (name, (_, lines)) in enumerate(zip(names, runs, strict=True))
+            Series(name, extract_scores(curve, judge), colour % 4, "way")
+            for colour, (name, (_, curve)) in enumerate(zip(names, curves, strict=True))
         ]
         series.append(
             make_best_of_n_series([(each, each["judges"].get(judge, {})) for each in evaluation.get("best_of", [])])
         )
         series.append(make_other_models_series(others, judge))
-        title = "The score PPO is trained against" if metric == "eval_score" else f"Judged by {judge}"
+        title = "The score PPO is trained against" if judge is None else f"Judged by {judge}"
         charts.append(line_chart(title, "nats per response from the start", "mean score", series, spacing="root"))
     return [chart for chart in charts if chart]
+
+
+def extract_scores(curve: Iterable[CurvePoint], judge: str | None) -> list[Point]:
+    """Return (KL, score by a judge) of the evaluations with both; `judge` None: the score that PPO trains against."""
+    pairs = ((point.kl, point.score if judge is None else point.judges.get(judge)) for point in curve)
+    return [(kl, score) for kl, score in pairs if kl is not None and score is not None]
 
 
 def name_curve(run: Training, several_stages: bool, several_folders: bool) -> str:
@@ -156,7 +162,7 @@ def name_curve(run: Training, several_stages: bool, several_folders: bool) -> st
     return f"{title}, {run.name}" if several_folders else title
 
 
-def make_other_models_series(others: Sequence[JsonObject], judge: str) -> Series:
+def make_other_models_series(others: Sequence[JsonObject], judge: str | None) -> Series:
     """Return the evaluation's other models as labelled dots."""
     labels = {
         (each["kl"], each["judges"][judge]["score_b"]): str(each["name"])

@@ -190,14 +190,18 @@ def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
     return csr_matrix((values, columns, starts), shape=(len(texts), len(vocabulary)))
 
 
-def fit_logistic(columns: csr_matrix, target: ArrayLike, weight: ArrayLike, penalty: float) -> Floats:
-    """Factors w with the least sum of weight * -(t log sigmoid(x w) + (1 - t) log sigmoid(-x w)) + penalty w^2 / 2."""
-    wanted, importance = np.asarray(target, float), np.asarray(weight, float)
+def fit_logistic(columns: csr_matrix | Floats, target: ArrayLike, weight: ArrayLike, penalty: float) -> Floats:
+    """Penalised logistic regression: coefficients [D] for columns [N, D], sparse or dense.
+
+    Minimises the sum of weight * -(t log sigmoid(x w) + (1 - t) log sigmoid(-x w)) + penalty |w|^2 / 2. The check of
+    feedback has a fit of its own (feedback/audit.py): hundreds of small ones at once, by Newton's method.
+    """
+    targets, weights = np.asarray(target, float), np.asarray(weight, float)
 
     def loss_and_gradient(w: Floats) -> tuple[float, Floats]:
         logits = columns @ w
-        loss = importance @ log_losses(logits, wanted) + penalty * (w @ w) / 2
-        return float(loss), columns.T @ (importance * (expit(logits) - wanted)) + penalty * w
+        loss = weights @ log_losses(logits, targets) + penalty * (w @ w) / 2
+        return float(loss), columns.T @ (weights * (expit(logits) - targets)) + penalty * w
 
-    found: Floats = minimize(loss_and_gradient, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
-    return found
+    coefficients: Floats = minimize(loss_and_gradient, np.zeros(columns.shape[1]), jac=True, method="L-BFGS-B").x
+    return coefficients

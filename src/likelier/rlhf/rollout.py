@@ -18,7 +18,7 @@ from likelier.reward.responses import Judged
 from likelier.reward.sources import Scorer, judge
 from likelier.rlhf.measures import Measured, explained_by, repetition, score_measures
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
-from likelier.rlhf.scores import Shaper, end_demanded
+from likelier.rlhf.scores import Shaper, penalise_missing_end
 from likelier.text.logprobs import TextPolicy, reference_logprobs
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.training.setup import Clock
@@ -107,7 +107,7 @@ def sample_rollouts(
     shaped_scores, factor = actors.shaper(scores)
     unpunished = shaped_scores
     scores, shaped_scores = (
-        end_demanded(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
+        penalise_missing_end(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
         for each in (scores, shaped_scores)
     )
 

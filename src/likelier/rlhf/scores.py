@@ -23,43 +23,50 @@ from torch import Tensor
 from likelier.config import PPOConfig
 
 
-class Moments(NamedTuple):
-    """How many scores there were, their mean, and the sum of their squared distances from it."""
+class ScoreMoments(NamedTuple):
+    """Count of scores, their mean, and the sum of their squared distances from it.
+
+    `RunningMoments` of control/normalise.py does the same per element in numpy, and says why it is another class.
+    """
 
     num: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
-    def joined(self, scores: Float[Tensor, " B"]) -> "Moments":
-        """With more scores (Chan, Golub & LeVeque 1983): exact, however they are cut into batches.
+    def merge(self, scores: Float[Tensor, " B"]) -> "ScoreMoments":
+        """Moments with more scores (Chan, Golub & LeVeque 1983): exact, however they are cut into batches.
 
         n = n_a + n_b,  d = mean_b - mean_a,  mean = mean_a + d n_b / n,  M = M_a + M_b + d^2 n_a n_b / n
         """
+        # Doubles: in float32 the mean of a long run would stop moving, its increments d n_b / n being rounded away.
         new = scores.double()
         size, mean = len(new), float(new.mean())
         squares = float((new - mean).square().sum())
-        num, apart = self.num + size, mean - self.mean
-        moved = self.mean + apart * size / num
-        return Moments(num, moved, self.squares + squares + apart**2 * self.num * size / num)
+        num, distance = self.num + size, mean - self.mean
+        merged_mean = self.mean + distance * size / num
+        return ScoreMoments(num, merged_mean, self.squares + squares + distance**2 * self.num * size / num)
 
     def inverse_std(self, eps: float = 1e-8) -> float:
         """1 / sqrt(variance + eps), with the variance of the population."""
         return float((self.squares / max(self.num, 1) + eps) ** -0.5)
 
 
-def shaped(scores: Float[Tensor, " B"], mean: float, factor: float, clip: float | None) -> Float[Tensor, " B"]:
+def transform_scores(
+    scores: Float[Tensor, " B"], mean: float, factor: float, clip: float | None
+) -> Float[Tensor, " B"]:
     """clamp((score - mean) * factor, -clip, clip)."""
-    moved = (scores.double() - mean) * factor
-    return (moved if clip is None else moved.clamp(-clip, clip)).to(scores)
+    # The difference is taken in doubles: equal scores then come out as equal numbers, and 0 where they are the mean.
+    scaled = (scores.double() - mean) * factor
+    return (scaled if clip is None else scaled.clamp(-clip, clip)).to(scores)
 
 
-def end_demanded(
+def penalise_missing_end(
     scores: Float[Tensor, " B"], stop_reasons: Sequence[str], penalty: float | None, replacement: float | None
 ) -> Float[Tensor, " B"]:
-    """Punish responses that were cut at the length limit: take `penalty` off, or give them `replacement` for a score.
+    """Scores of responses that were cut at the length limit, minus `penalty`, or `replacement` in their place.
 
-    Off: TRL's `missing_eos_penalty`. Instead: -1 in OpenAI's code (Huang et al. 2024, "The N+ implementation details of
-    RLHF with PPO", detail 19: what lies beyond an end that is missing was never scored by people).
+    Subtracted: TRL's `missing_eos_penalty`. Replaced: -1 in OpenAI's code (Huang et al. 2024, "The N+ implementation
+    details of RLHF with PPO", detail 19: no person ever scored what lies beyond a missing end).
     """
     cut = torch.tensor([reason == "length" for reason in stop_reasons], device=scores.device)
     if penalty is not None:
@@ -68,18 +75,18 @@ def end_demanded(
 
 
 class Shaper:
-    """Steps 2 to 5 above, and what they have to remember between batches."""
+    """Steps 2 to 5 above, and what they remember between batches."""
 
     def __init__(self, config: PPOConfig) -> None:
         self.norm, self.scale, self.clip = config.reward_norm, config.reward_scale, config.reward_clip
         self.centers = config.reward_center
         self.center = 0.0
-        """Mean score of the reference's responses, once `measured`."""
-        self.moments = Moments()
+        """Mean score of the reference's responses, once `set_reference_mean` was called."""
+        self.moments = ScoreMoments()
         """Of all scores so far, with `reward_norm: running`."""
 
-    def measured(self, reference_mean: float) -> None:
-        """Take note of what the reference's responses scored before the first step.
+    def set_reference_mean(self, reference_mean: float) -> None:
+        """Centre scores on what the reference's responses scored before the first step, if `reward_center`.
 
         Ziegler et al. 2019 and Stiennon et al. 2020 shift a reward model so; any source can be.
         """
@@ -87,21 +94,21 @@ class Shaper:
             self.center = reference_mean
 
     def __call__(self, scores: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], float]:
-        """Scores as the reward takes them, and the factor that they were multiplied by.
+        """Shaped scores, and the factor that they were multiplied by.
 
         Dividing by a running standard deviation: Engstrom et al. 2020, "Implementation matters in deep policy
         gradients" (they divide returns; a response has one score, at its end, so that the two are the same thing).
         """
         mean, factor = self.center, self.scale
         if self.norm is not None:
-            moments = (self.moments if self.norm == "running" else Moments()).joined(scores)
+            moments = (self.moments if self.norm == "running" else ScoreMoments()).merge(scores)
             self.moments = moments if self.norm == "running" else self.moments
             mean, factor = moments.mean, self.scale * moments.inverse_std()
-        return shaped(scores, mean, factor, self.clip), factor
+        return transform_scores(scores, mean, factor, self.clip), factor
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; JSON holds doubles exactly."""
         return {"center": self.center, "moments": list(self.moments)}
 
     def load(self, state: dict[str, Any]) -> None:
-        self.center, self.moments = state["center"], Moments(*state["moments"])
+        self.center, self.moments = state["center"], ScoreMoments(*state["moments"])

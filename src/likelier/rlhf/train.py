@@ -43,7 +43,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     ppo, began = config.ppo, time.monotonic()
     actors, prompts, heldout_eval = prepare(config, sampler)
     before = heldout_eval(actors.reference)
-    actors.shaper.measured(before["eval_score"])
+    actors.shaper.set_reference_mean(before["eval_score"])
     state = State(actors, ppo, run.folder)
     state.load(run.checkpoint)
 

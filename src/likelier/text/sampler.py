@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from likelier.config import EvalConfig, PPOConfig
+from likelier.config import PPOConfig, SamplingConfig
 from likelier.records import Text
 
 
@@ -29,7 +29,7 @@ class Sampling:
     """Forward passes in bfloat16 autocast; log-probabilities are computed in float32."""
 
     @classmethod
-    def from_config(cls, config: PPOConfig | EvalConfig) -> "Sampling":
+    def from_config(cls, config: SamplingConfig) -> "Sampling":
         """The sampling settings of a block; an evaluation samples in float32."""
         return cls(
             response_length=config.response_length,

@@ -117,7 +117,7 @@ def judged(*correlations, deviation=1.0):
 
 def test_judges_that_see_nothing_of_the_score():
     found = score.check_judge_correlation(judged(*[0.01] * 5))
-    assert "on 192 kept-out responses: 0.01 with other" in found.evidence
+    assert "on 192 held-out responses: 0.01 with other" in found.evidence
     assert found.cause == "The score has nothing to do with what the judges see"
     assert score.check_judge_correlation(judged(*[0.3] * 5)) is None
     assert score.check_judge_correlation(judged(0.01, 0.01)) is None  # 128 responses: too few to say

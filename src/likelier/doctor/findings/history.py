@@ -10,6 +10,7 @@ import numpy as np
 
 from likelier.config import Config, PPOConfig
 from likelier.intervals import Floats
+from likelier.runs.curve import CurvePoint, read_curve
 
 Severity = Literal["info", "warning", "error"]
 
@@ -69,6 +70,11 @@ class History:
     def last(self) -> int:
         """The last step of the log."""
         return int(self.lines[-1]["step"])
+
+    @cached_property
+    def curve(self) -> list[CurvePoint]:
+        """The evaluations on held-out prompts so far, the start first."""
+        return read_curve(self.lines, self.before)
 
     @cached_property
     def steps(self) -> Floats:

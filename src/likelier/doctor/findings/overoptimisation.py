@@ -1,24 +1,24 @@
 """The finding of over-optimisation: judges that were not trained against fall while the score rises."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, short
 from likelier.intervals import Floats
+from likelier.runs.curve import CurvePoint
 
 
 def gold_drift(run: History) -> Finding | None:
     """A judge that was not trained against falls while the score rises, or comes to anti-correlate with it
     (Gao et al. 2023, "Scaling laws for reward model overoptimization").
     """
-    lines = [line for line in [{"step": 0, **run.before}, *run.lines] if line.get("eval_score") is not None]
-    judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval/"))
-    drops = [measure_drop(lines, name) for name in judges]
+    curve = [point for point in run.curve if point.score is not None]
+    judges = dict.fromkeys(name for point in curve for name in point.judges)
+    drops = [measure_drop(curve, name) for name in judges]
     worst = max((drop for drop in drops if drop), key=lambda drop: drop[0], default=None)
-    turned = next((text for name in judges if (text := describe_reversal(lines, name.partition("/")[2]))), None)
+    turned = next((text for name in judges if (text := describe_reversal(curve, name))), None)
     if worst is None and turned is None:
         return None
     return Finding(
@@ -32,32 +32,33 @@ def gold_drift(run: History) -> Finding | None:
     )
 
 
-def describe_reversal(lines: Sequence[Mapping[str, Any]], judge: str) -> str | None:
+def describe_reversal(curve: Sequence[CurvePoint], judge: str) -> str | None:
     """Describes a judge whose correlation with the score went from above 0 to below 0, by three standard errors each.
 
     It precedes the fall of the judge: among the responses of the present policy the score prefers what the judge
     likes less.
     """
-    name = f"eval_correlation/{judge}"
-    known = [line for line in lines if line.get(name) is not None and line.get("eval_responses")]
+    known = [(point, point.num_responses) for point in curve if judge in point.correlations and point.num_responses]
     if len(known) < 4:
         return None
-    first, last = (float(np.mean([line[name] for line in pair])) for pair in (known[:2], known[-2:]))
-    error = 1 / math.sqrt(2 * known[-1]["eval_responses"])
+    steps = [point.step for point, _ in known]
+    correlations = [point.correlations[judge] for point, _ in known]
+    first, last = float(np.mean(correlations[:2])), float(np.mean(correlations[-2:]))
+    error = 1 / math.sqrt(2 * known[-1][1])
     if first < 3 * error or last > -3 * error:
         return None
     return (
-        f"correlation of {judge} with the score fell from {short(first)} in steps {known[0]['step']} to "
-        f"{known[1]['step']} to {short(last)} in steps {known[-2]['step']} to {known[-1]['step']} (± {short(error)})"
+        f"correlation of {judge} with the score fell from {short(first)} in steps {steps[0]} to "
+        f"{steps[1]} to {short(last)} in steps {steps[-2]} to {steps[-1]} (± {short(error)})"
     )
 
 
-def measure_drop(lines: Sequence[Mapping[str, Any]], judge: str) -> tuple[float, str] | None:
+def measure_drop(curve: Sequence[CurvePoint], judge: str) -> tuple[float, str] | None:
     """(Fall of a judge from its best in standard errors, description); None unless the score rose meanwhile."""
-    known = [line for line in lines if line.get(judge) is not None]
+    known = [point for point in curve if judge in point.judges]
     if len(known) < 2:
         return None
-    gold, score = (np.array([line[name] for line in known], float) for name in (judge, "eval_score"))
+    gold, score = np.array([point.judges[judge] for point in known]), np.array([point.score for point in known], float)
     error, together = estimate_judge_error(known, judge, gold), 2 if len(known) >= 4 else 1
     if together == 1:
         error *= math.sqrt(2)  # single measurements
@@ -66,10 +67,11 @@ def measure_drop(lines: Sequence[Mapping[str, Any]], judge: str) -> tuple[float,
     fell, rose = smooth_gold[best] - smooth_gold[-1], smooth_score[-1] - smooth_score[best]
     if fell <= 3 * error or rose <= 0:
         return None
-    name, at, last = judge.partition("/")[2], known[best + together - 1]["step"], known[-1]["step"]
+    best_step, last_step = known[best + together - 1].step, known[-1].step
     description = (
-        f"{name} fell from {short(smooth_gold[best])} at step {at} to {short(smooth_gold[-1])} at step {last} "
-        f"(± {short(error)}), while eval_score rose from {short(smooth_score[best])} to {short(smooth_score[-1])}"
+        f"{judge} fell from {short(smooth_gold[best])} at step {best_step} to {short(smooth_gold[-1])} "
+        f"at step {last_step} (± {short(error)}), while eval_score rose from {short(smooth_score[best])} "
+        f"to {short(smooth_score[-1])}"
     )
     return float(fell / error) if error else math.inf, description
 
@@ -80,13 +82,11 @@ def compute_running_means(values: Floats, width: int) -> Floats:
     return means
 
 
-def estimate_judge_error(lines: Sequence[Mapping[str, Any]], judge: str, gold: Floats) -> float:
+def estimate_judge_error(curve: Sequence[CurvePoint], judge: str, gold: Floats) -> float:
     """Standard error of the difference of two window means; from second differences where the spread is not logged."""
-    spreads = [line.get(judge.replace("eval/", "eval_std/", 1)) for line in lines]
-    known = [spread for spread in spreads if spread is not None]
-    count = lines[-1].get("eval_responses")
-    if known and count:
-        return float(np.mean(known) / math.sqrt(count))
+    stds = [point.judge_stds[judge] for point in curve if judge in point.judge_stds]
+    if stds and (count := curve[-1].num_responses):
+        return float(np.mean(stds) / math.sqrt(count))
     if len(gold) < 4:
         return math.inf
     return float(np.sqrt(np.mean(np.diff(gold, 2) ** 2) / 6)) or 1e-9

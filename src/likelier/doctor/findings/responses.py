@@ -70,8 +70,7 @@ def length_blowup(run: History) -> Finding | None:
 def never_ends(run: History) -> Finding | None:
     """Hardly any response ends by itself, although the settings allow it."""
     late = run.late("ended_rate")
-    may_end = run.ppo.stop_token is not None or run.ppo.stop_strings
-    if not may_end or late is None or late.num < 3 or late.mean > 0.05:
+    if not run.ppo.may_end or late is None or late.num < 3 or late.mean > 0.05:
         return None
     start = run.start("ended_rate")
     always = start is None or start.mean <= 0.1

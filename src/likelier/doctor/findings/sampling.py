@@ -78,7 +78,7 @@ def padding_counted(run: History) -> bool:
     """True if responses that ended are nevertheless counted at the full length limit."""
     ended, length = run.column("ended_rate"), run.column("response_length")
     known = np.isfinite(ended) & np.isfinite(length)
-    if not known.any() or (run.ppo.stop_token is None and not run.ppo.stop_strings):
+    if not known.any() or not run.ppo.may_end:
         return False
     return bool(ended[known].mean() > 0.1 and (length[known] >= run.ppo.response_length).all())
 

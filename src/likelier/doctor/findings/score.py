@@ -1,14 +1,15 @@
 """Findings on the score: does it rise, does it tell responses apart, do judges agree with it?"""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, short
 from likelier.intervals import Floats, wilson
 from likelier.ppo.algorithms import ALGORITHMS
+from likelier.runs.curve import CurvePoint
 
 FEW_STEPS = 10
 ENOUGH_JUDGED = 150
@@ -229,8 +230,9 @@ def check_judge_correlation(run: History) -> Finding | None:
 
     Later a negative correlation means over-optimisation, which is the finding gold_drift.
     """
-    measured = [line for line in [run.before, *run.lines] if line.get("eval_responses") and scores_vary(line)]
-    counts = np.cumsum([line["eval_responses"] for line in measured])
+    # Scores that do not vary correlate with nothing, so such an evaluation is no evidence.
+    measured = [point for point in run.curve if point.num_responses and point.score_std != 0]
+    counts = np.cumsum([point.num_responses for point in measured])
     if not len(counts) or counts[-1] < ENOUGH_JUDGED:
         return None
     early = measured[: int(np.searchsorted(counts, ENOUGH_JUDGED)) + 1]
@@ -243,22 +245,19 @@ def check_judge_correlation(run: History) -> Finding | None:
         "scorer_at_chance",
         "error",
         run.last,
-        f"Correlation of the score on {counts[len(early) - 1]:.0f} kept-out responses: {said}",
+        f"Correlation of the score on {counts[len(early) - 1]:.0f} held-out responses: {said}",
         "The judges prefer the opposite" if opposed else "The score has nothing to do with what the judges see",
         ("Look at the sign of the score and of the judge first. " if opposed else "") + MEND_SCORER,
     )
 
 
-def scores_vary(line: Mapping[str, Any]) -> bool:
-    """True if the scores of an evaluation vary; a constant correlates with nothing."""
-    return bool(line.get("eval_score_std", 1.0) > 0)
-
-
-def mean_correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def mean_correlations(curve: Sequence[CurvePoint]) -> dict[str, float]:
     """Mean correlation of the score with each judge over some evaluations."""
-    judges = dict.fromkeys(name for line in lines for name in line if name.startswith("eval_correlation/"))
-    found = {name: [line[name] for line in lines if line.get(name) is not None] for name in judges}
-    return {name.partition("/")[2]: float(np.mean(values)) for name, values in found.items() if values}
+    judges = dict.fromkeys(name for point in curve for name in point.correlations)
+    return {
+        judge: float(np.mean([point.correlations[judge] for point in curve if judge in point.correlations]))
+        for judge in judges
+    }
 
 
 def check_score_after_training(run: History) -> Finding | None:

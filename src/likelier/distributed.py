@@ -31,6 +31,7 @@ def get_world_size() -> int:
 
 
 def is_initialized() -> bool:
+    """True inside `process_group`."""
     return dist.is_available() and dist.is_initialized()
 
 

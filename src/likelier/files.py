@@ -71,6 +71,7 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
 
 
 def is_broken(line: bytes) -> bool:
+    """True if a line is not JSON."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):

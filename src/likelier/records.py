@@ -59,6 +59,7 @@ class Prompt:
 
     @cached_property
     def id(self) -> str:
+        """Hash of the text."""
         return stable_id("prompt", self.text)
 
 
@@ -90,6 +91,7 @@ class Response:
 
     @cached_property
     def id(self) -> str:
+        """Hash of prompt, content and model."""
         content = {"sha256": self.media.sha256} if self.media else self.text
         return stable_id("response", self.prompt_id, content, self.model)
 
@@ -104,6 +106,7 @@ class Comparison:
 
     @cached_property
     def id(self) -> str:
+        """Hash of prompt and both responses, in either order."""
         return stable_id("comparison", self.prompt_id, *sorted((self.response_a, self.response_b)))
 
 
@@ -223,6 +226,7 @@ def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Tex
 
 
 def is_message(turn: Any) -> bool:
+    """True for an object with text `role` and `content`."""
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 

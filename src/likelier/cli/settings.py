@@ -14,12 +14,14 @@ app = typer.Typer(help="Check, show or describe the settings.")
 
 
 def show_yaml(settings: Result) -> None:
+    """Print settings as YAML."""
     import yaml
 
     print(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), end="")
 
 
 def show_indented(schema: Result) -> None:
+    """Print a schema as indented JSON."""
     import json
 
     print(json.dumps(schema, indent=2))

@@ -54,6 +54,7 @@ def should_report(error: BaseException) -> bool:
 
 
 def is_lost_process(error: BaseException) -> bool:
+    """True for LostProcess, without importing torch to see it."""
     if not isinstance(error, LikelierError):
         return False
     from likelier.distributed import LostProcess

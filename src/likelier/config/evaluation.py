@@ -22,6 +22,7 @@ class OtherModel(Block):
 
     @property
     def label(self) -> str:
+        """Name in reports."""
         folder = Path(self.model)
         return self.name or (folder.parent.name if folder.name == "model" and folder.parent.name else folder.name)
 
@@ -59,6 +60,7 @@ class EvalConfig(SamplingConfig):
 
     @model_validator(mode="after")
     def whole_responses(self) -> Self:
+        """Judges score whole responses; a selector needs best_of."""
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
@@ -67,6 +69,7 @@ class EvalConfig(SamplingConfig):
 
     @model_validator(mode="after")
     def people_beside_scores(self) -> Self:
+        """At most one database of people, and scores where scores are needed."""
         idle = ("judgements_per_comparison", "port")
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
         labels = [source.label for source in self.scorer if self.people]

@@ -71,6 +71,7 @@ class GymConfig(UpdateConfig):
 
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
+        """Rollouts divide into minibatches and fit into the run."""
         if self.loss_aggregation != "token":
             raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")
         if self.bf16:
@@ -88,8 +89,10 @@ class GymConfig(UpdateConfig):
 
     @property
     def batch_size(self) -> int:
+        """Environment steps in one rollout."""
         return self.num_envs * self.rollout_length
 
     @property
     def steps(self) -> int:
+        """Updates in the whole run."""
         return self.total_steps // self.batch_size

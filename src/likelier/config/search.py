@@ -25,6 +25,7 @@ class Range(Block):
 
     @model_validator(mode="after")
     def in_order(self) -> Self:
+        """low < high, and above 0 on a log scale."""
         if self.low >= self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}")
         if self.log and self.low <= 0:
@@ -64,6 +65,7 @@ class SearchConfig(Block):
 
     @model_validator(mode="after")
     def fits(self) -> Self:
+        """metric comes with direction; a grid has no ranges."""
         if bool(self.metric) != bool(self.direction):
             raise ValueError("metric and direction go together: say whether a small or a large one is good (min, max)")
         ranges = [field for field, tried in self.space.items() if isinstance(tried, Range)]

@@ -14,11 +14,13 @@ class PlainLoader(yaml.SafeLoader):
     """Safe YAML without aliases (few bytes could become gigabytes) or doubled keys; 3e-4 is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse keys that are given twice."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if doubled := [key for key in keys if keys.count(key) > 1]:
             raise yaml.YAMLError(f"key `{doubled[0]}` is given twice")

@@ -47,6 +47,7 @@ class Contestant:
         return cls(model, tokenizer, ExactSampler(model, tokenizer, batch_size))
 
     def sample(self, prompts: Sequence[Text], sampling: Sampling, generator: torch.Generator) -> Samples:
+        """One response to each prompt."""
         draws = draw_uniforms(generator, len(prompts), sampling.response_length, self.model.device)
         return self.sampler.sample(prompts, sampling, draws)
 

@@ -88,6 +88,7 @@ class TokenizedPair:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of both sequences, the prompt twice."""
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
@@ -176,6 +177,7 @@ def all_logprobs(
 
 
 def new_state(model: PreTrainedModel, dpo: DPOConfig, folder: Path) -> TrainingState:
+    """Optimizer, guard and counts at step 0."""
     optimizer = make_optimizer([(model.parameters(), dpo.learning_rate)], dpo)
     modules = {"model": weights_to_save(model, dpo.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder))

@@ -25,6 +25,7 @@ class Example:
 
     @property
     def whole(self) -> str:
+        """Prompt and response as one text."""
         return self.response if self.prompt is None else plain(self.prompt) + self.response
 
 
@@ -94,6 +95,7 @@ def chosen(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
 
 
 def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """One example for each turn of the assistant."""
     turns = check_text(path, number, record, "messages")
     if isinstance(turns, str):
         raise DataError(f"{path}:{number}: `messages` must be a list of messages with role and content")

@@ -79,6 +79,7 @@ class SFTData:
 
     @property
     def steps(self) -> int:
+        """Optimizer steps in the whole run."""
         return self.sft.max_steps or -(-len(self.train) * self.sft.num_epochs // self.sft.batch_size)
 
     def batch(self, step: int) -> list[TokenizedExample]:
@@ -129,6 +130,7 @@ def prepare(config: Config) -> Setup:
 
 
 def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingState:
+    """Optimizer, guard and counts at step 0."""
     optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft)
     modules = {"model": weights_to_save(model, sft.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder), loss=0.0)
@@ -193,6 +195,7 @@ class PaddedExamples(NamedTuple):
 
 
 def pad_examples(examples: Sequence[TokenizedExample], pad: int) -> PaddedExamples:
+    """Pad examples on the right, with masks of tokens and targets."""
     tokens, mask = pad_right([example.tokens for example in examples], pad)
     return PaddedExamples(tokens, mask, mask_targets(mask, torch.tensor([example.start for example in examples])))
 

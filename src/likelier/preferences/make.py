@@ -25,24 +25,31 @@ class AnnotatorFinding(Protocol):
     """What the check says of one annotator."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Annotator id."""
+
     @property
-    def error_rate(self) -> float | None: ...
+    def error_rate(self) -> float | None:
+        """Rate of wrong answers; None if unknown."""
+
     @property
-    def flags(self) -> Sequence[str]: ...
+    def flags(self) -> Sequence[str]:
+        """Names of the flags that the check raised."""
 
 
 class Findings(Protocol):
     """What the check found."""
 
     @property
-    def annotators(self) -> Sequence[AnnotatorFinding]: ...
+    def annotators(self) -> Sequence[AnnotatorFinding]:
+        """One finding an annotator."""
 
 
 class JudgementSource(Protocol):
     """A store, or anything else that has judgements."""
 
-    def judged(self) -> list[JudgedComparison]: ...
+    def judged(self) -> list[JudgedComparison]:
+        """All judgements with what was judged."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,7 @@ def first_turn(item: JudgedComparison) -> str:
 
 
 def group_name(root: str) -> str:
+    """Name of a group: its conversation, or a hash of its first turn."""
     kind, _, rest = root.partition(" ")
     return rest if kind == "conversation" else f"turn-{stable_id(rest)}"
 
@@ -225,6 +233,7 @@ def assign(sizes: Counter[str], split: Split) -> dict[str, str]:
 
 
 def wanted_shares(split: Split) -> dict[str, float]:
+    """Share of each split, without empty ones."""
     shares = (1 - split.valid_share - split.test_share, split.valid_share, split.test_share)
     return {part: share for part, share in zip(PARTS, shares, strict=True) if share > 0}
 
@@ -237,6 +246,7 @@ def held_out(pairs: Sequence[Preference], split: Split) -> set[str]:
 
 
 def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[str, int]:
+    """Write the splits; returns how many pairs each has."""
     return {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
 
 
@@ -270,6 +280,7 @@ def card(
 
 
 def part_card(pairs: Sequence[Preference], path: Path) -> dict[str, Any]:
+    """Counts and hash of one split."""
     return {
         "preferences": len(pairs),
         "ties": sum(pair.target == 0.5 for pair in pairs),

@@ -29,6 +29,7 @@ class Groups:
         self.parent: dict[str, str] = {}
 
     def find(self, thing: str) -> str:
+        """The representative of the group that a thing belongs to."""
         root = thing
         while (parent := self.parent.setdefault(root, root)) != root:
             root = parent
@@ -122,6 +123,7 @@ def similarity(signatures: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDAr
 
 
 def largest_group(pairs: Sequence[tuple[str, str]]) -> int:
+    """Size of the largest group that the pairs link."""
     groups = Groups()
     for one, other in pairs:
         groups.join(one, other)

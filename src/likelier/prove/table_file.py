@@ -34,6 +34,7 @@ class TableFile(Block):
 
     @model_validator(mode="after")
     def check_tokens(self) -> "TableFile":
+        """Tokens and prefixes lie within the vocabulary."""
         if self.end_token is not None and not 0 <= self.end_token < self.vocabulary:
             raise ValueError(f"end_token {self.end_token} is not one of the tokens 0 to {self.vocabulary - 1}")
         for prefix, probabilities in self.reference.items():

@@ -134,15 +134,18 @@ class State:
         return rate
 
     def count(self, update: dict[str, float]) -> int:
+        """Add the optimizer steps of an update; returns the total."""
         self.optimizer_steps += int(update["optimizer_steps"])
         return self.optimizer_steps
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint."""
         counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         counts["shaper"] = self.shaper.state()
         save_state(folder, {"policy": self.learned}, self.optimizer, counts)
 
     def load(self, checkpoint: Path | None) -> None:
+        """Restore a checkpoint, if there is one."""
         if checkpoint is None:
             return
         counts = load_state(checkpoint, {"policy": self.learned}, self.optimizer)

@@ -70,6 +70,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def step_of(checkpoint: Path) -> int:
+    """The step in the name of a checkpoint."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 

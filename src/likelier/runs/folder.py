@@ -67,4 +67,5 @@ def is_unused(folder: Path) -> bool:
 
 
 def disk_trouble(folder: Path, error: OSError) -> LikelierError:
+    """The error for a checkpoint or log that could not be written."""
     return LikelierError(f"{folder}: cannot write ({error.strerror}); older checkpoints stand; make room and resume")

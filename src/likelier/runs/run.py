@@ -85,6 +85,7 @@ class Run:
         self.replay_metrics()
 
     def find_checkpoint(self, resume: str) -> Path | None:
+        """The checkpoint that `resume` asks for; None to start anew."""
         if resume == "never":
             return None
         if resume == "auto":
@@ -94,6 +95,7 @@ class Run:
         return Path(resume)
 
     def resolved(self) -> dict[str, Any]:
+        """All settings as JSON, defaults included."""
         return self.config.model_dump(mode="json")
 
     def write_settings(self) -> None:
@@ -151,6 +153,7 @@ class Run:
             raise Stopped(f"stopped after step {step}", code, resume_command(self.folder))
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Write a checkpoint and delete the oldest beyond `save_total_limit`."""
         for file in self.logs.values():
             os.fsync(file.fileno())
         sizes = {name: (self.folder / name).stat().st_size for name in LOGS}
@@ -231,9 +234,11 @@ class Run:
             print("finishing this step, then saving; Ctrl-C again stops at once", file=sys.stderr)
 
     def on_deadline(self, number: int, frame: FrameType | None) -> None:
+        """30 s after SIGTERM."""
         self.give_up()
 
     def give_up(self) -> NoReturn:
+        """Raise Stopped: end now, without saving."""
         received = self.signal_received or signal.SIGINT
         latest = newest_checkpoint(self.folder)
         if latest is None:
@@ -263,6 +268,7 @@ def finite_only(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
+    """None for inf and NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -16,6 +16,7 @@ class DistributedRun(Run):
     """The run as each of several processes has it: a signal to one stops all of them after the same step."""
 
     def end_step(self, step: int, total: int, write: Callable[[Path], None]) -> None:
+        """Agree on a signal among all processes, then as `Run`."""
         from likelier.distributed import all_reduce_max
 
         self.signal_received = all_reduce_max(self.signal_received or 0) or None
@@ -31,7 +32,7 @@ class WorkerRun(DistributedRun):
         super().__init__(folder, verb, config.model_copy(update={block: silent}), checkpoint or "never")
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        pass
+        """Only rank 0 saves."""
 
 
 def train_stage(verb: str, config: Config, folder: Path, resume: str) -> dict[str, Any]:

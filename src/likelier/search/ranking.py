@@ -23,6 +23,7 @@ class Trial:
 
     @property
     def mean(self) -> float | None:
+        """Mean over the folds; None for a failed trial."""
         return None if self.reason else float(np.mean(self.finished))
 
     @property

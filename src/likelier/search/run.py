@@ -39,14 +39,17 @@ class Job:
 
     @property
     def log(self) -> Path:
+        """What the run printed."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def failure(self) -> Path:
+        """Why the run failed for good."""
         return self.folder.with_name(f"{self.folder.name}.failure.json")
 
     @property
     def result(self) -> Path:
+        """The run's result.json."""
         return self.folder / "result.json"
 
 

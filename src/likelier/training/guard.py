@@ -33,6 +33,7 @@ class Guard:
         return self
 
     def ok(self) -> None:
+        """An update was made: the row of skipped ones ends."""
         self.in_a_row = 0
 
     def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
@@ -48,6 +49,7 @@ class Guard:
             )
 
     def keep(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+        """Write the batch beside the run, if there is room."""
         if self.folder is None or len(self.kept()) >= MAX_KEPT:
             return
         name = self.folder / f"bad-batch-{self.step}"
@@ -65,4 +67,5 @@ class Guard:
         return {"in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def restore(self, counts: Mapping[str, int]) -> None:
+        """Restore what `counts` returned."""
         self.in_a_row, self.skipped = counts["in_a_row"], counts["skipped"]

@@ -70,5 +70,6 @@ class Clock:
         self.last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """Name the seconds since the last lap."""
         now = time.perf_counter()
         self.laps[f"{name}_seconds"], self.last = now - self.last, now

@@ -83,6 +83,7 @@ def save_module(path: Path, module: nn.Module) -> None:
 
 
 def load_module(path: Path, module: nn.Module) -> None:
+    """Load weights that `save_module` wrote."""
     load_model(module, path)
 
 
@@ -92,4 +93,5 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Load arrays that `save_arrays` wrote."""
     return {name: tensor.numpy() for name, tensor in load_file(path).items()}

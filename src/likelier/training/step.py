@@ -26,6 +26,7 @@ class TrainingState:
         self.counts: dict[str, Any] = {"num_tokens": 0, "optimizer_steps": 0} | counts
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint."""
         save_state(folder, self.modules, self.optimizer, self.counts | {"guard": self.guard.counts()})
 
     def load(self, checkpoint: Path | None) -> None:

@@ -1,6 +1,5 @@
 """The PPO loop: it learns a known best answer, resumes to the same bits, and refuses what it cannot use."""
 
-import hashlib
 import json
 import os
 import signal
@@ -20,13 +19,9 @@ from likelier.runs.checkpoints import checkpoints
 from likelier.runs.run import Run
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
+from ppo_runs import REWARD, fingerprint
 from samplers import EngineSampler, ScriptedSampler
 from tiny import save_tiny_model
-
-REWARD = """
-def count_a(prompts, responses):
-    return [float(response.count("a")) for response in responses]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +49,6 @@ def config(world, **ppo):
 def train(config, folder, resume="never"):
     with Run(folder, "ppo", config, resume) as run:
         return train_ppo(config, run)
-
-
-def fingerprint(folder):
-    """Hash of everything that must be the same after a resume."""
-    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *sorted(checkpoints(folder)[0].glob("*.safetensors"))]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def metrics(folder):

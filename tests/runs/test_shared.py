@@ -16,7 +16,7 @@ import yaml
 
 from likelier.cli import main
 from likelier.files import read_jsonl, write_jsonl
-from rlhf.test_train import REWARD, fingerprint
+from ppo_runs import REWARD, fingerprint
 from tiny import save_tiny_model
 from torchrun_helpers import in_processes
 

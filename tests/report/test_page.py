@@ -410,6 +410,7 @@ def test_hostile_texts_in_a_browser(chromium, tmp_path):
     evaluation["samples"] = [
         {
             "prompt": "w" * 400,
+            "extra": {"n" * 90: "<script>alert(1)</script>" * 30, "reference": ["x" * 90], "no": None},
             "response_a": "中" * 300 + "\n" * 9,
             "response_b": "<b>" * 90,
             "score_a": 1,

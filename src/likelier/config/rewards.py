@@ -51,9 +51,11 @@ class RewardSource(Block):
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
     function: UsersFunction | None = None
-    """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`."""
+    """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`; None
+    for a response leaves this source out of its sum. Further parameters are columns of the prompt file, by name.
+    Functions for TRL's GRPO (`prompts, completions, **kwargs`) work as they are."""
     http: str | None = None
-    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`."""
+    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`; with columns, `{"columns"}` too."""
     people: NonEmpty | None = None
     """In `eval.scorer` only: a feedback database of its own (file or URL, made if absent). `likelier eval` opens the
     judging page over it, and people compare the answers of `model_a` and `model_b`, blindly."""

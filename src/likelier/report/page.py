@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from likelier.errors import DataError
-from likelier.files import read_json, write_whole
+from likelier.files import dump_line, read_json, write_whole
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.runs import (
     Training,
@@ -23,6 +23,8 @@ from likelier.report.search import make_search_view
 from likelier.stages import STAGES
 
 JsonObject = dict[str, Any]
+LONGEST_COLUMN = 400
+"""Characters shown of one value."""
 
 SECTIONS = {
     "circle": (("circle.json",), ("stages",)),
@@ -120,6 +122,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
+    templates.filters["column"] = column
     templates.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
     return templates
 
@@ -148,6 +151,12 @@ def number(value: Any) -> str:
     if isinstance(value, float) and is_number(value):
         return format_short(float(f"{value:.3g}"))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def column(value: Any) -> str:
+    """The value of a prompt's column: a text as it is, a number as a person reads it, anything else as JSON; cut."""
+    text = dump_line(value) if isinstance(value, list | dict | bool) else number(value)
+    return text if len(text) <= LONGEST_COLUMN else text[:LONGEST_COLUMN] + " …"
 
 
 def duration(seconds: Any) -> str:

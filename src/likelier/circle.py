@@ -249,6 +249,7 @@ def ask_people(at: Round) -> Result:
 
 
 def check_feedback(at: Round) -> Result:
+    """Check the round's judgements; returns what `likelier check --json` prints."""
     from likelier.feedback.check import check
     from likelier.feedback.store import Store
 

@@ -66,6 +66,7 @@ app.add_typer(settings.app, name="config")
 
 
 def show_version(wanted: bool) -> None:
+    """Print the version and exit."""
     if wanted:
         print(likelier.__version__)
         raise typer.Exit
@@ -74,7 +75,8 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
-) -> None: ...
+) -> None:
+    """Options before any verb."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,6 +100,7 @@ def run_script(work: Callable[[], int | None]) -> int:
 
 
 def run_command(words: list[str]) -> int:
+    """Run one verb; returns its exit code."""
     torchrun.check_verb(words[0])
     code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
     if code == 128 + signal.SIGINT:  # typer turns Ctrl-C into an exit code

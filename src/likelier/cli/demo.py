@@ -26,6 +26,7 @@ def show(result: Result) -> None:
 
 
 def join_ids(ids: list[str]) -> str:
+    """Annotator ids in a sentence."""
     return ", ".join(ids) or "nobody"
 
 

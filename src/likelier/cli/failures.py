@@ -49,6 +49,7 @@ def explain_failure(error: BaseException, words: Sequence[str]) -> tuple[str, in
 
 
 def explain_exit(error: SystemExit) -> tuple[str, int]:
+    """Line and exit code of a SystemExit."""
     if isinstance(error, Terminated):
         return "stopped by SIGTERM; nothing was there to save", 143
     return f"stopped ({error.code})", error.code if isinstance(error.code, int) else 1

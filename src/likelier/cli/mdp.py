@@ -43,6 +43,7 @@ def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str],
 
 
 def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> None:
+    """Print the sweeps of value iteration as a table."""
     print("\nvalue iteration: V(s) <- max over a of r(s, a) + gamma * sum over t of p(t | s, a) V(t)")
     columns = states[:MOST_COLUMNS]
     rows = [
@@ -62,12 +63,14 @@ def show_learners(learners: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a head, columns aligned."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def format_number(value: float | None) -> str:
+    """Six significant digits; a dash for nothing."""
     return "–" if value is None else f"{value:.6g}"
 
 

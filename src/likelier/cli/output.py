@@ -91,6 +91,7 @@ def make_table(columns: Sequence[str], right_aligned: Sequence[str] = ()) -> "Ta
 
 
 def is_nested(value: Any) -> bool:
+    """True for objects and for lists of them."""
     return isinstance(value, Mapping) or (isinstance(value, list) and any(map(is_nested, value)))
 
 

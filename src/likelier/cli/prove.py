@@ -29,6 +29,7 @@ def show(result: Result) -> None:
 
 
 def format_row(row: dict[str, Any]) -> list[str]:
+    """Table cells of one row."""
     names = [row["algorithm"], row["estimator"] or "–", row["place"] or "–", row["fixed_point"]]
     reached = "yes" if row["reached"] else "no"
     return [*names, f"{row['distance']:.4f}", reached, f"{row['fixed_point_distance']:.4f}"]
@@ -41,6 +42,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def describe(result: Result) -> str:
+    """One line on the table that was trained on, and the verdict."""
     table = f"{result['responses']} responses of at most {result['length']} of {result['vocabulary']} tokens"
     return f"{table}, beta {result['beta']:g}; distances are KL in nats: {verdict(result)}"
 

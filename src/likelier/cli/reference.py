@@ -76,6 +76,7 @@ def format_usage(parameter: Any) -> str:
 
 
 def format_default(parameter: Any) -> str:
+    """The default of an option or argument, as Markdown."""
     if parameter.required:
         return "required"
     return "" if parameter.default is None or parameter.default is False else code(str(parameter.default))
@@ -97,6 +98,7 @@ def describe_settings() -> Iterator[str]:
 
 
 def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") -> str:
+    """Markdown table of settings: name, type, default, meaning."""
     schema = block.model_json_schema()
     rows = [
         (
@@ -125,6 +127,7 @@ def type_name(schema: dict[str, Any]) -> str:
 
 
 def setting_default(block: type[Block], name: str) -> str:
+    """A setting's default, as Markdown."""
     value = block.model_fields[name].default
     return code({"": "empty", "None": "none", "True": "true", "False": "false"}.get(str(value), str(value)))
 
@@ -138,15 +141,18 @@ def describe_metrics() -> Iterator[str]:
 
 
 def metric_row(metric: Metric) -> tuple[str, str, str, str]:
+    """Table cells of one metric."""
     return code(metric.name), metric.definition, metric.unit, code(metric.trl) if metric.trl else ""
 
 
 def table(head: Sequence[str], rows: Any) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def code(text: str) -> str:
+    """Text in backticks."""
     return f"`{text}`"
 
 

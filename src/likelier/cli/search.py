@@ -32,6 +32,7 @@ def show(result: Result) -> None:
 
 
 def trial_row(trial: dict[str, Any]) -> list[str]:
+    """Table cells of one trial."""
     values = [format_value(value) for value in trial["values"].values()]
     if trial["status"] == "failed":
         return [str(trial["rank"]), str(trial["trial"]), *values, "failed", "–"]

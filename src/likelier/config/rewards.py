@@ -71,6 +71,7 @@ class RewardSource(Block):
 
     @model_validator(mode="after")
     def one_source(self) -> Self:
+        """Exactly one source, with settings that apply to it."""
         if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
             raise ValueError("give exactly one of model, function, http, people")
         if self.per == "token" and self.function is None:
@@ -83,6 +84,7 @@ class RewardSource(Block):
 
     @property
     def label(self) -> str:
+        """Name in metrics and reports."""
         if self.name or self.people:
             return self.name or "people"
         function = name_function(self.function or "")

@@ -41,6 +41,7 @@ class LoRA(Block):
 
     @model_validator(mode="after")
     def no_idle_adapter(self) -> Self:
+        """LoRA settings need a rank."""
         refuse_idle(self, [(self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set")])
         return self
 
@@ -72,6 +73,7 @@ class SFTConfig(LoRA, Training):
 
     @model_validator(mode="after")
     def measurable(self) -> Self:
+        """A model from scratch has neither a KL nor an adapter."""
         if self.architecture and self.eval_steps:
             raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
         if self.architecture and self.lora_rank:
@@ -200,6 +202,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
 
     @model_validator(mode="after")
     def sizes_fit(self) -> Self:
+        """Groups, minibatches and batches divide evenly."""
         group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
         if ALGORITHMS[self.algorithm].needs_groups and group < 2:
             raise ValueError(f"responses_per_prompt must be at least 2 with {self.algorithm}, got {group}")
@@ -215,6 +218,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
 
     @model_validator(mode="after")
     def nothing_is_ignored(self) -> Self:
+        """No setting that another one makes idle."""
         ends = ("missing_eos_penalty", "missing_eos_score")
         rules = (
             *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
@@ -240,4 +244,5 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
 
     @property
     def steps(self) -> int:
+        """Iterations in the whole run."""
         return self.total_episodes // self.batch_size

@@ -138,6 +138,7 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
+    """An engine for PostgreSQL. ConfigError: psycopg is not installed."""
     try:
         return sa.create_engine(url)
     except ModuleNotFoundError as error:
@@ -216,4 +217,5 @@ def named_errors(name: str) -> Iterator[None]:
 
 
 def first_line(error: DBAPIError) -> str:
+    """The database's own message, without the statement."""
     return str(error.orig).strip().partition("\n")[0]

@@ -61,6 +61,7 @@ def describe(path: Path, size: int, modified_ns: int) -> Media:
 
 
 def why_refused(head: bytes) -> str:
+    """Why the beginning of a file is none of the known media types."""
     if not head:
         return "an empty file"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -118,6 +119,7 @@ class MediaFolder:
 
 
 def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -145,6 +147,7 @@ def copy_verified(source: Path, target: Path, media: Media) -> None:
 
 
 def copy_and_hash(original: BinaryIO, copy: BinaryIO) -> str:
+    """Copy a stream; returns its SHA-256."""
     sha256 = hashlib.sha256()
     while chunk := original.read(CHUNK):
         sha256.update(chunk)

@@ -15,6 +15,7 @@ ROWS_PER_FETCH = 1000
 
 
 def prompt_row(record: Prompt) -> dict[str, Any]:
+    """A prompt as a row."""
     return {
         "id": record.id,
         "text": dump_line(record.text),
@@ -24,6 +25,7 @@ def prompt_row(record: Prompt) -> dict[str, Any]:
 
 
 def response_row(record: Response) -> dict[str, Any]:
+    """A response as a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -35,6 +37,7 @@ def response_row(record: Response) -> dict[str, Any]:
 
 
 def comparison_row(record: Comparison) -> dict[str, Any]:
+    """A comparison as a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -44,6 +47,7 @@ def comparison_row(record: Comparison) -> dict[str, Any]:
 
 
 def judgement_row(record: Judgement) -> dict[str, Any]:
+    """A judgement as a row."""
     return {
         "key": record.key,
         "comparison_id": record.comparison_id,
@@ -60,6 +64,7 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
+    """A row as a judgement."""
     return Judgement(
         key=row.key,
         comparison_id=row.comparison_id,

@@ -98,6 +98,7 @@ class Store:
         return store
 
     def check_or_create(self, create: bool) -> None:
+        """See that the schema is known, or create it. DataError: neither."""
         try:
             with self.reader.begin() as connection:
                 fault = check_schema(connection)
@@ -193,10 +194,12 @@ class Store:
             return writer.add_prompts(records)
 
     def add_responses(self, records: Iterable[Response]) -> int:
+        """Store responses; returns how many were new."""
         with self.transaction() as writer:
             return writer.add_responses(records)
 
     def add_comparisons(self, records: Iterable[Comparison]) -> int:
+        """Store comparisons; returns how many were new."""
         with self.transaction() as writer:
             return writer.add_comparisons(records)
 
@@ -228,10 +231,12 @@ class Store:
             return list(read_prompts(connection).values())
 
     def responses(self) -> list[Response]:
+        """All responses."""
         with self.reading() as connection:
             return list(read_responses(connection).values())
 
     def comparisons(self) -> list[Comparison]:
+        """All comparisons."""
         columns = (comparisons.c.prompt_id, comparisons.c.response_a, comparisons.c.response_b)
         with self.reading() as connection:
             rows = connection.execute(sa.select(*columns).order_by(comparisons.c.id))

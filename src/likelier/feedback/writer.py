@@ -35,6 +35,7 @@ class Writer:
         self.new_media: list[Media] = []
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert rows that are not there yet; returns how many were new."""
         if not rows:
             return 0
         dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
@@ -42,6 +43,7 @@ class Writer:
         return self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def add_prompts(self, records: Iterable[Prompt]) -> int:
+        """Store prompts; returns how many were new."""
         return self.insert(prompts, [prompt_row(record) for record in records])
 
     def add_media(self, record: Media, source: Path) -> None:
@@ -62,14 +64,17 @@ class Writer:
         return self.insert(responses, [response_row(record) for record in records])
 
     def add_comparisons(self, records: Iterable[Comparison]) -> int:
+        """Store comparisons; returns how many were new."""
         return self.insert(comparisons, [comparison_row(record) for record in records])
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
+        """Store judgements; returns how many were new."""
         keyed = fill_keys(records)
         self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
         return self.insert(judgements, [judgement_row(record) for record in keyed])
 
     def add_person(self, name: str) -> str:
+        """The pseudonym of a person, made on first sight."""
         query = sa.select(people.c.annotator_id).where(people.c.name == name)
         pseudonym = self.connection.execute(query).scalar()
         if pseudonym is None:
@@ -79,6 +84,7 @@ class Writer:
         return str(pseudonym)
 
     def erase_person(self, name: str) -> None:
+        """Remove a person's name; the pseudonymous judgements stay."""
         self.connection.execute(people.delete().where(people.c.name == name))
 
     def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:

@@ -67,6 +67,7 @@ def centred(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
 
 
 def need_others(scores: Tensor) -> int:
+    """The group size. ValueError: below 2."""
     num = scores.shape[1]
     if num < 2:
         raise ValueError(f"needs at least 2 responses to each prompt, got {num}; raise responses_per_prompt")
@@ -134,16 +135,20 @@ def critic_advantages(inputs: AdvantageInputs) -> Advantages:
 
 
 def rloo_advantages(inputs: AdvantageInputs) -> Advantages:
+    """Leave-one-out baseline; no returns."""
     return inputs.compare_with_group(leave_one_out), None
 
 
 def grpo_advantages(inputs: AdvantageInputs) -> Advantages:
+    """Group-normalised; no returns."""
     return inputs.compare_with_group(group_normalised), None
 
 
 def dr_grpo_advantages(inputs: AdvantageInputs) -> Advantages:
+    """Group-centred; no returns."""
     return inputs.compare_with_group(lambda scores: group_normalised(scores, std=False)), None
 
 
 def reinforce_pp_advantages(inputs: AdvantageInputs) -> Advantages:
+    """Whitened return to go; no returns."""
     return reinforce_pp(inputs.rewards, inputs.mask, inputs.config.gamma), None

@@ -68,10 +68,12 @@ def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
 
 
 def targets(pairs: Sequence[Preference]) -> Floats:
+    """`target` of each pair."""
     return np.array([pair.target for pair in pairs])
 
 
 def flips(pairs: Sequence[Preference]) -> Floats:
+    """`flip` of each pair."""
     return np.array([pair.flip for pair in pairs])
 
 
@@ -139,6 +141,7 @@ def fit_length(train: Sequence[Preference]) -> Callable[[Sequence[Preference]], 
 
 
 def weights(pairs: Sequence[Preference]) -> Floats:
+    """`weight` of each pair."""
     return np.array([pair.weight for pair in pairs])
 
 
@@ -150,10 +153,12 @@ class Words:
     weights: Floats
 
     def scores(self, texts: Sequence[str]) -> Floats:
+        """Score of each text."""
         found: Floats = word_counts(texts, self.vocabulary) @ self.weights
         return found
 
     def differences(self, pairs: Sequence[Preference]) -> Floats:
+        """Score of chosen minus rejected."""
         chosen, rejected = sides(pairs)
         return self.scores(chosen) - self.scores(rejected)
 
@@ -168,6 +173,7 @@ def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words
 
 
 def sides(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
+    """Chosen and rejected texts."""
     return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
@@ -178,6 +184,7 @@ def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
 
 
 def words_of(text: str) -> list[str]:
+    """Lower-case words."""
     return split_words(text.lower())
 
 

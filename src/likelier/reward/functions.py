@@ -71,6 +71,7 @@ class FunctionContext:
         self.columns[str(column)] = listed
 
     def logged(self) -> Logged:
+        """Means of what the function logged."""
         means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
         return Logged(means, dict(self.columns))
 
@@ -190,6 +191,7 @@ def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
 
 
 def positional(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Parameters that can be given by position."""
     return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
 
 

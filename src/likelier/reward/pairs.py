@@ -89,9 +89,11 @@ class BatchPlan:
 
     @property
     def steps(self) -> int:
+        """Optimizer steps of one model."""
         return self.num_epochs * self.batches
 
     def ends_epoch(self, at: int) -> bool:
+        """True for the last batch of an epoch."""
         return (at + 1) % self.batches == 0
 
     def batches_from(self, start: int, seed: int, member: int) -> Iterator[tuple[int, list[int]]]:

@@ -111,4 +111,5 @@ class Shaper:
         return {"center": self.center, "moments": list(self.moments)}
 
     def load(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         self.center, self.moments = state["center"], ScoreMoments(*state["moments"])

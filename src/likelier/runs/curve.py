@@ -36,6 +36,7 @@ def read_curve(
 
 
 def make_point(line: Mapping[str, Any]) -> CurvePoint:
+    """The evaluation in one line of `metrics.jsonl`."""
     responses = number(line.get("eval_responses"))
     return CurvePoint(
         step=int(line["step"]),

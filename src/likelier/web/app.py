@@ -130,6 +130,7 @@ class Room:
         return {"done": False, "shown": self.show(assignment, guesses), "ids": ids, "progress": progress}
 
     def choose(self, session: Session) -> Assignment | None:
+        """The next comparison for a session."""
         return next_comparison(
             list(self.comparisons.values()),
             self.store.judgements(),

@@ -38,6 +38,7 @@ class Guesses:
         return self.scored[answer.key]
 
     def compare(self, answer: Judgement) -> Guess | None:
+        """The guess for this comparison beside the answer."""
         if answer.comparison_id not in self.open:
             return None
         left, probability = self.open.pop(answer.comparison_id)

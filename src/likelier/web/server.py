@@ -56,6 +56,7 @@ def serve(
 
 
 def print_line(line: str) -> None:
+    """Print to stderr at once."""
     print(line, file=sys.stderr, flush=True)
 
 

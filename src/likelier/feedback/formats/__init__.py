@@ -122,6 +122,7 @@ def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Imp
 
 
 def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) -> Entry:
+    """Parse one line and read its record."""
     record = parse_line(where.path, where.number, text)
     if "\\u" in text:  # only an escape can bring in what no database takes
         refuse_unstorable(record, where)
@@ -129,6 +130,7 @@ def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) ->
 
 
 def advice(num_bad: int, num_good: int) -> str:
+    """Words on how many lines failed, behind the first error."""
     if not num_good:
         return "" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; is the format right?)"
     lines = "1 bad line" if num_bad == 1 else f"{num_bad} bad lines"
@@ -136,6 +138,7 @@ def advice(num_bad: int, num_good: int) -> str:
 
 
 def write_quarantine(path: Path, bad: list[dict[str, Any]]) -> str:
+    """Write the rejected lines beside their file; returns its name."""
     target = path.with_name(f"{path.name}.bad.jsonl")
     try:
         write_jsonl(target, bad)
@@ -179,6 +182,7 @@ def export_media(store: Store, path: Path) -> None:
 
 
 def known_format(name: str) -> Format:
+    """A format by name. ConfigError: unknown."""
     if name not in FORMATS:
         near = difflib.get_close_matches(name, FORMATS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -26,6 +26,7 @@ SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
 
 
 def read(record: Line, where: Place) -> Entry:
+    """One record of hh-rlhf."""
     chosen, rejected = text_field(record, "chosen", where), text_field(record, "rejected", where)
     common = shared_start(chosen, rejected)
     cut = common.rfind(ANSWER)
@@ -49,6 +50,7 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def turns(transcript: str) -> list[Message]:
+    """The turns of a transcript."""
     pieces = TURN.split(transcript)
     pairs = zip(pieces[1::2], pieces[2::2], strict=True)
     return [Message(role=ROLES[speaker], content=said(text)) for speaker, text in pairs]
@@ -65,6 +67,7 @@ def messages(prompt: Text) -> list[Message]:
 
 
 def reads_back(record: Line, prompt: list[Message], pair: tuple[str, str]) -> bool:
+    """True if writing the record again gives the same transcripts."""
     common = shared_start(record["chosen"], record["rejected"])
     cut = common.rfind(ANSWER)
     start = cut + len(ANSWER)

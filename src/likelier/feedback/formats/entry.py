@@ -75,6 +75,7 @@ def winner_and_loser(judged: JudgedComparison) -> tuple[str, str] | None:
 
 
 def refuse_equal(one: Any, other: Any, where: Place, names: str = "`chosen` and `rejected`") -> None:
+    """DataError: two things that must differ are equal."""
     if one == other:
         raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
 
@@ -97,6 +98,7 @@ def text_field(record: Line, key: str, where: Place) -> str:
 
 
 def required(record: Line, key: str, where: Place) -> Any:
+    """A field that must be there. DataError: it is not."""
     if key not in record:
         raise DataError(f"{where}: no field `{key}` (found {', '.join(sorted(record)) or 'nothing'})")
     return record[key]
@@ -124,6 +126,7 @@ def refuse_unstorable(record: Line, where: Place) -> None:
 
 
 def texts_in(value: Any) -> Iterator[str]:
+    """All texts at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

@@ -51,12 +51,14 @@ MEDIA_FOLDER = "media"
 
 
 def read(record: Line, where: Place) -> Entry:
+    """One record of the native format, media files opened."""
     entry = read_entry(record, where)
     files = dict(media_files(record, where)) if any(response.media for response in entry.responses) else {}
     return replace(entry, media_files=files) if files else entry
 
 
 def read_entry(record: Line, where: Place) -> Entry:
+    """One record: prompt, response, comparison or judgement."""
     kind = record.get("record", "judgement")
     one_of(kind, tuple(FIELDS), "record", where)
     refuse_unknown(record, FIELDS[kind], where)
@@ -103,6 +105,7 @@ def lines(store: Store) -> Iterator[Line]:
 
 
 def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
+    """A judgement with everything it refers to."""
     judgement = judged.judgement
     record = prompt_line(judged.prompt, "judgement") | {"id": judgement.key, "swapped": swapped}
     record |= {"left": response_part(judged.left), "right": response_part(judged.right)}
@@ -130,11 +133,13 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
 
 
 def prompt_line(prompt: Prompt, kind: str) -> Line:
+    """The fields that every record begins with."""
     start = {"schema_version": SCHEMA_VERSION, "record": kind, "prompt": prompt.text}
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
 def response_part(response: Response) -> Line:
+    """A response as a JSON object."""
     if response.media is None:
         return {key: getattr(response, key) for key in TEXT_FIELDS}
     file = {"media": media_reference(response.media), "sha256": response.media.sha256}
@@ -147,6 +152,7 @@ def media_reference(media: Media) -> str:
 
 
 def read_prompt(record: Line, where: Place) -> Prompt:
+    """The prompt of a record."""
     value = required(record, "prompt", where)
     text = value if isinstance(value, str) else messages_field(value, "prompt", where)
     conversation = typed(record, "conversation", str, "", where)
@@ -157,6 +163,7 @@ def read_prompt(record: Line, where: Place) -> Prompt:
 
 
 def read_response(record: Line, key: str, prompt_id: str, where: Place) -> Response:
+    """A response of a record."""
     value = required(record, key, where)
     if isinstance(value, str):
         return response(prompt_id, value)
@@ -210,6 +217,7 @@ def answer(record: Line, where: Place) -> Line:
 
 
 def seconds(record: Line, where: Place) -> float | None:
+    """The duration of a judgement. DataError: negative or not a number."""
     value = record.get("duration_seconds")
     if value is None:
         return None
@@ -219,6 +227,7 @@ def seconds(record: Line, where: Place) -> float | None:
 
 
 def typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
+    """A field of the given type, or its default. DataError: another type."""
     value = record.get(key, default)
     if not isinstance(value, kind):
         wanted = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
@@ -227,11 +236,13 @@ def typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
 
 
 def one_of(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
+    """DataError: not one of the allowed values."""
     if value not in allowed:
         raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
 def refuse_unknown(record: Line, known: set[str], where: Place) -> None:
+    """DataError: a field that the format does not have."""
     for key in record:
         if key not in known:
             near = difflib.get_close_matches(key, sorted(known), 1)

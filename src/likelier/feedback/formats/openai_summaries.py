@@ -25,6 +25,7 @@ HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", 
 
 
 def read(record: Line, where: Place) -> Entry:
+    """One comparison of summarize-from-feedback."""
     info, summaries = required(record, "info", where), required(record, "summaries", where)
     prompt = read_prompt(info, where)
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
@@ -56,6 +57,7 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def read_prompt(info: Any, where: Place) -> Prompt:
+    """The post as a prompt, with the rest of `info` as columns."""
     if not isinstance(info, dict):
         raise DataError(f"{where}: `info` must be an object, got {shown(info)}")
     parts = {key: text_field(info, key, where) for key in HEADINGS if info.get(key) is not None}
@@ -72,6 +74,7 @@ def laid_out(parts: Line) -> str:
 
 
 def written_info(prompt: Prompt) -> Line | None:
+    """The prompt as `info`: as it was read, else the text as its `post`; None for messages."""
     if not isinstance(prompt.text, str):
         return None
     info = prompt.extra.get("info")
@@ -79,11 +82,13 @@ def written_info(prompt: Prompt) -> Line | None:
 
 
 def read_summary(summary: Line, prompt_id: str, where: Place) -> Response:
+    """One summary as a response."""
     policy = text_field(summary, "policy", where) if "policy" in summary else ""
     return response(prompt_id, text_field(summary, "text", where), policy)
 
 
 def write_summary(written: Response, more: Line) -> Line:
+    """A response as a summary."""
     return more | {"text": written.text} | ({"policy": written.model} if written.model else {})
 
 

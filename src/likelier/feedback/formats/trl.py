@@ -26,6 +26,7 @@ from likelier.records import JudgedComparison, Message
 
 
 def read(record: Line, where: Place) -> Entry:
+    """One record of TRL's preference format."""
     chosen, rejected = required(record, "chosen", where), required(record, "rejected", where)
     refuse_equal(chosen, rejected, where)
     extra = margin_of(record, where)
@@ -49,6 +50,7 @@ def read(record: Line, where: Place) -> Entry:
 
 
 def write(judged: JudgedComparison) -> Line | None:
+    """A judgement as chosen and rejected; None for a tie."""
     pair = winner_and_loser(judged)
     if pair is None:
         return None
@@ -60,6 +62,7 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def margin_of(record: Line, where: Place) -> Line:
+    """The margin, if there is one. DataError: not a number."""
     margin = record.get("margin")
     if margin is None:
         return {}
@@ -80,6 +83,7 @@ def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
 
 
 def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
+    """Common turns, then what only the chosen and only the rejected conversation have."""
     common = 0
     while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
         common += 1
@@ -87,6 +91,7 @@ def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Me
 
 
 def answer(turns: list[Message], key: str, where: Place) -> str:
+    """The text of a single assistant turn. DataError: something else."""
     if len(turns) != 1 or turns[0]["role"] != "assistant":
         roles = ", ".join(turn["role"] for turn in turns) or "no turn"
         raise DataError(f"{where}: `{key}` must hold one assistant turn after the prompt, got {roles}")
@@ -94,4 +99,5 @@ def answer(turns: list[Message], key: str, where: Place) -> str:
 
 
 def reply(text: str) -> Any:
+    """A text as an assistant turn."""
     return {"role": "assistant", "content": text}

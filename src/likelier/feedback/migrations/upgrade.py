@@ -75,5 +75,6 @@ def name_backup(copy: Path, target: Path) -> Path:
 
 
 def remove_partial(path: Path) -> None:
+    """Remove an unfinished backup."""
     for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
         each.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Create all tables."""
     text_tables()
     people_tables()
     judgement_table()
@@ -17,6 +18,7 @@ def upgrade() -> None:
 
 
 def text_tables() -> None:
+    """Prompts, responses, comparisons."""
     op.create_table(
         "prompts",
         sa.Column("id", sa.Text, primary_key=True),
@@ -42,6 +44,7 @@ def text_tables() -> None:
 
 
 def people_tables() -> None:
+    """Annotators, and names apart from them."""
     op.create_table("annotators", sa.Column("id", sa.Text, primary_key=True))
     op.create_table(
         "people",
@@ -51,6 +54,7 @@ def people_tables() -> None:
 
 
 def judgement_table() -> None:
+    """Judgements."""
     op.create_table(
         "judgements",
         sa.Column("number", sa.Integer, primary_key=True),

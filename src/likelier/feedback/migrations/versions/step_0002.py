@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Add media files and let a response refer to one."""
     op.create_table(
         "media",
         sa.Column("sha256", sa.Text, primary_key=True),

@@ -17,7 +17,7 @@ from likelier.training.setup import pick_device, seeded_generator
 Answered = tuple[Prompt, list[Response]]
 
 
-def write_candidates(
+def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     model: str,
     prompts: Path,
     k: int,

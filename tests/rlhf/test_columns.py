@@ -174,7 +174,7 @@ def test_a_run_with_columns_resumes_to_the_same_logs(world, tmp_path, monkeypatc
 def test_the_guide_runs_as_it_stands(world, tmp_path, monkeypatch, capsys):
     """docs/rewards.md: its prompts, its functions and its settings, on a tiny model."""
     guide = (ROOT / "docs" / "rewards.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(\w+)\n(.*?)```", guide, re.S)
+    blocks = re.findall(r"```(\w+)\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "prompts.jsonl").write_text(next(text for kind, text in blocks if kind == "json"))
     (tmp_path / "rewards.py").write_text("\n".join(text for kind, text in blocks if kind == "python"))
     (tmp_path / "my.yaml").write_text(next(text for kind, text in blocks if "prompts:" in text))

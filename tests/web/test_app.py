@@ -140,7 +140,7 @@ def test_two_people_share_the_work(store):
         question = client.get("/question").json()
         assert client.post("/judgements", json=answer_to(question, key=f"0000-000{number}")).status_code == 200
     assert ann.get("/question").json()["done"]
-    assert sorted(store.counts().items())[0] == ("annotators", 2)
+    assert store.counts()["annotators"] == 2
     assert len({judgement.comparison_id for judgement in store.judgements()}) == 6
 
 

@@ -44,21 +44,8 @@ class EnvError(LikelierError):
 def make_env(config: GymConfig, render: bool = False) -> Env:
     """Make one environment. ConfigError: no such id or file; EnvError: making it raises."""
     args = dict(config.env_args) | ({"render_mode": "rgb_array"} if render else {})
-    path, colon, name = config.env_id.rpartition(":")
     try:
-        if config.env_id.endswith((".yaml", ".yml")):
-            named = read_mdp(Path(config.env_id))
-            env: Env = MDPEnv(named.mdp, named.start)
-        elif colon and path.endswith(".py"):
-            env = find_function(config.env_id, "gym.env_id")(**args)
-        else:
-            check_env_id(name)
-            if colon and os.getcwd() not in sys.path:
-                sys.path.insert(0, os.getcwd())  # console scripts lack the working directory
-            with warnings.catch_warnings(record=True) as caught:  # if it fails, the error alone says so in one line
-                env = gym.make(config.env_id, disable_env_checker=True, **args)
-            for each in caught:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        env = build_env(config.env_id, args)
     except (UnregisteredEnv, DeprecatedEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
     except (LikelierError, Terminated):
@@ -72,6 +59,25 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
             raise EnvError(f"{config.env_id}: {field} is not set; __init__ must make it a gymnasium.Space")
     if config.max_episode_steps is not None:
         return gym.wrappers.TimeLimit(env, config.max_episode_steps)
+    return env
+
+
+def build_env(env_id: str, args: Mapping[str, Any]) -> Env:
+    """Call what an id names: the file of an MDP, a function of a Python file, or a registered environment."""
+    path, colon, name = env_id.rpartition(":")
+    if env_id.endswith((".yaml", ".yml")):
+        named = read_mdp(Path(env_id))
+        return MDPEnv(named.mdp, named.start)
+    if colon and path.endswith(".py"):
+        env: Env = find_function(env_id, "gym.env_id")(**args)
+        return env
+    check_env_id(name)
+    if colon and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # console scripts lack the working directory
+    with warnings.catch_warnings(record=True) as caught:  # if it fails, the error alone says so in one line
+        env = gym.make(env_id, disable_env_checker=True, **args)
+    for each in caught:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return env
 
 

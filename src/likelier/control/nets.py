@@ -34,7 +34,7 @@ class ActorCritic(nn.Module):
         for module in self.trunk:
             if isinstance(module, nn.Conv2d):
                 nn.init.orthogonal_(module.weight, math.sqrt(2.0), generator=generator)
-                nn.init.zeros_(cast(Tensor, module.bias))
+                nn.init.zeros_(cast("Tensor", module.bias))
         self.towers.start(generator, math.sqrt(2.0), 0.01, 1.0)
 
     @property

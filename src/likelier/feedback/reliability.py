@@ -210,7 +210,7 @@ def encode_choices(
     if len(set(lengths)) > 1 or not len(left):
         raise ValueError(f"left, right, annotators and choices must be equally long and not empty, got {lengths}")
     if unknown := set(choices) - set(CHOICE_SIGNS):
-        raise ValueError(f"a choice is left, right or tie, got {sorted(map(str, unknown))[0]!r}")
+        raise ValueError(f"a choice is left, right or tie, got {min(map(str, unknown))!r}")
     response_ids, response = index_ids(np.concatenate([left, right]), "responses")
     annotator_ids, annotator = index_ids(annotators, "annotators")
     first, second = np.split(response, 2)

@@ -145,6 +145,7 @@ def test_a_new_stage_has_its_command_and_settings(toy):
     assert json.loads(schema[1])["properties"]["rate"]["default"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_new_stage_trains_stops_resumes_and_is_reported(toy):
     root, run = toy
     train = ["toy", "config.yaml", "--json", "--out"]
@@ -165,6 +166,7 @@ def test_a_new_stage_trains_stops_resumes_and_is_reported(toy):
     assert "<figcaption>Distance left <span>metres</span>" in page
 
 
+@pytest.mark.slow
 def test_a_new_stage_is_searched(toy):
     root, run = toy
     space = "search={stage: toy, folds: 2, space: {toy.rate: [0.1, 0.9]}}"

@@ -1,4 +1,4 @@
-"""The table of training stages: one row a stage, read by the command line, search, doctor, circle and report.
+"""The table of training stages: one row per stage, read by the command line, search, doctor, circle and report.
 
 A new stage is its folder, its block of settings (one field of `Config`) and a row here.
 """
@@ -19,7 +19,7 @@ Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Stage:
-    """All that the rest of the package knows of one training stage."""
+    """Everything that the rest of the package knows about a training stage."""
 
     verb: str
     """Its command, and the name of its runs in `run.json`."""
@@ -28,33 +28,33 @@ class Stage:
     trainer: str
     """`module:function`, see `Trainer`; imported only when a run begins."""
     help: str
-    """What its command does."""
+    """Help text of its command."""
     title: str
-    """Its name in reports."""
+    """Its name in reports, such as `SFT`."""
     inputs: tuple[str, ...]
-    """Settings at the top of the file that it reads, beside `seed`."""
+    """Settings at the top of the file that it reads, besides `seed`."""
     search_metric: str
-    """Key of the result that a search ranks by, unless `search.metric` says otherwise."""
+    """Key of the result by which a search ranks trials, unless `search.metric` names another."""
     search_direction: Direction
-    """Whether a search looks for its smallest or its largest value."""
+    """`min` if small values of `search_metric` are good, `max` if large ones are."""
     metrics: tuple[Metric, ...]
-    """What it logs beside what every stage does."""
+    """Metrics of its `metrics.jsonl`, besides those of every stage."""
     curves: Mapping[str, str] = field(default_factory=dict)
-    """Metrics that the report draws, in this order, with their titles."""
+    """Metrics that the report draws, in this order, with the titles of their charts."""
     folds: Literal["conversation", "seed"] = "seed"
-    """What differs between the folds of a search: conversations kept out of the pairs in `data`, or the seed."""
+    """Folds of a search hold out other conversations of the pairs in `data`, or differ in their seed."""
     selects_epoch: bool = False
-    """Its best epoch is chosen on `valid.jsonl`; otherwise a fold trains on those pairs too."""
+    """True if its best epoch is selected on `valid.jsonl`; otherwise a fold trains on those pairs too."""
     memory_setting: str = "the batch size"
-    """What to lower when memory runs out."""
+    """The setting to lower when memory runs out."""
     distributed: bool = False
-    """It runs in as many processes as torchrun starts."""
+    """True if it runs in as many processes as torchrun starts."""
     examiner: str = ""
-    """`module:function`, see `Examiner`; empty: `likelier doctor` does not read its runs."""
+    """`module:function`, see `Examiner`; empty if `likelier doctor` does not read its runs."""
     circle_folder: str = ""
-    """Where its run stands in the folder of a circle's round; empty: no circle trains it."""
+    """Folder of its run in a round of a circle; empty if no circle trains it."""
     is_baseline: bool = False
-    """`circle.baselines` may name it: it is trained on a round's preferences and measured every `eval_steps`."""
+    """True if `circle.baselines` may name it: trained on a round's preferences, measured every `eval_steps`."""
 
     def load_trainer(self) -> Trainer:
         """Import the stage's training function."""
@@ -62,7 +62,7 @@ class Stage:
         return trainer
 
     def load_examiner(self) -> Examiner:
-        """Import what finds faults in the stage's runs."""
+        """Import the function that examines the stage's runs."""
         examiner: Examiner = load(self.examiner)
         return examiner
 

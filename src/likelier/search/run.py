@@ -19,7 +19,8 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.folder import is_unused, make_folder, take_lock
-from likelier.runs.run import MAY_CHANGE, Run, refuse_changes, resume_command
+from likelier.runs.run import MAY_CHANGE, refuse_changes, resume_command
+from likelier.runs.shared import train_stage
 from likelier.search.folds import fold_config, make_folds
 from likelier.search.ranking import Trial, rank_trials
 from likelier.search.space import Values, format_values, make_trials, trial_config, user_settings
@@ -152,8 +153,7 @@ def run_one(job: Job) -> None:
 
     torch.set_num_threads(job.threads)
     try:
-        with Run(job.folder, job.stage, job.config, "auto") as run:
-            STAGES[job.stage].load_trainer()(job.config, run)
+        train_stage(job.stage, job.config, job.folder, "auto")
     except NumericError as error:
         write_json(job.failure, {"reason": str(error)})
     except LikelierError as error:

@@ -1,4 +1,4 @@
-"""`likelier report`: one HTML page about runs."""
+"""`likelier report`: one HTML page about runs and feedback."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,21 +6,31 @@ from typing import Annotated
 import typer
 
 from likelier.cli.output import JSON, Result, result_command
+from likelier.errors import ConfigError
 
 
 @result_command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, evaluations, searches or a circle.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...", help="Folders of runs, evaluations, searches or a circle.", show_default=False
+        ),
+    ] = None,
+    db: Annotated[
+        str | None, typer.Option("--db", metavar="DB", help="Feedback database whose comparisons are shown.")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
     json: JSON = False,
 ) -> Result:
-    """Write one self-contained HTML page about runs; nothing is computed anew.
+    """Write one self-contained HTML page about runs, or about what people compared; nothing is computed anew.
 
-    Curves show every run; of everything else the first folder that has it is shown, of a circle its last round.
+    Curves show every run; of everything else the first folder that has it is shown, of a circle its last round. Media
+    files of more than 256 KiB are written beside the page.
     """
+    if not runs and db is None:
+        raise ConfigError("report: give folders of runs, --db DB, or both")
     from likelier.report.page import write_report
 
-    write_report(runs, out)
+    write_report(runs or [], out, db)
     return {"file": out}

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from likelier.errors import DataError
 from likelier.files import dump_line, read_json, write_whole
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
+from likelier.report.compared import make_compared_view
 from likelier.report.runs import (
     Training,
     describe_agent,
@@ -54,10 +55,11 @@ FLAG_DESCRIPTIONS = {
 SAMPLES_SHOWN = 4
 
 
-def write_report(runs: Sequence[Path], out: Path) -> JsonObject:
+def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> JsonObject:
     """Write the page about `runs` (folders of a circle, of single runs, of evaluations, of a search) to `out`.
 
-    Curves show all runs; any other section shows the first folder that has it, and a circle its last round.
+    Curves show all runs; any other section shows the first folder that has it, and a circle its last round. `db` adds
+    comparisons of a feedback database; media files that are too large for the page are written beside it.
     DataError: a folder does not exist, has nothing to show, or holds a file that lacks required fields.
     """
     sections: JsonObject = {}
@@ -83,6 +85,7 @@ def write_report(runs: Sequence[Path], out: Path) -> JsonObject:
         calibration=draw_calibration(sections["reward"]),
         people=summarise_flags(sections["check"]),
         flag_words=FLAG_DESCRIPTIONS,
+        compared=make_compared_view(db, out) if db else None,
         samples_shown=SAMPLES_SHOWN,
     )  # fmt: skip
     write_whole(out, lambda file: file.write(page))

@@ -1,0 +1,86 @@
+"""What people compared, for the report: some comparisons of a database with their votes, and their media files."""
+
+from base64 import b64encode
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from likelier.errors import DataError
+from likelier.feedback.media import MediaFolder
+from likelier.feedback.store import Store
+from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, plain
+
+INLINE_BYTES = 256 * 1024
+"""Media files up to this size are part of the page; larger ones are copied beside it."""
+NUM_SHOWN = 12
+
+
+def make_compared_view(db: str, page: Path) -> dict[str, Any]:
+    """Return counts and up to `NUM_SHOWN` judged comparisons of a database, spread evenly over all of them by id.
+
+    Media files that are too large for the page are copied to `<page>.media/`. DataError: no judgements, or as for
+    `Store.open`.
+    """
+    with Store.open(db) as store:
+        judged = store.judged()
+        if not judged:
+            raise DataError(f"{db}: no judgements to show")
+        by_comparison: dict[str, list[JudgedComparison]] = defaultdict(list)
+        for entry in judged:
+            by_comparison[entry.judgement.comparison_id].append(entry)
+        ids = sorted(by_comparison)
+        num_shown = min(NUM_SHOWN, len(ids))
+        shown = [
+            describe_comparison(by_comparison[ids[place * len(ids) // num_shown]], store.media_folder, page)
+            for place in range(num_shown)
+        ]
+        beside = any(side["media"] and side["media"]["beside"] for each in shown for side in each["sides"])
+        return {
+            "comparisons": len(ids),
+            "judgements": len(judged),
+            "simulated": sum(entry.judgement.simulated for entry in judged),
+            "shown": shown,
+            "folder": media_folder(page) if beside else "",
+        }
+
+
+def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder, page: Path) -> dict[str, Any]:
+    """Return prompt, responses and votes of one comparison, all of whose judgements are given."""
+    votes = Counter(entry.judgement.preferred for entry in judged)
+    responses = sorted((judged[0].left, judged[0].right), key=lambda response: response.id)
+    return {
+        "prompt": plain(judged[0].prompt.text),
+        "judgements": len(judged),
+        "ties": votes[None],
+        "sides": [describe_response(response, folder, page) | {"votes": votes[response.id]} for response in responses],
+    }
+
+
+def describe_response(response: Response, folder: MediaFolder, page: Path) -> dict[str, Any]:
+    if response.media is None:
+        return {"text": response.text, "media": None}
+    return {"text": "", "media": describe_media(response.media, folder, page)}
+
+
+def describe_media(media: Media, folder: MediaFolder, page: Path) -> Mapping[str, Any]:
+    """Return the element that shows a file, its address, and if there is none the reason."""
+    element = {"image": "img", "audio": "audio", "video": "video"}[media.kind.partition("/")[0]]
+    view = {"element": element, "kind": media.kind, "size": media.size, "address": "", "problem": "", "beside": False}
+    try:
+        if media.size <= INLINE_BYTES:
+            data = b64encode(folder.find(media).read_bytes()).decode()
+            return view | {"address": f"data:{media.kind};base64,{data}"}
+        if page.exists() and not page.is_file():
+            return view | {"problem": "too large to be part of the page"}
+        place = f"{media_folder(page)}/{media.sha256}{MEDIA_KINDS[media.kind]}"
+        folder.copy_to(media, page.parent / place)
+        return view | {"address": quote(place), "beside": True}
+    except DataError as error:
+        return view | {"problem": str(error)}
+
+
+def media_folder(page: Path) -> str:
+    """Return the name of the folder beside the page that holds large media files."""
+    return f"{page.stem}.media"

@@ -15,7 +15,7 @@ from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss
 from likelier.ppo.losses import aggregate_terms, entropy_from_logits, policy_loss, value_loss
 from likelier.ppo.masks import masked_whiten
 from likelier.reward.loss import preference_loss
-from likelier.rlhf.measures import explained_by
+from likelier.rlhf.measures import monte_carlo_explained_variance
 from likelier.text.logprobs import statistics_of
 
 CASES, PART = 25_000, 5_000
@@ -102,7 +102,8 @@ def try_advantages(seed: int) -> None:
     advantages, returns = gae(rewards, values, draw.numbers(1e6), continues, gamma, lam)
     finite("gae", seed, advantages, returns, masked_whiten(advantages, mask))
     finite("whitened rewards", seed, masked_whiten(rewards, mask, shift_mean=False))
-    finite("reinforce_pp", seed, reinforce_pp(rewards, mask, gamma), explained_by(values, rewards, mask, gamma))
+    finite("reinforce_pp", seed, reinforce_pp(rewards, mask, gamma))
+    finite("explained variance", seed, monte_carlo_explained_variance(values, rewards, mask, gamma))
     grouped = draw.numbers(1e6, (draw.rows, draw.one_of(2, 3, 8)))
     finite("group", seed, leave_one_out(grouped), group_normalised(grouped), group_normalised(grouped, std=False))
 

@@ -64,12 +64,12 @@ def test_the_samplers_are_reused_only_where_asked(drawn, critic):
     assert reused.logprobs is drawn[1].logprobs
     assert own.logprobs is not drawn[1].logprobs
     assert (reused.values is None, own.values is None) == (critic is None, critic is None)
-    assert 0.0 <= float(own.difference) <= float(own.largest) < 1e-5
+    assert 0.0 <= float(own.mean_gap) <= float(own.max_gap) < 1e-5
     assert own.weights is None
 
 
 def test_reuse_is_refused_above_a_mean_of_0_01(drawn):
-    assert float(old(drawn, shifted(drawn[1], 0.009), old_logprobs="sampler").difference) == pytest.approx(
+    assert float(old(drawn, shifted(drawn[1], 0.009), old_logprobs="sampler").mean_gap) == pytest.approx(
         0.009, rel=0.01
     )
     with pytest.raises(NumericError, match=r"differ by 0.011 nats a token .* ppo.old_logprobs=recompute") as caught:
@@ -83,7 +83,7 @@ def test_recomputing_goes_on_and_weighs(drawn):
     off = shifted(drawn[1], -math.log(3.0))  # the trainer finds each token three times as likely
     found = old(drawn, off, importance_cap=2.0)
     torch.testing.assert_close(found.weights, 2.0 * off.mask)
-    assert float(found.difference) == pytest.approx(math.log(3.0), rel=1e-4)
+    assert float(found.mean_gap) == pytest.approx(math.log(3.0), rel=1e-4)
 
 
 REWARD = """

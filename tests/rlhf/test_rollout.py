@@ -6,14 +6,8 @@ import torch
 from likelier.config import PPOConfig, RewardSource
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
-from likelier.rlhf.rollout import (
-    Actors,
-    at_tokens,
-    penalties,
-    place_scores,
-    sample_rollouts,
-    shuffled_groups,
-)
+from likelier.rlhf.rewards import add_at_last_token
+from likelier.rlhf.rollout import Actors, sample_rollouts, shuffle_groups
 from likelier.rlhf.scores import Shaper
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.logprobs import TextPolicy
@@ -28,33 +22,8 @@ def ppo(**settings):
     return PPOConfig(**{"whiten_advantages": False, "batch_size": 4, **settings})
 
 
-def test_score_stands_on_the_last_token():
-    penalties = torch.tensor([[-0.1, -0.2, 0.0], [-0.3, -0.4, -0.5]])
-    placed = place_scores(penalties, torch.tensor([1.0, 2.0]), MASK)
-    torch.testing.assert_close(placed, torch.tensor([[-0.1, 0.8, 0.0], [-0.3, -0.4, 1.5]]))
-
-
-def test_token_rewards_stand_at_their_tokens_and_the_rest_at_the_last():
-    values = torch.tensor([[1.0, -2.0], [0.5, 0.0]])  # one column fewer than the mask: no response was longer
-    scores = torch.tensor([10.0, 0.0])  # shaped: whatever it is, both parts add up to it
-    along, rest = at_tokens(values, 2.0, scores, MASK)
-    torch.testing.assert_close(along, torch.tensor([[2.0, -4.0, 0.0], [1.0, 0.0, 0.0]]))
-    assert rest.tolist() == [12.0, -1.0]
-    placed = place_scores(along, rest, MASK)
-    torch.testing.assert_close(placed, torch.tensor([[2.0, 8.0, 0.0], [1.0, 0.0, -1.0]]))
-    assert placed.sum(1).tolist() == scores.tolist()
-    assert at_tokens(None, 2.0, scores, MASK)[1] is scores
-
-
-def test_penalties_are_in_the_reward_or_nowhere():
-    logprobs, ref = torch.tensor([[-1.0, -1.0, 9.0]]), torch.tensor([[-2.0, -0.5, 1.0]])
-    found = penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_estimator="k2"))
-    torch.testing.assert_close(found, torch.tensor([[0.05, 0.0125, 0.0]]))
-    assert penalties(logprobs, ref, MASK[:1], 0.1, ppo(kl_place="loss")).tolist() == [[0.0, 0.0, 0.0]]
-
-
 def test_every_prompt_has_its_responses_in_random_order():
-    group = shuffled_groups(50, 3, torch.Generator().manual_seed(0))
+    group = shuffle_groups(50, 3, torch.Generator().manual_seed(0))
     assert torch.bincount(group).tolist() == [3] * 50
     assert group.tolist() != sorted(group.tolist())
 
@@ -126,7 +95,7 @@ def test_token_rewards_reach_their_tokens(rewarded):
     rollout, tokenizer = rewarded(("is_a", "token"), ("sevens", "response"), reward_scale=2.0)
     mask = rollout.batch.mask
     is_a = (rollout.samples.tokens == tokenizer.convert_tokens_to_ids("a")) & mask
-    wanted = place_scores(2.0 * is_a, torch.full((len(mask),), 14.0), mask)
+    wanted = add_at_last_token(2.0 * is_a, torch.full((len(mask),), 14.0), mask)
     torch.testing.assert_close(rollout.batch.returns * mask, wanted)
     torch.testing.assert_close(rollout.scores, is_a.sum(1) + 7.0)
     torch.testing.assert_close(rollout.judged.each["mine.py:is_a"], is_a.sum(1).float())

@@ -25,7 +25,7 @@ from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import kl_in_loss, make_kl_term
 from likelier.ppo.losses import scale_by_length
 from likelier.prove.tabular_lm import TabularLM, kl_divergence, optimal_log_distribution
-from likelier.rlhf.rollout import penalties
+from likelier.rlhf.rewards import compute_kl_penalties
 from likelier.training.setup import make_optimizer, schedule, set_learning_rate
 
 LogDistribution = Float[Tensor, " R"]
@@ -204,7 +204,7 @@ def expected_loss(
     with torch.no_grad():
         ref = reference.evaluate({}, policy.responses, mask).logprobs
         probabilities = old.sum(1).exp()
-        gains = rewards - penalties(old, ref, mask, config.kl_coef, config).sum(1)
+        gains = rewards - compute_kl_penalties(old, ref, mask, config.kl_coef, config).sum(1)
         advantages = gains - (probabilities * gains).sum()
         if ALGORITHMS[config.algorithm].spread:
             advantages = advantages / (return_std(gains, probabilities, mask.sum(1), config) + SPREAD_EPS)

@@ -20,7 +20,7 @@ from likelier.ppo.kl import make_kl_term
 from likelier.ppo.objective import PPOLoss
 from likelier.ppo.policy import Evaluation, evaluate_old_policy
 from likelier.ppo.update import ppo_update
-from likelier.rlhf.rollout import penalties, place_scores
+from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
 
@@ -148,7 +148,8 @@ def sample_batch(
     with torch.no_grad():
         ref_logprobs = reference.evaluate({}, actions, mask).logprobs
     scores = rewards[policy.rows(actions)]
-    token_rewards = place_scores(-penalties(logprobs, ref_logprobs, mask, config.kl_coef, config), scores, mask)
+    penalties = compute_kl_penalties(logprobs, ref_logprobs, mask, config.kl_coef, config)
+    token_rewards = add_at_last_token(-penalties, scores, mask)
     groups = torch.arange(config.batch_size // config.responses_per_prompt)
     group = groups.repeat_interleave(config.responses_per_prompt)
     advantages, returns = compute_advantages(AdvantageInputs(token_rewards, mask, group, values, config))

@@ -1,1 +1,1 @@
-"""PPO on a language model."""
+"""PPO on a language model: the training loop, its rollouts, and how scores become rewards."""

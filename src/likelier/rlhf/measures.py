@@ -1,4 +1,4 @@
-"""What a rollout shows beside its means: whether the numbers it rests on can be true. The doctor reads them."""
+"""Metrics of a rollout beside its means, which show whether the numbers it rests on can be true; for the doctor."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -7,64 +7,71 @@ from torch import Tensor
 from likelier.ppo.advantages import gae
 from likelier.ppo.masks import masked_mean, masked_var
 
-Measured = dict[str, Tensor]
+Measures = dict[str, Tensor]
+"""0-d tensors by the name of their metric."""
 
 
-def sampling_measures(
-    own: Float[Tensor, "B T"],
+def measure_sampling(
+    logprobs: Float[Tensor, "B T"],
     entropy: Float[Tensor, "B T"],
-    sampler: Float[Tensor, "B T"],
+    sampler_logprobs: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     prompt_mask: Bool[Tensor, "B P"],
-) -> Measured:
-    """Whether tokens were drawn from the distribution that the trainer takes them to come from.
+) -> Measures:
+    """Whether tokens were drawn from the distribution that the trainer assumes.
 
-    `own` and `entropy` are the trainer's, `sampler` are the log-probabilities they were drawn with. For tokens drawn
-    from pi, -log pi(a) is the entropy of pi on average, whatever pi is; the errors of a sequence are a martingale, so
-    their squares add up.
+    `logprobs` and `entropy` are the trainer's, `sampler_logprobs` those that the tokens were drawn with. For tokens
+    drawn from pi the mean of -log pi(a) is the entropy of pi, whatever pi is: a gap beyond its standard error means
+    another temperature, truncated sampling, or stale weights.
     """
     tokens = mask.sum().clamp(min=1)
-    surprise = torch.where(mask, -own - entropy, 0.0)
-    apart = torch.where(mask, sampler - own, 0.0)
+    surprise = torch.where(mask, -logprobs - entropy, 0.0)
+    gap = torch.where(mask, sampler_logprobs - logprobs, 0.0)
+    # Only rows without padding in their batch: a large gap elsewhere, and not here, means mishandled padding.
     unpadded = mask & prompt_mask.all(1, keepdim=True)
     return {
         "sampling_gap": surprise.sum() / tokens,
+        # Given the tokens before it each term has mean 0 (a martingale), so that the squares of the errors add up.
         "sampling_gap_error": surprise.square().sum().sqrt() / tokens,
-        "sampler_difference_unpadded": masked_mean(apart.abs(), unpadded),
-        "sampler_kl": masked_mean(apart, mask),
+        "sampler_difference_unpadded": masked_mean(gap.abs(), unpadded),
+        "sampler_kl": masked_mean(gap, mask),
     }
 
 
-def score_measures(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], responses_per_prompt: int) -> Measured:
-    """Whether the scores tell responses apart, and those to one prompt."""
-    found = {
+def measure_scores(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], responses_per_prompt: int) -> Measures:
+    """Shares of the highest and of the lowest score, and within prompts the spread and the share of equal groups."""
+    measures = {
         "score_top_share": (scores == scores.max()).float().mean(),
         "score_bottom_share": (scores == scores.min()).float().mean(),
     }
     if responses_per_prompt > 1:
         grouped = scores[torch.argsort(group, stable=True).to(scores.device)].view(-1, responses_per_prompt)
-        found["group_score_std"] = grouped.std(1).mean()
-        found["equal_groups"] = (grouped == grouped[:, :1]).all(1).float().mean()
-    return found
+        measures["group_score_std"] = grouped.std(1).mean()
+        # A group of equal scores has no advantage: nothing is learned from its prompt.
+        measures["equal_groups"] = (grouped == grouped[:, :1]).all(1).float().mean()
+    return measures
 
 
-def repetition(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Share of pairs of neighbouring tokens that stood in the same response before; 0 without pairs."""
+def measure_repetition(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """Share of bigrams that occurred earlier in the same response; 0 without bigrams."""
     real = mask[:, 1:]
-    pairs = tokens[:, :-1] * (int(tokens.max()) + 1) + tokens[:, 1:]
-    ordered = torch.where(real, pairs, -1).sort(1).values
+    bigrams = tokens[:, :-1] * (int(tokens.max()) + 1) + tokens[:, 1:]
+    # Sorted, equal bigrams are neighbours; all but the first of each run are repetitions. Padding (-1) comes first.
+    ordered = torch.where(real, bigrams, -1).sort(1).values
     repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     return repeated.sum() / real.sum().clamp(min=1)
 
 
-def explained_by(
+def monte_carlo_explained_variance(
     values: Float[Tensor, "B T"], rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float
 ) -> Float[Tensor, ""]:
-    """1 - Var(G - V) / Var(G) with G_t = r_t + gamma G_{t+1}: how well values foresee what truly followed.
+    """1 - Var(G - V) / Var(G) with G_t = r_t + gamma G_{t+1}: how well the critic predicts the rewards that followed.
 
-    Returns of GAE hold the values themselves, so a critic may explain them and know nothing; G is only rewards.
+    The update's `explained_variance` is of GAE's returns A + V, which hold the values themselves: a critic that knows
+    nothing explains them well. G holds only rewards. 0 where G does not vary.
     """
-    nothing = torch.zeros_like(rewards)
-    returns, _ = gae(rewards, nothing, nothing, torch.ones_like(rewards), gamma, 1.0)
-    spread, unexplained = masked_var(returns, mask), masked_var(returns - values, mask)
-    return torch.where(spread > 0, 1 - unexplained / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)
+    # GAE with lambda 1 and values of 0 is the discounted sum of rewards.
+    no_values = torch.zeros_like(rewards)
+    returns, _ = gae(rewards, no_values, no_values, torch.ones_like(rewards), gamma, 1.0)
+    variance, unexplained = masked_var(returns, mask), masked_var(returns - values, mask)
+    return torch.where(variance > 0, 1 - unexplained / variance.clamp(min=torch.finfo(variance.dtype).tiny), 0.0)

@@ -141,6 +141,7 @@ PPO = training(
         "stop_token": bites(None),
         "stop_strings": bites(["a"]),
         "max_prompt_tokens": bites(1, seen="error"),
+        "loss": bites("FOLDER/reward.py:loss"),
         "kl_coef": bites(0.5),
         "kl_estimator": bites("k3"),
         "kl_place": bites("loss"),

@@ -33,6 +33,8 @@ def count_b(prompts, responses):
     return [float(response.count("b")) for response in responses]
 def by_token(prompts, responses, tokens):
     return [[float("b" in token) for token in row] for row in tokens]
+def loss(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
+    return -advantages * logprobs
 """
 SMALL = {"device": "cpu", "learning_rate": 0.01, "batch_size": 4}
 BASE = {

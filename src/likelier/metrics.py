@@ -114,7 +114,7 @@ PPO = (
     Metric("repetition", "Share of token bigrams that occurred earlier in the same response.", "share"),
     Metric("advantage_std", "Standard deviation over tokens of the advantages, as used by the update.", ""),
     Metric("loss", "Policy loss + kl_coef x KL in the loss + vf_coef x value loss - entropy_coef x entropy.", ""),
-    Metric("policy_loss", "Clipped policy loss, mean over minibatches.", "", "loss/policy_avg"),
+    Metric("policy_loss", "Clipped policy loss, or that of `loss`; mean over minibatches.", "", "loss/policy_avg"),
     Metric(
         "value_loss", "Half the (clipped) squared error of the values; only with a critic.", "score^2", "loss/value_avg"
     ),
@@ -130,7 +130,12 @@ PPO = (
         "nats a token",
         "policy/approxkl_avg",
     ),
-    Metric("clipfrac", "Share of tokens for which the clipped branch is active.", "share", "policy/clipfrac_avg"),
+    Metric(
+        "clipfrac",
+        "Share of tokens for which the clipped branch is active; null with a `loss` of your own.",
+        "share",
+        "policy/clipfrac_avg",
+    ),
     Metric(
         "log_ratio_clamped",
         "Share of tokens whose log-ratio of new to old policy was clamped at ±20 inside `exp`.",

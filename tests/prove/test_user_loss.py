@@ -15,6 +15,10 @@ def right(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
     print("not a result")
     return ((-advantages * ratio * mask).sum() + kl_coef * (whole.square() / 2).sum()) / mask.sum()
 
+def terms(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
+    whole = (logprobs - ref_logprobs).sum(1, keepdim=True)
+    return -advantages * (logprobs - old_logprobs).exp() + kl_coef * whole.square() / 2 / mask.sum(1, keepdim=True)
+
 def no_penalty(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
     return -(advantages * (logprobs - old_logprobs).exp() * mask).sum() / mask.sum()
 
@@ -22,7 +26,7 @@ def raises(*everything):
     raise ValueError("two\\nlines")
 
 def rows(logprobs, *others):
-    return logprobs
+    return logprobs.sum(1)
 
 def number(*everything):
     return 1.0
@@ -43,11 +47,13 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "ends"), [("right", "optimum"), ("no_penalty", "best response")])
+@pytest.mark.parametrize(
+    ("name", "ends"), [("right", "optimum"), ("terms", "optimum"), ("no_penalty", "best response")]
+)
 def test_a_loss_ends_where_its_formula_leads(file, name, ends, capfd):
     row = prove_own(random_table(1), f"{file}:{name}")
     assert (row.algorithm, row.expected, row.fixed_point) == ("own", True, ends)
-    assert row.reached == row.holds == (name == "right")
+    assert row.reached == row.holds == (ends == "optimum")
     assert row.fixed_point_distance < 0.05
     assert capfd.readouterr().out == ""
 
@@ -56,8 +62,8 @@ def test_a_loss_ends_where_its_formula_leads(file, name, ends, capfd):
     ("name", "words"),
     [
         ("raises", "raises ValueError: two lines"),
-        ("rows", r"a tensor of shape \[512, 2\]; return a scalar"),
-        ("number", "returned float; return a scalar tensor"),
+        ("rows", r"a tensor of shape \[512\]; return a term for each token, a tensor of shape \[512, 2\], or a scalar"),
+        ("number", "returned float; return a term for each token"),
         ("nan", "returned nan, which is not finite"),
         ("constant", "without gradient; compute it from logprobs"),
     ],

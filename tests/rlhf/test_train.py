@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from likelier.config import build_config
-from likelier.errors import ConfigError, DataError
+from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import write_jsonl
 from likelier.rlhf.train import train_ppo
 from likelier.runs.checkpoints import checkpoints
@@ -164,6 +164,79 @@ def test_what_is_missing_is_named(world, tmp_path, missing):
     empty = config(world).model_copy(update={missing: [] if missing == "reward" else ""})
     with pytest.raises(ConfigError, match=f"^{missing}: give"):
         train(empty, tmp_path / "run")
+
+
+LOSSES = """
+import torch
+
+def clipped(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
+    ratio = (logprobs - old_logprobs).exp()
+    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.2))
+
+def held(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):
+    whole = (logprobs - ref_logprobs).sum(1, keepdim=True)
+    return -advantages * (logprobs - old_logprobs).exp() + kl_coef * whole.square() / 2 / mask.sum(1, keepdim=True)
+
+def mean(*given):
+    return held(*given).mean()
+
+def misspelt(logprobs, old_logprobs, ref_logprobs, advantages, mask, beta):
+    return logprob
+"""
+
+
+@pytest.fixture(scope="module")
+def losses(world):
+    (world / "losses.py").write_text(LOSSES)
+    return world / "losses.py"
+
+
+@pytest.mark.slow
+def test_an_own_loss_trains_as_the_same_one_built_in(world, losses, tmp_path):
+    settings = {"total_episodes": 64, "cliprange_value": None}
+    train(config(world, **settings), tmp_path / "built-in")
+    train(config(world, **settings, loss=f"{losses}:clipped"), tmp_path / "own")
+    weights, own = (load_file(checkpoints(tmp_path / name)[0] / "policy.safetensors") for name in ("built-in", "own"))
+    for name, tensor in weights.items():
+        torch.testing.assert_close(own[name], tensor, atol=1e-5, rtol=1e-4)
+    assert [line["clipfrac"] for line in metrics(tmp_path / "own")] == [None, None]
+    assert metrics(tmp_path / "own")[0]["policy_loss"] == pytest.approx(
+        metrics(tmp_path / "built-in")[0]["policy_loss"], abs=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_an_own_loss_holds_the_policy_at_the_controllers_price_and_resumes_to_the_same_bits(world, losses, tmp_path):
+    grouped = {"algorithm": "rloo", "responses_per_prompt": 4, "whiten_advantages": False, "save_total_limit": 9}
+    settings = config(
+        world, **grouped, loss=f"{losses}:held", kl_coef=0.5, kl_target=0.01, kl_horizon=32.0, micro_batch_size=8
+    )
+    train(settings, tmp_path)
+    lines = metrics(tmp_path)
+    assert lines[-1]["kl_coef"] > lines[0]["kl_coef"] == 0.5
+    assert all(line["reward"] == pytest.approx(line["score"], abs=1e-6) for line in lines)  # without KL
+    free = tmp_path / "free"
+    train(config(world, **grouped, loss=f"{losses}:held", kl_coef=0.0), free)
+    assert lines[-1]["kl"] < 0.5 * metrics(free)[-1]["kl"]
+    wanted = fingerprint(tmp_path)
+    train(settings, tmp_path, str(tmp_path / "checkpoint-4"))
+    assert fingerprint(tmp_path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "words"),
+    [
+        ("losses.py:nowhere", ConfigError, "loss function `.*losses.py:nowhere`: .* has no function `nowhere`"),
+        ("absent.py:held", ConfigError, "loss function `.*absent.py:held`: no such file"),
+        ("losses.py:mean", ConfigError, "returned one number for a part of a minibatch.*without ppo.micro_batch_size"),
+        ("losses.py:misspelt", LikelierError, "raises NameError: name 'logprob' is not defined"),
+    ],
+)
+def test_a_wrong_own_loss_is_named_before_a_model_is_loaded(world, losses, tmp_path, name, failure, words):
+    wrong = config(world, loss=f"{world}/{name}", micro_batch_size=3).model_copy(update={"model": "no such model"})
+    with pytest.raises(failure, match=words) as caught:
+        train(wrong, tmp_path / "run")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

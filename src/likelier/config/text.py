@@ -142,6 +142,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     """Responses to each prompt in a step; algorithms that compare them with one another need at least 2."""
     max_prompt_tokens: Positive | None = None
     """Longest prompt in tokens; None: what the model's context leaves."""
+    loss: NonEmpty | None = None
+    """A policy loss of your own, `file.py:function` or `package.module:function`, in place of the clipped one. The KL
+    is its affair then: it gets `kl_coef`, and rewards hold no penalty. docs/prove.md says what it may return."""
     kl_coef: NonNegative = 0.05
     """Price of one nat of KL from the reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
@@ -220,7 +223,10 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     def nothing_is_ignored(self) -> Self:
         """No setting that another one makes idle."""
         ends = ("missing_eos_penalty", "missing_eos_score")
+        kl_settings, clips = ("kl_place", "kl_estimator", "kl_level"), ("cliprange", "clip_high", "dual_clip")
         rules = (
+            (self.loss is not None, kl_settings, "the KL is the affair of your own `loss`"),
+            (self.loss is not None, clips, "your own `loss` clips or does not"),
             *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
@@ -246,3 +252,8 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     def steps(self) -> int:
         """Iterations in the whole run."""
         return self.total_episodes // self.batch_size
+
+    @property
+    def penalty_in_reward(self) -> bool:
+        """The KL penalty is taken off the rewards; otherwise it is a term of the loss, or up to a user's `loss`."""
+        return self.loss is None and self.kl_place == "reward"

@@ -52,8 +52,8 @@ class KLTerm:
 
 
 def make_kl_term(config: PPOConfig, coef: float) -> KLTerm | None:
-    """The KL loss term at the current coefficient; None if the penalty is in the reward."""
-    if config.kl_place == "reward":
+    """The KL loss term at the current coefficient; None if the penalty is in the reward, or an affair of `loss`."""
+    if config.penalty_in_reward or config.loss is not None:
         return None
     return KLTerm(coef, config.kl_estimator, config.kl_level, config.kl_place == "loss_ratio")
 

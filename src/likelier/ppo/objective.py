@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from likelier.config import UpdateConfig
+from likelier.config import PPOConfig, UpdateConfig
 from likelier.ppo.batch import Batch
-from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss
+from likelier.ppo.kl import KLTerm, kl_estimate, kl_in_loss, make_kl_term
 from likelier.ppo.losses import Stats, aggregate_terms, policy_terms, value_terms
 from likelier.ppo.policy import Evaluation
+from likelier.ppo.user_loss import LossFunction, UserLoss
 
 
 class LossContext(NamedTuple):
@@ -27,11 +28,18 @@ class LossContext(NamedTuple):
     """The policy's terms of the whole minibatch are divided by this, as `loss_aggregation` says."""
     num_tokens: Float[Tensor, ""]
     """Tokens of the whole minibatch: by these the value loss and the entropy are divided."""
+    is_whole: bool = True
+    """The micro-batch is the whole minibatch, in one process."""
 
 
 @runtime_checkable
 class Objective(Protocol):
     """What an update minimises."""
+
+    @property
+    def clips(self) -> bool:
+        """The policy loss is the clipped one of the settings, so that `clipfrac` says something."""
+        ...
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
         """Add the gradients of one micro-batch's loss to those of the parameters; returns detached losses.
@@ -44,9 +52,14 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class PPOLoss:
-    """The loss of PPO, by autograd. `kl`: a penalty in the loss."""
+    """The loss of PPO, by autograd. `kl`: a penalty in the loss. `user_loss`: in place of policy loss and penalty."""
 
     kl: KLTerm | None = None
+    user_loss: UserLoss | None = None
+
+    @property
+    def clips(self) -> bool:
+        return self.user_loss is None
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
         loss, losses = self.compute(outputs, batch, context)
@@ -55,12 +68,16 @@ class PPOLoss:
 
     def compute(self, outputs: Evaluation, batch: Batch, context: LossContext) -> tuple[Float[Tensor, ""], Stats]:
         """The loss, and its parts by the names of the metrics."""
-        config, normalizer, num_tokens = context
+        config, normalizer, num_tokens, is_whole = context
         how, mask = config.loss_aggregation, batch.mask
         losses = {"approx_kl": approximate_kl(outputs, batch, num_tokens)}
-        clips = config.cliprange, config.clip_high, config.dual_clip
-        policy = policy_terms(outputs.logprobs, batch.old_logprobs, batch.advantages, mask, *clips)
-        losses["policy_loss"] = loss = aggregate_terms(policy.loss, mask, how, normalizer)
+        if self.user_loss is None:
+            clips = config.cliprange, config.clip_high, config.dual_clip
+            policy = policy_terms(outputs.logprobs, batch.old_logprobs, batch.advantages, mask, *clips)
+            loss = aggregate_terms(policy.loss, mask, how, normalizer)
+        else:
+            loss = self.user_loss.compute(outputs.logprobs, batch, how, normalizer, is_whole)
+        losses["policy_loss"] = loss
         if self.kl is not None:
             assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
             kl_terms = kl_in_loss(outputs.logprobs, batch.old_logprobs, batch.ref_logprobs, mask, self.kl)
@@ -75,6 +92,13 @@ class PPOLoss:
         if config.entropy_coef:
             loss = loss - config.entropy_coef * aggregate_terms(outputs.entropy, mask, "token", num_tokens)
         return loss, losses | {"loss": loss}
+
+
+def make_objective(config: PPOConfig, kl_coef: float, user_loss: LossFunction | None) -> PPOLoss:
+    """The loss of the settings at the current KL coefficient; `user_loss` is the function of `config.loss`."""
+    if config.loss is None or user_loss is None:
+        return PPOLoss(make_kl_term(config, kl_coef))
+    return PPOLoss(user_loss=UserLoss(config.loss, user_loss, kl_coef))
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ def ppo_update(
         if not torch.isfinite(losses["loss"] + losses["approx_kl"] + losses["grad_norm"] + max_state):
             skipped.append(result)
             reason = "the loss, its gradient or the optimizer was not finite in"
-            guard.skip(reason, minibatch.tensors(), average_stats([result], batch, config))
+            guard.skip(reason, minibatch.tensors(), average_stats([result], batch, config, objective.clips))
             continue
         used.append(result)
         if config.target_kl is not None and losses["approx_kl"] > 1.5 * config.target_kl:
@@ -90,7 +90,7 @@ def ppo_update(
         optimizer.step()
         guard.ok()
         num_steps += 1
-    stats = average_stats(used or skipped, batch, config)
+    stats = average_stats(used or skipped, batch, config, objective.clips)
     counts = {"optimizer_steps": float(num_steps), "skipped_updates": float(len(skipped))}
     return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
 
@@ -121,8 +121,9 @@ def accumulate_gradients(
     one's rows.
     """
     tokens, how = default_normalizer(batch.mask, "token"), config.loss_aggregation
-    context = LossContext(config, tokens if how == "token" else default_normalizer(batch.mask, how), tokens)
     parts = own_rows(batch).cut(config.micro_batch_size)
+    normalizer = tokens if how == "token" else default_normalizer(batch.mask, how)
+    context = LossContext(config, normalizer, tokens, len(parts) == get_world_size() == 1)
     outputs, losses = zip(*(backward_micro_batch(policy, part, objective, context) for part in parts), strict=True)
     return gather_outputs(concat_evaluations(outputs), len(batch)), sum_losses(losses)
 
@@ -171,8 +172,8 @@ def largest_state(optimizer: Optimizer) -> Tensor | float:
     return torch.stack(torch._foreach_norm(moments, math.inf)).max() if moments else 0.0
 
 
-def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig) -> Stats:
-    """Losses and norms as means over minibatches, all else over their tokens.
+def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig, clips: bool) -> Stats:
+    """Losses and norms as means over minibatches, all else over their tokens; `clipfrac` is NaN if no loss `clips`.
 
     Once for all minibatches: a small one would spend more on its stats than on its gradient.
     """
@@ -182,9 +183,11 @@ def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: Upda
 
     new = concat_evaluations([result.outputs for result in results])
     seen = replace(batch, inputs={}).rows(torch.cat([result.rows for result in results]))
-    clips = config.cliprange, config.clip_high, config.dual_clip
-    terms = policy_terms(new.logprobs, seen.old_logprobs, seen.advantages, seen.mask, *clips)
+    bounds = config.cliprange, config.clip_high, config.dual_clip
+    terms = policy_terms(new.logprobs, seen.old_logprobs, seen.advantages, seen.mask, *bounds)
     stats |= policy_stats(terms, seen.mask) | {"entropy": masked_mean(new.entropy, seen.mask)}
+    if not clips:
+        stats["clipfrac"] = torch.full_like(stats["clipfrac"], math.nan)
     deviation = (terms.ratio - 1).abs()
     stats |= {"ratio_deviation": deviation.max(), "first_ratio_deviation": deviation[: len(results[0].rows)].max()}
     if new.values is not None and seen.old_values is not None and seen.returns is not None:

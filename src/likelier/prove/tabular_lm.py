@@ -16,10 +16,10 @@ from likelier.config import PPOConfig
 from likelier.ppo.advantages import AdvantageInputs, compute_advantages
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.batch import Batch
-from likelier.ppo.kl import make_kl_term
-from likelier.ppo.objective import PPOLoss
+from likelier.ppo.objective import make_objective
 from likelier.ppo.policy import Evaluation, evaluate_old_policy
 from likelier.ppo.update import ppo_update
+from likelier.ppo.user_loss import load_loss
 from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, schedule, seeded_generator, set_learning_rate
@@ -128,7 +128,8 @@ def train_tabular(
     """Train a copy of `reference`; returns it with max |ratio - 1| before each batch's first step (must be 0)."""
     policy = reference.copy(ALGORITHMS[config.algorithm].has_critic)
     optimizer = make_optimizer([(policy.parameters(), config.learning_rate)], config)
-    guard, objective, deviations = Guard(5), PPOLoss(make_kl_term(config, config.kl_coef)), []
+    guard, deviations = Guard(5), []
+    objective = make_objective(config, config.kl_coef, load_loss(config.loss))
     for step in range(config.steps):
         set_learning_rate(optimizer, schedule(step, config.steps, config))
         generator = seeded_generator(seed, step, "tabular")

@@ -24,7 +24,7 @@ def compute_kl_penalties(
     With k1 the expected sum over a response is kl_coef * KL(pi || ref), so that the optimum is ref * exp(score /
     kl_coef), renormalised. Advantages treat it as a constant: k2 and k3 here have another optimum (docs/prove.md).
     """
-    if config.kl_place != "reward":
+    if not config.penalty_in_reward:
         return torch.zeros_like(logprobs)
     return kl_coef * kl_estimate(logprobs, ref_logprobs, config.kl_estimator) * mask
 

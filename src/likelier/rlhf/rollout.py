@@ -128,7 +128,7 @@ def sample_rollouts(
     measures |= measure_learning_signal(samples, rewards, old.values, advantages, config)
     measures |= {"unpunished_std": unpunished_std}
     measures |= {"ref_log_ratio_clamped": clamped_share(old.logprobs, ref_logprobs, mask)}
-    loss_ref_logprobs = None if config.kl_place == "reward" else ref_logprobs
+    loss_ref_logprobs = None if config.penalty_in_reward else ref_logprobs
     batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
     kl = ((old.logprobs - ref_logprobs) * mask).sum(1)
     return Rollout(batch, row_prompts, samples, scores, shaped_scores, rewards.sum(1), kl, judged, old, measures)

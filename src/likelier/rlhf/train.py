@@ -14,9 +14,10 @@ from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.algorithms import ALGORITHMS
-from likelier.ppo.kl import AdaptiveKL, FixedKL, make_kl_term
-from likelier.ppo.objective import PPOLoss
+from likelier.ppo.kl import AdaptiveKL, FixedKL
+from likelier.ppo.objective import make_objective
 from likelier.ppo.update import ppo_update
+from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import note, progress
 from likelier.records import plain
 from likelier.reward.sources import check_columns, make_scorer
@@ -41,7 +42,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
-    actors, prompts, heldout_eval = prepare(config, sampler)
+    actors, prompts, heldout_eval, user_loss = prepare(config, sampler)
     before = heldout_eval(actors.reference)
     actors.shaper.set_reference_mean(before["eval_score"])
     state = State(actors, ppo, run.folder)
@@ -59,7 +60,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
 
             actors.sampler.load_weights(actors.policy.model)
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
-            objective, guard = PPOLoss(make_kl_term(ppo, state.kl.coef)), state.guard.at(step + 1)
+            objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.at(step + 1)
             update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective)
             clock.lap("update")
 
@@ -88,17 +89,20 @@ class Setup(NamedTuple):
     actors: Actors
     prompts: PromptPlan
     heldout_eval: HeldOutEval
+    user_loss: LossFunction | None
+    """The function of `ppo.loss`."""
 
 
 def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     """Load models, prompts, scorer and judges, and refuse before the first step what could not be trained with."""
     ppo = config.ppo
     check_processes(ppo, pick_device(ppo.device))
+    user_loss = load_user_loss(ppo)
     if misplaced := explain_misplaced_penalty(ppo):
         note(misplaced)
     actors, prompts = load_actors(config, sampler), load_prompts(config)
     check_prompts(actors.tokenizer, prompts.train + prompts.held_out, config, context_length(actors.reference))
-    return Setup(actors, prompts, make_evaluation(config, prompts, actors))
+    return Setup(actors, prompts, make_evaluation(config, prompts, actors), user_loss)
 
 
 def summarise(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
@@ -193,6 +197,17 @@ def check_processes(ppo: PPOConfig, device: torch.device) -> None:
             f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "
             f"give each at least one"
         )
+
+
+def load_user_loss(ppo: PPOConfig) -> LossFunction | None:
+    """The function of `ppo.loss`, tried out. ConfigError: there is none, or it does not return what it must."""
+    function = load_loss(ppo.loss)
+    if ppo.loss is not None and function is not None:
+        num_rows = ppo.batch_size // ppo.num_mini_batches
+        is_whole = get_world_size() == 1 and (ppo.micro_batch_size or num_rows) >= num_rows
+        device = pick_device(ppo.device)
+        UserLoss(ppo.loss, function, ppo.kl_coef).try_out(num_rows, ppo.response_length, is_whole, device)
+    return function
 
 
 def sample_lines(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,15 @@ def test_policy_and_reference_differ_before_anything_was_learned():
     assert "not the policy's start" in kl.kl_explodes(history(kl=above)).cause
 
 
+@pytest.mark.parametrize("kl_coef", [0.0, 0.05])
+def test_a_loss_of_ones_own_that_does_not_hold_the_policy(kl_coef):
+    found = kl.kl_explodes(history({"loss": "l.py:f", "kl_coef": kl_coef}, kl=ramp(0, 30)))
+    assert found.cause.startswith("The loss of l.py:f does not hold the policy near the reference at kl_coef")
+    assert "likelier prove --loss" in found.remedy
+    missed = history({"loss": "l.py:f", "kl_target": 5.0}, kl=ramp(0, 14))
+    assert "does the loss of l.py:f use it?" in kl.kl_explodes(missed).cause
+
+
 def test_too_far_away():
     assert "Nothing holds" in kl.kl_explodes(history(kl=ramp(0, 30))).cause
     assert kl.kl_explodes(history({"kl_target": 20.0}, kl=ramp(0, 30))) is None  # wanted

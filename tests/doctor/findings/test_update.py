@@ -42,6 +42,12 @@ def test_clipfrac_high_wherever_it_was():
     assert tight.remedy == "Raise ppo.cliprange"  # no more than the usual 0.2 would let through: 0.02
 
 
+def test_clipping_is_not_judged_where_the_loss_is_ones_own():
+    own = history({"loss": "l.py:f"}, clipfrac=None)
+    assert update.clipfrac_high(own) is None
+    assert update.clipfrac_zero(own) is None
+
+
 def test_clipfrac_zero():
     assert "timid" in update.clipfrac_zero(history(clipfrac=0.0, approx_kl=1e-7)).cause
     assert "wider" in update.clipfrac_zero(history(clipfrac=0.0, approx_kl=0.05)).cause

@@ -21,8 +21,10 @@ from likelier.ppo.policy import Evaluation
 class ClosedFormLoss:
     """The `Objective` of PPO without a KL penalty, which environments have no reference for."""
 
+    clips = True
+
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
-        config, normalizer, num_tokens = context
+        config, normalizer, num_tokens, _ = context
         policy = policy_gradient(
             outputs.logprobs,
             batch.old_logprobs,

@@ -97,7 +97,7 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
             f"Lower ppo.entropy_coef {short(ppo.entropy_coef)}",
         )
     slower = "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl"
-    if ppo.kl_coef == 0:
+    if ppo.kl_coef == 0 and ppo.loss is None:
         also = ("; the steps are large, too", f". {slower}") if too_fast else ("", "")
         return f"Nothing holds the policy: ppo.kl_coef is 0{also[0]}", f"Raise ppo.kl_coef{also[1]}"
     if too_fast:
@@ -109,17 +109,23 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
     if missed:
         prices = f"{short(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
         return (
-            f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})",
+            f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})"
+            + (f"; does the loss of {ppo.loss} use it?" if ppo.loss else ""),
             "Raise ppo.kl_coef, lower ppo.kl_horizon so that it reacts faster, or ask for a KL of a few nats",
         )
     if (shrunk := weight_decay_share(run)) > 0.05:
         return f"Weight decay has taken {100 * shrunk:.0f} % off the weights", "Lower ppo.weight_decay"
+    if ppo.loss is not None and not misled:
+        return (
+            f"The loss of {ppo.loss} does not hold the policy near the reference at kl_coef {short(ppo.kl_coef)}",
+            "Raise ppo.kl_coef if the loss uses it; `likelier prove --loss` shows where the loss leads",
+        )
     if misplaced := explain_misplaced_penalty(ppo):
         return (
             f"The penalty is not the KL: {misplaced.partition(': ')[2].partition('. ')[0]}",
             "Set ppo.kl_estimator=k1 and ppo.kl_place=reward",
         )
-    if not penalty_exceeds_gain(run):
+    if ppo.loss is None and not penalty_exceeds_gain(run):
         return (
             "Nothing holds the policy: a nat of KL costs less than the score gains by it",
             "Raise ppo.kl_coef, or set ppo.kl_target to a few nats",
@@ -149,7 +155,7 @@ def weight_decay_share(run: History) -> float:
 
 def penalty_exceeds_gain(run: History) -> bool:
     """True if score minus KL penalty fell below its start, or if there is no penalty at all."""
-    if run.ppo.kl_coef == 0:
+    if run.ppo.kl_coef == 0 and run.ppo.loss is None:
         return True
     start, late = run.start("reward"), run.late("reward")
     if start is None or late is None:

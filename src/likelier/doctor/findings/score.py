@@ -176,12 +176,14 @@ def scorer_saturated(run: History) -> Finding | None:
 
 
 def compare_with_penalty(run: History) -> str | None:
-    """Figures of a score whose spread is at most a fiftieth of the KL penalty's; None if it is larger.
+    """Figures of a score whose spread is at most a fiftieth of the KL penalty's; None if it is larger or not known.
 
     At the optimum score - kl_coef * KL is the same for all responses, so that both have the same spread.
     """
     spread, price, kl = run.late("unpunished_std"), run.late("kl_coef"), run.late("kl_std")
-    if spread is None or price is None or kl is None or spread.mean >= 0.02 * price.mean * kl.mean:
+    if run.ppo.loss is not None or spread is None or price is None or kl is None:
+        return None
+    if spread.mean >= 0.02 * price.mean * kl.mean:
         return None
     return f"unpunished_std {spread}, kl_coef {price}, kl_std {kl}"
 

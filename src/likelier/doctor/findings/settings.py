@@ -17,7 +17,7 @@ def estimator_misplaced(run: History) -> Finding | None:
 
 def find_discount(ppo: PPOConfig, step: int) -> Finding | None:
     """A discount beside a KL penalty: early tokens hardly see the score, and the optimum is not the known one."""
-    if ppo.gamma == 1.0 or not (ppo.kl_coef or ppo.kl_target):
+    if ppo.gamma == 1.0 or ppo.loss is not None or not (ppo.kl_coef or ppo.kl_target):
         return None
     seen = ppo.gamma ** (ppo.response_length - 1)
     return Finding(

@@ -243,3 +243,17 @@ def test_files_and_functions_are_small_enough_to_read():
         if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60
     ]
     assert long_functions == []
+
+
+LOOPS = ("rlhf.train.train_ppo", "control.train.train_gym", "finetune.sft.train_sft", "finetune.dpo.train_dpo")
+LOOPS += ("reward.train.train_reward", "ppo.update.ppo_update")
+
+
+def test_a_training_loop_fits_on_a_page():
+    lengths = {
+        f"{name}.{node.name}": node.end_lineno - node.lineno + 1
+        for name, tree in modules().items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {loop: lengths[loop] for loop in LOOPS if lengths[loop] > 45} == {}

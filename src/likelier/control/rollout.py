@@ -119,11 +119,14 @@ def sample_rollout(
 
     Rows are shuffled here, because the first epoch of the update takes them in the order they come.
     """
+    # Acting runs in numpy, learning in PyTorch: both would differ in the last bit, so the trainer computes its own
+    # old log-probabilities below, and the first ratio is exactly 1.
     experience = take_steps(policy, env_state, config, generator)
     clock.lap("sample")
 
     device = generator.device
     steps, num_envs = experience.rewards.shape
+    # Steps of one trajectory are correlated: shuffled, each minibatch is a sample of the whole rollout.
     order = torch.randperm(steps * num_envs, generator=generator, device=device)
     inputs = {"observations": torch.from_numpy(experience.observations).to(device).flatten(0, 1)[order]}
     actions = torch.from_numpy(experience.actions).to(device).flatten(0, 1)[order, None]
@@ -132,11 +135,13 @@ def sample_rollout(
     assert old.values is not None, "an actor-critic has values"
     clock.lap("old_logprobs")
 
+    # Values come back in the shuffled order; GAE needs them in time.
     values = torch.empty_like(old.values)
     values[order] = old.values
     advantages, returns = compute_advantages(policy, env_state, experience, values.view(steps, num_envs), config)
     advantages, returns = (x.flatten()[order, None] for x in (advantages, returns))
     if config.whiten_advantages:
+        # By the batch, not by the minibatch as Stable-Baselines3 does: an advantage is then the same in every epoch.
         advantages = masked_whiten(advantages, mask)
     return Batch(inputs, actions, mask, old.logprobs, old.values, advantages, returns)
 
@@ -145,10 +150,12 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
     """Act in every environment for `rollout_length` steps and record what happened."""
     vector_env, moments = env_state.vector_env, env_state.observation_moments
     shape = (config.rollout_length, config.num_envs)
+    # All noise of a rollout at once: what is drawn does not depend on how long episodes are.
     act, noise = policy.actor(), policy.distribution.noise(shape, generator)
     observed, acted, steps, final = [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
+            # Before acting: the first observation is already normalized by what was seen, itself included.
             moments.update(vector_env.observations)
         observations = env_state.normalize(vector_env.observations).copy()
         actions = act(observations, noise[t])
@@ -157,6 +164,7 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
         observed.append(observations)
         acted.append(actions)
         steps.append(step)
+        # Autoreset hides the final observation of a truncated episode; its value is needed to bootstrap.
         for index, observation in step.final.items():
             if not step.terminated[index]:
                 final[t, index] = env_state.normalize(observation)

@@ -42,6 +42,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 learning_rate, update_config = state.anneal(step)
                 generator = seeded_generator(config.seed, step, "gym", device)
 
+                # A generator of its own for each update: a resumed run draws the same numbers without saving any state.
                 batch = sample_rollout(policy, env_state, gym, generator, clock)
                 guard = state.guard.at(step + 1)
                 update = ppo_update(policy, state.steps, batch, update_config, generator, guard, ClosedFormLoss())

@@ -31,9 +31,12 @@ def gae(
     `next_values` is 0 where an episode terminated and V(final state) where it was truncated; `continues` is 0 at both,
     1 elsewhere. There is no mask: padding holds zeros.
     """
-    deltas = rewards + gamma * next_values - values
+    deltas = rewards + gamma * next_values - values  # TD errors, [B, T]
+    # lambda trades bias for variance: 0 is one-step TD with all bias of the critic, 1 the Monte-Carlo return.
+    # `continues` cuts the recursion at the end of an episode, whether it terminated or was truncated.
     carry = gamma * lam * continues
     advantages, ahead = [], deltas.new_zeros(len(deltas))
+    # Backwards in time, one addcmul a step: a closed form as a matrix product needs T^2 powers of gamma * lam.
     for delta, carried in zip(reversed(deltas.unbind(1)), reversed(carry.unbind(1)), strict=True):
         ahead = torch.addcmul(delta, carried, ahead)
         advantages.append(ahead)
@@ -47,6 +50,7 @@ def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
     ValueError: fewer than 2 responses to a prompt.
     """
     num = need_others(scores)
+    # s - mean of the others = (s - mean of all) * K / (K - 1): the baseline is independent of s, so it adds no bias.
     return centred(scores) * num / (num - 1)
 
 
@@ -56,12 +60,15 @@ def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool 
     A group of equal scores gives exactly 0. ValueError: fewer than 2 responses to a prompt.
     """
     need_others(scores)
+    # Dividing by the spread weighs prompts whose responses are nearly alike up; Liu et al. 2025 (Dr. GRPO, section 3)
+    # leave it out. eps is TRL's and far above rounding, so that a spread of rounding errors is no signal.
     above = centred(scores)
     return above / (scores.std(1, keepdim=True) + eps) if std else above
 
 
 def centred(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
     """Score minus the mean of its group, by distances from the first: those of equal scores are 0, rounded or not."""
+    # The mean of equal numbers may round to a neighbour of theirs; differences from the first are exactly 0.
     beyond = scores - scores[:, :1]
     return beyond - beyond.mean(1, keepdim=True)
 
@@ -77,6 +84,7 @@ def need_others(scores: Tensor) -> int:
 def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float = 1.0) -> Float[Tensor, "B T"]:
     """Per-token return to go, whitened over the whole batch (REINFORCE++; Hu 2025); 0 outside the mask."""
     kept = torch.where(mask, rewards, 0.0)
+    # REINFORCE with the return to go; the batch-wide whitening below takes the place of a critic or a group.
     to_go = torch.empty_like(kept)
     ahead = kept.new_zeros(len(kept))
     for t in reversed(range(kept.shape[1])):
@@ -104,6 +112,7 @@ class AdvantageInputs:
     ) -> Float[Tensor, "B T"]:
         """`formula` on the rewards of whole responses, a row a prompt; all tokens of a response share its result."""
         by_prompt = torch.argsort(self.prompts, stable=True)
+        # The update shuffles rows, so that those of a prompt are sorted together here and put back below.
         totals = self.rewards.sum(1)
         compared = formula(totals[by_prompt].view(-1, self.config.responses_per_prompt))
         advantages = torch.empty_like(totals)
@@ -119,6 +128,7 @@ def compute_advantages(inputs: AdvantageInputs) -> Advantages:
     """Advantages and returns by the configured algorithm, whitened over the batch if `whiten_advantages`."""
     advantages, returns = ALGORITHMS[inputs.config.algorithm].load_advantages()(inputs)
     if inputs.config.whiten_advantages:
+        # Over the whole batch, before it is cut: by minibatch the same response would have another advantage in each.
         advantages = masked_whiten(advantages, inputs.mask)
     return advantages, returns
 
@@ -128,7 +138,9 @@ def critic_advantages(inputs: AdvantageInputs) -> Advantages:
     rewards, values, mask, config = inputs.rewards, inputs.values, inputs.mask, inputs.config
     assert values is not None, "there is no critic"
     if config.whiten_rewards:
+        # Only scaled: taking the mean off would pay or punish length (Huang et al. 2024, N+ details).
         rewards = masked_whiten(rewards, mask, shift_mean=False)
+    # A response cut at the length limit has received its score: it is terminal, nothing is bootstrapped.
     next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
     next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
     return gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)

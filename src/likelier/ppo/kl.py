@@ -24,6 +24,8 @@ def kl_estimate(
     With l = logprobs - ref_logprobs: k1 = l, k2 = l^2 / 2, k3 = exp(-l) - 1 + l. k1 and k3 are unbiased, k2 is not.
     """
     log_ratio = logprobs - ref_logprobs
+    # k1 is unbiased and negative as often as not; k2 is biased with little variance; k3 adds the control variate
+    # exp(-l) - 1 of mean 0 to k1 and is never negative. Which one optimises what: docs/prove.md.
     if kind == "k1":
         return log_ratio
     if kind == "k2":
@@ -43,7 +45,7 @@ class KLTerm:
     """A KL penalty as a term of the loss."""
 
     coef: float
-    """Price of one nat."""
+    """Cost of one nat."""
     kind: Kind
     level: Literal["response", "token"]
     """Estimate the KL of whole responses, or of each token as if nothing came after it."""
@@ -65,7 +67,7 @@ def kl_in_loss(
     mask: Bool[Tensor, "B T"],
     term: KLTerm,
 ) -> Float[Tensor, "B T"]:
-    """What a penalty in the loss adds for each token (without its price); 0 outside the mask.
+    """What a penalty in the loss adds for each token (without its coefficient); 0 outside the mask.
 
     With l_t = logprobs - ref_logprobs and w_t = exp(logprobs - old_logprobs), a token's term is k(l_t), times w_t where
     `term.ratio`. At the level of the response it is k(l_1 + … + l_T), times w_1 ⋯ w_T, an equal part on each token.
@@ -75,22 +77,25 @@ def kl_in_loss(
         loss_ratio  k1: grad KL(pi||ref)  k2: grad E[L^2 / 2]                          k3: grad KL(pi || ref)
 
     At the level of the token the same holds for each next-token distribution by itself, with the prefixes as they come:
-    what a token leads to has no price. docs/prove.md shows how far that is from the optimum.
+    what a token leads to costs nothing. docs/prove.md shows how far that is from the optimum.
     """
     log_ratio = torch.where(mask, logprobs - ref_logprobs, 0.0)
-    moved = torch.where(mask, logprobs - old_logprobs, 0.0)
+    moved = torch.where(mask, logprobs - old_logprobs, 0.0)  # 0 at pi_old, but its gradient is grad log pi
     parts: Tensor | int = 1
     if term.level == "response":
+        # log pi(response) is the sum over its tokens: the KL of whole responses counts what a token leads to, too.
+        # An equal part of it on each token keeps it whole under every `loss_aggregation` that sums tokens.
         log_ratio, moved = log_ratio.sum(1, keepdim=True), moved.sum(1, keepdim=True)
         parts = mask.sum(1, keepdim=True).clamp(min=1)
     estimate = kl_estimate(log_ratio, torch.zeros_like(log_ratio), term.kind)
     if term.ratio:
+        # Differentiates the sampling distribution as well: grad E_pi[k] = E_old[grad (w k)] at pi = pi_old.
         estimate = estimate * moved.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     return torch.where(mask, estimate / parts, 0.0)
 
 
 class FixedKL:
-    """The same price throughout."""
+    """A constant coefficient."""
 
     def __init__(self, coef: float) -> None:
         self.coef = coef
@@ -100,7 +105,7 @@ class FixedKL:
 
 
 class AdaptiveKL:
-    """Steers the price so that the KL of a response comes near `target` (Ziegler et al. 2019, section 2.2)."""
+    """Adapts the coefficient so that the KL of a response approaches `target` (Ziegler et al. 2019, section 2.2)."""
 
     def __init__(self, coef: float, target: float, horizon: float) -> None:
         self.coef, self.target, self.horizon = coef, target, horizon
@@ -108,9 +113,10 @@ class AdaptiveKL:
     def update(self, kl: float, n: int) -> None:
         """coef *= 1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon; `kl` in nats a response, `n` responses.
 
-        A KL that is not finite says nothing, and must not reach the price: it would stay there.
+        A KL that is not finite says nothing, and must not reach the coefficient: it would stay there.
         """
         if not math.isfinite(kl):
             return
+        # Clipped to a fifth, as in the paper: one batch with a wild KL must not move the coefficient far.
         error = min(max(kl / self.target - 1.0, -0.2), 0.2)
         self.coef *= 1.0 + error * n / self.horizon

@@ -10,6 +10,7 @@ from torch import Tensor
 
 def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | None = None) -> Float[Tensor, "..."]:
     """Mean of `x` where `mask`; 0 where the mask is empty. Places outside never reach the result or its gradient."""
+    # `where`, not a product: 0 * NaN is NaN, in the value and in the gradient.
     kept = torch.where(mask, x, 0.0)
     if dim is None:
         return kept.sum() / mask.sum().clamp(min=1)
@@ -29,6 +30,7 @@ def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) 
 
 def masked_vars(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
     """Population variances of several tensors over one mask, in one go; see `centred` for how equal numbers give 0."""
+    # Stacked: one pass over the mask for all of them; a small minibatch would spend more on stats than on its gradient.
     whole, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
     rows = (len(xs), *[1] * mask.dim())
     largest = torch.where(mask, whole, -math.inf).flatten(1).amax(1).view(rows)
@@ -59,6 +61,7 @@ def centred(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor,
     """
     if not x.numel():  # there is no largest of nothing
         return x
+    # Detached: the largest cancels in x - mean, and must not receive a gradient of its own.
     largest = torch.where(mask, x, -math.inf).amax().detach()
     below = torch.where(mask, x - largest, 0.0)
     return torch.where(mask, below - masked_mean(below, mask), 0.0)

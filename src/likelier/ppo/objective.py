@@ -68,8 +68,10 @@ class PPOLoss:
 
     def compute(self, outputs: Evaluation, batch: Batch, context: LossContext) -> tuple[Float[Tensor, ""], Stats]:
         """The loss, and its parts by the names of the metrics."""
+        # Value loss and entropy are means over tokens, however the policy's terms are aggregated.
         config, normalizer, num_tokens, is_whole = context
         how, mask = config.loss_aggregation, batch.mask
+        # The same minibatch normalizers in every micro-batch: gradients add up to those of the minibatch.
         losses = {"approx_kl": approximate_kl(outputs, batch, num_tokens)}
         if self.user_loss is None:
             clips = config.cliprange, config.clip_high, config.dual_clip
@@ -79,17 +81,20 @@ class PPOLoss:
             loss = self.user_loss.compute(outputs.logprobs, batch, how, normalizer, is_whole)
         losses["policy_loss"] = loss
         if self.kl is not None:
+            # A gradient of the KL itself, where a penalty in the reward would go through the advantages.
             assert batch.ref_logprobs is not None, "a KL penalty in the loss needs log-probabilities of the reference"
             kl_terms = kl_in_loss(outputs.logprobs, batch.old_logprobs, batch.ref_logprobs, mask, self.kl)
             losses["kl_loss"] = aggregate_terms(kl_terms, mask, how, normalizer)
             loss = loss + self.kl.coef * losses["kl_loss"]
         if outputs.values is not None:
+            # The critic learns from returns that hold its own old values: bootstrapping, so that errors decay slowly.
             assert batch.old_values is not None, "a policy with values needs old values"
             assert batch.returns is not None, "a policy with values needs returns"
             value = value_terms(outputs.values, batch.old_values, batch.returns, mask, config.cliprange_value)
             losses["value_loss"] = aggregate_terms(value.loss, mask, "token", num_tokens)
             loss = loss + config.vf_coef * losses["value_loss"]
         if config.entropy_coef:
+            # S of eq. 9: keeps the policy from settling before it has seen enough.
             loss = loss - config.entropy_coef * aggregate_terms(outputs.entropy, mask, "token", num_tokens)
         return loss, losses | {"loss": loss}
 

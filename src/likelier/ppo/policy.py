@@ -45,7 +45,7 @@ def evaluate_old_policy(
     """
     evaluations = []
     for minibatch in minibatches(len(mask), config.num_mini_batches, None):
-        outputs = []
+        outputs = []  # the very micro-batches of accumulate_gradients
         for rows in minibatch[shard(len(minibatch))].split(config.micro_batch_size or len(minibatch)):
             selected = {name: tensor[rows] for name, tensor in inputs.items()}
             outputs.append(policy.evaluate(selected, actions[rows], mask[rows]))

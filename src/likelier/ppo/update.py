@@ -73,23 +73,27 @@ def ppo_update(
     num_steps = 0
     for rows in epoch_minibatches(len(batch), config, generator):
         for parameter in parameters:
-            parameter.grad = None
+            parameter.grad = None  # not zeros: a parameter without gradient must not be decayed as if it had one
+        # Indexing would copy the batch; where it is its own only minibatch nothing need be copied.
         minibatch = batch if len(rows) == len(batch) else batch.rows(rows)
         outputs, losses = accumulate_gradients(policy, minibatch, config, objective)
         all_reduce_gradients(parameters)
         losses["grad_norm"] = clip_gradients(parameters, config.max_grad_norm)
         result = MinibatchResult(rows, outputs, losses)
+        # One sum looks at all: NaN and inf survive additions. One synchronisation with the device instead of four.
         if not torch.isfinite(losses["loss"] + losses["approx_kl"] + losses["grad_norm"] + max_state):
             skipped.append(result)
             reason = "the loss, its gradient or the optimizer was not finite in"
             guard.skip(reason, minibatch.tensors(), average_stats([result], batch, config, objective.clips))
             continue
         used.append(result)
+        # Schulman's early stopping, with the 1.5 of OpenAI's Spinning Up; the step that was too far is not taken.
         if config.target_kl is not None and losses["approx_kl"] > 1.5 * config.target_kl:
             break
         optimizer.step()
         guard.ok()
         num_steps += 1
+    # If nothing was finite, the stats of what was skipped say why.
     stats = average_stats(used or skipped, batch, config, objective.clips)
     counts = {"optimizer_steps": float(num_steps), "skipped_updates": float(len(skipped))}
     return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
@@ -103,6 +107,7 @@ def epoch_minibatches(num_rows: int, config: UpdateConfig, generator: torch.Gene
     """
     first = minibatches(num_rows, config.num_mini_batches, None)
     yield from first
+    # Several epochs on one batch are what the clipped ratio allows (Schulman et al. 2017, algorithm 1).
     for _ in range(config.num_ppo_epochs - 1):
         yield from first if len(first) == 1 else minibatches(num_rows, config.num_mini_batches, generator)
 
@@ -121,6 +126,7 @@ def accumulate_gradients(
     one's rows.
     """
     tokens, how = default_normalizer(batch.mask, "token"), config.loss_aggregation
+    # Normalizers are of the whole minibatch, before it is divided among processes and micro-batches.
     parts = own_rows(batch).cut(config.micro_batch_size)
     normalizer = tokens if how == "token" else default_normalizer(batch.mask, how)
     context = LossContext(config, normalizer, tokens, len(parts) == get_world_size() == 1)
@@ -160,6 +166,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
     As torch.nn.utils.clip_grad_norm_ but for its 1e-6, in half of the time on a small network: nothing is sorted.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # One norm over all parameters, policy and critic together (Huang et al. 2022, detail 11).
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_div_(gradients, (norm / limit).clamp(min=1.0))
     return norm
@@ -188,6 +195,7 @@ def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: Upda
     stats |= policy_stats(terms, seen.mask) | {"entropy": masked_mean(new.entropy, seen.mask)}
     if not clips:
         stats["clipfrac"] = torch.full_like(stats["clipfrac"], math.nan)
+    # Before the first step both passes are the same function of the same weights: anything but 0 is a bug.
     deviation = (terms.ratio - 1).abs()
     stats |= {"ratio_deviation": deviation.max(), "first_ratio_deviation": deviation[: len(results[0].rows)].max()}
     if new.values is not None and seen.old_values is not None and seen.returns is not None:

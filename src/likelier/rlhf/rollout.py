@@ -92,6 +92,7 @@ def sample_rollouts(
 
     Rows are in random order, so that the update's first epoch, which takes them as they come, is shuffled too.
     """
+    # Shuffled before sampling, so that neither prompts nor the groups of RLOO and GRPO stay together in a minibatch.
     group = shuffle_groups(len(prompts), config.responses_per_prompt, generator)
     row_prompts = [prompts[number] for number in group.tolist()]
     draws = draw_uniforms(generator, len(row_prompts), config.response_length, actors.policy.device)
@@ -103,6 +104,7 @@ def sample_rollouts(
     # The trainer's own log-probabilities, not the sampler's, unless the settings say so: see rlhf/old_logprobs.py.
     old = behaviour_logprobs(actors.policy, inputs, samples, config)
     clock.lap("old_logprobs")
+    # Also where no penalty needs them: the KL is logged and is what the doctor reads.
     ref_logprobs = reference_logprobs(actors.reference, samples, config)
     clock.lap("reference")
 
@@ -116,6 +118,7 @@ def sample_rollouts(
         penalise_missing_end(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
         for each in (scores, shaped_scores)
     )
+    # Rewards per token: the KL penalty everywhere, token-level scores at their tokens, all else at the end.
     by_token, remainder = split_scores(judged.at_tokens, factor, shaped_scores, mask)
     penalties = compute_kl_penalties(old.logprobs, ref_logprobs, mask, kl_coef, config)
     rewards = add_at_last_token(by_token - penalties, remainder, mask)

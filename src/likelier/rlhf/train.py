@@ -58,7 +58,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             generator = seeded_generator(config.seed, step, "ppo", actors.policy.device)
             actors.scorer.begin_step(step, ppo.steps)
 
-            actors.sampler.load_weights(actors.policy.model)
+            actors.sampler.load_weights(actors.policy.model)  # on-policy: those of the last update
             rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
             objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.at(step + 1)
             update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective)
@@ -78,9 +78,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     after = heldout_eval(actors.policy.model)
     if get_rank() == 0:
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
-    counts: dict[str, Any] = {"steps": ppo.steps, "optimizer_steps": state.optimizer_steps}
-    counts["seconds"] = round(time.monotonic() - began, 1)
-    return run.finish(counts | summarise(before, after) | {"findings": find_problems(run.folder, config, before)})
+    result = summarise(state, began, before, after)
+    return run.finish(result | {"findings": find_problems(run.folder, config, before)})
 
 
 class Setup(NamedTuple):
@@ -105,9 +104,12 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     return Setup(actors, prompts, make_evaluation(config, prompts, actors), user_loss)
 
 
-def summarise(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """The evaluations before and after training, and of these what the command line prints."""
+def summarise(state: "State", began: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """Counts, seconds since `began`, the evaluations before and after, and of these what the command line prints."""
     return {
+        "steps": state.ppo.steps,
+        "optimizer_steps": state.optimizer_steps,
+        "seconds": round(time.monotonic() - began, 1),
         "score_before": before["eval_score"],
         "score_after": after["eval_score"],
         "kl": after["eval_kl"],

@@ -187,7 +187,7 @@ def train(
     by_length, by_words = fit_length(learned), fit_words(learned, kept)
 
     def predict(others: Sequence[Preference]) -> Differences:
-        chosen, rejected = score_pairs(scorer, [short(pair) for pair in others])
+        chosen, rejected = score_pairs(scorer.score, [short(pair) for pair in others])
         return dict(zip(METHODS, (chosen - rejected, by_length(others), by_words.differences(others)), strict=True))
 
     return predict

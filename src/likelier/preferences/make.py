@@ -105,11 +105,11 @@ def make_preferences(
 def check_shares(split: Split) -> None:
     """ConfigError: a share is negative, or nothing is left to train on."""
     shares = (split.valid_share, split.test_share, split.held_out_annotators)
-    if min(shares) < 0 or split.valid_share + split.test_share >= 1:
+    if not (all(share >= 0 for share in shares) and split.valid_share + split.test_share < 1):  # NaN is refused too
         raise ConfigError(
             f"shares of valid {split.valid_share} and test {split.test_share}: 0 or more, together below 1"
         )
-    if split.held_out_annotators >= 1:
+    if not split.held_out_annotators < 1:
         raise ConfigError(f"share of held-out annotators {split.held_out_annotators}: must be below 1")
 
 

@@ -28,8 +28,8 @@ from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
 from likelier.text.exact_sampler import make_sampler
-from likelier.text.logprobs import TextPolicy
-from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
+from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
+from likelier.text.policy import TextPolicy
 from likelier.training.setup import Clock, seeded_generator
 
 SIZES = {
@@ -80,7 +80,7 @@ def measure(name: str, bf16: bool, repeats: int) -> dict[str, object]:
         scorer = make_scorer([RewardSource(model=f"{folder}/reward")], "cpu")
         tokenizer = load_tokenizer(f"{folder}/policy")
         sampler = make_sampler(model, tokenizer, ppo)
-        actors = Actors(policy, frozen_copy(model), tokenizer, sampler, scorer, Shaper(ppo))
+        actors = Actors(policy, make_frozen_copy(model), tokenizer, sampler, scorer, Shaper(ppo))
     state = State(actors, ppo)
     rows = [iterate(actors, state, ppo, step, size) for step in range(repeats + 1)][1:]
     phases = {phase: spread([row[phase] for row in rows]) for phase in rows[0]}

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from likelier.text.exact_sampler import ExactSampler
-from likelier.text.models import fused
+from likelier.text.models import fuse_gelu
 from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import autocast
 
@@ -40,7 +40,7 @@ def build(size: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     words = Tokenizer(models.WordLevel({f"w{at}": at for at in range(config.vocab_size)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w1", pad_token="w1")
-    return fused(AutoModelForCausalLM.from_config(config)).eval(), tokenizer
+    return fuse_gelu(AutoModelForCausalLM.from_config(config)).eval(), tokenizer
 
 
 def ours(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: int, bf16: bool) -> None:

@@ -9,8 +9,9 @@ import torch
 
 from likelier.records import Text
 from likelier.text.exact_sampler import ExactSampler
+from likelier.text.padding import pad_right
 from likelier.text.sampler import Samples, Sampling, draw_uniforms
-from likelier.text.tokens import Prompts, decode_responses, encode_prompts, pad_right
+from likelier.text.tokens import Prompts, decode_responses, encode_prompts
 
 
 def sample(

@@ -34,8 +34,9 @@ from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import check_processes
 from likelier.text.exact_sampler import ExactSampler
-from likelier.text.logprobs import TextPolicy
-from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer, new_reward_model, save_model
+from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy, save_model
+from likelier.text.policy import TextPolicy
+from likelier.text.reward_model import new_reward_model
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, seeded_generator
 from small_policy import Net, experience, weights_of
@@ -179,7 +180,7 @@ def actors_of(folder, dtype):
     scorer, policy = make_scorer([RewardSource(**source) for source in of]), TextPolicy.build(model, "shared")
     tokenizer = load_tokenizer(folder)
     sampler = ExactSampler(model, tokenizer)
-    return Actors(policy, frozen_copy(model), tokenizer, sampler, scorer, Shaper(PPOConfig()))
+    return Actors(policy, make_frozen_copy(model), tokenizer, sampler, scorer, Shaper(PPOConfig()))
 
 
 SETTINGS = {"batch_size": 10, "num_mini_batches": 2, "response_length": 6, "whiten_rewards": True, "kl_coef": 0.1}

@@ -16,7 +16,7 @@ from likelier.ppo.losses import aggregate_terms, entropy_from_logits, policy_los
 from likelier.ppo.masks import masked_whiten
 from likelier.reward.loss import preference_loss
 from likelier.rlhf.measures import monte_carlo_explained_variance
-from likelier.text.logprobs import statistics_of
+from likelier.text.logprobs import compute_token_statistics
 
 CASES, PART = 25_000, 5_000
 """Of the battery: cases of each of the four below, 100,000 in all; and how many of them make one test."""
@@ -127,7 +127,7 @@ def try_policies(seed: int) -> None:
     size = draw.one_of(1, 2, 7)
     logits = draw.numbers(1e4, (draw.rows, size), learned=True)
     answers = torch.from_numpy(draw.chance.choice([0, size - 1], draw.rows))  # both edges of the vocabulary
-    logprobs, entropy = statistics_of(logits, answers, draw.one_of(1.0, 0.1, 10.0))
+    logprobs, entropy = compute_token_statistics(logits, answers, draw.one_of(1.0, 0.1, 10.0))
     learn("statistics_of", seed, logprobs.sum() + entropy.sum(), logits)
     learn("entropy_from_logits", seed, entropy_from_logits(logits).sum(), logits)
     logprobs, entropy = Categorical(size).logprobs_and_entropy(logits, answers[:, None])

@@ -146,7 +146,7 @@ def put(patch, stage, place, bad, optimizers):
         "new logprobs": (rollout.TextPolicy, "evaluate", field("logprobs", bad)),
         "new values": (rollout.TextPolicy, "evaluate", field("values", bad)),
         "entropy": (rollout.TextPolicy, "evaluate", field("entropy", bad)),
-        "reference": (rollout, "reference_logprobs", lambda result: spoiled(result, bad)),
+        "reference": (rollout, "compute_sample_logprobs", lambda result: spoiled(result, bad)),
         "score": (rollout.Scorer, "combine", lambda result: spoiled(result, bad)),
         "advantages": (rollout, "compute_advantages", nth(0, bad)),
         "returns": (rollout, "compute_advantages", nth(1, bad)),

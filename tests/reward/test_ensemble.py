@@ -13,7 +13,8 @@ from likelier.errors import DataError
 from likelier.files import write_json
 from likelier.reward.ensemble import Ensemble, load_ensemble
 from likelier.reward.sources import make_scorer
-from likelier.text.models import load_reward_model, new_reward_model, save_model
+from likelier.text.models import save_model
+from likelier.text.reward_model import load_reward_model, new_reward_model
 from tiny import save_tiny_model
 
 

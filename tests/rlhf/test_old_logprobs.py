@@ -10,8 +10,8 @@ from likelier.config import PPOConfig
 from likelier.errors import NumericError
 from likelier.rlhf.old_logprobs import behaviour_logprobs, importance_weights, logprob_gap
 from likelier.text.exact_sampler import ExactSampler
-from likelier.text.logprobs import TextPolicy
 from likelier.text.models import load_causal_lm, load_tokenizer
+from likelier.text.policy import TextPolicy
 from likelier.text.sampler import Sampling
 from likelier.training.setup import seeded_generator
 from samplers import sample

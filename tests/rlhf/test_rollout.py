@@ -10,8 +10,8 @@ from likelier.rlhf.rewards import add_at_last_token
 from likelier.rlhf.rollout import Actors, sample_rollouts, shuffle_groups
 from likelier.rlhf.scores import Shaper
 from likelier.text.exact_sampler import ExactSampler
-from likelier.text.logprobs import TextPolicy
-from likelier.text.models import frozen_copy, load_causal_lm, load_tokenizer
+from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
+from likelier.text.policy import TextPolicy
 from likelier.training.setup import Clock, seeded_generator
 from tiny import save_tiny_model
 
@@ -52,7 +52,7 @@ def rewarded(tmp_path_factory):
         )
         policy = TextPolicy.build(model, "shared")
         sampler = ExactSampler(model, tokenizer)
-        actors = Actors(policy, frozen_copy(model), tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
+        actors = Actors(policy, make_frozen_copy(model), tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
         draw = seeded_generator(0, 0, "test")
         return sample_rollouts(actors, [Prompt("a"), Prompt("b")] * 32, ppo, 0.0, draw, Clock()), tokenizer
 

@@ -5,8 +5,8 @@ import torch
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError
-from likelier.text.adapters import adapt, merged, reference_of, save_adapter
-from likelier.text.cache import make_cache, preallocated
+from likelier.text.adapters import apply_lora, load_merged, make_reference, save_adapter
+from likelier.text.cache import make_cache, preallocated_layers
 from likelier.text.fast_decode import fast_decoder
 from likelier.text.models import load_causal_lm
 from likelier.training.state import trained_weights
@@ -23,8 +23,8 @@ def folder(tmp_path):
 
 def adapted(folder, rank=2, alpha=4, targets=(), seed=0):
     model = load_causal_lm(folder)
-    reference = reference_of(model, LoRA(lora_rank=rank))
-    adapt(model, LoRA(lora_rank=rank, lora_alpha=alpha, lora_targets=list(targets)), "dpo", seed)
+    reference = make_reference(model, LoRA(lora_rank=rank))
+    apply_lora(model, LoRA(lora_rank=rank, lora_alpha=alpha, lora_targets=list(targets)), "dpo", seed)
     return model, reference
 
 
@@ -60,7 +60,7 @@ def test_what_is_merged_is_what_was_trained(folder, tmp_path):
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= names
     assert "model.safetensors" not in names
-    whole = merged(str(folder), tmp_path / "adapter")
+    whole = load_merged(str(folder), tmp_path / "adapter")
     assert type(whole) is type(load_causal_lm(folder))
     torch.testing.assert_close(logits(whole), logits(model), rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="an adapter without its model; give the folder of the merged one"):
@@ -86,7 +86,7 @@ def test_rank_alpha_targets_and_seed(folder):
 @pytest.mark.parametrize("targets", [[], ["lm_head"]])
 def test_plain_decoding_steps_add_the_adapter_of_the_moment(family, targets):
     model = tiny_model(family).eval()
-    adapt(model, LoRA(lora_rank=2, lora_alpha=4, lora_targets=targets), "ppo", 0)
+    apply_lora(model, LoRA(lora_rank=2, lora_alpha=4, lora_targets=targets), "ppo", 0)
     tokens = torch.randint(0, 64, (3, 7), generator=torch.Generator().manual_seed(0))
     begun = last_logits(fast_decoder(model, torch.float32), model, tokens)
     train_a_little(model)
@@ -106,7 +106,7 @@ def last_logits(steps, model, tokens):
     model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True)
     mask = torch.arange(32).expand(len(tokens), -1) < tokens.shape[1]
     places = torch.full((len(tokens),), tokens.shape[1] - 1)
-    return steps.step(tokens[:, -1], places, preallocated(cache), mask)
+    return steps.step(tokens[:, -1], places, preallocated_layers(cache), mask)
 
 
 def test_adapters_that_plain_steps_would_get_wrong_are_left_to_transformers(folder):
@@ -124,8 +124,8 @@ def test_adapters_that_plain_steps_would_get_wrong_are_left_to_transformers(fold
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma", "gpt_neox", "bloom"])
 def test_every_family_begins_at_its_base(family):
     model = tiny_model(family).eval()
-    reference, before = reference_of(model, LoRA(lora_rank=2)), logits(model)
-    adapt(model, LoRA(lora_rank=2, lora_alpha=4), "ppo", 0)
+    reference, before = make_reference(model, LoRA(lora_rank=2)), logits(model)
+    apply_lora(model, LoRA(lora_rank=2, lora_alpha=4), "ppo", 0)
     assert torch.equal(logits(model), before)
     train_a_little(model)
     assert not torch.allclose(logits(model), before)

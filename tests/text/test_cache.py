@@ -2,7 +2,7 @@
 
 import torch
 
-from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocated
+from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocated_layers
 from model_families import tiny_model
 
 
@@ -44,7 +44,7 @@ def test_windows_are_left_to_transformers() -> None:
     assert make_cache(tiny_model("llama"), torch.float32)[1]
     mixed, plain = make_cache(tiny_model("gemma3_text"), torch.float32)
     assert not plain
-    assert len(preallocated(mixed)) == 1
+    assert len(preallocated_layers(mixed)) == 1
     assert not make_cache(tiny_model("mistral"), torch.float32)[1]
 
 

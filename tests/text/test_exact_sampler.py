@@ -7,7 +7,7 @@ import torch
 
 from likelier.errors import ConfigError, DataError, NumericError
 from likelier.text.exact_sampler import draw_tokens
-from likelier.text.logprobs import response_logprobs
+from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sampler import Samples, Sampling
 from model_families import SIZES, tiny_model, tiny_tokenizer
@@ -61,7 +61,7 @@ def test_logprobs_are_those_of_a_full_forward_pass(family: str) -> None:
     model = tiny_model(family)
     samples = sample(model, tiny_tokenizer(), PROMPTS, Sampling(24, temperature=0.7), seeded())
     assert largest_difference(model, samples, 0.7) < 1e-4
-    again = response_logprobs(
+    again = compute_response_logprobs(
         model, samples.prompt_tokens, samples.prompt_mask, samples.tokens, samples.mask, temperature=0.7
     )[0]
     assert torch.allclose(again, samples.logprobs, atol=1e-4)

@@ -8,9 +8,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from likelier.text import fast_decode as lean_file
-from likelier.text.cache import make_cache, preallocated
-from likelier.text.fast_decode import attend, fast_decoder, linear, packs
+from likelier.text import fast_decode as fast_decode_file
+from likelier.text.cache import make_cache, preallocated_layers
+from likelier.text.fast_decode import attend, fast_decoder, is_worth_packing, linear
 from likelier.text.sampler import Sampling
 from model_families import tiny_model, tiny_tokenizer
 from samplers import sample
@@ -27,7 +27,7 @@ from samplers import sample
         ("mistral", {"sliding_window": None}),
     ],
 )
-def test_known_families_take_lean_steps_that_agree(family: str, settings: dict[str, object]) -> None:
+def test_known_families_are_decoded_fast_and_agree(family: str, settings: dict[str, object]) -> None:
     model = tiny_model(family, **settings).double()
     tokens = torch.randint(0, 64, (3, 9), generator=torch.Generator().manual_seed(0))
     cache, plain = make_cache(model, torch.double)
@@ -38,7 +38,7 @@ def test_known_families_take_lean_steps_that_agree(family: str, settings: dict[s
         model(input_ids=tokens[:, :5], past_key_values=cache, use_cache=True)
         for at in range(5, 9):
             mask = torch.arange(32).expand(3, -1) <= at
-            found = steps.step(tokens[:, at], torch.tensor([at] * 3), preallocated(cache), mask)
+            found = steps.step(tokens[:, at], torch.tensor([at] * 3), preallocated_layers(cache), mask)
         expected = model(input_ids=tokens).logits[:, -1]
     assert torch.allclose(found, expected, atol=1e-6)  # rotary tables are float32 in transformers
 
@@ -90,7 +90,7 @@ def test_changed_models_are_left_to_transformers(make: object) -> None:
 def test_steps_that_disagree_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer, seeded = tiny_model(), tiny_tokenizer(), torch.Generator
     expected = sample(model, tokenizer, ["abc"], Sampling(9), seeded().manual_seed(0))
-    monkeypatch.setattr(lean_file, "rotate", lambda heads, cos, sin: heads)
+    monkeypatch.setattr(fast_decode_file, "rotate", lambda heads, cos, sin: heads)
     other = tiny_model()
     assert fast_decoder(other, torch.float32) is None
     found = sample(other, tokenizer, ["abc"], Sampling(9), seeded().manual_seed(0))
@@ -110,19 +110,19 @@ def test_large_weights_are_laid_out_for_onednn_and_give_the_same_products(
         if layer.weight.shape[isinstance(layer, nn.Linear)] != rows.shape[1]:
             continue
         plain = linear(layer, lambda weight: weight.to(dtype))(rows)
-        assert not packs(layer.weight)  # 64 x 32 numbers gain nothing
+        assert not is_worth_packing(layer.weight)  # 64 x 32 numbers gain nothing
         with monkeypatch.context() as patch:
-            patch.setattr(lean_file, "SMALLEST_PACKED", 1)
-            assert packs(layer.weight)
+            patch.setattr(fast_decode_file, "MIN_PACKED_SIZE", 1)
+            assert is_worth_packing(layer.weight)
             packed = linear(layer, lambda weight: weight.to(dtype))(rows)
         assert packed.dtype == dtype
         assert torch.allclose(packed, plain, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
-    assert not packs(torch.ones(2**17, dtype=torch.float64))
+    assert not is_worth_packing(torch.ones(2**17, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("able", [False, True])
 def test_bf16_is_laid_out_only_where_the_cpu_has_its_products(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: able)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    assert packs(torch.ones(2**17, dtype=torch.bfloat16)) is able
-    assert packs(torch.ones(2**17))
+    assert is_worth_packing(torch.ones(2**17, dtype=torch.bfloat16)) is able
+    assert is_worth_packing(torch.ones(2**17))

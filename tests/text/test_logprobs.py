@@ -1,44 +1,15 @@
-"""Log-probabilities, entropy, values: against plain computations, under padding, and through training and reloading."""
+"""Log-probabilities and entropy, against plain computations."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_model as load_tensors
-from safetensors.torch import save_model as save_tensors
 from torch import Tensor
 
-from likelier.config import UpdateConfig
-from likelier.ppo.batch import Batch
-from likelier.ppo.update import accumulate_gradients
 from likelier.text import logprobs as logprobs_file
-from likelier.text.logprobs import TextPolicy, response_logprobs, statistics_of
-from likelier.text.models import load_causal_lm, load_tokenizer, new_reward_model, save_model
-from likelier.text.sampler import Sampling
-from likelier.text.tokens import encode_prompts
-from model_families import SIZES, tiny_model, tiny_tokenizer
-from samplers import sample
-
-Texts = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def texts(vocabulary: int = 64, rows: int = 5, prompt: int = 6, length: int = 9, seed: int = 0) -> Texts:
-    """Random prompts and responses of different lengths: tokens and masks."""
-    draw = torch.Generator().manual_seed(seed)
-    prompt_mask = torch.arange(prompt).flip(0) < torch.randint(1, prompt + 1, (rows, 1), generator=draw)
-    mask = torch.arange(length) < torch.randint(1, length + 1, (rows, 1), generator=draw)
-    prompts = torch.randint(0, vocabulary, (rows, prompt), generator=draw)
-    return prompts, prompt_mask, torch.randint(0, vocabulary, (rows, length), generator=draw), mask
-
-
-def padded(of: Texts, left: int, right: int, filler: int) -> Texts:
-    def wider(tensor: Tensor, sides: tuple[int, int], value: int) -> Tensor:
-        return torch.nn.functional.pad(tensor, sides, value=value)
-
-    prompts, prompt_mask, tokens, mask = of
-    return (wider(prompts, (left, 0), filler), wider(prompt_mask, (left, 0), 0),
-            wider(tokens, (0, right), filler), wider(mask, (0, right), 0))  # fmt: skip
+from likelier.text.logprobs import compute_response_logprobs, compute_token_statistics
+from model_families import SIZES, tiny_model
+from random_texts import Texts, texts
 
 
 def plain(model: Any, of: Texts, temperature: float) -> tuple[Tensor, Tensor]:
@@ -62,7 +33,7 @@ def test_values_and_gradients_are_those_of_the_plain_computation(
     monkeypatch.setattr(logprobs_file, "MAX_LOGITS", chunk)
     model, of, weights = tiny_model(family).double(), texts(), torch.rand(5, 9, dtype=torch.double)
     gradients = []
-    for found in (response_logprobs(model, *of, temperature=0.7), plain(model, of, 0.7)):
+    for found in (compute_response_logprobs(model, *of, temperature=0.7), plain(model, of, 0.7)):
         model.zero_grad()
         ((found[0] + 0.3 * found[1]) * weights).sum().backward()
         gradients.append([*found, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
@@ -75,7 +46,7 @@ def test_statistics_by_hand() -> None:
     logits = torch.tensor([[2.0, 1.0, 1.0, 0.0]], dtype=torch.double).mul(torch.log(torch.tensor(2.0)).double())
     logits[0, 3] = -torch.inf
     logits = (logits + 5.0).requires_grad_()
-    logprobs, entropy = statistics_of(logits, torch.tensor([1]), temperature=1.0)
+    logprobs, entropy = compute_token_statistics(logits, torch.tensor([1]), temperature=1.0)
     assert logprobs.item() == pytest.approx(-1.3862943611)
     assert entropy.item() == pytest.approx(1.0397207708)
     logprobs.sum().backward(retain_graph=True)
@@ -90,7 +61,7 @@ def test_statistics_pass_the_numeric_check_of_gradients(temperature: float) -> N
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 7, generator=draw, dtype=torch.double).mul(3).requires_grad_()
     tokens = torch.tensor([0, 3, 6, 3])
-    assert torch.autograd.gradcheck(lambda z: statistics_of(z, tokens, temperature), logits)
+    assert torch.autograd.gradcheck(lambda z: compute_token_statistics(z, tokens, temperature), logits)
 
 
 def test_unknown_logits_fall_back_on_the_models_own_forward() -> None:
@@ -100,160 +71,5 @@ def test_unknown_logits_fall_back_on_the_models_own_forward() -> None:
         output.logits = output.logits * 1.7
 
     model.register_forward_hook(steeper)
-    for ours, theirs in zip(response_logprobs(model, *of, temperature=1.0), plain(model, of, 1.0), strict=True):
+    for ours, theirs in zip(compute_response_logprobs(model, *of, temperature=1.0), plain(model, of, 1.0), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
-def test_padding_on_either_side_changes_nothing(shared: Path, name: str) -> None:
-    model = load_causal_lm(shared / "models" / name)
-    policy = TextPolicy.build(model, "separate")
-    torch.nn.init.normal_(policy.value_head.linear.weight, generator=torch.Generator().manual_seed(1))
-    of, gradients = texts(vocabulary=100), []
-    for given in (of, padded(of, 0, 7, 1), padded(of, 5, 0, 1), padded(of, 3, 4, 0)):
-        policy.zero_grad()
-        found = policy.evaluate({"prompt_tokens": given[0], "prompt_mask": given[1]}, given[2], given[3])
-        assert all(not part[~given[3]].any() for part in found)
-        loss = sum(part.sum() for part in found)
-        loss.backward()
-        gradients.append(
-            [loss.detach(), *(part[:, :9].detach() for part in found), *(p.grad for p in policy.parameters())]
-        )
-        gradients[-1] = [part.clone() for part in gradients[-1]]
-    for other in gradients[1:]:
-        for first, second in zip(gradients[0], other, strict=True):
-            assert torch.allclose(first, second, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
-def test_a_token_changes_nothing_up_to_its_position(shared: Path, name: str) -> None:
-    model = load_causal_lm(shared / "models" / name)
-    prompts, prompt_mask, tokens, _ = texts(vocabulary=100)
-    for critic in ("separate", "shared"):
-        policy = TextPolicy.build(model, critic)
-        torch.nn.init.normal_(policy.value_head.linear.weight, generator=torch.Generator().manual_seed(1))
-        inputs = {"prompt_tokens": prompts, "prompt_mask": prompt_mask}
-        mask = torch.ones_like(tokens, dtype=torch.bool)
-        changed = tokens.clone()
-        changed[:, 4] = (tokens[:, 4] + 1) % 100
-        with torch.no_grad():
-            before, after = (policy.evaluate(inputs, each, mask) for each in (tokens, changed))
-        assert torch.allclose(before.values[:, :5], after.values[:, :5], atol=1e-5)  # the value before token 4 too
-        assert torch.allclose(before.entropy[:, :5], after.entropy[:, :5], atol=1e-5)
-        assert torch.allclose(before.logprobs[:, :4], after.logprobs[:, :4], atol=1e-5)
-        for part in (0, 1, 2):
-            assert not torch.allclose(before[part][:, 5:], after[part][:, 5:], atol=1e-3)
-
-
-@pytest.mark.parametrize("critic", [None, "shared", "separate"])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_evaluation_is_bit_equal_with_and_without_gradients(critic: Any, bf16: bool) -> None:
-    policy = TextPolicy.build(tiny_model(), critic, temperature=0.8, bf16=bf16)
-    prompts, prompt_mask, tokens, mask = texts()
-    inputs = {"prompt_tokens": prompts, "prompt_mask": prompt_mask}
-    with torch.no_grad():
-        old = policy.evaluate(inputs, tokens, mask)
-    new = policy.evaluate(inputs, tokens, mask)
-    assert torch.equal(old.logprobs, new.logprobs)
-    assert torch.equal(old.entropy, new.entropy)
-    assert critic is None or torch.equal(old.values, new.values)
-
-
-@pytest.mark.parametrize("critic", [None, "shared", "separate"])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_every_parameter_gets_a_gradient(critic: Any, bf16: bool) -> None:
-    policy = TextPolicy.build(tiny_model(), critic, bf16=bf16)
-    if policy.value_head is not None:
-        torch.nn.init.ones_(policy.value_head.linear.weight)
-    prompts, prompt_mask, tokens, mask = texts()
-    found = policy.evaluate({"prompt_tokens": prompts, "prompt_mask": prompt_mask}, tokens, mask)
-    sum(part.sum() for part in found if part is not None).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in policy.parameters())
-    policy_parameters, critic_parameters = policy.policy_parameters(), policy.critic_parameters()
-    assert not {id(p) for p in policy_parameters} & {id(p) for p in critic_parameters}
-    assert len(policy_parameters) + len(critic_parameters) == len(list(policy.parameters()))
-
-
-def test_a_critic_may_start_from_a_reward_model(tmp_path: Path) -> None:
-    save_model(tmp_path / "base", tiny_model(seed=3), tiny_tokenizer(), "")
-    reward = new_reward_model(tmp_path / "base")
-    save_model(tmp_path / "reward", reward.model, reward.tokenizer, "")
-    policy = TextPolicy.build(tiny_model(seed=0), "separate", str(tmp_path / "reward"))
-    assert torch.equal(policy.critic.norm.weight, reward.model.model.norm.weight)
-    assert torch.equal(policy.critic.embed_tokens.weight, tiny_model(seed=3).model.embed_tokens.weight)
-    assert reward.model.score.weight.abs().sum() > 0  # this head is left behind: values begin at exactly 0
-    assert all(not parameter.any() for parameter in policy.value_head.parameters())
-    tokens, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.bool)
-    said = policy.evaluate({"prompt_tokens": tokens, "prompt_mask": mask}, tokens, mask)
-    assert said.values.tolist() == [[0.0, 0.0, 0.0]]
-
-
-TALKS = [[{"role": "user", "content": text}] for text in ("hi", "how are you", "why", "no")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("critic", ["shared", "separate"])
-@pytest.mark.parametrize("chat", [False, True])
-def test_training_learns_saves_and_reloads(tmp_path: Path, critic: Any, chat: bool) -> None:
-    """Make `e` likely after every prompt and the value 1; save; the reloaded model does the same to the bit."""
-    tokenizer = tiny_tokenizer(chat=chat)
-    policy = TextPolicy.build(tiny_model(), critic)
-    prompts = encode_prompts(tokenizer, TALKS if chat else ["hi", "how are you", "why", "no"], 60)
-    inputs = {"prompt_tokens": prompts.tokens, "prompt_mask": prompts.mask}
-    tokens = torch.full((4, 6), tokenizer.convert_tokens_to_ids("e"))
-    mask = torch.arange(6) < torch.tensor([[6], [2], [4], [1]])
-    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
-    for _ in range(60):
-        found = policy.evaluate(inputs, tokens, mask)
-        loss = -found.logprobs.sum() + ((found.values - 1.0) ** 2 * mask).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        learned = policy.evaluate(inputs, tokens, mask)
-    assert learned.logprobs.sum() > -1.3  # 13 tokens at a probability above 0.9
-    assert (learned.values[mask] - 1.0).abs().max() < 0.2
-
-    save_tensors(policy, str(tmp_path / "policy.safetensors"))
-    resumed = TextPolicy.build(tiny_model(seed=9), critic)
-    load_tensors(resumed, tmp_path / "policy.safetensors")
-    save_model(tmp_path / "model", policy.model, tokenizer, "")
-    with torch.no_grad():
-        for part, again in zip(learned, resumed.evaluate(inputs, tokens, mask), strict=True):
-            assert torch.equal(part, again)
-    model, saved_tokenizer = load_causal_lm(tmp_path / "model"), load_tokenizer(tmp_path / "model")
-    asked = TALKS if chat else ["hi", "why"]
-    samples = sample(model, saved_tokenizer, asked, Sampling(6), torch.Generator().manual_seed(0))
-    assert sum(text.count("e") for text in samples.texts) > 0.7 * samples.mask.sum()
-
-
-def learned(model: Any, given: Texts, size: int | None, numbers: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """(loss, gradients) of one minibatch of an update, in micro-batches of `size` rows; padding holds what it may."""
-    policy = TextPolicy.build(model, "shared")
-    torch.nn.init.normal_(policy.value_head.linear.weight, generator=torch.Generator().manual_seed(1))
-    policy.zero_grad()
-    prompts, prompt_mask, tokens, mask = given
-    wide = [torch.full(mask.shape, torch.nan, dtype=model.dtype).masked_scatter(mask, number) for number in numbers]
-    batch = Batch({"prompt_tokens": prompts, "prompt_mask": prompt_mask}, tokens, mask, *wide)
-    _, stats = accumulate_gradients(policy, batch, UpdateConfig(micro_batch_size=size, entropy_coef=0.1))
-    return stats["loss"], torch.cat([p.grad.flatten() for p in policy.parameters()])
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
-@pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
-def test_neither_cuts_nor_padding_change_loss_or_gradient(
-    shared: Path, name: str, dtype: torch.dtype, tolerance: float
-) -> None:
-    model, of = load_causal_lm(shared / "models" / name).to(dtype), texts(vocabulary=100, rows=7)
-    draw = torch.Generator().manual_seed(2)
-    # old log-probabilities near those of the model, so that ratios lie on both sides of the clip
-    with torch.no_grad():
-        near = response_logprobs(model, *of, temperature=1.0)[0][of[3]]
-    numbers = [0.3 * torch.randn(len(near), generator=draw, dtype=dtype) for _ in range(4)]
-    numbers[0] += near
-    loss, gradients = learned(model, of, None, numbers)
-    assert gradients.abs().max() > 0.01
-    for given, size in ((of, 1), (of, 3), (padded(of, 0, 7, 1), None), (padded(of, 5, 0, 1), 2)):
-        other_loss, other_gradients = learned(model, given, size, numbers)
-        assert torch.allclose(other_loss, loss, rtol=0, atol=tolerance)
-        assert torch.allclose(other_gradients, gradients, rtol=0, atol=tolerance)

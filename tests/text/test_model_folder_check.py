@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 
 from likelier.errors import DataError
-from likelier.text.model_folder_check import check_model_folder, hub_answers
+from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
 from likelier.text.models import load_tokenizer
 
 
@@ -133,9 +133,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         found = int(taken.getsockname()[1])
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{found}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub_answers.cache_clear()
+    is_hub_reachable.cache_clear()
     yield found
-    hub_answers.cache_clear()
+    is_hub_reachable.cache_clear()
 
 
 class NotFound(BaseHTTPRequestHandler):
@@ -148,7 +148,7 @@ class NotFound(BaseHTTPRequestHandler):
 def test_a_hub_that_answers_anything_is_there(port: int) -> None:
     with HTTPServer(("127.0.0.1", port), NotFound) as server:
         threading.Thread(target=server.handle_request).start()
-        assert hub_answers()
+        assert is_hub_reachable()
 
 
 def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(port: int) -> None:

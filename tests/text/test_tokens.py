@@ -9,27 +9,16 @@ from likelier.errors import DataError
 from likelier.records import Message
 from likelier.text.models import load_tokenizer
 from likelier.text.tokens import (
+    decode_each_token,
     decode_responses,
     encode,
-    encode_full,
     encode_prompts,
-    pad_left,
-    pad_right,
+    encode_with_response,
     render,
-    token_texts,
 )
 from model_families import tiny_tokenizer
 
 TALK: list[Message] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
-
-
-def test_padding_by_length_only() -> None:
-    tokens, mask = pad_left([[5], [0, 7, 0]], pad=0)
-    assert tokens.tolist() == [[0, 0, 5], [0, 7, 0]]
-    assert mask.tolist() == [[False, False, True], [True, True, True]]
-    tokens, mask = pad_right([[5], [], [0, 7]], pad=0)
-    assert tokens.tolist() == [[5, 0], [0, 0], [0, 7]]
-    assert mask.tolist() == [[True, False], [False, False], [True, True]]
 
 
 def test_messages_go_through_the_chat_template() -> None:
@@ -90,10 +79,10 @@ def test_a_prompt_that_is_too_long_or_empty_is_named() -> None:
 
 
 def test_a_response_is_encoded_behind_its_prompt() -> None:
-    assert encode_full(tiny_tokenizer(), "ab", "c", end=True) == ([1, 4, 5], [6, 2])
-    assert encode_full(tiny_tokenizer(), "ab", "c", end=False) == ([1, 4, 5], [6])
+    assert encode_with_response(tiny_tokenizer(), "ab", "c", end=True) == ([1, 4, 5], [6, 2])
+    assert encode_with_response(tiny_tokenizer(), "ab", "c", end=False) == ([1, 4, 5], [6])
     with pytest.raises(DataError, match="no end token"):
-        encode_full(without_end(), "ab", "c", end=True)
+        encode_with_response(without_end(), "ab", "c", end=True)
 
 
 def without_end() -> Any:
@@ -106,7 +95,7 @@ def without_end() -> Any:
 @pytest.mark.parametrize("response", [", there was", " upon a time", "ing. 'Ü' ", " ", ""])
 def test_real_responses_survive_encoding_and_decoding(shared: Path, name: str, response: str) -> None:
     tokenizer = load_tokenizer(shared / "models" / name)
-    prompt, ids = encode_full(tokenizer, "Once", response, end=True)
+    prompt, ids = encode_with_response(tokenizer, "Once", response, end=True)
     expected = response if name == "stories260K" else response.replace("Ü", "")
     assert decode_responses(tokenizer, [prompt], [ids]) == [expected]
     assert prompt[0] == 1
@@ -117,9 +106,9 @@ def test_real_responses_survive_encoding_and_decoding(shared: Path, name: str, r
 @pytest.mark.parametrize("name", ["stories260K", "stories-char-940K"])
 def test_tokens_spell_out_their_response(shared: Path, name: str) -> None:
     tokenizer = load_tokenizer(shared / "models" / name)
-    prompt, response = encode_full(tokenizer, "Once upon a time", ", there was a big, big dog.", end=True)
-    (pieces,) = token_texts(tokenizer, [response])
+    prompt, response = encode_with_response(tokenizer, "Once upon a time", ", there was a big, big dog.", end=True)
+    (pieces,) = decode_each_token(tokenizer, [response])
     assert len(pieces) == len(response)
     assert "".join(pieces[:-1]) == ", there was a big, big dog."
     assert pieces[-1] == tokenizer.eos_token
-    assert token_texts(tokenizer, [[], prompt[:1]])[0] == []
+    assert decode_each_token(tokenizer, [[], prompt[:1]])[0] == []

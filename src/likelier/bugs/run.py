@@ -23,7 +23,7 @@ from likelier.progress import progress
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from likelier.text import exact_sampler
-from likelier.text.logprobs import TextPolicy
+from likelier.text.policy import TextPolicy
 
 CONFIGS = Path(str(files("likelier.bugs")))
 HEALTHY = "healthy"

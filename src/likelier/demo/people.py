@@ -10,7 +10,8 @@ from likelier.feedback.store import Store
 from likelier.records import JudgedComparison, Text
 from likelier.reward.check import fit_logistic
 from likelier.text.models import load_causal_lm, load_tokenizer
-from likelier.text.tokens import encode, pad_id, pad_right, render
+from likelier.text.padding import pad_right
+from likelier.text.tokens import encode, pad_id, render
 from likelier.web.server import serve
 
 NUM_ANSWERS = 60

@@ -19,7 +19,7 @@ from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt, Response, Text, plain, read_prompts
 from likelier.reward.sources import Scorer, check_columns, judge, make_scorer
 from likelier.text.exact_sampler import ExactSampler, load_policy
-from likelier.text.logprobs import response_logprobs
+from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
@@ -243,7 +243,7 @@ def kl_between(
 def log_ratio(a: PreTrainedModel, b: PreTrainedModel, written: Samples, rows: torch.Tensor) -> torch.Tensor:
     """log b - log a of some whole responses, in nats."""
     texts = (written.prompt_tokens[rows], written.prompt_mask[rows], written.tokens[rows], written.mask[rows])
-    of_b, of_a = (response_logprobs(model, *texts, temperature=1.0)[0] for model in (b, a))
+    of_b, of_a = (compute_response_logprobs(model, *texts, temperature=1.0)[0] for model in (b, a))
     return (of_b - of_a).sum(1)
 
 

@@ -10,13 +10,13 @@ from likelier.errors import ConfigError
 from likelier.intervals import correlation
 from likelier.records import Prompt, Text
 from likelier.reward.sources import Scorer, check_columns, judge, make_scorer
-from likelier.text.adapters import reference_of
+from likelier.text.adapters import make_reference
+from likelier.text.cached_decode import check_decodable
 from likelier.text.exact_sampler import make_sampler
-from likelier.text.logprobs import reference_logprobs
+from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.models import context_length
 from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampler, Sampling, draw_uniforms
-from likelier.text.step import check_steps
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -50,7 +50,7 @@ class HeldOutEval:
         draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
         self.sampler.load_weights(model)
         samples = self.sampler.sample(self.texts, Sampling.from_config(ppo), draws)
-        logprobs, ref_logprobs = (reference_logprobs(each, samples, ppo) for each in (model, self.reference))
+        logprobs, ref_logprobs = (compute_sample_logprobs(each, samples, ppo) for each in (model, self.reference))
         metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
         metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
         own, correlations = None, {}
@@ -78,7 +78,7 @@ def make_heldout_eval(
     """
     if not config.reward and not config.eval.scoring:
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")
-    check_steps(model, config.model or "sft.architecture")
+    check_decodable(model, config.model or "sft.architecture")
     prompts = load_prompts(config).held_out
     check_prompts(tokenizer, prompts, config, context_length(model))
     scorer, judges = (
@@ -86,4 +86,4 @@ def make_heldout_eval(
     )
     check_columns(prompts, scorer, judges)
     sampler = make_sampler(model, tokenizer, config.ppo)
-    return HeldOutEval(prompts, tokenizer, sampler, reference_of(model, stage), scorer, judges, config)
+    return HeldOutEval(prompts, tokenizer, sampler, make_reference(model, stage), scorer, judges, config)

@@ -23,10 +23,11 @@ from likelier.progress import progress
 from likelier.records import Preference
 from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
-from likelier.text.adapters import adapt, save_trained
-from likelier.text.logprobs import response_logprobs
+from likelier.text.adapters import apply_lora, save_trained
+from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer
-from likelier.text.tokens import encode_full, pad_id, pad_left, pad_right
+from likelier.text.padding import pad_left, pad_right
+from likelier.text.tokens import encode_with_response, pad_id
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import make_optimizer, pick_device, schedule, set_learning_rate
 from likelier.training.state import weights_to_save
@@ -119,7 +120,7 @@ def prepare(config: Config) -> Setup:
     dpo, pairs = config.dpo, load_pairs(config)
     model, tokenizer = load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model)
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
-    adapt(model, dpo, "dpo", config.seed)
+    apply_lora(model, dpo, "dpo", config.seed)
     held_out_prompts = heldout_eval.texts if heldout_eval else []
     longest = min(dpo.max_length, context_length(model))
     train, held_out = (
@@ -141,8 +142,8 @@ def tokenize_pair(
     tokenizer: PreTrainedTokenizerBase, pair: Preference, dpo: DPOConfig, longest: int
 ) -> TokenizedPair | None:
     """A preference as tokens; None where prompt and response have more than `longest` tokens, or the prompt none."""
-    prompt, chosen = encode_full(tokenizer, pair.prompt, pair.chosen, end=True)
-    _, rejected = encode_full(tokenizer, pair.prompt, pair.rejected, end=True)
+    prompt, chosen = encode_with_response(tokenizer, pair.prompt, pair.chosen, end=True)
+    _, rejected = encode_with_response(tokenizer, pair.prompt, pair.rejected, end=True)
     if not prompt or len(prompt) + max(len(chosen), len(rejected)) > longest:
         return None
     flip = pair.flip if dpo.use_flip else 0.0
@@ -158,7 +159,7 @@ def pair_logprobs(
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2, pad)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], pad)
     prompts, prompt_mask, tokens, mask = (part.to(device) for part in (prompts, prompt_mask, tokens, mask))
-    logprobs, entropy = response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
+    logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
     return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
 
 

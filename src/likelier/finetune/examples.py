@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from likelier.errors import DataError
 from likelier.files import read_jsonl, read_lines
 from likelier.records import Text, check_text, plain
-from likelier.text.tokens import encode, encode_full, end_id
+from likelier.text.tokens import encode, encode_with_response, end_id
 
 SEPARATOR = "<|endoftext|>"
 SHAPES = "`prompt` with `completion` or `chosen`, `messages`, or `text`"
@@ -120,7 +120,7 @@ def tokenize_examples(
             (row,) = encode(tokenizer, [example.response])
             tokenized += cut_text([*row, end_id(tokenizer)], max_length)
             continue
-        prompt, response = encode_full(tokenizer, example.prompt, example.response, end=True)
+        prompt, response = encode_with_response(tokenizer, example.prompt, example.response, end=True)
         num_cut += len(prompt) + len(response) > max_length
         if len(prompt) < max_length:
             tokenized.append(TokenizedExample((prompt + response)[:max_length], max(1, len(prompt))))

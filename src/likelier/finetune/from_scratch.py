@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from likelier.errors import ConfigError
-from likelier.text.models import load_tokenizer, without_dropout
+from likelier.text.models import disable_dropout, load_tokenizer
 
 PAD, UNKNOWN, BEGIN, END = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 PIECES = {"words": r" ?[\p{L}\p{M}']+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+", "characters": r"[\s\S]"}
@@ -104,7 +104,7 @@ def draw(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            config = without_dropout(AutoConfig.for_model(model_type, **settings))
+            config = disable_dropout(AutoConfig.for_model(model_type, **settings))
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError) as error:
             reason = " ".join(str(error).split())

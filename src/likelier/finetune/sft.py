@@ -18,9 +18,10 @@ from likelier.finetune.examples import TokenizedExample, read_examples, tokenize
 from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.progress import progress
 from likelier.runs.run import Run
-from likelier.text.adapters import adapt, save_trained
+from likelier.text.adapters import apply_lora, save_trained
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer
-from likelier.text.tokens import pad_id, pad_right
+from likelier.text.padding import pad_right
+from likelier.text.tokens import pad_id
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.order import EpochOrder
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
@@ -116,7 +117,7 @@ def prepare(config: Config) -> Setup:
     else:
         model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
-    adapt(model, sft, "sft", config.seed)
+    apply_lora(model, sft, "sft", config.seed)
     if heldout_eval:
         held_out_prompts = heldout_eval.texts
         examples = [example for example in examples if example.prompt not in held_out_prompts]

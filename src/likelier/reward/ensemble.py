@@ -13,7 +13,7 @@ from likelier.errors import DataError
 from likelier.files import read_json
 from likelier.records import Text
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
-from likelier.text.models import RewardModel, load_reward_model
+from likelier.text.reward_model import RewardModel, load_reward_model
 from likelier.training.setup import pick_device
 
 

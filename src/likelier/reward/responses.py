@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.records import Prompt, column_names
 from likelier.text.sampler import Samples
-from likelier.text.tokens import token_texts
+from likelier.text.tokens import decode_each_token
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ResponseBatch:
         """What was sampled for these prompts. Spelling out every token takes time: done only on request."""
         lengths = samples.mask.sum(1).tolist()
         ids = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
-        return cls(prompts, samples.texts, ids, token_texts(tokenizer, ids) if with_token_texts else None)
+        return cls(prompts, samples.texts, ids, decode_each_token(tokenizer, ids) if with_token_texts else None)
 
 
 class SourceScores(NamedTuple):

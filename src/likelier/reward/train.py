@@ -22,7 +22,8 @@ from likelier.reward.ensemble import load_ensemble
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.runs.run import Run
-from likelier.text.models import new_reward_model, save_model
+from likelier.text.models import save_model
+from likelier.text.reward_model import new_reward_model
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.step import TrainingState, guarded_step

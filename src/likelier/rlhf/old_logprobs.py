@@ -18,7 +18,7 @@ from likelier.ppo.kl import MAX_LOG_RATIO
 from likelier.ppo.masks import masked_mean
 from likelier.ppo.policy import evaluate_old_policy
 from likelier.rlhf.measures import Measures, measure_sampling
-from likelier.text.logprobs import TextPolicy
+from likelier.text.policy import TextPolicy
 from likelier.text.sampler import Samples
 
 MAX_MEAN_GAP = 0.01

@@ -20,7 +20,8 @@ from likelier.rlhf.measures import Measures, measure_repetition, measure_scores,
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
 from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties, split_scores
 from likelier.rlhf.scores import Shaper, penalise_missing_end
-from likelier.text.logprobs import TextPolicy, reference_logprobs
+from likelier.text.logprobs import compute_sample_logprobs
+from likelier.text.policy import TextPolicy
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.training.setup import Clock
 
@@ -105,7 +106,7 @@ def sample_rollouts(
     old = behaviour_logprobs(actors.policy, inputs, samples, config)
     clock.lap("old_logprobs")
     # Also where no penalty needs them: the KL is logged and is what the doctor reads.
-    ref_logprobs = reference_logprobs(actors.reference, samples, config)
+    ref_logprobs = compute_sample_logprobs(actors.reference, samples, config)
     clock.lap("reference")
 
     judged = judge(actors.scorer, actors.tokenizer, row_prompts, samples)

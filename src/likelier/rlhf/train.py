@@ -24,10 +24,10 @@ from likelier.reward.sources import check_columns, make_scorer
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.runs.run import Run
-from likelier.text.adapters import adapt, reference_of, save_trained
+from likelier.text.adapters import apply_lora, make_reference, save_trained
 from likelier.text.exact_sampler import load_policy, make_sampler
-from likelier.text.logprobs import TextPolicy
 from likelier.text.models import context_length, load_tokenizer
+from likelier.text.policy import TextPolicy
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
@@ -170,8 +170,8 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
     model = load_policy(config.model, device)
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    reference = reference_of(model, ppo)
-    adapt(model, ppo, "ppo", config.seed)
+    reference = make_reference(model, ppo)
+    apply_lora(model, ppo, "ppo", config.seed)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))

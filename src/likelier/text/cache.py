@@ -8,42 +8,48 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 BLOCK = 32
-"""Tokens by which a cache grows. Attention reads blocks whole, which is faster than to leave out what is not filled."""
+"""Tokens by which a cache grows. Attention reads whole blocks, which is faster than to leave out what is not filled."""
 
 
-def whole_blocks(length: int) -> int:
-    """The least number of tokens that fills blocks and holds `length`."""
+def round_up_to_blocks(length: int) -> int:
+    """The least number of tokens that fills whole blocks and holds `length`."""
     return -(-length // BLOCK) * BLOCK
 
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values of one attention layer, `[rows, heads, room, size]`: the first `length` are real, the rest 0."""
+    """Keys and values of one attention layer, `[rows, heads, room, size]`: the first `length` are real, the rest 0.
+
+    transformers' own layer concatenates at each token, which copies all that came before.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.length, self.dtype = 0, dtype
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Room without tokens, of the shape that the first states have."""
         self.device = key_states.device
-        self.all_keys, self.all_values = (self.empty(states, 0) for states in (key_states, value_states))
+        self.all_keys, self.all_values = (self.allocate(states, 0) for states in (key_states, value_states))
         self.is_initialized = True
 
-    def empty(self, states: Tensor, length: int) -> Tensor:
-        """Whole blocks of room for `length` tokens."""
+    def allocate(self, states: Tensor, length: int) -> Tensor:
+        """Zeros for `length` tokens, in whole blocks."""
         rows, heads, _, size = states.shape
-        return states.new_zeros(rows, heads, whole_blocks(length), size, dtype=self.dtype)
+        return states.new_zeros(rows, heads, round_up_to_blocks(length), size, dtype=self.dtype)
 
     def append(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Write new states behind those that are there."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]
         if self.length > self.all_keys.shape[2]:
-            self.all_keys, self.all_values = self.grown(self.all_keys, start), self.grown(self.all_values, start)
+            self.all_keys, self.all_values = self.grow(self.all_keys, start), self.grow(self.all_values, start)
         self.all_keys[:, :, start : self.length] = key_states
         self.all_values[:, :, start : self.length] = value_states
 
-    def grown(self, states: Tensor, filled: int) -> Tensor:
-        larger = self.empty(states, self.length)
+    def grow(self, states: Tensor, filled: int) -> Tensor:
+        """A copy with room for `self.length` tokens."""
+        larger = self.allocate(states, self.length)
         larger[:, :, :filled] = states[:, :, :filled]
         return larger
 
@@ -53,6 +59,7 @@ class PreallocatedLayer(DynamicLayer):
         return self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length]
 
     def get_seq_length(self) -> int:
+        """Tokens in the cache."""
         return self.length
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -61,14 +68,14 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]:
-    """A cache in `dtype`, and whether all of its layers keep all tokens.
+    """A cache in `dtype`, and True if all of its layers keep all tokens.
 
     Layers that transformers caches in another way (sliding windows, recurrent states) stay as it makes them.
     """
-    made = DynamicCache(config=model.config).layers
-    layers = [PreallocatedLayer(dtype) if type(layer) is DynamicLayer else layer for layer in made]
+    default = DynamicCache(config=model.config).layers
+    layers = [PreallocatedLayer(dtype) if type(layer) is DynamicLayer else layer for layer in default]
     cache = Cache(layers=layers)
-    return cache, len(preallocated(cache)) == len(layers)
+    return cache, len(preallocated_layers(cache)) == len(layers)
 
 
 def keep_rows(cache: Cache, rows: Tensor) -> None:
@@ -80,6 +87,6 @@ def keep_rows(cache: Cache, rows: Tensor) -> None:
             layer.reorder_cache(rows)  # type: ignore[arg-type]  # wants a LongTensor, which no function returns
 
 
-def preallocated(cache: Cache) -> list[PreallocatedLayer]:
-    """Those layers of a cache that keep everything."""
+def preallocated_layers(cache: Cache) -> list[PreallocatedLayer]:
+    """The layers of a cache that keep all tokens."""
     return [layer for layer in cache.layers if isinstance(layer, PreallocatedLayer)]

@@ -17,9 +17,9 @@ from likelier.config import PPOConfig
 from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
-from likelier.text.models import context_length, load_causal_lm, precise
+from likelier.text.cached_decode import CachedDecoder, check_decodable
+from likelier.text.models import context_length, load_causal_lm, upcast
 from likelier.text.sampler import Sampler, Samples, Sampling
-from likelier.text.step import Stepper, check_steps
 from likelier.text.stops import StopCriteria
 from likelier.text.tokens import Prompts, encode_prompts, pad_id
 
@@ -80,10 +80,10 @@ def make_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, con
 def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """A language model that `ExactSampler` can decode.
 
-    DataError: see `load_causal_lm`. ConfigError: see `check_steps`.
+    DataError: see `load_causal_lm`. ConfigError: see `check_decodable`.
     """
     model = load_causal_lm(path, device)
-    check_steps(model, path)
+    check_decodable(model, path)
     return model
 
 
@@ -97,9 +97,9 @@ def decode(
     lengths = torch.full((num_rows,), length, device=draws.device)
     rows = torch.arange(num_rows, device=draws.device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)
-    stepper = Stepper(model, prompts.mask, length, sampling.bf16)
-    with stepper.precision():
-        logits = stepper.start(prompts.tokens)
+    decoder = CachedDecoder(model, prompts.mask, length, sampling.bf16)
+    with decoder.precision():
+        logits = decoder.prefill(prompts.tokens)
         for step in range(length):
             token, logprob = draw_tokens(logits, sampling.temperature, draws[rows, step])
             tokens[rows, step], logprobs[rows, step] = token, logprob
@@ -113,8 +113,8 @@ def decode(
                     break
                 kept = (~finished).nonzero()[:, 0]
                 rows, finished, token = rows[kept], finished[kept], token[kept]
-                stepper.keep(kept)
-            logits = stepper.next(token)
+                decoder.keep_rows(kept)
+            logits = decoder.step(token)
     return Decoded(tokens, logprobs, lengths)
 
 
@@ -126,7 +126,7 @@ def draw_tokens(
     The target (1 - u) * total lies in (0, total], so that the first place whose cumulative sum reaches it has a
     probability above 0: with u * total a number of exactly 0 would draw an impossible first token.
     """
-    scaled = precise(logits)
+    scaled = upcast(logits)
     if temperature != 1.0:
         scaled = scaled / temperature
     top = scaled.amax(1, keepdim=True)

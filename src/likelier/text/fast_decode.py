@@ -1,7 +1,7 @@
 """One decoding step of GPT-2 and of the Llama family, without transformers' layers around the arithmetic.
 
 At one token a row those layers cost more than the arithmetic of a small model. Every other architecture, and every
-model that does not give its own logits this way, is decoded by its own forward.
+model whose own logits these functions do not reproduce, is decoded by its own forward.
 """
 
 import math
@@ -15,128 +15,139 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocated
-from likelier.text.models import precise
+from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocated_layers
+from likelier.text.models import upcast
 
 Cast = Callable[[Tensor], Tensor]
-SMALLEST_PACKED = 2**16
+"""Casts a weight to the type that products are computed in."""
+MIN_PACKED_SIZE = 2**16
+"""Least number of weights of a layer that gains from oneDNN's layout."""
 
 
 class Block(NamedTuple):
-    """One layer: hidden states `[b, D]` to query `[b, heads, size]`, key and value; what was attended to, back in."""
+    """One layer: hidden states `[B, D]` to query, key and value `[B, heads, size]`; attention's output to the next."""
 
     project: Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor]]
-    absorb: Callable[[Tensor, Tensor], Tensor]
+    finish: Callable[[Tensor, Tensor], Tensor]
+    """(hidden states, attended values) -> hidden states behind the residual connections and the MLP."""
     scale: float
+    """Factor on the attention scores."""
 
 
 class FastDecoder(NamedTuple):
-    """A model as plain functions. `embed` gives hidden states and what `project` needs to know of the positions."""
+    """A model as plain functions."""
 
     embed: Callable[[Tensor, Tensor], tuple[Tensor, Any]]
+    """(tokens, positions) -> hidden states, and the rotation by position that `Block.project` applies (None: none)."""
     blocks: list[Block]
-    head: Callable[[Tensor], Tensor]
+    lm_head: Callable[[Tensor], Tensor]
 
-    def step(self, tokens: Tensor, places: Tensor, layers: list[PreallocatedLayer], mask: Tensor) -> Tensor:
-        """Logits `[b, V]` behind one more token of each row; `tokens`, `places` `[b]`.
+    def step(self, tokens: Tensor, positions: Tensor, layers: list[PreallocatedLayer], mask: Tensor) -> Tensor:
+        """Logits `[B, V]` behind one more token of each row; `tokens`, `positions` `[B]`.
 
-        `mask` `[b, n]` is True where the cache, this token included, holds a real token; n fills its blocks.
+        `mask` `[B, n]` is True where the cache, this token included, holds a real token; n fills its blocks.
         """
-        hidden, turn = self.embed(tokens, places)
-        unseen = ~mask[:, None, None]
+        hidden, rotation = self.embed(tokens, positions)
+        excluded = ~mask[:, None, None]
         for block, layer in zip(self.blocks, layers, strict=True):
-            query, key, value = block.project(hidden, turn)
+            query, key, value = block.project(hidden, rotation)
             layer.append(key[:, :, None], value[:, :, None])
             keys, values = layer.all_keys, layer.all_values
+            # Query heads that share a key head (grouped-query attention) become rows of one product.
             grouped = query.to(keys.dtype).view(len(query), keys.shape[1], -1, query.shape[-1])
-            seen = attend(grouped, keys, values, unseen, block.scale)
-            hidden = block.absorb(hidden, seen.reshape(len(hidden), -1))
-        return self.head(hidden)
+            attended = attend(grouped, keys, values, excluded, block.scale)
+            hidden = block.finish(hidden, attended.reshape(len(hidden), -1))
+        return self.lm_head(hidden)
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, unseen: Tensor, scale: float) -> Tensor:
-    """Attention of the last token, `[b, heads, group, size]`, to what is not `unseen`, `[b, 1, 1, n]`.
+def attend(query: Tensor, keys: Tensor, values: Tensor, excluded: Tensor, scale: float) -> Tensor:
+    """Attention of the last token, `[B, heads, group, size]`, to all places but the `excluded`, `[B, 1, 1, n]`.
 
     On a CPU two products over whole blocks of memory take a third to two thirds of the time of torch's own kernel.
     """
     if not keys.is_cpu:
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=~unseen, scale=scale)
-    scores = precise(query @ keys.transpose(-1, -2)).mul_(scale).masked_fill_(unseen, -math.inf)
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=~excluded, scale=scale)
+    scores = upcast(query @ keys.transpose(-1, -2)).mul_(scale).masked_fill_(excluded, -math.inf)
     return scores.softmax(-1).to(values.dtype) @ values
 
 
 def fast_decoder(model: PreTrainedModel, dtype: torch.dtype) -> FastDecoder | None:
-    """The model as plain functions whose products are in `dtype`, or None where it is not of a kind known here."""
-    build = FAMILIES.get(model.config.model_type)
+    """The model as plain functions whose products are in `dtype`; None for a model that they do not reproduce."""
+    build = BUILDERS.get(model.config.model_type)
     if build is None or not is_plain(model) or not matches_model(model, build):
         return None
     return build(model, lambda weight: weight.to(dtype))
 
 
 def is_plain(model: PreTrainedModel) -> bool:
-    """Whether every product is a plain layer of its own kind, LoRA's sum of two among them; quantised ones are not."""
-    if model._hf_peft_config_loaded:
-        from likelier.text.adapters import can_be_merged
+    """True if every product is a plain linear layer, or one with LoRA beside it; quantised layers are not plain.
 
-        if not can_be_merged(model):
+    Forward hooks change what a layer computes, and plain functions would not call them.
+    """
+    if model._hf_peft_config_loaded:
+        from likelier.text.adapters import is_mergeable
+
+        if not is_mergeable(model):
             return False
     products = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)]
     return all(type(module) in (nn.Linear, Conv1D) for module in products) and not model._forward_hooks
 
 
-def gpt2(model: PreTrainedModel, cast: Cast) -> FastDecoder:
+def build_gpt2(model: PreTrainedModel, cast: Cast) -> FastDecoder:
+    """GPT-2: learned positions, one product for query, key and value, LayerNorm before each part."""
     trunk: Any = model.base_model
 
-    def block(layer: Any) -> Block:
-        attend, mlp, size = layer.attn, layer.mlp, layer.attn.head_dim
-        into, out, up, down = (linear(part, cast) for part in (attend.c_attn, attend.c_proj, mlp.c_fc, mlp.c_proj))
+    def build_block(layer: Any) -> Block:
+        attention, mlp, size = layer.attn, layer.mlp, layer.attn.head_dim
+        parts = (attention.c_attn, attention.c_proj, mlp.c_fc, mlp.c_proj)
+        qkv_proj, out_proj, up_proj, down_proj = (linear(part, cast) for part in parts)
 
-        def project(hidden: Tensor, turn: None) -> tuple[Tensor, Tensor, Tensor]:
-            query, key, value = into(layer.ln_1(hidden)).view(len(hidden), 3, -1, size).unbind(1)
+        def project(hidden: Tensor, rotation: None) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = qkv_proj(layer.ln_1(hidden)).view(len(hidden), 3, -1, size).unbind(1)
             return query, key, value
 
-        def absorb(hidden: Tensor, seen: Tensor) -> Tensor:
-            hidden = hidden + out(seen)
-            return hidden.add_(down(mlp.act(up(layer.ln_2(hidden)))))
+        def finish(hidden: Tensor, attended: Tensor) -> Tensor:
+            hidden = hidden + out_proj(attended)
+            return hidden.add_(down_proj(mlp.act(up_proj(layer.ln_2(hidden)))))
 
-        return Block(project, absorb, attend.scaling)
+        return Block(project, finish, attention.scaling)
 
-    def embed(tokens: Tensor, places: Tensor) -> tuple[Tensor, None]:
-        return trunk.wte(tokens) + trunk.wpe(places), None
+    def embed(tokens: Tensor, positions: Tensor) -> tuple[Tensor, None]:
+        return trunk.wte(tokens) + trunk.wpe(positions), None
 
-    return FastDecoder(embed, [block(layer) for layer in trunk.h], lm_head(model, trunk.ln_f, cast))
+    return FastDecoder(embed, [build_block(layer) for layer in trunk.h], lm_head(model, trunk.ln_f, cast))
 
 
-def llama(model: PreTrainedModel, cast: Cast) -> FastDecoder:
+def build_llama(model: PreTrainedModel, cast: Cast) -> FastDecoder:
+    """Llama, Mistral, Qwen2: rotary positions, gated MLP, RMSNorm before each part."""
     trunk: Any = model.base_model
 
-    def block(layer: Any) -> Block:
-        attend, mlp, size = layer.self_attn, layer.mlp, layer.self_attn.head_dim
-        sides = [linear(part, cast) for part in (attend.q_proj, attend.k_proj, attend.v_proj)]
-        out, gate, up, down = (
-            linear(part, cast) for part in (attend.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        )
+    def build_block(layer: Any) -> Block:
+        attention, mlp, size = layer.self_attn, layer.mlp, layer.self_attn.head_dim
+        sides = [linear(part, cast) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        parts = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        out_proj, gate_proj, up_proj, down_proj = (linear(part, cast) for part in parts)
 
-        def project(hidden: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        def project(hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
             normed = rms_norm(hidden, layer.input_layernorm)
             query, key, value = (side(normed).view(len(hidden), -1, size) for side in sides)
-            turned = rotate(torch.cat([query, key], 1), *turn)
-            return turned[:, : query.shape[1]], turned[:, query.shape[1] :], value
+            rotated = rotate(torch.cat([query, key], 1), *rotation)
+            return rotated[:, : query.shape[1]], rotated[:, query.shape[1] :], value
 
-        def absorb(hidden: Tensor, seen: Tensor) -> Tensor:
-            hidden = hidden + out(seen)
+        def finish(hidden: Tensor, attended: Tensor) -> Tensor:
+            hidden = hidden + out_proj(attended)
             normed = rms_norm(hidden, layer.post_attention_layernorm)
-            return hidden.add_(down(mlp.act_fn(gate(normed)).mul_(up(normed))))
+            return hidden.add_(down_proj(mlp.act_fn(gate_proj(normed)).mul_(up_proj(normed))))
 
-        return Block(project, absorb, attend.scaling)
+        return Block(project, finish, attention.scaling)
 
-    def embed(tokens: Tensor, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def embed(tokens: Tensor, positions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         hidden = trunk.embed_tokens(tokens)
-        cos, sin = trunk.rotary_emb(hidden, places[:, None])
+        cos, sin = trunk.rotary_emb(hidden, positions[:, None])
         return hidden, (cos, sin)
 
     return FastDecoder(
-        embed, [block(layer) for layer in trunk.layers], lm_head(model, lambda h: rms_norm(h, trunk.norm), cast)
+        embed, [build_block(layer) for layer in trunk.layers], lm_head(model, lambda h: rms_norm(h, trunk.norm), cast)
     )
 
 
@@ -146,28 +157,28 @@ def linear(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
     On a CPU a large weight is laid out for oneDNN first: a product with few rows then takes half to four fifths of the
     time of `F.linear`, in float32 and in bfloat16.
     """
-    layer, weight = (layer, layer.weight) if isinstance(layer, nn.Linear | Conv1D) else merged_layer(layer)
+    layer, weight = (layer, layer.weight) if isinstance(layer, nn.Linear | Conv1D) else merge_lora(layer)
     weight = cast(weight.t() if isinstance(layer, Conv1D) else weight)
     bias = None if layer.bias is None else cast(layer.bias)
-    if packs(weight):
+    if is_worth_packing(weight):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), packed, bias, "none", [], "")
     return lambda x: F.linear(x.to(weight.dtype), weight, bias)
 
 
-def merged_layer(layer: Any) -> tuple[nn.Module, Tensor]:
+def merge_lora(layer: Any) -> tuple[nn.Module, Tensor]:
     """The layer under an adapter, and the weight of both together."""
-    from likelier.text.adapters import merged_weight
+    from likelier.text.adapters import merge_weight
 
-    return layer.get_base_layer(), merged_weight(layer)
+    return layer.get_base_layer(), merge_weight(layer)
 
 
-def packs(weight: Tensor) -> bool:
-    """Whether oneDNN is here for it, and it is large enough to gain from it.
+def is_worth_packing(weight: Tensor) -> bool:
+    """True if oneDNN is here for this weight, and it is large enough to gain from it.
 
     A CPU without AVX-512 lacks oneDNN's products in bfloat16, which then end in an error.
     """
-    if weight.numel() < SMALLEST_PACKED or not (weight.is_cpu and torch.backends.mkldnn.is_available()):
+    if weight.numel() < MIN_PACKED_SIZE or not (weight.is_cpu and torch.backends.mkldnn.is_available()):
         return False
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -175,32 +186,35 @@ def packs(weight: Tensor) -> bool:
 
 
 def lm_head(model: PreTrainedModel, norm: Callable[[Tensor], Tensor], cast: Cast) -> Callable[[Tensor], Tensor]:
+    """Hidden states to logits: the last norm and the output layer."""
     output = linear(model.get_output_embeddings(), cast)
     return lambda hidden: output(norm(hidden))
 
 
 def rms_norm(hidden: Tensor, norm: Any) -> Tensor:
+    """RMSNorm as one kernel, with the weight and epsilon of transformers' module."""
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: the first half of each head turned with the second."""
+    """Rotary positions (Su et al. 2021): the first half of each head turned with the second."""
     half = heads.shape[-1] // 2
     first, second, cos, sin = heads[..., :half], heads[..., half:], cos[..., :half], sin[..., :half]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
-FAMILIES: dict[str, Callable[[PreTrainedModel, Cast], FastDecoder]] = {
-    "gpt2": gpt2,
-    "llama": llama,
-    "mistral": llama,
-    "qwen2": llama,
+BUILDERS: dict[str, Callable[[PreTrainedModel, Cast], FastDecoder]] = {
+    "gpt2": build_gpt2,
+    "llama": build_llama,
+    "mistral": build_llama,
+    "qwen2": build_llama,
 }
 MATCHES: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+"""What `matches_model` found for each model."""
 
 
 def matches_model(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast], FastDecoder]) -> bool:
-    """Whether these functions give the model's own logits: tried behind two different prompts.
+    """True if these functions give the model's own logits: tried behind two different prompts.
 
     Once for each model; each time where there is an adapter, which at first adds nothing and so cannot disagree.
     """
@@ -208,8 +222,9 @@ def matches_model(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast
         tokens = torch.arange(8, device=model.device).view(2, 4) % model.get_output_embeddings().weight.shape[0]
         cache, _ = make_cache(model, model.dtype)
         model(input_ids=tokens[:, :3], past_key_values=cache, use_cache=True)
-        places = torch.full((2,), 3, device=model.device)
+        positions = torch.full((2,), 3, device=model.device)
         mask = torch.arange(BLOCK, device=model.device).expand(2, -1) < 4
-        found = build(model, lambda weight: weight).step(tokens[:, 3], places, preallocated(cache), mask)
-        MATCHES[model] = torch.allclose(found, model(input_ids=tokens).logits[:, 3], rtol=1e-3, atol=1e-3)
+        decoder = build(model, lambda weight: weight)
+        logits = decoder.step(tokens[:, 3], positions, preallocated_layers(cache), mask)
+        MATCHES[model] = torch.allclose(logits, model(input_ids=tokens).logits[:, 3], rtol=1e-3, atol=1e-3)
     return MATCHES[model]

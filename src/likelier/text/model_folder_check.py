@@ -1,4 +1,4 @@
-"""Model folders from elsewhere: checked before anything in them is used."""
+"""Checks model folders from elsewhere before anything in them is loaded: no pickles, no code, sound safetensors."""
 
 import json
 import re
@@ -14,23 +14,22 @@ from safetensors import SafetensorError, safe_open
 from likelier.errors import DataError
 
 MAX_CONFIG_BYTES = 10_000_000
-SECONDS_TO_ANSWER = 5.0
+HUB_TIMEOUT_SECONDS = 5.0
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def check_model_folder(path: str | Path) -> None:
-    """See that a folder holds a model that can be loaded without running anything from it.
+    """Refuse a folder whose model cannot be loaded, or not without running code from it.
 
-    Weights are safetensors with sound headers, no config names code (`auto_map`) or kernels from a hub. What is no
-    folder and reads like a hub name passes. DataError, one line: what is wrong and what to do.
+    Weights must be safetensors with sound headers, no config may name code (`auto_map`) or kernels from a hub. A path
+    that is no folder but a possible hub name passes. DataError: one line, what is wrong and what to do.
     """
     folder = Path(path)
     if not folder.is_dir():
-        beside_others = (
-            folder.parent != Path() and folder.parent.is_dir()
-        )  # runs/ppo-2 where runs is: a folder was meant
-        if folder.exists() or folder.is_symlink() or beside_others or not HUB_NAME.fullmatch(str(path)):
+        # runs/ppo-2 where runs is a folder: a folder was meant, not a hub name
+        parent_exists = folder.parent != Path() and folder.parent.is_dir()
+        if folder.exists() or folder.is_symlink() or parent_exists or not HUB_NAME.fullmatch(str(path)):
             raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
         return
     check_configs(folder)
@@ -38,10 +37,10 @@ def check_model_folder(path: str | Path) -> None:
 
 
 @cache
-def hub_answers() -> bool:
-    """Whether models can be asked for at the hub: one short question, where its client would try for a minute."""
+def is_hub_reachable() -> bool:
+    """True if the hub answers one short request; its own client would try for a minute."""
     try:
-        get_session().head(constants.ENDPOINT, timeout=SECONDS_TO_ANSWER)
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
     except (HTTPError, OfflineModeIsEnabled):
         return False
     return True
@@ -54,41 +53,41 @@ def check_configs(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder}: no config.json; give a Hugging Face model folder")
     for file in sorted(folder.glob("*config.json")):
-        config = read_object(file)
-        for key, value in settings(config):
+        config = read_json_object(file)
+        for key, value in walk_settings(config):
             if key == "auto_map":
                 raise DataError(
                     f"{file}: `auto_map` asks to run code from the folder; use a model without its own code"
                 )
             if key.endswith("_implementation") and "/" in str(value):
                 raise DataError(f"{file}: `{key}` asks for kernels from a hub ({value}); remove that line")
-    if not isinstance(read_object(folder / "config.json").get("model_type"), str):
+    if not isinstance(read_json_object(folder / "config.json").get("model_type"), str):
         raise DataError(f"{folder / 'config.json'}: no `model_type`; give a Hugging Face model folder")
 
 
-def read_object(file: Path) -> dict[str, Any]:
+def read_json_object(file: Path) -> dict[str, Any]:
     """A JSON object of at most ten megabytes. DataError: too large, broken, or something else."""
     size = file.stat().st_size
     if size > MAX_CONFIG_BYTES:
         raise DataError(f"{file}: {size} bytes is too large for a config; download the model again")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: broken JSON; download the model again") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{file}: expected a JSON object, got {type(found).__name__}")
-    return found
+    if not isinstance(config, dict):
+        raise DataError(f"{file}: expected a JSON object, got {type(config).__name__}")
+    return config
 
 
-def settings(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every (key, value) at any depth."""
+def walk_settings(value: Any) -> Iterator[tuple[str, Any]]:
+    """All (key, value) pairs at any depth."""
     if isinstance(value, dict):
         for key, below in value.items():
             yield key, below
-            yield from settings(below)
+            yield from walk_settings(below)
     elif isinstance(value, list):
         for below in value:
-            yield from settings(below)
+            yield from walk_settings(below)
 
 
 def check_weights(folder: Path) -> None:
@@ -97,7 +96,7 @@ def check_weights(folder: Path) -> None:
     if (folder / "model.safetensors").is_file():
         names = {"model.safetensors"}
     elif index.is_file():
-        names = shards(index)
+        names = read_shard_names(index)
     else:
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         if pickles:
@@ -111,9 +110,9 @@ def check_weights(folder: Path) -> None:
         check_header(folder / name)
 
 
-def shards(index: Path) -> set[str]:
+def read_shard_names(index: Path) -> set[str]:
     """The file names in a shard index."""
-    weight_map = read_object(index).get("weight_map")
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise DataError(f"{index}: no `weight_map`; download the model again")
     return {str(name) for name in weight_map.values()}

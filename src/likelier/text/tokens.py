@@ -1,9 +1,8 @@
-"""Text to token ids and back: chat templates, prompts padded on the left, responses on the right; nothing else pads."""
+"""Text to token ids and back: chat templates, the beginning token, prompts with their responses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Int
 from jinja2 import TemplateError
 from torch import Tensor
@@ -11,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.records import Text
+from likelier.text.padding import pad_left
 
 TEMPLATE_FAILURES = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""A template is a program from elsewhere: what Python raises in it is its own fault."""
+"""Raised within a chat template: it is a program from elsewhere, so an error in it is the template's."""
 
 
 class Prompts(NamedTuple):
@@ -24,10 +24,10 @@ class Prompts(NamedTuple):
 
 
 def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
-    """What the model continues: plain text as it is, messages by the tokenizer's chat template.
+    """The text that the model continues: a plain prompt as it is, messages by the tokenizer's chat template.
 
-    The template opens the assistant's turn; transformers runs it in an immutable sandbox. Without a template turns look
-    like those of hh-rlhf (`Human: … Assistant:`). DataError: the template refuses these messages.
+    The template opens the assistant's turn; transformers runs it in an immutable sandbox. Without a template turns are
+    written like those of hh-rlhf (`Human: … Assistant:`). DataError: the template refuses these messages.
     """
     if isinstance(text, str):
         return text
@@ -54,7 +54,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], max_tokens: int) -> Prompts:
-    """Prompts as a model continues them. DataError names the first that has more than `max_tokens`, or none at all."""
+    """Rendered prompts, padded on the left. DataError: the first that has more than `max_tokens`, or none at all."""
     rows = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
     for number, row in enumerate(rows, 1):
         if len(row) > max_tokens:
@@ -67,18 +67,19 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], 
     return Prompts(*pad_left(rows, pad_id(tokenizer)))
 
 
-def encode_full(
+def encode_with_response(
     tokenizer: PreTrainedTokenizerBase, prompt: Text, response: str, end: bool
 ) -> tuple[list[int], list[int]]:
     """Token ids of a prompt and of a response to it, with the end token behind if `end`.
 
-    Both are encoded as one text; only where a token would span the border is the response encoded alone.
+    Both are encoded as one text, as the model will read them; only where a token would span the border is the response
+    encoded alone.
     """
     opening = render(tokenizer, prompt)
-    prompt_ids, whole = encode(tokenizer, [opening, opening + response])
+    prompt_ids, joined_ids = encode(tokenizer, [opening, opening + response])
     size = len(prompt_ids)
-    if whole[:size] == prompt_ids:
-        response_ids = whole[size:]
+    if joined_ids[:size] == prompt_ids:
+        response_ids = joined_ids[size:]
     else:
         response_ids = tokenizer(response, add_special_tokens=False)["input_ids"]
     return prompt_ids, response_ids + ([end_id(tokenizer)] if end else [])
@@ -89,55 +90,33 @@ def decode_responses(
 ) -> list[str]:
     """The text that each response adds to its prompt, without special tokens.
 
-    Decoded behind the prompt, because tokenizers with a leading blank drop it at the beginning of a text.
+    Decoded together with the prompt: sentencepiece tokenizers drop a leading blank at the beginning of a text.
     """
     if not prompts:
         return []
-    before = decode(tokenizer, prompts)
-    after = decode(tokenizer, [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
-    return [whole[len(opening) :] for opening, whole in zip(before, after, strict=True)]
+    openings = decode(tokenizer, prompts)
+    joined = decode(tokenizer, [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+    return [text[len(opening) :] for opening, text in zip(openings, joined, strict=True)]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Texts of token ids without special tokens, blanks before punctuation as the tokens have them."""
     texts: list[str] = tokenizer.batch_decode(
         [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     return texts
 
 
-def token_texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[list[str]]:
+def decode_each_token(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[list[str]]:
     """The text that each token adds: blanks as blanks, special tokens by their name, part of a letter as `\ufffd`.
 
-    Each is decoded behind itself, because tokenizers with a leading blank drop it at the beginning of a text.
+    Each is decoded behind itself, because sentencepiece tokenizers drop a leading blank at the beginning of a text.
     """
-    known: dict[int, str] = {}
+    pieces: dict[int, str] = {}
     for token in {token for row in rows for token in row}:
         once, twice = (str(tokenizer.decode([token] * times, clean_up_tokenization_spaces=False)) for times in (1, 2))
-        known[token] = twice[len(once) :]
-    return [[known[token] for token in row] for row in rows]
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Rows of different length as one tensor, filled with `pad` in front; True in the mask is a token of the row.
-
-    >>> pad_left([[5], [6, 7]], pad=0)[0].tolist()
-    [[0, 5], [6, 7]]
-    """
-    width = max(map(len, rows), default=0)
-    tokens = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
-    return tokens.view(len(rows), width), length_mask(rows, width).flip(1)
-
-
-def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Rows of different length as one tensor, filled with `pad` behind; True in the mask is a token of the row."""
-    width = max(map(len, rows), default=0)
-    tokens = torch.tensor([list(row) + [pad] * (width - len(row)) for row in rows], dtype=torch.long)
-    return tokens.view(len(rows), width), length_mask(rows, width)
-
-
-def length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "B N"]:
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
-    return torch.arange(width) < lengths[:, None]
+        pieces[token] = twice[len(once) :]
+    return [[pieces[token] for token in row] for row in rows]
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -148,7 +127,7 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What fills the padding. Any id will do, since masks say what counts."""
+    """The padding token. Any id will do, since masks say what counts."""
     return int(next((each for each in (tokenizer.pad_token_id, tokenizer.eos_token_id) if each is not None), 0))
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from likelier.errors import ConfigError
-from likelier.text.step import Stepper, check_steps
+from likelier.text.cached_decode import CachedDecoder, check_decodable
 from model_families import SIZES, VOCABULARY, tiny_model
 
 STATES = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
@@ -22,14 +22,14 @@ def test_steps_add_up_to_the_whole_text(family: str, padded: bool) -> None:
     )
     rows = torch.tensor([0, 1, 2, 3])
     with torch.no_grad():
-        stepper = Stepper(model, mask, room=7, bf16=False)
-        logits = stepper.start(tokens[:, :5])
+        decoder = CachedDecoder(model, mask, max_new_tokens=7, bf16=False)
+        logits = decoder.prefill(tokens[:, :5])
         for at in range(5, 12):
             if at == 8:
                 kept = torch.tensor([3, 1])
-                stepper.keep(kept)
+                decoder.keep_rows(kept)
                 rows = rows[kept]
-            logits = stepper.next(tokens[rows, at])
+            logits = decoder.step(tokens[rows, at])
         for row, found in zip(rows.tolist(), logits, strict=True):
             real = torch.cat([mask[row], torch.ones(7, dtype=torch.bool)])
             assert torch.allclose(found, model(input_ids=tokens[row][real][None]).logits[0, -1], atol=1e-3)
@@ -37,14 +37,14 @@ def test_steps_add_up_to_the_whole_text(family: str, padded: bool) -> None:
 
 @pytest.mark.parametrize("family", SIZES)
 def test_families_that_can_be_decoded_pass_the_check(family: str) -> None:
-    check_steps(tiny_model(family), family)
+    check_decodable(tiny_model(family), family)
 
 
 def test_attention_beside_convolutions_is_decoded_with_dropped_rows() -> None:
     """transformers' layer of such states cannot select rows of a batch, only reorder them."""
     layers = {"num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]}
     config = AutoConfig.for_model("lfm2", vocab_size=VOCABULARY, **LAYERS, **layers)
-    check_steps(AutoModelForCausalLM.from_config(config).eval(), "lfm2")
+    check_decodable(AutoModelForCausalLM.from_config(config).eval(), "lfm2")
 
 
 @pytest.mark.parametrize(("family", "shape"), [("mamba", STATES), ("bert", LAYERS)])
@@ -55,4 +55,4 @@ def test_models_that_cannot_be_decoded_are_named_with_the_remedy(family: str, sh
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.3)  # far from flat
     with pytest.raises(ConfigError, match=f"^here/it: {family}: it cannot be sampled from; give a Transformer decoder"):
-        check_steps(model, "here/it")
+        check_decodable(model, "here/it")

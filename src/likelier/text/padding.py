@@ -1,0 +1,53 @@
+"""Rows of different length as one tensor with a mask, padded on the left or the right; nothing else pads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Rows as one tensor, filled with `pad` in front; True in the mask is a token of the row.
+
+    >>> pad_left([[5], [6, 7]], pad=0)[0].tolist()
+    [[0, 5], [6, 7]]
+    """
+    width = max(map(len, rows), default=0)
+    tokens = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
+    return tokens.view(len(rows), width), make_length_mask(rows, width).flip(1)
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Rows as one tensor, filled with `pad` behind; True in the mask is a token of the row."""
+    width = max(map(len, rows), default=0)
+    tokens = torch.tensor([list(row) + [pad] * (width - len(row)) for row in rows], dtype=torch.long)
+    return tokens.view(len(rows), width), make_length_mask(rows, width)
+
+
+def make_length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "B N"]:
+    """True in the first columns of each row, as many as it has tokens."""
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    return torch.arange(width) < lengths[:, None]
+
+
+def to_right_padding(
+    tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]
+) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """The same texts with all padding behind them, wherever it was."""
+    order = (~mask).long().argsort(dim=1, stable=True)
+    return tokens.gather(1, order), mask.gather(1, order)
+
+
+def unpadded_inputs(tokens: Int[Tensor, "B N"]) -> dict[str, Any]:
+    """Inputs of a causal model over texts padded on the right: no token that counts sees one that does not.
+
+    A mask of ones and not none, because transformers takes that for a mistake and warns.
+    """
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
+
+
+def compute_position_ids(mask: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"]:
+    """Position of each token in its text, counted from 0 at the first real one; 0 in padding in front."""
+    return (mask.long().cumsum(1) - 1).clamp_(min=0)

@@ -1,0 +1,112 @@
+"""A language model with an optional critic, as a PPO update sees it."""
+
+import copy
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from likelier.ppo.policy import Evaluation
+from likelier.text.logprobs import PromptedResponses, compute_statistics_in_chunks, is_head_separable
+from likelier.text.models import load_trunk
+from likelier.training.setup import autocast
+
+
+class ValueHead(nn.Module):
+    """Hidden state to the expected return from there; 0 at the start, so that training begins without a bias."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N"]:
+        with torch.autocast(hidden.device.type, enabled=False):  # a value in bf16 would have three digits
+            values: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
+        return values
+
+
+class TextPolicy(nn.Module):
+    """A language model with an optional critic. Dropout is off.
+
+    `critic`: None; `"shared"`, a value head on the policy's own trunk; `"separate"`, a trunk of its own with a head.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        value_head: ValueHead | None = None,
+        critic: nn.Module | None = None,
+        temperature: float = 1.0,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.value_head, self.critic = model, value_head, critic
+        self.temperature, self.bf16 = temperature, bf16
+        self.eval()
+
+    @classmethod
+    def build(
+        cls,
+        model: PreTrainedModel,
+        critic: Literal["separate", "shared"] | None,
+        critic_model: str | None = None,
+        temperature: float = 1.0,
+        bf16: bool = False,
+    ) -> "TextPolicy":
+        """A policy around `model`; a separate critic starts from the folder `critic_model` (a language or reward model
+        of the same tokenizer) or from the policy's trunk. Values are 0 at the start.
+        """
+        if critic is None:
+            return cls(model, None, None, temperature, bf16)
+        trunk = None
+        if critic == "separate":
+            trunk = load_trunk(critic_model, model.device) if critic_model else copy_trunk(model)
+        config = trunk.config if trunk is not None else model.config
+        head = ValueHead(config.get_text_config().hidden_size)
+        head.to(model.device, torch.promote_types(model.dtype, torch.float32))
+        return cls(model, head, trunk, temperature, bf16)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """Of the language model: with a shared critic its trunk learns from both losses."""
+        return list(self.model.parameters())
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Of the value head, and of the critic's own trunk if it has one."""
+        return [p for module in (self.critic, self.value_head) if module is not None for p in module.parameters()]
+
+    def evaluate(
+        self, inputs: Mapping[str, Tensor], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Evaluation:
+        """Log-probabilities, values and entropy of the response tokens `actions`; 0 outside `mask`.
+
+        `inputs`: `prompt_tokens`, `prompt_mask`. A value belongs to the state before its token. Without a critic: None.
+        """
+        texts = PromptedResponses(inputs["prompt_tokens"], inputs["prompt_mask"], actions, mask)
+        separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
+        with autocast(self.device, self.bf16):
+            hidden = texts.compute_hidden_states(self.model.base_model) if separable or shared else None
+            logprobs, entropy = compute_statistics_in_chunks(
+                self.model, texts, hidden if separable else None, self.temperature
+            )
+            values = None
+            if self.value_head is not None:
+                states = hidden if self.critic is None else texts.compute_hidden_states(self.critic)
+                values = texts.scatter(self.value_head(states))
+            return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+
+
+def copy_trunk(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without its output layer, trainable: where a critic starts."""
+    trunk = copy.deepcopy(model.base_model)
+    assert isinstance(trunk, PreTrainedModel), type(trunk)
+    trunk.requires_grad_(True)
+    return trunk

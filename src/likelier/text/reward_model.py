@@ -1,0 +1,129 @@
+"""A reward model: a sequence classifier with one label and its tokenizer, text in and score out."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from likelier.errors import DataError
+from likelier.records import Text
+from likelier.text.models import (
+    UNLIMITED,
+    context_length,
+    disable_dropout,
+    load_pretrained,
+    load_safely,
+    load_tokenizer,
+)
+from likelier.text.padding import pad_right, to_right_padding, unpadded_inputs
+from likelier.text.tokens import encode, end_id, pad_id, render
+
+
+class RewardModel(nn.Module):
+    """Scores of responses, read at the last real token by the mask, never by looking for a padding id.
+
+    A text is the rendered prompt, the response and the end token; one that is too long loses its beginning.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+    ) -> None:
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        self.max_length = min(max_length or UNLIMITED, context_length(model))
+        self.is_causal = "score" in dict(model.named_children())
+        """Causal decoders have a head of this name (GenericForSequenceClassification); encoders pool."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def encode(
+        self, prompts: Sequence[Text], responses: Sequence[str]
+    ) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+        """Tokens of prompt, response and end token, padded on the right, with their mask."""
+        texts = [render(self.tokenizer, prompt) + text for prompt, text in zip(prompts, responses, strict=True)]
+        rows = [[*row, end_id(self.tokenizer)] for row in encode(self.tokenizer, texts)]
+        tokens, mask = pad_right([row[-self.max_length :] for row in rows], pad_id(self.tokenizer))
+        return tokens.to(self.device), mask.to(self.device)
+
+    def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
+        """Scores of texts padded on either side; differentiable."""
+        tokens, mask = to_right_padding(tokens, mask)
+        if self.is_causal:
+            hidden = self.model.base_model(**unpadded_inputs(tokens)).last_hidden_state
+            last = hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
+            logits: Tensor = self.model.get_submodule("score")(last)
+        else:
+            logits = self.model(input_ids=tokens, attention_mask=mask.long()).logits
+        return logits[:, 0].float()
+
+    def pair_scores(
+        self, prompts: Sequence[Text], chosen: Sequence[str], rejected: Sequence[str]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Scores of both sides in one forward pass; differentiable."""
+        both = self(*self.encode([*prompts, *prompts], [*chosen, *rejected]))
+        return both[: len(chosen)], both[len(chosen) :]
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, " B"]:
+        """Scores of responses on the CPU, in the order given; texts of like length share a batch."""
+        tokens, mask = self.encode(prompts, responses)
+        scores = torch.zeros(len(tokens))
+        for rows in mask.sum(1).argsort(descending=True).split(batch_size):
+            width = int(mask[rows].sum(1).max())
+            scores[rows.cpu()] = self(tokens[rows, :width], mask[rows, :width]).cpu()
+        return scores
+
+
+def load_reward_model(
+    path: str | Path, device: torch.device | str = "cpu", max_length: int | None = None
+) -> RewardModel:
+    """A sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
+    with load_safely(path) as options:
+        config = AutoConfig.from_pretrained(path, **options)
+    if config.num_labels != 1:
+        raise DataError(
+            f"{path}: {config.num_labels} labels; a reward model has exactly 1: give one that `likelier reward` trained"
+        )
+    model = load_pretrained(AutoModelForSequenceClassification, path, device)
+    return RewardModel(model, load_tokenizer(path), max_length).eval()
+
+
+def new_reward_model(
+    base: str | Path,
+    device: torch.device | str = "cpu",
+    max_length: int | None = None,
+    generator: torch.Generator | None = None,
+    from_scratch: bool = False,
+) -> RewardModel:
+    """A reward model on the trunk of any base, with a new head (see `init_score_head`).
+
+    `from_scratch`: random weights (from torch's global generator) of the base's architecture.
+    """
+    tokenizer = load_tokenizer(base)
+    if from_scratch:
+        with load_safely(base) as options:
+            config = disable_dropout(AutoConfig.from_pretrained(base, num_labels=1, **options))
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    else:
+        model = load_pretrained(AutoModelForSequenceClassification, base, "cpu", num_labels=1)
+    model.config.pad_token_id = pad_id(tokenizer)
+    reward = RewardModel(model.eval(), tokenizer, max_length)
+    init_score_head(model, generator)
+    return reward.to(device).eval()
+
+
+def init_score_head(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the last layer with one output anew: normal, standard deviation 1/sqrt(d + 1), bias 0.
+
+    Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1: scores then start near 0.
+    """
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
+    nn.init.normal_(head.weight, std=1.0 / math.sqrt(head.in_features + 1), generator=generator)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)

@@ -75,3 +75,15 @@ def test_a_prompt_too_long_for_the_model_leaves_no_file(world, tmp_path):
     with pytest.raises(ConfigError, match="response length of 16"):
         write(world, tmp_path / "out.jsonl", response_length=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_stay_with_the_prompt(world, tmp_path):
+    asked = [{"prompt": "a", "reference": "b", "points": 2}, {"prompt": "b", "reference": None}]
+    write_jsonl(tmp_path / "prompts.jsonl", asked)
+    write_candidates(str(world / "model"), tmp_path / "prompts.jsonl", 2, tmp_path / "out.jsonl", 5, device="cpu")
+    with Store.open(tmp_path / "feedback.db", create=True) as store:
+        import_file(tmp_path / "out.jsonl", "likelier", store)
+        extra = {prompt.text: prompt.extra for prompt in store.prompts()}
+    assert extra == {"a": {"reference": "b", "points": 2}, "b": {"reference": None, "points": None}}
+    write(world, tmp_path / "plain.jsonl")
+    assert not any("prompt_extra" in line for line in lines(tmp_path / "plain.jsonl"))

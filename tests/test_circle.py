@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from likelier import circle
-from likelier.circle import Round, held, once, run_circle, split_prompts
+from likelier.circle import Round, held, once, run_circle, split_inputs, split_prompts
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, Stopped, Terminated
 from likelier.feedback.store import Store
@@ -184,6 +184,20 @@ def test_prompts_kept_out_are_the_same_in_every_round_and_never_worked_with(tmp_
     split_prompts(at)
     assert {prompt.text for prompt in read_prompts(at.prompts / "kept_out.jsonl")} == first
     assert not first & {prompt.text for prompt in read_prompts(at.prompts / "train.jsonl")}
+
+
+def test_columns_stay_with_the_prompts_of_every_round(tmp_path):
+    at = round_in(tmp_path, num_eval_prompts=3, num_prompts=5)
+    without = split_inputs(at)
+    assert without[0][:2] == ["Once 0", "Once 1"]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"Once {at}", "moral": str(at)} for at in range(20)])
+    split_prompts(at)
+    for part in ("train", "kept_out"):
+        assert all(prompt.extra == {"moral": prompt.text[5:]} for prompt in read_prompts(at.prompts / f"{part}.jsonl"))
+    assert split_inputs(at)[0][:2] == [["Once 0", {"moral": "0"}], ["Once 1", {"moral": "1"}]]
+    begun_before = [[f"Once {number}" for number in range(20)], 3, 5, at.config.seed]
+    once(at, "prompts", begun_before, split_prompts)
+    assert split_inputs(at) == begun_before  # its people are not asked again
 
 
 def judge_all(at):

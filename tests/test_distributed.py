@@ -289,6 +289,33 @@ def test_a_function_is_asked_once_for_the_whole_batch(tmp_path):
     assert in_processes(2, counting, tmp_path) == [([1.5] * 6, "6 "), ([1.5] * 6, "")]
 
 
+PARTIAL = """
+def some(prompts, responses, points):
+    return points
+
+def rest(completions, points, log_metric, **columns):
+    log_metric("seen", len(completions))
+    return [None if value is not None else 7.0 for value in points]
+"""
+
+
+def scored_in_part(folder):
+    """The scores of two functions that leave out each other's rows."""
+    scorer = make_scorer([RewardSource(function=f"{folder}/partial.py:{name}", name=name) for name in ("some", "rest")])
+    judged = scorer.judge(batch_of(PROMPTS, RESPONSES, points=[1.0, None, 3.0, 4.0, None, 6.0]))
+    by_source = {name: scores.scored.tolist() for name, scores in judged.by_source.items()}
+    return scorer.combine(judged).tolist(), by_source, judged.logged.metrics
+
+
+def test_what_functions_leave_out_is_known_in_every_process(tmp_path):
+    (tmp_path / "partial.py").write_text(PARTIAL)
+    mine = [True, False, True, True, False, True]
+    expected = [1.0, 7.0, 3.0, 4.0, 7.0, 6.0], {"some": mine, "rest": [not each for each in mine]}
+    first, second = in_processes(2, scored_in_part, tmp_path)
+    assert first == (*expected, {"seen": 6.0})
+    assert second == (*expected, {})
+
+
 def checked_on(device):
     try:
         check_processes(PPOConfig(), torch.device(device))

@@ -10,15 +10,15 @@ import pytest
 
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import (
+    check_writable,
     dump_line,
-    must_be_writable,
     read_json,
     read_jsonl,
     read_log,
     stable_id,
+    write_atomically,
     write_json,
     write_jsonl,
-    write_whole,
 )
 from likelier.records import (
     Comparison,
@@ -173,12 +173,12 @@ def test_a_link_or_a_pipe_is_written_to_and_never_replaced(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
     for text in ("one", "two"):
-        write_whole(tmp_path / "link", lambda file, text=text: file.write(text))
+        write_atomically(tmp_path / "link", lambda file, text=text: file.write(text))
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "there" / "file").read_text() == text
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(tmp_path / "pipe", lambda file: file.write("three"))
+    write_atomically(tmp_path / "pipe", lambda file: file.write("three"))
     assert os.read(reader, 10) == b"three"
     os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
@@ -205,7 +205,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_json_documents(tmp_path):
     write_json(tmp_path / "a.json", {"ü": [1, None]})
     assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
-    write_whole(tmp_path / "a.json", lambda file: file.write("null"))
+    write_atomically(tmp_path / "a.json", lambda file: file.write("null"))
     assert read_json(tmp_path / "a.json") is None
 
 
@@ -288,9 +288,9 @@ def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, name):
     (tmp_path / "here").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=rf"{name}: cannot be written \((Is|Not) a directory\)"):
-        must_be_writable(tmp_path / name)
-    must_be_writable(tmp_path / "new" / "er" / "x.json")
-    must_be_writable(Path("/dev/null"))
+        check_writable(tmp_path / name)
+    check_writable(tmp_path / "new" / "er" / "x.json")
+    check_writable(Path("/dev/null"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here"]
 
 
@@ -300,7 +300,7 @@ def test_a_full_disk_is_no_wrong_usage(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(LikelierError, match="x.json: cannot be written .No space left on device.") as caught:
-        must_be_writable(tmp_path / "x.json")
+        check_writable(tmp_path / "x.json")
     assert caught.value.exit_code == 1
 
 

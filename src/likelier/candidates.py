@@ -1,4 +1,4 @@
-"""Candidates: a model writes several responses to each prompt, for people to compare."""
+"""Sample several responses to each prompt, for people to compare."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from likelier.text.sampler import Samples, Sampling, draw_uniforms
 from likelier.text.tokens import encode_prompts
 from likelier.training.setup import pick_device, seeded_generator
 
-Answered = tuple[Prompt, list[Response]]
+PromptWithResponses = tuple[Prompt, list[Response]]
 
 
 def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
@@ -29,49 +29,54 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """`k` responses to each prompt in a JSONL file of the `likelier` format, written whole or not at all.
+    """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
-    When a database reads it (`feedback.formats.import_file`), every pair of responses becomes a comparison. Returns how
-    many prompts and responses. ConfigError, DataError: a prompt file, model folder or setting that cannot be used.
+    Imported into a database (`feedback.formats.import_file`), every pair of responses to a prompt becomes a comparison.
+    Returns the numbers of prompts and responses. ConfigError, DataError: a prompt file, model folder or setting that
+    cannot be used.
     """
-    asked = read_prompts(prompts)
+    read = read_prompts(prompts)
     sampling = Sampling(response_length, temperature, tuple(stop_strings))
-    answered = answers(model, asked, k, sampling, batch_size, seed, device)
-    write_jsonl(out, map(line, answered))
-    return {"prompts": len(asked), "responses": k * len(asked)}
+    sampled = sample_responses(model, read, k, sampling, batch_size, seed, device)
+    write_jsonl(out, map(format_line, sampled))
+    return {"prompts": len(read), "responses": k * len(read)}
 
 
-def answers(
+def sample_responses(
     name: str, prompts: Sequence[Prompt], k: int, sampling: Sampling, batch_size: int, seed: int, device: str
-) -> Iterator[Answered]:
-    """Each prompt with its responses, about `batch_size` responses sampled at once."""
+) -> Iterator[PromptWithResponses]:
+    """Sample about `batch_size` responses at once; yields each prompt with its responses.
+
+    ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
+    """
     model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name)
     limit = context_length(model) - sampling.response_length
     if limit < 1:
         raise ConfigError(f"a response length of {sampling.response_length} leaves no room in the model's context")
-    encode_prompts(tokenizer, [prompt.text for prompt in prompts], limit)  # a prompt too long is named at once
+    texts = [prompt.text for prompt in prompts]
+    encode_prompts(tokenizer, texts, limit)  # refuses a long prompt before anything is sampled
     sampler = ExactSampler(model, tokenizer, batch_size)
     size = max(1, batch_size // k)
     with progress("candidates", len(prompts)) as job:
         for first in range(0, len(prompts), size):
-            part = prompts[first : first + size]
+            batch = prompts[first : first + size]
             generator = seeded_generator(seed, first, "candidates", model.device)
-            draws = draw_uniforms(generator, k * len(part), sampling.response_length, model.device)
-            samples = sampler.sample([each.text for each in part for _ in range(k)], sampling, draws)
-            yield from grouped(part, samples, name, k)
-            job.advance(len(part))
+            draws = draw_uniforms(generator, k * len(batch), sampling.response_length, model.device)
+            samples = sampler.sample([each.text for each in batch for _ in range(k)], sampling, draws)
+            yield from group_by_prompt(batch, samples, name, k)
+            job.advance(len(batch))
 
 
-def grouped(prompts: Sequence[Prompt], samples: Samples, name: str, k: int) -> Iterator[Answered]:
-    """Samples by the prompt they answer."""
-    for at, prompt in enumerate(prompts):
-        rows = range(at * k, (at + 1) * k)
+def group_by_prompt(prompts: Sequence[Prompt], samples: Samples, name: str, k: int) -> Iterator[PromptWithResponses]:
+    """Each prompt with its `k` samples as responses of the model `name`."""
+    for index, prompt in enumerate(prompts):
+        rows = range(index * k, (index + 1) * k)
         yield prompt, [Response(prompt.id, samples.texts[row], name, samples.stop_reasons[row]) for row in rows]
 
 
-def line(answered: Answered) -> dict[str, Any]:
+def format_line(sampled: PromptWithResponses) -> dict[str, Any]:
     """A prompt with its responses as a record of the `likelier` format."""
-    prompt, responses = answered
+    prompt, responses = sampled
     record = {
         "schema_version": 1,
         "record": "responses",

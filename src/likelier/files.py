@@ -1,4 +1,4 @@
-"""Files: JSON and JSON lines read with errors that name file and line, written whole or not at all."""
+"""Read JSON and JSON lines with errors that name file and line; write files atomically."""
 
 import contextlib
 import errno
@@ -19,17 +19,17 @@ sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 def stable_id(*parts: Any) -> str:
-    """Sixteen hex digits that depend on nothing but the content of `parts`."""
+    """Sixteen hex digits of a SHA-256 over the JSON of `parts`: the same in every process and version."""
     return hashlib.sha256(sorted_json(parts).encode()).hexdigest()[:16]
 
 
-def no_file(path: Path) -> str:
-    """Why nothing can be read from a path that is no file."""
+def explain_no_file(path: Path) -> str:
+    """The reason why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, record) of a JSON-lines file, gzip'ed or not, read line by line; blank lines are passed over.
+    """Yield (line number, record) of a JSON-lines file, gzipped or not; blank lines are skipped.
 
     DataError: the file is missing, not UTF-8, or a line is not a JSON object (named by its number).
     """
@@ -38,7 +38,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log. A run that was killed, or is writing now, may end in half a line: it is left out.
+    """The records of a run's log, without half a line at its end: the run was killed, or is writing it now.
 
     DataError: as `read_jsonl`, for any other line.
     """
@@ -46,12 +46,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, str]]:
-    """(line number, line) of a UTF-8 text file, gzip'ed or not, blank lines passed over.
+    """Yield (line number, line) of a UTF-8 text file, gzipped or not; blank lines are skipped.
 
-    `half_last_line`: broken JSON behind the last line end is passed over too.
+    `half_last_line`: broken JSON after the last line end is skipped too.
     """
     if not path.is_file():
-        raise DataError(f"{path}: {no_file(path)}")
+        raise DataError(f"{path}: {explain_no_file(path)}")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
@@ -93,12 +93,12 @@ def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"{path}:{number}: JSON nested too deep") from error
     if not isinstance(record, dict):
         raise DataError(f"{path}:{number}: expected a JSON object, got {type(record).__name__}")
-    if "\\u" in line:  # only an escape can bring in what no file takes
-        refuse_half_characters(record, f"{path}:{number}")
+    if "\\u" in line:  # half a surrogate pair can only come from an escape
+        check_no_lone_surrogates(record, f"{path}:{number}")
     return record
 
 
-def refuse_half_characters(record: Any, where: str) -> None:
+def check_no_lone_surrogates(record: Any, where: str) -> None:
     """DataError: a text holds half of a surrogate pair, which cannot be written as UTF-8."""
     try:
         sorted_json(record).encode()
@@ -107,14 +107,14 @@ def refuse_half_characters(record: Any, where: str) -> None:
 
 
 def dump_line(record: Any) -> str:
-    """One record as one line of JSON: keys sorted, so that equal records give equal bytes."""
+    """One line of JSON with sorted keys, so that equal records give equal bytes."""
     return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
-def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
-    """Write a text file whole or not at all: a reader sees the old file until the new one is on disk.
+def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
+    """Write a text file atomically: a reader sees the old file until the new one is on disk.
 
-    A link stays, and what it leads to is written; a device or a pipe (`/dev/stdout`) is written as it is.
+    A link stays, and its target is written; a device or a pipe (`/dev/stdout`) is written directly.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -123,7 +123,7 @@ def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
     whole = Path(os.path.realpath(path))
     partial = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
-        refuse_folder(whole)
+        check_not_folder(whole)
         make_parent(whole)
         with open(partial, "w", encoding="utf-8", newline="\n") as file:
             write(file)
@@ -131,7 +131,11 @@ def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
             os.fsync(file.fileno())
         os.replace(partial, whole)
     except OSError as error:
-        if error.filename in (None, str(partial), str(whole)):  # the user knows the file by the name that was given
+        if error.filename in (
+            None,
+            str(partial),
+            str(whole),
+        ):  # name the file as the user did, not as the temporary one
             error.filename = str(path)
         raise
     finally:
@@ -156,14 +160,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def refuse_folder(path: Path) -> None:
+def check_not_folder(path: Path) -> None:
     """OSError: a folder stands where a file is to be written."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder that a file is to stand in. OSError, with the file's name: it cannot be."""
+    """Make the folder of a file. OSError, with the file's name: it cannot be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,13 +175,13 @@ def make_parent(path: Path) -> None:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def must_be_writable(path: Path) -> None:
-    """Before hours of work: LikelierError if no file can be written at `path`. Leaves nothing behind."""
+def check_writable(path: Path) -> None:
+    """Check before hours of work that a file can be written; leaves nothing behind. LikelierError: it cannot."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         return
     new = [folder for folder in path.parents if not folder.exists()]
     try:
-        refuse_folder(path)
+        check_not_folder(path)
         make_parent(path)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -189,7 +193,7 @@ def must_be_writable(path: Path) -> None:
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
-    """Write dictionaries or dataclasses, one a line, whole or not at all; returns how many."""
+    """Write dictionaries or dataclasses atomically, one per line; returns how many."""
     count = 0
 
     def write(file: TextIO) -> None:
@@ -198,20 +202,20 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
             file.write(dump_line(record if isinstance(record, dict) else asdict(record)) + "\n")
             count += 1
 
-    write_whole(path, write)
+    write_atomically(path, write)
     return count
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write one JSON document, indented, whole or not at all."""
+    """Write one JSON document, indented and atomically."""
     text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text))
+    write_atomically(path, lambda file: file.write(text))
 
 
 def read_json(path: Path) -> Any:
-    """One JSON document. DataError: missing or broken."""
+    """Read one JSON document. DataError: missing or broken."""
     if not path.is_file():
-        raise DataError(f"{path}: {no_file(path)}")
+        raise DataError(f"{path}: {explain_no_file(path)}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The vocabulary of the project: what travels between stages, and how it looks as JSON lines.
+"""The records that stages exchange, and how they are read from JSON lines.
 
 Shapes in every signature: `B` rows, `T` steps or response tokens, `P` prompt tokens, `V` vocabulary, `N` anything else.
-A record is frozen and built whole; a stage returns new ones.
+Records are frozen: a stage returns new ones.
 """
 
 import math
@@ -23,7 +23,7 @@ class Message(TypedDict):
 
 
 Text = str | list[Message]
-"""What a model continues: plain text, or the turns so far (rendered by the model's chat template)."""
+"""A prompt's content: a text that the model continues, or messages rendered by its chat template."""
 Choice = Literal["left", "right", "tie"]
 MEDIA_KINDS = {
     "image/png": ".png",
@@ -42,7 +42,7 @@ PROMPT_FIELDS = ("prompt", "conversation")
 
 
 def plain(text: Text) -> str:
-    """The text as a person reads it: turns are opened by their role."""
+    """Text for people to read: each message after its role."""
     if isinstance(text, str):
         return text
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in text)
@@ -98,7 +98,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two responses to one prompt that people are asked to compare."""
+    """Two responses to one prompt, for people to compare."""
 
     prompt_id: str
     response_a: str
@@ -112,7 +112,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one annotator answered: which side was better, as the sides were shown.
+    """One annotator's answer to a comparison: which side was better, with the sides as they were shown.
 
     >>> Judgement("c1", "ann", left="r2", right="r1", choice="right").preferred
     'r1'
@@ -132,13 +132,13 @@ class Judgement:
 
     @property
     def preferred(self) -> str | None:
-        """The response that won; None for a tie."""
+        """Id of the preferred response; None for a tie."""
         return {"left": self.left, "right": self.right, "tie": None}[self.choice]
 
 
 @dataclass(frozen=True)
 class JudgedComparison:
-    """A judgement with what was judged: all that the check and the preferences read."""
+    """A judgement with its prompt and responses: the input of the feedback check and of preferences."""
 
     judgement: Judgement
     prompt: Prompt
@@ -147,7 +147,7 @@ class JudgedComparison:
 
     @property
     def is_text(self) -> bool:
-        """True if both responses are texts: what text models learn from, and what has a length."""
+        """True if both responses are texts; reward models learn from these only."""
         return self.left.media is None and self.right.media is None
 
 
@@ -163,10 +163,10 @@ class Rating:
 
 @dataclass(frozen=True)
 class Preference:
-    """One cleaned judgement as a reward model learns from it.
+    """A training pair of a reward model or of DPO, made from one judgement.
 
-    `target` is 1.0, or 0.5 for a tie (of several answers to one comparison their mean); `flip` is the annotator's rate
-    of wrong answers; `weight` balances people.
+    `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (the mean over several answers of one
+    annotator to a comparison); `flip` is the annotator's error rate; `weight` balances annotators.
     """
 
     prompt: Text
@@ -182,7 +182,7 @@ class Preference:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """A prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
+    """Read a prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
 
     Every other field is a column, which each prompt then has: None where its line lacks it.
     DataError: no prompts, or a line without a usable `prompt`.
@@ -203,12 +203,12 @@ def prompt_line(prompt: Prompt) -> dict[str, Any]:
 
 
 def column_names(prompts: Iterable[Prompt]) -> list[str]:
-    """The columns that any of the prompts has, in the order in which they are met."""
+    """The columns that any of the prompts has, in order of first appearance."""
     return list(dict.fromkeys(name for prompt in prompts for name in prompt.extra))
 
 
 def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Each prompt once, by its text; of those that differ in columns or conversation the last."""
+    """Drop repeated texts; the last one's columns and conversation count."""
     return list({prompt.id: prompt for prompt in prompts}.values())
 
 
@@ -230,25 +230,25 @@ def is_message(turn: Any) -> bool:
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
-HIGHEST = {"weight": math.inf, "flip": 1.0, "target": 1.0}
-"""The numbers of a preference that lie between 0 and this; a `margin` may be any."""
+UPPER_BOUNDS = {"weight": math.inf, "flip": 1.0, "target": 1.0}
+"""Upper bounds of a preference's numbers, which start at 0; `margin` is unbounded."""
 
 
 def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
-    """DataError: a field of a preference that is no number, or out of range."""
+    """DataError: a field of a preference that is not a number, or out of range."""
     for key in ("weight", "flip", "target", "margin"):
         value = record.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"{path}:{number}: `{key}` must be a number, got {value!r}")
-        if key in HIGHEST and not 0 <= value <= HIGHEST[key]:
+        if key in UPPER_BOUNDS and not 0 <= value <= UPPER_BOUNDS[key]:
             limit = "0 or more" if key == "weight" else "between 0 and 1"
             raise DataError(f"{path}:{number}: `{key}` must be {limit}, got {value!r}")
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """Preferences as `write_jsonl` wrote them. DataError: a missing or unknown field, or none at all."""
+    """Read preferences as `write_jsonl` writes them. DataError: a missing or unknown field, or no preferences."""
     known = set(Preference.__dataclass_fields__)
-    found = []
+    preferences = []
     for number, record in read_jsonl(path):
         if unknown := sorted(set(record) - known):
             raise DataError(f"{path}:{number}: unknown field `{unknown[0]}`; allowed: {', '.join(sorted(known))}")
@@ -259,7 +259,7 @@ def read_preferences(path: Path) -> list[Preference]:
             if not isinstance(record.get(key), str):
                 raise DataError(f"{path}:{number}: `{key}` must be a text")
         check_numbers(path, number, record)
-        found.append(Preference(**record))
-    if not found:
+        preferences.append(Preference(**record))
+    if not preferences:
         raise DataError(f"{path}: no preferences")
-    return found
+    return preferences

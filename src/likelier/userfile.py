@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from likelier.errors import ConfigError, LikelierError, Terminated
-from likelier.files import no_file, stable_id
+from likelier.files import explain_no_file, stable_id
 
 
 def find_function(where: str, role: str) -> Callable[..., Any]:
@@ -32,7 +32,7 @@ def find_function(where: str, role: str) -> Callable[..., Any]:
         with users_code(f"{label}: {place}", ConfigError):
             module = run_file(place)
     else:
-        raise ConfigError(f"{label}: {no_file(Path(place))}; write file.py:function or package.module:function")
+        raise ConfigError(f"{label}: {explain_no_file(Path(place))}; write file.py:function or package.module:function")
     with users_code(f"{label}: {place}", ConfigError):
         function = getattr(module, name, None)  # not vars(module): a package may load its names lazily
     if function is None:

@@ -81,6 +81,12 @@ def test_a_judge_whom_the_best_of_16_does_not_move():
     assert names(check_judges(sampled(scores.tolist(), constant=torch.zeros(20, 16)))) == ["best_of_16_flat"]
 
 
+def test_prompts_that_a_judge_leaves_out_do_not_count():
+    judged = torch.tensor([[0.0, 1.0], [float("nan"), 0.0], [0.5, 0.0]])
+    found = best_of(torch.tensor([[1.0, 2.0], [9.0, 1.0], [5.0, 3.0]]), judged)
+    assert (found["mean"], found["best"], found["gain"]) == (0.375, 0.75, 0.375)
+
+
 def pair(comparison, annotator, chosen, target=1.0):
     rejected = "b" if chosen == "a" else "a"
     return Preference("p", chosen, rejected, target=target, annotator=annotator, comparison=comparison)

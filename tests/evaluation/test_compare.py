@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from likelier.config import Config, build_config
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import read_json, write_jsonl
 from tiny import save_tiny_model
@@ -20,6 +20,20 @@ def kind(prompts, responses):
 
 def cruel(prompts, responses):
     return [float(text.split().count("cruel")) for text in responses]
+"""
+
+COLUMNS = """
+def kind(prompts, responses, asked):
+    return [float(text.split().count("kind")) if word == "kind" else None for text, word in zip(responses, asked)]
+
+def longest(completions, completion_ids, **columns):
+    return [float(len(ids)) for ids in completion_ids]
+
+def nothing(prompts, responses, asked):
+    return [None for _ in responses]
+
+def not_there(prompts, responses, reference):
+    return [0.0 for _ in responses]
 """
 
 KL_PER_TOKEN = 0.5 * math.log(3) + 5 * 0.1 * math.log(0.6)
@@ -191,3 +205,33 @@ def test_what_is_missing_is_named(folder: Path):
     with pytest.raises(ConfigError, match=r"eval\.selector"):
         evaluate(settings(folder, best_of=[2]), folder / "never")
     assert not (folder / "never").exists()
+
+
+def with_columns(folder: Path, *names: str, **more: Any) -> Config:
+    """Every second prompt asks for `kind`; judges of `COLUMNS`."""
+    (folder / "columns.py").write_text(COLUMNS)
+    prompts = [{"prompt": "cruel " * (at + 1), "asked": ("kind", "cruel")[at % 2]} for at in range(12)]
+    write_jsonl(folder / "columns.jsonl", prompts)
+    judges = [{"function": f"{folder / 'columns.py'}:{name}", "name": name} for name in names]
+    return settings(folder, prompts=str(folder / "columns.jsonl"), scorer=judges, **more)
+
+
+def test_a_judge_reads_columns_and_counts_only_what_it_scored(folder: Path):
+    selector = [{"function": f"{folder / 'columns.py'}:longest"}]
+    config = with_columns(folder, "kind", "longest", best_of=[2], selector=selector)
+    found = evaluate(config, folder / "columns")
+    assert (found["n"], found["judges"]["longest"]["n"]) == (24, 48)
+    assert found["judges"]["longest"]["win_rate"] == 0.5
+    assert set(found["best_of"][0]["judges"]) == {"kind", "longest"}
+    for sample in read_json(folder / "columns" / "evaluation.json")["samples"]:
+        kind = float(sample["response_b"].split().count("kind"))
+        expected = kind if sample["extra"]["asked"] == "kind" else None
+        assert sample["scores_b"] == {"kind": expected, "longest": 1.0}
+        assert sample["score_b"] == expected
+
+
+def test_judges_that_cannot_score_these_prompts_are_named(folder: Path):
+    with pytest.raises(ConfigError, match=r"columns.py:not_there`: its parameter `reference` is no column .*: asked"):
+        evaluate(with_columns(folder, "kind", "not_there"), folder / "never")
+    with pytest.raises(LikelierError, match=r"^eval.scorer: nothing returned None for every response"):
+        evaluate(with_columns(folder, "nothing"), folder / "never")

@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.request
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -116,6 +117,13 @@ def test_the_database_holds_nothing_that_is_trained_on(tmp_path):
         store.add_prompts([Prompt("Once")])
     with pytest.raises(ConfigError, match=r"people.db holds other comparisons.*give people a database of its own"):
         open_people(settings(tmp_path))
+
+
+def test_columns_stay_with_the_prompts_that_people_judge(tmp_path):
+    row = replace(ROWS[0], prompt=replace(ROWS[0].prompt, extra={"reference": "r"}))
+    with open_people(settings(tmp_path)) as store:
+        ask_people(store, [row], settings(tmp_path), Visitors((row, "ann", "b")))
+        assert [prompt.extra for prompt in store.prompts()] == [{"reference": "r"} | MARK]
 
 
 @pytest.fixture(scope="module")

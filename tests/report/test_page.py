@@ -11,7 +11,16 @@ import demo_folder
 from likelier.errors import DataError
 from likelier.files import read_json, write_json
 from likelier.report.charts import Series
-from likelier.report.page import duration, mark_turning_point, number, percent, span, summarise_flags, write_report
+from likelier.report.page import (
+    column,
+    duration,
+    mark_turning_point,
+    number,
+    percent,
+    span,
+    summarise_flags,
+    write_report,
+)
 from likelier.report.runs import make_best_of_n_series
 from report_page import PAYLOAD, find_headings, open_page, poison, render_page
 
@@ -76,6 +85,16 @@ def test_a_section_appears_only_with_its_numbers(demo, tmp_path, gone, heading):
     assert heading not in find_headings(page)
     assert len(find_headings(page)) >= 5
     assert ("simulated" in page) == (gone != "circle.json")
+
+
+def test_the_columns_of_a_prompt_stand_beneath_it(demo, tmp_path):
+    folder = shutil.copytree(demo, tmp_path / "demo")
+    evaluation = read_json(folder / "evaluation" / "evaluation.json")
+    assert 'class="columns"' not in render_page(folder)
+    evaluation["samples"][0]["extra"] = {"reference": "the <right> answer", "points": 3}
+    write_json(folder / "evaluation" / "evaluation.json", evaluation)
+    shown = "<dt>reference</dt><dd>the &lt;right&gt; answer</dd><dt>points</dt><dd>3</dd>"
+    assert shown in render_page(folder)
 
 
 def test_separate_runs_make_one_page(tmp_path):
@@ -331,6 +350,12 @@ def test_the_page_asks_for_nothing(demo):
         (number(float("nan")), "nan"),
         (number(True), "True"),
         (number(None), "–"),
+        (column("as it is"), "as it is"),
+        (column(1234), "1,234"),
+        (column(True), "true"),
+        (column(None), "–"),
+        (column(["é", 1]), '["é", 1]'),
+        (column("x" * 401), "x" * 400 + " …"),
         (duration(221.4), "3 min 41 s"),
         (duration(58.8), "59 s"),
         (duration(59.7), "1 min 0 s"),

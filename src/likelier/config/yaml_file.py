@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from likelier.errors import ConfigError
-from likelier.files import no_file
+from likelier.files import explain_no_file
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -48,7 +48,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The top-level mapping of a YAML file of at most one megabyte."""
     if not path.is_file():
-        raise ConfigError(f"{path}: {no_file(path)}")
+        raise ConfigError(f"{path}: {explain_no_file(path)}")
     if path.stat().st_size > 1_000_000:
         raise ConfigError(f"{path}: {path.stat().st_size} bytes is too large for a config (at most 1,000,000)")
     try:

@@ -14,7 +14,7 @@ from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError, LikelierError, NumericError
 from likelier.evaluation.people import Answers, Page, Row, ask_people, open_people
 from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, shift, win_rate, wins
-from likelier.files import must_be_writable, write_json
+from likelier.files import check_writable, write_json
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt, Response, Text, plain, read_prompts
 from likelier.reward.sources import Scorer, check_columns, judge, make_scorer
@@ -75,7 +75,7 @@ def evaluate(config: Config, out: Path, page: Page | None = None) -> dict[str, A
         raise ConfigError("eval.selector: best_of needs what picks the best: give the score that was trained against")
     if settings.people and settings.model_a == settings.model_b:
         raise ConfigError(f"eval.model_b: people would compare {settings.model_b} with itself; give another model")
-    must_be_writable(out / "evaluation.json")
+    check_writable(out / "evaluation.json")
     with contextlib.ExitStack() as stack:
         people = stack.enter_context(open_people(settings)) if settings.people else None
         found = compare_loaded(config, lambda rows: ask_people(people, rows, settings, page) if people else None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from likelier.errors import ConfigError, DataError, cannot_write
-from likelier.files import no_file, sync_folder
+from likelier.files import explain_no_file, sync_folder
 from likelier.records import MEDIA_KINDS, Media
 
 CHUNK = 1 << 20
@@ -42,7 +42,7 @@ def read_media(path: Path) -> Media:
     try:
         status = path.stat()
         if not path.is_file():
-            raise DataError(f"{path}: {no_file(path) if path.is_dir() else 'not a regular file'}")
+            raise DataError(f"{path}: {explain_no_file(path) if path.is_dir() else 'not a regular file'}")
         return describe(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error

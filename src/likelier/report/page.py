@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from likelier.errors import DataError
-from likelier.files import dump_line, read_json, write_whole
+from likelier.files import dump_line, read_json, write_atomically
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.compared import make_compared_view
 from likelier.report.runs import (
@@ -88,7 +88,7 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         compared=make_compared_view(db, out) if db else None,
         samples_shown=SAMPLES_SHOWN,
     )  # fmt: skip
-    write_whole(out, lambda file: file.write(page))
+    write_atomically(out, lambda file: file.write(page))
     return {"file": str(out)}
 
 

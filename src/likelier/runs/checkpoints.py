@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.errors import DataError
-from likelier.files import read_json, sync_file, sync_folder, write_json, write_whole
+from likelier.files import read_json, sync_file, sync_folder, write_atomically, write_json
 
 MANIFEST = "MANIFEST.json"
 
@@ -40,7 +40,7 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     sync_folder(folder)
-    write_whole(folder / "latest", lambda file: file.write(final.name + "\n"))
+    write_atomically(folder / "latest", lambda file: file.write(final.name + "\n"))
     return final
 
 

@@ -25,7 +25,7 @@ import yaml
 import likelier
 from likelier.config import Config, build_config, read_yaml
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
-from likelier.files import dump_line, read_json, read_log, write_json, write_whole
+from likelier.files import dump_line, read_json, read_log, write_atomically, write_json
 from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, step_of, write_checkpoint
 from likelier.runs.folder import disk_trouble, is_unused, make_folder, remove_made, take_lock
 from likelier.stages import STAGES
@@ -103,7 +103,7 @@ class Run:
         path = self.folder / "config.yaml"
         if self.checkpoint and path.exists():
             refuse_changes(path, self.resolved(), "run", MAY_CHANGE)
-        write_whole(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
+        write_atomically(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
         write_json(self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": versions()})
 
     def cut_logs(self) -> None:

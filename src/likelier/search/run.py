@@ -14,7 +14,7 @@ import yaml
 
 from likelier.config import Config
 from likelier.errors import ConfigError, LikelierError, NumericError, Stopped
-from likelier.files import read_json, write_json, write_whole
+from likelier.files import read_json, write_atomically, write_json
 from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
@@ -96,7 +96,7 @@ def locked_folder(folder: Path, config: Config, resume: str) -> Iterator[None]:
         resolved = config.model_dump(mode="json")
         if path.exists():
             refuse_changes(path, resolved, "search", MAY_CHANGE | {"num_trials"})
-        write_whole(path, lambda file: yaml.safe_dump(resolved, file, sort_keys=False, allow_unicode=True))
+        write_atomically(path, lambda file: yaml.safe_dump(resolved, file, sort_keys=False, allow_unicode=True))
         yield
     finally:
         os.close(lock)
@@ -241,4 +241,4 @@ def write_best(path: Path, config: Config, best: Mapping[str, Any], trials: int)
         file.write(f"# The best of {trials} trials: {score} ({format_values(best['values'])}).\n")
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
 
-    write_whole(path, write)
+    write_atomically(path, write)

@@ -30,8 +30,8 @@ def test_it_shows_what_it_is_named_for(name, tmp_path):
 
 def test_no_fault_outlives_its_run():
     from likelier.text import exact_sampler
-    from likelier.text.logprobs import TextPolicy
+    from likelier.text.policy import TextPolicy
 
     assert exact_sampler.draw_tokens.__module__ == "likelier.text.exact_sampler"
-    assert TextPolicy.evaluate.__module__ == "likelier.text.logprobs"
+    assert TextPolicy.evaluate.__module__ == "likelier.text.policy"
     assert load_bug_config("healthy", "seed=3").seed == 3

@@ -234,7 +234,7 @@ TOP = {
 SOURCE = {
     "model": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
     "function": bites("FOLDER/reward.py:count_b"),
-    "http": elsewhere("reward/test_sources.py::test_a_service"),
+    "http": elsewhere("reward/test_service.py::test_a_service"),
     "people": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),

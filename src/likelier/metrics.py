@@ -91,6 +91,11 @@ PPO = (
         "score",
         "rewards/<name>/mean",
     ),
+    Metric(
+        "disagreement/<source>",
+        "Standard deviation between the models of a reward run, mean over responses; only with several models.",
+        "score",
+    ),
     Metric("logged/<name>", "What reward functions logged by `log_metric(name, value)`; the mean of the step.", ""),
     Metric(
         "reward",

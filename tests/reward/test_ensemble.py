@@ -37,13 +37,13 @@ def test_reward_models_alone_and_together(tmp_path: Path):
 
     alone = make_scorer([RewardSource(model=str(run / "model"))], "cpu")
     assert alone(batch).tolist() == pytest.approx((first - 0.25).tolist())
-    assert alone.disagreement(batch) == {}
+    assert alone.judge(batch).by_source["model"].disagreement is None
 
     both = make_scorer([RewardSource(model=str(run))], "cpu")
     expected = ((first - 0.25) + (second + 1.0)) / 2
     half_distance = ((first - 0.25) - (second + 1.0)).abs() / 2
     assert both(batch).tolist() == pytest.approx(expected.tolist())
-    assert both.disagreement(batch)["run"].tolist() == pytest.approx(half_distance.tolist())
+    assert both.judge(batch).by_source["run"].disagreement.tolist() == pytest.approx(half_distance.tolist())
 
     cautious = make_scorer([RewardSource(model=str(run), caution=2.0)], "cpu")
     assert cautious(batch).tolist() == pytest.approx((expected - 2.0 * half_distance).tolist())

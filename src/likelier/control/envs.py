@@ -72,8 +72,8 @@ def build_env(env_id: str, args: Mapping[str, Any]) -> Env:
         env: Env = find_function(env_id, "gym.env_id")(**args)
         return env
     check_env_id(name)
-    if colon and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # console scripts lack the working directory
+    if colon:
+        search_working_folder()
     with warnings.catch_warnings(record=True) as caught:  # if it fails, the error alone says so in one line
         env = gym.make(env_id, disable_env_checker=True, **args)
     for each in caught:

@@ -1,1 +1,1 @@
-"""A score for a response: learned from preferences, or brought along."""
+"""Scores of responses: reward models and their training, Python functions, HTTP services."""

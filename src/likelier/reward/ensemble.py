@@ -38,15 +38,20 @@ class Ensemble:
 
     def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
         """The mean of the models, minus `caution` times their standard deviation."""
-        each = self.each(prompts, responses)
+        return self.combine(self.each(prompts, responses))
+
+    def combine(self, each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+        """One score from those of the models. Coste et al. 2024, "Reward model ensembles help mitigate
+        overoptimization": subtracting the spread keeps a policy off responses that the models score by chance."""
         return each.mean(0) - self.caution * spread(each) if self.caution else each.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
-        return score_all(self.score([prompt.text for prompt in batch.prompts], batch.texts))
+        each = self.each([prompt.text for prompt in batch.prompts], batch.texts)
+        return score_all(self.combine(each), spread(each) if len(self.members) > 1 else None)
 
 
 def spread(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """Standard deviation between models."""
+    """Standard deviation between models, of the population."""
     return each.std(0, unbiased=False)
 
 

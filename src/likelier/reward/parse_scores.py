@@ -23,7 +23,7 @@ def parse_scores(returned: Any, count: int, label: str, allow_none: bool = False
         raise LikelierError(f"{label} returned {type(scores).__name__}; return a list of floats")
     if len(scores) != count:
         raise LikelierError(f"{label} returned {len(scores)} scores for {count} responses")
-    return torch.tensor([parse_number(score, f"at index {at}", label, allow_none) for at, score in enumerate(scores)])
+    return torch.tensor([parse_number(score, f"at index {index}", label, allow_none) for index, score in enumerate(scores)])
 
 
 def parse_token_scores(returned: Any, lengths: Sequence[int], label: str) -> Float[Tensor, "B T"]:
@@ -37,13 +37,13 @@ def parse_token_scores(returned: Any, lengths: Sequence[int], label: str) -> Flo
     if len(rows) != len(lengths):
         raise LikelierError(f"{label} returned {len(rows)} lists for {len(lengths)} responses")
     scores = torch.zeros(len(lengths), max(lengths, default=0))
-    for at, (row, length) in enumerate(zip(map(as_list, rows), lengths, strict=True)):
+    for index, (row, length) in enumerate(zip(map(as_list, rows), lengths, strict=True)):
         if row is None:
-            scores[at] = torch.nan
+            scores[index] = torch.nan
             continue
         if isinstance(row, list | tuple) and len(row) != length:
-            raise LikelierError(f"{label}, response {at}, returned {len(row)} numbers for {length} tokens")
-        scores[at, :length] = parse_scores(row, length, f"{label}, response {at},")
+            raise LikelierError(f"{label}, response {index}, returned {len(row)} numbers for {length} tokens")
+        scores[index, :length] = parse_scores(row, length, f"{label}, response {index},")
     return scores
 
 

@@ -52,6 +52,8 @@ class SourceScores(NamedTuple):
     """One number per response, or one per token (0 after the last); 0 where the source left the response out."""
     scored: Bool[Tensor, " B"]
     """True where the source scored the response; a function leaves one out by returning None for it."""
+    disagreement: Float[Tensor, " B"] | None = None
+    """Standard deviation between the models of an ensemble; None for any other source."""
 
     def with_nan(self) -> Float[Tensor, " B"]:
         """Scores of whole responses, NaN where the source left one out."""
@@ -61,9 +63,9 @@ class SourceScores(NamedTuple):
 Source = Callable[[ResponseBatch], SourceScores]
 
 
-def score_all(values: Float[Tensor, " B"]) -> SourceScores:
+def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | None = None) -> SourceScores:
     """The scores of a source that leaves no response out."""
-    return SourceScores(values, torch.ones(len(values), dtype=torch.bool))
+    return SourceScores(values, torch.ones(len(values), dtype=torch.bool), disagreement)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.config.rewards import PYTHON_CALLABLE, name_function
 from likelier.errors import ConfigError, LikelierError
 from likelier.records import Prompt, column_names, plain
-from likelier.reward.ensemble import Ensemble, load_ensemble, spread
+from likelier.reward.ensemble import load_ensemble
 from likelier.reward.functions import FunctionContext, TrainerState, UserFunction
 from likelier.reward.responses import Judged, ResponseBatch, Source
 from likelier.reward.service import http_source
@@ -66,14 +66,6 @@ class Scorer:
 
     def __call__(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
         return self.combine(self.judge(batch))
-
-    def disagreement(self, batch: ResponseBatch) -> dict[str, Float[Tensor, " B"]]:
-        """Standard deviation between the models of each source that has several."""
-        texts = [prompt.text for prompt in batch.prompts]
-        several = {name: source for name, source in self.sources.items() if isinstance(source, Ensemble)}
-        return {
-            name: spread(source.each(texts, batch.texts)) for name, source in several.items() if len(source.members) > 1
-        }
 
 
 def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer:

@@ -77,6 +77,11 @@ class Rollout:
         }
         means |= {"sampler_difference": self.old.mean_gap, "sampler_difference_max": self.old.max_gap}
         means |= {f"score/{name}": self.judged.scored_by(name).mean() for name in self.judged.by_source}
+        means |= {
+            f"disagreement/{name}": scores.disagreement.mean()
+            for name, scores in self.judged.by_source.items()
+            if scores.disagreement is not None
+        }
         means |= {f"logged/{name}": torch.tensor(value) for name, value in self.judged.logged.metrics.items()}
         return {name: float(value) for name, value in (means | self.measures).items()}
 

@@ -54,7 +54,7 @@ def load_prompts(config: Config) -> PromptPlan:
 
 
 def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt], config: Config, context: int) -> None:
-    """See before the first step that every prompt leaves room for a response. DataError: one does not."""
+    """Check before the first step that every prompt leaves room for a response. DataError: one does not."""
     limit = context - config.ppo.response_length
     if limit < 1:
         raise ConfigError(

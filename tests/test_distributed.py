@@ -32,7 +32,7 @@ from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
-from likelier.rlhf.train import check_processes
+from likelier.rlhf.setup import check_processes
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy, save_model
 from likelier.text.policy import TextPolicy
@@ -196,7 +196,7 @@ def rolled_out(folder, dtype, num_prompts=10):
     draw = seeded_generator(0, 0, "ppo")
     rollout = sample_rollouts(actors, [Prompt(text) for text in prompts[:num_prompts]], config, 0.1, draw, Clock())
     batch = rollout.batch
-    numbers = [batch.old_logprobs, batch.old_values, batch.advantages, batch.returns, rollout.scores]
+    numbers = [batch.old_logprobs, batch.old_values, batch.advantages, batch.returns, rollout.scored.scores]
     return rollout.samples.texts, batch.actions.tolist(), [each.flatten().tolist() for each in numbers], rollout.stats()
 
 

@@ -1,4 +1,4 @@
-"""Texts to learn from: TRL's shapes for supervised fine-tuning, chosen answers, plain text, as token sequences."""
+"""Training examples for SFT, from TRL's formats, preferences or plain text, as token sequences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,33 +39,33 @@ class TokenizedExample(NamedTuple):
 def read_examples(path: Path) -> list[Example]:
     """Examples of a file: JSON lines in one of TRL's shapes, or `.txt` whose texts are parted by `<|endoftext|>`.
 
-    Each turn of the assistant in `messages` is an example, answering the turns before it. Of a preference the chosen
-    response is one, unless it was a tie; a folder stands for the `train.jsonl` in it. DataError names the line.
+    Each turn of the assistant in `messages` is an example that answers the turns before it. Of a preference the chosen
+    response is one, unless it was a tie; of a folder its `train.jsonl` is read. DataError names the line.
     """
     path = path / "train.jsonl" if path.is_dir() else path
     if path.name.removesuffix(".gz").endswith(".txt"):
         found = [Example(None, text.strip()) for text in read_text(path).split(SEPARATOR) if text.strip()]
     else:
-        found = [example for number, record in read_jsonl(path) for example in examples_of(path, number, record)]
+        found = [example for number, record in read_jsonl(path) for example in parse_record(path, number, record)]
     if not found:
         raise DataError(f"{path}: nothing to learn from; give {SHAPES} on each line, or a .txt file")
     return found
 
 
 def read_text(path: Path) -> str:
-    """A whole text file; `read_lines` passes over blank lines, so that they are put back."""
+    """A whole text file, with the blank lines that `read_lines` skips."""
     lines = dict(read_lines(path))
     return "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
 
 
-def examples_of(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
-    """What one record teaches."""
+def parse_record(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """The examples in one record."""
     if "completion" in record:
-        return [answered(path, number, record, "completion")]
+        return [parse_answer(path, number, record, "completion")]
     if "chosen" in record:
-        return chosen(path, number, record)
+        return parse_preference(path, number, record)
     if "messages" in record:
-        return dialogue(path, number, record)
+        return parse_dialogue(path, number, record)
     if "text" in record:
         text = check_text(path, number, record, "text")
         if isinstance(text, str):
@@ -73,7 +73,7 @@ def examples_of(path: Path, number: int, record: dict[str, Any]) -> list[Example
     raise DataError(f"{path}:{number}: expected {SHAPES}, found {', '.join(sorted(record)) or 'nothing'}")
 
 
-def answered(path: Path, number: int, record: dict[str, Any], key: str) -> Example:
+def parse_answer(path: Path, number: int, record: dict[str, Any], key: str) -> Example:
     """`prompt` and the answer to it under `key`: a text, or one message of the assistant."""
     answer = check_text(path, number, record, key)
     if not isinstance(answer, str) and [turn["role"] for turn in answer] != ["assistant"]:
@@ -82,8 +82,8 @@ def answered(path: Path, number: int, record: dict[str, Any], key: str) -> Examp
     return Example(check_text(path, number, record, "prompt"), response)
 
 
-def chosen(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
-    """The answer that people chose; nothing of a tie. A model may have answered nothing at all, or without a prompt."""
+def parse_preference(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+    """The response that people chose; none for a tie. Response or prompt may be empty, but not both."""
     empty = [key for key in ("prompt", "chosen") if record.get(key) == ""]
     if record.get("target", 1.0) == 0.5 or len(empty) == 2:
         return []
@@ -91,10 +91,10 @@ def chosen(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
         return [Example(None, str(record["chosen"]))]
     if empty == ["chosen"]:
         return [Example(check_text(path, number, record, "prompt"), "")]
-    return [answered(path, number, record, "chosen")]
+    return [parse_answer(path, number, record, "chosen")]
 
 
-def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
+def parse_dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
     """One example for each turn of the assistant."""
     turns = check_text(path, number, record, "messages")
     if isinstance(turns, str):
@@ -109,10 +109,10 @@ def dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
 def tokenize_examples(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
 ) -> tuple[list[TokenizedExample], int]:
-    """Token sequences of at most `max_length`, and how many responses lost their end or were left out for it.
+    """Token sequences of at most `max_length`, and the number of responses that were truncated or left out.
 
-    Of an answered prompt only response and end token are to be predicted. A text by itself is predicted from its first
-    token on; a long one goes on in the next sequence, so that nothing of it is lost.
+    After a prompt only the response and its end token are targets. A text by itself is predicted from its first token
+    on; a long one continues in the next sequence, so that nothing of it is lost.
     """
     tokenized, num_cut = [], 0
     for example in examples:
@@ -128,6 +128,6 @@ def tokenize_examples(
 
 
 def cut_text(tokens: list[int], max_length: int) -> list[TokenizedExample]:
-    """A text in sequences of `max_length`; a last one of a single token has nothing to predict and is left out."""
+    """Cut a text into sequences of `max_length`; a last one of a single token has no target and is left out."""
     cuts = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
     return [TokenizedExample(piece, 1) for piece in cuts if len(piece) > 1]

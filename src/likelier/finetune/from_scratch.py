@@ -1,4 +1,4 @@
-"""A new small language model from nothing: a tokenizer made from the text, weights drawn from a seed."""
+"""A small language model from scratch: a tokenizer trained on the text, and random weights from a seed."""
 
 import difflib
 from collections import Counter
@@ -16,12 +16,13 @@ from likelier.text.models import disable_dropout, load_tokenizer
 
 PAD, UNKNOWN, BEGIN, END = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 PIECES = {"words": r" ?[\p{L}\p{M}']+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+", "characters": r"[\s\S]"}
-"""What one token is. A word takes the blank before it along, so that tokens put side by side are the text again."""
+"""Pattern of one token. A word includes the blank before it, so that the tokens concatenate to the text again."""
 
 
 def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """`words`, `characters` or `bpe` (byte-level, no text is unknown to it) with the commonest entries of `texts`; any
-    other `kind` is a model folder whose tokenizer is taken.
+    """A tokenizer trained on `texts`: `words`, `characters`, or `bpe` (byte-level, so that no text is unknown).
+
+    Any other `kind` is a model folder whose tokenizer is taken.
 
     ConfigError: `vocab_size` leaves no room. DataError: no such folder.
     """

@@ -40,6 +40,7 @@ def measure_sampling(
 
 def measure_scores(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], responses_per_prompt: int) -> Measures:
     """Shares of the highest and of the lowest score, and within prompts the spread and the share of equal groups."""
+    # Many responses at one end of the scale: the score is bounded and has nothing left to tell apart.
     measures = {
         "score_top_share": (scores == scores.max()).float().mean(),
         "score_bottom_share": (scores == scores.min()).float().mean(),

@@ -59,6 +59,7 @@ def behaviour_logprobs(
         own, values, entropy = evaluate_old_policy(policy, first, tokens[rows], mask[rows], one_minibatch)
     else:
         rows = torch.arange(len(mask))
+        # All rows: a critic needs them for its values, and recomputing means them all.
         own, values, entropy = evaluate_old_policy(policy, inputs, tokens, mask, config)
     mean_gap, max_gap = logprob_gap(own, samples.logprobs[rows], mask[rows])
     # Negated, so that NaN raises as well: with it every ratio of the update would be NaN.
@@ -67,6 +68,7 @@ def behaviour_logprobs(
             f"sampler and trainer differ by {float(mean_gap):.3g} nats a token on average, more than "
             f"{MAX_MEAN_GAP}: use ppo.old_logprobs=recompute, with ppo.importance_cap=2 say"
         )
+    # Only with `recompute`: where ratios are taken against the sampler itself they hold these weights already.
     cap, weights = config.importance_cap, None
     if cap is not None:
         weights = importance_weights(own, samples.logprobs, mask, cap)

@@ -26,6 +26,7 @@ def compute_kl_penalties(
     """
     if not config.penalty_in_reward:
         return torch.zeros_like(logprobs)
+    # Each token pays where it is sampled, so that credit for leaving the reference goes to the token that left it.
     return kl_coef * kl_estimate(logprobs, ref_logprobs, config.kl_estimator) * mask
 
 

@@ -42,33 +42,45 @@ class Actors:
 
 
 @dataclass(frozen=True)
+class ScoredResponses:
+    """The scores of sampled responses, before and after shaping."""
+
+    judged: Judged
+    """The unweighted scores of each source, and what reward functions logged."""
+    scores: Float[Tensor, " B"]
+    """In the units of the reward sources, with the penalty of a missing end."""
+    shaped: Float[Tensor, " B"]
+    """After rlhf/scores.py; rewards are made of these."""
+    factor: float
+    """By which the shaping multiplied."""
+    unpunished_std: Float[Tensor, ""]
+    """Standard deviation of the shaped scores without the penalty of a missing end."""
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Responses of one step: the batch for the update, and scores, rewards and KL for the logs."""
 
     batch: Batch
     prompts: list[Prompt]
     samples: Samples
-    scores: Float[Tensor, " B"]
-    """In the units of the reward sources, with the penalty of a missing end."""
-    shaped_scores: Float[Tensor, " B"]
-    """After rlhf/scores.py; rewards are made of these."""
+    scored: ScoredResponses
     rewards: Float[Tensor, " B"]
     """Shaped score minus KL penalty, if that is part of the reward, summed over each response."""
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
-    judged: Judged
-    """The unweighted scores of each source, and what reward functions logged."""
     old: BehaviourPolicy
     measures: Measures
     """Metrics that only the doctor reads."""
 
     def stats(self) -> dict[str, float]:
         """Means over responses, under the names of the metrics."""
-        length = self.batch.mask.sum(1).float()
+        length, scores, judged = self.batch.mask.sum(1).float(), self.scored.scores, self.scored.judged
+        # Population standard deviations: a batch is not an estimate of itself, and one response has spread 0.
         means = {
-            "score": self.scores.mean(),
-            "score_std": self.scores.std(unbiased=False),
-            "shaped_score": self.shaped_scores.mean(),
+            "score": scores.mean(),
+            "score_std": scores.std(unbiased=False),
+            "shaped_score": self.scored.shaped.mean(),
             "reward": self.rewards.mean(),
             "kl": self.kl.mean(),
             "kl_std": self.kl.std(unbiased=False),
@@ -76,13 +88,13 @@ class Rollout:
             "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
         }
         means |= {"sampler_difference": self.old.mean_gap, "sampler_difference_max": self.old.max_gap}
-        means |= {f"score/{name}": self.judged.scored_by(name).mean() for name in self.judged.by_source}
+        means |= {f"score/{name}": judged.scored_by(name).mean() for name in judged.by_source}
         means |= {
             f"disagreement/{name}": scores.disagreement.mean()
-            for name, scores in self.judged.by_source.items()
+            for name, scores in judged.by_source.items()
             if scores.disagreement is not None
         }
-        means |= {f"logged/{name}": torch.tensor(value) for name, value in self.judged.logged.metrics.items()}
+        means |= {f"logged/{name}": torch.tensor(value) for name, value in judged.logged.metrics.items()}
         return {name: float(value) for name, value in (means | self.measures).items()}
 
 
@@ -101,6 +113,7 @@ def sample_rollouts(
     # Shuffled before sampling, so that neither prompts nor the groups of RLOO and GRPO stay together in a minibatch.
     group = shuffle_groups(len(prompts), config.responses_per_prompt, generator)
     row_prompts = [prompts[number] for number in group.tolist()]
+    # Drawn here and not in the sampler: the same seed gives the same responses, whatever writes them.
     draws = draw_uniforms(generator, len(row_prompts), config.response_length, actors.policy.device)
     samples = actors.sampler.sample([prompt.text for prompt in row_prompts], Sampling.from_config(config), draws)
     inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
@@ -114,33 +127,42 @@ def sample_rollouts(
     ref_logprobs = compute_sample_logprobs(actors.reference, samples, config)
     clock.lap("reference")
 
-    judged = judge(actors.scorer, actors.tokenizer, row_prompts, samples)
-    scores = actors.scorer.combine(judged).to(mask.device)
-    shaped_scores, factor = actors.shaper(scores)
-    # Before the penalty: the doctor compares the spread of the score itself with what a missing end costs.
-    unpunished_std = shaped_scores.std(unbiased=False)
-    # After the shaping, so that the penalty is in the units of the reward and does not move running moments.
-    scores, shaped_scores = (
-        penalise_missing_end(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
-        for each in (scores, shaped_scores)
-    )
+    scored = score_responses(actors, row_prompts, samples, config)
     # Rewards per token: the KL penalty everywhere, token-level scores at their tokens, all else at the end.
-    by_token, remainder = split_scores(judged.at_tokens, factor, shaped_scores, mask)
+    by_token, remainder = split_scores(scored.judged.at_tokens, scored.factor, scored.shaped, mask)
+    # Against the old policy: within an update the penalty of a sampled token is a constant, part of its reward.
     penalties = compute_kl_penalties(old.logprobs, ref_logprobs, mask, kl_coef, config)
     rewards = add_at_last_token(by_token - penalties, remainder, mask)
+    # Over the whole batch, before minibatches are cut: whitening each by itself would make it depend on the cut.
     advantages, returns = compute_advantages(AdvantageInputs(rewards, mask, group, old.values, config))
     if old.weights is not None:
         # The policy loss is linear in the advantage, so that this weights the loss of each token.
         advantages = advantages * old.weights
 
-    measures = old.sampling | measure_scores(scores, group, config.responses_per_prompt)
+    measures = old.sampling | measure_scores(scored.scores, group, config.responses_per_prompt)
     measures |= measure_learning_signal(samples, rewards, old.values, advantages, config)
-    measures |= {"unpunished_std": unpunished_std}
+    measures |= {"unpunished_std": scored.unpunished_std}
     measures |= {"ref_log_ratio_clamped": clamped_share(old.logprobs, ref_logprobs, mask)}
     loss_ref_logprobs = None if config.penalty_in_reward else ref_logprobs
     batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
+    # k1, whatever estimator the penalty uses: summed over a response it is unbiased, and small batches stay comparable.
     kl = ((old.logprobs - ref_logprobs) * mask).sum(1)
-    return Rollout(batch, row_prompts, samples, scores, shaped_scores, rewards.sum(1), kl, judged, old, measures)
+    return Rollout(batch, row_prompts, samples, scored, rewards.sum(1), kl, old, measures)
+
+
+def score_responses(actors: Actors, prompts: Sequence[Prompt], samples: Samples, config: PPOConfig) -> ScoredResponses:
+    """Score each response and shape the scores, in the order that rlhf/scores.py gives."""
+    judged = judge(actors.scorer, actors.tokenizer, prompts, samples)
+    scores = actors.scorer.combine(judged).to(samples.mask.device)
+    shaped, factor = actors.shaper(scores)
+    # Before the penalty: the doctor compares the spread of the score itself with what a missing end costs.
+    unpunished_std = shaped.std(unbiased=False)
+    # After the shaping, so that the penalty is in the units of the reward and does not move running moments.
+    scores, shaped = (
+        penalise_missing_end(each, samples.stop_reasons, config.missing_eos_penalty, config.missing_eos_score)
+        for each in (scores, shaped)
+    )
+    return ScoredResponses(judged, scores, shaped, factor, unpunished_std)
 
 
 def measure_learning_signal(
@@ -165,5 +187,6 @@ def measure_learning_signal(
 
 def shuffle_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:
     """Number of the prompt that each row answers, in random order."""
+    # The order is drawn on the generator's device and moved: one seed then gives one order on any device.
     group = torch.arange(num_prompts).repeat_interleave(responses_per_prompt)
     return group[torch.randperm(len(group), generator=generator, device=generator.device).cpu()]

@@ -68,6 +68,7 @@ def penalise_missing_end(
     Subtracted: TRL's `missing_eos_penalty`. Replaced: -1 in OpenAI's code (Huang et al. 2024, "The N+ implementation
     details of RLHF with PPO", detail 19: no person ever scored what lies beyond a missing end).
     """
+    # By the stop reason, not by the last token: a tokenizer may use one id for padding and for the end.
     cut = torch.tensor([reason == "length" for reason in stop_reasons], device=scores.device)
     if penalty is not None:
         return scores - penalty * cut
@@ -101,6 +102,7 @@ class Shaper:
         """
         mean, factor = self.center, self.scale
         if self.norm is not None:
+            # With this batch's scores: dividing the first batch by the moments of none would leave its scale unknown.
             moments = (self.moments if self.norm == "running" else ScoreMoments()).merge(scores)
             self.moments = moments if self.norm == "running" else self.moments
             mean, factor = moments.mean, self.scale * moments.inverse_std()

@@ -28,19 +28,19 @@ class Guard:
         self.step, self.in_a_row, self.skipped = 0, 0, 0
 
     def at(self, step: int) -> Self:
-        """The guard, told which step begins."""
+        """Begin step number `step`; returns the guard itself."""
         self.step = step
         return self
 
     def ok(self) -> None:
-        """An update was made: the row of skipped ones ends."""
+        """Record an update that was made; it ends a row of skipped ones."""
         self.in_a_row = 0
 
-    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
-        """One update was left out. NumericError (exit 4) at the last one allowed, with where the first batch is."""
+    def skip(self, reason: str, batch: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Record a skipped update. NumericError (exit 4) at the last one allowed; it names the first batch's file."""
         self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
         if self.in_a_row == 1:
-            self.keep(reason, batch, found)
+            self.keep(reason, batch, numbers)
         if self.in_a_row >= self.max_in_a_row:
             kept = self.kept()
             where = f"; a batch that led to this is in {kept[-1]}" if kept else ""
@@ -48,14 +48,15 @@ class Guard:
                 f"{reason} {self.in_a_row} updates in a row; lower the learning rate or check the rewards{where}"
             )
 
-    def keep(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+    def keep(self, reason: str, batch: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Write the batch beside the run, if there is room."""
         if self.folder is None or len(self.kept()) >= MAX_KEPT:
             return
         name = self.folder / f"bad-batch-{self.step}"
         save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, f"{name}.safetensors")
-        told = {key: str(float(value)) if isinstance(value, Tensor) else value for key, value in found.items()}
-        write_json(Path(f"{name}.json"), {"step": self.step, "reason": f"{reason} this update", **told})
+        # Numbers as text: JSON has no NaN.
+        values = {key: str(float(value)) if isinstance(value, Tensor) else value for key, value in numbers.items()}
+        write_json(Path(f"{name}.json"), {"step": self.step, "reason": f"{reason} this update", **values})
 
     def kept(self) -> list[Path]:
         """The batches kept so far, in the order of their steps."""
@@ -63,7 +64,7 @@ class Guard:
         return sorted(files, key=lambda path: int(path.stem.rpartition("-")[2]))
 
     def counts(self) -> dict[str, int]:
-        """What a checkpoint holds of it."""
+        """The counts that a checkpoint holds."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def restore(self, counts: Mapping[str, int]) -> None:

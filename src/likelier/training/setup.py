@@ -27,7 +27,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on these three and nothing else."""
+    """A generator whose seed is a hash of these three, so that a resumed run needs no random state from before.
+
+    Renaming a `purpose` changes the bits of every run that uses it.
+    """
     digest = hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -40,10 +43,12 @@ def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextMana
 def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], config: Training) -> torch.optim.AdamW:
     """AdamW over (parameters, peak learning rate) groups; the peak is kept in the group for the schedule.
 
-    Fused: one pass over the memory instead of one an operation, ten times faster on a CPU.
+    Fused: one pass over the memory instead of one per operation, ten times faster on a CPU.
     """
-    kept = [{"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr} for parameters, lr in groups]
-    return torch.optim.AdamW(kept, eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
+    param_groups = [
+        {"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr} for parameters, lr in groups
+    ]
+    return torch.optim.AdamW(param_groups, eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
 
 
 def schedule(step: int, total: int, config: Training) -> float:
@@ -70,6 +75,6 @@ class Clock:
         self.last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Name the seconds since the last lap."""
+        """Record the seconds since the last lap under a name."""
         now = time.perf_counter()
         self.laps[f"{name}_seconds"], self.last = now - self.last, now

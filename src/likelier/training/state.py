@@ -20,7 +20,7 @@ from likelier.files import read_json, write_json
 
 @contextlib.contextmanager
 def as_os_errors() -> Iterator[None]:
-    """What the disk says while tensors are written, as Python's own error: safetensors wraps it in one of its own."""
+    """Raise a full disk as OSError: safetensors wraps what the system says in an error of its own."""
     try:
         yield
     except SafetensorError as error:
@@ -58,7 +58,7 @@ def save_state(
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """NumericError: one is not. A step that overflows shows in no loss before it, so saving looks once more."""
+    """NumericError: one is not. A step that overflows shows in no loss before it, so saving checks once more."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")

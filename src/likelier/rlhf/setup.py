@@ -1,0 +1,103 @@
+"""What PPO needs before its first step: models, prompts, scorer, judges and loss, loaded and checked."""
+
+from typing import NamedTuple
+
+import torch
+
+from likelier.config import Config, PPOConfig
+from likelier.distributed import get_world_size
+from likelier.doctor.findings.settings import explain_misplaced_penalty
+from likelier.errors import ConfigError
+from likelier.evaluation.heldout import HeldOutEval
+from likelier.ppo.algorithms import ALGORITHMS
+from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
+from likelier.progress import note
+from likelier.reward.sources import check_columns, make_scorer
+from likelier.rlhf.rollout import Actors
+from likelier.rlhf.scores import Shaper
+from likelier.text.adapters import apply_lora, make_reference
+from likelier.text.exact_sampler import load_policy, make_sampler
+from likelier.text.models import context_length, load_tokenizer
+from likelier.text.policy import TextPolicy
+from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
+from likelier.text.sampler import Sampler
+from likelier.training.setup import pick_device
+
+
+class Setup(NamedTuple):
+    """The parts of the training loop."""
+
+    actors: Actors
+    prompts: PromptPlan
+    heldout_eval: HeldOutEval
+    user_loss: LossFunction | None
+    """The function of `ppo.loss`."""
+
+
+def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
+    """Load models, prompts, scorer and judges, and refuse before the first step what could not be trained with."""
+    ppo = config.ppo
+    check_processes(ppo, pick_device(ppo.device))
+    user_loss = load_user_loss(ppo)
+    # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
+    if misplaced := explain_misplaced_penalty(ppo):
+        note(misplaced)
+    actors, prompts = load_actors(config, sampler), load_prompts(config)
+    # All of them now: a prompt that is too long must not end a run in its tenth hour.
+    check_prompts(actors.tokenizer, prompts.train + prompts.held_out, config, context_length(actors.reference))
+    return Setup(actors, prompts, make_evaluation(config, prompts, actors), user_loss)
+
+
+def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
+    """Policy with critic, frozen reference, tokenizer, sampler and scorer, on the device of the config."""
+    if not config.model:
+        raise ConfigError("model: give the folder or hub name of a language model")
+    if not config.reward:
+        raise ConfigError("reward: give at least one of model, function, http")
+    ppo, device = config.ppo, pick_device(config.ppo.device)
+    model = load_policy(config.model, device)
+    critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
+    policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
+    # Before the adapter is put on: the reference is the model as it was.
+    reference = make_reference(model, ppo)
+    apply_lora(model, ppo, "ppo", config.seed)
+    tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
+    sampler = sampler or make_sampler(model, tokenizer, ppo)
+    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
+
+
+def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:
+    """Evaluation of a policy on held-out prompts, by the score of training and by the judges of `eval.scorer`.
+
+    ConfigError: a reward function or judge that requires a column which the prompts do not have.
+    """
+    # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
+    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    check_columns(prompts.train, actors.scorer, judges)
+    return HeldOutEval(
+        prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config
+    )
+
+
+def check_processes(ppo: PPOConfig, device: torch.device) -> None:
+    """ConfigError: a minibatch is smaller than the number of processes that share it, or they cannot meet there."""
+    # A process without rows would have no gradient to add, and would wait for the others in another place than they.
+    smallest, size = ppo.batch_size // ppo.num_mini_batches, get_world_size()
+    if size > 1 and device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"ppo.device: {device.type} does not serve several processes; set cpu, or use one process")
+    if smallest < size:
+        raise ConfigError(
+            f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "
+            f"give each at least one"
+        )
+
+
+def load_user_loss(ppo: PPOConfig) -> LossFunction | None:
+    """The function of `ppo.loss`, tried out. ConfigError: there is none, or it does not return what it must."""
+    function = load_loss(ppo.loss)
+    if ppo.loss is not None and function is not None:
+        num_rows = ppo.batch_size // ppo.num_mini_batches
+        is_whole = get_world_size() == 1 and (ppo.micro_batch_size or num_rows) >= num_rows
+        device = pick_device(ppo.device)
+        UserLoss(ppo.loss, function, ppo.kl_coef).try_out(num_rows, ppo.response_length, is_whole, device)
+    return function

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 
 REWARD = """
 def count_a(prompts, responses):
@@ -12,5 +12,9 @@ def count_a(prompts, responses):
 
 def fingerprint(folder):
     """Hash of everything that must be the same after a resume."""
-    files = [folder / "metrics.jsonl", folder / "samples.jsonl", *sorted(checkpoints(folder)[0].glob("*.safetensors"))]
+    files = [
+        folder / "metrics.jsonl",
+        folder / "samples.jsonl",
+        *sorted(list_checkpoints(folder)[0].glob("*.safetensors")),
+    ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -17,7 +17,7 @@ from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
 from likelier.records import Judgement, Preference
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.exact_sampler import decode
@@ -133,7 +133,7 @@ def observe_training(stage: str, config: Config, folder: Path) -> Observed:
     verb = VERBS[stage]
     with Run(folder, verb, config) as run:
         result = STAGES[verb].load_trainer()(config, run)
-    assert checkpoints(folder), "a checkpoint is always written at the end"
+    assert list_checkpoints(folder), "a checkpoint is always written at the end"
     return Observed(
         weights=digest(folder / "model" / "model.safetensors"),
         metrics=(folder / "metrics.jsonl").read_text(),

@@ -17,8 +17,8 @@ from likelier.errors import ConfigError, Stopped, Terminated, exit_code
 from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
-from likelier.runs.folder import is_unused, make_folder, remove_made, take_lock
-from likelier.runs.run import resume_command
+from likelier.runs.folder import is_unused, make_folder, remove_created, take_lock
+from likelier.runs.naming import resume_command
 from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
 
@@ -100,7 +100,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         if is_new and not any(folder.rglob("candidates.json")):
-            remove_made(folder, made)
+            remove_created(folder, made)
         elif isinstance(error, Stopped | KeyboardInterrupt | Terminated):
             raise Stopped("stopped", exit_code(signal_of(error)), resume_command(folder)) from error
         raise

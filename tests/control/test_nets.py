@@ -13,7 +13,7 @@ from likelier.control.distributions import Categorical, Gaussian, MultiCategoric
 from likelier.control.envs import VectorEnv
 from likelier.control.train import State, train_gym
 from likelier.control.watchdog import Watchdog
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 
 BROKEN_ENVS = str(Path(__file__).parents[1] / "broken_envs.py")
@@ -70,7 +70,7 @@ def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):
         vector_env.reset()
         assert vector_env.observations.shape == (2, 6, 16, 16)  # the channels of two frames
         state = State(vector_env, config.gym, 0, torch.device("cpu"), tmp_path)
-        state.load(checkpoints(tmp_path)[0])
+        state.load(list_checkpoints(tmp_path)[0])
         wanted = state.policy.actor()(vector_env.observations, None)
         first = vector_env.observations[0].reshape(2, 3, 16, 16).transpose(0, 2, 3, 1)
         assert agent(first) == wanted[0, 0]
@@ -84,7 +84,7 @@ def test_a_saved_agent_sees_normalised_observations_as_the_policy_did(tmp_path):
     agent = load_agent(tmp_path / "model")
     with Watchdog(60) as watchdog, VectorEnv(config.gym, 0, watchdog) as vector_env:
         state = State(vector_env, config.gym, 0, torch.device("cpu"), tmp_path)
-        state.load(checkpoints(tmp_path)[0])
+        state.load(list_checkpoints(tmp_path)[0])
         act, seen = state.policy.actor(), vector_env.observations
         normalised, plain = (
             vector_env.spaces.actions.to_env(act(each, None)) for each in (state.env_state.normalize(seen), seen)

@@ -14,7 +14,7 @@ import pytest
 from likelier.config import build_config
 from likelier.control.train import train_gym
 from likelier.errors import DataError, LikelierError
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 
 BROKEN_ENVS = str(Path(__file__).parents[1] / "broken_envs.py")
@@ -46,7 +46,7 @@ def metrics(folder):
 
 def fingerprint(folder):
     """Hash of everything that must be the same after a resume."""
-    files = [folder / "metrics.jsonl", *sorted(checkpoints(folder)[0].glob("*.safetensors"))]
+    files = [folder / "metrics.jsonl", *sorted(list_checkpoints(folder)[0].glob("*.safetensors"))]
     files += sorted((folder / "model").iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 

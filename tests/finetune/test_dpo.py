@@ -13,7 +13,7 @@ from likelier.errors import ConfigError, DataError
 from likelier.files import write_jsonl
 from likelier.finetune.dpo import TokenizedPair, all_logprobs, evaluate_pairs, prepare, train_dpo
 from likelier.records import Preference
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm
@@ -87,7 +87,7 @@ def test_resumed_it_ends_with_the_same_bits(world, tmp_path, lora):
     settings = config(world, measured(world), num_epochs=2, eval_steps=2, beta=0.3, **lora)
     train(settings, tmp_path)
     wanted = fingerprint(tmp_path)
-    train(settings, tmp_path, str(checkpoints(tmp_path)[-1]))
+    train(settings, tmp_path, str(list_checkpoints(tmp_path)[-1]))
     assert fingerprint(tmp_path) == wanted
 
 
@@ -95,7 +95,7 @@ def fingerprint(folder):
     files = [
         folder / "metrics.jsonl",
         folder / "model/model.safetensors",
-        *checkpoints(folder)[0].glob("*.safetensors"),
+        *list_checkpoints(folder)[0].glob("*.safetensors"),
     ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -116,7 +116,7 @@ def test_an_adapter_learns_beside_its_base_which_is_the_reference(world, tmp_pat
     assert torch.equal(start, ref)  # an adapter begins at its base
     found = evaluate_pairs(trained, ref, data.held_out, settings.dpo.beta)
     assert found["log_loss"] == pytest.approx(result["log_loss"], abs=1e-5)  # what is written is what was measured
-    saved = load_file(checkpoints(tmp_path)[0] / "model.safetensors")
+    saved = load_file(list_checkpoints(tmp_path)[0] / "model.safetensors")
     assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
     assert (tmp_path / "adapter/adapter_model.safetensors").exists()
 

@@ -15,7 +15,7 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import write_jsonl
 from likelier.rlhf.train import train_ppo
-from likelier.runs.checkpoints import checkpoints
+from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
@@ -196,7 +196,9 @@ def test_an_own_loss_trains_as_the_same_one_built_in(world, losses, tmp_path):
     settings = {"total_episodes": 64, "cliprange_value": None}
     train(config(world, **settings), tmp_path / "built-in")
     train(config(world, **settings, loss=f"{losses}:clipped"), tmp_path / "own")
-    weights, own = (load_file(checkpoints(tmp_path / name)[0] / "policy.safetensors") for name in ("built-in", "own"))
+    weights, own = (
+        load_file(list_checkpoints(tmp_path / name)[0] / "policy.safetensors") for name in ("built-in", "own")
+    )
     for name, tensor in weights.items():
         torch.testing.assert_close(own[name], tensor, atol=1e-5, rtol=1e-4)
     assert [line["clipfrac"] for line in metrics(tmp_path / "own")] == [None, None]
@@ -252,7 +254,7 @@ def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_pat
     assert all(name.split(".")[-2].endswith("_proj") for name in changed)
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= names
-    saved = load_file(checkpoints(tmp_path)[0] / "policy.safetensors")
+    saved = load_file(list_checkpoints(tmp_path)[0] / "policy.safetensors")
     assert not any(tensor.shape == base.get_input_embeddings().weight.shape for tensor in saved.values())
     wanted = fingerprint(tmp_path)
     train(settings, tmp_path, str(tmp_path / "checkpoint-4"))

@@ -12,7 +12,7 @@ import yaml
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped
-from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, write_checkpoint
+from likelier.runs.checkpoints import find_damage, find_newest_checkpoint, list_checkpoints, write_checkpoint
 from likelier.runs.run import Run
 
 CONFIG = build_config({"sft": {"save_steps": 2, "save_total_limit": 2}})
@@ -89,7 +89,7 @@ def test_a_failing_run_removes_nothing_that_was_there(tmp_path):
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     train(tmp_path, 7)
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-7", "checkpoint-6"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-7", "checkpoint-6"]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
@@ -138,7 +138,7 @@ def test_failed_save_leaves_the_older_checkpoint_and_no_litter(tmp_path):
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(tmp_path, 2, fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "latest"]
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    assert find_newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
 
 
 def test_full_disk_while_a_run_is_opened_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
@@ -176,7 +176,7 @@ def test_full_disk_during_a_save_is_one_line(tmp_path, monkeypatch):
 def test_bad_checkpoint_is_named_and_the_older_one_taken(tmp_path, capsys, spoil, reason):
     train(tmp_path, 4)
     spoil(tmp_path / "checkpoint-4")
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert find_newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     assert reason in capsys.readouterr().err
 
 
@@ -188,7 +188,7 @@ def test_resume_from_a_named_bad_checkpoint_is_refused(tmp_path):
 
 
 def test_whole_checkpoint_has_no_damage(tmp_path):
-    assert damage(write_checkpoint(tmp_path, 3, write_weights("w"))) is None
+    assert find_damage(write_checkpoint(tmp_path, 3, write_weights("w"))) is None
 
 
 def test_non_finite_metrics_become_null(tmp_path):
@@ -206,7 +206,7 @@ def test_signal_saves_at_the_end_of_the_step(tmp_path, number, code):
         os.kill(os.getpid(), number)
         run.end_step(1, 10, write_weights("step 1"))
     assert caught.value.exit_code == code
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    assert find_newest_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
 
 
 def test_second_interrupt_stops_at_once(tmp_path):
@@ -238,6 +238,6 @@ def test_killed_inside_a_save_leaves_a_good_checkpoint(tmp_path: Path, calls):
     write_checkpoint(tmp_path, 1, write_weights("good"))
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path), str(calls)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    newest = newest_checkpoint(tmp_path)
+    newest = find_newest_checkpoint(tmp_path)
     assert newest is not None
-    assert damage(newest) is None
+    assert find_damage(newest) is None

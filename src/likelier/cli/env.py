@@ -10,9 +10,9 @@ from likelier.cli.output import JSON, Result, result_command
 @result_command()
 def env(json: JSON = False) -> Result:
     """Print versions, device and threads."""
-    from likelier.runs.run import versions
+    from likelier.runs.settings import collect_versions
 
-    return {**versions(), "platform": platform.platform(), "cores": os.cpu_count(), **describe_device()}
+    return {**collect_versions(), "platform": platform.platform(), "cores": os.cpu_count(), **describe_device()}
 
 
 def describe_device() -> dict[str, Any]:

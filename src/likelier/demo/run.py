@@ -26,7 +26,7 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.curve import read_curve
-from likelier.runs.run import differences
+from likelier.runs.settings import list_differences
 from likelier.text import variety
 
 NUM_PROMPTS = 720
@@ -86,7 +86,7 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
 def record_options(out: Path, options: Result) -> None:
     """Write the demo's options. ConfigError: the folder was started with different ones."""
     file = out / "demo.json"
-    for name, old, new in differences(read_json(file), options) if file.exists() else ():
+    for name, old, new in list_differences(read_json(file), options) if file.exists() else ():
         raise ConfigError(f"{file}: this demo was started with --{name} {old}, not {new}; use another --out")
     write_json(file, options)
 

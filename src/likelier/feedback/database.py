@@ -89,7 +89,7 @@ judgements = sa.Table(
 
 
 def database_url(db: str | Path) -> sa.URL:
-    """A path or URL as the URL of the driver that we use. ConfigError: neither SQLite nor PostgreSQL."""
+    """Return a path or URL as the URL of the driver that we use. ConfigError: neither SQLite nor PostgreSQL."""
     if isinstance(db, Path) or "://" not in db:
         return sa.URL.create("sqlite", database=str(db))
     try:
@@ -138,7 +138,7 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
-    """An engine for PostgreSQL. ConfigError: psycopg is not installed."""
+    """Return an engine for PostgreSQL. ConfigError: psycopg is not installed."""
     try:
         return sa.create_engine(url)
     except ModuleNotFoundError as error:
@@ -146,7 +146,7 @@ def postgresql_engine(url: sa.URL) -> sa.Engine:
 
 
 def check_schema(connection: sa.Connection) -> str | None:
-    """None for a database of ours that can be read, or one that is still empty; else what is wrong with it."""
+    """Return what is wrong with a database; None for one of ours that can be read, or one that is still empty."""
     tables = set(sa.inspect(connection).get_table_names())
     if connection.dialect.name == "sqlite":
         mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
@@ -167,14 +167,14 @@ def check_schema(connection: sa.Connection) -> str | None:
 
 
 def read_version(connection: sa.Connection) -> str | None:
-    """The version of the tables; None if there are none yet."""
+    """Return the version of the tables; None if there are none yet."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def lock_path(path: Path) -> Path:
-    """The file beside a database that its writer locks. (A lock on the database itself would undo SQLite's.)"""
+    """Return the file beside a database that its writer locks. (A lock on the database itself would undo SQLite's.)"""
     return path.with_name(f"{path.name}.lock")
 
 
@@ -197,7 +197,7 @@ def take_lock(path: Path) -> TextIO:
 
 
 def read_holder(lock: TextIO) -> str:
-    """The process that has the lock, by the number in its file."""
+    """Return the process that has the lock, by the number in its file."""
     with contextlib.suppress(OSError):  # Windows lets nobody else read what is locked
         lock.seek(0)
         return lock.read() or "unknown"
@@ -217,5 +217,5 @@ def named_errors(name: str) -> Iterator[None]:
 
 
 def first_line(error: DBAPIError) -> str:
-    """The database's own message, without the statement."""
+    """Return the database's own message, without the statement."""
     return str(error.orig).strip().partition("\n")[0]

@@ -33,12 +33,12 @@ MAGIC = (
 
 
 def media_kind(head: bytes) -> str | None:
-    """The MIME type of a file that begins with these bytes; None if it is none of `MEDIA_KINDS`."""
+    """Return the MIME type of a file that begins with these bytes; None if it is none of `MEDIA_KINDS`."""
     return next((kind for kind, pattern in MAGIC if pattern.match(head)), None)
 
 
 def read_media(path: Path) -> Media:
-    """Kind, hash and size of a media file. DataError: no such file, or of a kind that is not accepted."""
+    """Return kind, hash and size of a media file. DataError: no such file, or of a kind that is not accepted."""
     try:
         status = path.stat()
         if not path.is_file():
@@ -50,7 +50,7 @@ def read_media(path: Path) -> Media:
 
 @lru_cache(maxsize=4096)
 def describe(path: Path, size: int, modified_ns: int) -> Media:
-    """As `read_media`; a file of the same size and time is not read again: many lines may refer to one file."""
+    """Do as `read_media`; a file of the same size and time is not read again: many lines may refer to one file."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
         kind = media_kind(head)
@@ -97,7 +97,7 @@ class MediaFolder:
         return True
 
     def find(self, media: Media) -> Path:
-        """The file of a response. DataError: it is missing, or its size has changed."""
+        """Return the file of a response. DataError: it is missing, or its size has changed."""
         path = self.place(media.sha256)
         if not path.is_file():
             raise DataError(f"{path}: missing ({media.kind}, {media.size} bytes); restore it, or import it again")
@@ -119,7 +119,7 @@ class MediaFolder:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,7 +15,7 @@ ROWS_PER_FETCH = 1000
 
 
 def prompt_row(record: Prompt) -> dict[str, Any]:
-    """A prompt as a row."""
+    """Return a prompt as a row."""
     return {
         "id": record.id,
         "text": dump_line(record.text),
@@ -25,7 +25,7 @@ def prompt_row(record: Prompt) -> dict[str, Any]:
 
 
 def response_row(record: Response) -> dict[str, Any]:
-    """A response as a row."""
+    """Return a response as a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -37,7 +37,7 @@ def response_row(record: Response) -> dict[str, Any]:
 
 
 def comparison_row(record: Comparison) -> dict[str, Any]:
-    """A comparison as a row."""
+    """Return a comparison as a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -47,7 +47,7 @@ def comparison_row(record: Comparison) -> dict[str, Any]:
 
 
 def judgement_row(record: Judgement) -> dict[str, Any]:
-    """A judgement as a row."""
+    """Return a judgement as a row."""
     return {
         "key": record.key,
         "comparison_id": record.comparison_id,
@@ -64,7 +64,7 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
-    """A row as a judgement."""
+    """Return a row as a judgement."""
     return Judgement(
         key=row.key,
         comparison_id=row.comparison_id,
@@ -81,13 +81,13 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
 
 
 def read_prompts(connection: sa.Connection) -> dict[str, Prompt]:
-    """All prompts by id, sorted."""
+    """Return all prompts by id, sorted."""
     rows = connection.execute(sa.select(prompts).order_by(prompts.c.id))
     return {row.id: Prompt(json.loads(row.text), row.conversation, json.loads(row.extra)) for row in rows}
 
 
 def read_responses(connection: sa.Connection) -> dict[str, Response]:
-    """All responses by id, sorted."""
+    """Return all responses by id, sorted."""
     text_columns = [column for column in responses.c if column.name != "media_sha256"]
     if read_version(connection) == "0001":  # before there were media files
         query = sa.select(*text_columns, sa.null().label("sha256"))
@@ -106,7 +106,7 @@ def read_responses(connection: sa.Connection) -> dict[str, Response]:
 
 
 def read_media(connection: sa.Connection) -> list[Media]:
-    """All media files, sorted by hash."""
+    """Return all media files, sorted by hash."""
     if read_version(connection) == "0001":
         return []
     rows = connection.execute(sa.select(media).order_by(media.c.sha256))

@@ -167,7 +167,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """All that is added in the block is stored, or nothing of it; on disk when the block ends."""
+        """Store all that is added in the block, or nothing of it; it is on disk when the block ends."""
         self.prepare_to_write()
         writer = None
         try:
@@ -204,7 +204,7 @@ class Store:
             return writer.add_comparisons(records)
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
-        """An empty key is made from the content; equal judgements within one call are told apart by their count."""
+        """Store judgements; an empty key is made from the content, equal judgements within one call are numbered."""
         with self.transaction() as writer:
             return writer.add_judgements(records)
 
@@ -216,7 +216,7 @@ class Store:
             return writer.stored_judgements([keyed.key])[keyed.key]
 
     def add_person(self, name: str) -> str:
-        """The pseudonym under which a person judges: a new one for a new name."""
+        """Return the pseudonym under which a person judges: a new one for a new name."""
         with self.transaction() as writer:
             return writer.add_person(name)
 
@@ -226,46 +226,46 @@ class Store:
             writer.erase_person(name)
 
     def prompts(self) -> list[Prompt]:
-        """All prompts, sorted by id; so are responses and comparisons."""
+        """Return all prompts, sorted by id; so are responses and comparisons."""
         with self.reading() as connection:
             return list(read_prompts(connection).values())
 
     def responses(self) -> list[Response]:
-        """All responses."""
+        """Return all responses."""
         with self.reading() as connection:
             return list(read_responses(connection).values())
 
     def comparisons(self) -> list[Comparison]:
-        """All comparisons."""
+        """Return all comparisons."""
         columns = (comparisons.c.prompt_id, comparisons.c.response_a, comparisons.c.response_b)
         with self.reading() as connection:
             rows = connection.execute(sa.select(*columns).order_by(comparisons.c.id))
             return [Comparison(*row) for row in rows]
 
     def judgements(self) -> list[Judgement]:
-        """All judgements in the order in which they came."""
+        """Return all judgements in the order in which they came."""
         with self.reading() as connection:
             rows = connection.execute(sa.select(*JUDGEMENT_COLUMNS).order_by(judgements.c.number))
             return [to_judgement(row) for row in rows]
 
     def judged(self) -> list[JudgedComparison]:
-        """All judgements with their prompts and responses, in the order in which they came."""
+        """Return all judgements with their prompts and responses, in the order in which they came."""
         with self.reading() as connection:
             return list(read_judged(connection, (judgements.c.number,)))
 
     def judged_by_content(self) -> Iterator[JudgedComparison]:
-        """The same one by one, in an order that depends on nothing but their content."""
+        """Yield the same one by one, in an order that depends on nothing but their content."""
         with self.reading() as connection:
             columns = (judgements.c.comparison_id, judgements.c.key)
             yield from read_judged(connection, [in_byte_order(column, connection) for column in columns])
 
     def media(self) -> list[Media]:
-        """All media files of responses, sorted by hash."""
+        """Return all media files of responses, sorted by hash."""
         with self.reading() as connection:
             return read_media(connection)
 
     def counts(self) -> dict[str, int]:
-        """How many prompts, responses, comparisons, judgements and known annotators there are."""
+        """Count prompts, responses, comparisons, judgements and known annotators."""
         count = sa.select(sa.func.count())
         known = count.select_from(annotators).where(annotators.c.id != "")
         with self.reading() as connection:

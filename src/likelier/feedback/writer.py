@@ -74,7 +74,7 @@ class Writer:
         return self.insert(judgements, [judgement_row(record) for record in keyed])
 
     def add_person(self, name: str) -> str:
-        """The pseudonym of a person, made on first sight."""
+        """Return the pseudonym of a person, made on first sight."""
         query = sa.select(people.c.annotator_id).where(people.c.name == name)
         pseudonym = self.connection.execute(query).scalar()
         if pseudonym is None:
@@ -88,7 +88,7 @@ class Writer:
         self.connection.execute(people.delete().where(people.c.name == name))
 
     def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
-        """The judgements that the database has under these keys."""
+        """Return the judgements that the database has under these keys."""
         stored = {}
         for start in range(0, len(keys), ROWS_PER_QUERY):
             wanted = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
@@ -103,13 +103,13 @@ class Writer:
 
 
 def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
-    """The judgements with every empty key filled by `content_key`."""
+    """Return the judgements with every empty key filled by `content_key`."""
     seen: Counter[str] = Counter()
     return [record if record.key else replace(record, key=content_key(record, seen)) for record in records]
 
 
 def content_key(record: Judgement, seen: Counter[str]) -> str:
-    """A key made from the judgement's content and from how many equal ones came before it.
+    """Return a key made from the judgement's content and from how many equal ones came before it.
 
     `seen` counts judgements by content; this call adds the judgement to it.
     """

@@ -21,7 +21,7 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
     Every file is on disk before the manifest names its size and hash, and the manifest before the folder gets its name.
     """
     final, partial = folder / f"checkpoint-{step}", folder / f"tmp-{step}-{os.getpid()}"
-    previous = newest_checkpoint(folder, quiet=True)
+    previous = find_newest_checkpoint(folder, quiet=True)
     needed = sum(path.stat().st_size for path in previous.iterdir()) if previous else 0
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, f"a checkpoint needs {needed} bytes")
@@ -45,13 +45,13 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file, as the manifest has them."""
+    """Return size and SHA-256 of a file, for the manifest."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def damage(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be used; None if every file is as its manifest says."""
+def find_damage(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used; None if every file has the size and hash of the manifest."""
     if not (checkpoint / MANIFEST).is_file():
         return f"no {MANIFEST}"
     try:
@@ -69,21 +69,21 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step in the name of a checkpoint."""
+def parse_step(checkpoint: Path) -> int:
+    """Return the step in the name of a checkpoint."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Newest first, good or bad."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=step_of, reverse=True)
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return all checkpoints of a run, newest first, damaged ones included."""
+    paths = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(paths, key=parse_step, reverse=True)
 
 
-def newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
-    """The newest checkpoint that is as its manifest says; each bad one is named in a line on stderr."""
-    for checkpoint in checkpoints(folder):
-        reason = damage(checkpoint)
+def find_newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
+    """Return the newest undamaged checkpoint; each damaged one is named in a line on stderr."""
+    for checkpoint in list_checkpoints(folder):
+        reason = find_damage(checkpoint)
         if reason is None:
             return checkpoint
         if not quiet:

@@ -1,4 +1,4 @@
-"""Making, locking and removing the folder of a run."""
+"""Makes, locks and removes the folder of a run."""
 
 import contextlib
 import os
@@ -14,31 +14,31 @@ LOCK = ".lock"
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder; returns what was not there before: it and its parents, the innermost first."""
-    made: list[Path] = []
+    """Make a folder and its parents; returns those that are new, the innermost first."""
+    created: list[Path] = []
     try:
-        made += [each for each in (folder, *folder.parents) if not each.exists()]
+        created += [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        remove_empty(made)
+        remove_empty(created)
         raise cannot_write(folder, error, "; give another --out") from error
-    return made
+    return created
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove those that are there and hold nothing."""
+    """Remove those folders that exist and are empty."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
 
 
-def remove_made(folder: Path, made: Sequence[Path]) -> None:
+def remove_created(folder: Path, created: Sequence[Path]) -> None:
     """Remove a folder with its content, then those of its new parents that are empty.
 
     Windows keeps files that are still open (the lock); `is_unused` then still holds for the folder.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    remove_empty(made[1:])
+    remove_empty(created[1:])
 
 
 def take_lock(folder: Path) -> int:
@@ -66,6 +66,6 @@ def is_unused(folder: Path) -> bool:
     return not folder.is_dir() or all(entry.name == LOCK for entry in folder.iterdir())
 
 
-def disk_trouble(folder: Path, error: OSError) -> LikelierError:
-    """The error for a checkpoint or log that could not be written."""
+def disk_error(folder: Path, error: OSError) -> LikelierError:
+    """Return the error for a checkpoint or log that could not be written."""
     return LikelierError(f"{folder}: cannot write ({error.strerror}); older checkpoints stand; make room and resume")

@@ -1,5 +1,7 @@
-"""Which folder a run is written to, and from which checkpoint it goes on."""
+"""The folder of a run: chosen from the command line, and the command that resumes it."""
 
+import shlex
+import sys
 from pathlib import Path
 
 from likelier.errors import ConfigError
@@ -8,9 +10,9 @@ RUNS = Path("runs")
 
 
 def run_folder(name: str, out: Path | None, resume: str) -> Path:
-    """`out`; the folder of the checkpoint to resume; the newest run of that name with `auto`; else a new one.
+    """Return `out`, the folder of the checkpoint to resume, with `auto` the newest run of that name, or a new one.
 
-    ConfigError: `resume` is a path where nothing stands.
+    ConfigError: `resume` is a path where nothing is.
     """
     if resume not in ("auto", "never") and not Path(resume).is_dir():
         raise ConfigError(f"--resume {resume}: neither `auto`, `never` nor a checkpoint folder")
@@ -18,13 +20,23 @@ def run_folder(name: str, out: Path | None, resume: str) -> Path:
         return out
     if resume not in ("auto", "never"):
         return Path(resume).resolve().parent
-    numbers = run_numbers(name)
+    numbers = list_run_numbers(name)
     if resume == "auto" and numbers:
         return RUNS / f"{name}-{numbers[-1]}"
     return RUNS / f"{name}-{numbers[-1] + 1 if numbers else 1}"
 
 
-def run_numbers(name: str) -> list[int]:
-    """The n of every `runs/<name>-<n>`, in order."""
+def list_run_numbers(name: str) -> list[int]:
+    """Return the n of every `runs/<name>-<n>`, in order."""
     tails = [folder.name.removeprefix(f"{name}-") for folder in RUNS.glob(f"{name}-*") if folder.is_dir()]
     return sorted(int(tail) for tail in tails if tail.isdecimal())
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command of this process, changed so that it resumes the run in `folder`."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--resume=")]
+    if "--resume" in words:
+        place = words.index("--resume")
+        del words[place : place + 2]
+    out = [] if any(word.startswith("--out") for word in words) else ["--out", str(folder)]
+    return shlex.join(["likelier", *words, *out, "--resume", "auto"])

@@ -1,4 +1,4 @@
-"""A run folder: what one training left behind, and how it goes on after it was killed.
+"""A run folder: what one training writes, and how it is resumed after a kill.
 
 `config.yaml`, `run.json`, `metrics.jsonl` and `samples.jsonl` (a function of config, seed and data: byte-equal after a
 resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`, `model/`.
@@ -6,46 +6,50 @@ resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`,
 
 import contextlib
 import errno
-import importlib.metadata
 import math
 import os
-import platform
-import shlex
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 import yaml
 
-import likelier
-from likelier.config import Config, build_config, read_yaml
+from likelier.config import Config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
-from likelier.files import dump_line, read_json, read_log, write_atomically, write_json
-from likelier.runs.checkpoints import checkpoints, damage, newest_checkpoint, step_of, write_checkpoint
-from likelier.runs.folder import disk_trouble, is_unused, make_folder, remove_made, take_lock
+from likelier.files import dump_line, read_json, read_log, write_json, write_atomically
+from likelier.runs.checkpoints import (
+    find_damage,
+    find_newest_checkpoint,
+    list_checkpoints,
+    parse_step,
+    write_checkpoint,
+)
+from likelier.runs.folder import disk_error, is_unused, make_folder, remove_created, take_lock
+from likelier.runs.naming import resume_command
+from likelier.runs.settings import collect_versions, refuse_changes
 from likelier.stages import STAGES
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
 MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name"}
-"""Settings that decide nothing about the result, so that a resumed run may change them."""
+"""Settings without influence on the result, which a resumed run may change."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""How a disk says that it takes no more."""
+"""Errors of a full disk."""
 
 
 ALARM: signal.Signals | None = getattr(signal, "SIGALRM", None)
 """Windows has no alarms, and needs none: there SIGTERM from outside ends a process at once, without a handler."""
 SECONDS_TO_SAVE = 30
-"""From SIGTERM until a run that is still inside its step gives up."""
+"""Time after SIGTERM in which a run may finish its step and save."""
 
 
 class Run:
-    """One training in one folder. Use it as a context manager around the loop.
+    """One training in one folder; a context manager around the loop.
 
     `checkpoint` is the folder to continue from (None at the start) and `start` its step. A stage calls `log` after each
     step and then `end_step`, which saves where that is due and stops there after a signal.
@@ -61,53 +65,55 @@ class Run:
         self.is_new = is_unused(folder)
         if resume == "never" and not self.is_new:
             raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
-        self.made = make_folder(folder)
-        with contextlib.ExitStack() as held:
-            held.callback(os.close, take_lock(folder))
+        self.created_folders = make_folder(folder)
+        with contextlib.ExitStack() as lock:
+            lock.callback(os.close, take_lock(folder))
             try:
-                self.open(resume)
+                self.prepare(resume)
             except (LikelierError, OSError) as error:
-                self.leave_nothing()
+                self.remove_if_unused()
                 if isinstance(error, OSError):
-                    raise disk_trouble(folder, error) from error
+                    raise disk_error(folder, error) from error
                 raise
-            self.held = held.pop_all()
+            self.lock = lock.pop_all()
 
-    def open(self, resume: str) -> None:
-        """Find where to go on, and bring settings, logs and trackers to that point."""
+    def prepare(self, resume: str) -> None:
+        """Find the checkpoint to continue from, and bring settings, logs and trackers to its step."""
         for leftover in (*self.folder.glob("tmp-*"), *self.folder.glob(".*.tmp")):  # of a process that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         self.checkpoint = self.find_checkpoint(resume)
-        self.start = step_of(self.checkpoint) if self.checkpoint else 0
+        self.start = parse_step(self.checkpoint) if self.checkpoint else 0
         self.write_settings()
         self.cut_logs()
         self.trackers: list[Tracker] = open_trackers(self.report_to, self.folder, self.run_name, self.resolved())
         self.replay_metrics()
 
     def find_checkpoint(self, resume: str) -> Path | None:
-        """The checkpoint that `resume` asks for; None to start anew."""
+        """Return the checkpoint that `resume` asks for; None to start anew."""
         if resume == "never":
             return None
         if resume == "auto":
-            return newest_checkpoint(self.folder)
-        if reason := damage(Path(resume)):
+            return find_newest_checkpoint(self.folder)
+        if reason := find_damage(Path(resume)):
             raise DataError(f"{resume}: cannot resume: {reason}")
         return Path(resume)
 
     def resolved(self) -> dict[str, Any]:
-        """All settings as JSON, defaults included."""
+        """Return all settings as JSON, defaults included."""
         return self.config.model_dump(mode="json")
 
     def write_settings(self) -> None:
-        """Write `config.yaml` and `run.json`, or see that a resumed run still has the same settings."""
+        """Write `config.yaml` and `run.json`; check first that a resumed run has the same settings."""
         path = self.folder / "config.yaml"
         if self.checkpoint and path.exists():
             refuse_changes(path, self.resolved(), "run", MAY_CHANGE)
         write_atomically(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
-        write_json(self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": versions()})
+        write_json(
+            self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": collect_versions()}
+        )
 
     def cut_logs(self) -> None:
-        """Cut the logs back to what the checkpoint saw: the steps after it will be taken again."""
+        """Cut the logs back to the checkpoint: the steps after it are repeated."""
         sizes = read_json(self.checkpoint / "run.json")["logs"] if self.checkpoint else {}
         for name in LOGS:
             path = self.folder / name
@@ -116,7 +122,7 @@ class Run:
         self.logs = {name: open(self.folder / name, "a", encoding="utf-8") for name in LOGS}  # noqa: SIM115
 
     def replay_metrics(self) -> None:
-        """Trackers are made anew from the log, so that they show no step twice."""
+        """Send the log so far to the trackers, which start empty: no step is shown twice."""
         for line in read_log(self.folder / "metrics.jsonl"):
             for tracker in self.trackers:
                 tracker.log(line["step"], line)
@@ -128,11 +134,14 @@ class Run:
         samples: Iterable[Mapping[str, Any]] = (),
         timing: Mapping[str, float] | None = None,
     ) -> None:
-        """Append a line to `metrics.jsonl` and `timing.jsonl`, one a sample to `samples.jsonl`; inf and NaN: null."""
-        line = {"step": step} | finite_only(metrics)
+        """Append a line to `metrics.jsonl` and `timing.jsonl`, and one for each sample to `samples.jsonl`.
+
+        inf and NaN are written as null.
+        """
+        line = {"step": step} | replace_non_finite(metrics)
         self.logs["metrics.jsonl"].write(dump_line(line) + "\n")
         self.logs["samples.jsonl"].writelines(
-            dump_line({"step": step, **finite_only(sample)}) + "\n" for sample in samples
+            dump_line({"step": step, **replace_non_finite(sample)}) + "\n" for sample in samples
         )
         if timing:
             self.logs["timing.jsonl"].write(dump_line({"step": step, **timing}) + "\n")
@@ -165,15 +174,15 @@ class Run:
         try:
             write_checkpoint(self.folder, step, write_all)
         except OSError as error:
-            raise disk_trouble(self.folder, error) from error
-        for old in checkpoints(self.folder)[self.save_total_limit :]:
+            raise disk_error(self.folder, error) from error
+        for old in list_checkpoints(self.folder)[self.save_total_limit :]:
             shutil.rmtree(old)
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Write `result.json`: what the command line prints."""
-        whole = {"run": str(self.folder), **finite_only(result)}
-        write_json(self.folder / "result.json", whole)
-        return whole
+        record = {"run": str(self.folder), **replace_non_finite(result)}
+        write_json(self.folder / "result.json", record)
+        return record
 
     def __enter__(self) -> Self:
         """Handle signals in the main thread. In another one Python allows no handlers, and their owner keeps them."""
@@ -191,42 +200,44 @@ class Run:
             set_deadline(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        with self.held:
+        with self.lock:
             try:
                 self.close()
-            except OSError as trouble:  # what an earlier error left unwritten cannot be written now either
-                error = error or trouble
+            except OSError as closing_error:  # what could not be written before cannot be written now either
+                error = error or closing_error
             if error is not None:
-                self.leave_nothing()
+                self.remove_if_unused()
         if isinstance(error, OSError) and error.errno in FULL:
-            raise disk_trouble(self.folder, error) from error
+            raise disk_error(self.folder, error) from error
         if error is not None and kind is None:
             raise error
 
     def close(self) -> None:
-        """Close all logs and trackers, whatever one of them says."""
+        """Close all logs and trackers, even if closing one of them fails."""
         with contextlib.ExitStack() as closing:
             for file in self.logs.values():
                 closing.callback(file.close)
             for tracker in self.trackers:
                 closing.callback(tracker.close)
 
-    def leave_nothing(self) -> None:
-        """Remove a new folder in which no step was taken: once its cause is mended, the same command must work.
+    def remove_if_unused(self) -> None:
+        """Remove a new folder in which no step was taken, so that the same command works once the error is mended.
 
-        A batch kept by the numeric guard stays: it is the evidence.
+        A batch that the numeric guard saved is kept, as evidence.
         """
         log = self.folder / "metrics.jsonl"
-        begun = (
-            checkpoints(self.folder) or (log.exists() and log.stat().st_size) or any(self.folder.glob("bad-batch-*"))
+        has_content = (
+            list_checkpoints(self.folder)
+            or (log.exists() and log.stat().st_size)
+            or any(self.folder.glob("bad-batch-*"))
         )
-        if self.is_new and not begun:
-            remove_made(self.folder, self.made)
+        if self.is_new and not has_content:
+            remove_created(self.folder, self.created_folders)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal ends the run after this step; a second Ctrl-C, or 30 s after SIGTERM, ends it at once."""
         if self.signal_received and number == signal.SIGINT:
-            self.give_up()
+            self.stop_now()
         self.signal_received = number
         if number == signal.SIGTERM:
             set_deadline(SECONDS_TO_SAVE)
@@ -234,71 +245,31 @@ class Run:
             print("finishing this step, then saving; Ctrl-C again stops at once", file=sys.stderr)
 
     def on_deadline(self, number: int, frame: FrameType | None) -> None:
-        """30 s after SIGTERM."""
-        self.give_up()
+        """Stop `SECONDS_TO_SAVE` after SIGTERM."""
+        self.stop_now()
 
-    def give_up(self) -> NoReturn:
-        """Raise Stopped: end now, without saving."""
+    def stop_now(self) -> NoReturn:
+        """Raise Stopped without saving."""
         received = self.signal_received or signal.SIGINT
-        latest = newest_checkpoint(self.folder)
+        latest = find_newest_checkpoint(self.folder)
         if latest is None:
             raise Stopped("stopped before the first checkpoint: nothing was saved", 128 + received)
         raise Stopped(f"stopped; {latest.name} stands", exit_code(received), resume_command(self.folder))
 
 
 def set_deadline(seconds: int) -> None:
-    """Send this process SIGALRM after so many seconds; 0 calls it off."""
+    """Send this process SIGALRM after so many seconds; 0 cancels it."""
     if ALARM is not None:
         signal.alarm(seconds)
 
 
-def resume_command(folder: Path) -> str:
-    """This command, with what makes it go on in `folder`."""
-    words = [word for word in sys.argv[1:] if not word.startswith("--resume=")]
-    if "--resume" in words:
-        at = words.index("--resume")
-        del words[at : at + 2]
-    out = [] if any(word.startswith("--out") for word in words) else ["--out", str(folder)]
-    return shlex.join(["likelier", *words, *out, "--resume", "auto"])
+def replace_non_finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record with None for inf and NaN, in records within it too."""
+    return {
+        key: replace_non_finite(value) if isinstance(value, Mapping) else none_if_not_finite(value)
+        for key, value in record.items()
+    }
 
 
-def finite_only(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers that are not finite become None, in records within the record too."""
-    return {key: finite_only(value) if isinstance(value, Mapping) else finite(value) for key, value in record.items()}
-
-
-def finite(value: Any) -> Any:
-    """None for inf and NaN."""
+def none_if_not_finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    found = {"python": platform.python_version(), "likelier": likelier.__version__}
-    for name in ("torch", "transformers", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-def refuse_changes(path: Path, settings: Mapping[str, Any], kind: str, may_change: Collection[str]) -> None:
-    """ConfigError: the run (or search) whose settings are in the file `path` was started with others than these.
-
-    A setting that is newer than the file counts as its default.
-    """
-    recorded = build_config(read_yaml(path), source=str(path)).model_dump(mode="json")
-    for name, old, new in differences(recorded, settings):
-        if name.rpartition(".")[2] not in may_change:
-            raise ConfigError(f"{path}: this {kind} was started with {name}={old!r}, not {new!r}; use another --out")
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any, Any]]:
-    """(dotted field, old value, new value) wherever two nested settings differ."""
-    for key in [*old, *(key for key in new if key not in old)]:
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            yield f"{prefix}{key}", before, after

@@ -1,4 +1,4 @@
-"""A run that several processes share: the first owns its folder, the others only work with it."""
+"""A run of several processes: rank 0 owns its folder, the other ranks only compute."""
 
 import contextlib
 import tempfile
@@ -13,7 +13,7 @@ from likelier.stages import STAGES
 
 
 class DistributedRun(Run):
-    """The run as each of several processes has it: a signal to one stops all of them after the same step."""
+    """The run in each of several processes: a signal to one stops all of them after the same step."""
 
     def end_step(self, step: int, total: int, write: Callable[[Path], None]) -> None:
         """Agree on a signal among all processes, then as `Run`."""
@@ -24,7 +24,7 @@ class DistributedRun(Run):
 
 
 class WorkerRun(DistributedRun):
-    """The run as a process other than the first has it: in a folder of its own, without trackers and checkpoints."""
+    """The run in a process other than rank 0: in a temporary folder, without trackers and checkpoints."""
 
     def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
         block = STAGES[verb].block
@@ -44,9 +44,9 @@ def train_stage(verb: str, config: Config, folder: Path, resume: str) -> dict[st
 
 @contextlib.contextmanager
 def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator[Run]:
-    """The run in `folder`, for each of the processes that torchrun started; all go on from the first one's checkpoint.
+    """Open the run in `folder` in each process that torchrun started; all continue from rank 0's checkpoint.
 
-    ConfigError, DataError: see `Run`. LostProcess: the others do not come.
+    ConfigError, DataError: see `Run`. LostProcess: another process does not join.
     """
     rank, size = torchrun_rank()
     if size == 1:
@@ -55,11 +55,11 @@ def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator
         return
     from likelier.distributed import broadcast_text, process_group
 
-    with process_group(), contextlib.ExitStack() as held:
+    with process_group(), contextlib.ExitStack() as stack:
         if rank == 0:
-            run = held.enter_context(DistributedRun(folder, verb, config, resume))
+            run = stack.enter_context(DistributedRun(folder, verb, config, resume))
             broadcast_text(str(run.checkpoint or ""))
         else:
-            own = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))
-            run = held.enter_context(WorkerRun(own, verb, config, broadcast_text("")))
+            own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))
+            run = stack.enter_context(WorkerRun(own, verb, config, broadcast_text("")))
         yield run

@@ -19,7 +19,9 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.folder import is_unused, make_folder, take_lock
-from likelier.runs.run import MAY_CHANGE, refuse_changes, resume_command
+from likelier.runs.naming import resume_command
+from likelier.runs.run import MAY_CHANGE
+from likelier.runs.settings import refuse_changes
 from likelier.runs.shared import train_stage
 from likelier.search.folds import fold_config, make_folds
 from likelier.search.ranking import Trial, rank_trials

@@ -89,7 +89,7 @@ class Room:
             self.wanted = self.count_missing()
 
     def find_media(self) -> dict[str, Media]:
-        """The media files that this page may show, by hash."""
+        """Return the media files that this page may show, by hash."""
         shown = [pair.response_a for pair in self.comparisons.values()]
         shown += [pair.response_b for pair in self.comparisons.values()]
         return {media.sha256: media for each in shown if (media := self.responses[each].media)}
@@ -105,17 +105,17 @@ class Room:
             return cookie
 
     def count_judged(self) -> int:
-        """Judgements since the page was opened; with `only`, how many of the wanted ones there are."""
+        """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
         if self.only is not None and self.wanted is not None:
             return self.wanted - self.count_missing()
         return self.store.counts()["judgements"] - self.num_before
 
     def count_missing(self) -> int:
-        """Judgements that the comparisons of this page lack."""
+        """Count the judgements that the comparisons of this page lack."""
         return num_missing(self.comparisons, self.store.judgements(), self.per_comparison or 1)
 
     def next_question(self, session: Session) -> dict[str, Any]:
-        """The next comparison for a person, and how far they are; `done` if there is none."""
+        """Return the next comparison for a person, and how far they are; `done` if there is none."""
         num_judged, guesses = self.count_judged(), session.guesses
         progress = {
             "judged": num_judged,
@@ -130,7 +130,7 @@ class Room:
         return {"done": False, "shown": self.show(assignment, guesses), "ids": ids, "progress": progress}
 
     def choose(self, session: Session) -> Assignment | None:
-        """The next comparison for a session."""
+        """Return the next comparison for a session."""
         return next_comparison(
             list(self.comparisons.values()),
             self.store.judgements(),
@@ -140,7 +140,7 @@ class Room:
         )
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
-        """The texts and the addresses of media files of a comparison, never who made them; lets the guesser guess."""
+        """Return texts and addresses of media files, never who made them; let the guesser guess."""
         prompt = self.prompts[assignment.comparison.prompt_id]
         sides = {"left": self.responses[assignment.left], "right": self.responses[assignment.right]}
         media = {
@@ -246,7 +246,7 @@ def add_files(app: FastAPI, room: Room) -> None:
 
 
 def get_session(request: Request) -> Session:
-    """The session of a request. 403: it has none."""
+    """Return the session of a request. 403: it has none."""
     session: Session | None = request.app.state.room.sessions.get(request.cookies.get(COOKIE, ""))
     if session is None:
         raise HTTPException(403, "open the link that the server printed")
@@ -254,7 +254,7 @@ def get_session(request: Request) -> Session:
 
 
 def get_annotator(session: Annotated[Session, Depends(get_session)]) -> Session:
-    """The session of someone who has given a name. 403: they have not."""
+    """Return the session of someone who has given a name. 403: they have not."""
     if not session.annotator:
         raise HTTPException(403, "give a name first")
     return session

@@ -47,7 +47,7 @@ def add_guards(app: FastAPI) -> None:
 
 
 def check_request(request: Request) -> Response | None:
-    """The error for a request that our page would not send: a foreign host or origin, a wrong type, a large body."""
+    """Return the error for a request that our page would not send: foreign host or origin, wrong type, large body."""
     host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
     if parse_host(host) not in LOOPBACK:
         return error_response(403, "unknown host name")
@@ -62,7 +62,7 @@ def check_request(request: Request) -> Response | None:
 
 
 def parse_host(host: str) -> str | None:
-    """The name in a Host header, without the port; None if it cannot be parsed."""
+    """Return the name in a Host header, without the port; None if it cannot be parsed."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

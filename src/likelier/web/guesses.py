@@ -32,13 +32,13 @@ class Guesses:
             self.open[comparison_id] = (left, probability_left)
 
     def score(self, answer: Judgement) -> Guess | None:
-        """The guess for a judgement, and if it was right; the same again when the request is repeated."""
+        """Return the guess for a judgement, and if it was right; the same again when the request is repeated."""
         if answer.key not in self.scored:
             self.scored[answer.key] = self.compare(answer)
         return self.scored[answer.key]
 
     def compare(self, answer: Judgement) -> Guess | None:
-        """The guess for this comparison beside the answer."""
+        """Return the guess for this comparison beside the answer."""
         if answer.comparison_id not in self.open:
             return None
         left, probability = self.open.pop(answer.comparison_id)

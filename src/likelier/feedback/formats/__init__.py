@@ -33,15 +33,15 @@ class Format(NamedTuple):
     """Media responses are written, as files beside the JSONL file."""
 
 
-def each_judgement(write: Write, store: Store) -> Iterator[Line | None]:
+def write_each(write: Write, store: Store) -> Iterator[Line | None]:
     """One line a judgement of texts."""
     return (write(judged) if judged.is_text else None for judged in store.judged_by_content())
 
 
 FORMATS = {
-    "trl": Format(trl.read, partial(each_judgement, trl.write)),
-    "anthropic": Format(anthropic.read, partial(each_judgement, anthropic.write)),
-    "openai-summaries": Format(openai_summaries.read, partial(each_judgement, openai_summaries.write)),
+    "trl": Format(trl.read, partial(write_each, trl.write)),
+    "anthropic": Format(anthropic.read, partial(write_each, anthropic.write)),
+    "openai-summaries": Format(openai_summaries.read, partial(write_each, openai_summaries.write)),
     "likelier": Format(native.read, native.lines, holds_media=True),
 }
 
@@ -74,12 +74,12 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
     With `skip_bad` bad lines go to `<file>.bad.jsonl`. The same file again stores nothing new.
     DataError: the first bad line and how many there are, or no good line at all. ConfigError: an unknown format.
     """
-    read = known_format(format_name).read
+    read = find_format(format_name).read
     with store.transaction() as writer:
         importer = Importer(writer)
         bad = import_lines(path, read, importer)
         if bad and not (skip_bad and importer.num_read):
-            raise DataError(bad[0]["reason"] + advice(len(bad), importer.num_read))
+            raise DataError(bad[0]["reason"] + explain_bad_lines(len(bad), importer.num_read))
         if not importer.num_read:
             raise DataError(f"{path}: no records; it should hold one JSON object a line")
         quarantine = write_quarantine(path, bad) if bad else None
@@ -95,7 +95,7 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
 
 
 def are_transcripts(path: Path) -> bool:
-    """Whether the first line is of the `anthropic` format: `trl` takes it too, as plain text."""
+    """Return True if the first line is of the `anthropic` format, which `trl` reads as plain text."""
     number, text = next(read_lines(path))
     try:
         read_entry(Place(path, number), text, anthropic.read)
@@ -129,8 +129,8 @@ def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) ->
     return read(record, where)
 
 
-def advice(num_bad: int, num_good: int) -> str:
-    """Words on how many lines failed, behind the first error."""
+def explain_bad_lines(num_bad: int, num_good: int) -> str:
+    """Return what follows the first error: how many lines are bad, and what to do."""
     if not num_good:
         return "" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; is the format right?)"
     lines = "1 bad line" if num_bad == 1 else f"{num_bad} bad lines"
@@ -153,7 +153,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     Media files are written before it, into a folder beside it. ConfigError: an unknown format, or no file can be there.
     DataError: a media file is missing or was changed. LikelierError: writing failed.
     """
-    chosen, num_skipped = known_format(format_name), 0
+    chosen, num_skipped = find_format(format_name), 0
 
     def writable_lines() -> Iterator[Line]:
         nonlocal num_skipped
@@ -181,8 +181,8 @@ def export_media(store: Store, path: Path) -> None:
         store.media_folder.copy_to(record, path.parent / native.media_reference(record))
 
 
-def known_format(name: str) -> Format:
-    """A format by name. ConfigError: unknown."""
+def find_format(name: str) -> Format:
+    """Return a format by name. ConfigError: unknown."""
     if name not in FORMATS:
         near = difflib.get_close_matches(name, FORMATS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

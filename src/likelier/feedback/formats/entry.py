@@ -13,7 +13,7 @@ from likelier.records import Comparison, JudgedComparison, Judgement, Media, Mes
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
 UNKNOWN_SIDES = {"sides": "unknown"}
-"""Mark of a judgement from a format that does not say which response was shown on which side."""
+"""In `Judgement.extra`: the format does not say which response was shown on which side."""
 
 
 class Place(NamedTuple):
@@ -26,9 +26,9 @@ class Place(NamedTuple):
         return f"{self.path}:{self.number}"
 
 
-plain_prompt = lru_cache(maxsize=1024)(Prompt)
-response = lru_cache(maxsize=4096)(Response)
-comparison = lru_cache(maxsize=4096)(Comparison)
+make_prompt = lru_cache(maxsize=1024)(Prompt)
+make_response = lru_cache(maxsize=4096)(Response)
+make_comparison = lru_cache(maxsize=4096)(Comparison)
 """Cached, so that the id of a record is computed once: most files repeat their texts from line to line."""
 
 
@@ -46,30 +46,36 @@ class Entry:
     """Where the files of media responses are."""
 
 
-def preference_entry(text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None) -> Entry:
-    """A judgement of which only the winner is known. DataError: both texts are the same.
+def make_preference_entry(
+    text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None
+) -> Entry:
+    """Return a judgement of which only the winner is known. DataError: both texts are the same.
 
     A coin toss that depends on nothing but the content puts the winner left or right, so that statistics of sides see
     no bias where the sides are unknown.
     """
     refuse_equal(chosen, rejected, where)
     prompt = Prompt(text, extra={"tools": tools} if tools else {})
-    winner, loser = response(prompt.id, chosen), response(prompt.id, rejected)
+    winner, loser = make_response(prompt.id, chosen), make_response(prompt.id, rejected)
     winner_left = int(stable_id("side", winner.id, loser.id), 16) % 2 == 0
     left, right = (winner, loser) if winner_left else (loser, winner)
-    return judgement_entry(prompt, left, right, choice="left" if winner_left else "right", extra=extra | UNKNOWN_SIDES)
+    return make_judgement_entry(
+        prompt, left, right, choice="left" if winner_left else "right", extra=extra | UNKNOWN_SIDES
+    )
 
 
-def judgement_entry(prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any) -> Entry:
-    """A judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
+def make_judgement_entry(
+    prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any
+) -> Entry:
+    """Return a judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
     sides = (right.id, left.id) if swapped else (left.id, right.id)
-    compared = comparison(left.prompt_id, *sides)
+    compared = make_comparison(left.prompt_id, *sides)
     judgement = Judgement(**{"annotator": ""} | answer, comparison_id=compared.id, left=left.id, right=right.id)
     return Entry(prompt, (left, right), compared, judgement)
 
 
-def winner_and_loser(judged: JudgedComparison) -> tuple[str, str] | None:
-    """The two texts, better one first; None for a tie."""
+def order_texts(judged: JudgedComparison) -> tuple[str, str] | None:
+    """Return the two texts, better one first; None for a tie."""
     texts = judged.left.text, judged.right.text
     return {"left": texts, "right": texts[::-1], "tie": None}[judged.judgement.choice]
 
@@ -80,8 +86,8 @@ def refuse_equal(one: Any, other: Any, where: Place, names: str = "`chosen` and 
         raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
 
 
-def shared_start(one: str, other: str) -> str:
-    """The longest text that both begin with."""
+def common_prefix(one: str, other: str) -> str:
+    """Return the longest text that both begin with."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -89,56 +95,56 @@ def shared_start(one: str, other: str) -> str:
     return one[:low]
 
 
-def text_field(record: Line, key: str, where: Place) -> str:
+def read_text(record: Line, key: str, where: Place) -> str:
     """`record[key]`, a text, empty or not: a model may have answered with nothing."""
-    value = required(record, key, where)
+    value = require(record, key, where)
     if not isinstance(value, str):
-        raise DataError(f"{where}: `{key}` must be a text, got {shown(value)}")
+        raise DataError(f"{where}: `{key}` must be a text, got {shorten(value)}")
     return value
 
 
-def required(record: Line, key: str, where: Place) -> Any:
-    """A field that must be there. DataError: it is not."""
+def require(record: Line, key: str, where: Place) -> Any:
+    """Return a field that must be there. DataError: it is not."""
     if key not in record:
         raise DataError(f"{where}: no field `{key}` (found {', '.join(sorted(record)) or 'nothing'})")
     return record[key]
 
 
-def messages_field(value: Any, key: str, where: Place) -> list[Message]:
-    """A non-empty list of turns, each with a role we know and a text."""
+def read_messages(value: Any, key: str, where: Place) -> list[Message]:
+    """Return a non-empty list of turns, each with a role we know and a text."""
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shown(value)}")
+        raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shorten(value)}")
     for turn in value:
         if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shown(turn)}")
+            raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shorten(turn)}")
         if turn.get("role") not in ROLES:
-            raise DataError(f"{where}: `{key}` has a turn of role {shown(turn.get('role'))}; use {', '.join(ROLES)}")
+            raise DataError(f"{where}: `{key}` has a turn of role {shorten(turn.get('role'))}; use {', '.join(ROLES)}")
     return [Message(role=turn["role"], content=turn["content"]) for turn in value]
 
 
 def refuse_unstorable(record: Line, where: Place) -> None:
     """DataError: a text holds a NUL or half of a surrogate pair, which no database takes."""
-    for text in texts_in(record):
+    for text in iterate_texts(record):
         if "\0" in text:
             raise DataError(f"{where}: a text holds the character NUL (\\u0000); take it out")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff); take it out")
 
 
-def texts_in(value: Any) -> Iterator[str]:
-    """All texts at any depth."""
+def iterate_texts(value: Any) -> Iterator[str]:
+    """Return all texts at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from texts_in(item)
+            yield from iterate_texts(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
-            yield from texts_in(item)
+            yield from iterate_texts(item)
 
 
-def shown(value: Any) -> str:
-    """A value for an error message, cut to fit a line."""
+def shorten(value: Any) -> str:
+    """Return a value for an error message, cut to fit a line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

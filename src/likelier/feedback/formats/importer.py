@@ -86,10 +86,10 @@ class Importer:
                 yield record
 
     def fill_key(self, judgement: Judgement) -> Judgement:
-        """The judgement with a key, made from its content if it has none."""
+        """Return the judgement with a key, made from its content if it has none."""
         return judgement if judgement.key else replace(judgement, key=content_key(judgement, self.equal_judgements))
 
 
 def given_key(entry: Entry) -> str:
-    """The idempotency key that a record brings; empty for none."""
+    """Return the key that a line gives its judgement; empty for none."""
     return entry.judgement.key if entry.judgement else ""

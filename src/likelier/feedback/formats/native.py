@@ -1,4 +1,4 @@
-"""`likelier`: everything the store holds, one judgement a line with all it was about, so that a line stands alone.
+"""`likelier`: everything the store holds, one judgement a line with prompt and responses, so that a line is complete.
 
 What has no judgement yet has lines of its own: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
 candidates` writes `"responses"`, of which every pair becomes a comparison. Only `prompt`, `left`, `right` and `choice`
@@ -20,15 +20,15 @@ from likelier.feedback.formats.entry import (
     Entry,
     Line,
     Place,
-    comparison,
-    judgement_entry,
-    messages_field,
-    plain_prompt,
+    make_comparison,
+    make_judgement_entry,
+    make_prompt,
+    make_response,
+    read_messages,
+    read_text,
     refuse_equal,
-    required,
-    response,
-    shown,
-    text_field,
+    require,
+    shorten,
 )
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
@@ -51,19 +51,19 @@ MEDIA_FOLDER = "media"
 
 
 def read(record: Line, where: Place) -> Entry:
-    """One record of the native format, media files opened."""
+    """Read one record of the native format, with its media files."""
     entry = read_entry(record, where)
     files = dict(media_files(record, where)) if any(response.media for response in entry.responses) else {}
     return replace(entry, media_files=files) if files else entry
 
 
 def read_entry(record: Line, where: Place) -> Entry:
-    """One record: prompt, response, comparison or judgement."""
+    """Read one record: prompt, response, comparison or judgement."""
     kind = record.get("record", "judgement")
-    one_of(kind, tuple(FIELDS), "record", where)
+    check_choice(kind, tuple(FIELDS), "record", where)
     refuse_unknown(record, FIELDS[kind], where)
     if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
-        version = shown(record["schema_version"])
+        version = shorten(record["schema_version"])
         raise DataError(f"{where}: `schema_version` is {version}, this Likelier reads {SCHEMA_VERSION}")
     prompt = read_prompt(record, where)
     if kind == "prompt":
@@ -71,30 +71,32 @@ def read_entry(record: Line, where: Place) -> Entry:
     if kind == "response":
         return Entry(prompt, (read_response(record, "response", prompt.id, where),))
     if kind == "responses":
-        return candidates_entry(record, prompt, where)
+        return make_candidates_entry(record, prompt, where)
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
     if kind == "comparison":
-        return Entry(prompt, (left, right), comparison(prompt.id, left.id, right.id))
-    swapped = typed(record, "swapped", bool, False, where)
-    return judgement_entry(
-        prompt, left, right, swapped, key=typed(record, "id", str, "", where), **answer(record, where)
+        return Entry(prompt, (left, right), make_comparison(prompt.id, left.id, right.id))
+    swapped = read_typed(record, "swapped", bool, False, where)
+    return make_judgement_entry(
+        prompt, left, right, swapped, key=read_typed(record, "id", str, "", where), **read_answer(record, where)
     )
 
 
-def candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
-    """Several responses to a prompt; equal ones are one response, and no comparison."""
-    value = required(record, "responses", where)
+def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
+    """Read several responses to a prompt; equal ones are one response, and no comparison."""
+    value = require(record, "responses", where)
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: `responses` must be a list of responses, got {shown(value)}")
+        raise DataError(f"{where}: `responses` must be a list of responses, got {shorten(value)}")
     candidates = [read_response({"responses": each}, "responses", prompt.id, where) for each in value]
     distinct = {(candidate.text, candidate.media): candidate for candidate in reversed(candidates)}.values()
     pairs = combinations(reversed(distinct), 2)
-    return Entry(prompt, tuple(candidates), offered=tuple(comparison(prompt.id, one.id, two.id) for one, two in pairs))
+    return Entry(
+        prompt, tuple(candidates), offered=tuple(make_comparison(prompt.id, one.id, two.id) for one, two in pairs)
+    )
 
 
 def lines(store: Store) -> Iterator[Line]:
-    """All lines of an export, in an order that depends on nothing but their content."""
+    """Return all lines of an export, in an order that depends on nothing but their content."""
     first = {asked.id: asked.response_a for asked in store.comparisons()}
     shown_ids, judged_ids = set(), set()
     for judged in store.judged_by_content():
@@ -105,15 +107,15 @@ def lines(store: Store) -> Iterator[Line]:
 
 
 def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
-    """A judgement with everything it refers to."""
+    """Return a judgement with its prompt and responses."""
     judgement = judged.judgement
     record = prompt_line(judged.prompt, "judgement") | {"id": judgement.key, "swapped": swapped}
-    record |= {"left": response_part(judged.left), "right": response_part(judged.right)}
+    record |= {"left": write_response(judged.left), "right": write_response(judged.right)}
     return record | {key: getattr(judgement, key) for key in ANSWER_FIELDS}
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
-    """Lines for what no judgement is about: comparisons, then responses, then prompts."""
+    """Return lines for what no judgement is about: comparisons, then responses, then prompts."""
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     shown_ids = set(shown_ids)
@@ -121,11 +123,11 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
         if asked.id not in judged_ids:
             left, right = responses[asked.response_a], responses[asked.response_b]
             record = prompt_line(prompts[asked.prompt_id], "comparison")
-            yield record | {"left": response_part(left), "right": response_part(right)}
+            yield record | {"left": write_response(left), "right": write_response(right)}
             shown_ids |= {asked.response_a, asked.response_b}
     for response_id, alone in responses.items():
         if response_id not in shown_ids:
-            yield prompt_line(prompts[alone.prompt_id], "response") | {"response": response_part(alone)}
+            yield prompt_line(prompts[alone.prompt_id], "response") | {"response": write_response(alone)}
     answered = {each.prompt_id for each in responses.values()}
     for prompt_id, prompt in prompts.items():
         if prompt_id not in answered:
@@ -133,13 +135,13 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
 
 
 def prompt_line(prompt: Prompt, kind: str) -> Line:
-    """The fields that every record begins with."""
+    """Return the fields that every record begins with."""
     start = {"schema_version": SCHEMA_VERSION, "record": kind, "prompt": prompt.text}
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
-def response_part(response: Response) -> Line:
-    """A response as a JSON object."""
+def write_response(response: Response) -> Line:
+    """Return a response as a JSON object."""
     if response.media is None:
         return {key: getattr(response, key) for key in TEXT_FIELDS}
     file = {"media": media_reference(response.media), "sha256": response.media.sha256}
@@ -147,98 +149,98 @@ def response_part(response: Response) -> Line:
 
 
 def media_reference(media: Media) -> str:
-    """The path of an exported media file, relative to the folder of the export."""
+    """Return the path of an exported media file, relative to the folder of the export."""
     return f"{MEDIA_FOLDER}/{media.sha256}{MEDIA_KINDS[media.kind]}"
 
 
 def read_prompt(record: Line, where: Place) -> Prompt:
-    """The prompt of a record."""
-    value = required(record, "prompt", where)
-    text = value if isinstance(value, str) else messages_field(value, "prompt", where)
-    conversation = typed(record, "conversation", str, "", where)
-    extra = typed(record, "prompt_extra", dict, {}, where)
+    """Return the prompt of a record."""
+    value = require(record, "prompt", where)
+    text = value if isinstance(value, str) else read_messages(value, "prompt", where)
+    conversation = read_typed(record, "conversation", str, "", where)
+    extra = read_typed(record, "prompt_extra", dict, {}, where)
     if isinstance(text, str) and not extra:
-        return plain_prompt(text, conversation)
+        return make_prompt(text, conversation)
     return Prompt(text, conversation, extra)
 
 
 def read_response(record: Line, key: str, prompt_id: str, where: Place) -> Response:
-    """A response of a record."""
-    value = required(record, key, where)
+    """Return a response of a record."""
+    value = require(record, key, where)
     if isinstance(value, str):
-        return response(prompt_id, value)
+        return make_response(prompt_id, value)
     if not isinstance(value, dict):
-        raise DataError(f"{where}: `{key}` must be a text or an object with text and model, got {shown(value)}")
+        raise DataError(f"{where}: `{key}` must be a text or an object with text and model, got {shorten(value)}")
     refuse_unknown(value, MEDIA_FIELDS if "media" in value else TEXT_FIELDS | {"media"}, where)
-    model, stop_reason = (typed(value, name, str, "", where) for name in ("model", "stop_reason"))
+    model, stop_reason = (read_typed(value, name, str, "", where) for name in ("model", "stop_reason"))
     if "media" in value:
         return Response(prompt_id, model=model, stop_reason=stop_reason, media=read_media_part(value, where)[0])
-    return response(prompt_id, text_field(value, "text", where), model, stop_reason)
+    return make_response(prompt_id, read_text(value, "text", where), model, stop_reason)
 
 
 def media_files(record: Line, where: Place) -> Iterator[tuple[Media, Path]]:
-    """The media files of a line that `read_response` has checked, and where they are."""
+    """Return the media files of a line that `read_response` has checked, and where they are."""
     for part in (record.get("left"), record.get("right"), record.get("response"), *record.get("responses", ())):
         if isinstance(part, dict) and "media" in part:
             yield read_media_part(part, where)
 
 
 def read_media_part(part: Line, where: Place) -> tuple[Media, Path]:
-    """The file that a response refers to.
+    """Return the file that a response refers to.
 
     DataError: a path that leads out of the folder, a file that cannot be used, or with another hash than is given.
     """
-    reference, folder = text_field(part, "media", where), where.path.parent
+    reference, folder = read_text(part, "media", where), where.path.parent
     path = folder / reference
     if not reference or not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{where}: `media` must be a relative path within {folder}, got {shown(reference)}")
+        raise DataError(f"{where}: `media` must be a relative path within {folder}, got {shorten(reference)}")
     try:
         media = read_media(path)
     except DataError as error:
         raise DataError(f"{where}: `media`: {error}") from error
-    if (expected := typed(part, "sha256", str, media.sha256, where)) != media.sha256:
-        raise DataError(f"{where}: `media`: {path} was changed: its SHA-256 is {media.sha256}, not {shown(expected)}")
+    if (expected := read_typed(part, "sha256", str, media.sha256, where)) != media.sha256:
+        raise DataError(f"{where}: `media`: {path} was changed: its SHA-256 is {media.sha256}, not {shorten(expected)}")
     return media, path
 
 
-def answer(record: Line, where: Place) -> Line:
-    """The fields of a `Judgement` that a line gives, with their defaults."""
-    choice = required(record, "choice", where)
-    one_of(choice, get_args(Choice), "choice", where)
+def read_answer(record: Line, where: Place) -> Line:
+    """Return the fields of a `Judgement` that a line gives, with their defaults."""
+    choice = require(record, "choice", where)
+    check_choice(choice, get_args(Choice), "choice", where)
     return {
         "choice": choice,
-        "annotator": typed(record, "annotator", str, "", where),
-        "duration_seconds": seconds(record, where),
-        "created_at": typed(record, "created_at", (str, type(None)), None, where),
-        "simulated": typed(record, "simulated", bool, False, where),
-        "guideline": typed(record, "guideline", str, "", where),
-        "extra": typed(record, "extra", dict, {}, where),
+        "annotator": read_typed(record, "annotator", str, "", where),
+        "duration_seconds": read_seconds(record, where),
+        "created_at": read_typed(record, "created_at", (str, type(None)), None, where),
+        "simulated": read_typed(record, "simulated", bool, False, where),
+        "guideline": read_typed(record, "guideline", str, "", where),
+        "extra": read_typed(record, "extra", dict, {}, where),
     }
 
 
-def seconds(record: Line, where: Place) -> float | None:
-    """The duration of a judgement. DataError: negative or not a number."""
+def read_seconds(record: Line, where: Place) -> float | None:
+    """Return the duration of a judgement. DataError: negative or not a number."""
     value = record.get("duration_seconds")
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise DataError(f"{where}: `duration_seconds` must be a number from 0 up, got {shown(value)}")
+        raise DataError(f"{where}: `duration_seconds` must be a number from 0 up, got {shorten(value)}")
     return float(value)
 
 
-def typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
-    """A field of the given type, or its default. DataError: another type."""
+def read_typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
+    """Return a field of the given type, or its default. DataError: another type."""
     value = record.get(key, default)
     if not isinstance(value, kind):
         wanted = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
-        raise DataError(f"{where}: `{key}` must be {wanted}, got {shown(value)}")
+        raise DataError(f"{where}: `{key}` must be {wanted}, got {shorten(value)}")
     return value
 
 
-def one_of(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
+def check_choice(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
     """DataError: not one of the allowed values."""
     if value not in allowed:
-        raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shown(value)}")
+        raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shorten(value)}")
 
 
 def refuse_unknown(record: Line, known: set[str], where: Place) -> None:

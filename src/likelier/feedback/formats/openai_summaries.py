@@ -1,6 +1,6 @@
 """OpenAI's summarize-from-feedback comparisons: two summaries of a post or an article, the worker, the choice.
 
-The prompt is laid out as in the paper (arXiv:2009.01325, appendix): subreddit, title, post, `TL;DR:`. Fields that have
+The prompt has the layout of the paper (arXiv:2009.01325, appendix): subreddit, title, post, `TL;DR:`. Fields that have
 no place of their own (batch, split, confidence, notes) are kept with the judgement and written again.
 """
 
@@ -11,12 +11,12 @@ from likelier.feedback.formats.entry import (
     Entry,
     Line,
     Place,
-    judgement_entry,
+    make_judgement_entry,
+    make_response,
+    read_text,
     refuse_equal,
-    required,
-    response,
-    shown,
-    text_field,
+    require,
+    shorten,
 )
 from likelier.records import JudgedComparison, Prompt, Response
 
@@ -26,26 +26,26 @@ HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", 
 
 def read(record: Line, where: Place) -> Entry:
     """One comparison of summarize-from-feedback."""
-    info, summaries = required(record, "info", where), required(record, "summaries", where)
+    info, summaries = require(record, "info", where), require(record, "summaries", where)
     prompt = read_prompt(info, where)
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
-        raise DataError(f"{where}: `summaries` must be a list of two objects, got {shown(summaries)}")
+        raise DataError(f"{where}: `summaries` must be a list of two objects, got {shorten(summaries)}")
     left, right = (read_summary(summary, prompt.id, where) for summary in summaries)
     refuse_equal(left.text, right.text, where, "the two `summaries`")
-    choice = required(record, "choice", where)
+    choice = require(record, "choice", where)
     if choice not in (0, 1) or isinstance(choice, bool):
-        raise DataError(f"{where}: `choice` must be 0 or 1, got {shown(choice)}")
-    worker = text_field(record, "worker", where) if "worker" in record else ""
-    kept = rest(record, info, summaries)
-    return judgement_entry(
+        raise DataError(f"{where}: `choice` must be 0 or 1, got {shorten(choice)}")
+    worker = read_text(record, "worker", where) if "worker" in record else ""
+    kept = collect_unmapped(record, info, summaries)
+    return make_judgement_entry(
         prompt, left, right, choice="right" if choice else "left", annotator=worker, extra={KEPT: kept} if kept else {}
     )
 
 
 def write(judged: JudgedComparison) -> Line | None:
-    """None: a tie, or a prompt of several turns."""
+    """Return a judgement as one comparison; None for a tie or a prompt of several turns."""
     judgement, prompt = judged.judgement, judged.prompt
-    info = written_info(prompt)
+    info = write_info(prompt)
     if judgement.choice == "tie" or info is None:
         return None
     kept = dict(judgement.extra.get(KEPT, {}))
@@ -57,43 +57,43 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def read_prompt(info: Any, where: Place) -> Prompt:
-    """The post as a prompt, with the rest of `info` as columns."""
+    """Return the post as a prompt, with the rest of `info` as columns."""
     if not isinstance(info, dict):
-        raise DataError(f"{where}: `info` must be an object, got {shown(info)}")
-    parts = {key: text_field(info, key, where) for key in HEADINGS if info.get(key) is not None}
+        raise DataError(f"{where}: `info` must be an object, got {shorten(info)}")
+    parts = {key: read_text(info, key, where) for key in HEADINGS if info.get(key) is not None}
     if not parts.keys() & {"post", "article"}:
         raise DataError(f"{where}: `info` has neither `post` nor `article` (found {', '.join(sorted(info))})")
-    return Prompt(laid_out(parts), conversation=str(info.get("id", "")), extra={"info": parts})
+    return Prompt(render_prompt(parts), conversation=str(info.get("id", "")), extra={"info": parts})
 
 
-def laid_out(parts: Line) -> str:
-    """The text that a model continues with its summary. A post that stands alone is the prompt itself."""
+def render_prompt(parts: Line) -> str:
+    """Return the text that a model continues with its summary. A post without other fields is the prompt itself."""
     if set(parts) == {"post"}:
         return str(parts["post"])
     return "\n\n".join([*(HEADINGS[key] + parts[key] for key in HEADINGS if key in parts), "TL;DR:"])
 
 
-def written_info(prompt: Prompt) -> Line | None:
-    """The prompt as `info`: as it was read, else the text as its `post`; None for messages."""
+def write_info(prompt: Prompt) -> Line | None:
+    """Return the prompt as `info`: as it was read, else the text as its `post`; None for messages."""
     if not isinstance(prompt.text, str):
         return None
     info = prompt.extra.get("info")
-    return info if info and laid_out(info) == prompt.text else {"post": prompt.text}
+    return info if info and render_prompt(info) == prompt.text else {"post": prompt.text}
 
 
 def read_summary(summary: Line, prompt_id: str, where: Place) -> Response:
     """One summary as a response."""
-    policy = text_field(summary, "policy", where) if "policy" in summary else ""
-    return response(prompt_id, text_field(summary, "text", where), policy)
+    policy = read_text(summary, "policy", where) if "policy" in summary else ""
+    return make_response(prompt_id, read_text(summary, "text", where), policy)
 
 
 def write_summary(written: Response, more: Line) -> Line:
-    """A response as a summary."""
+    """Return a response as a summary."""
     return more | {"text": written.text} | ({"policy": written.model} if written.model else {})
 
 
-def rest(record: Line, info: Line, summaries: list[Line]) -> Line:
-    """What neither prompt, responses nor judgement hold."""
+def collect_unmapped(record: Line, info: Line, summaries: list[Line]) -> Line:
+    """Return the fields that neither prompt, responses nor judgement hold."""
     kept = {key: value for key, value in record.items() if key not in ("info", "summaries", "choice", "worker")}
     more_info = {key: value for key, value in info.items() if key not in HEADINGS or value is None}
     more = [{key: value for key, value in summary.items() if key not in ("text", "policy")} for summary in summaries]

@@ -1,8 +1,6 @@
 """Environments: made by id, seeded per episode, checked at every step, stepped as a vector."""
 
 import hashlib
-import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.mdp.env import MDPEnv
 from likelier.mdp.file import read_mdp
-from likelier.userfile import brief, find_function
+from likelier.userfile import brief, find_function, search_working_folder
 
 Env = gym.Env[Any, Any]
 NUMBERS = float | int | np.floating | np.integer

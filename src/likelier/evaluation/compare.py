@@ -190,8 +190,8 @@ def write(
     """A response to each prompt, judged."""
     samples = one.sample([prompt.text for prompt in prompts], Sampling.from_config(settings), generator)
     by_judge = judge(judges, one.tokenizer, prompts, samples).by_source
-    for name, (values, _) in by_judge.items():
-        if not values.isfinite().all():
+    for name, scores in by_judge.items():
+        if not scores.values.isfinite().all():
             raise NumericError(f"{name}: a score is not finite; the weights of this judge are damaged")
     return Written(samples, {name: scores.with_nan().double().cpu().numpy() for name, scores in by_judge.items()})
 

@@ -58,13 +58,13 @@ class HeldOutEval:
             own = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples))
             metrics |= {"eval_score": own.mean(), "eval_score_std": own.std(unbiased=False)}
         by_judge = judge(self.judges, self.tokenizer, self.prompts, samples).by_source if self.judges else {}
-        for name, (values, scored) in by_judge.items():
-            if not scored.any():
+        for name, judged in by_judge.items():
+            scores = judged.only_scored()
+            if not len(scores):
                 continue  # a judge of other prompts than these
-            scores = values[scored.to(values.device)]
             metrics[f"eval/{name}"], metrics[f"eval_std/{name}"] = scores.mean(), scores.std(unbiased=False)
             if own is not None:
-                correlations[f"eval_correlation/{name}"] = correlation(own.cpu()[scored], scores.cpu())
+                correlations[f"eval_correlation/{name}"] = correlation(own.cpu()[judged.scored.cpu()], scores.cpu())
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety
 

@@ -23,7 +23,8 @@ def parse_scores(returned: Any, count: int, label: str, allow_none: bool = False
         raise LikelierError(f"{label} returned {type(scores).__name__}; return a list of floats")
     if len(scores) != count:
         raise LikelierError(f"{label} returned {len(scores)} scores for {count} responses")
-    return torch.tensor([parse_number(score, f"at index {index}", label, allow_none) for index, score in enumerate(scores)])
+    numbers = [parse_number(score, f"at index {index}", label, allow_none) for index, score in enumerate(scores)]
+    return torch.tensor(numbers)
 
 
 def parse_token_scores(returned: Any, lengths: Sequence[int], label: str) -> Float[Tensor, "B T"]:

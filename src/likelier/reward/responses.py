@@ -59,6 +59,10 @@ class SourceScores(NamedTuple):
         """Scores of whole responses, NaN where the source left one out."""
         return torch.where(self.scored.to(self.values.device), self.values, torch.nan)
 
+    def only_scored(self) -> Float[Tensor, " N"]:
+        """Scores of the responses that the source did not leave out."""
+        return self.values[self.scored.to(self.values.device)]
+
 
 Source = Callable[[ResponseBatch], SourceScores]
 
@@ -95,5 +99,4 @@ class Judged(NamedTuple):
 
     def scored_by(self, name: str) -> Float[Tensor, " N"]:
         """The scores of one source for the responses that it did not leave out."""
-        values, scored = self.by_source[name]
-        return values[scored.to(values.device)]
+        return self.by_source[name].only_scored()

@@ -21,7 +21,7 @@ import yaml
 
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
-from likelier.files import dump_line, read_json, read_log, write_json, write_atomically
+from likelier.files import dump_line, read_json, read_log, write_atomically, write_json
 from likelier.runs.checkpoints import (
     find_damage,
     find_newest_checkpoint,

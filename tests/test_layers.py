@@ -16,7 +16,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "likelier"
 FLOORS = [
     (
         "ground: no torch",
-        ["", "errors", "files", "progress", "metrics", "stages", "intervals", "trackers", "userfile", "jobs"],
+        [
+            "",
+            "errors",
+            "files",
+            "progress",
+            "metrics",
+            "stages",
+            "intervals",
+            "trackers",
+            "userfile",
+            "jobs",
+        ],
     ),
     ("the algorithms of RLHF as data, which settings and training read: no torch", ["ppo.algorithms"]),
     ("words and settings", ["records", "config"]),

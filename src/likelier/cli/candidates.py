@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DEVICE
+from likelier.cli.options import DEVICE, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
+from likelier.files import check_writable
+from likelier.files.outputs import check_output
 
 
 @result_command()
@@ -26,6 +28,7 @@ def candidates(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
+    overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
     """Let a model write K responses to each prompt."""
@@ -37,6 +40,9 @@ def candidates(
         raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
     if db is not None:
         must_be_there(db)
+    if out is not None:
+        check_output(out, overwrite, [prompts, Path(model)])
+        check_writable(out)
     from likelier.candidates import write_candidates
 
     with tempfile.TemporaryDirectory() as folder:

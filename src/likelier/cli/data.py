@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DB
+from likelier.cli.options import DB, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 
 app = typer.Typer(help="Bring judgements in from other formats, or out to them.")
@@ -40,6 +40,7 @@ def export_judgements(
     db: DB,
     format_name: FORMAT,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],
+    overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
     """Write the judgements of a database to a file; what the format cannot hold is counted.
@@ -48,9 +49,12 @@ def export_judgements(
     """
     from dataclasses import asdict
 
+    from likelier.feedback.database import list_files
     from likelier.feedback.formats import export_file
     from likelier.feedback.store import Store
+    from likelier.files.outputs import check_output
 
+    check_output(out, overwrite, list_files(db))
     with Store.open(db) as store:
         counts = export_file(store, format_name, out)
     if not counts.written and not json:

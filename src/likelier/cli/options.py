@@ -20,4 +20,7 @@ SEED = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Everything random follows from it; overrides the config.")
 ]
 DB = Annotated[str, typer.Option("--db", metavar="DB", help="Feedback database: a path or a SQLAlchemy URL.")]
+OVERWRITE = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output that exists; never an input or a database.")
+]
 DEVICE = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where the model runs.")]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DB
+from likelier.cli.options import DB, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 
 
@@ -21,13 +21,18 @@ def preferences(
         float,
         typer.Option(metavar="SHARE", help="People whose judgements stand in the test split only."),
     ] = 0.0,
+    overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
     """Turn judgements into weighted pairs that a reward model learns from."""
     from likelier.feedback.check import check as check_feedback
+    from likelier.feedback.database import list_files
     from likelier.feedback.store import Store
-    from likelier.preferences.make import Split, make_preferences
+    from likelier.files.outputs import check_output
+    from likelier.preferences.make import FILES, Split, make_preferences
 
+    for name in FILES:
+        check_output(out / name, overwrite, list_files(db))
     with Store.open(db) as store:
         findings = check_feedback(store.judged()) if check else None
         split = Split(seed, valid_share, test_share, held_out_annotators)

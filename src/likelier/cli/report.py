@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from likelier.cli.options import OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 
@@ -21,16 +22,22 @@ def report(
         str | None, typer.Option("--db", metavar="DB", help="Feedback database whose comparisons are shown.")
     ] = None,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
     """Write one self-contained HTML page about runs, or about what people compared; nothing is computed anew.
 
     Curves show every run; of everything else the first folder that has it is shown, of a circle its last round. Media
-    files of more than 256 KiB are written beside the page.
+    files of more than 256 KiB are written beside the page. An earlier report is replaced; another file that exists only
+    with --overwrite.
     """
     if not runs and db is None:
         raise ConfigError("report: give folders of runs, --db DB, or both")
+    from likelier.feedback.database import list_files
+    from likelier.files.outputs import GENERATOR_MARK, check_output
     from likelier.report.page import write_report
 
+    inputs = [*(runs or []), *(list_files(db) if db is not None else [])]
+    check_output(out, overwrite, inputs, GENERATOR_MARK)
     write_report(runs or [], out, db)
     return {"file": out}

@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
 from likelier.files import make_parent
+from likelier.files.outputs import database_files
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""
@@ -102,6 +103,12 @@ def database_url(db: str | Path) -> sa.URL:
     if backend == "sqlite" and url.database and url.database != ":memory:":
         return sa.URL.create("sqlite", database=url.database)
     raise ConfigError(f"--db {url.render_as_string()}: give a file, or a URL that begins with postgresql://")
+
+
+def list_files(db: str | Path) -> list[Path]:
+    """Return the files of a SQLite database, there or not; none of PostgreSQL. ConfigError: as for `database_url`."""
+    url = database_url(db)
+    return database_files(Path(url.database or "")) if url.get_backend_name() == "sqlite" else []
 
 
 def prepare_file(path: Path, create: bool) -> None:

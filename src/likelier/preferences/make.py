@@ -17,6 +17,9 @@ from likelier.records import JudgedComparison, Preference, Text
 
 MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
+CARD = "card.json"
+FILES = (*(f"{part}.jsonl" for part in PARTS), CARD)
+"""What a folder of preferences holds."""
 MAX_WEIGHT = 4.0
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
 
@@ -98,7 +101,7 @@ def make_preferences(
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
     about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
-    write_json(out / "card.json", about | card(judged, parts, found, out))
+    write_json(out / CARD, about | card(judged, parts, found, out))
     return counts | {"dropped": sum(reasons.values())}
 
 

@@ -7,8 +7,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from likelier import __version__
 from likelier.errors import DataError
 from likelier.files import dump_line, read_json, write_atomically
+from likelier.files.outputs import GENERATOR_MARK
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.compared import make_compared_view
 from likelier.report.runs import (
@@ -77,6 +79,7 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
     latest_first = list(STAGES.values())[::-1]
     page = make_environment().get_template("report.html").render(
         **sections,
+        generator=Markup(f'{GENERATOR_MARK} {__version__}">'),
         runs=trainings,
         curves=[(stage.title, charts) for stage in latest_first if (charts := draw_training_charts(trainings, stage))],
         judge_charts=[] if sections["arms"] else draw_judge_charts(trainings, sections["evaluation"] or {}),

@@ -414,6 +414,23 @@ def test_a_bad_line_is_named_and_nothing_is_stored(
     assert message in quarantined["reason"]
 
 
+def test_rejected_lines_lie_beside_the_database_and_replace_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "a.jsonl.bad.jsonl").write_text("mine\n")
+    file = write(tmp_path / "data" / "a.jsonl", TRL, {"prompt": "x"})
+    counts = import_file(file, "trl", store, skip_bad=True)
+    assert counts.quarantine == str(tmp_path / "a.jsonl.bad-2.jsonl")
+    assert (tmp_path / "a.jsonl.bad.jsonl").read_text() == "mine\n"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["a.jsonl"]
+
+
+def test_the_same_rejected_lines_are_kept_once(store: Store, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", TRL, {"prompt": "x"})
+    names = [import_file(file, "trl", store, skip_bad=True).quarantine for _ in range(2)]
+    assert names == [str(tmp_path / "a.jsonl.bad.jsonl")] * 2
+    assert len(list(tmp_path.glob("*.bad*"))) == 1
+
+
 def test_all_bad_lines_are_counted(store: Store, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", TRL, *[{"prompt": "x"}] * 5000)
     with pytest.raises(DataError, match=r"a\.jsonl:2: no field `chosen` .*5000 bad lines in the file"):

@@ -1,6 +1,7 @@
 """Imports data files into a store and exports them, line by line; the table of formats."""
 
 import difflib
+import filecmp
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorabl
 from likelier.feedback.formats.importer import Importer, ParsedLine, given_key
 from likelier.feedback.store import Store
 from likelier.files import parse_line, read_lines, write_jsonl
+from likelier.files.outputs import free_name
 from likelier.records import JudgedComparison
 
 BATCH = 1000
@@ -71,7 +73,7 @@ class ExportCounts:
 def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = False) -> ImportCounts:
     """Store a whole file (gzip'ed or not) in one transaction, or nothing of it.
 
-    With `skip_bad` bad lines go to `<file>.bad.jsonl`. The same file again stores nothing new.
+    With `skip_bad` bad lines go to a file beside the database. The same file again stores nothing new.
     DataError: the first bad line and how many there are, or no good line at all. ConfigError: an unknown format.
     """
     read = find_format(format_name).read
@@ -82,7 +84,7 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
             raise DataError(bad[0]["reason"] + explain_bad_lines(len(bad), importer.num_read))
         if not importer.num_read:
             raise DataError(f"{path}: no records; it should hold one JSON object a line")
-        quarantine = write_quarantine(path, bad) if bad else None
+        quarantine = write_quarantine(quarantine_path(path, store), bad) if bad else None
     totals = store.counts()
     return ImportCounts(
         read=importer.num_read + len(bad),
@@ -137,14 +139,25 @@ def explain_bad_lines(num_bad: int, num_good: int) -> str:
     return f" ({lines} in the file; --skip-bad leaves them out)"
 
 
-def write_quarantine(path: Path, bad: list[dict[str, Any]]) -> str:
-    """Write the rejected lines beside their file; returns its name."""
-    target = path.with_name(f"{path.name}.bad.jsonl")
+def quarantine_path(path: Path, store: Store) -> Path:
+    """Return where the rejected lines of a file go: beside the database, of PostgreSQL into the working folder."""
+    return (store.path.parent if store.path else Path()) / f"{path.name}.bad.jsonl"
+
+
+def write_quarantine(target: Path, bad: list[dict[str, Any]]) -> str:
+    """Write the rejected lines and return the name of their file.
+
+    Nothing is replaced: a taken name gets a number, unless the file of that name holds the same lines.
+    """
+    written = free_name(target)
     try:
-        write_jsonl(target, bad)
+        write_jsonl(written, bad)
+        if written != target and target.is_file() and filecmp.cmp(target, written, shallow=False):
+            written.unlink()
+            return str(target)
     except OSError as error:
-        raise cannot_write(target, error, "; copy the data elsewhere") from error
-    return str(target)
+        raise cannot_write(written, error, "; the rejected lines go beside the database") from error
+    return str(written)
 
 
 def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:

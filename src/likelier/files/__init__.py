@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from likelier.errors import DataError, cannot_write
+from likelier.files.outputs import refuse_database
 
 sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
@@ -115,7 +116,9 @@ def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
     """Write a text file atomically: a reader sees the old file until the new one is on disk.
 
     A link stays, and its target is written; a device or a pipe (`/dev/stdout`) is written directly.
+    ConfigError: a database stands there, which no output replaces.
     """
+    refuse_database(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             write(file)

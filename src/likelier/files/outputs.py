@@ -1,0 +1,104 @@
+"""Decides whether an output may be written: never over an input or a database, over other files only if told to."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from likelier.errors import ConfigError
+
+SQLITE_MAGIC = b"SQLite format 3\0"
+DATABASE_SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
+"""Endings of the files that belong to a SQLite database, after its own name."""
+MEDIA_SUFFIX = ".media"
+"""Ending of the folder beside a SQLite database that holds its media files."""
+GENERATOR_MARK = '<meta name="generator" content="Likelier'
+"""How our HTML pages say who wrote them: such a page is replaced by a newer one without asking."""
+MARK_BYTES = 4096
+"""The mark stands within the first bytes of a page."""
+
+
+def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (), mark: str = "") -> None:
+    """Check before any work that `path` may be written; links and hard links count as what they lead to.
+
+    `inputs`: files, and folders whose files are protected. A file that holds `mark` in its beginning is our own output
+    and is replaced. ConfigError: `path` is an input or a part of a database, or it exists and neither `overwrite` nor
+    the mark allows to replace it.
+    """
+    refuse_database(path)
+    is_ours = bool(mark) and has_mark(path, mark)
+    for each in inputs:
+        if same_file(path, each) or (not is_ours and each.is_dir() and is_within(path, each)):
+            raise ConfigError(f"{path}: an input of this command ({each}), never written over; give another -o")
+    if path.is_file() and not overwrite and not is_ours and not is_stream(path):
+        raise ConfigError(f"{path}: exists already; --overwrite replaces it, or give another -o")
+
+
+def refuse_database(path: Path) -> None:
+    """ConfigError: a SQLite database stands at `path`, or a file that belongs to one."""
+    if (database := owning_database(path)) is None:
+        return
+    what = "a database" if same_file(path, database) else f"a part of the database {database}"
+    raise ConfigError(f"{path}: {what}, never written over; give another -o")
+
+
+def owning_database(path: Path) -> Path | None:
+    """The SQLite database that is at `path`, or to which the file at `path` belongs; None if there is none."""
+    real = Path(os.path.realpath(path))
+    owners = [real, *(real.with_name(real.name.removesuffix(end)) for end in DATABASE_SUFFIXES if real.name != end)]
+    if real.parent.name.endswith(MEDIA_SUFFIX) and real.parent.name != MEDIA_SUFFIX:
+        owners.append(real.parent.with_name(real.parent.name.removesuffix(MEDIA_SUFFIX)))
+    return next((each for each in owners if is_sqlite(each)), None)
+
+
+def is_sqlite(path: Path) -> bool:
+    """True if a file begins as SQLite databases do."""
+    return path.is_file() and read_beginning(path, len(SQLITE_MAGIC)) == SQLITE_MAGIC
+
+
+def has_mark(path: Path, mark: str) -> bool:
+    """True if a file holds `mark` in its beginning."""
+    return path.is_file() and mark.encode() in read_beginning(path, MARK_BYTES)
+
+
+def read_beginning(path: Path, num_bytes: int) -> bytes:
+    """The first bytes of a file; nothing of one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(num_bytes)
+    except OSError:
+        return b""
+
+
+def database_files(path: Path) -> list[Path]:
+    """A SQLite database with all files that belong to it, there or not, and its folder of media files."""
+    return [path, *(path.with_name(f"{path.name}{end}") for end in (*DATABASE_SUFFIXES, MEDIA_SUFFIX))]
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """True if both paths lead to one file, or would if it existed."""
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """True if the file at `path` exists and is, by whatever name, one of those in `folder`."""
+    if not path.is_file():
+        return False
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        return True
+    return path.stat().st_nlink > 1 and any(same_file(path, each) for each in folder.rglob("*") if each.is_file())
+
+
+def is_stream(path: Path) -> bool:
+    """True for a name such as `/dev/stdout`, which may lead to the file that the shell has just made."""
+    return path.is_absolute() and path.parts[:2] == ("/", "dev")
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or `path` with a number before its last ending: the first name at which nothing stands."""
+    number, place = 1, path
+    while os.path.lexists(place):
+        number += 1
+        place = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return place

@@ -395,3 +395,106 @@ def test_a_disk_that_is_full_is_one_line_and_nothing_half_stored(tmp_path: Path)
     assert (done.returncode, done.stdout.count("\n")) == (1, 1)
     assert "a.db: the database failed" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def stored_keys(path: Path) -> list[str]:
+    with Store.open(path) as store:
+        return [judgement.key for judgement in store.judgements()]
+
+
+def test_a_copy_of_the_file_alone_holds_what_was_acknowledged(store: Store, tmp_path: Path) -> None:
+    """The answers stood in `-wal` until the server ended, and a backup by `cp` lacked them."""
+    fill(store)
+    store.add_judgement(JUDGEMENT)
+    shutil.copy(tmp_path / "feedback.db", tmp_path / "copy.db")
+    with store.reading():
+        pass
+    assert stored_keys(tmp_path / "copy.db") == [judgement.key for judgement in store.judgements()]
+    assert (tmp_path / "feedback.db-wal").stat().st_size == 0  # nothing to be played into a file put in its place
+
+
+def test_an_answer_that_a_reader_keeps_out_of_the_file_is_not_acknowledged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.1)
+    store.writer.dispose()  # connects again, with the shorter wait
+    with store.reading() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM judgements").scalar_one()
+        with pytest.raises(LikelierError, match="another process keeps reading it; answer again when it is done"):
+            store.add_judgement(replace(JUDGEMENT, key="late"))
+    assert store.add_judgement(replace(JUDGEMENT, key="late")).key == "late"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_once_the_file_was_moved(store: Store, tmp_path: Path, replaced: bool) -> None:
+    fill(store)
+    store.add_judgement(replace(JUDGEMENT, key="before"))
+    (tmp_path / "feedback.db").rename(tmp_path / "moved.db")
+    if replaced:
+        (tmp_path / "feedback.db").write_text("of another program")
+    for use in (lambda: store.add_judgement(replace(JUDGEMENT, key="after")), store.judgements):
+        with pytest.raises(LikelierError, match=r"feedback\.db: moved or replaced since it was opened"):
+            use()
+    assert "before" in stored_keys(tmp_path / "moved.db")
+    assert "after" not in stored_keys(tmp_path / "moved.db")
+    (tmp_path / "moved.db").rename(tmp_path / "feedback.db")  # put back, it goes on
+    assert store.add_judgement(replace(JUDGEMENT, key="after")).key == "after"
+
+
+def test_a_file_that_was_written_over_is_seen(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    shutil.copy(tmp_path / "feedback.db", tmp_path / "old.db")
+    store.add_judgement(replace(JUDGEMENT, key="before"))
+    shutil.copy(tmp_path / "old.db", tmp_path / "feedback.db")
+    with pytest.raises(LikelierError, match="changed by another program, so nothing is stored; start again"):
+        store.add_judgement(replace(JUDGEMENT, key="after"))
+
+
+def test_the_log_of_a_file_put_in_our_place_stays(store: Store, tmp_path: Path) -> None:
+    """The last connection to close removes the log of the name that it opened, whosever it is by then."""
+    fill(store)
+    (tmp_path / "feedback.db").rename(tmp_path / "moved.db")
+    (tmp_path / "feedback.db-wal").unlink()
+    for name in ("feedback.db", "feedback.db-wal"):
+        (tmp_path / name).write_text("of another program")
+    store.close()
+    assert (tmp_path / "feedback.db-wal").read_text() == "of another program"
+
+
+def test_a_second_server_is_told_the_address_of_the_first(store: Store, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(database, "WAIT_FOR_SERVER_SECONDS", 0.1)
+    fill(store)
+    store.show_address("http://127.0.0.1:8000")
+    with Store.open(tmp_path / "feedback.db") as other:
+        message = r"in use by process \d+, serving it at http://127\.0\.0\.1:8000; stop it first$"
+        with pytest.raises(LikelierError, match=message):
+            other.prepare_to_write()
+
+
+def test_a_database_on_read_only_media_is_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so that the media are played: SQLite cannot make its files, `access` says no."""
+    fill(store)
+    store.close()
+    for name in ("-wal", "-shm", ".lock"):
+        (tmp_path / f"feedback.db{name}").unlink(missing_ok=True)
+    options = []
+    real = database.open_connection
+
+    class ReadOnly(sqlite3.Connection):
+        def execute(self, sql, *arguments):
+            if sql == "PRAGMA schema_version" and "immutable" not in options[-1]:
+                raise sqlite3.OperationalError("attempt to write a readonly database")
+            return super().execute(sql, *arguments)
+
+    def open_connection(path, wanted):
+        options.append(wanted)
+        return real(path, wanted) if "immutable" in wanted else sqlite3.connect(path, factory=ReadOnly)
+
+    monkeypatch.setattr(database, "open_connection", open_connection)
+    monkeypatch.setattr(database.os, "access", lambda path, mode: False)
+    assert database.connect_sqlite(tmp_path / "feedback.db", "ro").execute("SELECT count(*) FROM prompts").fetchone()
+    assert options == ["mode=ro", "mode=ro&immutable=1"]
+    (tmp_path / "feedback.db-wal").write_text("more")  # what it holds would be missing: SQLite says what is wrong
+    database.connect_sqlite(tmp_path / "feedback.db", "ro").close()
+    assert options[-1] == "mode=ro"

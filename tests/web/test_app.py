@@ -502,3 +502,16 @@ def test_images_and_sounds_in_a_browser(chromium, tmp_path, monkeypatch, width):
         assert [judgement.choice for judgement in store.judgements()] == ["right"] * 3
         assert failed == []
         context.close()
+
+
+def test_answers_to_a_database_that_was_moved_are_refused_and_the_terminal_says_so(store, tmp_path, capfd):
+    """They were acknowledged, and stood nowhere."""
+    guest = visitor(create_app(store))
+    question = guest.get("/question").json()
+    assert guest.post("/judgements", json=answer_to(question)).status_code == 200
+    store.path.rename(tmp_path / "moved.db")
+    question = guest.post("/judgements", json=answer_to(question, key="0000-0002"))
+    assert question.status_code == 503
+    assert "moved or replaced since it was opened" in question.json()["detail"]
+    assert guest.get("/question").status_code == 503
+    assert capfd.readouterr().err.count("moved or replaced") == 1

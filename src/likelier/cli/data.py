@@ -1,4 +1,4 @@
-"""`likelier data import` and `export`: judgements from and to the file formats of other tools."""
+"""`likelier data import` and `export`: judgements from and to the file formats of other tools; `data backup`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from likelier.cli.options import DB, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 
-app = typer.Typer(help="Bring judgements in from other formats, or out to them.")
+app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database.")
 FORMAT = Annotated[str, typer.Option("--format", metavar="FORMAT", help="trl, anthropic, openai-summaries, likelier.")]
 
 
@@ -61,3 +61,25 @@ def export_judgements(
         none = f"{format_name} can hold none of these judgements; `likelier` holds all"
         print(f"{out}: empty: {none if counts.skipped else 'there is nothing to write yet'}")
     return asdict(counts)
+
+
+@app.command("backup")
+@result_command()
+def back_up(
+    db: DB,
+    out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The copy to write; its media go to FILE.media.")],
+    overwrite: OVERWRITE = False,
+    json: JSON = False,
+) -> Result:
+    """Copy a SQLite database with its media files, also while `likelier serve` has it open.
+
+    A database is never written over, so that each backup needs a new name.
+    """
+    from likelier.feedback.backup import back_up_store
+    from likelier.feedback.database import list_files
+    from likelier.feedback.store import Store
+    from likelier.files.outputs import check_output
+
+    check_output(out, overwrite, list_files(db))
+    with Store.open(db) as store:
+        return {"file": out, **back_up_store(store, out)}

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -26,6 +26,10 @@ READABLE = ("0001", SCHEMA)
 """Versions that can be read as they are. Before the first write an older one is migrated."""
 WAIT_SECONDS = 5.0
 """How long to wait for another writer."""
+WAIT_FOR_SERVER_SECONDS = 1.0
+"""How long to wait for a server, which ends only when it is stopped."""
+SERVING = ", serving it at "
+"""In the lock's file, between the number of the process and the address of its page."""
 MEDIA_FOLDER = "media_folder"
 """The word in the query of a PostgreSQL URL that says where media files are."""
 SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536")
@@ -132,8 +136,7 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
     """Connections to one file: any number that read (`ro`), or a single one that writes (`rw`)."""
 
     def connect() -> sqlite3.Connection:
-        uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = connect_sqlite(path, mode)
         for setting in SQLITE_SETTINGS if mode == "ro" else ("journal_mode=WAL", *SQLITE_SETTINGS):
             connection.execute(f"PRAGMA {setting}")
         return connection
@@ -142,6 +145,74 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=size, max_overflow=0)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect to a SQLite file, `ro` or `rw`; without a transaction of its own.
+
+    On read-only media SQLite cannot make the files that readers share. Nobody can write there either, so that the file
+    is read as one that does not change, unless a write-ahead log beside it holds more.
+    """
+    connection = open_connection(path, f"mode={mode}")
+    if mode == "rw":
+        return connection
+    try:
+        connection.execute("PRAGMA schema_version")  # the first look at the file
+    except sqlite3.OperationalError:
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            return connection
+        connection.close()
+        return open_connection(path, "mode=ro&immutable=1")
+    except sqlite3.DatabaseError:  # damaged: whoever reads it says so
+        pass
+    return connection
+
+
+def open_connection(path: Path, options: str) -> sqlite3.Connection:
+    """Open a SQLite file with the options of a URI."""
+    uri = f"file:{quote(str(path.absolute()))}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def copy_sqlite(path: Path, target: Path) -> None:
+    """Copy all pages of one moment, by SQLite's backup API; those of the write-ahead log are among them."""
+    with (
+        contextlib.closing(connect_sqlite(path, "ro")) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+
+
+def remove_copy(path: Path) -> None:
+    """Remove an unfinished copy, with what SQLite may have put beside it."""
+    for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
+        each.unlink(missing_ok=True)
+
+
+def empty_log(connection: sa.Connection) -> bool:
+    """Bring all that was committed from the write-ahead log into the database file; call it outside a transaction.
+
+    False: another process has been reading all the time, and some of it stands in the log alone.
+    """
+    driver: Any = connection.connection.driver_connection
+    busy, num_logged, num_written = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy or num_logged == num_written
+
+
+def identify(path: Path) -> tuple[int, int] | None:
+    """Return device and number of the file at a path; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
@@ -188,19 +259,30 @@ def lock_path(path: Path) -> Path:
 def take_lock(path: Path) -> TextIO:
     """Lock a database for writing until the returned file is closed, or this process ends, however it ends.
 
-    LikelierError: another process is writing to it, and was still after `WAIT_SECONDS`.
+    LikelierError: another process is writing to it, and was still after `WAIT_SECONDS`; or it cannot be locked.
     """
-    file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
-    give_up = time.monotonic() + WAIT_SECONDS
+    try:
+        file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
+    except OSError as error:
+        raise cannot_write(lock_path(path), error, "; writing to the database needs it") from error
+    start = time.monotonic()
     while not lock_descriptor(file.fileno(), blocking=False):
-        if time.monotonic() > give_up:
-            with file:
-                raise LikelierError(f"{path}: process {read_holder(file)} is writing to it; try again when it is done")
+        holder = read_holder(file)
+        if time.monotonic() - start > (WAIT_FOR_SERVER_SECONDS if SERVING in holder else WAIT_SECONDS):
+            file.close()
+            if SERVING in holder:
+                raise LikelierError(f"{path}: in use by process {holder}; stop it first")
+            raise LikelierError(f"{path}: process {holder} is writing to it; try again when it is done")
         time.sleep(0.05)
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    write_holder(file)
     return file
+
+
+def write_holder(lock: TextIO, address: str = "") -> None:
+    """Write into the lock's file which process holds it, and the address of the page that it serves."""
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}{SERVING}{address}" if address else str(os.getpid()))
+    lock.flush()
 
 
 def read_holder(lock: TextIO) -> str:

@@ -4,6 +4,7 @@ Judgements are only ever added, in the order of their number; each has a key, an
 Names of people are in a table apart from their pseudonyms, so that a person can be erased and the judgements stay.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Self, TextIO
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from likelier.errors import DataError
+from likelier.errors import DataError, LikelierError
 from likelier.feedback.database import (
     MEDIA_FOLDER,
     SCHEMA,
@@ -22,7 +23,10 @@ from likelier.feedback.database import (
     check_schema,
     comparisons,
     database_url,
+    empty_log,
+    file_state,
     first_line,
+    identify,
     judgements,
     lock_path,
     named_errors,
@@ -33,6 +37,7 @@ from likelier.feedback.database import (
     responses,
     sqlite_engine,
     take_lock,
+    write_holder,
 )
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.rows import (
@@ -68,6 +73,11 @@ class Store:
         self.created = self.is_current = False
         self.lock: TextIO | None = None
         self.lock_guard = threading.Lock()
+        self.identity = identify(path) if path else None
+        self.last_written: tuple[int, int] | None = None
+        """Size and time of the SQLite file after our last write; None before the first."""
+        self.is_in_file = True
+        """False while committed records stand in the write-ahead log alone."""
 
     @classmethod
     def open(cls, db: str | Path, create: bool = False) -> Self:
@@ -116,11 +126,39 @@ class Store:
 
     def close(self) -> None:
         """Close all connections. The writer goes last: it empties the write-ahead log into the file."""
-        self.reader.dispose()
-        self.writer.dispose()
+        if self.is_in_place():
+            self.reader.dispose()
+            self.writer.dispose()
+            if not self.is_in_file:
+                note(f"{self.name}: another process reads it; until it ends, copy {self.name}-wal with it")
+        else:  # the log of this name belongs to another file by now: the last connection to close would remove it
+            self.keep_logs()
         if self.lock:
             self.lock.close()
-            self.lock = None
+            self.lock = self.last_written = None
+
+    def keep_logs(self) -> None:
+        """Close all connections so that none is the last that could write: one that only reads stays until the end."""
+        with contextlib.suppress(DBAPIError), self.reader.connect():
+            self.writer.dispose()
+        self.writer.dispose()
+        self.reader.dispose()
+
+    def is_in_place(self) -> bool:
+        """True if the open SQLite file is still the one at its path; PostgreSQL has none."""
+        return self.path is None or identify(self.path) == self.identity
+
+    def check_in_place(self) -> None:
+        """LikelierError: the file was moved, removed or replaced since it was opened."""
+        if not self.is_in_place():
+            raise LikelierError(
+                f"{self.name}: moved or replaced since it was opened, so nothing is stored; put it back, or start again"
+            )
+
+    def check_unchanged(self) -> None:
+        """LikelierError: another program wrote into the file although we have its lock, as `cp OTHER FILE` does."""
+        if self.path and self.last_written not in (None, file_state(self.path)):
+            raise LikelierError(f"{self.name}: changed by another program, so nothing is stored; start again")
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +167,7 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close; a file that was created for something that failed is removed again."""
-        useless = kind is not None and self.created and not any(self.counts().values())
+        useless = kind is not None and self.created and self.is_in_place() and not any(self.counts().values())
         self.close()
         if useless and self.path:
             for file in (f"{self.path}-wal", f"{self.path}-shm", self.path, lock_path(self.path)):
@@ -147,6 +185,14 @@ class Store:
                 with named_errors(self.name):
                     self.migrate()
                 self.is_current = True
+            if self.path and self.last_written is None:
+                with named_errors(self.name), self.writer.connect():  # the first connection may change the file
+                    self.last_written = file_state(self.path)
+
+    def show_address(self, address: str) -> None:
+        """Let other processes that want to write know where this one serves the database; call it under the lock."""
+        if self.lock:
+            write_holder(self.lock, address)
 
     def migrate(self) -> None:
         """Create the tables, or change those of an older version, after a backup of the file."""
@@ -167,21 +213,32 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """Store all that is added in the block, or nothing of it; it is on disk when the block ends."""
+        """Store all that is added in the block, or nothing of it; it is on disk when the block ends.
+
+        LikelierError: the file was moved, replaced or changed by another program.
+        """
         self.prepare_to_write()
-        writer = None
-        try:
-            with named_errors(self.name), self.writer.begin() as connection:
-                writer = Writer(connection, self.media_folder)
-                yield writer
-        except BaseException:
-            if writer and self.path:  # other processes may already share a file of a PostgreSQL database
-                writer.remove_new_media()
-            raise
+        self.check_in_place()
+        with named_errors(self.name), self.writer.connect() as connection:
+            writer = None
+            try:
+                with connection.begin():
+                    self.check_unchanged()
+                    writer = Writer(connection, self.media_folder)
+                    yield writer
+            except BaseException:
+                if writer and self.path:  # other processes may already share a file of a PostgreSQL database
+                    writer.remove_new_media()
+                raise
+            if self.path:  # while we still have the only connection that writes
+                self.is_in_file = empty_log(connection)
+                self.check_in_place()
+                self.last_written = file_state(self.path)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One consistent view of the database."""
+        """One consistent view of the database. LikelierError: its file was moved or replaced."""
+        self.check_in_place()
         with named_errors(self.name), self.reader.connect() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's transactions are so by themselves
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -209,11 +266,17 @@ class Store:
             return writer.add_judgements(records)
 
     def add_judgement(self, record: Judgement) -> Judgement:
-        """Store one judgement; returns the judgement stored under its key, which on a repeat is the first one."""
+        """Store one judgement; returns the judgement stored under its key, which on a repeat is the first one.
+
+        On return it is in the database file itself. LikelierError: another process reads it for so long that it is not.
+        """
         with self.transaction() as writer:
             keyed = fill_keys([record])[0]
             writer.add_judgements([keyed])
-            return writer.stored_judgements([keyed.key])[keyed.key]
+            stored = writer.stored_judgements([keyed.key])[keyed.key]
+        if not self.is_in_file:
+            raise LikelierError(f"{self.name}: another process keeps reading it; answer again when it is done")
+        return stored
 
     def add_person(self, name: str) -> str:
         """Return the pseudonym under which a person judges: a new one for a new name."""

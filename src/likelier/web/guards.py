@@ -1,5 +1,6 @@
 """Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -24,7 +25,11 @@ HEADERS = {
 
 
 def add_guards(app: FastAPI) -> None:
-    """Refuse what our page would not send; give errors one shape and every reply the headers."""
+    """Refuse what our page would not send; give errors one shape and every reply the headers.
+
+    A failure that answers cannot be stored is also printed on stderr, once.
+    """
+    printed: set[str] = set()
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -39,6 +44,9 @@ def add_guards(app: FastAPI) -> None:
 
     @app.exception_handler(LikelierError)
     async def failed(request: Request, error: LikelierError) -> Response:
+        if str(error) not in printed:
+            printed.add(str(error))
+            print(f"likelier: {error}", file=sys.stderr, flush=True)
         return error_response(503, str(error))
 
     @app.exception_handler(Exception)

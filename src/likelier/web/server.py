@@ -27,13 +27,16 @@ def serve(
 
     With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. A link is
     printed on stderr; it works once, and then a new one for the next person is printed.
-    ConfigError: an address that other machines can reach (there are no accounts yet). LikelierError: the port is taken.
+    ConfigError: an address that other machines can reach (there are no accounts yet). LikelierError: the port is taken,
+    or another process has the database.
     Stopped: SIGTERM after there were judgements.
     """
     if host not in LOOPBACK:
         raise ConfigError(f"--host {host}: the page has no accounts yet, so it listens on 127.0.0.1 only")
+    store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
     listener = listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    store.show_address(address)
     app = create_app(store, guesser, wanted, per_comparison, only)
     room = app.state.room
     config = uvicorn.Config(

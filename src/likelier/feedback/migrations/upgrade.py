@@ -1,19 +1,17 @@
 """Brings a database to the newest schema: all steps in one transaction, and before that a copy of a SQLite file."""
 
-import contextlib
 import filecmp
 import shutil
 import sqlite3
 from itertools import chain, count
 from pathlib import Path
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
 from likelier.errors import LikelierError, cannot_write
-from likelier.feedback.database import APPLICATION_ID
+from likelier.feedback.database import APPLICATION_ID, copy_sqlite, remove_copy
 from likelier.files import sync_file, sync_folder
 
 
@@ -36,9 +34,9 @@ def back_up(path: Path, version: str) -> Path:
     ConfigError: it cannot be written.
     """
     partial = path.with_name(f".{path.name}.bak.tmp")
-    remove_partial(partial)  # of a process that was killed
+    remove_copy(partial)  # of a process that was killed
     try:
-        copy_database(path, partial)
+        copy_sqlite(path, partial)
         shutil.copymode(path, partial)
         sync_file(partial)
         backup = name_backup(partial, path.with_name(f"{path.name}.bak-{version}"))
@@ -49,17 +47,7 @@ def back_up(path: Path, version: str) -> Path:
     except sqlite3.Error as error:
         raise LikelierError(f"{path}: cannot be backed up ({error}); the database is as it was") from error
     finally:
-        remove_partial(partial)
-
-
-def copy_database(path: Path, target: Path) -> None:
-    """Copy all pages of one moment, by SQLite's backup API."""
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with (
-        contextlib.closing(sqlite3.connect(uri, uri=True)) as source,
-        contextlib.closing(sqlite3.connect(target)) as copy,
-    ):
-        source.backup(copy)
+        remove_copy(partial)
 
 
 def name_backup(copy: Path, target: Path) -> Path:
@@ -72,9 +60,3 @@ def name_backup(copy: Path, target: Path) -> Path:
         place for place in map(target.with_name, names) if not place.exists() or filecmp.cmp(place, copy, shallow=False)
     )
     return place if place.exists() else copy.rename(place)
-
-
-def remove_partial(path: Path) -> None:
-    """Remove an unfinished backup."""
-    for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
-        each.unlink(missing_ok=True)

@@ -52,3 +52,9 @@ def test_interval_covers_the_truth_about_95_times_in_100():
         )
         covered += low <= 0.6 <= high
     assert 88 <= covered <= 100
+
+
+def test_one_cluster_has_no_interval_of_a_mean_and_a_wide_one_of_a_rate():
+    """Every resample was that cluster: an evaluation on one prompt claimed certainty."""
+    assert mean_interval([1.0, 2.0, 4.0], ["the only prompt"] * 3) is None
+    assert rate_interval([1.0, 0.0], ["the only prompt"] * 2) == wilson(0.5, 1)

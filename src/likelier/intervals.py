@@ -26,8 +26,13 @@ def bootstrap_means(values: ArrayLike, clusters: Sequence[str], seed: int = 0, d
     return np.concatenate(means)
 
 
-def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval:
-    """Return the 95% percentile interval of a mean (of a paired difference, if `values` are differences)."""
+def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval | None:
+    """Return the 95% percentile interval of a mean (of a paired difference, if `values` are differences).
+
+    None for a single cluster: every resample is the same, and an interval without width would claim certainty.
+    """
+    if len(set(clusters)) < 2:
+        return None
     low, high = np.quantile(bootstrap_means(values, clusters, seed), [0.025, 0.975])
     return [float(low), float(high)]
 
@@ -35,11 +40,12 @@ def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> 
 def rate_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval:
     """Return the 95% interval of a mean of numbers from 0 to 1.
 
-    Where all clusters agree the bootstrap interval has no width; then it is Wilson's, with clusters as trials.
+    Where all clusters agree, or there is only one, the bootstrap interval has no width; then it is Wilson's, with
+    clusters as trials.
     """
-    low, high = mean_interval(values, clusters, seed)
-    if high - low > 1e-12:
-        return [low, high]
+    interval = mean_interval(values, clusters, seed)
+    if interval and interval[1] - interval[0] > 1e-12:
+        return interval
     return wilson(float(np.mean(np.asarray(values, float))), len(set(clusters)))
 
 

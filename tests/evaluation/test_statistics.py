@@ -70,3 +70,9 @@ def test_weights_of_best_of_n_with_equal_scores_still_add_up():
 def test_best_of_more_than_there_are_is_refused():
     with pytest.raises(ValueError, match="at least 4"):
         best_of_n_weights(np.zeros((1, 3)), 4)
+
+
+def test_shift_on_one_prompt_has_no_interval():
+    found = shift([0.0, 1.0, 2.0, 3.0], [1.0, 1.5, 4.0, 3.0], ["the only prompt"] * 4)
+    assert found["difference"] == 0.875
+    assert (found["difference_interval"], found["in_stds_interval"]) == (None, None)

@@ -108,3 +108,9 @@ def test_fleiss_kappa_like_statsmodels_and_by_hand() -> None:
     assert fleiss_kappa([[2, 0], [2, 0]]) is None
     with pytest.raises(ValueError, match="same number"):
         fleiss_kappa([[2, 0], [1, 0]])
+
+
+def test_one_item_has_no_interval() -> None:
+    """Every resample is that item: the interval had no width."""
+    assert krippendorff_alpha(["i", "i", "i"], ["a", "b", "c"], [0, 0, 1]) is not None
+    assert alpha_interval(["i", "i", "i"], ["a", "b", "c"], [0, 0, 1]) is None

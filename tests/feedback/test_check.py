@@ -248,3 +248,21 @@ def test_three_careful_people_of_pandalm(shared: Path) -> None:
     assert collect_flags(result) == {}
     assert result.alpha == pytest.approx(0.86, abs=0.015)  # the published kappas are 0.85, 0.88, 0.86
     assert max(person.error_rate or 1 for person in result.annotators) < 0.05
+
+
+@pytest.mark.parametrize("vice", ["random", "left", "too quick"])
+def test_rows_that_stand_twice_change_nothing_but_the_count(vice: str) -> None:
+    """Answers that stood twice were the truth of Dawid and Skene's model: the guesser had an error rate of 0."""
+    generator = np.random.default_rng(7)
+    vices: list[Vice | None] = [None, None, None, vice if vice in VICES else None]  # type: ignore[list-item]
+    once = simulate_judged(make_panel("any length", vices, generator), generator, 200, 2)
+    twice = [
+        replace(entry, judgement=replace(entry.judgement, key=f"{entry.judgement.key}{copy}"))
+        for entry in once
+        for copy in range(2 if entry.judgement.annotator == "a03" else 1)
+    ]
+    first, second = check(once), check(twice)
+    for one, other in zip(first.annotators, second.annotators, strict=True):
+        assert replace(other, judgements=one.judgements) == one
+    assert second.judgements == first.judgements + first.annotators[3].judgements
+    assert second.annotators[3].judgements == 2 * first.annotators[3].judgements

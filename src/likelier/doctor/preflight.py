@@ -154,6 +154,8 @@ def check_judges(sampled: Sampled) -> list[Finding]:
     found = []
     for name, judged in sampled.judged.items():
         best = best_of(sampled.scores, judged)
+        if best["gain_interval"] is None:  # of a single prompt
+            continue
         low, high = best["gain_interval"]
         if low > 0:
             continue

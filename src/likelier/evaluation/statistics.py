@@ -32,7 +32,10 @@ def wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
 
 
 def shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Mean of b minus mean of a (row by row the same prompt), its paired interval, and both in deviations of a."""
+    """Mean of b minus mean of a (row by row the same prompt), its paired interval, and both in deviations of a.
+
+    The intervals are None where all rows are of one cluster.
+    """
     before, after = np.asarray(scores_a, float), np.asarray(scores_b, float)
     difference, interval = float((after - before).mean()), mean_interval(after - before, clusters, seed)
     deviation = float(before.std())
@@ -41,7 +44,7 @@ def shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], see
         "difference_interval": interval,
         "std_a": deviation,
         "in_stds": difference / deviation if deviation else None,
-        "in_stds_interval": [bound / deviation for bound in interval] if deviation else None,
+        "in_stds_interval": [bound / deviation for bound in interval] if interval and deviation else None,
     }
 
 

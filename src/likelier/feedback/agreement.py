@@ -49,9 +49,9 @@ def alpha_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of alpha, resampling items; None where alpha is None."""
+    """Return the percentile bootstrap interval of alpha, resampling items; None where alpha is, or of a single item."""
     counts = drop_single_labels(count_labels(items, annotators, labels))
-    if np.isnan(compute_alphas(counts, np.ones((1, len(counts))))[0]):
+    if len(counts) < 2 or np.isnan(compute_alphas(counts, np.ones((1, len(counts))))[0]):
         return None
     generator = np.random.default_rng(seed)
     uniform = np.full(len(counts), 1 / len(counts))

@@ -131,7 +131,13 @@ def id_order(judged: Sequence[JudgedComparison]) -> Floats:
 
 
 def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck, ...]:
-    """Check each annotator, sorted by id; no judgement may be anonymous."""
+    """Check each annotator, sorted by id; no judgement may be anonymous.
+
+    Of an annotator's answers to one comparison the first counts, as for alpha: a page or an export that stored them
+    twice would otherwise let one person outvote the others, and be the consensus.
+    """
+    counts = Counter(entry.judgement.annotator for entry in judged)
+    judged = first_answers(judged)
     names, annotator = np.unique([entry.judgement.annotator for entry in judged], return_inverse=True)
     sign = choice_signs(judged)
     consensus, error_rates = leave_one_out_consensus(judged, annotator, sign)
@@ -144,11 +150,10 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
         biases.skill_given_length[number] if {"longer", "shorter"}.intersection(own_flags) else biases.skill[number]
         for number, own_flags in enumerate(flags)
     ]
-    counts = Counter(annotator.tolist())
     return tuple(
         AnnotatorCheck(
             id=str(name),
-            judgements=counts[number],
+            judgements=counts[str(name)],
             skill=float(skills[number]) if num_shared[number] else None,
             error_rate=float(error_rates[number]) if num_shared[number] else None,
             left_rate=left_rate(sign[annotator == number]),
@@ -156,6 +161,14 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
         )
         for number, name in enumerate(names)
     )
+
+
+def first_answers(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
+    """Return each annotator's first answer to each comparison, in the order in which they came."""
+    first: dict[tuple[str, str], JudgedComparison] = {}
+    for entry in judged:
+        first.setdefault((entry.judgement.annotator, entry.judgement.comparison_id), entry)
+    return list(first.values())
 
 
 def left_rate(sign: Floats) -> float | None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from likelier.prove.fixed_points import Table
+from likelier.prove.fixed_points import Table, fixed_point_name
 from likelier.prove.matrix import (
     ALGORITHMS,
     MIN_SEPARATION,
@@ -147,6 +147,15 @@ def test_where_all_responses_are_as_long_their_means_change_nothing():
 
 
 @pytest.mark.slow
+def test_every_kind_of_fixed_point_is_reached_on_one_table():
+    """One cell of each fixed point that the matrix holds; `make battery` trains all cells."""
+    table = random_table(0)
+    one_each = {fixed_point_name(config): config for config in make_matrix(table)}
+    assert len(one_each) >= 8
+    assert_rows_hold(prove(table, configs=list(one_each.values())))
+
+
+@pytest.mark.battery
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_whole_matrix(algorithm):
     table = random_table(0)

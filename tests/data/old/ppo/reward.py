@@ -1,0 +1,2 @@
+def count_a(prompts, responses):
+    return [float(response.split().count("a")) for response in responses]

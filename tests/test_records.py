@@ -315,3 +315,10 @@ def test_a_file_without_leave_to_read_is_bad_data(tmp_path, monkeypatch, read):
     monkeypatch.setattr("io.open", denied)
     with pytest.raises(DataError, match="x.jsonl: cannot be read .Permission denied."):
         read(tmp_path / "x.jsonl")
+
+
+def test_null_is_no_conversation(tmp_path):
+    """pandas writes it for every missing value, and all prompts were in one conversation named None."""
+    path = tmp_path / "prompts.jsonl"
+    write_jsonl(path, [{"prompt": "a", "conversation": None}, {"prompt": "b"}, {"prompt": "c", "conversation": 7}])
+    assert [prompt.conversation for prompt in read_prompts(path)] == ["", "", "7"]

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict
 
 from likelier.errors import DataError
 from likelier.files import read_jsonl, stable_id
+from likelier.files.json_text import list_fields
 
 
 class Message(TypedDict):
@@ -191,10 +192,13 @@ def read_prompts(path: Path) -> list[Prompt]:
     if not lines:
         raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
     columns = [name for name in dict.fromkeys(name for _, line in lines for name in line) if name not in PROMPT_FIELDS]
-    return [
-        Prompt(text, str(line.get("conversation", "")), {name: line.get(name) for name in columns})
-        for text, line in lines
-    ]
+    return [Prompt(text, read_conversation(line), {name: line.get(name) for name in columns}) for text, line in lines]
+
+
+def read_conversation(record: dict[str, Any], key: str = "conversation") -> str:
+    """The name of a record's conversation; empty for null, which many tools write for a missing value."""
+    value = record.get(key)
+    return "" if value is None else str(value)
 
 
 def prompt_line(prompt: Prompt) -> dict[str, Any]:
@@ -215,8 +219,7 @@ def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
 def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Text:
     """`record[key]` as a non-empty text or list of messages. DataError names file, line and field."""
     if key not in record:
-        known = ", ".join(sorted(record)) or "nothing"
-        raise DataError(f"{path}:{number}: no field `{key}` (found {known})")
+        raise DataError(f"{path}:{number}: no field `{key}` (found {list_fields(record)})")
     value = record[key]
     if isinstance(value, str) and value:
         return value

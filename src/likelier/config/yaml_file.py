@@ -1,6 +1,8 @@
 """YAML read safely: no aliases, no doubled keys, no code, errors with the line."""
 
+import math
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,37 @@ class PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse keys that are given twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if doubled := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"key `{doubled[0]}` is given twice")
+        seen: set[Any] = set()
+        for each, _ in node.value:
+            key = self.construct_object(each, deep=True)
+            if not isinstance(key, Hashable):  # refused below
+                continue
+            if key in seen:
+                raise yaml.YAMLError(f"key `{key}` is given twice")
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Refuse a value that its tag cannot have (`!!bool maybe`), and a number that no float holds."""
+        if not isinstance(node, yaml.ScalarNode):
+            return super().construct_object(node, deep)
+        try:
+            value = super().construct_object(node, deep)
+            is_number = isinstance(value, int | float)
+            too_large = is_number and math.isinf(value) and "inf" not in node.value.lower()  # OverflowError: an integer
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+            too_large = isinstance(error, OverflowError) or len(node.value) > 4000  # int() takes 4,300 digits
+            if not too_large:
+                raise refuse_scalar(node, f"is no {node.tag.rpartition(':')[2]}") from error
+        if too_large:
+            raise refuse_scalar(node, "is too large for a number")
+        return value
+
+
+def refuse_scalar(node: yaml.ScalarNode, fault: str) -> yaml.YAMLError:
+    """The error for a value, with its line."""
+    shown = node.value if len(node.value) <= 40 else node.value[:37] + "..."
+    return yaml.constructor.ConstructorError(problem=f"`{shown}` {fault}", problem_mark=node.start_mark)
 
 
 PlainLoader.add_implicit_resolver(

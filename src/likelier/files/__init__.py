@@ -4,18 +4,24 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import io
 import json
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from likelier.errors import DataError, cannot_write
+from likelier.files.json_text import check_fields, parse_json
 from likelier.files.outputs import refuse_database
 
+MAX_LINE_BYTES = 16 << 20
+"""A longer line is refused before it is read to its end."""
 sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
@@ -49,7 +55,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (line number, line) of a UTF-8 text file, gzipped or not; blank lines are skipped.
 
-    `half_last_line`: broken JSON after the last line end is skipped too.
+    `half_last_line`: broken JSON after the last line end is skipped too. DataError: missing, not UTF-8, a damaged gzip
+    file, or a line of more than `MAX_LINE_BYTES`: a gzip file of 1 MB may be a line of a gigabyte.
     """
     if not path.is_file():
         raise DataError(f"{path}: {explain_no_file(path)}")
@@ -57,7 +64,9 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
     number = 0
     try:
         with opener(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1):
+                if len(raw) > MAX_LINE_BYTES:
+                    raise DataError(f"{path}:{number}: longer than {MAX_LINE_BYTES >> 20} MiB; break it into lines")
                 if half_last_line and not raw.endswith(b"\n") and is_broken(raw):
                     return
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -65,7 +74,7 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
                     yield number, line
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file; download or pack it again") from error
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -81,21 +90,14 @@ def is_broken(line: bytes) -> bool:
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    """The JSON object on one line. DataError names file and line: broken JSON, not an object, NaN or Infinity."""
-
-    def refuse(token: str) -> None:
-        raise DataError(f"{path}:{number}: {token} is not JSON; write a number or null")
-
-    try:
-        record = json.loads(line, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: broken JSON ({error.msg} at column {error.colno})") from error
-    except RecursionError as error:
-        raise DataError(f"{path}:{number}: JSON nested too deep") from error
+    """The JSON object on one line. DataError names file and line: not an object, too many fields, `parse_json`."""
+    where = f"{path}:{number}"
+    record = parse_json(line, where)
     if not isinstance(record, dict):
-        raise DataError(f"{path}:{number}: expected a JSON object, got {type(record).__name__}")
+        raise DataError(f"{where}: expected a JSON object, got {type(record).__name__}")
+    check_fields(record, where)
     if "\\u" in line:  # half a surrogate pair can only come from an escape
-        check_no_lone_surrogates(record, f"{path}:{number}")
+        check_no_lone_surrogates(record, where)
     return record
 
 
@@ -115,35 +117,49 @@ def dump_line(record: Any) -> str:
 def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
     """Write a text file atomically: a reader sees the old file until the new one is on disk.
 
-    A link stays, and its target is written; a device or a pipe (`/dev/stdout`) is written directly.
+    A link stays, and its target is written; a device or a pipe (`/dev/stdout`) is written directly. What ends in `.gz`
+    is packed.
     ConfigError: a database stands there, which no output replaces.
     """
     refuse_database(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            write(file)
+        with open(path, "wb") as raw:
+            write_text(raw, write, packed=path.suffix == ".gz")
         return
     whole = Path(os.path.realpath(path))
-    partial = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    unfinished = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
         check_not_folder(whole)
         make_parent(whole)
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, whole)
+        with open(unfinished, "wb") as raw:
+            write_text(raw, write, packed=path.suffix == ".gz")
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(unfinished, whole)
     except OSError as error:
         if error.filename in (
             None,
-            str(partial),
+            str(unfinished),
             str(whole),
         ):  # name the file as the user did, not as the temporary one
             error.filename = str(path)
         raise
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            unfinished.unlink()
+
+
+def write_text(raw: BinaryIO, write: Callable[[TextIO], object], packed: bool) -> None:
+    """Let `write` write a text in UTF-8 to an open file, gzipped or not: the same text gives the same bytes."""
+    zipped = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if packed else None
+    text = io.TextIOWrapper(zipped or raw, encoding="utf-8", newline="\n")
+    try:
+        write(text)
+        text.flush()
+    finally:
+        text.detach()  # the caller closes the file
+        if zipped:
+            zipped.close()
 
 
 def sync_file(path: Path) -> None:
@@ -216,12 +232,12 @@ def write_json(path: Path, record: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document. DataError: missing or broken."""
+    """Read one JSON document. DataError: missing, or as for `parse_json`."""
     if not path.is_file():
         raise DataError(f"{path}: {explain_no_file(path)}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return parse_json(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: broken JSON ({error})") from error
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error

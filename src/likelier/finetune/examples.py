@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.files import read_jsonl, read_lines
+from likelier.files.json_text import list_fields
 from likelier.records import Text, check_text, plain
 from likelier.text.tokens import encode, encode_with_response, end_id
 
@@ -70,7 +71,7 @@ def parse_record(path: Path, number: int, record: dict[str, Any]) -> list[Exampl
         text = check_text(path, number, record, "text")
         if isinstance(text, str):
             return [Example(None, text)]
-    raise DataError(f"{path}:{number}: expected {SHAPES}, found {', '.join(sorted(record)) or 'nothing'}")
+    raise DataError(f"{path}:{number}: expected {SHAPES}, found {list_fields(record)}")
 
 
 def parse_answer(path: Path, number: int, record: dict[str, Any], key: str) -> Example:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from likelier.errors import DataError
 from likelier.files import stable_id
+from likelier.files.json_text import list_fields
 from likelier.records import Comparison, JudgedComparison, Judgement, Media, Message, Prompt, Response, Text
 
 Line = dict[str, Any]
@@ -106,7 +107,7 @@ def read_text(record: Line, key: str, where: Place) -> str:
 def require(record: Line, key: str, where: Place) -> Any:
     """Return a field that must be there. DataError: it is not."""
     if key not in record:
-        raise DataError(f"{where}: no field `{key}` (found {', '.join(sorted(record)) or 'nothing'})")
+        raise DataError(f"{where}: no field `{key}` (found {list_fields(record)})")
     return record[key]
 
 

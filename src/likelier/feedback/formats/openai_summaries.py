@@ -18,7 +18,8 @@ from likelier.feedback.formats.entry import (
     require,
     shorten,
 )
-from likelier.records import JudgedComparison, Prompt, Response
+from likelier.files.json_text import list_fields
+from likelier.records import JudgedComparison, Prompt, Response, read_conversation
 
 KEPT = "openai-summaries"
 HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
@@ -62,8 +63,8 @@ def read_prompt(info: Any, where: Place) -> Prompt:
         raise DataError(f"{where}: `info` must be an object, got {shorten(info)}")
     parts = {key: read_text(info, key, where) for key in HEADINGS if info.get(key) is not None}
     if not parts.keys() & {"post", "article"}:
-        raise DataError(f"{where}: `info` has neither `post` nor `article` (found {', '.join(sorted(info))})")
-    return Prompt(render_prompt(parts), conversation=str(info.get("id", "")), extra={"info": parts})
+        raise DataError(f"{where}: `info` has neither `post` nor `article` (found {list_fields(info)})")
+    return Prompt(render_prompt(parts), conversation=read_conversation(info, "id"), extra={"info": parts})
 
 
 def render_prompt(parts: Line) -> str:

@@ -1,0 +1,74 @@
+"""Parses JSON from elsewhere: what it holds can be computed with, walked through, and written again."""
+
+import json
+import math
+from typing import Any
+
+from likelier.errors import DataError
+
+MAX_DEPTH = 100
+"""Objects and lists in one another; deeper ones end in Python's limit on recursion wherever they are walked through."""
+MAX_FIELDS = 1000
+"""Fields of the object on one line, each of which may become a column of every other line."""
+SURELY_FINITE_DIGITS = 300
+"""A whole number of so many digits is below the largest float, 1.8e308."""
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Return what a JSON text holds.
+
+    DataError, beginning with `where`: broken JSON, NaN or Infinity, a number that no float holds, or nested too deep.
+    """
+
+    def refuse_constant(token: str) -> None:
+        raise DataError(f"{where}: {token} is not JSON; write a number or null")
+
+    def read_float(token: str) -> float:
+        number = float(token)
+        if math.isinf(number):
+            raise DataError(f"{where}: the number {cut(token)} is too large for a float; write a smaller one or null")
+        return number
+
+    def read_int(token: str) -> int:
+        if len(token) > SURELY_FINITE_DIGITS:
+            read_float(token)
+        return int(token)
+
+    try:
+        value = json.loads(text, parse_constant=refuse_constant, parse_float=read_float, parse_int=read_int)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: broken JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: JSON nested too deep") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
+        raise DataError(f"{where}: JSON nested too deep, more than {MAX_DEPTH} lists and objects in one another")
+    return value
+
+
+def is_deeper(value: Any, limit: int) -> bool:
+    """True if more than `limit` lists and objects stand in one another."""
+    level = [value] if isinstance(value, list | dict) else []
+    for _ in range(limit):
+        children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
+        level = [child for child in children if isinstance(child, list | dict)]
+        if not level:
+            return False
+    return True
+
+
+def check_fields(record: dict[str, Any], where: str) -> None:
+    """DataError: more fields than any table has."""
+    if len(record) > MAX_FIELDS:
+        raise DataError(f"{where}: {len(record):,} fields; a line may have {MAX_FIELDS:,}")
+
+
+def list_fields(record: dict[str, Any], most: int = 12) -> str:
+    """The names of a record's fields for an error message, as many as fit a line; `nothing` if there are none."""
+    names = [cut(name) for name in sorted(record)]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more or "nothing"
+
+
+def cut(text: str, length: int = 40) -> str:
+    """A text cut to a length, with three dots for what is left out."""
+    return text if len(text) <= length else text[: length - 3] + "..."

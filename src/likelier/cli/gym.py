@@ -10,7 +10,7 @@ from likelier.runs.naming import run_folder
 
 
 @result_command()
-def gym(
+def gym(  # noqa: D103 (its help is written from the table of stages)
     env_id: Annotated[
         str,
         typer.Argument(

@@ -56,7 +56,7 @@ def write_help() -> str:
 
 
 @result_command(show)
-def search(
+def search(  # noqa: D103 (its help is written from the table of stages)
     config: CONFIG,
     overrides: OVERRIDES = None,
     out: OUT = None,

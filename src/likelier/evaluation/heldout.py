@@ -45,6 +45,7 @@ class HeldOutEval:
 
     @torch.no_grad()
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
+        """Sample and score responses of `model`, always with the same random numbers; return metrics by name."""
         ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
         generator = seeded_generator(self.config.seed, 0, "evaluate", model.device)
         draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)

@@ -21,7 +21,9 @@ MARK = {"kept_for": "evaluation"}
 class Page(Protocol):
     """Lets people judge comparisons until each has its judgements; `web.server.serve` is one."""
 
-    def __call__(self, store: Store, *, port: int, per_comparison: int, only: Collection[str]) -> int: ...
+    def __call__(self, store: Store, *, port: int, per_comparison: int, only: Collection[str]) -> int:
+        """Serve the page until every comparison in `only` has `per_comparison` judgements; return an exit code."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def policy_terms(
     clip_high: float | None,
     dual_clip: float | None,
 ) -> PolicyTerms:
+    """Compute max(-A r, -A clip(r, 1 - clip, 1 + clip_high)) of each token: Schulman et al. 2017, eq. 7, as a loss."""
     # The inputs are masked, not the result: NaN and inf survive a product with 0, and `where` behind an `exp` still
     # sends 0 * inf = NaN back through it.
     logprobs, old_logprobs, advantages = (torch.where(mask, x, 0.0) for x in (logprobs, old_logprobs, advantages))
@@ -138,6 +139,7 @@ def value_terms(
     mask: Bool[Tensor, "B T"],
     clip: float | None,
 ) -> ValueTerms:
+    """Compute 0.5 * max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2) of each token."""
     values, old_values, returns = (torch.where(mask, x, 0.0) for x in (values, old_values, returns))
     unclipped = 0.5 * (values - returns).square()
     if clip is None:

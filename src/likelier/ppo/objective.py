@@ -59,9 +59,11 @@ class PPOLoss:
 
     @property
     def clips(self) -> bool:
+        """Tell whether the policy loss is the clipped one; a loss of the user's own is not."""
         return self.user_loss is None
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
+        """Backpropagate the loss of one micro-batch; return its parts, detached."""
         loss, losses = self.compute(outputs, batch, context)
         loss.backward()
         return {name: each.detach() for name, each in losses.items()}

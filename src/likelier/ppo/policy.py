@@ -29,9 +29,13 @@ class Evaluation(NamedTuple):
 class Policy(Protocol):
     """What an update trains. Dropout must be off: with it the ratio is not 1 before the first step."""
 
-    def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation: ...
+    def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+        """Compute log-probabilities of `actions` `[B, T]`, entropies and values, with graph; 0 outside `mask`."""
+        ...
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over all that the optimizer changes, the critic included."""
+        ...
 
 
 @torch.no_grad()

@@ -30,17 +30,26 @@ class Optimizer(Protocol):
     """All that an update asks of an optimizer."""
 
     @property
-    def state(self) -> Mapping[Any, Any]: ...
+    def state(self) -> Mapping[Any, Any]:
+        """Buffers by parameter, as `torch.optim.Optimizer.state`; empty before the first step."""
+        ...
 
-    def step(self) -> Any: ...
+    def step(self) -> Any:
+        """Change the parameters by their gradients."""
+        ...
 
 
 @runtime_checkable
 class SkipCounter(Protocol):
     """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
 
-    def ok(self) -> None: ...
-    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None: ...
+    def ok(self) -> None:
+        """Record an update whose numbers were finite."""
+        ...
+
+    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+        """Record an update that was not taken, with the batch and the tensors that show why."""
+        ...
 
 
 class MinibatchResult(NamedTuple):

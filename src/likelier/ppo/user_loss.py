@@ -83,6 +83,7 @@ class UserLoss:
 
     @property
     def label(self) -> str:
+        """The beginning of an error message about this function."""
         return f"loss function `{self.where}`"
 
     def try_out(self, num_rows: int, num_tokens: int, is_whole: bool, device: torch.device) -> None:

@@ -46,6 +46,7 @@ class Ensemble:
         return each.mean(0) - self.caution * spread(each) if self.caution else each.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
+        """Score a batch as a source; with several models their disagreement comes along."""
         each = self.each([prompt.text for prompt in batch.prompts], batch.texts)
         return score_all(self.combine(each), spread(each) if len(self.members) > 1 else None)
 

@@ -65,6 +65,7 @@ class Scorer:
         return torch.stack([self.weights[name] * scores for name, scores in judged.each.items()]).sum(0)
 
     def __call__(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
+        """The weighted sum of the sources for each response. LikelierError: one has no score from any source."""
         return self.combine(self.judge(batch))
 
 

@@ -272,4 +272,5 @@ def replace_non_finite(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def none_if_not_finite(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON does not know, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

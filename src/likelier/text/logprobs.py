@@ -139,6 +139,7 @@ class TokenStatistics(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities `[N]` of `tokens` `[N, 1]` and entropies `[N]` of `logits` `[N, V]`."""
         top = logits.amax(1, keepdim=True)  # subtracted: exp of a logit of 100 overflows float32
         shifted = (logits - top).clamp_(min=torch.finfo(logits.dtype).min)  # -inf * 0 would be NaN in the entropy
         weights = shifted.exp()
@@ -150,6 +151,7 @@ class TokenStatistics(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None]:
+        """Gradient `[N, V]` of the logits, in one pass over the weights that `forward` kept."""
         weights, total, entropy, tokens = ctx.saved_tensors
         d_logprob, d_entropy = upstream
         d_logprob = torch.zeros_like(total) if d_logprob is None else d_logprob

@@ -25,6 +25,7 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N"]:
+        """One value per hidden state, in float32 or better."""
         with torch.autocast(hidden.device.type, enabled=False):  # a value in bf16 would have three digits
             values: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
         return values
@@ -73,6 +74,7 @@ class TextPolicy(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the language model."""
         return self.model.device
 
     def policy_parameters(self) -> list[nn.Parameter]:

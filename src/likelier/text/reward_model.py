@@ -40,6 +40,7 @@ class RewardModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the model."""
         return self.model.device
 
     def encode(

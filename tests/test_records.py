@@ -317,6 +317,13 @@ def test_a_file_without_leave_to_read_is_bad_data(tmp_path, monkeypatch, read):
         read(tmp_path / "x.jsonl")
 
 
+def test_a_prompt_with_a_tool_call_is_refused(tmp_path):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": turns}])
+    with pytest.raises(DataError, match=r"prompts\.jsonl:1: `prompt` has a turn with `tool_calls`"):
+        read_prompts(tmp_path / "prompts.jsonl")
+
+
 def test_null_is_no_conversation(tmp_path):
     """pandas writes it for every missing value, and all prompts were in one conversation named None."""
     path = tmp_path / "prompts.jsonl"

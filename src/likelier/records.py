@@ -38,6 +38,8 @@ MEDIA_KINDS = {
     "video/webm": ".webm",
 }
 """MIME types that a media response may have, with the extension of an exported file."""
+CALL_FIELDS = ("tool_calls", "function_call")
+"""Fields of a turn, beside its text, in which other tools keep what the model called."""
 PROMPT_FIELDS = ("prompt", "conversation")
 """What a prompt file says of each prompt itself; its other fields are columns."""
 
@@ -224,8 +226,19 @@ def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Tex
     if isinstance(value, str) and value:
         return value
     if isinstance(value, list) and value and all(map(is_message, value)):
+        refuse_calls(value, key, f"{path}:{number}")
         return [Message(role=turn["role"], content=turn["content"]) for turn in value]
     raise DataError(f"{path}:{number}: `{key}` must be a non-empty text or a list of messages with role and content")
+
+
+def refuse_calls(turns: Iterable[dict[str, Any]], key: str, where: str) -> None:
+    """DataError: a turn calls a tool beside its text; only texts are read, and the call would be lost."""
+    for turn in turns:
+        if call := next((name for name in CALL_FIELDS if turn.get(name)), None):
+            raise DataError(
+                f"{where}: `{key}` has a turn with `{call}`, and only `content` is read; "
+                "write the call there, or leave the line out"
+            )
 
 
 def is_message(turn: Any) -> bool:

@@ -174,6 +174,15 @@ def test_a_person_has_one_pseudonym_and_can_be_erased(store: Store, tmp_path: Pa
     assert store.add_person("Ann Example") != pseudonym
 
 
+def test_a_name_in_other_capitals_or_another_unicode_form_is_the_same_person(store: Store) -> None:
+    pseudonym = store.add_person("Jos\u00e9 Stra\u00dfe")
+    for name in ("Jose\u0301 Stra\u00dfe", "JOS\u00c9 STRASSE", "jos\u00e9  stra\u00dfe"):
+        assert store.add_person(name) == pseudonym
+    assert store.add_person("Jose Stra\u00dfe") != pseudonym
+    store.erase_person("jose\u0301 strasse")
+    assert store.add_person("Jos\u00e9 Stra\u00dfe") != pseudonym
+
+
 def test_the_settings_that_keep_what_was_acknowledged(store: Store) -> None:
     with store.transaction() as writer:
         values = [

@@ -13,7 +13,14 @@ import pytest
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
-from likelier.preferences.make import PARTS, Split, balanced_weights, conversation_groups, first_turn, make_preferences
+from likelier.preferences.make import (
+    PARTS,
+    Split,
+    balanced_weights,
+    conversation_groups,
+    make_preferences,
+    opening_texts,
+)
 from likelier.records import JudgedComparison, Judgement, Media, Preference, Prompt, Response, Text, read_preferences
 
 
@@ -199,7 +206,18 @@ def test_pairs_without_a_prompt_are_told_apart_by_their_texts() -> None:
     ]
     (first, second, third), _ = conversation_groups(pairs)
     assert first == second != third
-    assert first_turn(pairs[0]) == "apple pie"
+    assert opening_texts(pairs[0]) == ["apple pie", "zoo"]
+
+
+def test_pairs_without_a_prompt_that_share_a_response_stay_together() -> None:
+    """A > B and B > C, answers to one question that the file does not tell: B stood in train and in test."""
+    pairs = [
+        judged("", left="apple pie", right="walnut cake"),
+        judged("", left="Walnut cake!", right="zebra crossing"),
+        judged("", left="garden party", right="velvet rope"),
+    ]
+    (first, second, third), _ = conversation_groups(pairs)
+    assert first == second != third
 
 
 def parts_of(folder: Path) -> dict[str, list[Preference]]:

@@ -26,11 +26,15 @@ def import_judgements(
 
     from likelier.feedback.formats import are_transcripts, import_file
     from likelier.feedback.store import Store
+    from likelier.files.json_text import list_fields
 
     with Store.open(db, create=True) as store:
         counts = import_file(file, format_name, store, skip_bad=skip_bad)
     if format_name == "trl" and not json and are_transcripts(file):
         print(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
+    if counts.passed_over and not json:
+        names = list_fields(dict.fromkeys(counts.passed_over))
+        print(f"{file}: columns passed over, since {format_name} has no place for them: {names}")
     return asdict(counts)
 
 

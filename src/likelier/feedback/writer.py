@@ -1,6 +1,8 @@
 """One transaction that adds to the feedback database."""
 
+import json
 import secrets
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -74,18 +76,22 @@ class Writer:
         return self.insert(judgements, [judgement_row(record) for record in keyed])
 
     def add_person(self, name: str) -> str:
-        """Return the pseudonym of a person, made on first sight."""
-        query = sa.select(people.c.annotator_id).where(people.c.name == name)
-        pseudonym = self.connection.execute(query).scalar()
-        if pseudonym is None:
-            pseudonym = f"person-{secrets.token_hex(4)}"
-            self.insert(annotators, [{"id": pseudonym}])
-            self.insert(people, [{"annotator_id": pseudonym, "name": name}])
-        return str(pseudonym)
+        """Return the pseudonym of a person, made on first sight; `ann` and `Ann` are one (`fold_name`)."""
+        if same := self.find_people(name):
+            return same.get(name) or next(iter(same.values()))
+        pseudonym = f"person-{secrets.token_hex(4)}"
+        self.insert(annotators, [{"id": pseudonym}])
+        self.insert(people, [{"annotator_id": pseudonym, "name": name}])
+        return pseudonym
+
+    def find_people(self, name: str) -> dict[str, str]:
+        """Return the pseudonyms by name of all whose names are the same to people."""
+        rows = self.connection.execute(sa.select(people.c.name, people.c.annotator_id).order_by(people.c.annotator_id))
+        return {row.name: row.annotator_id for row in rows if fold_name(row.name) == fold_name(name)}
 
     def erase_person(self, name: str) -> None:
         """Remove a person's name; the pseudonymous judgements stay."""
-        self.connection.execute(people.delete().where(people.c.name == name))
+        self.connection.execute(people.delete().where(people.c.name.in_(list(self.find_people(name)))))
 
     def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
         """Return the judgements that the database has under these keys."""
@@ -96,10 +102,24 @@ class Writer:
                 stored[row.key] = to_judgement(row)
         return stored
 
+    def stored_extras(self, prompt_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the other columns of those of these prompts that the database has."""
+        stored = {}
+        for start in range(0, len(prompt_ids), ROWS_PER_QUERY):
+            wanted = prompts.c.id.in_(prompt_ids[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(prompts.c.id, prompts.c.extra).where(wanted)):
+                stored[row.id] = json.loads(row.extra)
+        return stored
+
     def remove_new_media(self) -> None:
         """Undo `add_media` after the transaction has failed."""
         for record in self.new_media:
             self.media_folder.remove(record)
+
+
+def fold_name(name: str) -> str:
+    """Return a name as people compare it: in one Unicode form, without regard to capitals and to width of spaces."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
 
 
 def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:

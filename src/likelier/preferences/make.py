@@ -172,28 +172,31 @@ def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], 
     """For each judgement the name of the group that must not be split, and the threshold of `near_duplicates`.
 
     Together are: the same `conversation` of the prompt; the same first human turn but for case, punctuation and
-    spacing; and first turns that are nearly the same.
+    spacing; and first turns that are nearly the same. Pairs without a prompt are together if they share a response,
+    since it may be an answer to the same unknown question.
     """
     groups = Groups()
-    first = [first_turn(item) for item in judged]
-    turns = [normalise(text) or text for text in first]
-    for item, turn in zip(judged, turns, strict=True):
+    openings = [[normalise(text) or text for text in opening_texts(item)] for item in judged]
+    turns = [texts[0] for texts in openings]
+    for item, texts in zip(judged, openings, strict=True):
         if item.prompt.conversation:  # sorts before a turn, so a group is named by its conversation if it has one
-            groups.join(f"conversation {item.prompt.conversation}", f"turn {turn}")
-    pairs, threshold = near_duplicates(turns)
+            groups.join(f"conversation {item.prompt.conversation}", f"turn {texts[0]}")
+        for other in texts[1:]:
+            groups.join(f"turn {texts[0]}", f"turn {other}")
+    pairs, threshold = near_duplicates([text for texts in openings for text in texts])
     for one, other in pairs:
         groups.join(f"turn {one}", f"turn {other}")
     return [group_name(groups.find(f"turn {turn}")) for turn in turns], threshold
 
 
-def first_turn(item: JudgedComparison) -> str:
-    """What the person said first; of a plain prompt all of it, of a pair without prompt the earlier text of the two."""
+def opening_texts(item: JudgedComparison) -> list[str]:
+    """What the person said first; of a plain prompt all of it, of a pair without prompt both responses, sorted."""
     text: Text = item.prompt.text
     if not isinstance(text, str):
-        return next((turn["content"] for turn in text if turn["role"] == "user"), text[0]["content"])
+        return [next((turn["content"] for turn in text if turn["role"] == "user"), text[0]["content"])]
     if opening := HUMAN_TURN.match(text):
-        return opening[1]
-    return text or min(item.left.text, item.right.text)
+        return [opening[1]]
+    return [text] if text else sorted((item.left.text, item.right.text))
 
 
 def group_name(root: str) -> str:

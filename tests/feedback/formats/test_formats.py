@@ -141,6 +141,62 @@ def test_trl_keeps_margin_and_tools(store: Store, tmp_path: Path) -> None:
     assert lines(tmp_path / "b.jsonl") == [record]
 
 
+def tools_of(store: Store) -> list[Any]:
+    return [prompt.extra.get("tools") for prompt in store.prompts()]
+
+
+def test_other_tools_of_a_prompt_are_not_lost_without_a_word(store: Store, tmp_path: Path) -> None:
+    record = {"prompt": [user("Hi")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+    one, other = record | {"tools": [{"name": "search"}]}, record | {"tools": [{"name": "clock"}]}
+    with pytest.raises(DataError, match=r"a\.jsonl:2: `tools` differ from those that this prompt has already"):
+        import_file(write(tmp_path / "a.jsonl", one, other, record), "trl", store)
+    assert import_file(write(tmp_path / "b.jsonl", one, record), "trl", store).stored == 2
+    assert tools_of(store) == [[{"name": "search"}]]
+    with pytest.raises(DataError, match=r"c\.jsonl:1: `tools` differ"):
+        import_file(write(tmp_path / "c.jsonl", other), "trl", store)
+
+
+def test_tools_of_a_prompt_that_had_none_are_not_lost_without_a_word(store: Store, tmp_path: Path) -> None:
+    record = {"prompt": [user("Hi")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+    with pytest.raises(DataError, match=r"a\.jsonl:2: `tools` differ"):
+        import_file(write(tmp_path / "a.jsonl", record, record | {"tools": [{"name": "clock"}]}), "trl", store)
+
+
+def test_columns_that_a_format_passes_over_are_named(store: Store, tmp_path: Path) -> None:
+    """`system` was lost without a word."""
+    more = {"system": "Answer in French.", "id": 7, "images": [], "lang": None}
+    assert import_file(write(tmp_path / "a.jsonl", TRL | more, TRL), "trl", store).passed_over == ("id", "system")
+    counts = import_file(write(tmp_path / "b.jsonl", ANTHROPIC | {"source": "x"}), "anthropic", store)
+    assert counts.passed_over == ("source",)
+    assert (
+        import_file(write(tmp_path / "c.jsonl", SUMMARIES | {"split": "x"}), "openai-summaries", store).passed_over
+        == ()
+    )
+
+
+@pytest.mark.parametrize("prompt", [{}, {"prompt": ""}])
+@pytest.mark.parametrize("names", [("question",), ("instruction",), ("instruction", "input"), ("query",)])
+def test_a_question_in_another_column_is_refused(
+    store: Store, tmp_path: Path, prompt: Line, names: tuple[str, ...]
+) -> None:
+    record = prompt | {"chosen": "Red", "rejected": "Seven"} | dict.fromkeys(names, "Name a colour.")
+    columns = " and ".join(f"`{name}`" for name in names)
+    with pytest.raises(DataError, match=f"a.jsonl:1: no `prompt`, but {columns}; name the column"):
+        import_file(write(tmp_path / "a.jsonl", record), "trl", store)
+
+
+@pytest.mark.parametrize("field", ["tool_calls", "function_call"])
+def test_a_turn_that_calls_a_tool_is_refused(store: Store, tmp_path: Path, field: str) -> None:
+    """Beside an empty `content` the call was lost without a word. Null and an empty list are no call."""
+    turns = [user("Weather in Rome?"), assistant("") | {field: [{"name": "get_weather"}]}, user("(21 C)")]
+    record = {"prompt": turns, "chosen": [assistant("21 degrees")], "rejected": [assistant("No idea")]}
+    for name, line in (("trl", record), ("likelier", LIKELIER | {"prompt": turns})):
+        with pytest.raises(DataError, match=f"a.jsonl:1: `prompt` has a turn with `{field}`"):
+            import_file(write(tmp_path / "a.jsonl", line), name, store)
+    turns[1] = assistant("Let me look.") | {"tool_calls": [], "function_call": None}
+    assert import_file(write(tmp_path / "b.jsonl", record | {"prompt": turns}), "trl", store).stored == 1
+
+
 START = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: A joke\n\nAssistant:"
 TURNS = [user("Hi"), assistant("Yes?"), user("A joke")]
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 from likelier.errors import ConfigError, DataError, cannot_write
 from likelier.feedback.formats import anthropic, native, openai_summaries, trl
 from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorable
-from likelier.feedback.formats.importer import Importer, ParsedLine, given_key
+from likelier.feedback.formats.importer import Importer, ParsedLine
 from likelier.feedback.store import Store
 from likelier.files import parse_line, read_lines, write_jsonl
 from likelier.files.outputs import free_name
 from likelier.records import JudgedComparison
 
 BATCH = 1000
-CHANGED = "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"
 Write = Callable[[JudgedComparison], Line | None]
 
 
@@ -60,6 +59,8 @@ class ImportCounts:
     annotators: int
     quarantine: str | None = None
     """Where the bad lines are, with the reason for each."""
+    passed_over: tuple[str, ...] = ()
+    """Columns that the format does not read, and that held something."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
         judgements=totals["judgements"],
         annotators=totals["annotators"],
         quarantine=quarantine,
+        passed_over=tuple(importer.passed_over),
     )
 
 
@@ -117,9 +119,8 @@ def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Imp
                 parsed.append(ParsedLine(number, text, read_entry(Place(path, number), text, read)))
             except DataError as error:
                 bad.append({"line": number, "reason": str(error), "text": text})
-        for line in importer.add(parsed):
-            reason = f"{path}:{line.number}: {CHANGED.format(given_key(line.entry))}"
-            bad.append({"line": line.number, "reason": reason, "text": line.text})
+        for line, reason in importer.add(parsed):
+            bad.append({"line": line.number, "reason": f"{path}:{line.number}: {reason}", "text": line.text})
     return sorted(bad, key=itemgetter("line"))
 
 

@@ -14,11 +14,13 @@ from likelier.feedback.formats.entry import (
     Place,
     common_prefix,
     make_preference_entry,
+    name_passed_over,
     order_texts,
     read_text,
 )
 from likelier.records import JudgedComparison, Message, Text
 
+COLUMNS = frozenset(("chosen", "rejected"))
 ANSWER = "\n\nAssistant:"
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -36,9 +38,10 @@ def read(record: Line, where: Place) -> Entry:
             f"goes on to '\\n\\nAssistant:'; they share {common[:40]!r}"
         )
     start = cut + len(ANSWER)
-    return make_preference_entry(
+    entry = make_preference_entry(
         parse_turns(chosen[:cut]), strip_space(chosen[start:]), strip_space(rejected[start:]), where, {}
     )
+    return name_passed_over(entry, record, COLUMNS)
 
 
 def write(judged: JudgedComparison) -> Line | None:

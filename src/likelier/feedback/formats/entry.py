@@ -1,7 +1,7 @@
 """One line of a data file as records of the store, and the checks that every format shares."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 from likelier.errors import DataError
 from likelier.files import stable_id
 from likelier.files.json_text import list_fields
-from likelier.records import Comparison, JudgedComparison, Judgement, Media, Message, Prompt, Response, Text
+from likelier.records import (
+    Comparison,
+    JudgedComparison,
+    Judgement,
+    Media,
+    Message,
+    Prompt,
+    Response,
+    Text,
+    refuse_calls,
+)
 
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
@@ -45,6 +55,8 @@ class Entry:
     """Pairs of `responses` that people may be asked about."""
     media_files: Mapping[Media, Path] = field(default_factory=dict)
     """Where the files of media responses are."""
+    passed_over: tuple[str, ...] = ()
+    """Fields of the line that the format does not read."""
 
 
 def make_preference_entry(
@@ -120,7 +132,14 @@ def read_messages(value: Any, key: str, where: Place) -> list[Message]:
             raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shorten(turn)}")
         if turn.get("role") not in ROLES:
             raise DataError(f"{where}: `{key}` has a turn of role {shorten(turn.get('role'))}; use {', '.join(ROLES)}")
+    refuse_calls(value, key, str(where))
     return [Message(role=turn["role"], content=turn["content"]) for turn in value]
+
+
+def name_passed_over(entry: Entry, record: Line, read: frozenset[str]) -> Entry:
+    """Return the entry with the names of those fields of its line that hold something and are not among those read."""
+    others = tuple(name for name, value in record.items() if name not in read and value not in (None, "", [], {}))
+    return replace(entry, passed_over=others) if others else entry
 
 
 def refuse_unstorable(record: Line, where: Place) -> None:

@@ -4,13 +4,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from likelier.feedback.formats.entry import Entry
 from likelier.feedback.writer import Writer, content_key
 from likelier.records import Comparison, Judgement, Media, Prompt, Response
 
 T = TypeVar("T", Prompt, Response, Comparison)
+
+
+CHANGED = "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"
+OTHER_TOOLS = "`tools` differ from those that this prompt has already; one text has one list of tools"
 
 
 class ParsedLine(NamedTuple):
@@ -34,12 +38,22 @@ class Importer:
         self.equal_judgements: Counter[str] = Counter()
         self.seen_ids: set[str] = set()
         self.seen_media: set[Media] = set()
+        self.tools: dict[str, Any] = {}
+        """Tools by prompt, of the batches in which any line has tools."""
+        self.passed_over: dict[str, None] = {}
+        """Names of the columns that the format does not read, in order of first appearance."""
 
-    def add(self, lines: list[ParsedLine]) -> list[ParsedLine]:
-        """Store a batch; returns the lines left out because their key is stored with another answer."""
+    def add(self, lines: list[ParsedLine]) -> list[tuple[ParsedLine, str]]:
+        """Store a batch; returns the lines left out, each with the reason: it contradicts what is stored."""
         stored = self.writer.stored_judgements([key for line in lines if (key := given_key(line.entry))])
-        new, changed = [], []
+        with_tools = any(line.entry.prompt.extra.get("tools") for line in lines)
+        if with_tools:
+            self.look_up_tools({line.entry.prompt.id for line in lines})
+        new, refused = [], []
         for line in lines:
+            if with_tools and not self.has_same_tools(line.entry.prompt):
+                refused.append((line, OTHER_TOOLS))
+                continue
             judgement = line.entry.judgement
             same_key = stored.get(judgement.key) if judgement else None
             if same_key is None:
@@ -47,10 +61,22 @@ class Importer:
                 if judgement and judgement.key:
                     stored[judgement.key] = judgement
             elif same_key != judgement:
-                changed.append(line)
-        self.num_read += len(lines) - len(changed)
+                refused.append((line, CHANGED.format(given_key(line.entry))))
+                continue
+            self.passed_over |= dict.fromkeys(line.entry.passed_over)
+        self.num_read += len(lines) - len(refused)
         self.store(new)
-        return changed
+        return refused
+
+    def look_up_tools(self, prompt_ids: set[str]) -> None:
+        """Learn the tools of those of these prompts that are stored already."""
+        stored = self.writer.stored_extras(sorted(prompt_ids - self.tools.keys()))
+        self.tools |= {prompt_id: extra.get("tools") for prompt_id, extra in stored.items()}
+
+    def has_same_tools(self, prompt: Prompt) -> bool:
+        """False if the prompt has tools, and came with others or none before: of a text one list of tools is kept."""
+        tools = prompt.extra.get("tools")
+        return bool(self.tools.setdefault(prompt.id, tools) == tools) or not tools
 
     def store(self, entries: list[Entry]) -> None:
         """Store entries, and count what each is about: not the prompt and the responses that it only needs."""

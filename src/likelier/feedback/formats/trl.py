@@ -1,8 +1,8 @@
 """TRL preference data: standard or conversational, prompt explicit or implicit, optional `margin` and `tools`.
 
-Written with the prompt explicit. Other columns are ignored. An implicit prompt is what both texts begin with, up to
-the last white space; of messages, the turns that both begin with (as in TRL's `extract_prompt`, but never cutting a
-word in two).
+Written with the prompt explicit. Other columns are passed over, and the import names them. An implicit prompt is what
+both texts begin with, up to the last white space; of messages, the turns that both begin with (as in TRL's
+`extract_prompt`, but never cutting a word in two).
 """
 
 import math
@@ -15,6 +15,7 @@ from likelier.feedback.formats.entry import (
     Place,
     common_prefix,
     make_preference_entry,
+    name_passed_over,
     order_texts,
     read_messages,
     read_text,
@@ -24,9 +25,18 @@ from likelier.feedback.formats.entry import (
 )
 from likelier.records import JudgedComparison, Message
 
+COLUMNS = frozenset(("prompt", "chosen", "rejected", "margin", "tools"))
+QUESTION_COLUMNS = ("question", "instruction", "input", "query")
+"""Where other formats keep the question: beside one of these two texts have no implicit prompt."""
+
 
 def read(record: Line, where: Place) -> Entry:
     """Read one record of TRL's preference format."""
+    return name_passed_over(read_preference(record, where), record, COLUMNS)
+
+
+def read_preference(record: Line, where: Place) -> Entry:
+    """Read the columns of TRL's preference format."""
     chosen, rejected = require(record, "chosen", where), require(record, "rejected", where)
     refuse_equal(chosen, rejected, where)
     extra = read_margin(record, where)
@@ -34,6 +44,8 @@ def read(record: Line, where: Place) -> Entry:
     if isinstance(chosen, str):
         prompt = read_text(record, "prompt", where) if "prompt" in record else None
         rejected = read_text(record, "rejected", where)
+        if not prompt:
+            refuse_question(record, where)
         if prompt is None:
             prompt, chosen, rejected = split_texts(chosen, rejected)
         return make_preference_entry(prompt, chosen, rejected, where, extra, tools)
@@ -59,6 +71,13 @@ def write(judged: JudgedComparison) -> Line | None:
     kept = {key: judged.judgement.extra[key] for key in ("margin",) if key in judged.judgement.extra}
     kept |= {key: judged.prompt.extra[key] for key in ("tools",) if key in judged.prompt.extra}
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected} | kept
+
+
+def refuse_question(record: Line, where: Place) -> None:
+    """DataError: two texts without a prompt, and a question in a column that TRL does not have."""
+    if names := [name for name in QUESTION_COLUMNS if record.get(name)]:
+        columns = " and ".join(f"`{name}`" for name in names)
+        raise DataError(f"{where}: no `prompt`, but {columns}; name the column that holds the question `prompt`")
 
 
 def read_margin(record: Line, where: Place) -> Line:

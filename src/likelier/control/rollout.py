@@ -179,6 +179,7 @@ def compute_advantages(
     observation) where it was truncated: a time limit is no property of the state (Pardo et al. 2018).
     """
     ended = experience.terminated | experience.truncated
+    # Episodes log the raw rewards; only what the critic has to fit is scaled.
     raw_rewards = experience.rewards
     if env_state.reward_scale is not None:
         raw_rewards = env_state.reward_scale.scale(raw_rewards, ended)
@@ -188,6 +189,7 @@ def compute_advantages(
         [*env_state.normalize(env_state.vector_env.observations), *experience.final.values()]
     )
     bootstrap_values = policy.values(torch.from_numpy(bootstrap_observations).to(values.device))
+    # A terminated episode is worth 0 from here on; a truncated one is looked up among the final observations below.
     next_values = torch.cat([values[1:], bootstrap_values[None, : values.shape[1]]]) * continues
     for (t, index), value in zip(experience.final, bootstrap_values[values.shape[1] :], strict=True):
         next_values[t, index] = value

@@ -38,12 +38,14 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
         with progress("gym", gym.steps) as job:
             job.advance(run.start)
             for step in range(run.start, gym.steps):
+                # Annealed by the step alone, so that a resumed run has the same rate and clip range.
                 clock = Clock()
                 learning_rate, update_config = state.anneal(step)
                 generator = seeded_generator(config.seed, step, "gym", device)
 
                 # A generator of its own for each update: a resumed run draws the same numbers without saving any state.
                 batch = sample_rollout(policy, env_state, gym, generator, clock)
+                # Closed form and fused Adam: at 64 rows a minibatch autograd's bookkeeping costs more than the numbers.
                 guard = state.guard.at(step + 1)
                 update = ppo_update(policy, state.steps, batch, update_config, generator, guard, ClosedFormLoss())
                 clock.lap("update")
@@ -51,6 +53,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 metrics = env_state.episodes.stats() | update | {"learning_rate": learning_rate}
                 metrics |= {"cliprange": update_config.cliprange, "optimizer_steps": state.count(update)}
                 run.log(step + 1, metrics | {"env_steps": (step + 1) * gym.batch_size}, timing=clock.laps)
+                # After the log: a checkpoint records how long the logs are, and a resume cuts them back to that.
                 run.end_step(step + 1, gym.steps, state.save)
                 job.advance(note=f"return {metrics['mean_return']:.1f}")
 
@@ -61,6 +64,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 
 def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[str, Any]:
     """Counts and speed of the finished training; `steps_per_second` is null where this process took no step."""
+    # Speed counts the steps of this process: those before a resume took time that nobody measured here.
     gym, taken = config.gym, (config.gym.steps - run.start) * config.gym.batch_size
     return {
         "env_id": gym.env_id,
@@ -89,6 +93,7 @@ class State:
 
     def __init__(self, vector_env: VectorEnv, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
         self.gym = gym
+        # Drawn on the CPU and moved, so that every device starts from the same weights.
         self.policy = ActorCritic(vector_env.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
         self.steps = FusedSteps(self.optimizer)
@@ -96,6 +101,7 @@ class State:
             vector_env,
             Episodes(gym.num_envs),
             make_observation_moments(vector_env.spaces.observations, gym),
+            # Rewards are divided by the spread of their discounted sum, without a shift (Engstrom et al. 2020).
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
         )
         self.guard = Guard(gym.max_skipped_updates, folder)

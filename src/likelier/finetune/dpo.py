@@ -51,6 +51,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
         job.advance(run.start)
         for step, rows in plan.batches_from(run.start, config.seed, 0):
             learning_rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, dpo))
+            # Rows and reference by the same index: the reference of a pair never changes, so it is computed once.
             state.guard.at(step + 1)
             metrics = update(model, tokenizer, [data.train[row] for row in rows], ref[rows], state, dpo)
             metrics |= {"learning_rate": learning_rate, "epoch": (step + 1) / plan.batches}
@@ -70,6 +71,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
         "left_out": data.num_left_out,
     }
     if heldout_eval:
+        # The very prompts and random numbers of `before`: the difference is the training, not the draw.
         after = heldout_eval(model)
         result |= {"kl": after["eval_kl"], "response_length": after["eval_response_length"]}
         result |= {"before": before, "after": after}

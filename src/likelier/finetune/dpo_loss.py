@@ -24,10 +24,13 @@ def dpo_loss(
     If that chance is sigmoid(r(chosen) - r(rejected)) and the pairs link every response to every other, the minimum is
     pi* ∝ ref exp(r / beta). No pairs: 0.
     """
+    # The implicit reward of Rafailov et al. 2023, eq. 5, without beta log Z, which cancels within a pair.
     chosen = beta * (chosen_logprobs - ref_chosen_logprobs)
     rejected = beta * (rejected_logprobs - ref_rejected_logprobs)
     likely = torch.as_tensor(target, dtype=chosen.dtype, device=chosen.device)
+    # logsigmoid and not log(sigmoid): the latter is -inf from a margin of -104 on in float32.
     losses = -(likely * logsigmoid(chosen - rejected) + (1 - likely) * logsigmoid(rejected - chosen))
+    # Divided by pairs, not by weights: a pair of weight 2 counts as two.
     loss = (torch.as_tensor(weight, dtype=chosen.dtype, device=chosen.device) * losses).sum() / max(1, len(chosen))
     return loss, dpo_stats(chosen.detach(), rejected.detach())
 

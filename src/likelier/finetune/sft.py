@@ -36,6 +36,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     """
     sft, began = config.sft, time.monotonic()
     model, tokenizer, data, heldout_eval = prepare(config)
+    # Before the first step, so that "before" and "after" are one model apart and share their random numbers.
     before = heldout_eval(model) if heldout_eval else None
     state = new_state(model, sft, run.folder)
     state.load(run.checkpoint)
@@ -43,6 +44,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     with progress("sft", data.steps) as job:
         job.advance(run.start)
         for step in range(run.start, data.steps):
+            # Rate and batch follow from the step and the seed alone: a resumed run needs no state of a data loader.
             learning_rate = set_learning_rate(state.optimizer, schedule(step, data.steps, sft))
             state.guard.at(step + 1)
             metrics = update(model, tokenizer, data.batch(step), state, sft) | {"learning_rate": learning_rate}

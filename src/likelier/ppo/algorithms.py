@@ -77,6 +77,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             has_critic=True,
         ),
         Algorithm(
+            # Ahmadian et al. 2024, "Back to basics": the others are a baseline independent of the response itself.
             "rloo",
             "a response's reward minus the mean of the others to its prompt",
             "likelier.ppo.advantages:rloo_advantages",
@@ -84,6 +85,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             discounts=False,
         ),
         Algorithm(
+            # Shao et al. 2024, "DeepSeekMath", 4.1.2: the mean includes the response itself.
             "grpo",
             "minus the mean of all responses to its prompt, divided by their standard deviation",
             "likelier.ppo.advantages:grpo_advantages",
@@ -92,6 +94,8 @@ ALGORITHMS: dict[str, Algorithm] = {
             spread="responses",
         ),
         Algorithm(
+            # Liu et al. 2025, "Understanding R1-Zero-like training": dividing by the deviation favours prompts
+            # that are nearly solved or hopeless, and the mean of each response favours long wrong ones.
             "dr_grpo",
             "as `grpo` without the division",
             "likelier.ppo.advantages:dr_grpo_advantages",
@@ -100,6 +104,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             defaults={"loss_aggregation": "fixed", "whiten_advantages": False},
         ),
         Algorithm(
+            # Hu 2025, "REINFORCE++": one baseline for the whole batch instead of one for each prompt.
             "reinforce_pp",
             "REINFORCE++: the rewards from each token on, whitened over the batch",
             "likelier.ppo.advantages:reinforce_pp_advantages",

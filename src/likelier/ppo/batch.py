@@ -51,6 +51,7 @@ class Batch:
         """Consecutive parts of at most `size` rows; None: the whole in one part."""
         if size is None or size >= len(self):
             return [self]
+        # In order, as `evaluate_old_policy` cuts them: otherwise the first ratio is not exactly 1.
         return [self.rows(rows) for rows in torch.arange(len(self)).split(size)]
 
 

@@ -22,6 +22,7 @@ class Evaluation(NamedTuple):
     def detach(self) -> "Evaluation":
         """The same numbers without graph."""
         values = None if self.values is None else self.values.detach()
+        # Stats must not keep the graph of a minibatch alive: it holds the activations of every layer.
         return Evaluation(self.logprobs.detach(), values, self.entropy.detach())
 
 

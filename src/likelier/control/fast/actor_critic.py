@@ -47,11 +47,13 @@ class ActorCriticMLP(nn.Module):
         for each in hidden:
             for tower in each:
                 nn.init.orthogonal_(tower, gain, generator=generator)
+        # Small outputs: the first policy is nearly uniform (Huang et al. 2022, detail 2). The critic has its own gain.
         nn.init.orthogonal_(last[0], gain_of_outputs, generator=generator)
         nn.init.orthogonal_(last[1, :1], gain_of_values, generator=generator)
 
     def forward(self, features: Float[Tensor, "N I"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
         """The policy's outputs and the values."""
+        # Acting needs no graph, and a node of autograd costs as much as a layer.
         if torch.is_grad_enabled():
             both: tuple[Tensor, Tensor] = MLPFunction.apply(features, self.activation, *self.weights, *self.biases)  # type: ignore[no-untyped-call]
             return both
@@ -93,12 +95,15 @@ class MLPFunction(torch.autograd.Function):
         """Gradients by features, weights and biases."""
         saved = ctx.saved_tensors
         given, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        # Only the first output of the critic is a value; the padding gives its other outputs the gradient 0.
         g = torch.stack([by_outputs, nn.functional.pad(by_values, (0, by_outputs.shape[1] - 1))])
         by_weights: list[Tensor] = []
         by_biases: list[Tensor] = []
         for h, weight in zip(reversed(given), reversed(weights), strict=True):
+            # From the last layer down: g is by now the gradient by what this layer gave, before its activation.
             by_weights.insert(0, summed_products(g, h))
             by_biases.insert(0, g.sum(1, keepdim=True))
+            # The features are no activation; their gradient is needed only under a network of pixels.
             if h is not given[0]:
                 g = activation_backward(torch.bmm(g, weight), h, ctx.activation)
         by_features = torch.bmm(g, weights[0]).sum(0) if ctx.needs_input_grad[0] else None
@@ -116,6 +121,7 @@ def forward_layers(
     features: Float[Tensor, "N I"], weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
 ) -> list[Float[Tensor, "2 N W"]]:
     """What each layer of both towers is given, and what the last one gives."""
+    # A view, not a copy: both towers read the same features.
     seen = [features.expand(2, *features.shape)]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         seen.append(activated(seen[-1], weight, bias, activation))

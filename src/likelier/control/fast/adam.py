@@ -25,7 +25,9 @@ class FusedSteps:
     def step(self) -> None:
         """Every parameter that has a gradient moves. A step that first makes a state for one is PyTorch's own."""
         groups = self.optimizer.param_groups
+        # A parameter without gradient keeps its weights and moments: weight decay must not move it either.
         moving = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in groups]
+        # PyTorch makes the moments at the first step; the kernel below needs them to be there.
         if not all(parameter in self.state for moved in moving for parameter in moved):
             self.optimizer.step()
             return
@@ -34,6 +36,7 @@ class FusedSteps:
                 continue
             states = [self.state[parameter] for parameter in moved]
             steps = [state["step"] for state in states]
+            # Before the kernel, as in torch.optim: it divides by 1 - beta^t, which is 0 at t = 0.
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 moved,

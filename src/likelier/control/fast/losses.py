@@ -35,11 +35,13 @@ class ClosedFormLoss:
             config.clip_high,
             config.dual_clip,
         )
+        # The derivative is scaled like the loss: a mean over each response is linear in its tokens.
         terms, dloss_dlogprob = (
             scale_by_length(x, batch.mask, config.loss_aggregation) for x in (policy.loss, policy.dloss_dlogprob)
         )
         loss = terms.sum() / normalizer
         losses = {"policy_loss": loss, "approx_kl": (policy.ratio - 1 - policy.log_ratio).sum() / num_tokens}
+        # Autograd goes on from here: the network below needs the derivative by its outputs and nothing else.
         starts, gradients = [outputs.logprobs], [dloss_dlogprob / normalizer]
         if outputs.values is not None:
             assert batch.old_values is not None, "a policy with values needs old values"
@@ -50,6 +52,7 @@ class ClosedFormLoss:
             losses["value_loss"] = terms.sum() / num_tokens
             loss = torch.add(loss, losses["value_loss"], alpha=config.vf_coef)
             starts.append(outputs.values)
+            # By tokens, not by `normalizer`: the critic learns each token alike, however the policy is averaged.
             gradients.append(config.vf_coef * (dloss_dvalue / num_tokens))
         if config.entropy_coef:
             entropy = aggregate_terms(outputs.entropy, batch.mask, "token", num_tokens)
@@ -87,9 +90,11 @@ def policy_gradient(
     ratio = clamped_log_ratio.exp()
     unclipped = neg_advantages * ratio
     clipped = neg_advantages * ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    # Where the clipped branch is the larger one the loss is constant in log pi; so is a ratio at its clamp.
     no_gradient = (clipped > unclipped) | (clamped_log_ratio != log_ratio)
     loss = torch.maximum(unclipped, clipped)
     if dual_clip is not None:
+        # Only a negative advantage has no bound from above (Ye et al. 2020); infinity leaves the others alone.
         bound = torch.where(neg_advantages > 0, dual_clip * neg_advantages, math.inf)
         no_gradient = no_gradient | (loss > bound)
         loss = torch.minimum(loss, bound)

@@ -72,3 +72,21 @@ def test_vocabulary_is_the_tokenizers_and_dropout_is_off():
     assert model.config.vocab_size == 7
     assert model.config.eos_token_id == 3
     assert model.config.resid_pdrop == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("她看见了月亮。", ["她", "看", "见", "了", "月", "亮", "。"]),
+        ("ネコが寝る", ["ネ", "コ", "が", "寝", "る"]),
+        ("เสื้อ ดี", ["เ", "สื้", "อ", " ดี"]),
+        ("I saw 猫 2 times", ["I", " saw", " 猫", " 2", " times"]),
+        ("दिन का", ["दिन", " का"]),
+        ("It's here, he said.", ["It's", " here", ",", " he", " said", "."]),
+    ],
+)
+def test_words_of_scripts_without_blanks_are_characters(text, pieces):
+    """A Chinese, Japanese or Thai sentence was one word, unknown wherever else it stood."""
+    tokenizer = new_tokenizer("words", [text], 64)
+    assert [piece for piece, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)] == pieces
+    assert decode(tokenizer, encode(tokenizer, [text])) == [text]

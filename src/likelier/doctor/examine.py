@@ -15,6 +15,7 @@ from likelier.doctor.findings.history import Finding, History
 from likelier.errors import DataError
 from likelier.files import read_json, read_log
 from likelier.stages import STAGES
+from likelier.text.words import split_words
 
 FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     score.reward_flat,
@@ -112,7 +113,7 @@ def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict
 
 def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Metrics of a step estimated from its logged samples."""
-    words = [str(sample["response"]).split() for sample in samples]
+    words = [split_words(str(sample["response"])) for sample in samples]
     pairs = [list(pairwise(each)) for each in words]
     count = sum(map(len, pairs))
     return {

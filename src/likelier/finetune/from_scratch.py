@@ -13,10 +13,16 @@ from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from likelier.errors import ConfigError
 from likelier.text.models import disable_dropout, load_tokenizer
+from likelier.text.words import UNSPACED
 
 PAD, UNKNOWN, BEGIN, END = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
-PIECES = {"words": r" ?[\p{L}\p{M}']+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+", "characters": r"[\s\S]"}
-"""Pattern of one token. A word includes the blank before it, so that the tokens concatenate to the text again."""
+CHARACTER = UNSPACED.pattern
+PIECES = {
+    "words": rf" ?{CHARACTER}\p{{M}}*| ?(?:(?!{CHARACTER})[\p{{L}}\p{{M}}'])+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]|\s+",
+    "characters": r"[\s\S]",
+}
+"""Pattern of one token. A word includes the blank before it, so that the tokens concatenate to the text again. In
+scripts that put no blanks between words each character is a word, with its marks: a sentence would be one otherwise."""
 
 
 def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:

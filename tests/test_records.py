@@ -329,3 +329,9 @@ def test_null_is_no_conversation(tmp_path):
     path = tmp_path / "prompts.jsonl"
     write_jsonl(path, [{"prompt": "a", "conversation": None}, {"prompt": "b"}, {"prompt": "c", "conversation": 7}])
     assert [prompt.conversation for prompt in read_prompts(path)] == ["", "", "7"]
+
+
+def test_null_in_preferences_is_no_name(tmp_path):
+    path = tmp_path / "train.jsonl"
+    write_jsonl(path, [{"prompt": "p", "chosen": "a", "rejected": "b", "conversation": None, "annotator": 7}])
+    assert read_preferences(path) == [Preference("p", "a", "b", annotator="7")]

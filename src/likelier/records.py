@@ -194,11 +194,14 @@ def read_prompts(path: Path) -> list[Prompt]:
     if not lines:
         raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
     columns = [name for name in dict.fromkeys(name for _, line in lines for name in line) if name not in PROMPT_FIELDS]
-    return [Prompt(text, read_conversation(line), {name: line.get(name) for name in columns}) for text, line in lines]
+    return [
+        Prompt(text, read_name(line, "conversation"), {name: line.get(name) for name in columns})
+        for text, line in lines
+    ]
 
 
-def read_conversation(record: dict[str, Any], key: str = "conversation") -> str:
-    """The name of a record's conversation; empty for null, which many tools write for a missing value."""
+def read_name(record: dict[str, Any], key: str) -> str:
+    """The name of a record's conversation or annotator; empty for null, which many tools write for a missing value."""
     value = record.get(key)
     return "" if value is None else str(value)
 
@@ -275,7 +278,8 @@ def read_preferences(path: Path) -> list[Preference]:
             if not isinstance(record.get(key), str):
                 raise DataError(f"{path}:{number}: `{key}` must be a text")
         check_numbers(path, number, record)
-        preferences.append(Preference(**record))
+        names = {key: read_name(record, key) for key in ("annotator", "comparison", "conversation")}
+        preferences.append(Preference(**record | names))
     if not preferences:
         raise DataError(f"{path}: no preferences")
     return preferences

@@ -64,7 +64,7 @@ class SFTConfig(LoRA, Training):
     architecture: dict[str, Any] | None = None
     """Train from scratch: settings of a Hugging Face config, `model_type` among them."""
     tokenizer: str = "words"
-    """From scratch: `words` (characters in scripts without blanks), `characters`, `bpe`, or a model folder's tokenizer."""
+    """From scratch: `words` (characters in scripts without blanks), `characters`, `bpe`, or a model folder's."""
     vocab_size: Positive = 2048
     """From scratch: most entries that a new tokenizer may have."""
     eval_steps: Positive | None = None

@@ -19,7 +19,7 @@ from likelier.feedback.formats.entry import (
     shorten,
 )
 from likelier.files.json_text import list_fields
-from likelier.records import JudgedComparison, Prompt, Response, read_conversation
+from likelier.records import JudgedComparison, Prompt, Response, read_name
 
 KEPT = "openai-summaries"
 HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
@@ -64,7 +64,7 @@ def read_prompt(info: Any, where: Place) -> Prompt:
     parts = {key: read_text(info, key, where) for key in HEADINGS if info.get(key) is not None}
     if not parts.keys() & {"post", "article"}:
         raise DataError(f"{where}: `info` has neither `post` nor `article` (found {list_fields(info)})")
-    return Prompt(render_prompt(parts), conversation=read_conversation(info, "id"), extra={"info": parts})
+    return Prompt(render_prompt(parts), conversation=read_name(info, "id"), extra={"info": parts})
 
 
 def render_prompt(parts: Line) -> str:

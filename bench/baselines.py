@@ -20,6 +20,7 @@ from likelier.circle import Result, Round, compare_models, gather, learn, once, 
 from likelier.config import DPOConfig, OtherModel, SFTConfig
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start_round
+from likelier.evaluation.result import EvaluationResult, OtherResult
 from likelier.finetune.dpo import train_dpo
 from likelier.finetune.sft import train_sft
 from likelier.runs.run import Run
@@ -84,18 +85,22 @@ def train(at: Round, number: int, block: Block) -> Result:
 
 def measure(at: Round, others: list[OtherModel]) -> Result:
     changed = at.config.eval.model_copy(update={"others": others})
-    said = compare_models(replace(at, config=at.config.model_copy(update={"eval": changed})))
-    found = {"the start": point(said, "a") | {"kl": 0.0, "win_rate": None}, "PPO, as in the demo": point(said, "b")}
-    found |= {other["name"]: point(other, "b") for other in said["others"]}
-    for best in said["best_of"]:
-        row = {"kl": best["kl_bound"], "true_score": best["score"], "win_rate": best["win_rate"], "variety": None}
-        found[f"best of {best['n']} (bound of its KL)"] = row
+    evaluation = EvaluationResult.from_json(
+        compare_models(replace(at, config=at.config.model_copy(update={"eval": changed})))
+    )
+    start = {"kl": 0.0, "true_score": evaluation.score_a, "win_rate": None, "variety": evaluation.a.distinct_2}
+    found = {"the start": start, "PPO, as in the demo": point(evaluation)}
+    found |= {other.name: point(other) for other in evaluation.others}
+    for control in evaluation.best_of:
+        best = control.first
+        row = {"kl": control.kl_bound, "true_score": best.score, "win_rate": best.win_rate, "variety": None}
+        found[f"best of {control.n} (bound of its KL)"] = row
     return {"points": found}
 
 
-def point(said: Result, which: str) -> Result:
-    row = {"kl": said["kl"], "true_score": said[f"score_{which}"], "win_rate": said["win_rate"]}
-    return row | {"variety": said[which]["distinct_2"]}
+def point(result: EvaluationResult | OtherResult) -> Result:
+    row = {"kl": result.kl, "true_score": result.score_b, "win_rate": result.first.win_rate}
+    return row | {"variety": result.b.distinct_2}
 
 
 def name_of(block: Block) -> str:

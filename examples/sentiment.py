@@ -262,7 +262,7 @@ def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges
     with Run(out / "policy", "ppo", config, "auto") as run:
         trained = train_ppo(config, run)
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
-    evaluation = evaluate(config, out / "evaluation")
+    evaluation = evaluate(config, out / "evaluation").to_json()
     write_report([out], out / "report.html")
     return {"seed": seed, **spent, "curve": curve(out, trained["before"], evaluation), "end": ending(evaluation)}
 

@@ -185,8 +185,8 @@ EVAL = {
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
     "batch_size": bites(2, seen="sampled_at_once"),
     "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
-    "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
-    "port": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
+    "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
+    "port": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
 }
 CIRCLE = {
     "db": bites("FOLDER/mine.db", seen="files"),
@@ -235,7 +235,7 @@ SOURCE = {
     "model": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
     "function": bites("FOLDER/reward.py:count_b"),
     "http": elsewhere("reward/test_service.py::test_a_service"),
-    "people": elsewhere("evaluation/test_people.py::test_the_verdict_of_people_by_hand"),
+    "people": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),
     "caution": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
@@ -243,8 +243,8 @@ SOURCE = {
 }
 """Settings of an entry of `reward`, seen through PPO."""
 OTHER = {
-    "model": elsewhere("evaluation/test_compare.py::test_other_models_stand_on_the_same_prompts"),
-    "name": elsewhere("evaluation/test_compare.py::test_other_models_stand_on_the_same_prompts"),
+    "model": elsewhere("evaluation/test_compare.py::test_other_models_are_compared_on_the_same_prompts"),
+    "name": elsewhere("evaluation/test_compare.py::test_other_models_are_compared_on_the_same_prompts"),
 }
 RANGE = {
     "low": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),

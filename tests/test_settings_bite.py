@@ -144,7 +144,7 @@ def observe_training(stage: str, config: Config, folder: Path) -> Observed:
 
 
 def observe_eval(stage: str, config: Config, folder: Path) -> Observed:
-    return Observed(result=essence(evaluate(config, folder)))
+    return Observed(result=essence(evaluate(config, folder).to_json()))
 
 
 def observe_circle(stage: str, config: Config, folder: Path) -> Observed:

@@ -323,7 +323,8 @@ def compare_models(at: Round) -> Result:
         "stop_strings": at.config.ppo.stop_strings,
         "others": [*at.config.eval.others, *baseline_models(at)],
     }
-    return evaluate(at.stage(eval=at.config.eval.model_copy(update=settings)), at.folder / "evaluation", serve)
+    config = at.stage(eval=at.config.eval.model_copy(update=settings))
+    return evaluate(config, at.folder / "evaluation", serve).to_json()
 
 
 def baseline_models(at: Round) -> list[OtherModel]:

@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from likelier.config import Config, build_config
 from likelier.errors import ConfigError, LikelierError
-from likelier.evaluation.compare import evaluate
+from likelier.evaluation import compare
+from likelier.evaluation.result import EvaluationResult
 from likelier.files import read_json, write_jsonl
 from tiny import save_tiny_model
 
@@ -85,6 +86,10 @@ def settings(folder: Path, **more: Any) -> Config:
     return build_config({"eval": block | more})
 
 
+def evaluate(config: Config, out: Path) -> dict[str, Any]:
+    return compare.evaluate(config, out).to_json()
+
+
 @pytest.fixture(scope="module")
 def found(folder: Path) -> dict[str, Any]:
     selector = [{"function": f"{folder / 'judges.py'}:kind"}]
@@ -101,7 +106,7 @@ def test_win_rate_and_scores(found: dict[str, Any]):
     assert (found["score_a"], found["score_b"]) == (pytest.approx(1 / 6, abs=0.03), pytest.approx(1 / 2, abs=0.04))
 
 
-def test_other_models_stand_on_the_same_prompts(folder: Path, found: dict[str, Any]):
+def test_other_models_are_compared_on_the_same_prompts(folder: Path, found: dict[str, Any]):
     others = [{"model": str(folder / "b")}, {"model": str(folder / "a"), "name": "start"}]
     with_others = evaluate(settings(folder, others=others, num_prompts=100), folder / "others")
     same, start = with_others["others"]
@@ -111,6 +116,7 @@ def test_other_models_stand_on_the_same_prompts(folder: Path, found: dict[str, A
     assert start["kl"] == pytest.approx(0.0, abs=1e-6)
     assert start["judges"]["cruel"]["win_rate"] == pytest.approx(0.5, abs=0.1)
     assert "others" not in found
+    assert EvaluationResult.from_json(with_others).to_json() == with_others
 
 
 def test_every_judge_has_its_figures(found: dict[str, Any]):
@@ -163,6 +169,7 @@ def test_the_file_holds_the_samples_and_is_what_was_returned(found: dict[str, An
     samples = whole.pop("samples")
     assert whole == found
     assert len(samples) == 32
+    assert EvaluationResult.from_json(whole).to_json() == whole
     for each in samples:
         assert each["score_b"] == float(each["response_b"].split().count("kind"))
         assert each["scores_a"]["cruel"] == float(each["response_a"].split().count("cruel"))

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from likelier.errors import DataError
-from likelier.evaluation.overoptimisation import Fit, Point, best_of_points, drift, fit_curve, gold_at, points_of_run
+from likelier.evaluation.overoptimisation import (
+    Fit,
+    Point,
+    fit_curve,
+    interpolate_gold,
+    make_best_of_n_points,
+    measure_overoptimisation,
+    read_points,
+)
+from likelier.evaluation.result import EvaluationResult
 from likelier.evaluation.statistics import best_of_n_kl
 from likelier.files import write_json, write_jsonl
 
@@ -66,8 +75,8 @@ def synthetic_points() -> list[Point]:
     return [Point(10 * at, each, math.sqrt(each), {"gold": float(gold[at])}) for at, each in enumerate(kl)]
 
 
-def test_drift_finds_the_turn():
-    found = drift(synthetic_points())["judges"]["gold"]
+def test_the_peak_of_the_gold_score_is_found():
+    found = measure_overoptimisation(synthetic_points())["judges"]["gold"]
     assert (found["best_step"], found["best_kl"]) == (30, 7.389056)
     assert found["start"] == -1.0
     assert found["best"] == pytest.approx(0.15 * math.e - 1.0, abs=1e-6)
@@ -79,7 +88,7 @@ def test_drift_finds_the_turn():
 
 def test_gold_between_the_points():
     points = [Point(0, 0.0, 0.0, {"gold": 1.0}), Point(2, 9.0, 0.0, {"gold": 4.0}), Point(1, 4.0, 0.0, {"gold": 2.0})]
-    assert gold_at(points, "gold", [0.0, 1.0, 4.0, 6.25, 9.0, 9.1]) == [1.0, 1.5, 2.0, 3.0, 4.0, None]
+    assert interpolate_gold(points, "gold", [0.0, 1.0, 4.0, 6.25, 9.0, 9.1]) == [1.0, 1.5, 2.0, 3.0, 4.0, None]
 
 
 def test_points_are_read_from_a_run(tmp_path: Path):
@@ -91,32 +100,41 @@ def test_points_are_read_from_a_run(tmp_path: Path):
         ],
     )
     write_json(tmp_path / "result.json", {"before": {"eval_kl": 0.0, "eval_score": 1.0, "eval/words": 0.1}})
-    assert points_of_run(tmp_path) == [
+    assert read_points(tmp_path) == [
         Point(0, 0.0, 1.0, {"words": 0.1}),
         Point(2, 0.4, 1.5, {"words": 0.2, "other": -1.0}),
     ]
-    assert json.dumps(drift(points_of_run(tmp_path)))  # what it returns is JSON
+    assert json.dumps(measure_overoptimisation(read_points(tmp_path)))  # what it returns is JSON
 
 
 def test_a_run_that_is_writing_a_step_or_was_killed_there_is_read_up_to_it(tmp_path: Path):
     line = '{"step": 1, "eval_kl": 0.4, "eval_score": 1.5}'
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"step": 2, "eval_kl": 0.')
-    assert points_of_run(tmp_path) == [Point(1, 0.4, 1.5, {})]
+    assert read_points(tmp_path) == [Point(1, 0.4, 1.5, {})]
 
 
 def test_a_run_that_measured_nothing_is_named(tmp_path: Path):
     write_jsonl(tmp_path / "metrics.jsonl", [{"step": 1, "kl": 0.1}])
     with pytest.raises(DataError, match="eval_steps"):
-        points_of_run(tmp_path)
+        read_points(tmp_path)
 
 
 def test_best_of_n_begins_at_the_start():
-    evaluation = {
-        "judges": {"gold": {"score_a": -0.5}},
-        "best_of": [{"n": 1, "judges": {"gold": {"score": 9.0}}}, {"n": 16, "judges": {"gold": {"score": 0.25}}}],
-    }
-    assert best_of_points(evaluation) == [
+    control = {"win_rate": 0.5, "interval": [0.4, 0.6], "difference": 0.0, "difference_interval": None, "in_stds": None}
+    scorer = {"win_rate": 0.5, "interval": [0.4, 0.6], "ties": 0, "n": 4, "score_a": -0.5, "score_b": 1.0, "std_a": 1.0}
+    scorer |= {"difference": 1.5, "difference_interval": None, "in_stds": 1.5, "in_stds_interval": None}
+    people = {"win_rate": 0.5, "interval": [0.4, 0.6], "ties": 0, "n": 4, "unjudged": 0, "judgements": 4, "people": 1}
+    stats = {"response_length": 4.0, "ended_rate": 1.0, "distinct_1": 0.5, "distinct_2": 0.5}
+    record = {"model_a": "a", "model_b": "b", "seed": 0, "kl": None, "kl_interval": None, "a": stats, "b": stats}
+    best_of = [
+        {"n": n, "kl_bound": best_of_n_kl(n), "selector_score": 0.0, "judges": {"gold": control | {"score": score}}}
+        for n, score in ((1, 9.0), (16, 0.25))
+    ]
+    evaluation = EvaluationResult.from_json(
+        record | {"judges": {"gold": scorer, "the team": people}, "best_of": best_of}
+    )
+    assert make_best_of_n_points(evaluation) == [
         {"n": 1, "kl": 0.0, "gold": {"gold": -0.5}},
         {"n": 16, "kl": best_of_n_kl(16), "gold": {"gold": 0.25}},
     ]
-    assert drift(synthetic_points(), evaluation)["best_of"] == best_of_points(evaluation)
+    assert measure_overoptimisation(synthetic_points(), evaluation)["best_of"] == make_best_of_n_points(evaluation)

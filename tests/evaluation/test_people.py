@@ -1,4 +1,4 @@
-"""People as judges: their verdict by hand, pages that are closed or killed, the real page over HTTP, a circle."""
+"""People as judges: their result by hand, pages that are closed or killed, the real page over HTTP, a circle."""
 
 import http.cookiejar
 import json
@@ -14,8 +14,9 @@ import pytest
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, Stopped
-from likelier.evaluation.compare import evaluate
-from likelier.evaluation.people import MARK, Row, ask_people, open_people
+from likelier.evaluation import compare
+from likelier.evaluation.people import EVALUATION_MARK, ResponsePair, ask_people, open_people
+from likelier.evaluation.result import EvaluationResult, PeopleResult
 from likelier.feedback.store import Store
 from likelier.files import read_json, read_jsonl, write_jsonl
 from likelier.records import Judgement, Prompt, Response
@@ -24,12 +25,14 @@ from likelier.web import server
 from tiny import save_tiny_model
 
 
-def row_of(text, answers=("old", "new")):
+def make_pair(text, answers=("old", "new")):
     prompt = Prompt(text)
-    return Row(prompt, *(Response(prompt.id, answer, model) for answer, model in zip(answers, "ab", strict=True)))
+    return ResponsePair(
+        prompt, *(Response(prompt.id, answer, model) for answer, model in zip(answers, "ab", strict=True))
+    )
 
 
-ROWS = [row_of(text) for text in ("one", "two", "three")]
+PAIRS = [make_pair(text) for text in ("one", "two", "three")]
 
 
 def settings(folder, **more):
@@ -57,59 +60,59 @@ class Visitors:
         return len(self.answers)
 
 
-def test_the_verdict_of_people_by_hand(tmp_path):
+def test_the_result_of_people_by_hand(tmp_path):
     """Shares of b: 1, 3/4, 1/2. Of the 27 resamples of three prompts one is all 1/2, one all 1: the interval's ends."""
-    one, two, three = ROWS
+    one, two, three = PAIRS
     page = Visitors(
         (one, "ann", "b"), (one, "bob", "b"), (two, "ann", "b"), (two, "bob", "tie"), (three, "ann", "a"),
         (three, "bob", "b"),
     )  # fmt: skip
     with open_people(settings(tmp_path)) as store:
-        found = ask_people(store, ROWS, settings(tmp_path, judgements_per_comparison=2, port=1234), page)
-        assert page.opened == [(1234, 2, sorted(row.comparison.id for row in ROWS))]
+        found = ask_people(store, PAIRS, settings(tmp_path, judgements_per_comparison=2, port=1234), page)
+        assert page.opened == [(1234, 2, sorted(row.comparison.id for row in PAIRS))]
         assert found.shares == [1.0, 0.75, 0.5]
-        assert found.verdict == {
-            "win_rate": 0.75, "interval": [0.5, 1.0], "ties": 1, "n": 3, "unjudged": 0, "judgements": 6, "people": 2,
-        }  # fmt: skip
-        again = ask_people(store, ROWS, settings(tmp_path, judgements_per_comparison=2), Visitors(closed=True))
+        assert found.result == PeopleResult(
+            win_rate=0.75, interval=[0.5, 1.0], ties=1, n=3, unjudged=0, judgements=6, people=2
+        )
+        again = ask_people(store, PAIRS, settings(tmp_path, judgements_per_comparison=2), Visitors(closed=True))
         assert again == found  # everything is judged: no page is opened, nothing is stored twice
         assert store.counts() == {"prompts": 3, "responses": 6, "comparisons": 3, "judgements": 6, "annotators": 2}
         assert {response.model for response in store.responses()} == {"a", "b"}
 
 
 def test_a_page_closed_early_leaves_out_what_nobody_judged(tmp_path):
-    page = Visitors((ROWS[0], "ann", "b"), (ROWS[2], "ann", "tie"), closed=True)
+    page = Visitors((PAIRS[0], "ann", "b"), (PAIRS[2], "ann", "tie"), closed=True)
     with open_people(settings(tmp_path)) as store:
         with pytest.raises(Stopped, match="nobody has judged anything yet, so there is no win rate") as caught:
-            ask_people(store, ROWS, settings(tmp_path), Visitors(closed=True))
+            ask_people(store, PAIRS, settings(tmp_path), Visitors(closed=True))
         assert caught.value.exit_code == 130
-        found = ask_people(store, ROWS, settings(tmp_path), page)
+        found = ask_people(store, PAIRS, settings(tmp_path), page)
     assert found.shares == [1.0, None, 0.5]
-    assert (found.verdict["win_rate"], found.verdict["n"], found.verdict["unjudged"]) == (0.75, 2, 1)
+    assert (found.result.win_rate, found.result.n, found.result.unjudged) == (0.75, 2, 1)
 
 
 def test_what_was_judged_before_a_kill_counts(tmp_path):
     with open_people(settings(tmp_path)) as store, pytest.raises(DataError, match="no judgement of these answers"):
-        ask_people(store, ROWS, settings(tmp_path), None)
+        ask_people(store, PAIRS, settings(tmp_path), None)
     with Store.open(tmp_path / "people.db") as store:  # what a killed page left
-        store.add_judgement(answer_of(ROWS[1], "ann", "a"))
+        store.add_judgement(answer_of(PAIRS[1], "ann", "a"))
     with open_people(settings(tmp_path)) as store:
-        found = ask_people(store, ROWS, settings(tmp_path), Visitors((ROWS[0], "bob", "b"), (ROWS[2], "bob", "b")))
+        found = ask_people(store, PAIRS, settings(tmp_path), Visitors((PAIRS[0], "bob", "b"), (PAIRS[2], "bob", "b")))
     assert found.shares == [1.0, 0.0, 1.0]
-    assert (found.verdict["judgements"], found.verdict["people"]) == (3, 2)
+    assert (found.result.judgements, found.result.people) == (3, 2)
 
 
 def test_equal_answers_are_ties_that_nobody_is_asked_about(tmp_path):
     """Two of four rows are equal. All judged: (1 + 1 + 1/2 + 1/2) / 4; half of the others judged: one of the two."""
-    rows = [row_of("x", ("same", "same")), *ROWS[:2], row_of("y", ("same", "same"))]
+    rows = [make_pair("x", ("same", "same")), *PAIRS[:2], make_pair("y", ("same", "same"))]
     with open_people(settings(tmp_path)) as store:
-        early = ask_people(store, rows, settings(tmp_path), Visitors((ROWS[0], "ann", "b"), closed=True))
-        late = ask_people(store, rows, settings(tmp_path), Visitors((ROWS[1], "ann", "b")))
+        early = ask_people(store, rows, settings(tmp_path), Visitors((PAIRS[0], "ann", "b"), closed=True))
+        late = ask_people(store, rows, settings(tmp_path), Visitors((PAIRS[1], "ann", "b")))
         assert store.counts()["comparisons"] == 2
         only_equal = ask_people(store, rows[:1], settings(tmp_path), None)
-    assert (early.verdict["win_rate"], early.verdict["n"], early.verdict["unjudged"]) == (0.75, 2, 1)
-    assert (late.verdict["win_rate"], late.verdict["n"], late.verdict["ties"]) == (0.75, 4, 2)
-    assert (only_equal.verdict["win_rate"], only_equal.verdict["judgements"]) == (0.5, 0)
+    assert (early.result.win_rate, early.result.n, early.result.unjudged) == (0.75, 2, 1)
+    assert (late.result.win_rate, late.result.n, late.result.ties) == (0.75, 4, 2)
+    assert (only_equal.result.win_rate, only_equal.result.judgements) == (0.5, 0)
 
 
 def test_the_database_holds_nothing_that_is_trained_on(tmp_path):
@@ -120,10 +123,10 @@ def test_the_database_holds_nothing_that_is_trained_on(tmp_path):
 
 
 def test_columns_stay_with_the_prompts_that_people_judge(tmp_path):
-    row = replace(ROWS[0], prompt=replace(ROWS[0].prompt, extra={"reference": "r"}))
+    row = replace(PAIRS[0], prompt=replace(PAIRS[0].prompt, extra={"reference": "r"}))
     with open_people(settings(tmp_path)) as store:
         ask_people(store, [row], settings(tmp_path), Visitors((row, "ann", "b")))
-        assert [prompt.extra for prompt in store.prompts()] == [{"reference": "r"} | MARK]
+        assert [prompt.extra for prompt in store.prompts()] == [{"reference": "r"} | EVALUATION_MARK]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,10 @@ class Browser:
         return most
 
 
+def evaluate(config, out, page=None):
+    return compare.evaluate(config, out, page).to_json()
+
+
 def more_a(shown):
     left, right = (shown[side].count("a") for side in ("left", "right"))
     return "tie" if left == right else "left" if left > right else "right"
@@ -207,7 +214,7 @@ def test_the_real_page_over_http_with_two_people(world, tmp_path, monkeypatch):
     assert found["win_rate"] == sum(expected) / 4
     assert not any("secret" in visitor.seen for visitor in visitors)
     with Store.open(tmp_path / "people.db") as store:
-        assert all(prompt.extra == MARK for prompt in store.prompts())
+        assert all(prompt.extra == EVALUATION_MARK for prompt in store.prompts())
     page = write_page(tmp_path)
     assert "8 judgements by 2 people" in page
     assert "mean score" not in page
@@ -248,6 +255,7 @@ def test_people_stand_beside_judges_that_score(world, tmp_path):
     second, page_of_second = judged("second", [longer, people])
     assert list(second["judges"]) == ["judge.py:longer", "the team"]
     assert "judgements" not in second
+    assert EvaluationResult.from_json(first).to_json() == first
     assert second["judges"]["the team"] == first["judges"]["the team"]
     assert second["win_rate"] == second["judges"]["judge.py:longer"]["win_rate"]
     assert "the team (4 judgements by 1 person)" in page_of_second

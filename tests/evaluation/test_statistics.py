@@ -6,18 +6,18 @@ import math
 import numpy as np
 import pytest
 
-from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, shift, win_rate
+from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, compute_shift, compute_win_rate
 from likelier.intervals import mean_interval
 
 
 def test_win_rate_counts_ties_half():
-    found = win_rate([0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 4.0], list("abcd"))
+    found = compute_win_rate([0.0, 1.0, 2.0, 3.0], [1.0, 1.0, 1.0, 4.0], list("abcd"))
     assert (found.rate, found.ties, found.n) == (0.625, 1, 4)
     assert found.interval == mean_interval([1.0, 0.5, 0.0, 1.0], list("abcd"))
 
 
 def test_win_rate_of_equal_scores_is_one_half():
-    found = win_rate([1.0, 2.0], [1.0, 2.0], ["a", "b"])
+    found = compute_win_rate([1.0, 2.0], [1.0, 2.0], ["a", "b"])
     assert (found.rate, found.ties) == (0.5, 2)
     assert found.interval[0] < 0.5 < found.interval[1]
 
@@ -25,17 +25,17 @@ def test_win_rate_of_equal_scores_is_one_half():
 def test_many_responses_to_few_prompts_make_a_wide_interval():
     before, after = np.zeros(100), np.tile([1.0, -1.0], 50)
     by_prompt = [str(at % 2) for at in range(100)]  # one prompt always wins, the other always loses
-    assert win_rate(before, after, by_prompt).interval == [0.0, 1.0]
-    alone = win_rate(before, after, [str(at) for at in range(100)]).interval
+    assert compute_win_rate(before, after, by_prompt).interval == [0.0, 1.0]
+    alone = compute_win_rate(before, after, [str(at) for at in range(100)]).interval
     assert alone == pytest.approx([0.4, 0.6], abs=0.02)
 
 
 def test_shift_is_paired_and_in_deviations_of_the_start():
-    found = shift([0.0, 2.0, 0.0, 2.0], [1.5, 3.5, 1.5, 3.5], list("abcd"))
-    assert found["difference"] == 1.5
-    assert found["difference_interval"] == [1.5, 1.5]  # always the same: no spread left after pairing
-    assert (found["std_a"], found["in_stds"], found["in_stds_interval"]) == (1.0, 1.5, [1.5, 1.5])
-    assert shift([1.0, 1.0], [2.0, 2.0], ["a", "b"])["in_stds"] is None
+    found = compute_shift([0.0, 2.0, 0.0, 2.0], [1.5, 3.5, 1.5, 3.5], list("abcd"))
+    assert found.difference == 1.5
+    assert found.difference_interval == [1.5, 1.5]  # always the same: no spread left after pairing
+    assert (found.std_a, found.in_stds, found.in_stds_interval) == (1.0, 1.5, [1.5, 1.5])
+    assert compute_shift([1.0, 1.0], [2.0, 2.0], ["a", "b"]).in_stds is None
 
 
 def test_kl_of_best_of_n_by_hand():
@@ -73,6 +73,6 @@ def test_best_of_more_than_there_are_is_refused():
 
 
 def test_shift_on_one_prompt_has_no_interval():
-    found = shift([0.0, 1.0, 2.0, 3.0], [1.0, 1.5, 4.0, 3.0], ["the only prompt"] * 4)
-    assert found["difference"] == 0.875
-    assert (found["difference_interval"], found["in_stds_interval"]) == (None, None)
+    found = compute_shift([0.0, 1.0, 2.0, 3.0], [1.0, 1.5, 4.0, 3.0], ["the only prompt"] * 4)
+    assert found.difference == 0.875
+    assert (found.difference_interval, found.in_stds_interval) == (None, None)

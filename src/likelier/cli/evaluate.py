@@ -10,9 +10,9 @@ from likelier.cli.train import load_settings
 def evaluate(
     config: CONFIG, overrides: OVERRIDES = None, out: OUT = None, seed: SEED = None, json: JSON = False
 ) -> Result:
-    """Compare `eval.model_b` with `eval.model_a` on unseen prompts, by judges that score and by people."""
+    """Compare `eval.model_b` with `eval.model_a` on held-out prompts, by judges that score and by people."""
     from likelier.evaluation.compare import evaluate as compare
     from likelier.web.server import serve
 
     settings = load_settings(config, overrides, seed)
-    return compare(settings, new_folder(config.stem, out), serve)
+    return compare(settings, new_folder(config.stem, out), serve).to_json()

@@ -21,6 +21,7 @@ from likelier.demo import tastes
 from likelier.demo.corpus import sample_openings
 from likelier.demo.panel import Panel, draw_panel
 from likelier.errors import ConfigError, LikelierError, Stopped, exit_code
+from likelier.evaluation.result import EvaluationResult
 from likelier.files import read_json, read_log, write_json, write_jsonl
 from likelier.jobs import run_jobs
 from likelier.progress import progress
@@ -116,18 +117,18 @@ def run_with_panel(out: Path, seed: int, name: str) -> Result:
     flagged = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
     seconds = round(time.monotonic() - started, 1)
     write_demo_report(circle_round, results[0], comparison, panel, name, seconds)
-    evaluation = results[0]["evaluation"]
+    evaluation = EvaluationResult.from_json(results[0]["evaluation"])
     return {
         "seconds": seconds,
         "annotators": len(panel.annotators),
         "spammers_planted": panel.planted,
         "spammers_found": flagged,
         "reward_accuracy": results[0]["reward"]["accuracy"],
-        "true_score_before": evaluation["score_a"],
-        "true_score_after": evaluation["score_b"],
-        "kl": evaluation["kl"],
-        "win_rate": evaluation["win_rate"],
-        "win_rate_interval": evaluation["interval"],
+        "true_score_before": evaluation.score_a,
+        "true_score_after": evaluation.score_b,
+        "kl": evaluation.kl,
+        "win_rate": evaluation.first.win_rate,
+        "win_rate_interval": evaluation.first.interval,
         "arms": comparison["arms"],
         "recovered": comparison["recovered"],
         "report": str(out / "report.html"),
@@ -264,18 +265,19 @@ def count_lines(path: Path) -> int:
 
 def compare_arms(arms: Sequence[Arm], results: Sequence[dict[str, Result]]) -> Result:
     """Summarise each arm, and the share of the spammers' damage that the check recovered."""
+    evaluation = EvaluationResult.from_json(results[0]["evaluation"])
     rows = [summarise_arm(arm, result) for arm, result in zip(arms, results, strict=True)]
     on, off, honest = (row["true_score"] for row in rows[:3])
     recovered = (on - off) / (honest - off) if honest - off > 0.01 else None
     return {
         "arms": rows,
-        "start_score": results[0]["evaluation"]["score_a"],
+        "start_score": evaluation.score_a,
         "recovered": recovered,
         "sentence": describe_recovery(recovered),
         "turning_point": describe_turning_point(rows[3]),
         "best_of": [
-            {"n": control["n"], "kl": control["kl_bound"], "true_score": control["score"]}
-            for control in results[0]["evaluation"]["best_of"]
+            {"n": control.n, "kl": control.kl_bound, "true_score": control.first.score}
+            for control in evaluation.best_of
         ],
     }
 
@@ -291,17 +293,17 @@ def describe_recovery(share: float | None) -> str:
 
 def summarise_arm(arm: Arm, result: dict[str, Result]) -> Result:
     """Return one arm's results, and its trajectory of true score over KL."""
-    policy, evaluation = result["policy"], result["evaluation"]
+    policy, evaluation = result["policy"], EvaluationResult.from_json(result["evaluation"])
     curve = [
         {"step": point.step, "kl": point.kl, "true_score": point.judges["true taste"], "score": point.score}
         for point in read_curve(read_log(arm.circle_round.folder / "policy" / "metrics.jsonl"), policy["before"])
     ]
     return {
         "name": arm.name,
-        "win_rate": evaluation["win_rate"],
-        "interval": evaluation["interval"],
-        "true_score": evaluation["score_b"],
-        "kl": evaluation["kl"],
+        "win_rate": evaluation.first.win_rate,
+        "interval": evaluation.first.interval,
+        "true_score": evaluation.score_b,
+        "kl": evaluation.kl,
         "curve": curve,
     }
 

@@ -1,1 +1,1 @@
-"""Is the new model better, how sure is that, and at what distance?"""
+"""Evaluation of a model: win rate against the old one, distance from it, over-optimisation."""

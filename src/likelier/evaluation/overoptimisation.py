@@ -1,10 +1,10 @@
-"""Over-optimisation: gold scores over KL, where they turn down, and the curves of Gao et al. 2022 (arXiv 2210.10760).
+"""Over-optimisation: gold scores over KL, their peak, and the fitted curves of Gao et al. 2022 (arXiv 2210.10760).
 
-d = sqrt(KL) in sqrt(nats), and gains are counted from the start, so that every curve begins in (0, 0).
+d = sqrt(KL) in sqrt(nats); gains are relative to the initial policy, so every curve begins in (0, 0).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from likelier.errors import DataError
+from likelier.evaluation.result import EvaluationResult, ScorerResult
 from likelier.evaluation.statistics import best_of_n_kl
 from likelier.files import read_json, read_log
 from likelier.intervals import Floats
@@ -27,11 +28,11 @@ class Point:
 
     step: int
     kl: float
-    """Nats per response from the start."""
+    """Nats per response from the initial policy."""
     proxy: float
-    """Mean of the score that was trained against."""
+    """Mean of the score that is trained against."""
     gold: dict[str, float]
-    """Mean score of each judge that was not."""
+    """Mean score of each judge that is not trained against."""
 
 
 class Fit(NamedTuple):
@@ -42,15 +43,13 @@ class Fit(NamedTuple):
     beta: float
 
     def gain(self, kl: ArrayLike) -> Floats:
-        """`best_of_n`: d (alpha - beta d). `rl`: d (alpha - beta log d)."""
+        """Return d (alpha - beta d) for `best_of_n`, d (alpha - beta log d) for `rl`."""
         d = np.sqrt(np.asarray(kl, float))
-        return np.asarray(
-            design(d, self.form) @ np.array([self.alpha, self.beta])
-        )  # of a number: an array without axes
+        return np.asarray(make_design_matrix(d, self.form) @ np.array([self.alpha, self.beta]))  # 0-d for a number
 
     @property
     def kl_at_peak(self) -> float | None:
-        """Where the gain is largest; None for a curve that does not turn down."""
+        """KL of the largest gain; None for a curve that does not turn down."""
         if self.beta <= 0 or (self.form == "best_of_n" and self.alpha <= 0):
             return None
         exponent = 2 * (self.alpha / self.beta - 1)
@@ -59,29 +58,29 @@ class Fit(NamedTuple):
         return (self.alpha / (2 * self.beta)) ** 2
 
 
-def design(d: Floats | np.float64, form: Form) -> Floats:
-    """Both forms are linear in (alpha, beta): columns d and -d^2, or d and -d log d."""
+def make_design_matrix(d: Floats | np.float64, form: Form) -> Floats:
+    """Return the columns d and -d^2, or d and -d log d: both forms are linear in (alpha, beta)."""
     second = d * d if form == "best_of_n" else d * np.log(np.where(d > 0, d, 1.0))
     return np.stack([d, -second], axis=-1)
 
 
 def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form, min_kl: float = 0.1) -> Fit | None:
-    """Least squares of gain over d. None: fewer than two different KLs above `min_kl`.
+    """Fit gain over d by least squares. None: fewer than two different KLs above `min_kl`.
 
-    The slope of `rl` is infinite at 0, so what is nearer to the start than `min_kl` nats is left out.
+    The slope of `rl` is infinite at 0, so points below `min_kl` nats are left out.
     """
     nats, gains = np.asarray(kl, float), np.asarray(gain, float)
-    far = nats >= min_kl
-    if len(np.unique(nats[far])) < 2:
+    is_far = nats >= min_kl
+    if len(np.unique(nats[is_far])) < 2:
         return None
-    (alpha, beta), *_ = np.linalg.lstsq(design(np.sqrt(nats[far]), form), gains[far])
+    (alpha, beta), *_ = np.linalg.lstsq(make_design_matrix(np.sqrt(nats[is_far]), form), gains[is_far])
     return Fit(form, float(alpha), float(beta))
 
 
-def points_of_run(run: Path) -> list[Point]:
-    """Evaluations of a PPO run on its held-out prompts, the start first (`ppo.eval_steps` and `eval.scorer`).
+def read_points(run: Path) -> list[Point]:
+    """Read the evaluations of a PPO run on its held-out prompts, beginning with the initial policy.
 
-    DataError: there are none during training.
+    DataError: none were made during training (`ppo.eval_steps`, `eval.scorer`).
     """
     result = run / "result.json"
     before = read_json(result)["before"] if result.is_file() else None
@@ -95,24 +94,24 @@ def points_of_run(run: Path) -> list[Point]:
     return curve
 
 
-def drift(points: Sequence[Point], evaluation: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What each judge says over KL: its best point, how far it fell after it, the fitted curve and its peak.
+def measure_overoptimisation(points: Sequence[Point], evaluation: EvaluationResult | None = None) -> dict[str, Any]:
+    """Return each judge's peak over KL, its loss after the peak, and the fitted curve with its own peak.
 
-    `evaluation` (an `evaluation.json` from the same start) adds best of n, which any training is to be held against.
+    `evaluation`, of the same initial policy, adds best-of-n as the control.
     """
     names = list(points[0].gold)
     return {
-        "points": [asdict(each) for each in points],
-        "judges": {name: course(points, name) for name in names},
-        "best_of": best_of_points(evaluation) if evaluation else [],
+        "points": [asdict(point) for point in points],
+        "judges": {name: describe_judge(points, name) for name in names},
+        "best_of": make_best_of_n_points(evaluation) if evaluation else [],
     }
 
 
-def course(points: Sequence[Point], name: str) -> dict[str, Any]:
-    """One judge's way over the points."""
+def describe_judge(points: Sequence[Point], name: str) -> dict[str, Any]:
+    """Return one judge's first, best and last score, and the fit of its curve."""
     start, last = points[0], points[-1]
-    best = max(points, key=lambda each: each.gold[name])
-    kl, gains = [each.kl for each in points], [each.gold[name] - start.gold[name] for each in points]
+    best = max(points, key=lambda point: point.gold[name])
+    kl, gains = [point.kl for point in points], [point.gold[name] - start.gold[name] for point in points]
     fit = fit_curve(kl, gains, "rl")
     return {
         "start": start.gold[name],
@@ -128,25 +127,25 @@ def course(points: Sequence[Point], name: str) -> dict[str, Any]:
     }
 
 
-def best_of_points(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """KL bound and each judge's score of best of n, from `n` = 1 (the start) on; people give none."""
-    start = {name: each["score_a"] for name, each in evaluation["judges"].items() if "score_a" in each}
-    rows = [(1, start)] + [
-        (each["n"], {name: judge["score"] for name, judge in each["judges"].items()})
-        for each in evaluation.get("best_of", [])
-        if each["n"] > 1
+def make_best_of_n_points(evaluation: EvaluationResult) -> list[dict[str, Any]]:
+    """Return the KL bound and each judge's score of best-of-n, from n = 1 (the initial policy) on; people give none."""
+    initial = {name: judge.score_a for name, judge in evaluation.judges.items() if isinstance(judge, ScorerResult)}
+    rows = [(1, initial)] + [
+        (control.n, {name: judge.score for name, judge in control.judges.items()})
+        for control in evaluation.best_of
+        if control.n > 1
     ]
     return [{"n": n, "kl": best_of_n_kl(n), "gold": gold} for n, gold in rows]
 
 
-def gold_at(points: Sequence[Point], name: str, kl: Sequence[float]) -> list[float | None]:
-    """A judge's score at these KLs, between the measured points in sqrt(KL); None beyond the farthest.
+def interpolate_gold(points: Sequence[Point], name: str, kl: Sequence[float]) -> list[float | None]:
+    """Return a judge's score at these KLs, linear in sqrt(KL) between the points; None beyond the largest KL.
 
-    Points are taken in the order of their KL, whenever they were measured.
+    Points are ordered by their KL, not by their step.
     """
-    ordered = sorted(points, key=lambda each: each.kl)
-    d = np.sqrt([max(each.kl, 0.0) for each in ordered])
-    gold = [each.gold[name] for each in ordered]
+    ordered = sorted(points, key=lambda point: point.kl)
+    d = np.sqrt([max(point.kl, 0.0) for point in ordered])
+    gold = [point.gold[name] for point in ordered]
     wanted = np.sqrt(kl)
-    found = np.interp(wanted, d, gold)
-    return [float(value) if at <= d[-1] else None for at, value in zip(wanted, found, strict=True)]
+    scores = np.interp(wanted, d, gold)
+    return [float(score) if place <= d[-1] else None for place, score in zip(wanted, scores, strict=True)]

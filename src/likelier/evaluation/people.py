@@ -1,24 +1,25 @@
-"""People as judges of an evaluation: they compare what both models wrote and are not told which wrote it."""
+"""People as judges of an evaluation: they compare both models' responses without knowing which model wrote which."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from likelier.config import EvalConfig
 from likelier.errors import ConfigError, DataError, Stopped
+from likelier.evaluation.result import PeopleResult
 from likelier.feedback.pairing import num_missing
 from likelier.feedback.store import Store
 from likelier.intervals import rate_interval
 from likelier.progress import note
 from likelier.records import Comparison, Judgement, Prompt, Response
 
-MARK = {"kept_for": "evaluation"}
+EVALUATION_MARK = {"kept_for": "evaluation"}
 """In `Prompt.extra`: tells the comparisons of evaluations from those that a model is trained on."""
 
 
 @runtime_checkable
-class Page(Protocol):
+class AnnotationPage(Protocol):
     """Lets people judge comparisons until each has its judgements; `web.server.serve` is one."""
 
     def __call__(self, store: Store, *, port: int, per_comparison: int, only: Collection[str]) -> int:
@@ -27,8 +28,8 @@ class Page(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
-    """What both models wrote to one prompt."""
+class ResponsePair:
+    """Both models' responses to one prompt."""
 
     prompt: Prompt
     a: Response
@@ -36,33 +37,33 @@ class Row:
 
     @property
     def comparison(self) -> Comparison | None:
-        """What people are asked; None where both wrote the same, word for word: a tie without asking."""
+        """The comparison to judge; None if the responses are identical, which is a tie without asking."""
         return None if self.a.text == self.b.text else Comparison(self.prompt.id, self.a.id, self.b.id)
 
     def share_for_b(self, judgements: Sequence[Judgement]) -> float | None:
-        """Share of the judgements that prefer b, a tie counting half; None without any."""
+        """Return the share of the judgements that prefer b, a tie counting half; None without any."""
         if self.comparison is None:
             return 0.5
-        wins = [{self.b.id: 1.0, self.a.id: 0.0, None: 0.5}[each.preferred] for each in judgements]
+        wins = [{self.b.id: 1.0, self.a.id: 0.0, None: 0.5}[judgement.preferred] for judgement in judgements]
         return sum(wins) / len(wins) if wins else None
 
 
-class Answers(NamedTuple):
-    """What people said."""
+class HumanPreferences(NamedTuple):
+    """People's judgements of an evaluation."""
 
-    verdict: dict[str, Any]
+    result: PeopleResult
     shares: list[float | None]
-    """Of each row the share of judgements for b; None: nobody has judged it."""
+    """For each pair the share of judgements that prefer b; None if nobody judged it."""
 
 
-def open_people(settings: EvalConfig) -> Store:
-    """The database in which people of `eval.scorer` judge.
+def open_people(config: EvalConfig) -> Store:
+    """Open the database in which the people of `eval.scorer` judge.
 
     ConfigError: it holds comparisons of another purpose. DataError: see `Store.open`.
     """
-    assert settings.people is not None
-    assert settings.people.people is not None
-    store = Store.open(settings.people.people, create=True)
+    assert config.people is not None
+    assert config.people.people is not None
+    store = Store.open(config.people.people, create=True)
     if any(prompt.extra.get("kept_for") != "evaluation" for prompt in store.prompts()):
         store.close()
         advice = "a model could be trained on what is kept for evaluation; give people a database of its own"
@@ -70,64 +71,69 @@ def open_people(settings: EvalConfig) -> Store:
     return store
 
 
-def ask_people(store: Store, rows: Sequence[Row], settings: EvalConfig, page: Page | None) -> Answers:
-    """Let people judge the rows, and count what they say.
+def ask_people(
+    store: Store, pairs: Sequence[ResponsePair], config: EvalConfig, page: AnnotationPage | None
+) -> HumanPreferences:
+    """Let people judge the pairs, and count their judgements.
 
-    Every judgement of these comparisons counts, so that what was stored before a page was closed or killed is not asked
-    again. Without a page nobody is asked. Stopped, DataError: there is no judgement at all.
+    All stored judgements of these comparisons count, so nothing is asked again after a page was closed or killed.
+    Without a page nobody is asked. Stopped, DataError: there is no judgement at all.
     """
-    add_rows(store, rows)
-    asked = {row.comparison.id for row in rows if row.comparison is not None}
-    missing = num_missing(asked, store.judgements(), settings.judgements_per_comparison)
+    store_comparisons(store, pairs)
+    comparisons = {pair.comparison.id for pair in pairs if pair.comparison is not None}
+    missing = num_missing(comparisons, store.judgements(), config.judgements_per_comparison)
     if missing and page is not None:
         note(f"people: {missing} judgements are wanted; Ctrl-C closes the page, and what was judged by then counts")
         try:
-            page(store, port=settings.port, per_comparison=settings.judgements_per_comparison, only=asked)
+            page(store, port=config.port, per_comparison=config.judgements_per_comparison, only=comparisons)
         except KeyboardInterrupt:
-            if not judged_of(store, asked):
+            if not read_judgements(store, comparisons):
                 line = "nobody has judged anything yet, so there is no win rate; the same command asks again"
                 raise Stopped(f"{store.name}: {line}", 130) from None
-    judgements = judged_of(store, asked)
-    if asked and not judgements:
+    judgements = read_judgements(store, comparisons)
+    if comparisons and not judgements:
         raise DataError(f"{store.name}: no judgement of these answers; let people judge them with `likelier eval`")
     by_comparison: dict[str, list[Judgement]] = defaultdict(list)
-    for each in judgements:
-        by_comparison[each.comparison_id].append(each)
-    shares = [row.share_for_b(by_comparison[row.comparison.id] if row.comparison else ()) for row in rows]
-    counts = {"judgements": len(judgements), "people": len({each.annotator for each in judgements})}
-    return Answers(people_verdict(rows, shares) | counts, shares)
+    for judgement in judgements:
+        by_comparison[judgement.comparison_id].append(judgement)
+    shares = [pair.share_for_b(by_comparison[pair.comparison.id] if pair.comparison else ()) for pair in pairs]
+    return HumanPreferences(compute_people_result(pairs, shares, judgements), shares)
 
 
-def add_rows(store: Store, rows: Sequence[Row]) -> None:
-    """Store what is to be compared; what is there already is not stored twice."""
-    compared = [row for row in rows if row.comparison is not None]
+def store_comparisons(store: Store, pairs: Sequence[ResponsePair]) -> None:
+    """Store prompts, responses and comparisons of the pairs; existing ones are not stored twice."""
+    distinct = [pair for pair in pairs if pair.comparison is not None]
     with store.transaction() as writer:
-        writer.add_prompts(replace(row.prompt, extra=row.prompt.extra | MARK) for row in compared)
-        writer.add_responses(response for row in compared for response in (row.a, row.b))
-        writer.add_comparisons(row.comparison for row in compared if row.comparison is not None)
+        writer.add_prompts(replace(pair.prompt, extra=pair.prompt.extra | EVALUATION_MARK) for pair in distinct)
+        writer.add_responses(response for pair in distinct for response in (pair.a, pair.b))
+        writer.add_comparisons(pair.comparison for pair in distinct if pair.comparison is not None)
 
 
-def judged_of(store: Store, comparisons: Collection[str]) -> list[Judgement]:
-    """All judgements of some comparisons."""
-    return [each for each in store.judgements() if each.comparison_id in comparisons]
+def read_judgements(store: Store, comparisons: Collection[str]) -> list[Judgement]:
+    """Return all judgements of the comparisons with these ids."""
+    return [judgement for judgement in store.judgements() if judgement.comparison_id in comparisons]
 
 
-def people_verdict(rows: Sequence[Row], shares: Sequence[float | None]) -> dict[str, Any]:
-    """Win rate of b over the rows that count, with an interval that draws whole prompts.
+def compute_people_result(
+    pairs: Sequence[ResponsePair], shares: Sequence[float | None], judgements: Sequence[Judgement]
+) -> PeopleResult:
+    """Return the win rate of b over the pairs that count, with an interval that resamples whole prompts.
 
-    Rows that nobody has judged are left out; of the rows with equal answers, which need no judge, then as many stay in
-    as of the others: else a page that was closed early would make a win rate look closer to one half.
+    Pairs that nobody judged are left out, and with them the same fraction of the identical responses, which count as
+    ties without a judge: otherwise a page closed early would bias the win rate towards one half.
     """
-    equal = [at for at, row in enumerate(rows) if row.comparison is None]
-    judged = [at for at, row in enumerate(rows) if row.comparison is not None and shares[at] is not None]
-    others = len(rows) - len(equal)
-    counted = judged + equal[: round(len(equal) * len(judged) / others) if others else None]
-    values = [share for at in counted if (share := shares[at]) is not None]
-    clusters = [rows[at].prompt.conversation or rows[at].prompt.id for at in counted]
-    return {
-        "win_rate": sum(values) / len(values),
-        "interval": rate_interval(values, clusters),
-        "ties": values.count(0.5),
-        "n": len(values),
-        "unjudged": others - len(judged),
-    }
+    identical = [index for index, pair in enumerate(pairs) if pair.comparison is None]
+    judged = [index for index, pair in enumerate(pairs) if pair.comparison is not None and shares[index] is not None]
+    num_distinct = len(pairs) - len(identical)
+    counted = judged + identical[: round(len(identical) * len(judged) / num_distinct) if num_distinct else None]
+    values = [share for index in counted if (share := shares[index]) is not None]
+    clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
+    return PeopleResult(
+        win_rate=sum(values) / len(values),
+        interval=rate_interval(values, clusters),
+        ties=values.count(0.5),
+        n=len(values),
+        unjudged=num_distinct - len(judged),
+        judgements=len(judgements),
+        people=len({judgement.annotator for judgement in judgements}),
+    )

@@ -1,0 +1,73 @@
+"""Best-of-n sampling from the old model: the control that any training should beat at equal KL."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from likelier.config import EvalConfig
+from likelier.errors import LikelierError
+from likelier.evaluation.responses import EvaluatedModel, ScoredResponses, sample_and_score
+from likelier.evaluation.result import BestOfN, BestOfNScore
+from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, wins
+from likelier.intervals import Floats, mean_interval, rate_interval
+from likelier.records import Prompt
+from likelier.reward.sources import Scorer, judge
+from likelier.training.setup import seeded_generator
+
+
+def evaluate_best_of_n(
+    a: EvaluatedModel,
+    prompts: Sequence[Prompt],
+    judges: Scorer,
+    selector: Scorer,
+    opponents: ScoredResponses,
+    config: EvalConfig,
+    seed: int,
+) -> tuple[BestOfN, ...]:
+    """Evaluate the best of n responses of model a, selected by `selector`, for each n of `eval.best_of`.
+
+    Wins are against `opponents`, single responses of a to the same prompts that are not in the pool.
+    """
+    pool_size = max(config.best_of)
+    repeated = [prompt for prompt in prompts for _ in range(pool_size)]
+    generator = seeded_generator(seed, 0, "evaluate best of n", a.model.device)
+    pool = sample_and_score(a, repeated, judges, config, generator)
+    selected = selector.combine(judge(selector, a.tokenizer, repeated, pool.samples))
+    selector_scores = selected.double().cpu().numpy().reshape(-1, pool_size)
+    opponent_scores = {name: scores.reshape(len(prompts), -1) for name, scores in opponents.scores.items()}
+    clusters = [prompt.conversation or prompt.id for prompt in prompts]
+    results = []
+    for n in sorted(set(config.best_of)):
+        weights = best_of_n_weights(selector_scores, n)
+        by_judge = {
+            name: score_best_of_n(weights, pool.scores[name], scores, clusters)
+            for name, scores in opponent_scores.items()
+        }
+        results.append(BestOfN(n, best_of_n_kl(n), float((weights * selector_scores).sum(1).mean()), by_judge))
+    return tuple(results)
+
+
+def score_best_of_n(weights: Floats, scores: Floats, opponents: Floats, clusters: Sequence[str]) -> BestOfNScore:
+    """Return one judge's result for the best of n.
+
+    `weights` [prompts, N]: probability that a response of the pool is selected; `scores`: of the pool, in the same
+    order; `opponents` [prompts, K]. Prompts with a response that the judge did not score are left out. LikelierError:
+    that leaves none.
+    """
+    pool = scores.reshape(weights.shape)
+    is_scored = ~np.isnan(np.concatenate([pool, opponents], axis=1)).any(axis=1)
+    if not is_scored.any():
+        raise LikelierError("eval.best_of: a judge of eval.scorer returned None for a response to each prompt")
+    weights, pool, opponents = weights[is_scored], pool[is_scored], opponents[is_scored]
+    clusters = [cluster for cluster, counts in zip(clusters, is_scored, strict=True) if counts]
+    win_rates = (weights * wins(opponents[:, None, :], pool[:, :, None]).mean(2)).sum(1)
+    differences = (weights * pool).sum(1) - opponents.mean(1)
+    std = float(opponents.std())
+    return BestOfNScore(
+        win_rate=float(win_rates.mean()),
+        interval=rate_interval(win_rates, clusters),
+        score=float((weights * pool).sum(1).mean()),
+        difference=float(differences.mean()),
+        difference_interval=mean_interval(differences, clusters),
+        in_stds=float(differences.mean()) / std if std else None,
+    )

@@ -1,0 +1,219 @@
+"""The result of an evaluation: the contents of `evaluation.json`, as the circle, the demo and scripts read them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from likelier.intervals import Interval
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JudgeResult:
+    """The preference of one judge between the responses of both models."""
+
+    win_rate: float
+    """Share of comparisons that model b wins; a tie counts half."""
+    interval: Interval
+    """95% interval of `win_rate`; prompts are its clusters."""
+    ties: int
+    n: int
+    """Comparisons that count: both responses were scored, or somebody judged them."""
+
+    def to_json(self) -> JsonObject:
+        """Return the judge's record in `evaluation.json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ScorerResult(JudgeResult):
+    """The result of a judge that scores responses one by one."""
+
+    score_a: float
+    score_b: float
+    difference: float
+    """Mean score of b minus mean score of a."""
+    difference_interval: Interval | None
+    """Paired; None if all prompts are of one cluster."""
+    std_a: float
+    in_stds: float | None
+    """`difference` in standard deviations of a's scores; None if those are all equal."""
+    in_stds_interval: Interval | None
+
+
+@dataclass(frozen=True)
+class PeopleResult(JudgeResult):
+    """The result of people, who compare the two responses and give no scores."""
+
+    unjudged: int
+    """Comparisons that nobody judged; they are left out."""
+    judgements: int
+    people: int
+    """Number of annotators."""
+
+
+@dataclass(frozen=True)
+class BestOfNScore:
+    """Best-of-n from model a by one judge, against single responses of model a."""
+
+    win_rate: float
+    interval: Interval
+    score: float
+    difference: float
+    difference_interval: Interval | None
+    in_stds: float | None
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Best-of-n from model a, by each judge that scores."""
+
+    n: int
+    kl_bound: float
+    """Upper bound of its KL from model a, in nats per response."""
+    selector_score: float
+    judges: dict[str, BestOfNScore]
+
+    @property
+    def first(self) -> BestOfNScore:
+        """The result by the judge that decides."""
+        return next(iter(self.judges.values()))
+
+    def to_json(self) -> JsonObject:
+        """Return the record in `evaluation.json`, with the figures of the deciding judge beside the rest."""
+        record = asdict(self)
+        judges = record.pop("judges")
+        return record | asdict(self.first) | {"judges": judges}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "BestOfN":
+        """Rebuild what `to_json` returned."""
+        judges = {name: BestOfNScore(**judge) for name, judge in record["judges"].items()}
+        return cls(record["n"], record["kl_bound"], record["selector_score"], judges)
+
+
+@dataclass(frozen=True)
+class ResponseStats:
+    """Length and diversity of one model's responses."""
+
+    response_length: float
+    """Mean length in tokens."""
+    ended_rate: float
+    """Share of responses that end before the length limit."""
+    distinct_1: float
+    distinct_2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResult:
+    """The comparison of a model with model a."""
+
+    kl: float | None
+    """KL of b from a in nats per response, at temperature 1; None if their tokenizers differ."""
+    kl_interval: Interval | None
+    judges: dict[str, JudgeResult]
+    """By name, in the order of `eval.scorer`; the first decides."""
+    b: ResponseStats
+
+    @property
+    def first(self) -> JudgeResult:
+        """The result by the judge that decides."""
+        return next(iter(self.judges.values()))
+
+    @property
+    def score_a(self) -> float | None:
+        """Mean score of model a by the deciding judge; None if that is people."""
+        return self.first.score_a if isinstance(self.first, ScorerResult) else None
+
+    @property
+    def score_b(self) -> float | None:
+        """Mean score of the compared model by the deciding judge; None if that is people."""
+        return self.first.score_b if isinstance(self.first, ScorerResult) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherResult(ModelResult):
+    """The comparison of one of `eval.others`, on the same prompts with the same random numbers as model b."""
+
+    name: str
+    model: str
+
+    def to_json(self) -> JsonObject:
+        """Return the record in `evaluation.json`."""
+        headline = make_headline(self.first)
+        return {
+            "name": self.name,
+            "model": self.model,
+            **{key: headline[key] for key in ("win_rate", "interval", "score_b")},
+            "kl": self.kl,
+            "kl_interval": self.kl_interval,
+            "judges": {name: judge.to_json() for name, judge in self.judges.items()},
+            "b": asdict(self.b),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "OtherResult":
+        """Rebuild what `to_json` returned."""
+        own = {key: record[key] for key in ("name", "model", "kl", "kl_interval")}
+        return cls(**own, judges=read_judges(record), b=ResponseStats(**record["b"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult(ModelResult):
+    """The comparison of model b with model a on held-out prompts."""
+
+    model_a: str
+    model_b: str
+    seed: int
+    a: ResponseStats
+    best_of: tuple[BestOfN, ...] = ()
+    others: tuple[OtherResult, ...] = ()
+    samples: tuple[JsonObject, ...] = ()
+    """Some responses of both models to the same prompts."""
+
+    def to_json(self) -> JsonObject:
+        """Return the contents of `evaluation.json`; optional parts are absent if they are empty."""
+        people = ("judgements", "people", "unjudged") if isinstance(self.first, PeopleResult) else ()
+        return {
+            "model_a": self.model_a,
+            "model_b": self.model_b,
+            "seed": self.seed,
+            **make_headline(self.first),
+            "kl": self.kl,
+            "kl_interval": self.kl_interval,
+            "judges": {name: judge.to_json() for name, judge in self.judges.items()},
+            "a": asdict(self.a),
+            "b": asdict(self.b),
+            **({"best_of": [control.to_json() for control in self.best_of]} if self.best_of else {}),
+            **({"others": [other.to_json() for other in self.others]} if self.others else {}),
+            **{key: getattr(self.first, key) for key in people},
+            **({"samples": list(self.samples)} if self.samples else {}),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "EvaluationResult":
+        """Rebuild what `to_json` returned; other keys of the record are ignored."""
+        return cls(
+            **{key: record[key] for key in ("model_a", "model_b", "seed", "kl", "kl_interval")},
+            judges=read_judges(record),
+            a=ResponseStats(**record["a"]),
+            b=ResponseStats(**record["b"]),
+            best_of=tuple(map(BestOfN.from_json, record.get("best_of", ()))),
+            others=tuple(map(OtherResult.from_json, record.get("others", ()))),
+            samples=tuple(record.get("samples", ())),
+        )
+
+
+def make_headline(judge: JudgeResult) -> JsonObject:
+    """Return the figures of the deciding judge; the scores are None if that is people."""
+    names = [each.name for each in fields(JudgeResult)] + ["score_a", "score_b"]
+    return {name: getattr(judge, name, None) for name in names}
+
+
+def read_judges(record: Mapping[str, Any]) -> dict[str, JudgeResult]:
+    """Return the judges' results in a record of `evaluation.json`."""
+    return {
+        name: PeopleResult(**judge) if "judgements" in judge else ScorerResult(**judge)
+        for name, judge in record["judges"].items()
+    }

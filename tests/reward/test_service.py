@@ -157,6 +157,25 @@ def test_a_service_without_manners_is_left_in_time(
     assert "\n" not in str(caught.value)
 
 
+def test_an_endless_answer_is_left_at_the_limit_and_not_asked_for_again(
+    raw_service: tuple[str, list[list[bytes]]], monkeypatch: pytest.MonkeyPatch, at_once: list[float]
+):
+    address, parts = raw_service
+    parts.append([b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 200_000])
+    monkeypatch.setattr(service_module, "MAX_BYTES", 100_000)
+    with pytest.raises(LikelierError, match="the answer is longer than 101,024 bytes; send the scores alone"):
+        http_source(address)(batch_of(["p"], ["a"]))
+    assert 0.2 not in at_once  # no retry; the service itself waits 0.15 s
+
+
+def test_a_redirect_is_not_followed(raw_service: tuple[str, list[list[bytes]]], at_once: list[float]):
+    address, parts = raw_service
+    parts.append([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/elsewhere\r\nContent-Length: 0\r\n\r\n"])
+    with pytest.raises(LikelierError, match="points to http://127.0.0.1:9/elsewhere; redirects are not followed"):
+        http_source(address)(batch_of(["p"], ["a"]))
+    assert 0.2 not in at_once  # no retry; the service itself waits 0.15 s
+
+
 def test_a_service_that_comes_to_its_senses(raw_service: tuple[str, list[list[bytes]]]):
     address, parts = raw_service
     parts.extend([[HEAD + b'{"scores"'], [b"x\r\n\r\n"], [HEAD, b'{"scores": [2.5]}']])

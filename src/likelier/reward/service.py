@@ -14,6 +14,20 @@ from likelier.userfile import brief
 
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_RETRIES = 3
+MAX_BYTES, MAX_BYTES_PER_RESPONSE = 1 << 20, 1 << 10
+"""Bytes of an answer: a MiB, and a KiB for each response. A number takes 25; an endless answer must not fill memory."""
+
+
+class RefusedAnswer(Exception):
+    """An answer that would be the same if it were asked for again."""
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses to be sent elsewhere: prompts and responses go to the address in the settings and to no other host."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        """RefusedAnswer: always."""
+        raise RefusedAnswer(f"status {code} points to {newurl}; redirects are not followed, give that address")
 
 
 def http_source(address: str) -> Source:
@@ -36,18 +50,20 @@ def ask_service(address: str, batch: ResponseBatch) -> Any:
     request = {"prompts": [prompt.text for prompt in batch.prompts], "responses": list(batch.texts)}
     if batch.columns:
         request["columns"] = batch.columns
-    answer = post(address, json.dumps(request).encode())
+    answer = post(address, json.dumps(request).encode(), MAX_BYTES + MAX_BYTES_PER_RESPONSE * len(batch.texts))
     if not isinstance(answer, dict) or "scores" not in answer:
         raise LikelierError(f"reward service {address}: the answer has no `scores`")
     return parse_scores(answer["scores"], len(batch.texts), f"reward service {address}")
 
 
-def post(address: str, body: bytes) -> Any:
-    """POST with time-out and retries. LikelierError: it never answered with JSON and status 200."""
+def post(address: str, body: bytes, max_bytes: int) -> Any:
+    """POST with time-out and retries. LikelierError: it never answered with JSON of `max_bytes` and status 200."""
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     for attempt in range(HTTP_RETRIES + 1):
         try:
-            return read_answer(request)
+            return read_answer(request, max_bytes)
+        except RefusedAnswer as error:
+            raise LikelierError(f"reward service {address}: {error}") from None
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = brief(error)
         if attempt < HTTP_RETRIES:
@@ -55,18 +71,22 @@ def post(address: str, body: bytes) -> Any:
     raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
 
 
-def read_answer(request: urllib.request.Request) -> Any:
-    """The JSON of one answer. OSError, ValueError, HTTPException: there is none.
+def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
+    """The JSON of one answer. OSError, ValueError, HTTPException: there is none. RefusedAnswer: it is too long.
 
     A socket's time-out starts anew with every byte, so the whole answer is timed too: a service may drip.
     """
     until = time.monotonic() + HTTP_TIMEOUT_SECONDS
-    with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
+    opener = urllib.request.build_opener(NoRedirects)
+    with opener.open(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
         if reply.status != 200:
             raise OSError(f"status {reply.status}")
-        parts = []
+        parts, left = [], max_bytes
         while part := reply.read1():
             parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise RefusedAnswer(f"the answer is longer than {max_bytes:,} bytes; send the scores alone")
             if time.monotonic() > until:
                 raise TimeoutError(f"no whole answer within {HTTP_TIMEOUT_SECONDS:g} s")
         if reply.length:  # read1 ends without an error where the service hung up

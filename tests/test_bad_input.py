@@ -168,8 +168,12 @@ CASES = [
     case(f"demo --out {'x' * 300}", 2, "File name too long"),
     case(f"check --db {'x' * 300}", 2, "File name too long"),
     # where nothing can be written
-    case("candidates --model model --prompts prompts.jsonl -o pairs", 2, "pairs: Is a directory"),
-    case("candidates --model model --prompts prompts.jsonl -o prompts.jsonl/x", 2, "prompts.jsonl/x: Not a directory"),
+    case("candidates --model model --prompts prompts.jsonl -o pairs", 2, "pairs: cannot be written (Is a directory)"),
+    case(
+        "candidates --model model --prompts prompts.jsonl -o prompts.jsonl/x",
+        2,
+        "prompts.jsonl/x: cannot be written (Not a directory)",
+    ),
     case("data export --format trl --db f.db -o pairs", 2, "pairs: cannot be written (Is a directory)"),
     case("data export --format trl --db f.db -o prompts.jsonl/x/y", 2, "prompts.jsonl/x/y: cannot be written"),
     case("data import trl.jsonl --format trl --db prompts.jsonl/f.db", 2, "prompts.jsonl/f.db: cannot be written"),

@@ -95,7 +95,7 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Make each gradient the sum of what the processes have."""
+    """Sum gradients over all processes, in place."""
     if get_world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -106,7 +106,7 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
-    """What `work` returns in the first process, float32 of this shape: for what must not be done several times."""
+    """The result of `work`, run in the first process only and sent to all; float32 of this shape."""
     if get_world_size() == 1:
         return work()
     found = work() if get_rank() == 0 else torch.empty(shape)
@@ -116,7 +116,7 @@ def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
 
 
 def broadcast_text(text: str) -> str:
-    """The first process's text."""
+    """Send the first process's text to all; returns it."""
     if get_world_size() == 1:
         return text
     letters = torch.tensor(list(text.encode()), dtype=torch.uint8)

@@ -41,7 +41,7 @@ MEDIA_KINDS = {
 CALL_FIELDS = ("tool_calls", "function_call")
 """Fields of a turn, beside its text, in which other tools keep what the model called."""
 PROMPT_FIELDS = ("prompt", "conversation")
-"""What a prompt file says of each prompt itself; its other fields are columns."""
+"""Fields of a prompt file that describe the prompt itself; all others are columns."""
 
 
 def plain(text: Text) -> str:
@@ -53,7 +53,7 @@ def plain(text: Text) -> str:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked. Prompts of one `conversation` never stand on both sides of a split."""
+    """A text or messages to answer. Prompts of one `conversation` never stand on both sides of a split."""
 
     text: Text
     conversation: str = ""

@@ -85,7 +85,7 @@ class Agent:
 
 
 def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardModel | Agent:
-    """What lies in the folder of a run, or of a model: a `LanguageModel`, a `RewardModel` or an `Agent`.
+    """Load the model in the folder of a run, or of a model: a `LanguageModel`, a `RewardModel` or an `Agent`.
 
     DataError: there is no such folder, it holds no model, or its model cannot be used.
     """

@@ -145,7 +145,7 @@ def read_config(verb: str, config: AnyConfig, reward: Reward | None, seed: int |
 
 
 def reward_sources(verb: str, reward: Reward) -> list[Any]:
-    """What stands in for `reward` of the config. ConfigError: the stage reads no reward."""
+    """The reward sources that replace `reward` of the config. ConfigError: the stage reads no reward."""
     if "reward" not in STAGES[verb].inputs:
         why = "an environment gives its own rewards" if verb == "gym" else "it learns the score that others train on"
         raise ConfigError(f"train_{verb}: {why}; leave out reward")

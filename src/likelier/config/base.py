@@ -1,4 +1,4 @@
-"""What settings are made of, and the settings that several stages share."""
+"""Types of settings, and the settings that several stages share."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
@@ -26,10 +26,10 @@ class Block(BaseModel):
 
 
 def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) -> None:
-    """ValueError: a setting that another one leaves without effect. Nobody should believe that it did something.
+    """Raise ValueError for a setting that another one leaves without effect.
 
-    A rule: whether it holds, the settings that are idle then, why. A value that equals the default passes, since the
-    resolved settings of a run hold all of them.
+    A rule is (condition, names of the settings that are then idle, reason). A value that equals the default passes,
+    since the resolved settings of a run hold all of them.
     """
     for idle, names, why in rules:
         for name in names if idle else ():
@@ -56,7 +56,7 @@ class SamplingConfig(Block):
 
 
 class Training(Block):
-    """What every gradient-trained stage shares."""
+    """Settings of optimizer, checkpoints and logging, shared by all stages."""
 
     learning_rate: PositiveFloat = 1e-5
     """Peak step size of Adam."""
@@ -85,7 +85,7 @@ class Training(Block):
 
 
 class UpdateConfig(Training):
-    """What one PPO update does with a batch."""
+    """Settings of a PPO update: epochs, minibatches, losses."""
 
     num_ppo_epochs: Positive = 4
     """Passes over each batch."""

@@ -62,7 +62,7 @@ PlainLoader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """What one YAML text says. ConfigError names the source and the line."""
+    """Parse one YAML document. ConfigError names the source and the line."""
     try:
         return PlainLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an integer of 5,000 digits, the 31st of February

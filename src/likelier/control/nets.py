@@ -27,15 +27,15 @@ class ActorCritic(nn.Module):
         self.trunk = make_conv_trunk(seen.shape) if seen.image else nn.Sequential()
         width = conv_output_width(seen.shape) if seen.image else seen.shape[0]
         self.towers = ActorCriticMLP(width, config.hidden_sizes, self.distribution.num_outputs, config.activation)
-        self.start(generator)
+        self.initialise(generator)
 
-    def start(self, generator: torch.Generator) -> None:
+    def initialise(self, generator: torch.Generator) -> None:
         """Orthogonal weights of gain sqrt(2), biases 0; policy outputs start near 0 (Andrychowicz et al. 2021)."""
         for module in self.trunk:
             if isinstance(module, nn.Conv2d):
                 nn.init.orthogonal_(module.weight, math.sqrt(2.0), generator=generator)
                 nn.init.zeros_(cast("Tensor", module.bias))
-        self.towers.start(generator, math.sqrt(2.0), 0.01, 1.0)
+        self.towers.initialise(generator, math.sqrt(2.0), 0.01, 1.0)
 
     @property
     def device(self) -> torch.device:
@@ -43,7 +43,7 @@ class ActorCritic(nn.Module):
         return self.towers.weights[0].device
 
     def features(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
-        """What the MLPs take: images through the convolutions, vectors as they are."""
+        """Input of the MLPs: images through the convolutions, vectors unchanged."""
         if not self.image:
             return observations
         features: Tensor = self.trunk(observations.float() / 255.0)

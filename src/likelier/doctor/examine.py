@@ -142,10 +142,10 @@ class Watch:
         self.config, self.folder, self.say = config, folder, say
         self.every = max(1, config.ppo.steps // MAX_EXAMINATIONS)
         self.seen = {"estimator_misplaced"} | {
-            finding.name for finding in self.found()
+            finding.name for finding in self.find_problems_so_far()
         }  # the former is said at the start
 
-    def found(self) -> list[Finding]:
+    def find_problems_so_far(self) -> list[Finding]:
         """Findings of the log so far."""
         lines = read_metrics(self.folder)
         return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
@@ -154,7 +154,7 @@ class Watch:
         """Examine the run after a step, if it is due."""
         if step % self.every:
             return
-        for finding in self.found():
+        for finding in self.find_problems_so_far():
             if finding.name not in self.seen:
                 self.seen.add(finding.name)
                 self.say(f"doctor: {finding}")

@@ -108,7 +108,7 @@ class DPOData:
 
 
 class Setup(NamedTuple):
-    """What `prepare` loads."""
+    """Model, tokenizer, data and evaluation of a run, as `prepare` loads them."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase

@@ -94,7 +94,7 @@ class SFTData:
 
 
 class Setup(NamedTuple):
-    """What `prepare` loads."""
+    """Model, tokenizer, data and evaluation of a run, as `prepare` loads them."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -193,7 +193,7 @@ class PaddedExamples(NamedTuple):
     """True at the tokens to be predicted."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """By the names of a file of the guard."""
+        """The tensors by the names under which the guard saves a skipped batch."""
         return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 

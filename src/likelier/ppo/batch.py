@@ -1,4 +1,4 @@
-"""What one update needs, whole and frozen."""
+"""The batch of one PPO update, frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

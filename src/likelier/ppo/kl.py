@@ -67,7 +67,7 @@ def kl_in_loss(
     mask: Bool[Tensor, "B T"],
     term: KLTerm,
 ) -> Float[Tensor, "B T"]:
-    """What a penalty in the loss adds for each token (without its coefficient); 0 outside the mask.
+    """Per-token terms of a KL penalty in the loss (without its coefficient); 0 outside the mask.
 
     With l_t = logprobs - ref_logprobs and w_t = exp(logprobs - old_logprobs), a token's term is k(l_t), times w_t where
     `term.ratio`. At the level of the response it is k(l_1 + … + l_T), times w_1 ⋯ w_T, an equal part on each token.

@@ -1,4 +1,4 @@
-"""What an update minimises, and the backward pass of one micro-batch.
+"""The loss of an update, and the backward pass of one micro-batch.
 
     loss = policy loss + kl.coef * KL + vf_coef * value loss - entropy_coef * entropy
 
@@ -21,7 +21,7 @@ from likelier.ppo.user_loss import LossFunction, UserLoss
 
 
 class LossContext(NamedTuple):
-    """What all micro-batches of a minibatch share."""
+    """Settings and normalizers shared by all micro-batches of a minibatch."""
 
     config: UpdateConfig
     normalizer: Float[Tensor, ""]
@@ -34,7 +34,7 @@ class LossContext(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """What an update minimises."""
+    """A loss that an update minimises."""
 
     @property
     def clips(self) -> bool:

@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """What an update trains. Dropout must be off: with it the ratio is not 1 before the first step."""
+    """A policy to train. Dropout must be off: with it the ratio is not 1 before the first step."""
 
     def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
         """Compute log-probabilities of `actions` `[B, T]`, entropies and values, with graph; 0 outside `mask`."""

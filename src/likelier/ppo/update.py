@@ -191,7 +191,7 @@ def largest_state(optimizer: Optimizer) -> Tensor | float:
 def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig, clips: bool) -> Stats:
     """Losses and norms as means over minibatches, all else over their tokens; `clipfrac` is NaN if no loss `clips`.
 
-    Once for all minibatches: a small one would spend more on its stats than on its gradient.
+    Computed once for all minibatches: for a small one the stats would cost more than the gradient.
     """
     columns = {name: torch.stack([result.losses[name] for result in results]) for name in results[0].losses}
     stats = {name: column.mean() for name, column in columns.items()}

@@ -27,7 +27,7 @@ class UserLoss:
     """A user's policy loss in place of the clipped one and of any KL term."""
 
     where: str
-    """What names it in messages."""
+    """Its name in messages."""
     function: LossFunction
     kl_coef: float
 
@@ -55,7 +55,7 @@ class UserLoss:
         return terms
 
     def call(self, logprobs: Float[Tensor, "B T"], batch: Batch) -> Float[Tensor, "B T"] | Float[Tensor, ""]:
-        """What the function returns.
+        """Call the function and check its result.
 
         LikelierError: it raises, or returns no tensor of either shape, none with a gradient, or a number that is not
         finite although its arguments are. Where an argument is not finite either, the guard has to decide.

@@ -19,13 +19,13 @@ MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
 CARD = "card.json"
 FILES = (*(f"{part}.jsonl" for part in PARTS), CARD)
-"""What a folder of preferences holds."""
+"""Files of a folder of preferences."""
 MAX_WEIGHT = 4.0
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
 
 
 class AnnotatorFinding(Protocol):
-    """What the check says of one annotator."""
+    """Result of the check for one annotator."""
 
     @property
     def id(self) -> str:
@@ -41,7 +41,7 @@ class AnnotatorFinding(Protocol):
 
 
 class Findings(Protocol):
-    """What the check found."""
+    """Results of the check."""
 
     @property
     def annotators(self) -> Sequence[AnnotatorFinding]:
@@ -207,7 +207,7 @@ def group_name(root: str) -> str:
 
 def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
     """Whole conversations to each part, in an order drawn from the seed, each to the part that lacks most."""
-    part_of = assign(Counter(pair.conversation for pair in pairs), split)
+    part_of = assign_parts(Counter(pair.conversation for pair in pairs), split)
     strangers = held_out(pairs, split)
     parts: dict[str, list[Preference]] = {part: [] for part in PARTS}
     for pair in sorted(pairs, key=lambda pair: (pair.conversation, pair.comparison, pair.annotator, pair.chosen)):
@@ -219,7 +219,7 @@ def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preferen
     return parts
 
 
-def assign(sizes: Counter[str], split: Split) -> dict[str, str]:
+def assign_parts(sizes: Counter[str], split: Split) -> dict[str, str]:
     """The part of each group of judgements, given how many each has. DataError: fewer groups than parts."""
     shares = wanted_shares(split)
     if len(sizes) < len(shares):
@@ -262,7 +262,7 @@ def card(
     found: Mapping[str, AnnotatorFinding],
     out: Path,
 ) -> dict[str, Any]:
-    """What is in the folder, what it was made from, and how each person counts."""
+    """Contents of the folder, the files it was made from, and how each person counts."""
     given = Counter(item.judgement.annotator for item in judged)
     used = Counter(pair.annotator for part in PARTS for pair in parts[part])
     weight = {pair.annotator: pair.weight for part in PARTS for pair in parts[part]}

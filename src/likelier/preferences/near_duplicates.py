@@ -51,7 +51,7 @@ def normalise(text: str) -> str:
 
 
 def separator(word: str, following: str) -> str:
-    """What stands between two words: nothing in scripts without blanks."""
+    """The separator between two words: nothing in scripts without blanks."""
     return "" if is_unspaced(word) and is_unspaced(following) else " "
 
 

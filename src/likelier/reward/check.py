@@ -86,7 +86,7 @@ def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
 
 
 def clusters(pairs: Sequence[Preference]) -> list[str]:
-    """What each pair is like others through: its conversation, or its prompt where none is named."""
+    """Cluster of each pair: its conversation, or its prompt where none is named."""
     return [pair.conversation or stable_id(pair.prompt) for pair in pairs]
 
 

@@ -47,7 +47,7 @@ class TrainerState:
 
 
 class FunctionContext:
-    """What reward functions can ask of the trainer, and what they log. Shared by the functions of one scorer."""
+    """Trainer state that reward functions can read, and the values they log. Shared by the functions of one scorer."""
 
     def __init__(self) -> None:
         self.state = TrainerState()
@@ -125,7 +125,7 @@ class UserFunction:
         return parse_scores(returned, len(batch.texts), self.label, allow_none=True)
 
     def call(self, batch: ResponseBatch) -> Any:
-        """What the function returns, awaited if it is asynchronous. LikelierError: it raises."""
+        """Call the function, and await it if it is asynchronous. LikelierError: it raises."""
         rows = [] if self.for_trl else [[each.text for each in batch.prompts], list(batch.texts)]
         if self.per_token:
             rows.append([list(row) for row in batch.token_texts or ()])
@@ -196,13 +196,13 @@ def positional(parameters: Sequence[inspect.Parameter]) -> list[inspect.Paramete
 
 
 def has_name(parameter: inspect.Parameter) -> bool:
-    """Whether an argument can be passed to it by name."""
+    """True if an argument can be passed to it by name."""
     return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
 @cache
 def event_loop() -> asyncio.AbstractEventLoop:
-    """One loop for all asynchronous functions: clients that they keep open belong to it."""
+    """The one event loop for all asynchronous functions, since clients that they keep open are bound to their loop."""
     loop = asyncio.new_event_loop()
     atexit.register(loop.close)
     return loop

@@ -1,4 +1,4 @@
-"""What a reward model learns: the Bradley-Terry likelihood with weights, ties, margins and annotators who err."""
+"""The loss of a reward model: the Bradley-Terry likelihood with weights, ties, margins and annotators who err."""
 
 import torch
 from jaxtyping import Float
@@ -26,13 +26,13 @@ def preference_loss(
     `target` is 1, or 0.5 for a tie, where the margin is left out; of several answers their mean. The sum is taken in
     log space, so that neither a flip of 0 nor a large |d| gives inf or NaN, in the loss or its gradient. No pairs: 0.
     """
-    target = torch.ones_like(chosen) if target is None else like(target, chosen)
+    target = torch.ones_like(chosen) if target is None else to_dtype_of(target, chosen)
     difference = chosen - rejected
     if margin is not None:
-        difference = difference - torch.where(target == 0.5, 0.0, like(margin, chosen))
+        difference = difference - torch.where(target == 0.5, 0.0, to_dtype_of(margin, chosen))
     log_q, log_not_q = logsigmoid(difference), logsigmoid(-difference)
     if flip is not None:
-        wrong = like(flip, chosen)
+        wrong = to_dtype_of(flip, chosen)
         log_right, log_wrong = torch.log1p(-wrong), torch.log(wrong)
         log_q, log_not_q = (
             torch.logaddexp(log_right + log_q, log_wrong + log_not_q),
@@ -40,10 +40,10 @@ def preference_loss(
         )
     losses = -(target * log_q + (1.0 - target) * log_not_q)
     if weight is not None:
-        losses = losses * like(weight, chosen)
+        losses = losses * to_dtype_of(weight, chosen)
     return losses.sum() / max(1, len(chosen))
 
 
-def like(given: Float[Tensor, " N"] | float, scores: Float[Tensor, " N"]) -> Float[Tensor, "..."]:
-    """What is given of the pairs in the scores' own precision: 0.1 read in float32 first would lose half its digits."""
-    return torch.as_tensor(given, dtype=scores.dtype, device=scores.device)
+def to_dtype_of(values: Float[Tensor, " N"] | float, scores: Float[Tensor, " N"]) -> Float[Tensor, "..."]:
+    """`values` in the dtype and on the device of `scores`; 0.1 read in float32 first would lose half its digits."""
+    return torch.as_tensor(values, dtype=scores.dtype, device=scores.device)

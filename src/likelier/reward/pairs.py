@@ -42,7 +42,7 @@ def load_pairs(config: Config) -> Pairs:
 
 
 def pairs_folder(config: Config) -> Path:
-    """Where the pairs are. ConfigError: not a folder."""
+    """The folder of the pairs. ConfigError: not a folder."""
     if not config.data:
         raise ConfigError("data: give a folder with train.jsonl, as `likelier preferences` writes it")
     if Path(config.data).is_file():
@@ -73,7 +73,7 @@ class BatchPlan:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "BatchPlan":
-        """By characters, which need no tokenizer; the pairs of a prompt are a group if they fit into a batch."""
+        """Plan by characters, which need no tokenizer; the pairs of a prompt are a group if they fit into a batch."""
         prompts = [plain(pair.prompt) for pair in pairs]
         longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
         lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
@@ -84,7 +84,7 @@ class BatchPlan:
 
     @property
     def batches(self) -> int:
-        """In one epoch."""
+        """Batches in one epoch."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
@@ -92,16 +92,16 @@ class BatchPlan:
         """Optimizer steps of one model."""
         return self.num_epochs * self.batches
 
-    def ends_epoch(self, at: int) -> bool:
+    def ends_epoch(self, step: int) -> bool:
         """True for the last batch of an epoch."""
-        return (at + 1) % self.batches == 0
+        return (step + 1) % self.batches == 0
 
     def batches_from(self, start: int, seed: int, member: int) -> Iterator[tuple[int, list[int]]]:
         """(step, rows of its pairs) of one model, from step `start` (counted from 0) to the end."""
         for epoch in range(start // self.batches, self.num_epochs):
-            for at, rows in enumerate(self.epoch(seed, member, epoch), epoch * self.batches):
-                if at >= start:
-                    yield at, rows
+            for step, rows in enumerate(self.epoch(seed, member, epoch), epoch * self.batches):
+                if step >= start:
+                    yield step, rows
 
     def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
         """Groups shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
@@ -109,12 +109,12 @@ class BatchPlan:
         groups: dict[int, list[int]] = {}
         for row in torch.randperm(len(self.lengths), generator=generator).tolist():
             groups.setdefault(self.groups[row], []).append(row)
-        rows = [row for group in self.near([*groups.values()]) for row in group]
+        rows = [row for group in self.sort_within_buckets([*groups.values()]) for row in group]
         batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
         return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
-    def near(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Groups of like length beside one another, within buckets of about `BATCHES_IN_A_BUCKET` batches."""
+    def sort_within_buckets(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
+        """Groups sorted by length within buckets of about `BATCHES_IN_A_BUCKET` batches."""
         bucket = -(-BATCHES_IN_A_BUCKET * self.batch_size * len(groups) // len(self.lengths))
         for start in range(0, len(groups), bucket):
             yield from sorted(groups[start : start + bucket], key=lambda group: max(self.lengths[row] for row in group))

@@ -39,7 +39,7 @@ class ResponseBatch:
         tokenizer: PreTrainedTokenizerBase,
         with_token_texts: bool = False,
     ) -> "ResponseBatch":
-        """What was sampled for these prompts. Spelling out every token takes time: done only on request."""
+        """Make a batch of sampled responses. Decoding each token by itself is slow: only on request."""
         lengths = samples.mask.sum(1).tolist()
         ids = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
         return cls(prompts, samples.texts, ids, decode_each_token(tokenizer, ids) if with_token_texts else None)
@@ -74,7 +74,7 @@ def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | N
 
 @dataclass(frozen=True)
 class Logged:
-    """What reward functions logged during one call of the scorer (TRL's `log_metric` and `log_extra`)."""
+    """Values logged by reward functions during one call of the scorer (TRL's `log_metric` and `log_extra`)."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     """By name; the mean, where a name was logged several times."""

@@ -124,7 +124,7 @@ class Member:
         return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
 
     def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
-        """What people said of each pair, as the loss takes it."""
+        """Target, weight, margin and flip of each pair, as the loss takes them."""
         device = self.reward.device
         found = {name: [getattr(pair, name) for pair in part] for name in ("weight", "margin", "target", "flip")}
         if not self.settings.use_flip:

@@ -18,7 +18,7 @@ def measure_sampling(
     mask: Bool[Tensor, "B T"],
     prompt_mask: Bool[Tensor, "B P"],
 ) -> Measures:
-    """Whether tokens were drawn from the distribution that the trainer assumes.
+    """Statistics that tell if tokens were drawn from the distribution that the trainer assumes.
 
     `logprobs` and `entropy` are the trainer's, `sampler_logprobs` those that the tokens were drawn with. For tokens
     drawn from pi the mean of -log pi(a) is the entropy of pi, whatever pi is: a gap beyond its standard error means

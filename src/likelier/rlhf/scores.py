@@ -1,4 +1,4 @@
-"""What becomes of a score before it is reward: centred, normalised, scaled, clipped, and what a missing end costs.
+"""Shaping of scores into rewards: centring, normalising, scaling, clipping, and the penalty of a missing end.
 
 The order, for each response; names in quotes are settings of `ppo`:
 
@@ -109,7 +109,7 @@ class Shaper:
         return transform_scores(scores, mean, factor, self.clip), factor
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps; JSON holds doubles exactly."""
+        """State for a checkpoint; JSON holds doubles exactly."""
         return {"center": self.center, "moments": list(self.moments)}
 
     def load(self, state: dict[str, Any]) -> None:

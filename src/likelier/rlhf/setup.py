@@ -1,4 +1,4 @@
-"""What PPO needs before its first step: models, prompts, scorer, judges and loss, loaded and checked."""
+"""Preparation of PPO: models, prompts, scorer, judges and loss, loaded and checked."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a run was started with: its settings, compared when it is resumed, and the versions that decide its numbers."""
+"""Start of a run: its settings, compared when it is resumed, and the versions that decide its numbers."""
 
 import importlib.metadata
 import platform

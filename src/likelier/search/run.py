@@ -42,7 +42,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the run printed."""
+        """Output of the run."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property

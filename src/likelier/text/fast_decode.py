@@ -210,7 +210,7 @@ BUILDERS: dict[str, Callable[[PreTrainedModel, Cast], FastDecoder]] = {
     "qwen2": build_llama,
 }
 MATCHES: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-"""What `matches_model` found for each model."""
+"""Result of `matches_model` for each model."""
 
 
 def matches_model(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast], FastDecoder]) -> bool:

@@ -172,7 +172,7 @@ def apply_lm_head(model: PreTrainedModel, hidden: Float[Tensor, "*N D"]) -> Floa
 
 
 SEPARABLE: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-"""What `is_head_separable` found for each model."""
+"""Result of `is_head_separable` for each model."""
 
 
 @torch.no_grad()

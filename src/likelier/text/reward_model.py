@@ -63,13 +63,6 @@ class RewardModel(nn.Module):
             logits = self.model(input_ids=tokens, attention_mask=mask.long()).logits
         return logits[:, 0].float()
 
-    def pair_scores(
-        self, prompts: Sequence[Text], chosen: Sequence[str], rejected: Sequence[str]
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """Scores of both sides in one forward pass; differentiable."""
-        both = self(*self.encode([*prompts, *prompts], [*chosen, *rejected]))
-        return both[: len(chosen)], both[len(chosen) :]
-
     @torch.no_grad()
     def score(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, " B"]:
         """Scores of responses on the CPU, in the order given; texts of like length share a batch."""

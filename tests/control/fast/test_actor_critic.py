@@ -11,7 +11,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 def towers(activation, hidden=(7, 5), outputs=3):
     made = ActorCriticMLP(4, hidden, outputs, activation)
-    made.start(torch.Generator().manual_seed(0), 1.4, 0.5, 1.0)
+    made.initialise(torch.Generator().manual_seed(0), 1.4, 0.5, 1.0)
     return made
 
 

@@ -1,1 +1,1 @@
-"""What exists only for the speed of small networks, held to the definitions by tests."""
+"""Fast paths for small networks; tests compare them with the definitions."""

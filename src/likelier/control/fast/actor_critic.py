@@ -41,8 +41,10 @@ class ActorCriticMLP(nn.Module):
             self.register_parameter(f"bias_{at}", bias)
 
     @torch.no_grad()
-    def start(self, generator: torch.Generator, gain: float, gain_of_outputs: float, gain_of_values: float) -> None:
-        """Orthogonal weights; biases are 0."""
+    def initialise(
+        self, generator: torch.Generator, gain: float, gain_of_outputs: float, gain_of_values: float
+    ) -> None:
+        """Make the weights orthogonal, as PPO initialises them; biases are 0."""
         *hidden, last = self.weights
         for each in hidden:
             for tower in each:
@@ -120,7 +122,7 @@ def summed_products(g: Float[Tensor, "2 N O"], h: Float[Tensor, "2 N I"]) -> Flo
 def forward_layers(
     features: Float[Tensor, "N I"], weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
 ) -> list[Float[Tensor, "2 N W"]]:
-    """What each layer of both towers is given, and what the last one gives."""
+    """Input of each layer of both towers, and the output of the last."""
     # A view, not a copy: both towers read the same features.
     seen = [features.expand(2, *features.shape)]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -134,7 +136,7 @@ def heads(last: Float[Tensor, "2 N O"]) -> tuple[Float[Tensor, "N O"], Float[Ten
 
 
 def activated(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation: str) -> Float[Tensor, "2 N O"]:
-    """What a layer gives: relu or tanh of x @ weight.T + bias.
+    """Output of a layer: relu or tanh of x @ weight.T + bias.
 
     tanh z = 2 sigmoid(2 z) - 1: of many numbers PyTorch's own tanh takes three times as long on a CPU (2x256x64: 104 µs
     against 34), of few it takes less. The product gives 2 z at once.

@@ -16,7 +16,15 @@ from typing import Any
 
 import torch
 
-from likelier.circle import Result, Round, compare_models, gather, learn, once, policy_config
+from likelier.circle import (
+    Result,
+    Round,
+    collect_feedback,
+    compare_models,
+    make_policy_config,
+    run_once,
+    train_and_evaluate,
+)
 from likelier.config import DPOConfig, OtherModel, SFTConfig
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start_round
@@ -62,13 +70,13 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
     """Every way of training with this seed: KL, true score and win rate."""
     taste = draw_taste(seed)
     at = start_round(folder, seed, taste)
-    done = learn(at, gather(at, draw_panel(seed, taste).judge))
+    done = train_and_evaluate(at, collect_feedback(at, draw_panel(seed, taste).judge))
     blocks: list[Block] = [*DPO, *SFT]
     for number, block in enumerate(blocks):
         print(f"seed {seed} {taste}: {name_of(block)}", flush=True)
-        once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
+        run_once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
     others = [OtherModel(model=str(folder / f"other-{n}" / "model"), name=name_of(b)) for n, b in enumerate(blocks)]
-    measured = once(at, "measured", [done, [other.name for other in others]], lambda at: measure(at, others))
+    measured = run_once(at, "measured", [done, [other.name for other in others]], lambda at: measure(at, others))
     print(json.dumps({"seed": seed, "taste": taste, "points": measured["points"]}), flush=True)
     found: dict[str, Result] = measured["points"]
     return found
@@ -78,7 +86,7 @@ def train(at: Round, number: int, block: Block) -> Result:
     """One baseline on the round's preferences."""
     name = "dpo" if isinstance(block, DPOConfig) else "sft"
     settings: dict[str, Any] = {name: block, "data": str(at.folder / "preferences")}
-    config = policy_config(at).model_copy(update=settings)
+    config = make_policy_config(at).model_copy(update=settings)
     with Run(at.folder / f"other-{number}", name, config, "auto") as run:
         return train_dpo(config, run) if name == "dpo" else train_sft(config, run)
 

@@ -7,7 +7,7 @@ three who were planted were flagged and no one else.
 import argparse
 from pathlib import Path
 
-from likelier.circle import gather
+from likelier.circle import collect_feedback
 from likelier.demo.panel import draw_panel
 from likelier.demo.run import draw_taste, start_round
 
@@ -25,7 +25,7 @@ def found_all(out: Path, seed: int) -> bool:
     """Whether the check flags the three planted and no one else; prints who was planted, how, and what was flagged."""
     taste = draw_taste(seed)
     panel = draw_panel(seed, taste)
-    checked = gather(start_round(out, seed, taste), panel.judge)["check"]["annotators"]
+    checked = collect_feedback(start_round(out, seed, taste), panel.judge)["check"]["annotators"]
     flagged = {person["id"]: "+".join(person["flags"]) for person in checked if person["flags"]}
     vices = {person.id: person.vice for person in panel.annotators if person.vice}
     right = sorted(flagged) == panel.planted

@@ -268,7 +268,7 @@ def one_seed(given: argparse.Namespace, seed: int, sources: list[Source], judges
 
 
 def write_openings(data: Path, out: Path) -> Path:
-    """Openings to train on in `openings.jsonl`; the path of those kept out of it."""
+    """Openings to train on in `openings.jsonl`; the path of the held-out ones."""
     texts = openings(data)
     random.Random(0).shuffle(texts)
     for name, part in (("openings", texts[UNSEEN:]), ("unseen", texts[:UNSEEN])):
@@ -278,7 +278,7 @@ def write_openings(data: Path, out: Path) -> Path:
 
 def curve(out: Path, before: Found, evaluation: Found) -> Found:
     """Each judge's rise in its standard deviations before training, distinct-2 and length at the KLs of `NATS`, on
-    openings kept out of training; `way` holds every measurement."""
+    held-out openings; `way` holds every measurement."""
     lines = [before] + [line for _, line in read_jsonl(out / "policy" / "metrics.jsonl") if "eval_kl" in line]
     way = {"kl": [at["eval_kl"] for at in lines]}
     for name, judge in evaluation["judges"].items():

@@ -10,7 +10,7 @@ from likelier.files import write_json, write_jsonl
 PEOPLE = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jo", "Kit", "Lou")
 VICES = {"Cleo": "left", "Gus": "random", "Kit": "longer"}
 STATIONS = [
-    ("prompts", "576", "144 kept out"),
+    ("prompts", "576", "144 held out"),
     ("candidates", "2,304 responses", "model"),
     ("feedback", "2,700 judgements", "12 annotators"),
     ("check", "3 flagged", "Cleo, Gus, Kit"),

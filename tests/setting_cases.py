@@ -200,13 +200,13 @@ CIRCLE = {
     "baselines": elsewhere("test_circle.py::test_baselines_stand_beside_ppo_on_the_same_evaluation"),
 }
 SEARCH = {
-    "stage": elsewhere("search/test_run.py::test_reward_models_are_judged_on_conversations_kept_out"),
+    "stage": elsewhere("search/test_run.py::test_reward_models_are_judged_on_held_out_conversations"),
     "method": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
     "space": elsewhere("search/test_space.py::test_a_grid_is_every_combination_the_last_field_fastest"),
     "num_trials": elsewhere(
         "search/test_space.py::test_a_longer_random_search_begins_like_a_shorter_one_and_another_seed_does_not"
     ),
-    "folds": elsewhere("search/test_folds.py::test_every_conversation_is_kept_out_once"),
+    "folds": elsewhere("search/test_folds.py::test_every_conversation_is_held_out_once"),
     "metric": elsewhere("search/test_run.py::test_a_metric_that_is_not_there_is_named_after_the_first_run"),
     "direction": elsewhere("search/test_ranking.py::test_best_first_equal_means_by_number_failed_last"),
     "threads": elsewhere("search/test_run.py::test_a_run_computes_with_the_threads_it_was_given"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from likelier import circle
-from likelier.circle import Round, held, once, run_circle, split_inputs, split_prompts
+from likelier.circle import Round, lock_folder, make_split_key, run_circle, run_once, split_prompts
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, Stopped, Terminated
 from likelier.feedback.store import Store
@@ -17,8 +17,8 @@ from tiny import save_tiny_model
 
 STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]
 FUNCTIONS = [
-    "split_prompts", "write_responses", "ask_people", "check_feedback",
-    "make_pairs", "learn_reward", "improve_policy", "compare_models",
+    "split_prompts", "sample_candidates", "ask_people", "check_feedback",
+    "make_pairs", "train_reward_model", "train_policy", "compare_models",
 ]  # fmt: skip
 
 
@@ -30,16 +30,16 @@ def round_in(folder, **circle):
 
 
 def test_a_stage_is_done_once_and_again_when_its_inputs_change(tmp_path):
-    at, calls = round_in(tmp_path), []
+    circle_round, calls = round_in(tmp_path), []
 
     def make(_):
         calls.append(1)
-        (at.folder / "reward").mkdir()
+        (circle_round.folder / "reward").mkdir()
         return {"accuracy": len(calls)}
 
-    assert once(at, "reward", ["a"], make)["accuracy"] == 1
-    assert once(at, "reward", ["a"], make)["accuracy"] == 1
-    assert once(at, "reward", ["b"], make)["accuracy"] == 2
+    assert run_once(circle_round, "reward", ["a"], make)["accuracy"] == 1
+    assert run_once(circle_round, "reward", ["a"], make)["accuracy"] == 1
+    assert run_once(circle_round, "reward", ["b"], make)["accuracy"] == 2
     assert len(calls) == 2
 
 
@@ -58,8 +58,10 @@ CHANGES = {
 def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_path, monkeypatch, change):
     made = []
     for stage, function in zip(STAGES, FUNCTIONS, strict=True):
-        monkeypatch.setattr(circle, function, lambda at, stage=stage, **given: made.append(stage) or {"count": 1})
-    monkeypatch.setattr(circle, "finish", lambda at, done: {})
+        monkeypatch.setattr(
+            circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
+        )
+    monkeypatch.setattr(circle, "write_round_report", lambda circle_round, done: {})
     more, expected = CHANGES[change]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
@@ -73,8 +75,10 @@ def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_pat
 def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch):
     made = []
     for stage, function in zip(STAGES, FUNCTIONS, strict=True):
-        monkeypatch.setattr(circle, function, lambda at, stage=stage, **given: made.append(stage) or {"count": 1})
-    monkeypatch.setattr(circle, "finish", lambda at, done: {})
+        monkeypatch.setattr(
+            circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
+        )
+    monkeypatch.setattr(circle, "write_round_report", lambda circle_round, done: {})
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
     for text in ("Twice", "Thrice"):
         write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": text}])
@@ -86,28 +90,33 @@ def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch)
 
 
 def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
-    at = round_in(tmp_path)
+    circle_round = round_in(tmp_path)
 
     def cut_off(_):
-        (at.folder / "policy").mkdir()
-        (at.folder / "policy" / "checkpoint").write_text("step 5")
+        (circle_round.folder / "policy").mkdir()
+        (circle_round.folder / "policy" / "checkpoint").write_text("step 5")
         raise KeyboardInterrupt
 
     with contextlib.suppress(KeyboardInterrupt):
-        once(at, "policy", ["a"], cut_off)
-    went_on = once(at, "policy", ["a"], lambda at: {"found": (at.folder / "policy" / "checkpoint").read_text()})
+        run_once(circle_round, "policy", ["a"], cut_off)
+    went_on = run_once(
+        circle_round,
+        "policy",
+        ["a"],
+        lambda circle_round: {"found": (circle_round.folder / "policy" / "checkpoint").read_text()},
+    )
     assert went_on["found"] == "step 5"
 
 
 def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch):
     """Ctrl-C after 3 of 5: going on asks for the other two, wanting 7 then for 2 more, and new answers for all 7."""
-    at, asked = round_in(tmp_path, judgements=5), []
-    answers = at.folder / "candidates" / "candidates.jsonl"
+    circle_round, asked = round_in(tmp_path, judgements=5), []
+    answers = circle_round.folder / "candidates" / "candidates.jsonl"
     write_jsonl(answers, [{"prompt": "Once"}])
     prompt = Prompt("Once")
     one, two = Response(prompt.id, "a"), Response(prompt.id, "b")
     pair = Comparison(prompt.id, one.id, two.id)
-    with Store.open(at.db, create=True) as store:
+    with Store.open(circle_round.db, create=True) as store:
         store.add_prompts([prompt])
         store.add_responses([one, two])
         store.add_comparisons([pair])
@@ -122,17 +131,20 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
 
     monkeypatch.setattr("likelier.web.server.serve", serve)
     with pytest.raises(KeyboardInterrupt):
-        circle.ask_people(at)
-    assert circle.ask_people(at) == {"judgements": 5}
-    assert circle.ask_people(at) == {"judgements": 5}
+        circle.ask_people(circle_round)
+    assert circle.ask_people(circle_round) == {"judgements": 5}
+    assert circle.ask_people(circle_round) == {"judgements": 5}
     assert asked == [5, 2]
     more = replace(
-        at, config=at.config.model_copy(update={"circle": at.config.circle.model_copy(update={"judgements": 7})})
+        circle_round,
+        config=circle_round.config.model_copy(
+            update={"circle": circle_round.config.circle.model_copy(update={"judgements": 7})}
+        ),
     )
-    assert once(more, "feedback", "another key", circle.ask_people)["judgements"] == 7
+    assert run_once(more, "feedback", "another key", circle.ask_people)["judgements"] == 7
     write_jsonl(answers, [{"prompt": "Twice"}])
     with pytest.raises(KeyboardInterrupt):
-        once(more, "feedback", "a third key", circle.ask_people)
+        run_once(more, "feedback", "a third key", circle.ask_people)
     assert asked == [5, 2, 2, 7]
 
 
@@ -141,7 +153,7 @@ ASKED = ["likelier", "circle", "mine.yaml"]
 
 def stopped_by(error, folder):
     """A circle that is stopped once there are candidates; what it says."""
-    with pytest.raises(Stopped) as caught, held(folder):
+    with pytest.raises(Stopped) as caught, lock_folder(folder):
         write_json(folder / "round-1" / "candidates.json", {})
         raise error
     return caught.value.exit_code, str(caught.value)
@@ -162,7 +174,7 @@ def test_a_circle_that_is_stopped_names_its_own_folder_and_not_that_of_a_stage(t
 
 def test_a_circle_that_ends_before_anything_was_sampled_leaves_nothing(tmp_path):
     for error in (DataError("no such model"), KeyboardInterrupt(), Terminated()):
-        with pytest.raises(type(error)), held(tmp_path / "runs" / "mine-1"):
+        with pytest.raises(type(error)), lock_folder(tmp_path / "runs" / "mine-1"):
             (tmp_path / "runs" / "mine-1" / "round-1").mkdir()
             raise error
         assert not (tmp_path / "runs").exists()
@@ -171,39 +183,42 @@ def test_a_circle_that_ends_before_anything_was_sampled_leaves_nothing(tmp_path)
 def test_one_circle_a_folder_and_no_litter_of_a_killed_one(tmp_path):
     (tmp_path / "round-1").mkdir()
     (tmp_path / "round-1" / ".check.json.77.tmp").write_text("{")
-    with held(tmp_path):
+    with lock_folder(tmp_path):
         assert list((tmp_path / "round-1").iterdir()) == []
-        with pytest.raises(ConfigError, match="another process"), held(tmp_path):
+        with pytest.raises(ConfigError, match="another process"), lock_folder(tmp_path):
             pass
 
 
-def test_prompts_kept_out_are_the_same_in_every_round_and_never_worked_with(tmp_path):
-    at = round_in(tmp_path, num_eval_prompts=3, num_prompts=5)
-    assert split_prompts(at) == {"prompts": 5, "kept_out": 3}
-    first = {prompt.text for prompt in read_prompts(at.prompts / "kept_out.jsonl")}
-    split_prompts(at)
-    assert {prompt.text for prompt in read_prompts(at.prompts / "kept_out.jsonl")} == first
-    assert not first & {prompt.text for prompt in read_prompts(at.prompts / "train.jsonl")}
+def test_held_out_prompts_are_the_same_in_every_round_and_never_trained_on(tmp_path):
+    circle_round = round_in(tmp_path, num_eval_prompts=3, num_prompts=5)
+    assert split_prompts(circle_round) == {"prompts": 5, "kept_out": 3}
+    first = {prompt.text for prompt in read_prompts(circle_round.prompts / "kept_out.jsonl")}
+    split_prompts(circle_round)
+    assert {prompt.text for prompt in read_prompts(circle_round.prompts / "kept_out.jsonl")} == first
+    assert not first & {prompt.text for prompt in read_prompts(circle_round.prompts / "train.jsonl")}
 
 
 def test_columns_stay_with_the_prompts_of_every_round(tmp_path):
-    at = round_in(tmp_path, num_eval_prompts=3, num_prompts=5)
-    without = split_inputs(at)
+    circle_round = round_in(tmp_path, num_eval_prompts=3, num_prompts=5)
+    without = make_split_key(circle_round)
     assert without[0][:2] == ["Once 0", "Once 1"]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"Once {at}", "moral": str(at)} for at in range(20)])
-    split_prompts(at)
+    split_prompts(circle_round)
     for part in ("train", "kept_out"):
-        assert all(prompt.extra == {"moral": prompt.text[5:]} for prompt in read_prompts(at.prompts / f"{part}.jsonl"))
-    assert split_inputs(at)[0][:2] == [["Once 0", {"moral": "0"}], ["Once 1", {"moral": "1"}]]
-    begun_before = [[f"Once {number}" for number in range(20)], 3, 5, at.config.seed]
-    once(at, "prompts", begun_before, split_prompts)
-    assert split_inputs(at) == begun_before  # its people are not asked again
+        assert all(
+            prompt.extra == {"moral": prompt.text[5:]}
+            for prompt in read_prompts(circle_round.prompts / f"{part}.jsonl")
+        )
+    assert make_split_key(circle_round)[0][:2] == [["Once 0", {"moral": "0"}], ["Once 1", {"moral": "1"}]]
+    begun_before = [[f"Once {number}" for number in range(20)], 3, 5, circle_round.config.seed]
+    run_once(circle_round, "prompts", begun_before, split_prompts)
+    assert make_split_key(circle_round) == begun_before  # its people are not asked again
 
 
-def judge_all(at):
+def judge_all(circle_round):
     """Two people who like the letter a."""
     draw = random.Random(0)
-    with Store.open(at.db) as store:
+    with Store.open(circle_round.db) as store:
         texts = {response.id: response.text for response in store.responses()}
         for pair in store.comparisons():
             for person in ("ann", "bob"):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
 
-from likelier.circle import Round, ask_people, gather, make_pairs
+from likelier.circle import Round, ask_people, collect_feedback, make_pairs
 from likelier.config import Block, Config, OtherModel, Range, RewardSource, block_in, build_config
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
@@ -164,7 +164,7 @@ def observe_circle(stage: str, config: Config, folder: Path) -> Observed:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("likelier.web.server.serve", serve)
-        done = gather(at, ask_people)
+        done = collect_feedback(at, ask_people)
     made = make_pairs(at, done["check"])
     pairs = digest(at.folder / "preferences" / "train.jsonl")
     prompts = digest(at.prompts / "train.jsonl")

@@ -351,8 +351,8 @@ def test_people_judge_two_rounds_of_a_circle_and_nothing_of_it_is_trained_on(wor
         assert (list(evaluation["judges"]), evaluation["people"]) == (["people"], 1)
         trained = "".join((folder / "preferences" / f"{part}.jsonl").read_text() for part in ("train", "valid", "test"))
         assert '"cyd"' not in trained
-        kept_out = [line["prompt"] for _, line in read_jsonl(folder / "prompts" / "kept_out.jsonl")]
-        assert not any(json.dumps({"prompt": text})[1:-1] in trained for text in kept_out)
+        held_out = [line["prompt"] for _, line in read_jsonl(folder / "prompts" / "kept_out.jsonl")]
+        assert not any(json.dumps({"prompt": text})[1:-1] in trained for text in held_out)
     with Store.open(tmp_path / "people.db") as store:
         assert {judgement.annotator for judgement in store.judgements()} == {"cyd"}
-        assert {prompt.text for prompt in store.prompts()} <= set(kept_out)
+        assert {prompt.text for prompt in store.prompts()} <= set(held_out)

@@ -48,7 +48,7 @@ def test_the_whole_demo_in_order(demo):
     assert "The people and their taste are simulated; no person judged anything here." in page
     text = " ".join(re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', page, re.DOTALL)[1]).split())
     assert text == (
-        "The new model’s answers are preferred in 84 % (79–88 %) of 288 comparisons on unseen prompts, "
+        "The new model’s answers are preferred in 84 % (79–88 %) of 288 comparisons on held-out prompts, "
         "3.1 nats from where it started."
     )
 
@@ -209,7 +209,7 @@ def test_a_lone_run_of_ppo_says_what_became_of_its_score(tmp_path):
         re.sub(r"<[^>]*>", "", re.search(r'<p class="result">(.*?)</p>', render_page(folder), re.DOTALL)[1]).split()
     )
     assert text == (
-        "On unseen prompts the score that PPO is trained against went from 0.31 to 1.25, "
+        "On held-out prompts the score that PPO is trained against went from 0.31 to 1.25, "
         "3.12 nats from where it started."
     )
 

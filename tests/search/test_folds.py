@@ -1,4 +1,4 @@
-"""Folds: every conversation is kept out once, and never stands on two sides."""
+"""Folds: every conversation is held out once, and never stands on two sides."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def conversations(pairs):
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
-def test_every_conversation_is_kept_out_once(folds):
+def test_every_conversation_is_held_out_once(folds):
     found = split_by_conversation(PAIRS, folds, 0, "here")
     assert sorted(pair.prompt for fold in found for pair in fold["test"]) == sorted(pair.prompt for pair in PAIRS)
     for fold in found:

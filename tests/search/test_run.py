@@ -145,7 +145,7 @@ def test_a_finished_search_is_only_read(world, serial):
 
 
 @pytest.mark.slow
-def test_reward_models_are_judged_on_conversations_kept_out(world, tmp_path):
+def test_reward_models_are_judged_on_held_out_conversations(world, tmp_path):
     asked = settings(world, {"reward_model.learning_rate": [1e-6, 0.01]}, stage="reward")
     result = run_search(build_config(asked), tmp_path / "run", workers=1)
     assert (result["metric"], result["direction"]) == ("log_loss", "min")
@@ -155,7 +155,7 @@ def test_reward_models_are_judged_on_conversations_kept_out(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_dpo_is_judged_on_conversations_kept_out(world, tmp_path):
+def test_dpo_is_judged_on_held_out_conversations(world, tmp_path):
     asked = settings(world, {"dpo.learning_rate": [1e-6, 0.01]}, stage="dpo")
     asked["dpo"] = {"batch_size": 4, "device": "cpu", "num_epochs": 2}
     result = run_search(build_config(asked), tmp_path / "run", workers=1)

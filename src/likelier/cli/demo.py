@@ -19,7 +19,7 @@ def show(result: Result) -> None:
     print(
         f"Check      misbehaving: {join_ids(result['spammers_planted'])}; found: {join_ids(result['spammers_found'])}."
     )
-    print(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the comparisons kept out.")
+    print(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the held-out comparisons.")
     print(f"Better?    the new policy wins {result['win_rate']:.0%} ({low:.0%} to {high:.0%}) by the hidden taste,")
     print(f"           {result['kl']:.1f} nats from the start.")
     print(f"Report     {result['report']}")

@@ -18,7 +18,7 @@ class CircleConfig(Block):
     num_prompts: Positive | None = None
     """Prompts shown in a round; None: all but those kept for evaluation."""
     num_eval_prompts: Positive = 128
-    """Prompts kept out of every round, for evaluation (a fifth of the file at most)."""
+    """Held-out prompts of every round, for evaluation (a fifth of the file at most)."""
     responses_per_prompt: Annotated[int, Field(ge=2)] = 4
     """Responses the model writes to each prompt; they are compared two by two."""
     judgements: Positive = 200

@@ -158,7 +158,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     kl_horizon: PositiveFloat = 10_000.0
     """Responses over which the adaptive controller reacts."""
     reward_center: bool = False
-    """Take off the mean score of the reference's responses to the kept-out prompts, measured before the first step."""
+    """Take off the mean score of the reference's responses to the held-out prompts, measured before the first step."""
     reward_norm: Literal["running", "batch"] | None = None
     """Scores to mean 0 and standard deviation 1: of all scores so far (`running`) or of the step's batch; None: off."""
     reward_scale: PositiveFloat = 1.0
@@ -187,9 +187,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
     """First steps in which only the critic learns."""
     num_eval_prompts: Positive = 64
-    """Prompts kept out of training, on which the score is measured before and after."""
+    """Held-out prompts, on which the score is measured before and after."""
     eval_steps: Positive | None = None
-    """Measure score, KL and the judges of `eval.scorer` on the kept-out prompts every so many steps; None: never."""
+    """Measure score, KL and the judges of `eval.scorer` on the held-out prompts every so many steps; None: never."""
     rollout_batch_size: Positive | None = None
     """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4

@@ -15,13 +15,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from likelier.circle import Result, Round, check_feedback, finish, gather, held, learn, once, picture
+from likelier.circle import (
+    Result,
+    Round,
+    check_feedback,
+    collect_feedback,
+    lock_folder,
+    run_once,
+    summarise_stages,
+    train_and_evaluate,
+    write_round_report,
+)
 from likelier.config import build_config
 from likelier.demo import tastes
 from likelier.demo.corpus import sample_openings
 from likelier.demo.panel import Panel, draw_panel
 from likelier.errors import ConfigError, LikelierError, Stopped, exit_code
 from likelier.evaluation.result import EvaluationResult
+from likelier.feedback.check import FeedbackCheck
 from likelier.files import read_json, read_log, write_json, write_jsonl
 from likelier.jobs import run_jobs
 from likelier.progress import progress
@@ -77,7 +88,7 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
     if taste is not None and taste not in tastes.TASTES:
         raise ConfigError(f"--taste {taste}: allowed: {', '.join(tastes.TASTES)}")
     name = None if people else taste or draw_taste(seed)
-    with held(out):
+    with lock_folder(out):
         record_options(out, {"seed": seed, "taste": name, "people": people})
         if people:
             return run_with_visitor(out, seed)
@@ -97,7 +108,11 @@ def run_with_visitor(out: Path, seed: int) -> Result:
     from likelier.demo.people import ask_visitor
 
     circle_round = start_round(out, seed, None)
-    return finish(circle_round, learn(circle_round, gather(circle_round, ask_visitor)), "Small stories, your taste")
+    return write_round_report(
+        circle_round,
+        train_and_evaluate(circle_round, collect_feedback(circle_round, ask_visitor)),
+        "Small stories, your taste",
+    )
 
 
 def run_with_panel(out: Path, seed: int, name: str) -> Result:
@@ -105,7 +120,7 @@ def run_with_panel(out: Path, seed: int, name: str) -> Result:
     started = time.monotonic()
     circle_round = start_round(out, seed, name)
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
-    done = gather(circle_round, panel.judge)
+    done = collect_feedback(circle_round, panel.judge)
     arms = [
         Arm("check on", circle_round, done),
         make_unchecked_arm(circle_round, done),
@@ -114,7 +129,7 @@ def run_with_panel(out: Path, seed: int, name: str) -> Result:
     arms.append(Arm(UNPENALISED_ARM, derive_round(circle_round, "no-kl", ppo={"kl_coef": 0.0}), done))
     results = run_arms(arms)
     comparison = compare_arms(arms, results)
-    flagged = [person["id"] for person in done["check"]["annotators"] if person["flags"]]
+    flagged = FeedbackCheck.from_json(done["check"]).flagged
     seconds = round(time.monotonic() - started, 1)
     write_demo_report(circle_round, results[0], comparison, panel, name, seconds)
     evaluation = EvaluationResult.from_json(results[0]["evaluation"])
@@ -179,7 +194,7 @@ def make_honest_arm(circle_round: Round, done: dict[str, Result], panel: Panel) 
         write_json(circle_round.folder / "honest.json", panel.judge_copy(circle_round.db, db))
     judged = {**done, "feedback": read_json(circle_round.folder / "honest.json")}
     del judged["check"]  # of the other panel's judgements
-    return Arm("nobody misbehaves", arm, judged | {"check": once(arm, "check", judged, check_feedback)})
+    return Arm("nobody misbehaves", arm, judged | {"check": run_once(arm, "check", judged, check_feedback)})
 
 
 def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
@@ -204,7 +219,7 @@ def run_arms(arms: Sequence[Arm]) -> list[dict[str, Result]]:
         if stopped:
             raise Stopped("stopped", stopped)
         bar.advance(total - reported)
-    return [learn(arm.circle_round, arm.done) for arm in arms]
+    return [train_and_evaluate(arm.circle_round, arm.done) for arm in arms]
 
 
 def log_path(pair: Pair) -> Path:
@@ -225,10 +240,10 @@ def run_pair(pair: Pair) -> None:
     torch.set_num_threads(1)
     first, second = pair
     try:
-        learn(first.circle_round, first.done)
+        train_and_evaluate(first.circle_round, first.done)
         if second.name == UNPENALISED_ARM:
             copy_reward_model(first.circle_round.folder, second.circle_round.folder)
-        learn(second.circle_round, second.done)
+        train_and_evaluate(second.circle_round, second.done)
     except Stopped as error:
         sys.exit(error.exit_code)
 
@@ -330,7 +345,7 @@ def write_demo_report(
     metadata["command"] = f"likelier demo --seed {circle_round.config.seed} --taste {taste}"
     write_json(
         circle_round.folder / "circle.json",
-        picture(circle_round, done) | metadata | {"title": "Small stories, a hidden taste"},
+        summarise_stages(circle_round, done) | metadata | {"title": "Small stories, a hidden taste"},
     )
     write_json(circle_round.folder / "check.json", done["check"] | {"planted": panel.planted})
     write_json(circle_round.folder / "arms.json", comparison)

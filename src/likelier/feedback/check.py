@@ -73,6 +73,11 @@ class FeedbackCheck:
     length_bias: float | None
     """Rate of the longer response among answers other than ties, minus one half."""
 
+    @property
+    def flagged(self) -> list[str]:
+        """Ids of the annotators with flags."""
+        return [annotator.id for annotator in self.annotators if annotator.flags]
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, with intervals and flags as lists."""
         record = asdict(self)

@@ -45,7 +45,7 @@ def verb(monkeypatch):
         def reported(json=False):
             return work()
 
-        monkeypatch.setattr("likelier.runs.run.versions", reported)
+        monkeypatch.setattr("likelier.runs.settings.collect_versions", reported)
 
     return replace
 
@@ -332,7 +332,8 @@ def test_a_format_that_fits_badly_is_told_beside_the_counts(run, tmp_path):
         0,
         f"{out}: empty: openai-summaries can hold none of these judgements; `likelier` holds all\n",
     )
-    assert run("data", "export", "--format", "openai-summaries", "--db", db, "-o", out, "--json")[2] == ""
+    again = run("data", "export", "--format", "openai-summaries", "--db", db, "-o", out, "--overwrite", "--json")
+    assert (again[0], again[2]) == (0, "")
 
 
 def test_an_export_of_nothing_is_an_empty_file_and_says_so(run, tmp_path):

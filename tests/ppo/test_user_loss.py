@@ -143,6 +143,9 @@ def test_a_term_outside_the_mask_may_be_anything():
         return logprobs - torch.log(mask.to(logprobs))
 
     UserLoss("losses.py:f", zero_over_zero, 0.0).try_out(4, 3, True, torch.device("cpu"))
+    zero_inside = UserLoss("losses.py:f", lambda logprobs, *others: torch.log(logprobs * 0.0), 0.0)
+    with pytest.raises(LikelierError, match="returned -inf, which is not finite"):  # the same number in the mask
+        zero_inside.try_out(4, 3, True, torch.device("cpu"))
 
 
 def test_where_an_argument_is_not_finite_the_guard_decides():

@@ -86,7 +86,7 @@ class EvalConfig(SamplingConfig):
 
     @property
     def people(self) -> RewardSource | None:
-        """Who judges without a score."""
+        """The source that asks people for preferences; None if every judge scores."""
         return next((source for source in self.scorer if source.people is not None), None)
 
     @property

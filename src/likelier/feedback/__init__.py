@@ -1,1 +1,1 @@
-"""What people answered: stored, checked, simulated."""
+"""Human feedback: its database and file formats, its check, simulated annotators."""

@@ -190,7 +190,7 @@ def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], 
 
 
 def opening_texts(item: JudgedComparison) -> list[str]:
-    """What the person said first; of a plain prompt all of it, of a pair without prompt both responses, sorted."""
+    """Return the first user turn; the text of a plain prompt, or without a prompt both responses, sorted."""
     text: Text = item.prompt.text
     if not isinstance(text, str):
         return [next((turn["content"] for turn in text if turn["role"] == "user"), text[0]["content"])]
@@ -206,7 +206,8 @@ def group_name(root: str) -> str:
 
 
 def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
-    """Whole conversations to each part, in an order drawn from the seed, each to the part that lacks most."""
+    """Split pairs by conversation into the parts of `split`: in an order drawn from the seed, each to the part that is
+    furthest below its share. DataError: a part stays empty."""
     part_of = assign_parts(Counter(pair.conversation for pair in pairs), split)
     strangers = held_out(pairs, split)
     parts: dict[str, list[Preference]] = {part: [] for part in PARTS}

@@ -1,4 +1,4 @@
-"""What people compared, for the report: some comparisons of a database with their votes, and their media files."""
+"""Comparisons of a database with their votes and media files, for the report."""
 
 from base64 import b64encode
 from collections import Counter, defaultdict

@@ -30,6 +30,9 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
 def tiny_tokenizer(bos: str | None = "<s>", eos: str = "</s>", pad: str = "<pad>", chat: bool = False) -> Any:
     """Characters to ids; `bos`, `eos` and `pad` may be one and the same."""
     special = list(dict.fromkeys(token for token in (pad, bos, eos) if token))

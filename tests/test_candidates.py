@@ -70,9 +70,9 @@ def test_a_database_reads_them_and_pairs_each_prompts_responses(world, tmp_path)
 
 
 def test_a_prompt_too_long_for_the_model_leaves_no_file(world, tmp_path):
-    with pytest.raises(DataError, match=r"prompt 1 has 3 tokens, at most 2"):
+    with pytest.raises(DataError, match=r"prompts.jsonl:1: the prompt has 3 tokens, at most 2"):
         write(world, tmp_path / "out.jsonl", response_length=14)
-    with pytest.raises(ConfigError, match="response length of 16"):
+    with pytest.raises(ConfigError, match="--response-length: 16 does not fit"):
         write(world, tmp_path / "out.jsonl", response_length=16)
     assert list(tmp_path.iterdir()) == []
 

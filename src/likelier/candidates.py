@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from likelier.errors import ConfigError
 from likelier.files import write_jsonl
 from likelier.progress import progress
 from likelier.records import Prompt, Response, read_prompts
 from likelier.text.exact_sampler import ExactSampler, load_policy
-from likelier.text.models import context_length, load_tokenizer
+from likelier.text.models import load_tokenizer
+from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples, Sampling, draw_uniforms
-from likelier.text.tokens import encode_prompts
 from likelier.training.setup import pick_device, seeded_generator
 
 PromptWithResponses = tuple[Prompt, list[Response]]
@@ -50,11 +49,7 @@ def sample_responses(
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
     model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name)
-    limit = context_length(model) - sampling.response_length
-    if limit < 1:
-        raise ConfigError(f"a response length of {sampling.response_length} leaves no room in the model's context")
-    texts = [prompt.text for prompt in prompts]
-    encode_prompts(tokenizer, texts, limit)  # refuses a long prompt before anything is sampled
+    check_prompts(model, tokenizer, prompts, sampling.response_length, "--response-length")
     sampler = ExactSampler(model, tokenizer, batch_size)
     size = max(1, batch_size // k)
     with progress("candidates", len(prompts)) as job:

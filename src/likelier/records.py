@@ -59,6 +59,8 @@ class Prompt:
     conversation: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
     """The other columns of a prompt file by name, such as a reference answer; what else a format says of a prompt."""
+    source: str = field(default="", compare=False, repr=False)
+    """File and line that it was read from, `prompts.jsonl:9`, for messages; empty if unknown."""
 
     @cached_property
     def id(self) -> str:
@@ -190,13 +192,14 @@ def read_prompts(path: Path) -> list[Prompt]:
     Every other field is a column, which each prompt then has: None where its line lacks it.
     DataError: no prompts, or a line without a usable `prompt`.
     """
-    lines = [(check_text(path, number, line, "prompt"), line) for number, line in read_jsonl(path)]
+    lines = [(number, check_text(path, number, line, "prompt"), line) for number, line in read_jsonl(path)]
     if not lines:
         raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
-    columns = [name for name in dict.fromkeys(name for _, line in lines for name in line) if name not in PROMPT_FIELDS]
+    names = dict.fromkeys(name for _, _, line in lines for name in line)
+    columns = [name for name in names if name not in PROMPT_FIELDS]
     return [
-        Prompt(text, read_name(line, "conversation"), {name: line.get(name) for name in columns})
-        for text, line in lines
+        Prompt(text, read_name(line, "conversation"), {name: line.get(name) for name in columns}, f"{path}:{number}")
+        for number, text, line in lines
     ]
 
 

@@ -72,7 +72,7 @@ def test_the_embedded_model_has_learned_the_stories():
     examples, cut = tokenize_examples(tokenizer, [Example(*sample_story(generator)) for _ in range(256)], 128)
     assert cut == 0
     tokens = sum(len(example.tokens) - example.start for example in examples) / len(examples)
-    loss = mean_loss(model, tokenizer, examples, build_config({}).sft)
+    loss = mean_loss(model, examples, build_config({}).sft)
     assert loss is not None
     assert loss * tokens < 1.05 * estimate_entropy(1000)
 

@@ -109,10 +109,8 @@ def test_an_adapter_learns_beside_its_base_which_is_the_reference(world, tmp_pat
     assert (result["accuracy"], result["before"]["eval_kl"]) == (1.0, pytest.approx(0.0, abs=1e-5))
     assert result["kl"] > 0.05
     base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
-    adapted, tokenizer, data, _ = prepare(settings)
-    start, ref, trained = (
-        all_logprobs(each, tokenizer, data.held_out, settings.dpo) for each in (adapted, base, whole)
-    )
+    adapted, _, data, _ = prepare(settings)
+    start, ref, trained = (all_logprobs(each, data.held_out, settings.dpo) for each in (adapted, base, whole))
     assert torch.equal(start, ref)  # an adapter begins at its base
     found = evaluate_pairs(trained, ref, data.held_out, settings.dpo.beta)
     assert found["log_loss"] == pytest.approx(result["log_loss"], abs=1e-5)  # what is written is what was measured

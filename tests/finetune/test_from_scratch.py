@@ -90,3 +90,11 @@ def test_words_of_scripts_without_blanks_are_characters(text, pieces):
     tokenizer = new_tokenizer("words", [text], 64)
     assert [piece for piece, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)] == pieces
     assert decode(tokenizer, encode(tokenizer, [text])) == [text]
+
+
+def test_an_architecture_that_sees_the_tokens_to_come_is_refused():
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tokenizer = new_tokenizer("characters", TEXTS, 64)
+    with pytest.raises(ConfigError, match="^sft.architecture: bert reads texts in both directions and cannot write"):
+        new_causal_lm({"model_type": "bert", **sizes}, tokenizer, 0)
+    new_causal_lm({"model_type": "bert", "is_decoder": True, **sizes}, tokenizer, 0)

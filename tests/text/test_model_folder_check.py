@@ -28,6 +28,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_more_layers_than_the_weights_can_fill_are_refused(folder: Path) -> None:
+    write_config(folder, {"model_type": "llama", "num_hidden_layers": 10})
+    check_model_folder(folder)
+    for layers in (10**12, -1):
+        write_config(folder, {"model_type": "llama", "num_hidden_layers": layers})
+        refused(folder, f"`num_hidden_layers` is {layers}, the weights hold 1 tensors")
+
+
 def write_config(folder: Path, config: object, name: str = "config.json") -> None:
     (folder / name).write_text(json.dumps(config))
 

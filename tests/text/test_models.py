@@ -1,7 +1,9 @@
 """Loading, saving and copying models."""
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -23,8 +26,8 @@ from likelier.text.models import (
     make_frozen_copy,
     save_model,
 )
-from likelier.text.reward_model import load_reward_model
-from model_families import tiny_config, tiny_model, tiny_tokenizer
+from likelier.text.reward_model import load_reward_model, new_reward_model
+from model_families import BERT, tiny_config, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -74,6 +77,56 @@ def test_context_length() -> None:
     assert context_length(tiny_model("gpt2", n_positions=77)) == 77
     assert context_length(tiny_model("llama", max_position_embeddings=55)) == 55
     assert context_length(tiny_model("bloom")) > 10**6
+
+
+def test_positions_behind_the_paddings_are_all_that_roberta_has() -> None:
+    config = AutoConfig.for_model("roberta", vocab_size=64, max_position_embeddings=514, pad_token_id=1, **BERT)
+    assert context_length(AutoModel.from_config(config)) == 512
+    assert context_length(AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=64, **BERT))) == 512
+    assert context_length(AutoModel.from_config(AutoConfig.for_model("mpt", d_model=16, n_heads=2, n_layers=1))) == 2048
+
+
+def test_longrope_is_used_up_to_where_it_would_turn_all_positions_otherwise() -> None:
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "factor": 4.0}
+    rope |= {"original_max_position_embeddings": 32, "rope_theta": 1e4}
+    model = tiny_model("llama", max_position_embeddings=128, rope_parameters=rope)
+    assert context_length(model) == 32
+
+
+@pytest.mark.parametrize("quantisation", ["awq", "gptq", "bitsandbytes"])
+def test_a_model_that_needs_an_absent_package_is_one_line(base: Path, quantisation: str) -> None:
+    config = json.loads((base / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": quantisation, "bits": 4, "load_in_4bit": True, "version": "gemm"}
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="^[^\n]*base: cannot load this model: [^\n]*; install that package, or give"):
+        load_causal_lm(base)
+
+
+@pytest.mark.parametrize(
+    "key", ["num_attention_heads", "num_key_value_heads", "max_position_embeddings", "hidden_size"]
+)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "many", None])
+def test_impossible_numbers_in_a_config_are_one_line_or_do_not_matter(base: Path, key: str, value: Any) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {key: value}))
+    for load in (load_causal_lm, new_reward_model):
+        with contextlib.suppress(DataError):
+            load(base)
+
+
+def test_a_padding_id_outside_of_the_vocabulary_is_left_out(base: Path) -> None:
+    tokens = torch.arange(3, 60)[None]
+    expected = load_causal_lm(base)(tokens).logits
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"pad_token_id": 64}))
+    assert torch.equal(load_causal_lm(base)(tokens).logits, expected)
+
+
+def test_a_bidirectional_model_is_no_language_model(tmp_path: Path) -> None:
+    bert = AutoModelForCausalLM.from_config(AutoConfig.for_model("bert", vocab_size=64, **BERT))
+    save_model(tmp_path / "bert", bert, tiny_tokenizer(), "")
+    with pytest.raises(DataError, match="^[^\n]*bert: bert reads texts in both directions and cannot write them; give"):
+        load_causal_lm(tmp_path / "bert")
 
 
 def test_a_frozen_copy_stays_as_it_was() -> None:

@@ -8,17 +8,19 @@ import torch
 from safetensors.torch import load_model as load_tensors
 from safetensors.torch import save_model as save_tensors
 from torch import Tensor
+from transformers import AutoConfig, AutoModel
 
-from likelier.config import UpdateConfig
+from likelier.config import PPOConfig, UpdateConfig
+from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
 from likelier.ppo.update import accumulate_gradients
 from likelier.text.logprobs import compute_response_logprobs
-from likelier.text.models import load_causal_lm, load_tokenizer, save_model
-from likelier.text.policy import TextPolicy, ValueHead
+from likelier.text.models import load_causal_lm, load_tokenizer, load_trunk, save_model
+from likelier.text.policy import TextPolicy, ValueHead, check_critic
 from likelier.text.reward_model import new_reward_model
 from likelier.text.sampler import Sampling
 from likelier.text.tokens import encode_prompts
-from model_families import tiny_model, tiny_tokenizer
+from model_families import BERT, tiny_model, tiny_tokenizer
 from random_texts import Texts, padded, texts
 from samplers import sample
 
@@ -180,3 +182,35 @@ def test_neither_cuts_nor_padding_change_loss_or_gradient(
         other_loss, other_gradients = learned(model, given, size, numbers)
         assert torch.allclose(other_loss, loss, rtol=0, atol=tolerance)
         assert torch.allclose(other_gradients, gradients, rtol=0, atol=tolerance)
+
+
+def save_critic(folder: Path, family: str = "llama", tokenizer: Any = None, **settings: Any) -> str:
+    save_model(folder, tiny_model(family, **settings), tokenizer or tiny_tokenizer(), "")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("critic", "reason"),
+    [
+        ({"max_position_embeddings": 13}, "reads 13 tokens, and a prompt with its response has up to 14"),
+        ({"vocab_size": 60}, "knows 60 tokens, and the model writes any of 64"),
+        ({"tokenizer": tiny_tokenizer(bos=None)}, "has other ids for tokens than the model"),
+    ],
+)
+def test_a_critic_that_cannot_read_what_the_policy_writes_is_refused(tmp_path: Path, critic: Any, reason: str) -> None:
+    name = save_critic(tmp_path / "critic", **critic)
+    with pytest.raises(ConfigError, match=rf"^ppo.critic_model: {name} {reason}"):
+        check_critic(name, load_trunk(name), tiny_model(), tiny_tokenizer(), 10, PPOConfig(response_length=4))
+
+
+def test_a_critic_of_the_same_tokens_and_reach_passes(tmp_path: Path) -> None:
+    name = save_critic(tmp_path / "critic", max_position_embeddings=14)
+    check_critic(name, load_trunk(name), tiny_model(), tiny_tokenizer(), 10, PPOConfig(response_length=4))
+
+
+def test_a_critic_that_would_see_the_future_is_refused(tmp_path: Path) -> None:
+    bert = AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=64, **BERT))
+    save_model(tmp_path / "critic", bert, tiny_tokenizer(), "")
+    name = str(tmp_path / "critic")
+    with pytest.raises(ConfigError, match=f"^ppo.critic_model: {name} reads texts in both directions"):
+        check_critic(name, load_trunk(name), tiny_model(), tiny_tokenizer(), 10, PPOConfig(response_length=4))

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from likelier.errors import DataError
 from likelier.text.models import load_causal_lm, save_model
 from likelier.text.padding import pad_left
 from likelier.text.reward_model import RewardModel, init_score_head, load_reward_model, new_reward_model
-from model_families import tiny_config, tiny_model, tiny_tokenizer
+from model_families import BERT, tiny_config, tiny_model, tiny_tokenizer
 
 PROMPTS = ["abc", "the cat sat on", "x", ""]
 RESPONSES = [" d", "", " a long answer to it", "no"]
@@ -81,6 +81,27 @@ def test_an_encoder_scores_by_its_own_pooling(tmp_path: Path) -> None:
     save_model(tmp_path / "encoder", reward.model, reward.tokenizer, "")
     made = new_reward_model(tmp_path / "encoder", generator=torch.Generator().manual_seed(0))
     assert made.score(PROMPTS, RESPONSES).isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["mpt", "bart", "t5", "xlnet", "roberta"])
+def test_no_score_depends_on_the_other_texts_of_its_batch(tmp_path: Path, family: str) -> None:
+    """T5 and BART want equally many end tokens in all texts, XLNet reads the last place, RoBERTa has less places."""
+    sizes: dict[str, dict[str, Any]] = {
+        "mpt": {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 32},
+        "bart": {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 32}
+        | {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": 2},
+        "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0},
+        "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32},
+        "roberta": {"max_position_embeddings": 34, "pad_token_id": 1, **BERT},
+    }
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(family, vocab_size=64, num_labels=1, **{**ids, **sizes[family]})
+    torch.manual_seed(0)
+    save_model(tmp_path / "m", AutoModelForSequenceClassification.from_config(config), tiny_tokenizer(), "")
+    for reward in (load_reward_model(tmp_path / "m"), new_reward_model(tmp_path / "m")):
+        prompts, responses = ["abc", "x" * 50, "a</s>b"], ["d e", "yes", "a b c"]
+        alone = torch.cat([reward.score([text], [answer]) for text, answer in zip(prompts, responses, strict=True)])
+        torch.testing.assert_close(reward.score(prompts, responses), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_new_head_is_drawn_with_the_known_deviation(shared: Path) -> None:

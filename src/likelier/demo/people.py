@@ -11,7 +11,7 @@ from likelier.records import JudgedComparison, Text
 from likelier.reward.check import fit_logistic
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.padding import pad_right
-from likelier.text.tokens import encode, pad_id, render
+from likelier.text.tokens import encode, render
 from likelier.web.server import serve
 
 NUM_ANSWERS = 60
@@ -65,7 +65,7 @@ class QuickGuesser:
         """Return the mean hidden state and the length of a response, [D]; cached."""
         opening = render(self.tokenizer, prompt)
         if (opening, response) not in self.cached_features:
-            tokens, _ = pad_right(encode(self.tokenizer, [opening + response]), pad_id(self.tokenizer))
+            tokens, _ = pad_right(encode(self.tokenizer, [opening + response]))
             hidden = self.model.base_model(input_ids=tokens).last_hidden_state[0]
             self.cached_features[opening, response] = np.append(hidden.mean(0).double().numpy(), len(response) / 100)
         return self.cached_features[opening, response]

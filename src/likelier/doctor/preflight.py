@@ -23,7 +23,7 @@ from likelier.records import Preference, read_preferences
 from likelier.reward.sources import check_columns, judge, make_scorer
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
-from likelier.text.prompts import load_prompts
+from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
@@ -82,6 +82,8 @@ def sample_start(config: Config) -> Sampled:
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     check_columns(prompts, scorer, judges)
     model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
+    ppo = config.ppo
+    check_prompts(model, tokenizer, prompts, ppo.response_length, "ppo.response_length", ppo.max_prompt_tokens)
     generator = seeded_generator(config.seed, 0, "preflight", model.device)
     draws = draw_uniforms(generator, len(asked), config.ppo.response_length, model.device)
     texts = [prompt.text for prompt in asked]

@@ -24,6 +24,7 @@ from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
 from likelier.records import Prompt, Response, plain, read_prompts
 from likelier.reward.sources import Scorer, check_columns, make_scorer
+from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples
 from likelier.training.setup import pick_device, seeded_generator
 
@@ -60,6 +61,8 @@ def load_and_compare(config: Config, ask: AskPeople) -> EvaluationResult:
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
     a, b = (EvaluatedModel.load(path, device, settings.batch_size) for path in (settings.model_a, settings.model_b))
+    for each in (a, b):
+        check_prompts(each.model, each.tokenizer, prompts, settings.response_length, "eval.response_length")
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     check_columns(prompts, judges, selector)

@@ -14,7 +14,6 @@ from likelier.text.adapters import make_reference
 from likelier.text.cached_decode import check_decodable
 from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import compute_sample_logprobs
-from likelier.text.models import context_length
 from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampler, Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
@@ -81,7 +80,9 @@ def make_heldout_eval(
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")
     check_decodable(model, config.model or "sft.architecture")
     prompts = load_prompts(config).held_out
-    check_prompts(tokenizer, prompts, config, context_length(model))
+    check_prompts(
+        model, tokenizer, prompts, config.ppo.response_length, "ppo.response_length", config.ppo.max_prompt_tokens
+    )
     scorer, judges = (
         make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
     )

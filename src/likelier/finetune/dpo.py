@@ -25,9 +25,9 @@ from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
 from likelier.text.logprobs import compute_response_logprobs
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer
+from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
-from likelier.text.tokens import encode_with_response, pad_id
+from likelier.text.tokens import check_in_vocabulary, encode_with_response
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import make_optimizer, pick_device, schedule, set_learning_rate
 from likelier.training.state import weights_to_save
@@ -43,7 +43,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
     model, tokenizer, data, heldout_eval = prepare(config)
     before = heldout_eval(model) if heldout_eval else None
     # The reference is the model before its first step: its log-probabilities are taken now, and no copy is kept.
-    ref, held_out_ref = (all_logprobs(model, tokenizer, pairs, dpo) for pairs in (data.train, data.held_out))
+    ref, held_out_ref = (all_logprobs(model, pairs, dpo) for pairs in (data.train, data.held_out))
     plan, state = data.plan, new_state(model, dpo, run.folder)
     state.load(run.checkpoint)
 
@@ -53,7 +53,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             learning_rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, dpo))
             # Rows and reference by the same index: the reference of a pair never changes, so it is computed once.
             state.guard.at(step + 1)
-            metrics = update(model, tokenizer, [data.train[row] for row in rows], ref[rows], state, dpo)
+            metrics = update(model, [data.train[row] for row in rows], ref[rows], state, dpo)
             metrics |= {"learning_rate": learning_rate, "epoch": (step + 1) / plan.batches}
             if heldout_eval and dpo.eval_steps and (step + 1) % dpo.eval_steps == 0:
                 metrics |= heldout_eval(model)
@@ -66,7 +66,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
         "seconds": round(time.monotonic() - began, 1),
-        **evaluate_pairs(all_logprobs(model, tokenizer, data.held_out, dpo), held_out_ref, data.held_out, dpo.beta),
+        **evaluate_pairs(all_logprobs(model, data.held_out, dpo), held_out_ref, data.held_out, dpo.beta),
         "pairs": len(data.train),
         "left_out": data.num_left_out,
     }
@@ -133,6 +133,8 @@ def prepare(config: Config) -> Setup:
         ]
         for part in (pairs.train, pairs.test or pairs.valid)
     )
+    rows = (row for pair in train + held_out for row in (pair.prompt, pair.chosen, pair.rejected))
+    check_in_vocabulary(tokenizer, rows, vocabulary_size(model), config.model)
     if not train:
         raise DataError(f"{config.data}: no pair is left to learn from; the longest may have {longest} tokens")
     each_alone = list(range(len(train)))
@@ -154,28 +156,25 @@ def tokenize_pair(
 
 
 def pair_logprobs(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[TokenizedPair], bf16: bool
+    model: PreTrainedModel, pairs: Sequence[TokenizedPair], bf16: bool
 ) -> tuple[Float[Tensor, "N 2"], Float[Tensor, ""]]:
     """Log-probabilities of chosen and rejected responses, from one forward pass, and the sum of token entropies."""
-    pad, device = pad_id(tokenizer), model.device
-    prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2, pad)
-    tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], pad)
-    prompts, prompt_mask, tokens, mask = (part.to(device) for part in (prompts, prompt_mask, tokens, mask))
+    prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
+    tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
+    prompts, prompt_mask, tokens, mask = (part.to(model.device) for part in (prompts, prompt_mask, tokens, mask))
     logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
     return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
 
 
 @torch.no_grad()
-def all_logprobs(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[TokenizedPair], dpo: DPOConfig
-) -> Float[Tensor, "N 2"]:
+def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig) -> Float[Tensor, "N 2"]:
     """Log-probabilities of chosen and rejected responses of any number of pairs, those of like length together."""
     by_length = sorted(range(len(pairs)), key=lambda row: pairs[row].num_tokens)
     size = dpo.micro_batch_size or dpo.batch_size
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
     for first in range(0, len(by_length), size):
         rows = by_length[first : first + size]
-        logprobs[rows] = pair_logprobs(model, tokenizer, [pairs[row] for row in rows], dpo.bf16)[0]
+        logprobs[rows] = pair_logprobs(model, [pairs[row] for row in rows], dpo.bf16)[0]
     return logprobs
 
 
@@ -188,7 +187,6 @@ def new_state(model: PreTrainedModel, dpo: DPOConfig, folder: Path) -> TrainingS
 
 def update(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[TokenizedPair],
     ref: Float[Tensor, "N 2"],
     state: TrainingState,
@@ -199,7 +197,7 @@ def update(
     size, parts = dpo.micro_batch_size or len(pairs), []
     for first in range(0, len(pairs), size):
         part = pairs[first : first + size]
-        loss, stats = mean_loss(model, tokenizer, part, ref[first : first + size], dpo)
+        loss, stats = mean_loss(model, part, ref[first : first + size], dpo)
         share = len(part) / len(pairs)
         (loss * share).backward()
         parts.append({name: value * share for name, value in (stats | {"loss": loss.detach()}).items()})
@@ -217,13 +215,12 @@ def update(
 
 def mean_loss(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[TokenizedPair],
     ref: Float[Tensor, "N 2"],
     dpo: DPOConfig,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean loss of some pairs, and means of the metrics that TRL shows."""
-    logprobs, entropy = pair_logprobs(model, tokenizer, pairs, dpo.bf16)
+    logprobs, entropy = pair_logprobs(model, pairs, dpo.bf16)
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
     loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight)
     chosen, rejected = logprobs.detach().mean(0)

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from likelier.errors import ConfigError
-from likelier.text.models import disable_dropout, load_tokenizer
+from likelier.text.models import disable_dropout, is_causal, load_tokenizer
 from likelier.text.words import UNSPACED
 
 PAD, UNKNOWN, BEGIN, END = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
@@ -112,9 +112,11 @@ def draw(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedM
         torch.manual_seed(seed)
         try:
             config = disable_dropout(AutoConfig.for_model(model_type, **settings))
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+            causal = is_causal(model)
         except (StrictDataclassError, ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"sft.architecture: {model_type} cannot be built so: {reason[:300]}") from error
-    model.eval()
+    if not causal:
+        raise ConfigError(f"sft.architecture: {model_type} reads texts in both directions and cannot write; try llama")
     return model

@@ -19,9 +19,9 @@ from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.progress import progress
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer
+from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
-from likelier.text.tokens import pad_id
+from likelier.text.tokens import check_in_vocabulary
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.order import EpochOrder
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
@@ -47,7 +47,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             # Rate and batch follow from the step and the seed alone: a resumed run needs no state of a data loader.
             learning_rate = set_learning_rate(state.optimizer, schedule(step, data.steps, sft))
             state.guard.at(step + 1)
-            metrics = update(model, tokenizer, data.batch(step), state, sft) | {"learning_rate": learning_rate}
+            metrics = update(model, data.batch(step), state, sft) | {"learning_rate": learning_rate}
             if heldout_eval and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
                 metrics |= heldout_eval(model)
             run.log(step + 1, metrics)
@@ -60,7 +60,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
         "optimizer_steps": state.counts["optimizer_steps"],
         "seconds": round(time.monotonic() - began, 1),
         "loss": state.counts["loss"],
-        "valid_loss": mean_loss(model, tokenizer, data.held_out, sft),
+        "valid_loss": mean_loss(model, data.held_out, sft),
         "examples": len(data.train) + len(data.held_out),
         "cut": data.num_cut,
     }
@@ -124,6 +124,7 @@ def prepare(config: Config) -> Setup:
         held_out_prompts = heldout_eval.texts
         examples = [example for example in examples if example.prompt not in held_out_prompts]
     tokenized, num_cut = tokenize_examples(tokenizer, examples, min(sft.max_length, context_length(model)))
+    check_in_vocabulary(tokenizer, (example.tokens for example in tokenized), vocabulary_size(model), config.model)
     if not tokenized:
         raise DataError(f"{config.data}: no prompt leaves room for a response in {sft.max_length} tokens")
     order = torch.randperm(len(tokenized), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
@@ -141,15 +142,14 @@ def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingS
 
 def update(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     batch: Sequence[TokenizedExample],
     state: TrainingState,
     sft: SFTConfig,
 ) -> dict[str, float]:
     """One optimizer step on a batch; its metrics. How it is cut into micro-batches changes nothing but memory."""
-    loss, accuracy = token_means(model, tokenizer, batch, sft, backward=True)
+    loss, accuracy = token_means(model, batch, sft, backward=True)
     taken, grad_norm = guarded_step(
-        state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch, pad_id(tokenizer)).tensors(), {})
+        state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch).tensors(), {})
     )
     state.optimizer.zero_grad()
     state.counts["num_tokens"] += sum(len(example.tokens) for example in batch)
@@ -161,7 +161,6 @@ def update(
 
 def token_means(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[TokenizedExample],
     sft: SFTConfig,
     backward: bool,
@@ -176,7 +175,7 @@ def token_means(
     size = sft.micro_batch_size or sft.batch_size
     loss = num_right = torch.zeros((), device=model.device)
     for first in range(0, len(by_length), size):
-        part = pad_examples(by_length[first : first + size], pad_id(tokenizer))
+        part = pad_examples(by_length[first : first + size])
         part_loss, part_right = token_sums(model, part, sft.bf16)
         if backward:
             (part_loss / num_targets).backward()
@@ -197,9 +196,9 @@ class PaddedExamples(NamedTuple):
         return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 
-def pad_examples(examples: Sequence[TokenizedExample], pad: int) -> PaddedExamples:
+def pad_examples(examples: Sequence[TokenizedExample]) -> PaddedExamples:
     """Pad examples on the right, with masks of tokens and targets."""
-    tokens, mask = pad_right([example.tokens for example in examples], pad)
+    tokens, mask = pad_right([example.tokens for example in examples])
     return PaddedExamples(tokens, mask, mask_targets(mask, torch.tensor([example.start for example in examples])))
 
 
@@ -222,11 +221,9 @@ def token_sums(
 
 
 @torch.no_grad()
-def mean_loss(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[TokenizedExample], sft: SFTConfig
-) -> float | None:
+def mean_loss(model: PreTrainedModel, examples: Sequence[TokenizedExample], sft: SFTConfig) -> float | None:
     """Mean loss in nats a token; None without examples, where the data was too small to hold any out."""
-    return float(token_means(model, tokenizer, examples, sft, backward=False)[0]) if examples else None
+    return float(token_means(model, examples, sft, backward=False)[0]) if examples else None
 
 
 def describe_training(config: Config) -> str:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedModel
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_world_size
@@ -17,8 +18,8 @@ from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import apply_lora, make_reference
 from likelier.text.exact_sampler import load_policy, make_sampler
-from likelier.text.models import context_length, load_tokenizer
-from likelier.text.policy import TextPolicy
+from likelier.text.models import load_tokenizer
+from likelier.text.policy import TextPolicy, check_critic
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.training.setup import pick_device
@@ -44,7 +45,16 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
         note(misplaced)
     actors, prompts = load_actors(config, sampler), load_prompts(config)
     # All of them now: a prompt that is too long must not end a run in its tenth hour.
-    check_prompts(actors.tokenizer, prompts.train + prompts.held_out, config, context_length(actors.reference))
+    longest = check_prompts(
+        actors.reference,
+        actors.tokenizer,
+        prompts.train + prompts.held_out,
+        ppo.response_length,
+        "ppo.response_length",
+        ppo.max_prompt_tokens,
+    )
+    if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
+        check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
     return Setup(actors, prompts, make_evaluation(config, prompts, actors), user_loss)
 
 

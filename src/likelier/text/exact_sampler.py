@@ -18,10 +18,11 @@ from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
 from likelier.text.cached_decode import CachedDecoder, check_decodable
-from likelier.text.models import context_length, load_causal_lm, upcast
+from likelier.text.models import context_length, load_causal_lm, upcast, vocabulary_size
+from likelier.text.padding import PAD
 from likelier.text.sampler import Sampler, Samples, Sampling
 from likelier.text.stops import StopCriteria
-from likelier.text.tokens import Prompts, encode_prompts, pad_id
+from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
 
 STEPS_BETWEEN_DROPS = 4
 """Finished rows are looked for once in so many tokens: the look waits for the device."""
@@ -56,6 +57,7 @@ class ExactSampler:
         if room < 1:
             raise ConfigError(f"response_length: {sampling.response_length} leaves no room in the model's context")
         encoded = encode_prompts(tokenizer, prompts, room)
+        check_in_vocabulary(tokenizer, encoded.tokens.tolist(), vocabulary_size(model), model.name_or_path)
         on_device = Prompts(*(part.to(draws.device) for part in encoded))
         prompt_lengths = encoded.mask.sum(1)
         order = prompt_lengths.argsort(stable=True)
@@ -69,7 +71,7 @@ class ExactSampler:
         inverse = order.argsort().to(draws.device)
         decoded = Decoded(*(all_gather_rows(torch.cat(part), len(order))[inverse] for part in zip(*parts, strict=True)))
         stops = StopCriteria(model, tokenizer, sampling, on_device)
-        return make_samples(list(prompts), on_device, decoded, tokenizer, stops)
+        return make_samples(list(prompts), on_device, decoded, stops)
 
 
 def make_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> Sampler:
@@ -140,7 +142,6 @@ def make_samples(
     prompts: list[Text],
     encoded: Prompts,
     decoded: Decoded,
-    tokenizer: PreTrainedTokenizerBase,
     stops: StopCriteria,
 ) -> Samples:
     """Masks from lengths, texts, and why each response ended. NumericError: a log-probability that is not finite."""
@@ -161,7 +162,7 @@ def make_samples(
         prompts=prompts,
         prompt_tokens=encoded.tokens,
         prompt_mask=encoded.mask,
-        tokens=decoded.tokens.masked_fill(~mask, pad_id(tokenizer)),
+        tokens=decoded.tokens.masked_fill(~mask, PAD),
         mask=mask,
         logprobs=decoded.logprobs.masked_fill(~mask, 0.0),
         stop_reasons=reasons,

@@ -14,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 from likelier.errors import DataError
 
 MAX_CONFIG_BYTES = 10_000_000
+LAYER_COUNTS = {"num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"}
+MAX_LAYERS_A_TENSOR = 10
+"""Layers may share their weights (ALBERT), but not by thousands."""
 HUB_TIMEOUT_SECONDS = 5.0
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -33,7 +36,8 @@ def check_model_folder(path: str | Path) -> None:
             raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
         return
     check_configs(folder)
-    check_weights(folder)
+    num_tensors = check_weights(folder)
+    check_layer_counts(folder / "config.json", num_tensors)
 
 
 @cache
@@ -90,8 +94,8 @@ def walk_settings(value: Any) -> Iterator[tuple[str, Any]]:
             yield from walk_settings(below)
 
 
-def check_weights(folder: Path) -> None:
-    """DataError: no safetensors, a shard that is missing or outside of the folder, or a damaged header."""
+def check_weights(folder: Path) -> int:
+    """Number of tensors. DataError: no safetensors, a shard that is missing or elsewhere, or a damaged header."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         names = {"model.safetensors"}
@@ -104,10 +108,19 @@ def check_weights(folder: Path) -> None:
                 f"{folder}: weights only as {pickles[0]}, which can run code when loaded; convert them to safetensors"
             )
         raise DataError(f"{folder}: no model.safetensors; give a Hugging Face model folder with its weights")
+    num_tensors = 0
     for name in sorted(names):
         if name != Path(name).name:
             raise DataError(f"{index}: shard `{name}` lies outside of the folder; download the model again")
-        check_header(folder / name)
+        num_tensors += check_header(folder / name)
+    return num_tensors
+
+
+def check_layer_counts(file: Path, num_tensors: int) -> None:
+    """DataError: a number of layers that these weights cannot fill; transformers would build them all first."""
+    for key, value in walk_settings(read_json_object(file)):
+        if key in LAYER_COUNTS and isinstance(value, int) and not 0 <= value <= MAX_LAYERS_A_TENSOR * num_tensors:
+            raise DataError(f"{file}: `{key}` is {value}, the weights hold {num_tensors} tensors; download it again")
 
 
 def read_shard_names(index: Path) -> set[str]:
@@ -118,8 +131,8 @@ def read_shard_names(index: Path) -> set[str]:
     return {str(name) for name in weight_map.values()}
 
 
-def check_header(file: Path) -> None:
-    """DataError: missing, or a header that is huge, broken, or whose tensors overlap or do not fill the file."""
+def check_header(file: Path) -> int:
+    """Number of tensors. DataError: missing, or a header that is huge or broken, or whose tensors do not fit."""
     if not file.is_file():
         raise DataError(f"{file}: missing; download the model again")
     try:
@@ -129,3 +142,4 @@ def check_header(file: Path) -> None:
         raise DataError(f"{file}: not sound safetensors ({' '.join(str(error).split())}); download it again") from error
     if not count:
         raise DataError(f"{file}: holds no tensors; download the model again")
+    return count

@@ -24,7 +24,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
-from likelier.errors import DataError
+from likelier.errors import DataError, LikelierError
 from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
 from likelier.training.state import as_os_errors
 
@@ -42,11 +42,16 @@ def load_safely(path: str | Path) -> Iterator[dict[str, Any]]:
     try:
         with silence_transformers():
             yield {"trust_remote_code": False, "local_files_only": is_remote and not is_hub_reachable()}
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).partition(" Model type should be one of")[0]
+    except (LikelierError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever foreign code raises over a foreign folder
+        reason = " ".join(str(error).split()).partition(" Model type should be one of")[0] or type(error).__name__
         if is_remote and not is_hub_reachable():
             reason = "no such folder, and of a hub model there is no copy here and the hub does not answer"
-        raise DataError(f"{path}: cannot load this model: {reason[:300]}; give a folder or hub name") from error
+        advice = "give a folder or hub name"
+        if isinstance(error, ImportError):
+            advice = "install that package, or give a model that needs none (not quantised, no flash_attention)"
+        raise DataError(f"{path}: cannot load this model: {reason[:300]}; {advice}") from error
 
 
 @contextlib.contextmanager
@@ -71,8 +76,13 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """A language model in float32, in evaluation mode, its dropout set to 0. DataError: see `check_model_folder`."""
-    return load_pretrained(AutoModelForCausalLM, path, device)
+    """A language model in float32, in evaluation mode, its dropout set to 0.
+
+    DataError: see `check_model_folder`, or a model that reads texts in both directions.
+    """
+    model = load_pretrained(AutoModelForCausalLM, path, device)
+    check_causal(model, path)
+    return model
 
 
 def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
@@ -83,7 +93,7 @@ def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrain
 def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **settings: Any) -> PreTrainedModel:
     """A model of one of transformers' Auto classes; `settings` override entries of its config."""
     with load_safely(path) as options:
-        config = disable_dropout(AutoConfig.from_pretrained(path, **options, **settings))
+        config = prepare_config(AutoConfig.from_pretrained(path, **options, **settings))
         if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
             raise DataError(f"{path}: {config.model_type} has an encoder and a decoder; give a decoder-only model")
         model: PreTrainedModel
@@ -94,6 +104,41 @@ def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **s
         check_weights_complete(path, config, report["missing_keys"])
     nn.Module.to(fuse_gelu(model).eval(), device)
     return model
+
+
+def check_causal(model: PreTrainedModel, name: str | Path) -> None:
+    """DataError: a model that cannot run, or cannot write from left to right, since it sees the tokens to come."""
+    with try_out(name):
+        causal = is_causal(model)
+    if not causal:
+        raise DataError(
+            f"{name}: {model.config.model_type} reads texts in both directions and cannot write them; give a causal "
+            "language model, such as Llama, Qwen or GPT-2"
+        )
+
+
+@contextlib.contextmanager
+def try_out(name: str | Path) -> Iterator[None]:
+    """Run a model for the first time. DataError: it raises, since numbers of its config do not fit each other."""
+    try:
+        yield
+    except (LikelierError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever foreign code raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{name}: this model cannot be run ({reason}); check its config.json") from error
+
+
+@torch.no_grad()
+def is_causal(model: PreTrainedModel) -> bool:
+    """True if what a model computes at a token depends on no later one: tried by changing the last of eight tokens."""
+    size = min(8, context_length(model))
+    tokens = torch.arange(5, 5 + size, device=model.device)[None] % vocabulary_size(model)
+    changed = tokens.clone()
+    changed[0, -1] = (tokens[0, -1] + 1) % vocabulary_size(model)
+    one, other = (model(input_ids=each, attention_mask=torch.ones_like(each))[0][:, :-1] for each in (tokens, changed))
+    # Not `<=`: NaN means damaged weights, which whatever uses them reports.
+    return not float((one - other).abs().max()) > 1e-4 * float(one.std())
 
 
 def check_weights_complete(path: str | Path, config: PreTrainedConfig, missing: Collection[str]) -> None:
@@ -115,6 +160,14 @@ def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def prepare_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Set every dropout rate to 0, take out a padding id that the model has no embedding for, and return the config."""
+    text = config.get_text_config()
+    if text.pad_token_id is not None and text.pad_token_id >= text.vocab_size:
+        text.pad_token_id = None  # added to the tokenizer alone; the embedding layer refuses it
+    return disable_dropout(config)
+
+
 def disable_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
     """Set every dropout rate of a config to 0, and return it.
 
@@ -130,9 +183,35 @@ def disable_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Most tokens in one sequence; very large where the model knows no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # absent in recurrent models
-    return int(limit) if limit and limit > 0 else UNLIMITED
+    """Most tokens in one sequence; very large where the model knows no limit.
+
+    Models with LongRoPE (Phi-3.5, Phi-4-mini) turn every position otherwise as soon as one text of the batch passes
+    `original_max_position_embeddings`: a text's log-probabilities would depend on its neighbours, and change while it
+    is sampled. They are used up to there.
+    """
+    config = model.config.get_text_config()
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]  # Llama's, MPT's
+    ropes = find_rope_parameters(getattr(config, "rope_parameters", None))
+    limits += [rope.get("original_max_position_embeddings") for rope in ropes if rope.get("rope_type") == "longrope"]
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the one behind the padding's.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            limits.append(module.num_embeddings - module.padding_idx - 1)
+    return min((int(limit) for limit in limits if limit and limit > 0), default=UNLIMITED)
+
+
+def find_rope_parameters(parameters: Any) -> Iterator[dict[str, Any]]:
+    """The settings of rotary positions: one set, or one for each type of layer."""
+    if isinstance(parameters, dict):
+        yield parameters
+        for below in parameters.values():
+            yield from find_rope_parameters(below)
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """Number of tokens that the model has an embedding for: ids are below it."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
 
 
 def make_frozen_copy(model: PreTrainedModel) -> PreTrainedModel:

@@ -7,11 +7,15 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+PAD = 0
+"""Fills rows: an id that every model has an embedding for, which a tokenizer's padding token may lack. Masks say what
+counts."""
 
-def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Rows as one tensor, filled with `pad` in front; True in the mask is a token of the row.
 
-    >>> pad_left([[5], [6, 7]], pad=0)[0].tolist()
+    >>> pad_left([[5], [6, 7]])[0].tolist()
     [[0, 5], [6, 7]]
     """
     width = max(map(len, rows), default=0)
@@ -19,7 +23,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"
     return tokens.view(len(rows), width), make_length_mask(rows, width).flip(1)
 
 
-def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
+def pad_right(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Rows as one tensor, filled with `pad` behind; True in the mask is a token of the row."""
     width = max(map(len, rows), default=0)
     tokens = torch.tensor([list(row) + [pad] * (width - len(row)) for row in rows], dtype=torch.long)

@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from likelier.config import PPOConfig
+from likelier.errors import ConfigError
 from likelier.ppo.policy import Evaluation
 from likelier.text.logprobs import PromptedResponses, compute_statistics_in_chunks, is_head_separable
-from likelier.text.models import load_trunk
+from likelier.text.models import context_length, is_causal, load_tokenizer, load_trunk, vocabulary_size
 from likelier.training.setup import autocast
 
 
@@ -104,6 +106,44 @@ class TextPolicy(nn.Module):
                 states = hidden if self.critic is None else texts.compute_hidden_states(self.critic)
                 values = texts.scatter(self.value_head(states))
             return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+
+
+def check_critic(
+    name: str,
+    critic: PreTrainedModel,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    longest_prompt: int,
+    config: PPOConfig,
+) -> None:
+    """ConfigError: a critic from the folder `name` cannot value every token that the policy may read or write.
+
+    It must be causal (a value is of the state before its token), know the policy's tokens by the same ids, and reach as
+    far as the longest prompt with its response.
+    """
+    setting, longest = f"ppo.critic_model: {name}", longest_prompt + config.response_length
+    num_tokens = max(vocabulary_size(model), model.get_output_embeddings().weight.shape[0])
+    if context_length(critic) < longest:
+        raise ConfigError(
+            f"{setting} reads {context_length(critic)} tokens, and a prompt with its response has up to {longest}; "
+            "give a critic with a longer context, or shorter prompts and ppo.response_length"
+        )
+    if vocabulary_size(critic) < num_tokens:
+        raise ConfigError(
+            f"{setting} knows {vocabulary_size(critic)} tokens, and the model writes any of {num_tokens}; "
+            "give a critic with the model's own tokens"
+        )
+    own, others = tokenizer.get_vocab(), load_tokenizer(name).get_vocab()
+    differing = next((token for token in own if others.get(token, own[token]) != own[token]), None)
+    if differing is not None:
+        raise ConfigError(
+            f"{setting} has other ids for tokens than the model ({differing!r}: {others[differing]}, not "
+            f"{own[differing]}); give a critic with the model's own tokenizer"
+        )
+    if not is_causal(critic):
+        raise ConfigError(
+            f"{setting} reads texts in both directions, so that its values would know what comes; give a causal model"
+        )
 
 
 def copy_trunk(model: PreTrainedModel) -> PreTrainedModel:

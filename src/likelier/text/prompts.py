@@ -1,17 +1,19 @@
 """Prompts to train on, and held-out prompts, on which every policy of one seed is evaluated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id
 from likelier.progress import note
 from likelier.records import Prompt, distinct_prompts, read_prompts
-from likelier.text.tokens import encode_prompts
+from likelier.text.models import context_length, vocabulary_size
+from likelier.text.tokens import check_in_vocabulary, encode_prompts
 from likelier.training.order import EpochOrder
 from likelier.training.setup import seeded_generator
 
@@ -53,11 +55,24 @@ def load_prompts(config: Config) -> PromptPlan:
     return PromptPlan(shuffled[num_held_out:], shuffled[:num_held_out], per_step, config.seed)
 
 
-def check_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt], config: Config, context: int) -> None:
-    """Check before the first step that every prompt leaves room for a response. DataError: one does not."""
-    limit = context - config.ppo.response_length
+def check_prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    response_length: int,
+    setting: str,
+    max_prompt_tokens: int | None = None,
+) -> int:
+    """Check before the first step that the model can continue every prompt; returns the tokens of the longest.
+
+    DataError: a prompt leaves no room for a response, or has a token that the model does not know. ConfigError: no
+    prompt can leave room for `response_length`, which `setting` says.
+    """
+    context = context_length(model)
+    limit = context - response_length
     if limit < 1:
-        raise ConfigError(
-            f"ppo.response_length: {config.ppo.response_length} does not fit the model's {context} tokens"
-        )
-    encode_prompts(tokenizer, [prompt.text for prompt in prompts], min(limit, config.ppo.max_prompt_tokens or limit))
+        raise ConfigError(f"{setting}: {response_length} does not fit the model's {context} tokens")
+    texts, sources = [prompt.text for prompt in prompts], [prompt.source for prompt in prompts]
+    encoded = encode_prompts(tokenizer, texts, min(limit, max_prompt_tokens or limit), sources)
+    check_in_vocabulary(tokenizer, encoded.tokens.tolist(), vocabulary_size(model), model.name_or_path)
+    return encoded.tokens.shape[1]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,13 +15,16 @@ from likelier.records import Text
 from likelier.text.models import (
     UNLIMITED,
     context_length,
-    disable_dropout,
+    is_causal,
     load_pretrained,
     load_safely,
     load_tokenizer,
+    prepare_config,
+    try_out,
+    vocabulary_size,
 )
-from likelier.text.padding import pad_right, to_right_padding, unpadded_inputs
-from likelier.text.tokens import encode, end_id, pad_id, render
+from likelier.text.padding import PAD, pad_right, to_right_padding, unpadded_inputs
+from likelier.text.tokens import check_in_vocabulary, encode, end_id, render
 
 
 class RewardModel(nn.Module):
@@ -35,8 +39,13 @@ class RewardModel(nn.Module):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.max_length = min(max_length or UNLIMITED, context_length(model))
-        self.is_causal = "score" in dict(model.named_children())
+        self.vocabulary_size = vocabulary_size(model)
+        self.pad_id = choose_pad_id(tokenizer, self.vocabulary_size)
+        trunk: Any = model.base_model
+        self.is_causal = "score" in dict(model.named_children()) and is_causal(trunk)
         """Causal decoders have a head of this name (GenericForSequenceClassification); encoders pool."""
+        self.can_pad = self.is_causal or (not model.config.is_encoder_decoder and ignores_padding(model))
+        """False where a text must be run alone: T5 and BART count end tokens, XLNet reads the last place."""
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +58,8 @@ class RewardModel(nn.Module):
         """Tokens of prompt, response and end token, padded on the right, with their mask."""
         texts = [render(self.tokenizer, prompt) + text for prompt, text in zip(prompts, responses, strict=True)]
         rows = [[*row, end_id(self.tokenizer)] for row in encode(self.tokenizer, texts)]
-        tokens, mask = pad_right([row[-self.max_length :] for row in rows], pad_id(self.tokenizer))
+        check_in_vocabulary(self.tokenizer, rows, self.vocabulary_size, self.model.name_or_path)
+        tokens, mask = pad_right([row[-self.max_length :] for row in rows], self.pad_id)
         return tokens.to(self.device), mask.to(self.device)
 
     def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
@@ -59,8 +69,11 @@ class RewardModel(nn.Module):
             hidden = self.model.base_model(**unpadded_inputs(tokens)).last_hidden_state
             last = hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
             logits: Tensor = self.model.get_submodule("score")(last)
-        else:
+        elif self.can_pad:
             logits = self.model(input_ids=tokens, attention_mask=mask.long()).logits
+        else:
+            texts = [row[real][None] for row, real in zip(tokens, mask, strict=True)]
+            logits = torch.cat([self.model(input_ids=text).logits for text in texts])
         return logits[:, 0].float()
 
     @torch.no_grad()
@@ -85,7 +98,9 @@ def load_reward_model(
             f"{path}: {config.num_labels} labels; a reward model has exactly 1: give one that `likelier reward` trained"
         )
     model = load_pretrained(AutoModelForSequenceClassification, path, device)
-    return RewardModel(model, load_tokenizer(path), max_length).eval()
+    tokenizer = load_tokenizer(path)
+    with try_out(path):
+        return RewardModel(model, tokenizer, max_length).eval()
 
 
 def new_reward_model(
@@ -102,14 +117,33 @@ def new_reward_model(
     tokenizer = load_tokenizer(base)
     if from_scratch:
         with load_safely(base) as options:
-            config = disable_dropout(AutoConfig.from_pretrained(base, num_labels=1, **options))
+            config = prepare_config(AutoConfig.from_pretrained(base, num_labels=1, **options))
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     else:
         model = load_pretrained(AutoModelForSequenceClassification, base, "cpu", num_labels=1)
-    model.config.pad_token_id = pad_id(tokenizer)
-    reward = RewardModel(model.eval(), tokenizer, max_length)
+    model.config.pad_token_id = choose_pad_id(tokenizer, vocabulary_size(model))
+    with try_out(base):
+        reward = RewardModel(model.eval(), tokenizer, max_length)
     init_score_head(model, generator)
     return reward.to(device).eval()
+
+
+@torch.no_grad()
+def ignores_padding(model: PreTrainedModel) -> bool:
+    """True if padding behind a text, left out by the mask, changes nothing: tried on one short text."""
+    text = torch.arange(5, 8, device=model.device)[None] % vocabulary_size(model)
+    padded, mask = nn.functional.pad(text, (0, 2), value=PAD), nn.functional.pad(torch.ones_like(text), (0, 2))
+    alone, beside = model(input_ids=text).logits, model(input_ids=padded, attention_mask=mask).logits
+    return torch.allclose(alone, beside, rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def choose_pad_id(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> int:
+    """The padding token, or else the end token, if the model has an embedding for it; otherwise any that it has.
+
+    transformers' own sequence classifiers look for it to find the last token of a text, and some encoders count it.
+    """
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((each for each in ids if each is not None and each < vocabulary_size), PAD)
 
 
 def init_score_head(model: nn.Module, generator: torch.Generator | None) -> None:

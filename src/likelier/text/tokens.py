@@ -1,6 +1,6 @@
 """Text to token ids and back: chat templates, the beginning token, prompts with their responses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Bool, Int
@@ -53,18 +53,37 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     return [row if row[:1] == [begin] else [begin, *row] for row in rows]
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], max_tokens: int) -> Prompts:
-    """Rendered prompts, padded on the left. DataError: the first that has more than `max_tokens`, or none at all."""
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], max_tokens: int, sources: Sequence[str] = ()
+) -> Prompts:
+    """Rendered prompts, padded on the left. DataError: the first that has more than `max_tokens`, or none at all.
+
+    `sources` names the file and line of each prompt for the error; without it a prompt is named by its number.
+    """
     rows = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows):
+        name = f"{sources[number]}: the prompt" if sources and sources[number] else f"prompt {number + 1}"
         if len(row) > max_tokens:
             raise DataError(
-                f"prompt {number} has {len(row)} tokens, at most {max_tokens} fit: {shorten(prompts[number - 1])}; "
+                f"{name} has {len(row)} tokens, at most {max_tokens} fit: {shorten(prompts[number])}; "
                 "shorten it or response_length"
             )
         if not row:
-            raise DataError(f"prompt {number} is empty and this tokenizer has no beginning token; write some text")
-    return Prompts(*pad_left(rows, pad_id(tokenizer)))
+            raise DataError(f"{name} is empty and this tokenizer has no beginning token; write some text")
+    return Prompts(*pad_left(rows))
+
+
+def check_in_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]], vocabulary_size: int, model: str | None
+) -> None:
+    """DataError: a token that the model has no embedding for, such as one that was added to the tokenizer alone."""
+    outside = next((token for row in rows for token in row if token >= vocabulary_size), None)
+    if outside is not None:
+        name = tokenizer.convert_ids_to_tokens(outside)
+        raise DataError(
+            f"the token {name!r} has id {outside}, and {model or 'the model'} has embeddings for {vocabulary_size} "
+            "tokens only; take it out of the texts, or resize the model's embeddings and train them"
+        )
 
 
 def encode_with_response(
@@ -124,11 +143,6 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise DataError(f"{tokenizer.name_or_path}: the tokenizer has no end token; set eos_token in its config")
     return int(tokenizer.eos_token_id)
-
-
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The padding token. Any id will do, since masks say what counts."""
-    return int(next((each for each in (tokenizer.pad_token_id, tokenizer.eos_token_id) if each is not None), 0))
 
 
 def shorten(text: Text) -> str:

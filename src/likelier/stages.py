@@ -19,7 +19,7 @@ Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything that the rest of the package knows about a training stage."""
+    """A training stage: all that the rest of the package knows about it."""
 
     verb: str
     """Its command, and the name of its runs in `run.json`."""
@@ -58,12 +58,12 @@ class Stage:
 
     def load_trainer(self) -> Trainer:
         """Import the stage's training function."""
-        trainer: Trainer = load(self.trainer)
+        trainer: Trainer = import_object(self.trainer)
         return trainer
 
     def load_examiner(self) -> Examiner:
         """Import the function that examines the stage's runs."""
-        examiner: Examiner = load(self.examiner)
+        examiner: Examiner = import_object(self.examiner)
         return examiner
 
     @property
@@ -72,17 +72,17 @@ class Stage:
         return self.trainer.partition(":")[0]
 
     def find_metric(self, name: str) -> Metric | None:
-        """The definition of a name in the stage's `metrics.jsonl`; None if there is none."""
+        """Return the definition of a name in the stage's `metrics.jsonl`; None if there is none."""
         for metric in (*SHARED, *self.metrics):
-            start, angle, _ = metric.name.partition("<")
-            if metric.name == name or (angle and name.startswith(start) and len(name) > len(start)):
+            prefix, placeholder, _ = metric.name.partition("<")
+            if metric.name == name or (placeholder and name.startswith(prefix) and len(name) > len(prefix)):
                 return metric
         return None
 
 
-def load(place: str) -> Any:
-    """Import what `module:function` names."""
-    module, _, name = place.partition(":")
+def import_object(path: str) -> Any:
+    """Import `module:name` and return the object."""
+    module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 

@@ -59,6 +59,7 @@ def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder,
 
 
 def describe_response(response: Response, folder: MediaFolder, page: Path) -> dict[str, Any]:
+    """Return the text of a response, or the media file to show in its place."""
     """Return what the page shows of a response: its text, or its media file."""
     if response.media is None:
         return {"text": response.text, "media": None}

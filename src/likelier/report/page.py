@@ -160,7 +160,7 @@ def number(value: Any) -> str:
 
 
 def column(value: Any) -> str:
-    """The value of a prompt's column: a text as it is, a number as a person reads it, anything else as JSON; cut."""
+    """Format the value of a prompt's column: text as it is, a number by `number`, the rest as JSON; truncated."""
     text = dump_line(value) if isinstance(value, list | dict | bool) else number(value)
     return text if len(text) <= LONGEST_COLUMN else text[:LONGEST_COLUMN] + " …"
 

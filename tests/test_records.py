@@ -186,7 +186,7 @@ def test_a_link_or_a_pipe_is_written_to_and_never_replaced(tmp_path):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "below" / "data.jsonl"
-    assert write_jsonl(path, [{"a": 1}, Prompt("p")]) == 2
+    assert write_jsonl(path, [{"a": 1}, Prompt("p", source="prompts.jsonl:9")]) == 2
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"a": 1},
         {"text": "p", "conversation": "", "extra": {}},

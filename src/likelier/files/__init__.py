@@ -11,7 +11,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -218,11 +218,17 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
     def write(file: TextIO) -> None:
         nonlocal count
         for record in records:
-            file.write(dump_line(record if isinstance(record, dict) else asdict(record)) + "\n")
+            file.write(dump_line(record if isinstance(record, dict) else record_content(record)) + "\n")
             count += 1
 
     write_atomically(path, write)
     return count
+
+
+def record_content(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that make records equal; one outside of comparisons says where it was read."""
+    compared = {each.name for each in fields(record) if each.compare}
+    return {name: value for name, value in asdict(record).items() if name in compared}
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -4,16 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Bool, Int
-from jinja2 import TemplateError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.records import Text
+from likelier.text.chat_template import FAILURES, render_template
 from likelier.text.padding import pad_left
-
-TEMPLATE_FAILURES = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""Raised within a chat template: it is a program from elsewhere, so an error in it is the template's."""
 
 
 class Prompts(NamedTuple):
@@ -26,7 +23,7 @@ class Prompts(NamedTuple):
 def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
     """The text that the model continues: a plain prompt as it is, messages by the tokenizer's chat template.
 
-    The template opens the assistant's turn; transformers runs it in an immutable sandbox. Without a template turns are
+    The template opens the assistant's turn; `render_template` limits what it may take. Without a template turns are
     written like those of hh-rlhf (`Human: … Assistant:`). DataError: the template refuses these messages.
     """
     if isinstance(text, str):
@@ -36,8 +33,8 @@ def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
         return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
     try:
         turns = [{"role": turn["role"], "content": turn["content"]} for turn in text]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except TEMPLATE_FAILURES as error:
+        return render_template(tokenizer, turns)
+    except FAILURES as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten(text)}") from error
 

@@ -1,16 +1,19 @@
 """Adapters: the start is the base, the base stays what it was, and what is merged is what was trained."""
 
+import json
+
 import pytest
 import torch
 
 from likelier.config import LoRA
-from likelier.errors import ConfigError, DataError
-from likelier.text.adapters import apply_lora, load_merged, make_reference, save_adapter
+from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.text import adapters
+from likelier.text.adapters import apply_lora, load_merged, make_reference, save_adapter, save_trained
 from likelier.text.cache import make_cache, preallocated_layers
 from likelier.text.fast_decode import fast_decoder
-from likelier.text.models import load_causal_lm
+from likelier.text.models import load_causal_lm, load_tokenizer, save_model
 from likelier.training.state import trained_weights
-from model_families import tiny_model
+from model_families import tiny_model, tiny_tokenizer
 from tiny import save_tiny_model
 
 TOKENS = torch.tensor([[1, 4, 5, 4]])
@@ -56,15 +59,54 @@ def test_the_base_is_the_reference_without_a_second_copy(folder):
 def test_what_is_merged_is_what_was_trained(folder, tmp_path):
     model, _ = adapted(folder)
     train_a_little(model)
-    save_adapter(tmp_path / "adapter", model)
+    save_adapter(tmp_path / "adapter", str(folder), model, load_tokenizer(folder))
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
-    assert {"adapter_config.json", "adapter_model.safetensors"} <= names
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
     assert "model.safetensors" not in names
     whole = load_merged(str(folder), tmp_path / "adapter")
     assert type(whole) is type(load_causal_lm(folder))
     torch.testing.assert_close(logits(whole), logits(model), rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="an adapter without its model; give the folder of the merged one"):
         load_causal_lm(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma"])
+@pytest.mark.parametrize("targets", [["lm_head"], ["embeddings"], ["embeddings", "lm_head"]])
+def test_an_adapter_on_one_of_two_tied_matrices_does_not_change_the_other(family, targets, tmp_path, monkeypatch):
+    save_model(tmp_path / "base", tiny_model(family, tie_word_embeddings=True), tiny_tokenizer(), "")
+    monkeypatch.chdir(tmp_path)
+    model = load_causal_lm("base")
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    targets = [{"embeddings": "wte" if family == "gpt2" else "embed_tokens"}.get(name, name) for name in targets]
+    apply_lora(model, LoRA(lora_rank=2, lora_alpha=4, lora_targets=targets), "sft", 0)
+    train_a_little(model)
+    save_trained(tmp_path, "base", model, tiny_tokenizer(), "")
+    saved = load_causal_lm(tmp_path / "model")
+    assert saved.get_input_embeddings().weight is not saved.get_output_embeddings().weight
+    torch.testing.assert_close(logits(saved), logits(model), rtol=1e-4, atol=1e-4)
+    recorded = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert recorded == str(tmp_path / "base")
+
+
+def test_tied_matrices_without_an_adapter_stay_one(tmp_path):
+    save_model(tmp_path / "base", tiny_model("gpt2"), tiny_tokenizer(), "")
+    model = load_causal_lm(tmp_path / "base")
+    apply_lora(model, LoRA(lora_rank=2, lora_targets=["c_attn"]), "sft", 0)
+    save_trained(tmp_path, str(tmp_path / "base"), model, tiny_tokenizer(), "")
+    saved = load_causal_lm(tmp_path / "model")
+    assert saved.get_input_embeddings().weight is saved.get_output_embeddings().weight
+
+
+def test_a_merged_model_that_is_not_what_was_trained_is_not_written(folder, tmp_path, monkeypatch):
+    model, _ = adapted(folder)
+    train_a_little(model)
+    monkeypatch.setattr(adapters, "load_merged", lambda base, adapter: load_causal_lm(base))
+    with pytest.raises(
+        LikelierError, match=r"adapter: merged into its base .* up to [0-9.]+ nats from .* trained"
+    ) as caught:
+        save_trained(tmp_path / "run", str(folder), model, load_tokenizer(folder), "")
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"adapter"}
 
 
 def test_rank_alpha_targets_and_seed(folder):

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import LoRA
-from likelier.errors import ConfigError
-from likelier.text.models import load_causal_lm, make_frozen_copy, save_model, silence_transformers
+from likelier.errors import ConfigError, LikelierError
+from likelier.text.models import (
+    context_length,
+    load_causal_lm,
+    make_frozen_copy,
+    save_model,
+    silence_transformers,
+    vocabulary_size,
+)
+from likelier.text.padding import unpadded_inputs
 from likelier.training.setup import seeded_generator
+from likelier.training.state import as_os_errors
 
 
 def make_reference(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
@@ -34,10 +44,15 @@ def apply_lora(model: PreTrainedModel, lora: LoRA, block: str, seed: int) -> Non
 def save_trained(
     folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str
 ) -> None:
-    """Write the folder `model`; with LoRA the base with the adapter merged in, and the folder `adapter` beside it."""
+    """Write the folder `model`; with LoRA the base with the adapter merged in, and the folder `adapter` beside it.
+
+    LikelierError: the merged model is not what was trained; `model` is not written then, `adapter` is.
+    """
     if model._hf_peft_config_loaded:
-        save_adapter(folder / "adapter", model)
-        model = load_merged(base, folder / "adapter")
+        save_adapter(folder / "adapter", base, model, tokenizer)
+        merged = load_merged(base, folder / "adapter")
+        check_merged(model, merged, folder / "adapter")
+        model = merged
     save_model(folder / "model", model, tokenizer, card)
 
 
@@ -90,13 +105,26 @@ def merge_weight(layer: Any) -> Tensor:
     return weight
 
 
-def save_adapter(folder: Path, model: PreTrainedModel) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all."""
+def save_adapter(folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write an adapter as peft reads it, with its tokenizer, whole or not at all.
+
+    The adapter names its base by an absolute path: peft looks for a relative one from wherever it is run. The base's
+    own weights stay out, of adapted embeddings too, which peft would add: training leaves them as they are.
+    """
+    from peft import get_peft_model_state_dict
+
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
+    (name,) = model.active_adapters()
+    config = model.peft_config[name]
+    config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
+    weights = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    named = {f"base_model.model.{key}": weight.contiguous().cpu() for key, weight in weights.items()}
     try:
-        with silence_transformers():
-            model.save_pretrained(partial)
+        with silence_transformers(), as_os_errors():
+            config.save_pretrained(str(partial))
+            save_file(named, partial / "adapter_model.safetensors", metadata={"format": "pt"})
+            tokenizer.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -109,5 +137,43 @@ def load_merged(base: str, adapter: Path) -> PreTrainedModel:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
-        model: PreTrainedModel = PeftModel.from_pretrained(load_causal_lm(base), str(adapter)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(load_causal_lm(base), str(adapter))
+        untie_adapted(adapted.get_base_model())
+        model: PreTrainedModel = adapted.merge_and_unload()
     return model
+
+
+def untie_adapted(model: PreTrainedModel) -> None:
+    """Give the output layer a weight of its own, if it shares that of the embeddings and one of them has an adapter.
+
+    An adapter changes one of the two; added to the weight that they share it would change the other as well.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if not any(isinstance(layer, LoraLayer) for layer in layers):
+        return
+    embeddings, output = (layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers)
+    if output.weight is embeddings.weight:
+        output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
+        model.all_tied_weights_keys = {}
+
+
+@torch.no_grad()
+def check_merged(trained: PreTrainedModel, merged: PreTrainedModel, adapter: Path) -> None:
+    """LikelierError: the model with its adapter and the merged one give three short texts other log-probabilities."""
+    size = min(16, context_length(merged))
+    tokens = (torch.arange(3 * size) * 7 + 5).view(3, size) % vocabulary_size(merged)
+    ours, theirs = (
+        model(**unpadded_inputs(tokens.to(model.device))).logits.cpu().double().log_softmax(-1)
+        for model in (trained, merged)
+    )
+    # Half of the digits that the type has: rounding of W + BA stays below, a matrix that was left out is far above.
+    tolerance = max(torch.finfo(model.dtype).eps for model in (trained, merged)) ** 0.5
+    if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
+        off = float((ours - theirs).abs().max())
+        raise LikelierError(
+            f"{adapter}: merged into its base it gives log-probabilities up to {off:.2g} nats from those of the model "
+            "that was trained; no merged model is written: use the adapter with its base, by peft"
+        )

@@ -138,7 +138,8 @@ def load_merged(base: str, adapter: Path) -> PreTrainedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
         adapted = PeftModel.from_pretrained(load_causal_lm(base), str(adapter))
-        untie_adapted(adapted.get_base_model())
+        inner: Any = adapted.get_base_model()
+        untie_adapted(inner)
         model: PreTrainedModel = adapted.merge_and_unload()
     return model
 
@@ -151,10 +152,11 @@ def untie_adapted(model: PreTrainedModel) -> None:
     from peft.tuners.lora import LoraLayer
 
     layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
-    if not any(isinstance(layer, LoraLayer) for layer in layers):
-        return
-    embeddings, output = (layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers)
-    if output.weight is embeddings.weight:
+    has_adapter = [isinstance(layer, LoraLayer) for layer in layers]
+    embeddings, output = (
+        layer.get_base_layer() if adapted else layer for layer, adapted in zip(layers, has_adapter, strict=True)
+    )
+    if any(has_adapter) and output.weight is embeddings.weight:
         output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
         model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
         model.all_tied_weights_keys = {}
@@ -166,11 +168,11 @@ def check_merged(trained: PreTrainedModel, merged: PreTrainedModel, adapter: Pat
     size = min(16, context_length(merged))
     tokens = (torch.arange(3 * size) * 7 + 5).view(3, size) % vocabulary_size(merged)
     ours, theirs = (
-        model(**unpadded_inputs(tokens.to(model.device))).logits.cpu().double().log_softmax(-1)
-        for model in (trained, merged)
+        each(**unpadded_inputs(tokens.to(each.device))).logits.cpu().double().log_softmax(-1)
+        for each in (trained, merged)
     )
     # Half of the digits that the type has: rounding of W + BA stays below, a matrix that was left out is far above.
-    tolerance = max(torch.finfo(model.dtype).eps for model in (trained, merged)) ** 0.5
+    tolerance = max(torch.finfo(each.dtype).eps for each in (trained, merged)) ** 0.5
     if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
         off = float((ours - theirs).abs().max())
         raise LikelierError(

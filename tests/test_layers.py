@@ -87,6 +87,7 @@ FENCES = {
     "fastapi": ["web"],
     "starlette": ["web"],
     "uvicorn": ["web"],
+    "h11": ["web"],
     "typer": ["cli"],
     "filelock": ["runs.folder", "feedback.database"],
 }

@@ -33,7 +33,10 @@ def add_guards(app: FastAPI) -> None:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = check_request(request) or await call_next(request)
+        refusal = check_request(request)
+        if refusal:
+            refusal.headers["Connection"] = "close"  # otherwise the body, however long, would be read to its end
+        response = refusal or await call_next(request)
         response.headers.update(HEADERS)
         return response
 
@@ -55,7 +58,10 @@ def add_guards(app: FastAPI) -> None:
 
 
 def check_request(request: Request) -> Response | None:
-    """Return the error for a request that our page would not send: foreign host or origin, wrong type, large body."""
+    """Return the error for a request that our page would not send: foreign host or origin, wrong type, large body.
+
+    A body in chunks has no length that could be checked, and counts over one that is given (RFC 9112, section 6.3).
+    """
     host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
     if parse_host(host) not in LOOPBACK:
         return error_response(403, "unknown host name")
@@ -64,9 +70,15 @@ def check_request(request: Request) -> Response | None:
             return error_response(403, "requests come from this page only")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return error_response(415, "send application/json")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            return error_response(413, f"send at most {MAX_BODY_BYTES} bytes")
+    has_length = "content-length" in request.headers or request.method == "POST"
+    if "transfer-encoding" in request.headers or (has_length and not is_small(length)):
+        return error_response(413, f"send at most {MAX_BODY_BYTES} bytes, and no chunks")
     return None
+
+
+def is_small(length: str) -> bool:
+    """True for the length of a body that is read."""
+    return length.isdecimal() and len(length) <= len(str(MAX_BODY_BYTES)) and int(length) <= MAX_BODY_BYTES
 
 
 def parse_host(host: str) -> str | None:

@@ -10,6 +10,7 @@ import uvicorn
 from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
 from likelier.web.app import Guesser, create_app
+from likelier.web.connections import Connection
 from likelier.web.guards import LOOPBACK
 
 
@@ -40,7 +41,14 @@ def serve(
     app = create_app(store, guesser, wanted, per_comparison, only)
     room = app.state.room
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_keep_alive=75, proxy_headers=False, server_header=False
+        app,
+        http=Connection,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=75,
+        proxy_headers=False,
+        server_header=False,
     )
     server = uvicorn.Server(config)
     room.announce = lambda token: print_line(f"for another person: {address}/?token={token}")

@@ -1,0 +1,98 @@
+"""HTTP connections that nobody can hold open for others: a request arrives in time, and there are so many at once."""
+
+import asyncio
+import json
+import time
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_SECONDS = 10.0
+"""How long a browser may take to send a request, head and body: ours are of some hundred bytes."""
+STALLED_SECONDS = 60.0
+"""How long a browser may leave an answer unread, as with a film that it does not play on."""
+MAX_CONNECTIONS = 200
+"""How many may be open at once. A browser holds up to six; a process may open 256 files or more."""
+REASONS = {408: "Request Timeout", 503: "Service Unavailable"}
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, which by itself waits without end for a request, and for an answer to be read.
+
+    With `MAX_CONNECTIONS` open, a newcomer closes the oldest one that only waits for its other side: whoever holds
+    connections open without asking anything (slowloris) shuts out nobody.
+    """
+
+    deadline: asyncio.TimerHandle | None = None
+    opened = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Close another connection if there are too many, and wait for the first request."""
+        super().connection_made(transport)
+        self.opened = time.monotonic()
+        if len(self.connections) > MAX_CONNECTIONS and not self.close_oldest():
+            self.refuse(503, f"{MAX_CONNECTIONS} requests are being answered; try again")
+        self.set_deadline(REQUEST_SECONDS)
+
+    def close_oldest(self) -> bool:
+        """Close the oldest other connection that only waits for its other side. False: there is none."""
+        others = (each for each in self.connections if isinstance(each, Connection) and each is not self)
+        oldest = min((each for each in others if each.is_waiting()), key=lambda each: each.opened, default=None)
+        if oldest:
+            oldest.transport.abort()
+            self.connections.discard(oldest)  # it is lost a moment later; until then it would be chosen again
+        return oldest is not None
+
+    def is_waiting(self) -> bool:
+        """True while a request is not whole yet, or its answer is not read."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) or bool(self.flow.write_paused)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a request that has begun must be whole in time, however slowly its bytes drip in."""
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self.clear_deadline()
+        elif self.deadline is None:
+            self.set_deadline(REQUEST_SECONDS)
+
+    def pause_writing(self) -> None:
+        """Wait until the other side reads on, but not for ever."""
+        super().pause_writing()
+        self.set_deadline(STALLED_SECONDS)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        self.clear_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.clear_deadline()
+        super().connection_lost(exc)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Close the connection after some seconds, unless the deadline is cleared before."""
+        self.clear_deadline()
+        self.deadline = self.loop.call_later(seconds, self.give_up)
+
+    def clear_deadline(self) -> None:
+        """Let the connection live."""
+        if self.deadline:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def give_up(self) -> None:
+        """Close the connection; say why unless an answer has begun."""
+        if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            self.refuse(408, f"the request was not whole after {REQUEST_SECONDS:g} seconds")
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Send an error in the shape that all have, and close the connection."""
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"detail": detail})
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode("ascii"))
+        self.transport.close()

@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 
 from likelier import circle
-from likelier.circle import Round, lock_folder, make_split_key, run_circle, run_once, split_prompts
+from likelier.circle import Round, make_split_key, run_circle, run_once, split_prompts
 from likelier.config import build_config
-from likelier.errors import ConfigError, DataError, Stopped, Terminated
 from likelier.feedback.store import Store
-from likelier.files import read_json, write_json, write_jsonl
+from likelier.files import read_json, write_jsonl
 from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts
 from tiny import save_tiny_model
 
@@ -146,47 +145,6 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         run_once(more, "feedback", "a third key", circle.ask_people)
     assert asked == [5, 2, 2, 7]
-
-
-ASKED = ["likelier", "circle", "mine.yaml"]
-
-
-def stopped_by(error, folder):
-    """A circle that is stopped once there are candidates; what it says."""
-    with pytest.raises(Stopped) as caught, lock_folder(folder):
-        write_json(folder / "round-1" / "candidates.json", {})
-        raise error
-    return caught.value.exit_code, str(caught.value)
-
-
-def test_a_circle_that_is_stopped_names_its_own_folder_and_not_that_of_a_stage(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ASKED)
-    line = f"stopped; go on with: likelier circle mine.yaml --out {tmp_path / 'out'} --resume auto"
-    for error, code in (
-        (Stopped("stopped after step 3; go on with: --out out/round-1/policy", 75), 75),
-        (Stopped("stopped before the first checkpoint", 143), 75),
-        (Stopped("stopped after step 3", 130), 130),
-        (KeyboardInterrupt(), 130),
-        (Terminated(), 75),
-    ):
-        assert stopped_by(error, tmp_path / "out") == (code, line)
-
-
-def test_a_circle_that_ends_before_anything_was_sampled_leaves_nothing(tmp_path):
-    for error in (DataError("no such model"), KeyboardInterrupt(), Terminated()):
-        with pytest.raises(type(error)), lock_folder(tmp_path / "runs" / "mine-1"):
-            (tmp_path / "runs" / "mine-1" / "round-1").mkdir()
-            raise error
-        assert not (tmp_path / "runs").exists()
-
-
-def test_one_circle_a_folder_and_no_litter_of_a_killed_one(tmp_path):
-    (tmp_path / "round-1").mkdir()
-    (tmp_path / "round-1" / ".check.json.77.tmp").write_text("{")
-    with lock_folder(tmp_path):
-        assert list((tmp_path / "round-1").iterdir()) == []
-        with pytest.raises(ConfigError, match="another process"), lock_folder(tmp_path):
-            pass
 
 
 def test_held_out_prompts_are_the_same_in_every_round_and_never_trained_on(tmp_path):

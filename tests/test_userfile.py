@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from likelier.errors import ConfigError
-from likelier.userfile import brief, find_function
+from likelier.userfile import brief, find_function, find_module_source
 
 
 def test_a_function_is_found_and_what_its_file_prints_is_no_result(tmp_path, capsys):
@@ -84,3 +84,15 @@ def test_a_file_without_ending_is_a_file_and_no_module(tmp_path, monkeypatch):
 def test_an_error_takes_one_short_line():
     assert brief(ValueError("a\nb  c")) == "ValueError: a b c"
     assert len(brief(ValueError("x" * 1000))) == 200
+
+
+def test_the_source_of_a_module_is_found_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "boom").mkdir()
+    for name in ("__init__", "inner"):
+        (tmp_path / "boom" / f"{name}.py").write_text("raise SystemExit(3)")
+    assert find_module_source("boom") == tmp_path / "boom/__init__.py"
+    assert find_module_source("boom.inner") == tmp_path / "boom/inner.py"
+    assert find_module_source("boom.none") is None
+    assert find_module_source("none.at.all") is None
+    assert find_module_source("sys") is None

@@ -1,25 +1,22 @@
 """The whole circle: prompts, candidates, feedback, check, preferences, reward, PPO, evaluation; round by round."""
 
-import contextlib
 import hashlib
-import os
 import random
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from likelier.config import Config, OtherModel, RewardSource
-from likelier.errors import ConfigError, Stopped, Terminated, exit_code
+from likelier.errors import ConfigError
 from likelier.evaluation.result import EvaluationResult
 from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
-from likelier.runs.folder import is_unused, make_folder, remove_created, take_lock
-from likelier.runs.naming import resume_command
+from likelier.runs.lock import lock_folder
+from likelier.runs.record import compare_folder
 from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
 
@@ -41,6 +38,8 @@ class Round:
     """Folder with `train.jsonl` and `kept_out.jsonl`."""
     made_from: str = ""
     """Key of the last round's policy, from which `model` was made; empty for the model of the config."""
+    accept_changes: bool = False
+    """Resume runs although their inputs have changed."""
 
     def stage(self, **settings: Any) -> Config:
         """Return the config with other settings, for one stage of this round."""
@@ -51,19 +50,24 @@ class Round:
         return self.folder / STAGES[verb].circle_folder
 
 
-def run_circle(config: Config, out: Path, rounds: int = 1, collect: Collect | None = None) -> Result:
+def run_circle(
+    config: Config, out: Path, rounds: int = 1, collect: Collect | None = None, accept_changes: bool = False
+) -> Result:
     """Go round `rounds` times. What is done already, from the same settings and inputs, is not done again.
 
     Every stage reads files and writes files, so that each can be looked at, repeated, or done by hand instead.
+    ConfigError: base weights, reward code or versions changed since its start, and `accept_changes` is False.
     """
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     check_people(config, out)
     model, made_from, result = config.model, "", {}
     with lock_folder(out):
+        compare_folder(out, "circle", config, accept_changes)
         for turn in range(1, rounds + 1):
             folder = out / f"round-{turn}"
-            circle_round = Round(config, folder, find_database(config, out), model, folder / "prompts", made_from)
+            db, prompts = find_database(config, out), folder / "prompts"
+            circle_round = Round(config, folder, db, model, prompts, made_from, accept_changes)
             results = train_and_evaluate(circle_round, collect_feedback(circle_round, collect or ask_people))
             model, made_from = str(circle_round.run_folder("ppo") / "model"), results["policy"]["made_from"]
             result = write_round_report(circle_round, results)
@@ -86,34 +90,6 @@ def check_people(config: Config, out: Path) -> None:
     if config.circle.baselines and not config.eval.scoring:
         line = "people judge only the new model; add a judge that scores to eval.scorer, or leave the baselines out"
         raise ConfigError(f"circle.baselines: {line}")
-
-
-@contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of a circle's folder, after removing the temporary files of a killed process.
-
-    Stopped: after a signal; finished stages stay. A new folder is removed if nothing was sampled yet.
-    """
-    made, is_new = make_folder(folder), is_unused(folder)
-    lock = take_lock(folder)
-    try:
-        for leftover in filter(Path.is_file, folder.rglob(".*.tmp")):
-            leftover.unlink()
-        yield
-    except BaseException as error:
-        if is_new and not any(folder.rglob("candidates.json")):
-            remove_created(folder, made)
-        elif isinstance(error, Stopped | KeyboardInterrupt | Terminated):
-            raise Stopped("stopped", exit_code(find_signal(error)), resume_command(folder)) from error
-        raise
-    finally:
-        os.close(lock)
-
-
-def find_signal(error: BaseException) -> int:
-    """Return the signal that ended the work."""
-    by_hand = isinstance(error, KeyboardInterrupt) or (isinstance(error, Stopped) and error.exit_code == 130)
-    return signal.SIGINT if by_hand else signal.SIGTERM
 
 
 def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]:
@@ -287,7 +263,7 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
 
 def train(circle_round: Round, verb: str, config: Config) -> Result:
     """Train a stage in the round's folder, from its newest checkpoint if it was interrupted."""
-    return train_stage(verb, config, circle_round.run_folder(verb), "auto")
+    return train_stage(verb, config, circle_round.run_folder(verb), "auto", circle_round.accept_changes)
 
 
 def train_reward_model(circle_round: Round) -> Result:
@@ -364,7 +340,7 @@ def train_judge(circle_round: Round) -> str:
     for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
         write_jsonl(data / f"{part}.jsonl", read_preferences(circle_round.folder / "preferences" / f"{source}.jsonl"))
     config = circle_round.stage(data=str(data), seed=circle_round.config.seed + 1)
-    train_stage("reward", config, judge / "run", "auto")
+    train_stage("reward", config, judge / "run", "auto", circle_round.accept_changes)
     return str(judge / "run")
 
 

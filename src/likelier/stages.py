@@ -41,6 +41,10 @@ class Stage:
     """Metrics of its `metrics.jsonl`, besides those of every stage."""
     curves: Mapping[str, str] = field(default_factory=dict)
     """Metrics that the report draws, in this order, with the titles of their charts."""
+    files: Mapping[str, Literal["model", "code"]] = field(default_factory=dict)
+    """Settings of its block that name something it reads: the folder of a model, or a user's code."""
+    packages: tuple[str, ...] = ("torch", "numpy", "transformers")
+    """Packages whose versions decide its numbers: with another one a run does not resume to the same bits."""
     folds: Literal["conversation", "seed"] = "seed"
     """Folds of a search hold out other conversations of the pairs in `data`, or differ in their seed."""
     selects_epoch: bool = False
@@ -98,6 +102,7 @@ ROWS = (
         search_direction="min",
         metrics=SFT + MEASURED,
         curves={"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
+        files={"tokenizer": "model"},
         memory_setting="sft.micro_batch_size",
         circle_folder="sft",
         is_baseline=True,
@@ -160,6 +165,7 @@ ROWS = (
             "clipfrac": "Clip fraction",
             "explained_variance": "Explained variance",
         },
+        files={"critic_model": "model", "loss": "code"},
         memory_setting="ppo.micro_batch_size",
         distributed=True,
         examiner="likelier.doctor.examine:examine_ppo",
@@ -185,6 +191,8 @@ ROWS = (
             "clipfrac": "Clip fraction",
             "explained_variance": "Explained variance",
         },
+        files={"env_id": "code"},
+        packages=("torch", "numpy", "gymnasium"),
         memory_setting="gym.micro_batch_size",
     ),
 )

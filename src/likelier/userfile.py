@@ -7,7 +7,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,19 @@ def find_function(where: str, role: str) -> Callable[..., Any]:
 def is_module_name(place: str) -> bool:
     """Tell `package.module` from a path: dotted identifiers, unless a file of that name exists (`reward.py` is one)."""
     return all(map(str.isidentifier, place.split("."))) and not place.endswith(".py") and not Path(place).is_file()
+
+
+def find_module_source(name: str) -> Path | None:
+    """The source file of a module, installed or in the working folder, without running any code; None without one."""
+    search_working_folder()
+    folders: Sequence[str] | None = None
+    spec = None
+    for end in [*(place for place, letter in enumerate(name) if letter == "."), len(name)]:
+        spec = importlib.machinery.PathFinder.find_spec(name[:end], folders)
+        if spec is None:
+            return None
+        folders = spec.submodule_search_locations or []
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def import_users_module(name: str, label: str) -> ModuleType:

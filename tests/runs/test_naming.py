@@ -22,5 +22,6 @@ def test_runs_are_numbered_by_config_name(tmp_path, monkeypatch):
 def test_a_checkpoint_to_resume_names_its_run(tmp_path, monkeypatch):
     (tmp_path / "mine" / "checkpoint-4").mkdir(parents=True)
     assert run_folder("hh", None, str(tmp_path / "mine/checkpoint-4")) == tmp_path / "mine"
+    assert run_folder("hh", None, str(tmp_path / "mine")) == tmp_path / "mine"
     with pytest.raises(ConfigError, match="--resume atuo: neither `auto`, `never` nor a checkpoint"):
         run_folder("hh", None, "atuo")

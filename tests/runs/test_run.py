@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped
+from likelier.files import read_json, write_json
 from likelier.runs.checkpoints import find_damage, find_newest_checkpoint, list_checkpoints, write_checkpoint
 from likelier.runs.run import Run
 
@@ -170,6 +172,8 @@ def test_full_disk_during_a_save_is_one_line(tmp_path, monkeypatch):
         (lambda folder: (folder / "MANIFEST.json").unlink(), "no MANIFEST"),
         (lambda folder: (folder / "MANIFEST.json").write_text("{"), "MANIFEST.json is damaged"),
         (lambda folder: (folder / "MANIFEST.json").write_text("{}"), "MANIFEST.json is damaged"),
+        (lambda folder: (folder / "MANIFEST.json").write_text('{"step": 4, "files": {}}'), "names no files"),
+        (lambda folder: (folder / "MANIFEST.json").write_text('{"step": 4, "files": [1], "run_id": 3}'), "is damaged"),
         (lambda folder: folder.rename(folder.with_name("checkpoint-9")), "of step 4"),
     ],
 )
@@ -214,6 +218,130 @@ def test_second_interrupt_stops_at_once(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
     assert caught.value.exit_code == 130
+
+
+def with_data(folder, text="one"):
+    """A config that reads a file with this text."""
+    (folder / "data.txt").write_text(text)
+    return build_config({"data": str(folder / "data.txt"), "sft": {"save_steps": 2, "save_total_limit": 9}})
+
+
+def test_data_that_changed_since_the_checkpoint_is_refused_or_accepted_and_recorded(tmp_path, capsys):
+    run = tmp_path / "run"
+    train(run, 2, config=with_data(tmp_path))
+    started, other = read_json(run / "run.json"), with_data(tmp_path, "two")
+    with pytest.raises(
+        ConfigError, match=r"checkpoint-2: changed since: data .*data.txt \(7692c3ad, now 3fc4ccfe\)"
+    ) as no:
+        train(run, 4, "auto", config=other)
+    assert no.value.exit_code == 2
+    assert "--accept-changes" in str(no.value)
+    assert read_json(run / "run.json") == started
+    with Run(run, "sft", other, "auto", accept_changes=True) as resumed:
+        resumed.log(3, {"loss": 0.1})
+        resumed.end_step(3, 3, write_weights("step 3"))
+    recorded = read_json(run / "run.json")
+    assert recorded["run_id"] == started["run_id"]
+    (change,) = recorded["changes"]
+    assert (change["step"], change["name"]) == (2, f"data {tmp_path / 'data.txt'}")
+    train(run, 4, "auto", config=other)  # the new checkpoint was made with them
+    assert read_json(run / "run.json")["changes"] == [change]
+
+
+def test_without_a_checkpoint_there_is_nothing_to_compare(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", 4, stop_after=1, config=with_data(tmp_path))
+    run_id = read_json(tmp_path / "run/run.json")["run_id"]
+    train(tmp_path / "run", 2, "auto", config=with_data(tmp_path, "two"))
+    assert read_json(tmp_path / "run/run.json")["run_id"] == run_id
+
+
+def test_accepting_changes_where_nothing_is_resumed_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--accept-changes: has no effect"):
+        Run(tmp_path, "sft", CONFIG, accept_changes=True)
+
+
+def test_a_checkpoint_of_an_older_version_resumes_with_one_warning_that_is_recorded(tmp_path, capsys):
+    train(tmp_path, 2)
+    manifest = read_json(tmp_path / "checkpoint-2/MANIFEST.json")
+    write_json(tmp_path / "checkpoint-2/MANIFEST.json", {name: manifest[name] for name in ("step", "files")})
+    write_json(tmp_path / "run.json", {"verb": "sft", "seed": 0, "versions": {"torch": "1.0"}})
+    train(tmp_path, 4, "auto")
+    assert capsys.readouterr().err.count("made by an older version") == 1
+    assert read_json(tmp_path / "run.json")["changes"][0]["step"] == 2
+    train(tmp_path, 4, "auto")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    train(tmp_path / "a", 2)
+    train(tmp_path / "b", 4)
+    shutil.copytree(tmp_path / "b/checkpoint-4", tmp_path / "a/checkpoint-4")
+    with pytest.raises(ConfigError, match=r"checkpoint-4: a checkpoint of another run"):
+        train(tmp_path / "a", 6, "auto")
+    with pytest.raises(ConfigError, match=r"not a checkpoint of .*leave out --out"):
+        train(tmp_path / "a", 6, str(tmp_path / "b/checkpoint-4"))
+
+
+def test_the_run_id_outlives_a_lost_run_json(tmp_path):
+    train(tmp_path, 2)
+    run_id = read_json(tmp_path / "run.json")["run_id"]
+    (tmp_path / "run.json").unlink()
+    train(tmp_path, 4, "auto")
+    assert read_json(tmp_path / "run.json")["run_id"] == run_id
+
+
+def test_resuming_an_older_checkpoint_sets_the_newer_ones_aside(tmp_path, capsys):
+    config = build_config({"sft": {"save_steps": 2, "save_total_limit": 9}})
+    train(tmp_path, 6, config=config)
+    train(tmp_path, 4, str(tmp_path / "checkpoint-2"), config=config)
+    assert "checkpoint-6: newer than what is resumed; set aside as aside-checkpoint-6" in capsys.readouterr().err
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-2"]
+    assert (tmp_path / "aside-checkpoint-6/weights.json").read_text() == "step 6"
+    assert (tmp_path / "aside-checkpoint-4/weights.json").read_text() == "step 4"
+    train(tmp_path, 4, str(tmp_path / "checkpoint-2"), config=config)
+    assert (tmp_path / "aside-checkpoint-4-2").is_dir()
+
+
+def test_damaged_checkpoints_are_kept_aside(tmp_path):
+    train(tmp_path, 4)
+    (tmp_path / "checkpoint-4/weights.json").write_text("?")
+    train(tmp_path, 4, "auto")
+    assert (tmp_path / "aside-checkpoint-4/weights.json").read_text() == "?"
+    assert (tmp_path / "checkpoint-4/weights.json").read_text() == "step 4"
+
+
+def test_a_log_that_is_shorter_than_the_checkpoint_says_is_refused(tmp_path):
+    train(tmp_path, 4)
+    log = tmp_path / "metrics.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"metrics.jsonl: \d+ bytes, and .*checkpoint-4 was written at \d+: lines are"):
+        train(tmp_path, 6, "auto")
+    log.unlink()
+    with pytest.raises(DataError, match=r"metrics.jsonl: 0 bytes"):
+        train(tmp_path, 6, "auto")
+    log.write_bytes(whole)
+    train(tmp_path, 6, "auto")
+
+
+def test_the_folder_of_another_stage_is_refused_by_both_names(tmp_path):
+    train(tmp_path, 2)
+    with pytest.raises(ConfigError, match="a folder of `sft`, not of `reward`"):
+        Run(tmp_path, "reward", CONFIG, "auto")
+
+
+def test_a_run_folder_is_resumed_as_auto_does(tmp_path):
+    train(tmp_path, 2)
+    with Run(tmp_path, "sft", CONFIG, str(tmp_path)) as run:
+        assert run.start == 2
+
+
+def test_an_empty_folder_that_the_user_made_outlives_a_failed_start(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError), Run(tmp_path / "mine", "sft", CONFIG):
+        raise DataError("no such file")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 KILLED_WHILE_SAVING = """

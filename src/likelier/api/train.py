@@ -40,12 +40,13 @@ def train_sft(
     *,
     seed: int | None = None,
     resume: str = "never",
+    accept_changes: bool = False,
 ) -> TrainedRun:
     """Supervised fine-tuning of `config.model` on `config.data`; see `likelier sft`.
 
     `reward` is only measured, with `sft.eval_steps`.
     """
-    return train("sft", config, out, reward, seed, resume)
+    return train("sft", config, out, reward, seed, resume, accept_changes)
 
 
 def train_reward(
@@ -55,9 +56,10 @@ def train_reward(
     *,
     seed: int | None = None,
     resume: str = "never",
+    accept_changes: bool = False,
 ) -> TrainedRun:
     """Train a reward model on the preferences in `config.data`; see `likelier reward`. It takes no `reward`."""
-    return train("reward", config, out, reward, seed, resume)
+    return train("reward", config, out, reward, seed, resume, accept_changes)
 
 
 def train_dpo(
@@ -67,12 +69,13 @@ def train_dpo(
     *,
     seed: int | None = None,
     resume: str = "never",
+    accept_changes: bool = False,
 ) -> TrainedRun:
     """Direct preference optimisation of `config.model` on the preferences in `config.data`; see `likelier dpo`.
 
     `reward` is only measured, with `dpo.eval_steps`.
     """
-    return train("dpo", config, out, reward, seed, resume)
+    return train("dpo", config, out, reward, seed, resume, accept_changes)
 
 
 def train_ppo(
@@ -82,9 +85,10 @@ def train_ppo(
     *,
     seed: int | None = None,
     resume: str = "never",
+    accept_changes: bool = False,
 ) -> TrainedRun:
     """PPO on `config.model` against `reward`, or else `config.reward`; see `likelier ppo`."""
-    return train("ppo", config, out, reward, seed, resume)
+    return train("ppo", config, out, reward, seed, resume, accept_changes)
 
 
 def train_gym(
@@ -94,27 +98,34 @@ def train_gym(
     *,
     seed: int | None = None,
     resume: str = "never",
+    accept_changes: bool = False,
 ) -> TrainedRun:
     """PPO on a Gymnasium environment, `config.gym.env_id` or an id instead of a config; see `likelier gym`.
 
     It takes no `reward`.
     """
-    return train("gym", config, out, reward, seed, resume)
+    return train("gym", config, out, reward, seed, resume, accept_changes)
 
 
 def train(
-    verb: str, config: AnyConfig, out: str | Path | None, reward: Reward | None, seed: int | None, resume: str
+    verb: str,
+    config: AnyConfig,
+    out: str | Path | None,
+    reward: Reward | None,
+    seed: int | None,
+    resume: str,
+    accept_changes: bool,
 ) -> TrainedRun:
     """Train a stage in `out`, by default a new folder `runs/<name>-<n>` as on the command line.
 
-    `resume`: "never", "auto" or a checkpoint folder. Raises what the command line prints in one line: ConfigError,
-    DataError, NumericError, LikelierError. Stopped: Ctrl-C or SIGTERM ended the run after a checkpoint (outside the
-    main thread signals are left alone).
+    `resume`: "never", "auto" or a checkpoint folder; `accept_changes`: resume although inputs or versions have changed.
+    Raises what the command line prints in one line: ConfigError, DataError, NumericError, LikelierError. Stopped:
+    Ctrl-C or SIGTERM ended the run after a checkpoint (outside the main thread signals are left alone).
     """
     settings, name = read_config(verb, config, reward, seed)
     folder = run_folder(name, None if out is None else Path(out), resume)
     try:
-        result = train_stage(verb, settings, folder, resume)
+        result = train_stage(verb, settings, folder, resume, accept_changes)
     except Stopped as stopped:
         again = f"likelier.train_{verb}(..., out={str(folder)!r}, resume='auto')" if stopped.resume else ""
         raise Stopped(stopped.reason, stopped.exit_code, again) from None

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from likelier.cli.folders import circle_folder
-from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, result_command
 from likelier.cli.train import load_settings
+from likelier.runs.naming import refuse_idle_acceptance
 
 
 @result_command()
@@ -17,6 +18,7 @@ def circle(
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Times around the circle.")] = 1,
     out: OUT = None,
     resume: RESUME = "never",
+    accept_changes: ACCEPT_CHANGES = False,
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
@@ -24,4 +26,6 @@ def circle(
     from likelier.circle import run_circle
 
     settings = load_settings(config, overrides, seed)
-    return run_circle(settings, circle_folder(config.stem, out, resume), rounds)
+    refuse_idle_acceptance(resume, accept_changes)
+    folder = circle_folder(config.stem, out, resume)
+    return run_circle(settings, folder, rounds, accept_changes=accept_changes)

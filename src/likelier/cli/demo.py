@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from likelier.cli.folders import circle_folder
-from likelier.cli.options import OUT, RESUME
+from likelier.cli.options import ACCEPT_CHANGES, OUT, RESUME
 from likelier.cli.output import JSON, Result, result_command, show_lines
+from likelier.runs.naming import refuse_idle_acceptance
 
 
 def show(result: Result) -> None:
@@ -34,6 +35,7 @@ def join_ids(ids: list[str]) -> str:
 def demo(
     out: OUT = None,
     resume: RESUME = "never",
+    accept_changes: ACCEPT_CHANGES = False,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Draws the taste, who misbehaves, everything else.")
     ] = 0,
@@ -44,4 +46,5 @@ def demo(
     """Show the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
     from likelier.demo.run import run_demo
 
-    return run_demo(circle_folder("demo", out, resume), seed, taste, people)
+    refuse_idle_acceptance(resume, accept_changes)
+    return run_demo(circle_folder("demo", out, resume), seed, taste, people, accept_changes)

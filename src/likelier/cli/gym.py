@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.options import OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.options import ACCEPT_CHANGES, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, result_command
 from likelier.runs.naming import run_folder
 
@@ -24,6 +24,7 @@ def gym(  # noqa: D103 (its help is written from the table of stages)
     ] = None,
     out: OUT = None,
     resume: RESUME = "never",
+    accept_changes: ACCEPT_CHANGES = False,
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
@@ -31,7 +32,7 @@ def gym(  # noqa: D103 (its help is written from the table of stages)
 
     options = [f"{name}={value}" for name, value in (("gym.total_steps", steps), ("seed", seed)) if value is not None]
     config, name = load_environment_settings(env_id, [*(overrides or []), *options])
-    return train_stage("gym", config, run_folder(name, out, resume), resume)
+    return train_stage("gym", config, run_folder(name, out, resume), resume, accept_changes)
 
 
 def load_environment_settings(env_id: str, overrides: list[str]) -> tuple[Any, str]:

@@ -16,6 +16,13 @@ OUT = Annotated[
 RESUME = Annotated[
     str, typer.Option("--resume", metavar="auto|never|PATH", help="Go on from the newest checkpoint, or from PATH.")
 ]
+ACCEPT_CHANGES = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="With --resume: go on although data, models, code or versions have changed; run.json records what.",
+    ),
+]
 SEED = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Everything random follows from it; overrides the config.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from likelier.cli.folders import circle_folder
-from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, format_value, make_table, result_command
 from likelier.cli.train import load_settings
 from likelier.stages import STAGES
@@ -61,6 +61,7 @@ def search(  # noqa: D103 (its help is written from the table of stages)
     overrides: OVERRIDES = None,
     out: OUT = None,
     resume: RESUME = "never",
+    accept_changes: ACCEPT_CHANGES = False,
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Runs that go at once; by default as many as the CPU has cores."),
@@ -71,4 +72,4 @@ def search(  # noqa: D103 (its help is written from the table of stages)
     from likelier.search.run import run_search
 
     settings = load_settings(config, overrides, seed)
-    return run_search(settings, circle_folder(config.stem, out, resume), resume, workers)
+    return run_search(settings, circle_folder(config.stem, out, resume), resume, workers, accept_changes)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from likelier.cli.options import CONFIG, OUT, OVERRIDES, RESUME, SEED
+from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, result_command
 from likelier.runs.naming import run_folder
 from likelier.stages import Stage
@@ -19,13 +19,14 @@ def training_command(stage: Stage) -> Callable[..., None]:
         overrides: OVERRIDES = None,
         out: OUT = None,
         resume: RESUME = "never",
+        accept_changes: ACCEPT_CHANGES = False,
         seed: SEED = None,
         json: JSON = False,
     ) -> Result:
         from likelier.runs.shared import train_stage
 
         settings = load_settings(config, overrides, seed)
-        return train_stage(stage.verb, settings, run_folder(config.stem, out, resume), resume)
+        return train_stage(stage.verb, settings, run_folder(config.stem, out, resume), resume, accept_changes)
 
     return command
 

@@ -20,7 +20,6 @@ from likelier.circle import (
     Round,
     check_feedback,
     collect_feedback,
-    lock_folder,
     run_once,
     summarise_stages,
     train_and_evaluate,
@@ -38,6 +37,8 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.curve import read_curve
+from likelier.runs.lock import lock_folder
+from likelier.runs.record import refuse_other_verb
 from likelier.runs.settings import list_differences
 from likelier.text import variety
 
@@ -83,7 +84,9 @@ class Arm:
 Pair = tuple[Arm, Arm]
 
 
-def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = False) -> Result:
+def run_demo(
+    out: Path, seed: int = 0, taste: str | None = None, people: bool = False, accept_changes: bool = False
+) -> Result:
     """Run all arms and write `report.html`; returns the JSON of `likelier demo`. ConfigError: an unknown taste."""
     if taste is not None and taste not in tastes.TASTES:
         raise ConfigError(f"--taste {taste}: allowed: {', '.join(tastes.TASTES)}")
@@ -91,23 +94,23 @@ def run_demo(out: Path, seed: int = 0, taste: str | None = None, people: bool = 
     with lock_folder(out):
         record_options(out, {"seed": seed, "taste": name, "people": people})
         if people:
-            return run_with_visitor(out, seed)
-        return run_with_panel(out, seed, name or "")
+            return run_with_visitor(start_round(out, seed, None, accept_changes))
+        return run_with_panel(start_round(out, seed, name, accept_changes), name or "")
 
 
 def record_options(out: Path, options: Result) -> None:
-    """Write the demo's options. ConfigError: the folder was started with different ones."""
+    """Write the demo's options. ConfigError: the folder was started with different ones, or by another command."""
+    refuse_other_verb(out, "demo")
     file = out / "demo.json"
     for name, old, new in list_differences(read_json(file), options) if file.exists() else ():
         raise ConfigError(f"{file}: this demo was started with --{name} {old}, not {new}; use another --out")
     write_json(file, options)
 
 
-def run_with_visitor(out: Path, seed: int) -> Result:
+def run_with_visitor(circle_round: Round) -> Result:
     """Run one round of the circle with the visitor's own judgements."""
     from likelier.demo.people import ask_visitor
 
-    circle_round = start_round(out, seed, None)
     return write_round_report(
         circle_round,
         train_and_evaluate(circle_round, collect_feedback(circle_round, ask_visitor)),
@@ -115,10 +118,9 @@ def run_with_visitor(out: Path, seed: int) -> Result:
     )
 
 
-def run_with_panel(out: Path, seed: int, name: str) -> Result:
+def run_with_panel(circle_round: Round, name: str) -> Result:
     """Run the four arms with the simulated panel and compare them."""
-    started = time.monotonic()
-    circle_round = start_round(out, seed, name)
+    started, seed = time.monotonic(), circle_round.config.seed
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
     done = collect_feedback(circle_round, panel.judge)
     arms = [
@@ -146,7 +148,7 @@ def run_with_panel(out: Path, seed: int, name: str) -> Result:
         "win_rate_interval": evaluation.first.interval,
         "arms": comparison["arms"],
         "recovered": comparison["recovered"],
-        "report": str(out / "report.html"),
+        "report": str(circle_round.folder / "report.html"),
     }
 
 
@@ -155,7 +157,7 @@ def draw_taste(seed: int) -> str:
     return random.Random(seed).choice(list(tastes.TASTES))
 
 
-def start_round(out: Path, seed: int, taste: str | None) -> Round:
+def start_round(out: Path, seed: int, taste: str | None, accept_changes: bool = False) -> Round:
     """Return the demo's round: embedded model, prompts drawn with the seed, the hidden taste as an evaluation judge."""
     write_jsonl(out / "prompts.jsonl", ({"prompt": text} for text in sample_openings(seed, NUM_PROMPTS)))
     model = str(files("likelier.demo") / "model")
@@ -164,7 +166,7 @@ def start_round(out: Path, seed: int, taste: str | None) -> Round:
         judge = {"function": f"{tastes.__file__}:{taste}_scores", "name": "true taste"}
         settings["eval"] = {**SETTINGS["eval"], "scorer": [judge], "best_of": [2, 4, 8, 16]}
     config = build_config(settings)
-    return Round(config, out, str(out / "feedback.db"), model, out / "prompts")
+    return Round(config, out, str(out / "feedback.db"), model, out / "prompts", accept_changes=accept_changes)
 
 
 def derive_round(circle_round: Round, name: str, db: str | None = None, **blocks: dict[str, Any]) -> Round:

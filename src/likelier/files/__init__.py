@@ -30,6 +30,12 @@ def stable_id(*parts: Any) -> str:
     return hashlib.sha256(sorted_json(parts).encode()).hexdigest()[:16]
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex; read in pieces. OSError: it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def explain_no_file(path: Path) -> str:
     """The reason why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"

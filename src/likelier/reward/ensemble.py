@@ -13,6 +13,7 @@ from likelier.errors import DataError
 from likelier.files import read_json
 from likelier.records import Text
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
+from likelier.runs.folder import member_folders
 from likelier.text.reward_model import RewardModel, load_reward_model
 from likelier.training.setup import pick_device
 
@@ -61,14 +62,6 @@ def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ense
     folders = member_folders(Path(path)) or [path]
     members = [load_reward_model(folder, pick_device(device)) for folder in folders]
     return Ensemble(members, [mean_score(Path(folder)) for folder in folders], caution)
-
-
-def member_folders(run: Path) -> list[str]:
-    """`model`, `model-1`, … in the folder of a reward run; nothing where this is no run."""
-    if not (run / "model").is_dir() or (run / "config.json").exists():
-        return []
-    others = [folder for folder in run.glob("model-*") if folder.name.removeprefix("model-").isdigit()]
-    return [str(run / "model"), *map(str, sorted(others, key=lambda folder: int(folder.name.removeprefix("model-"))))]
 
 
 def mean_score(folder: Path) -> float:

@@ -1,22 +1,25 @@
 """Checkpoints: written whole or not at all, verified by a manifest of sizes and hashes."""
 
 import errno
-import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from likelier.errors import DataError
-from likelier.files import read_json, sync_file, sync_folder, write_atomically, write_json
+from likelier.files import hash_file, read_json, sync_file, sync_folder, write_atomically, write_json
+from likelier.files.outputs import free_name
+from likelier.runs.record import RunRecord
 
 MANIFEST = "MANIFEST.json"
 
 
-def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
-    """Write `checkpoint-<step>` whole or not at all, then point `latest` at it.
+def write_checkpoint(
+    folder: Path, step: int, write: Callable[[Path], None], record: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `checkpoint-<step>` whole or not at all, then point `latest` at it; `record` goes into its manifest.
 
     Every file is on disk before the manifest names its size and hash, and the manifest before the folder gets its name.
     """
@@ -32,7 +35,7 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
         for path in files:
             sync_file(path)
         entries = {path.name: describe(path) for path in files}
-        write_json(partial / MANIFEST, {"step": step, "files": entries})
+        write_json(partial / MANIFEST, {"step": step, "files": entries, **(record or {})})
         sync_folder(partial)
         if final.exists():
             shutil.rmtree(final)
@@ -46,8 +49,7 @@ def write_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> 
 
 def describe(path: Path) -> dict[str, Any]:
     """Return size and SHA-256 of a file, for the manifest."""
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": hash_file(path)}
 
 
 def find_damage(checkpoint: Path) -> str | None:
@@ -56,7 +58,9 @@ def find_damage(checkpoint: Path) -> str | None:
         return f"no {MANIFEST}"
     try:
         manifest = read_json(checkpoint / MANIFEST)
-        expected = manifest["files"]
+        RunRecord.from_json(manifest)
+        if not (expected := manifest["files"]):
+            return f"{MANIFEST} names no files"
         if checkpoint.name != f"checkpoint-{manifest['step']}":
             return f"its manifest is of step {manifest['step']}"
         for name, entry in expected.items():
@@ -69,6 +73,21 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
+def read_checkpoint_record(checkpoint: Path) -> RunRecord | None:
+    """Return the record in the manifest of an undamaged checkpoint; None if an older version wrote it."""
+    return RunRecord.from_json(read_json(checkpoint / MANIFEST))
+
+
+def read_log_sizes(checkpoint: Path) -> dict[str, int]:
+    """Return the bytes of each log when the checkpoint was written. DataError: damaged."""
+    path = checkpoint / "run.json"
+    content = read_json(path)
+    sizes = content.get("logs") if isinstance(content, dict) else None
+    if not isinstance(sizes, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
+        raise DataError(f"{path}: damaged: `logs` is no table of sizes; resume an older checkpoint")
+    return sizes
+
+
 def parse_step(checkpoint: Path) -> int:
     """Return the step in the name of a checkpoint."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
@@ -76,7 +95,8 @@ def parse_step(checkpoint: Path) -> int:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return all checkpoints of a run, newest first, damaged ones included."""
-    paths = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    numbered = (path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal())
+    paths = [path for path in numbered if path.is_dir()]
     return sorted(paths, key=parse_step, reverse=True)
 
 
@@ -89,3 +109,17 @@ def find_newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
         if not quiet:
             print(f"{checkpoint}: {reason}; trying an older one", file=sys.stderr)
     return None
+
+
+def list_newer_checkpoints(folder: Path, step: int) -> list[Path]:
+    """Return the checkpoints of a run after a step, newest first."""
+    return [checkpoint for checkpoint in list_checkpoints(folder) if parse_step(checkpoint) > step]
+
+
+def set_aside(checkpoints: Sequence[Path]) -> None:
+    """Rename checkpoints to `aside-checkpoint-<step>`, where no run looks for them and none deletes them."""
+    for checkpoint in checkpoints:
+        place = free_name(checkpoint.with_name(f"aside-{checkpoint.name}"))
+        checkpoint.rename(place)
+        sync_folder(checkpoint.parent)
+        print(f"{checkpoint}: newer than what is resumed; set aside as {place.name}", file=sys.stderr)

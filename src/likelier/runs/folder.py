@@ -1,4 +1,4 @@
-"""Makes, locks and removes the folder of a run."""
+"""Makes, locks and removes the folder of a run, and finds the models in it."""
 
 import contextlib
 import os
@@ -33,12 +33,20 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 
 def remove_created(folder: Path, created: Sequence[Path]) -> None:
-    """Remove a folder with its content, then those of its new parents that are empty.
+    """Remove what a failed start left: the folder and those of its new parents that are empty, or, of a folder that
+    was there before, only what it holds now.
 
     Windows keeps files that are still open (the lock); `is_unused` then still holds for the folder.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    remove_empty(created[1:])
+    if folder in created:
+        shutil.rmtree(folder, ignore_errors=True)
+        remove_empty(created[1:])
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def take_lock(folder: Path) -> int:
@@ -64,6 +72,14 @@ def take_lock(folder: Path) -> int:
 def is_unused(folder: Path) -> bool:
     """True if the folder does not exist or holds nothing but a lock."""
     return not folder.is_dir() or all(entry.name == LOCK for entry in folder.iterdir())
+
+
+def member_folders(run: Path) -> list[str]:
+    """Return `model`, `model-1`, … in the folder of a reward run; nothing if this is no run."""
+    if not (run / "model").is_dir() or (run / "config.json").exists():
+        return []
+    others = [folder for folder in run.glob("model-*") if folder.name.removeprefix("model-").isdecimal()]
+    return [str(run / "model"), *map(str, sorted(others, key=lambda folder: int(folder.name.removeprefix("model-"))))]
 
 
 def disk_error(folder: Path, error: OSError) -> LikelierError:

@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -21,17 +22,31 @@ import yaml
 
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
-from likelier.files import dump_line, read_json, read_log, write_atomically, write_json
+from likelier.files import dump_line, read_log, write_atomically, write_json
 from likelier.runs.checkpoints import (
     find_damage,
     find_newest_checkpoint,
     list_checkpoints,
+    list_newer_checkpoints,
     parse_step,
+    read_checkpoint_record,
+    read_log_sizes,
+    set_aside,
     write_checkpoint,
 )
 from likelier.runs.folder import disk_error, is_unused, make_folder, remove_created, take_lock
-from likelier.runs.naming import resume_command
-from likelier.runs.settings import collect_versions, refuse_changes
+from likelier.runs.inputs import hash_downloads
+from likelier.runs.naming import refuse_idle_acceptance, resume_command
+from likelier.runs.record import (
+    RECORD,
+    check_changes,
+    extend_changes,
+    make_record,
+    read_record,
+    read_run_json,
+    refuse_other_verb,
+)
+from likelier.runs.settings import refuse_changes
 from likelier.stages import STAGES
 from likelier.trackers import Tracker, open_trackers
 
@@ -55,9 +70,13 @@ class Run:
     step and then `end_step`, which saves where that is due and stops there after a signal.
     """
 
-    def __init__(self, folder: Path, verb: str, config: Config, resume: str = "never") -> None:
-        """ConfigError: the folder is in use, not empty without `resume`, or was made with other settings."""
-        self.folder, self.verb, self.config = folder, verb, config
+    def __init__(
+        self, folder: Path, verb: str, config: Config, resume: str = "never", accept_changes: bool = False
+    ) -> None:
+        """ConfigError: the folder is in use, not empty without `resume`, or was made with other settings, by another
+        command, or from inputs that have changed since and `accept_changes` does not allow."""
+        refuse_idle_acceptance(resume, accept_changes)
+        self.folder, self.verb, self.config, self.accept_changes = folder, verb, config, accept_changes
         block = getattr(config, STAGES[verb].block)
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
         self.report_to, self.run_name = block.report_to, block.run_name
@@ -78,13 +97,21 @@ class Run:
             self.lock = lock.pop_all()
 
     def prepare(self, resume: str) -> None:
-        """Find the checkpoint to continue from, and bring settings, logs and trackers to its step."""
+        """Find the checkpoint to continue from, and bring settings, logs and trackers to its step.
+
+        All that can be refused is refused before the folder changes.
+        """
+        refuse_other_verb(self.folder, self.verb)
         for leftover in (*self.folder.glob("tmp-*"), *self.folder.glob(".*.tmp")):  # of a process that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         self.checkpoint = self.find_checkpoint(resume)
         self.start = parse_step(self.checkpoint) if self.checkpoint else 0
-        self.write_settings()
-        self.cut_logs()
+        self.check_settings()
+        changes = self.check_record()
+        sizes = self.check_logs()
+        self.write_settings(changes)
+        set_aside(list_newer_checkpoints(self.folder, self.start))
+        self.cut_logs(sizes)
         self.trackers: list[Tracker] = open_trackers(self.report_to, self.folder, self.run_name, self.resolved())
         self.replay_metrics()
 
@@ -92,7 +119,7 @@ class Run:
         """Return the checkpoint that `resume` asks for; None to start anew."""
         if resume == "never":
             return None
-        if resume == "auto":
+        if resume == "auto" or Path(resume).resolve() == self.folder.resolve():
             return find_newest_checkpoint(self.folder)
         if reason := find_damage(Path(resume)):
             raise DataError(f"{resume}: cannot resume: {reason}")
@@ -102,19 +129,57 @@ class Run:
         """Return all settings as JSON, defaults included."""
         return self.config.model_dump(mode="json")
 
-    def write_settings(self) -> None:
-        """Write `config.yaml` and `run.json`; check first that a resumed run has the same settings."""
+    def check_settings(self) -> None:
+        """ConfigError: the run that is resumed was started with other settings."""
         path = self.folder / "config.yaml"
         if self.checkpoint and path.exists():
             refuse_changes(path, self.resolved(), "run", MAY_CHANGE)
-        write_atomically(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
-        write_json(
-            self.folder / "run.json", {"verb": self.verb, "seed": self.config.seed, "versions": collect_versions()}
-        )
 
-    def cut_logs(self) -> None:
+    def check_record(self) -> list[dict[str, Any]]:
+        """Record the inputs as they are now, and return what has changed since the checkpoint.
+
+        ConfigError: a checkpoint of another run, or changes that are not accepted.
+        """
+        recorded = read_record(self.folder)
+        if self.checkpoint is None:
+            self.record = make_record(self.verb, self.config, recorded.run_id if recorded else None)
+            return []
+        if self.checkpoint.resolve().parent != self.folder.resolve():
+            raise ConfigError(
+                f"{self.checkpoint}: not a checkpoint of {self.folder}; leave out --out to resume it in its own folder"
+            )
+        before = read_checkpoint_record(self.checkpoint)
+        if before and recorded and recorded.run_id != before.run_id:
+            raise ConfigError(
+                f"{self.checkpoint}: a checkpoint of another run ({before.run_id[:8]}); {self.folder} is "
+                f"{recorded.run_id[:8]}; resume it in its own folder"
+            )
+        known = before or recorded
+        self.record = make_record(self.verb, self.config, known.run_id if known else None)
+        return check_changes(str(self.checkpoint), before, self.record, self.verb, self.accept_changes)
+
+    def check_logs(self) -> dict[str, int]:
+        """Return how long each log was at the checkpoint. DataError: one is shorter now, so that lines are missing."""
+        sizes = read_log_sizes(self.checkpoint) if self.checkpoint else {}
+        for name, size in sizes.items():
+            path = self.folder / name
+            if (length := path.stat().st_size if path.is_file() else 0) < size:
+                raise DataError(
+                    f"{path}: {length:,} bytes, and {self.checkpoint} was written at {size:,}: lines are missing; "
+                    f"put the whole log back, or resume an older checkpoint"
+                )
+        return sizes
+
+    def write_settings(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Write `config.yaml`, and `run.json` with what has changed since the start."""
+        path = self.folder / "config.yaml"
+        write_atomically(path, lambda file: yaml.safe_dump(self.resolved(), file, sort_keys=False, allow_unicode=True))
+        recorded = read_run_json(self.folder).get("changes") if self.checkpoint else []
+        about = {"verb": self.verb, "seed": self.config.seed, **self.record.to_json()}
+        write_json(self.folder / RECORD, about | {"changes": extend_changes(recorded, changes, self.start)})
+
+    def cut_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the logs back to the checkpoint: the steps after it are repeated."""
-        sizes = read_json(self.checkpoint / "run.json")["logs"] if self.checkpoint else {}
         for name in LOGS:
             path = self.folder / name
             if path.exists():
@@ -171,8 +236,10 @@ class Run:
             write(folder)
             write_json(folder / "run.json", {"step": step, "logs": sizes})
 
+        if not list_checkpoints(self.folder):
+            self.record = replace(self.record, inputs=hash_downloads(self.verb, self.config, self.record.inputs))
         try:
-            write_checkpoint(self.folder, step, write_all)
+            write_checkpoint(self.folder, step, write_all, self.record.to_json())
         except OSError as error:
             raise disk_error(self.folder, error) from error
         for old in list_checkpoints(self.folder)[self.save_total_limit :]:

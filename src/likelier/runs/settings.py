@@ -9,15 +9,16 @@ from typing import Any
 import likelier
 from likelier.config import build_config, read_yaml
 from likelier.errors import ConfigError
+from likelier.stages import STAGES
 
 Difference = tuple[str, Any, Any]
 """(dotted field, old value, new value)"""
 
 
-def collect_versions() -> dict[str, str]:
-    """Return versions of Python and of the packages that decide the numbers."""
+def collect_versions(verb: str = "") -> dict[str, str]:
+    """Return versions of Python and of the packages that decide the numbers; those of a stage too."""
     versions = {"python": platform.python_version(), "likelier": likelier.__version__}
-    for name in ("torch", "transformers", "numpy"):
+    for name in dict.fromkeys(("torch", "transformers", "numpy", *(STAGES[verb].packages if verb in STAGES else ()))):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

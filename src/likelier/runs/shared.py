@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.config import Config
+from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
 from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
@@ -31,33 +32,42 @@ class WorkerRun(DistributedRun):
         silent = getattr(config, block).model_copy(update={"report_to": []})
         super().__init__(folder, verb, config.model_copy(update={block: silent}), checkpoint or "never")
 
+    def check_record(self) -> list[dict[str, Any]]:
+        """Rank 0 has compared the inputs."""
+        self.record = RunRecord("", 0, {}, {})
+        return []
+
+    def check_logs(self) -> dict[str, int]:
+        """Rank 0 has the logs."""
+        return {}
+
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Only rank 0 saves."""
 
 
-def train_stage(verb: str, config: Config, folder: Path, resume: str) -> dict[str, Any]:
+def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_changes: bool = False) -> dict[str, Any]:
     """Train a stage in `folder`; returns its result. ConfigError, DataError: see `Run`."""
     trainer = STAGES[verb].load_trainer()
-    with shared_run(folder, verb, config, resume) as run:
+    with shared_run(folder, verb, config, resume, accept_changes) as run:
         return trainer(config, run)
 
 
 @contextlib.contextmanager
-def shared_run(folder: Path, verb: str, config: Config, resume: str) -> Iterator[Run]:
+def shared_run(folder: Path, verb: str, config: Config, resume: str, accept_changes: bool = False) -> Iterator[Run]:
     """Open the run in `folder` in each process that torchrun started; all continue from rank 0's checkpoint.
 
     ConfigError, DataError: see `Run`. LostProcess: another process does not join.
     """
     rank, size = torchrun_rank()
     if size == 1:
-        with Run(folder, verb, config, resume) as alone:
+        with Run(folder, verb, config, resume, accept_changes) as alone:
             yield alone
         return
     from likelier.distributed import broadcast_text, process_group
 
     with process_group(), contextlib.ExitStack() as stack:
         if rank == 0:
-            run = stack.enter_context(DistributedRun(folder, verb, config, resume))
+            run = stack.enter_context(DistributedRun(folder, verb, config, resume, accept_changes))
             broadcast_text(str(run.checkpoint or ""))
         else:
             own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))

@@ -19,7 +19,8 @@ from likelier.jobs import run_jobs
 from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.folder import is_unused, make_folder, take_lock
-from likelier.runs.naming import resume_command
+from likelier.runs.naming import refuse_idle_acceptance, resume_command
+from likelier.runs.record import compare_folder, refuse_other_verb
 from likelier.runs.run import MAY_CHANGE
 from likelier.runs.settings import refuse_changes
 from likelier.runs.shared import train_stage
@@ -39,6 +40,7 @@ class Job:
     config: Config
     folder: Path
     threads: int
+    accept_changes: bool = False
 
     @property
     def log(self) -> Path:
@@ -56,7 +58,13 @@ class Job:
         return self.folder / "result.json"
 
 
-def run_search(config: Config, folder: Path, resume: str = "never", workers: int | None = None) -> dict[str, Any]:
+def run_search(
+    config: Config,
+    folder: Path,
+    resume: str = "never",
+    workers: int | None = None,
+    accept_changes: bool = False,
+) -> dict[str, Any]:
     """Run the trials that are not done yet; returns what `likelier search --json` prints.
 
     `folder` then holds a run in each `trial-n/fold-k`, beside what it printed (`fold-k.log`); `search.json`;
@@ -67,8 +75,9 @@ def run_search(config: Config, folder: Path, resume: str = "never", workers: int
     """
     started, combinations = time.monotonic(), make_trials(config)
     workers = workers or default_workers(config)
-    with locked_folder(folder, config, resume):
-        jobs = make_jobs(config, combinations, folder)
+    refuse_idle_acceptance(resume, accept_changes)
+    with locked_folder(folder, config, resume, accept_changes):
+        jobs = make_jobs(config, combinations, folder, accept_changes)
         failures = run_trials(jobs, config, folder, workers)
         trials = [
             collect_trial(number, values, jobs, config, failures) for number, values in enumerate(combinations, 1)
@@ -88,8 +97,12 @@ def default_workers(config: Config) -> int:
 
 
 @contextmanager
-def locked_folder(folder: Path, config: Config, resume: str) -> Iterator[None]:
-    """Lock the folder of a search. ConfigError: not empty without `resume`, or started with other settings."""
+def locked_folder(folder: Path, config: Config, resume: str, accept_changes: bool = False) -> Iterator[None]:
+    """Lock the folder of a search.
+
+    ConfigError: not empty without `resume`, or started with other settings, or inputs that `accept_changes` does not
+    allow to have changed.
+    """
     if resume == "never" and not is_unused(folder):
         raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
     make_folder(folder)
@@ -97,14 +110,16 @@ def locked_folder(folder: Path, config: Config, resume: str) -> Iterator[None]:
     try:
         resolved = config.model_dump(mode="json")
         if path.exists():
+            refuse_other_verb(folder, "search")
             refuse_changes(path, resolved, "search", MAY_CHANGE | {"num_trials"})
+        compare_folder(folder, "search", config, accept_changes, config.search.stage)
         write_atomically(path, lambda file: yaml.safe_dump(resolved, file, sort_keys=False, allow_unicode=True))
         yield
     finally:
         os.close(lock)
 
 
-def make_jobs(config: Config, trials: Sequence[Values], folder: Path) -> list[Job]:
+def make_jobs(config: Config, trials: Sequence[Values], folder: Path, accept_changes: bool = False) -> list[Job]:
     """A job for every trial and fold, in the order in which they run."""
     search = config.search
     if STAGES[search.stage].folds == "conversation":
@@ -117,6 +132,7 @@ def make_jobs(config: Config, trials: Sequence[Values], folder: Path) -> list[Jo
             config=fold_config(trial_config(config, values), search.stage, fold, folder / "folds"),
             folder=folder / f"trial-{number}" / f"fold-{fold}",
             threads=search.threads,
+            accept_changes=accept_changes,
         )
         for number, values in enumerate(trials, 1)
         for fold in range(1, search.folds + 1)
@@ -155,7 +171,7 @@ def run_one(job: Job) -> None:
 
     torch.set_num_threads(job.threads)
     try:
-        train_stage(job.stage, job.config, job.folder, "auto")
+        train_stage(job.stage, job.config, job.folder, "auto", job.accept_changes)
     except NumericError as error:
         write_json(job.failure, {"reason": str(error)})
     except LikelierError as error:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from likelier.feedback.pairing import Assignment, next_comparison, num_missing
+from likelier.feedback.pairing import Assignment, Pairing, num_missing
 from likelier.records import Comparison, Judgement
 
 
@@ -15,19 +15,24 @@ def judge(assignment: Assignment, annotator: str, choice: str = "left") -> Judge
     return Judgement(assignment.comparison.id, annotator, assignment.left, assignment.right, choice)  # type: ignore[arg-type]
 
 
+def add_all(pairing: Pairing, judgements: list[Judgement]) -> None:
+    for judgement in judgements:
+        pairing.add(judgement)
+
+
 def simulate_turns(
     comparisons: list[Comparison], people: list[str], turns: int, **settings: object
 ) -> list[tuple[str, Assignment]]:
     """Assign comparisons to people in turn, skipping those with none left, and record an answer to each."""
-    judgements: list[Judgement] = []
+    pairing = Pairing(comparisons, **settings)  # type: ignore[arg-type]
     assigned = []
     for turn in range(turns):
         person = people[turn % len(people)]
-        assignment = next_comparison(comparisons, judgements, person, **settings)  # type: ignore[arg-type]
+        assignment = pairing.next_comparison(person)
         if assignment is None:
             continue
         assigned.append((person, assignment))
-        judgements.append(judge(assignment, person))
+        pairing.add(judge(assignment, person))
     return assigned
 
 
@@ -71,7 +76,11 @@ def test_the_limit_counts_people() -> None:
         judge(assignment, "ann") for _, assignment in simulate_turns(comparisons, ["ann"], 10, repeat_share=0.0)
     ]
     twice = [*everything, *everything]  # one person's repeats leave room for a second person
-    assert next_comparison(comparisons, twice, "bob", judgements_per_comparison=2, repeat_share=0.0) is not None
+    pairing = Pairing(comparisons, judgements_per_comparison=2, repeat_share=0.0)
+    add_all(pairing, twice)
+    assert pairing.next_comparison("bob") is not None
+    add_all(pairing, [judge(assignment, "bob") for _, assignment in simulate_turns(comparisons, ["bob"], 10)])
+    assert pairing.next_comparison("eve") is None
 
 
 def test_sides_are_balanced_within_each_comparison_and_over_all() -> None:
@@ -106,9 +115,25 @@ def test_nothing_is_repeated_before_the_gap() -> None:
 def test_judgements_of_unknown_comparisons_are_ignored() -> None:
     (known,) = make_comparisons(1)
     gone = Judgement("gone", "ann", "x", "y", "left")
-    assignment = next_comparison([known], [gone, replace(gone, key="2")], "ann", repeat_share=1.0, repeat_gap=1)
+    pairing = Pairing([known], repeat_share=1.0, repeat_gap=1)
+    add_all(pairing, [gone, replace(gone, key="2")])
+    assignment = pairing.next_comparison("ann")
     assert assignment is not None
     assert (assignment.comparison, assignment.repeat) == (known, False)
+
+
+def test_counts_kept_along_the_way_are_those_of_a_fresh_start() -> None:
+    """A restarted server has the same question for everybody as the one that saw each answer come."""
+    comparisons, people = make_comparisons(30), ["ann", "bob", "eve"]
+    kept, answers = Pairing(comparisons, judgements_per_comparison=2, repeat_share=0.2, repeat_gap=3), []
+    for turn in range(70):
+        if assignment := kept.next_comparison(people[turn * turn % 3]):
+            answers.append(judge(assignment, people[turn * turn % 3]))
+            kept.add(answers[-1])
+        fresh = Pairing(comparisons, judgements_per_comparison=2, repeat_share=0.2, repeat_gap=3)
+        add_all(fresh, answers)
+        assert [kept.next_comparison(who) for who in people] == [fresh.next_comparison(who) for who in people]
+        assert kept.count_missing(2) == fresh.count_missing(2) == num_missing([c.id for c in comparisons], answers, 2)
 
 
 def test_num_missing_counts_different_people():

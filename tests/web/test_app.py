@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
 from likelier.feedback.media import read_media
+from likelier.feedback.pairing import Shown
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web.app import create_app
@@ -166,6 +167,32 @@ def test_a_choice_of_comparisons_is_asked_until_each_is_judged(store):
     assert not ended
     assert bob.post("/judgements", json=answer_to(replies[1], key="0000-0004")).json()["progress"]["judged"] == 3
     assert ended == [True]
+
+
+def test_a_question_reads_no_judgement_again(store, monkeypatch):
+    """Each question read all judgements: 100,000 of them took seconds."""
+    client, read, shown_after = visitor(create_app(store)), [], store.shown_after
+
+    def watch(number):
+        read.append(len((found := shown_after(number))[0]))
+        return found
+
+    monkeypatch.setattr(store, "shown_after", watch)
+    monkeypatch.setattr(store, "judgements", lambda: pytest.fail("all judgements were read"))
+    for number in range(4):
+        question = client.get("/question").json()
+        assert client.post("/judgements", json=answer_to(question, key=f"0000-000{number}")).status_code == 200
+    assert sum(read) == 4
+
+
+def test_a_judgement_of_another_process_with_an_earlier_number_counts(store, monkeypatch):
+    """PostgreSQL gives out numbers before judgements are stored, so that a lower one may come later."""
+    app, pair = create_app(store, per_comparison=1), store.comparisons()[0]
+    rows = [Shown(2, pair.id, "late", pair.response_a, pair.response_b)]
+    monkeypatch.setattr(store, "shown_after", lambda after: ([row for row in rows if row.number > after], len(rows)))
+    assert app.state.room.count_judged() == 1
+    rows.insert(0, Shown(1, pair.id, "early", pair.response_a, pair.response_b))
+    assert app.state.room.count_judged() == 2
 
 
 def test_the_link_opens_once(store):

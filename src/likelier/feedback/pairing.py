@@ -3,9 +3,11 @@
 Deterministic in the seed and the judgements so far: the same history gives the same next comparison.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from likelier.files import stable_id
 from likelier.records import Comparison, Judgement
@@ -24,74 +26,156 @@ class Assignment:
     repeat: bool = False
 
 
-def next_comparison(
-    comparisons: Sequence[Comparison],
-    judgements: Sequence[Judgement],
-    annotator: str,
-    seed: int = 0,
-    judgements_per_comparison: int | None = None,
-    repeat_share: float = REPEAT_SHARE,
-    repeat_gap: int = 10,
-) -> Assignment | None:
-    """Choose the comparison that `annotator` judges next; None when there is none left for them.
+class Shown(NamedTuple):
+    """The part of a stored judgement that counts for pairing: who has seen what on which side."""
+
+    number: int
+    comparison_id: str
+    annotator: str
+    left: str
+    right: str
+
+
+class Queue:
+    """One annotator's comparisons in their own order, a hash; finds the first of a level without looking at the rest.
+
+    The level of a comparison is how many people have judged it. Levels only rise, and what an annotator has judged
+    stays judged, so that nothing has to be looked at twice: each level has a place in the order before which nothing
+    of it is left, and a heap of the comparisons that have risen to it since.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = keys
+        self.order = sorted(range(len(keys)), key=keys.__getitem__)
+        self.places: defaultdict[int, int] = defaultdict(int)
+        self.risen: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+
+    def rise(self, index: int, level: int) -> None:
+        """Note that a comparison has come to a level."""
+        heappush(self.risen[level], (self.keys[index], index))
+
+    def first(self, level: int, levels: Sequence[int], seen: set[int]) -> int | None:
+        """Return the index of the first comparison of a level that is not in `seen`; None: there is none."""
+        place, risen = self.places[level], self.risen[level]
+        while place < len(self.order) and (levels[self.order[place]] != level or self.order[place] in seen):
+            place += 1
+        self.places[level] = place
+        while risen and (levels[risen[0][1]] != level or risen[0][1] in seen):
+            heappop(risen)
+        firsts = [index for _, index in risen[:1]] + self.order[place : place + 1]
+        return min(firsts, key=self.keys.__getitem__, default=None)
+
+
+class Pairing:
+    """Chooses what each annotator judges next, from counts that are kept as judgements are added.
 
     With probability `repeat_share` it is a repeat: one judged at least `repeat_gap` answers ago, sides swapped, at most
     once each. Otherwise it is the comparison with the fewest annotators among those they have not judged. With
     `judgements_per_comparison`, each is judged by that many annotators, and one with some judgements comes before one
     without: otherwise, with few answers to many comparisons, annotators would hardly overlap.
-    Slow: goes through all comparisons and judgements; fine below 100,000.
+
+    A question costs the same after ten judgements and after a million; an annotator's first one orders all comparisons.
     """
-    own = [judgement for judgement in judgements if judgement.annotator == annotator]
-    by_id = {comparison.id: comparison for comparison in comparisons}
-    # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same comparison again.
-    if hash_uniform("repeat?", seed, annotator, len(own)) < repeat_share:
-        earlier = find_repeatable(own, repeat_gap)
-        if earlier and earlier.comparison_id in by_id:
-            return Assignment(by_id[earlier.comparison_id], left=earlier.right, right=earlier.left, repeat=True)
-    num_annotators = count_annotators(judgements)
-    seen = {judgement.comparison_id for judgement in own}
-    limit = float("inf") if judgements_per_comparison is None else judgements_per_comparison
-    candidates = [each for each in comparisons if each.id not in seen and num_annotators[each.id] < limit]
-    if not candidates:
+
+    def __init__(
+        self,
+        comparisons: Sequence[Comparison],
+        seed: int = 0,
+        judgements_per_comparison: int | None = None,
+        repeat_share: float = REPEAT_SHARE,
+        repeat_gap: int = 10,
+    ) -> None:
+        self.comparisons, self.seed, self.limit = list(comparisons), seed, judgements_per_comparison
+        self.repeat_share, self.repeat_gap = repeat_share, repeat_gap
+        self.indices = {comparison.id: index for index, comparison in enumerate(self.comparisons)}
+        self.levels = [0] * len(self.comparisons)
+        """How many different people have judged each comparison."""
+        self.num_of_level = Counter(self.levels)
+        self.num_shown = [0] * len(self.comparisons)
+        self.excess_left = [0] * len(self.comparisons)
+        """How often each comparison's first response was on the left, less how often on the right."""
+        self.own: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        """Each annotator's answers in their order: comparison, left, right."""
+        self.times: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """How often each annotator has judged each comparison."""
+        self.seen: defaultdict[str, set[int]] = defaultdict(set)
+        self.queues: dict[str, Queue] = {}
+        self.num_judgements = 0
+
+    def add(self, judgement: Judgement | Shown) -> None:
+        """Count a judgement. One of a comparison that is not among ours counts for its annotator's repeats only."""
+        self.num_judgements += 1
+        self.own[judgement.annotator].append((judgement.comparison_id, judgement.left, judgement.right))
+        self.times[judgement.annotator][judgement.comparison_id] += 1
+        index = self.indices.get(judgement.comparison_id)
+        if index is None:
+            return
+        self.num_shown[index] += 1
+        self.excess_left[index] += 1 if judgement.left == self.comparisons[index].response_a else -1
+        if index not in self.seen[judgement.annotator]:
+            self.seen[judgement.annotator].add(index)
+            self.rise(index)
+
+    def rise(self, index: int) -> None:
+        """Count one more annotator for a comparison."""
+        self.num_of_level[self.levels[index]] -= 1
+        self.levels[index] += 1
+        self.num_of_level[self.levels[index]] += 1
+        for queue in self.queues.values():
+            queue.rise(index, self.levels[index])
+
+    def next_comparison(self, annotator: str) -> Assignment | None:
+        """Return the comparison that an annotator judges next; None when there is none left for them."""
+        # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same one again.
+        if hash_uniform("repeat?", self.seed, annotator, len(self.own[annotator])) < self.repeat_share:
+            comparison, left, right = self.find_repeatable(annotator) or ("", "", "")
+            if comparison in self.indices:
+                return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
+        queue = self.open_queue(annotator)
+        for level in self.levels_in_order():
+            index = queue.first(level, self.levels, self.seen[annotator])
+            if index is not None:
+                left, right = self.choose_sides(index)
+                return Assignment(self.comparisons[index], left, right)
         return None
-    if judgements_per_comparison is not None:
-        candidates = [each for each in candidates if num_annotators[each.id]] or candidates
-    chosen = min(candidates, key=lambda each: (num_annotators[each.id], stable_id(seed, annotator, each.id)))
-    left, right = choose_sides(chosen, judgements, seed)
-    return Assignment(chosen, left, right)
 
+    def open_queue(self, annotator: str) -> Queue:
+        """Return the comparisons in an annotator's order."""
+        if annotator not in self.queues:
+            self.queues[annotator] = Queue([stable_id(self.seed, annotator, each.id) for each in self.comparisons])
+        return self.queues[annotator]
 
-def count_annotators(judgements: Iterable[Judgement]) -> Counter[str]:
-    """Count the different annotators of each comparison."""
-    return Counter(comparison for comparison, _ in {(each.comparison_id, each.annotator) for each in judgements})
+    def levels_in_order(self) -> list[int]:
+        """Return the levels of comparisons that may be asked, the best first."""
+        if self.limit is None:
+            return sorted(level for level, num in self.num_of_level.items() if num)
+        return [*range(1, self.limit), 0] if self.limit else []
+
+    def find_repeatable(self, annotator: str) -> tuple[str, str, str] | None:
+        """Return an annotator's oldest answer that is at least `repeat_gap` answers old and not repeated yet."""
+        own, times = self.own[annotator], self.times[annotator]
+        num_old = max(0, len(own) - self.repeat_gap + 1)
+        return next((own[place] for place in range(num_old) if times[own[place][0]] == 1), None)
+
+    def choose_sides(self, index: int) -> tuple[str, str]:
+        """Return (left, right) in the order shown less often so far; a tie is broken by a hash of the seed."""
+        comparison, excess_left = self.comparisons[index], self.excess_left[index]
+        if excess_left == 0:
+            is_first_left = hash_uniform("side", self.seed, comparison.id, self.num_shown[index]) < 0.5
+            excess_left = 1 if is_first_left else -1
+        first, second = comparison.response_a, comparison.response_b
+        return (second, first) if excess_left > 0 else (first, second)
+
+    def count_missing(self, judgements_per_comparison: int) -> int:
+        """Count the judgements missing until each comparison has so many different annotators."""
+        levels = range(judgements_per_comparison)
+        return sum((judgements_per_comparison - level) * self.num_of_level[level] for level in levels)
 
 
 def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], judgements_per_comparison: int) -> int:
     """Count the judgements missing until each comparison has `judgements_per_comparison` different annotators."""
-    num_annotators = count_annotators(judgements)
-    return sum(max(0, judgements_per_comparison - num_annotators[comparison]) for comparison in comparisons)
-
-
-def find_repeatable(own: Sequence[Judgement], gap: int) -> Judgement | None:
-    """Find an annotator's oldest judgement that is at least `gap` answers old and not repeated yet."""
-    times = Counter(judgement.comparison_id for judgement in own)
-    old = own[: max(0, len(own) - gap + 1)]
-    return next((judgement for judgement in old if times[judgement.comparison_id] == 1), None)
-
-
-def choose_sides(comparison: Comparison, judgements: Sequence[Judgement], seed: int) -> tuple[str, str]:
-    """Return (left, right) in the order shown less often so far; a tie is broken by a hash of the seed."""
-    shown = [judgement for judgement in judgements if judgement.comparison_id == comparison.id]
-    excess_left = sum(side_sign(judgement, comparison) for judgement in shown)
-    if excess_left == 0:
-        excess_left = 1 if hash_uniform("side", seed, comparison.id, len(shown)) < 0.5 else -1
-    first, second = comparison.response_a, comparison.response_b
-    return (second, first) if excess_left > 0 else (first, second)
-
-
-def side_sign(judgement: Judgement, comparison: Comparison) -> int:
-    """Return +1 if the comparison's first response was on the left, -1 if it was on the right."""
-    return 1 if judgement.left == comparison.response_a else -1
+    people = Counter(comparison for comparison, _ in {(each.comparison_id, each.annotator) for each in judgements})
+    return sum(max(0, judgements_per_comparison - people[comparison]) for comparison in comparisons)
 
 
 def hash_uniform(*key: object) -> float:

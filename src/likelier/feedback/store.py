@@ -40,6 +40,7 @@ from likelier.feedback.database import (
     write_holder,
 )
 from likelier.feedback.media import MediaFolder
+from likelier.feedback.pairing import Shown
 from likelier.feedback.rows import (
     JUDGEMENT_COLUMNS,
     in_byte_order,
@@ -310,6 +311,14 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(sa.select(*JUDGEMENT_COLUMNS).order_by(judgements.c.number))
             return [to_judgement(row) for row in rows]
+
+    def shown_after(self, number: int) -> tuple[list[Shown], int]:
+        """Return what the judgements with higher numbers have shown to whom, and how many there are in all."""
+        names = (judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id)
+        query = sa.select(*names, judgements.c.left_id, judgements.c.right_id).where(judgements.c.number > number)
+        with self.reading() as connection:
+            new = [Shown(*row) for row in connection.execute(query.order_by(judgements.c.number))]
+            return new, connection.execute(sa.select(sa.func.count()).select_from(judgements)).scalar_one()
 
     def judged(self) -> list[JudgedComparison]:
         """Return all judgements with their prompts and responses, in the order in which they came."""

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field
 
-from likelier.feedback.pairing import REPEAT_SHARE, Assignment, next_comparison, num_missing
+from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
 from likelier.feedback.store import Store
 from likelier.records import Judgement, Media, Text, plain
 from likelier.web.guards import add_guards
@@ -72,7 +72,7 @@ class Room:
         per_comparison: int | None,
         only: Collection[str] | None = None,
     ) -> None:
-        self.store, self.guesser, self.wanted, self.per_comparison = store, guesser, wanted, per_comparison
+        self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
         self.token = secrets.token_urlsafe(24)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
@@ -83,8 +83,9 @@ class Room:
         comparisons = {comparison.id: comparison for comparison in store.comparisons()}
         self.comparisons = comparisons if only is None else {each: comparisons[each] for each in only}
         self.media = self.find_media()
-        self.repeat_share = REPEAT_SHARE if only is None else 0.0
-        self.only, self.num_before = only, store.counts()["judgements"]
+        self.per_comparison, self.pairing_lock = per_comparison, threading.Lock()
+        self.start_pairing()
+        self.num_before = self.update_pairing().num_judgements
         if only is not None:
             self.wanted = self.count_missing()
 
@@ -104,15 +105,36 @@ class Room:
             self.announce(self.token)
             return cookie
 
+    def start_pairing(self) -> None:
+        """Begin to choose comparisons as if there were no judgement yet."""
+        repeat_share = REPEAT_SHARE if self.only is None else 0.0
+        self.pairing = Pairing(
+            list(self.comparisons.values()), judgements_per_comparison=self.per_comparison, repeat_share=repeat_share
+        )
+        self.last_number = 0
+
+    def update_pairing(self) -> Pairing:
+        """Count the judgements that have come since the last call, ours and those of other processes."""
+        with self.pairing_lock:
+            new, num_stored = self.store.shown_after(self.last_number)
+            if self.pairing.num_judgements + len(new) != num_stored:
+                # PostgreSQL gives out a number before the judgement is stored, so that a lower one may come later.
+                self.start_pairing()
+                new, _ = self.store.shown_after(0)
+            for shown in new:
+                self.pairing.add(shown)
+                self.last_number = shown.number
+            return self.pairing
+
     def count_judged(self) -> int:
         """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
         if self.only is not None and self.wanted is not None:
             return self.wanted - self.count_missing()
-        return self.store.counts()["judgements"] - self.num_before
+        return self.update_pairing().num_judgements - self.num_before
 
     def count_missing(self) -> int:
         """Count the judgements that the comparisons of this page lack."""
-        return num_missing(self.comparisons, self.store.judgements(), self.per_comparison or 1)
+        return self.update_pairing().count_missing(self.per_comparison or 1)
 
     def next_question(self, session: Session) -> dict[str, Any]:
         """Return the next comparison for a person, and how far they are; `done` if there is none."""
@@ -131,13 +153,9 @@ class Room:
 
     def choose(self, session: Session) -> Assignment | None:
         """Return the next comparison for a session."""
-        return next_comparison(
-            list(self.comparisons.values()),
-            self.store.judgements(),
-            session.annotator,
-            judgements_per_comparison=self.per_comparison,
-            repeat_share=self.repeat_share,
-        )
+        pairing = self.update_pairing()
+        with self.pairing_lock:
+            return pairing.next_comparison(session.annotator)
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
         """Return texts and addresses of media files, never who made them; let the guesser guess."""

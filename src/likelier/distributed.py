@@ -1,4 +1,4 @@
-"""Several processes of one training: each does its share of the rows, and all know the whole.
+"""Data-parallel training: every process holds all weights, computes its shard of the rows and gathers the rest.
 
 Every process holds all weights and the whole batch. What takes time (decoding, passes through models, gradients) is
 divided by rows, and what each found is put together again. So whatever is computed over a batch, whitening first of
@@ -21,12 +21,12 @@ class LostProcess(LikelierError):
 
 
 def get_rank() -> int:
-    """This process's number, from 0; 0 outside `process_group`."""
+    """Return the rank of this process; 0 outside `process_group`."""
     return dist.get_rank() if is_initialized() else 0
 
 
 def get_world_size() -> int:
-    """How many processes train together; 1 outside `process_group`."""
+    """Return the number of processes that train together; 1 outside `process_group`."""
     return dist.get_world_size() if is_initialized() else 1
 
 
@@ -61,7 +61,7 @@ def process_group() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lost_process_errors() -> Iterator[None]:
-    """Turn what PyTorch raises when another process has ended into LostProcess."""
+    """Raise LostProcess for what PyTorch raises when another process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -72,13 +72,13 @@ def lost_process_errors() -> Iterator[None]:
 
 
 def shard(num_rows: int) -> slice:
-    """This process's part of so many rows: every n-th. Fewer rows than processes are not divided: all do all."""
+    """Return the rows of this process: every n-th. With fewer rows than processes, every process takes them all."""
     rank, size = get_rank(), get_world_size()
     return slice(rank, None, size) if num_rows >= size else slice(None)
 
 
 def all_gather_rows(part: Tensor, num_rows: int) -> Tensor:
-    """The whole of what the processes found for their `share` of the rows, bit by bit; to each of them."""
+    """Gather the rows that each process computed for its `shard`, in order and bit by bit, in every process."""
     if get_world_size() == 1 or num_rows < get_world_size():
         return part
     whole = part.new_zeros(num_rows, *part.shape[1:])
@@ -87,7 +87,7 @@ def all_gather_rows(part: Tensor, num_rows: int) -> Tensor:
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The sum over processes, the same bits in each. In place where there are several."""
+    """Sum over all processes, in place; every process gets the same bits."""
     if get_world_size() > 1:
         with lost_process_errors():
             dist.all_reduce(x)
@@ -106,7 +106,7 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
-    """The result of `work`, run in the first process only and sent to all; float32 of this shape."""
+    """Run `work` in rank 0 and return its result, float32 of the given shape, in every process."""
     if get_world_size() == 1:
         return work()
     found = work() if get_rank() == 0 else torch.empty(shape)
@@ -116,7 +116,7 @@ def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
 
 
 def broadcast_text(text: str) -> str:
-    """Send the first process's text to all; returns it."""
+    """Return rank 0's text in every process."""
     if get_world_size() == 1:
         return text
     letters = torch.tensor(list(text.encode()), dtype=torch.uint8)
@@ -129,7 +129,7 @@ def broadcast_text(text: str) -> str:
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest of the numbers that the processes have."""
+    """Return the maximum over all processes."""
     if get_world_size() == 1:
         return number
     found = torch.tensor(number)

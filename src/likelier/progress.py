@@ -14,7 +14,7 @@ plain_lines = True
 
 
 def note(line: str) -> None:
-    """Print a remark on stderr while there is no bar; nothing with --json."""
+    """Print a line on stderr while no bar is shown; nothing with --json."""
     if plain_lines:
         print(line, file=sys.stderr, flush=True)
 

@@ -45,7 +45,7 @@ PROMPT_FIELDS = ("prompt", "conversation")
 
 
 def plain(text: Text) -> str:
-    """Text for people to read: each message after its role."""
+    """Render a prompt as text for people: each message after its role."""
     if isinstance(text, str):
         return text
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in text)
@@ -204,7 +204,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def read_name(record: dict[str, Any], key: str) -> str:
-    """The name of a record's conversation or annotator; empty for null, which many tools write for a missing value."""
+    """Read the name of a conversation or annotator; empty for null, which many tools write for a missing value."""
     value = record.get(key)
     return "" if value is None else str(value)
 
@@ -220,7 +220,7 @@ def column_names(prompts: Iterable[Prompt]) -> list[str]:
 
 
 def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Drop repeated texts; the last one's columns and conversation count."""
+    """Drop repeated prompts; columns and conversation are those of the last occurrence."""
     return list({prompt.id: prompt for prompt in prompts}.values())
 
 

@@ -59,20 +59,20 @@ def sincerity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def squashed(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """A sigmoid so far to the right that nearly every text is as good as the best."""
+    """A saturated sigmoid: nearly every text scores as high as the best."""
     return [1 / (1 + math.exp(-12 - score)) for score in kindness(prompts, responses)]
 
 
 def of_the_prompt(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """A score that forgot to look at the response."""
+    """A reward that depends on the prompt and ignores the response."""
     return [0.1 * len(prompt) for prompt in prompts]
 
 
 def drawn(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """A score that has nothing to do with the text."""
+    """A random reward, independent of the text."""
     return [chance.gauss(0.0, 1.0) for _ in responses]
 
 
 def unscaled(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """Kindness in thousands, far beyond the scale that clipping allows."""
+    """Kindness times a thousand, far beyond what score clipping allows."""
     return [1000 * score for score in kindness(prompts, responses)]

@@ -65,14 +65,14 @@ def candidates(
 
 
 def must_be_there(db: str) -> None:
-    """DataError: no such database. Only `data import`, `serve` and `demo` make one."""
+    """Raise DataError if there is no such database: only `data import`, `serve` and `demo` create one."""
     from likelier.feedback.store import Store
 
     Store.open(db).close()
 
 
 def add(file: Path, db: str) -> None:
-    """Bring the responses into the database, each pair of them as a comparison."""
+    """Add the responses to the database; every pair of them becomes a comparison."""
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
 

@@ -7,7 +7,7 @@ from likelier.cli.output import JSON, Result, make_table, result_command
 
 
 def show(result: Result) -> None:
-    """Print the annotators as a table, then agreement and biases."""
+    """Print a table of annotators, then agreement and biases."""
     from rich.console import Console
 
     console = Console()

@@ -41,7 +41,7 @@ def result_command(
 
 
 def disable_plain_progress(json: bool) -> None:
-    """With --json, print no lines of progress outside a terminal: stderr then holds at most the line of a failure."""
+    """Print no progress lines outside a terminal with --json: stderr then holds at most the line of a failure."""
     from likelier import progress
 
     progress.plain_lines = not json
@@ -73,7 +73,7 @@ def to_jsonable(value: Any) -> Any:
 
 
 def show_lines(result: Result) -> None:
-    """Print one line a key; nested values are left to --json."""
+    """Print one line per key; nested values are left to --json."""
     rows = {key: format_value(value) for key, value in result.items() if not is_nested(value)}
     width = max((len(key) for key in rows), default=0)
     for key, value in rows.items():

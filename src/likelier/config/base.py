@@ -51,7 +51,7 @@ class SamplingConfig(Block):
 
     @property
     def may_end(self) -> bool:
-        """A response can end before the length limit."""
+        """Return True if a response can end before the length limit."""
         return self.stop_token is not None or bool(self.stop_strings)
 
 

@@ -72,7 +72,7 @@ def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source
 
 
 def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of `settings` in which `a.b=value` holds; the value is read as YAML."""
+    """Return `settings` with the override `a.b=value` applied; the value is parsed as YAML."""
     path, equals, value = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"`{override}`: settings on the command line look like ppo.learning_rate=1e-5")
@@ -86,7 +86,7 @@ def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
 
 
 def explain(error: ValidationError) -> str:
-    """The first of pydantic's findings in one line: field, value, what is allowed."""
+    """Describe the first validation error in one line: field, value, what is allowed."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -104,7 +104,7 @@ def shorten(value: Any) -> str:
 
 
 def nearest(location: Sequence[Any]) -> str:
-    """`; did you mean X?`, or all that is allowed there."""
+    """Return `; did you mean X?`, or the list of allowed names."""
     block: type[Block] = Config
     for part in location[:-1]:
         if part in block.model_fields:
@@ -121,7 +121,7 @@ def list_blocks() -> dict[str, type[Block]]:
 
 
 def block_in(annotation: Any) -> type[Block] | None:
-    """The first block of settings that a type speaks of."""
+    """Return the first settings block that a type annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return annotation
     return next((found for arg in get_args(annotation) if (found := block_in(arg))), None)

@@ -37,7 +37,7 @@ class Watchdog:
         self.deadline = time.monotonic() + self.seconds
 
     def stop(self) -> None:
-        """The call came back."""
+        """Stop the clock: the call has returned."""
         self.deadline = float("inf")
 
     def __enter__(self) -> Self:

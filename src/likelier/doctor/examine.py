@@ -136,7 +136,7 @@ def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, 
 
 
 class Watch:
-    """Prints each finding when it first appears during training. Stateless: a resumed run replays its log."""
+    """Prints each finding when it first appears during training. Stateless: a resumed run rereads its log."""
 
     def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.say = config, folder, say

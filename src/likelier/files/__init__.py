@@ -37,7 +37,7 @@ def hash_file(path: Path) -> str:
 
 
 def explain_no_file(path: Path) -> str:
-    """The reason why a path that is not a file cannot be read."""
+    """Return why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"
 
 
@@ -51,7 +51,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log, without half a line at its end: the run was killed, or is writing it now.
+    """Read the records of a run's log, ignoring an incomplete last line: the run was killed, or is writing it now.
 
     DataError: as `read_jsonl`, for any other line.
     """
@@ -116,7 +116,7 @@ def check_no_lone_surrogates(record: Any, where: str) -> None:
 
 
 def dump_line(record: Any) -> str:
-    """One line of JSON with sorted keys, so that equal records give equal bytes."""
+    """Return one line of JSON with sorted keys, so that equal records give equal bytes."""
     return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
@@ -169,13 +169,13 @@ def write_text(raw: BinaryIO, write: Callable[[TextIO], object], packed: bool) -
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
+    """Flush a file's content to disk."""
     with open(path, "r+b") as file:  # Windows syncs only what is open for writing
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, so that a new or renamed file survives a power failure."""
+    """Flush a folder's directory entries to disk, so that a new or renamed file survives a power failure."""
     if sys.platform == "win32":  # folders cannot be opened there; NTFS logs names by itself
         return
     descriptor = os.open(folder, os.O_RDONLY)

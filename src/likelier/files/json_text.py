@@ -46,7 +46,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def is_deeper(value: Any, limit: int) -> bool:
-    """True if more than `limit` lists and objects stand in one another."""
+    """Return True if lists and objects are nested more than `limit` deep."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(limit):
         children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))

@@ -56,7 +56,7 @@ def is_sqlite(path: Path) -> bool:
 
 
 def has_mark(path: Path, mark: str) -> bool:
-    """True if a file holds `mark` in its beginning."""
+    """Return True if a file contains `mark` near its beginning."""
     return path.is_file() and mark.encode() in read_beginning(path, MARK_BYTES)
 
 
@@ -75,7 +75,7 @@ def database_files(path: Path) -> list[Path]:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """True if both paths lead to one file, or would if it existed."""
+    """Return True if both paths refer to one file, or would if it existed."""
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
     return os.path.realpath(one) == os.path.realpath(other)

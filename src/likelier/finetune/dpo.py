@@ -108,7 +108,7 @@ class DPOData:
 
 
 class Setup(NamedTuple):
-    """Model, tokenizer, data and evaluation of a run, as `prepare` loads them."""
+    """Model, tokenizer, data and evaluation of a run, as returned by `prepare`."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -145,7 +145,7 @@ def prepare(config: Config) -> Setup:
 def tokenize_pair(
     tokenizer: PreTrainedTokenizerBase, pair: Preference, dpo: DPOConfig, longest: int
 ) -> TokenizedPair | None:
-    """A preference as tokens; None where prompt and response have more than `longest` tokens, or the prompt none."""
+    """Tokenize a pair; None if a prompt with its response has more than `longest` tokens, or the prompt has none."""
     prompt, chosen = encode_with_response(tokenizer, pair.prompt, pair.chosen, end=True)
     _, rejected = encode_with_response(tokenizer, pair.prompt, pair.rejected, end=True)
     if not prompt or len(prompt) + max(len(chosen), len(rejected)) > longest:
@@ -168,7 +168,7 @@ def pair_logprobs(
 
 @torch.no_grad()
 def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig) -> Float[Tensor, "N 2"]:
-    """Log-probabilities of chosen and rejected responses of any number of pairs, those of like length together."""
+    """Compute log-probabilities of chosen and rejected responses of any number of pairs, batched by length."""
     by_length = sorted(range(len(pairs)), key=lambda row: pairs[row].num_tokens)
     size = dpo.micro_batch_size or dpo.batch_size
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
@@ -179,7 +179,7 @@ def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DP
 
 
 def new_state(model: PreTrainedModel, dpo: DPOConfig, folder: Path) -> TrainingState:
-    """Optimizer, guard and counts at step 0."""
+    """Return optimizer, guard and counters at step 0."""
     optimizer = make_optimizer([(model.parameters(), dpo.learning_rate)], dpo)
     modules = {"model": weights_to_save(model, dpo.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder))
@@ -192,7 +192,7 @@ def update(
     state: TrainingState,
     dpo: DPOConfig,
 ) -> dict[str, float]:
-    """One optimizer step on a batch; its metrics. How it is cut into micro-batches changes nothing but memory."""
+    """Take one optimizer step on a batch; returns its metrics. The micro-batch size only changes memory."""
     state.optimizer.zero_grad()
     size, parts = dpo.micro_batch_size or len(pairs), []
     for first in range(0, len(pairs), size):
@@ -231,7 +231,7 @@ def mean_loss(
 def evaluate_pairs(
     logprobs: Float[Tensor, "N 2"], ref: Float[Tensor, "N 2"], pairs: Sequence[TokenizedPair], beta: float
 ) -> dict[str, float | None]:
-    """How well the policy predicts what people prefer among held-out pairs; None without pairs.
+    """Measure how well the policy predicts people's preferences on held-out pairs; None without pairs.
 
     `accuracy`: share of pairs whose chosen response gained more log-probability than the rejected one. `log_loss`: the
     loss of DPO without weights, in nats a pair; log 2 for a policy that has not moved.

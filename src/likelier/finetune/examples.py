@@ -31,7 +31,7 @@ class Example:
 
 
 class TokenizedExample(NamedTuple):
-    """Tokens of which those from `start` on are targets, each predicted from those before it."""
+    """A token sequence; the tokens from `start` on are training targets."""
 
     tokens: list[int]
     start: int
@@ -54,7 +54,7 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def read_text(path: Path) -> str:
-    """A whole text file, with the blank lines that `read_lines` skips."""
+    """Read a whole text file, including the blank lines that `read_lines` skips."""
     lines = dict(read_lines(path))
     return "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
 

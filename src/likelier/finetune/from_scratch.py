@@ -40,7 +40,7 @@ def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTraine
 
 
 def count_pieces(pattern: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """One entry for each of the commonest pieces; ties in alphabetical order, so that the same text gives the same."""
+    """Build a vocabulary of the most frequent pieces; ties in alphabetical order, so that it is deterministic."""
     if vocab_size <= len(SPECIAL):
         raise ConfigError(f"sft.vocab_size: {vocab_size} leaves no room beside {len(SPECIAL)} special tokens")
     cut = pre_tokenizers.Split(Regex(pattern), "isolated")
@@ -107,7 +107,7 @@ def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenize
 
 
 def draw(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedModel:
-    """Draw the weights; transformers knows only torch's global generator, whose state is put back."""
+    """Initialise the weights from a seed; torch's global generator, which transformers uses, is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

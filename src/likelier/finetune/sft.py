@@ -30,7 +30,7 @@ from likelier.training.step import TrainingState, guarded_step
 
 
 def train_sft(config: Config, run: Run) -> dict[str, Any]:
-    """Train on `config.data`; returns the result that `likelier sft --json` prints. Prompts add nothing to the loss.
+    """Train on `config.data`; returns the result that `likelier sft --json` prints. Prompt tokens are not in the loss.
 
     ConfigError, DataError: a setting, data file or model folder that cannot be used. NumericError: see `Guard`.
     """
@@ -86,7 +86,7 @@ class SFTData:
         return self.sft.max_steps or -(-len(self.train) * self.sft.num_epochs // self.sft.batch_size)
 
     def batch(self, step: int) -> list[TokenizedExample]:
-        """The examples of one step. Passes follow each other without a gap; the very last batch may be smaller."""
+        """Return the examples of one step. Epochs follow each other without a gap; the last batch may be smaller."""
         size, end = self.sft.batch_size, len(self.train) * self.sft.num_epochs
         stop = (step + 1) * size if self.sft.max_steps else min((step + 1) * size, end)
         order = EpochOrder(len(self.train), self.seed, "lessons")
@@ -94,7 +94,7 @@ class SFTData:
 
 
 class Setup(NamedTuple):
-    """Model, tokenizer, data and evaluation of a run, as `prepare` loads them."""
+    """Model, tokenizer, data and evaluation of a run, as returned by `prepare`."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -134,7 +134,7 @@ def prepare(config: Config) -> Setup:
 
 
 def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingState:
-    """Optimizer, guard and counts at step 0."""
+    """Return optimizer, guard and counters at step 0."""
     optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft)
     modules = {"model": weights_to_save(model, sft.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder), loss=0.0)
@@ -146,7 +146,7 @@ def update(
     state: TrainingState,
     sft: SFTConfig,
 ) -> dict[str, float]:
-    """One optimizer step on a batch; its metrics. How it is cut into micro-batches changes nothing but memory."""
+    """Take one optimizer step on a batch; returns its metrics. The micro-batch size only changes memory."""
     loss, accuracy = token_means(model, batch, sft, backward=True)
     taken, grad_norm = guarded_step(
         state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch).tensors(), {})
@@ -165,7 +165,7 @@ def token_means(
     sft: SFTConfig,
     backward: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean loss in nats and share of right guesses over all target tokens; adds the loss's gradients if `backward`.
+    """Return mean loss in nats and accuracy over all target tokens; adds the loss's gradients if `backward`.
 
     Examples of like length go through the model together. Each part's sum is divided by the tokens of the whole: the
     mean of the parts' means would weigh a token by how short its neighbours are.
@@ -184,7 +184,7 @@ def token_means(
 
 
 class PaddedExamples(NamedTuple):
-    """Examples side by side, padded on the right."""
+    """A batch of examples, padded on the right."""
 
     tokens: Int[Tensor, "B N"]
     mask: Bool[Tensor, "B N"]
@@ -192,7 +192,7 @@ class PaddedExamples(NamedTuple):
     """True at the tokens to be predicted."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The tensors by the names under which the guard saves a skipped batch."""
+        """Return the tensors by the names under which the guard saves a skipped batch."""
         return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 
@@ -203,14 +203,14 @@ def pad_examples(examples: Sequence[TokenizedExample]) -> PaddedExamples:
 
 
 def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
-    """True at the tokens to be predicted: real ones from each row's start on."""
+    """Return a mask of the tokens to predict: real ones from each row's start on."""
     return mask & (torch.arange(mask.shape[1]) >= starts[:, None])
 
 
 def token_sums(
     model: PreTrainedModel, batch: PaddedExamples, bf16: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sum of -log p over the target tokens, and how many of them were the likeliest."""
+    """Return the sum of -log p over the target tokens, and how many of them were the argmax."""
     tokens, mask, target_mask = (part.to(model.device) for part in batch)
     with autocast(model.device, bf16):
         logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
@@ -222,7 +222,7 @@ def token_sums(
 
 @torch.no_grad()
 def mean_loss(model: PreTrainedModel, examples: Sequence[TokenizedExample], sft: SFTConfig) -> float | None:
-    """Mean loss in nats a token; None without examples, where the data was too small to hold any out."""
+    """Return the mean loss in nats per token on held-out examples; None without any."""
     return float(token_means(model, examples, sft, backward=False)[0]) if examples else None
 
 

@@ -1,4 +1,4 @@
-"""How much better an action was than expected: by a critic (GAE), or by other responses to the same prompt.
+"""Advantages: by a critic (GAE), or relative to other responses to the same prompt.
 
 First the formulas, then one function for each algorithm of ppo/algorithms.py, which applies them to a rollout.
 """
@@ -74,7 +74,7 @@ def centred(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
 
 
 def need_others(scores: Tensor) -> int:
-    """The group size. ValueError: below 2."""
+    """Return the group size. ValueError: below 2, since the baseline is made of the others."""
     num = scores.shape[1]
     if num < 2:
         raise ValueError(f"needs at least 2 responses to each prompt, got {num}; raise responses_per_prompt")

@@ -1,4 +1,4 @@
-"""The algorithms of RLHF as data: a record each. Nothing else in the code compares an algorithm's name.
+"""The algorithms of RLHF as data, one record each. No other code compares an algorithm's name.
 
 To add one, write its advantage function and a record here; settings, training, the doctor and `likelier prove` follow.
 This module imports no torch, so that settings can be checked without it.
@@ -24,7 +24,7 @@ CRITIC_SETTINGS = (
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How responses become advantages, and what the rest of the code must know of that."""
+    """How responses become advantages, and the algorithm's other properties."""
 
     name: str
     summary: str

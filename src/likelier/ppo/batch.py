@@ -34,7 +34,7 @@ class Batch:
         return own | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
 
     def rows(self, index: Int[Tensor, " N"]) -> "Batch":
-        """The rows at `index`, copied."""
+        """Return a copy of the rows at `index`."""
         index = index.to(self.mask.device)  # indices are drawn on the CPU, so that every device shuffles alike
         return Batch(
             {name: tensor[index] for name, tensor in self.inputs.items()},
@@ -48,7 +48,7 @@ class Batch:
         )
 
     def cut(self, size: int | None) -> list["Batch"]:
-        """Consecutive parts of at most `size` rows; None: the whole in one part."""
+        """Yield consecutive parts of at most `size` rows; None: everything in one part."""
         if size is None or size >= len(self):
             return [self]
         # In order, as `evaluate_old_policy` cuts them: otherwise the first ratio is not exactly 1.
@@ -56,7 +56,7 @@ class Batch:
 
 
 def minibatches(num_rows: int, num_mini_batches: int, generator: torch.Generator | None) -> list[Int[Tensor, " N"]]:
-    """One pass over the rows in so many nearly equal parts, shuffled by `generator`, in order without one."""
+    """Split one epoch into nearly equal minibatches, shuffled by `generator`, or in order without one."""
     # tensor_split and not split: parts that differ by a row at most weigh nearly the same in their means.
     if generator is None:
         order = torch.arange(num_rows)

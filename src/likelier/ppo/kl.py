@@ -1,4 +1,4 @@
-"""How far the policy is from its reference, and what a nat of that costs."""
+"""KL estimators and penalties, and the controllers of the KL coefficient."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Means, variances and whitening over the places that count; True in a mask means "counts"."""
+"""Means, variances and whitening over masked tensors; True in a mask means that the element counts."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""All that PPO asks of a policy: log-probabilities, values and entropy of given actions."""
+"""The interface that PPO needs of a policy: log-probabilities, values and entropy of given actions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -43,7 +43,7 @@ class Policy(Protocol):
 def evaluate_old_policy(
     policy: Policy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Bool[Tensor, "B T"], config: UpdateConfig
 ) -> Evaluation:
-    """Outputs of the policy as it is, by exactly the forward passes of the update's first epoch.
+    """Evaluate the policy before the update, by exactly the forward passes of its first epoch.
 
     A matrix product depends in its last bit on how many rows it has. With the same cuts into minibatches, processes and
     micro-batches the ratio before the first step is exactly 1, and anything else is a bug that can be seen.
@@ -59,7 +59,7 @@ def evaluate_old_policy(
 
 
 def concat_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
-    """The outputs of several parts of a batch, row by row."""
+    """Concatenate the outputs of several parts of a batch."""
     if len(parts) == 1:
         return parts[0]
     values = [part.values for part in parts if part.values is not None]
@@ -71,6 +71,6 @@ def concat_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
 
 
 def gather_outputs(outputs: Evaluation, num_rows: int) -> Evaluation:
-    """The outputs for all rows of a minibatch, from those that each process has for its share."""
+    """Gather the outputs for all rows of a minibatch from the shards of all processes."""
     values = None if outputs.values is None else all_gather_rows(outputs.values, num_rows)
     return Evaluation(all_gather_rows(outputs.logprobs, num_rows), values, all_gather_rows(outputs.entropy, num_rows))

@@ -71,7 +71,7 @@ def ppo_update(
     guard: SkipCounter,
     objective: Objective = PPOLoss(),  # noqa: B008 - frozen
 ) -> dict[str, float]:
-    """Train on a batch for `num_ppo_epochs`; returns means over minibatches, and counts.
+    """Train on a batch for `num_ppo_epochs`; returns statistics averaged over minibatches, and counts.
 
     Skips minibatches with a non-finite loss, gradient or KL, and all that meet such an optimizer state. Stops before
     the optimizer step once approx_kl > 1.5 * target_kl.
@@ -144,7 +144,7 @@ def accumulate_gradients(
 
 
 def own_rows(batch: Batch) -> Batch:
-    """This process's share of a minibatch."""
+    """Return this process's shard of a minibatch."""
     return batch if get_world_size() == 1 else batch.rows(torch.arange(len(batch))[shard(len(batch))])
 
 
@@ -182,7 +182,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
 
 
 def largest_state(optimizer: Optimizer) -> Tensor | float:
-    """The largest number in the optimizer's state: a single one that is not finite would reach the weights."""
+    """Return the largest number in the optimizer's state: one that is not finite would reach the weights."""
     values = (value for state in optimizer.state.values() for value in state.values())
     moments = [value for value in values if isinstance(value, Tensor) and value.dim()]  # a step count has no axes
     return torch.stack(torch._foreach_norm(moments, math.inf)).max() if moments else 0.0

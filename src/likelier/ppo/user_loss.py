@@ -1,4 +1,4 @@
-"""A user's own policy loss, of `ppo.loss` and `prove --loss`: found, called with copies, checked, aggregated."""
+"""A user's own policy loss for `ppo.loss` and `prove --loss`: loading, calling with copies, checking, aggregating."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class UserLoss:
         return f"loss function `{self.where}`"
 
     def try_out(self, num_rows: int, num_tokens: int, is_whole: bool, device: torch.device) -> None:
-        """Call it once on made-up numbers of the shapes to come: before models are loaded a mistake costs nothing.
+        """Call the function once on random numbers of the right shapes: a mistake shows before models are loaded.
 
         ConfigError, LikelierError: as `compute`.
         """

@@ -117,7 +117,7 @@ def check_shares(split: Split) -> None:
 
 
 def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], drop_flagged: bool) -> str:
-    """Empty: it is kept. An unknown annotator ("") is never dropped: nothing can be said of nobody."""
+    """Return why a judgement is dropped; empty if it is kept. Anonymous judgements ("") are never dropped."""
     if not item.is_text:
         return MEDIA
     if item.left.text == item.right.text:
@@ -146,7 +146,7 @@ def preference(item: JudgedComparison, group: str, weight: float, found: Mapping
 
 
 def flip_rate(person: AnnotatorFinding | None) -> float:
-    """An annotator's rate of wrong answers: above one half, where the pair says the opposite, only on proof of it."""
+    """Return an annotator's error rate; above one half, which inverts a pair, only if that is statistically certain."""
     if person is None or not person.id or person.error_rate is None or math.isnan(person.error_rate):
         return 0.0
     highest = 1.0 if "reversed" in person.flags else 0.5
@@ -154,7 +154,7 @@ def flip_rate(person: AnnotatorFinding | None) -> float:
 
 
 def balanced_weights(annotators: Sequence[str]) -> list[float]:
-    """A weight for each judgement, mean 1: a person with n judgements has sqrt(n) of a vote in all, not n.
+    """Return weights of mean 1 under which an annotator of n judgements counts sqrt(n) in all, not n.
 
     Nobody's weight is above `MAX_WEIGHT` times the mean. Who is unknown ("") counts like the median person.
     """
@@ -169,7 +169,7 @@ def balanced_weights(annotators: Sequence[str]) -> list[float]:
 
 
 def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], float | None]:
-    """For each judgement the name of the group that must not be split, and the threshold of `near_duplicates`.
+    """Return the split group of each judgement, and the similarity threshold of `near_duplicates`.
 
     Together are: the same `conversation` of the prompt; the same first human turn but for case, punctuation and
     spacing; and first turns that are nearly the same. Pairs without a prompt are together if they share a response,
@@ -200,7 +200,7 @@ def opening_texts(item: JudgedComparison) -> list[str]:
 
 
 def group_name(root: str) -> str:
-    """Name of a group: its conversation, or a hash of its first turn."""
+    """Return the name of a group: its conversation, or a hash of its first turn."""
     kind, _, rest = root.partition(" ")
     return rest if kind == "conversation" else f"turn-{stable_id(rest)}"
 
@@ -221,7 +221,7 @@ def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preferen
 
 
 def assign_parts(sizes: Counter[str], split: Split) -> dict[str, str]:
-    """The part of each group of judgements, given how many each has. DataError: fewer groups than parts."""
+    """Assign each group, given its number of judgements, to a split. DataError: fewer groups than splits."""
     shares = wanted_shares(split)
     if len(sizes) < len(shares):
         raise DataError(
@@ -246,7 +246,7 @@ def wanted_shares(split: Split) -> dict[str, float]:
 
 
 def held_out(pairs: Sequence[Preference], split: Split) -> set[str]:
-    """The annotators who are seen in `test` only, drawn from the seed."""
+    """Draw, from the seed, the annotators who appear in `test` only."""
     people = sorted({pair.annotator for pair in pairs} - {""})
     count = round(split.held_out_annotators * len(people))
     return set(sorted(people, key=lambda name: stable_id("held out", split.seed, name))[:count])

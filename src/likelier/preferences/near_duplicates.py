@@ -1,4 +1,4 @@
-"""Which texts say nearly the same: MinHash over letter sequences, so that a split can keep them together."""
+"""Near-duplicate texts by MinHash over character n-grams, so that a split can keep them together."""
 
 import unicodedata
 from collections import Counter
@@ -23,13 +23,13 @@ from a template, where the first would join most of them."""
 
 
 class Groups:
-    """Things that belong together: `join` two, `find` the one that stands for a whole group (union-find)."""
+    """Disjoint sets (union-find)."""
 
     def __init__(self) -> None:
         self.parent: dict[str, str] = {}
 
     def find(self, thing: str) -> str:
-        """The representative of the group that a thing belongs to."""
+        """Return the representative of an item's set."""
         root = thing
         while (parent := self.parent.setdefault(root, root)) != root:
             root = parent
@@ -38,13 +38,13 @@ class Groups:
         return root
 
     def join(self, one: str, other: str) -> None:
-        """The alphabetically first of a group stands for it, in whatever order it was joined."""
+        """Merge two sets; the alphabetically first member represents the result, whatever the order of merging."""
         first, second = sorted((self.find(one), self.find(other)))
         self.parent[second] = first
 
 
 def normalise(text: str) -> str:
-    """Words and numbers only, in lower case, one space between them where their script has one."""
+    """Return words and numbers only, in lower case, separated by one space where their script uses spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")  # a Turkish capital I with dot
     words = [part for part in split_words(folded.replace("'", " ")) if is_word(part)]
     return "".join(words[:1]) + "".join(separator(*pair) + pair[1] for pair in pairwise(words))
@@ -56,7 +56,7 @@ def separator(word: str, following: str) -> str:
 
 
 def near_duplicates(texts: Sequence[str], most_share: float = 0.25) -> tuple[list[tuple[str, str]], float | None]:
-    """Pairs of normalised texts that are nearly the same, and the threshold that was used.
+    """Return pairs of nearly equal normalised texts, and the similarity threshold that was used.
 
     Caught: other case, punctuation or spacing, a few changed letters, a changed word in a long text. Not caught: a
     paraphrase, a translation, a short text inside a long one. The similarity is an estimate from 120 hashes (standard
@@ -79,7 +79,7 @@ def near_duplicates(texts: Sequence[str], most_share: float = 0.25) -> tuple[lis
 
 
 def signature(text: str) -> NDArray[np.uint32]:
-    """The smallest value of each hash function over all sequences of five bytes."""
+    """Return the MinHash signature of a text: each hash function's minimum over all sequences of five bytes."""
     data = np.frombuffer(text.encode()[:BYTES_READ].ljust(SHINGLE_BYTES), dtype=np.uint8).astype(np.uint64)
     shingles = np.zeros(len(data) - SHINGLE_BYTES + 1, dtype=np.uint64)
     for place in range(SHINGLE_BYTES):
@@ -90,7 +90,7 @@ def signature(text: str) -> NDArray[np.uint32]:
 
 
 def hash_constants() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Multiply-shift hashing: odd random factors and random offsets, the same ones always."""
+    """Return the constants of multiply-shift hashing, odd random factors and random offsets, the same every time."""
     generator = np.random.Generator(np.random.PCG64(20_160_131))
     drawn = generator.integers(0, 2**64, size=(2, NUM_BANDS * ROWS_PER_BAND), dtype=np.uint64)
     return drawn[0] | np.uint64(1), drawn[1]
@@ -100,7 +100,7 @@ MULTIPLIERS, OFFSETS = hash_constants()
 
 
 def candidates(signatures: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """[pairs, 2] indices of texts that agree in all hashes of at least one band."""
+    """Return indices [pairs, 2] of texts whose signatures agree in a whole band (locality-sensitive hashing)."""
     found: set[tuple[int, int]] = set()
     for start in range(0, signatures.shape[1], ROWS_PER_BAND):
         buckets: dict[bytes, list[int]] = {}
@@ -116,7 +116,7 @@ def candidates(signatures: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 
 def similarity(signatures: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of hashes in which the two texts of each pair agree, which estimates their Jaccard similarity."""
+    """Return the share of equal hashes of each pair, an estimate of their Jaccard similarity."""
     parts = [pairs[start : start + PAIRS_AT_ONCE] for start in range(0, len(pairs), PAIRS_AT_ONCE)]
     return np.concatenate(
         [np.zeros(0), *((signatures[part[:, 0]] == signatures[part[:, 1]]).mean(axis=1) for part in parts)]

@@ -139,14 +139,14 @@ def percent(value: Any) -> str:
 
 
 def span(interval: Any) -> str:
-    """Format an interval of shares as `79–88 %`; empty if it is not one."""
+    """Format an interval of shares as `79–88 %`; empty if the value is not an interval."""
     if not isinstance(interval, list) or len(interval) != 2 or not all(map(is_number, interval)):
         return ""
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}\u00a0%"
 
 
 def reach(interval: Any) -> str:
-    """Format an interval of numbers as `1.2 to 3.4`; empty if it is not one."""
+    """Format an interval of numbers as `1.2 to 3.4`; empty if the value is not an interval."""
     return " to ".join(map(number, interval)) if isinstance(interval, list) else ""
 
 

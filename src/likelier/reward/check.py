@@ -1,4 +1,4 @@
-"""How good a reward model is on pairs it has not seen, and how much of that length or single words would do."""
+"""Quality of a reward model on held-out pairs, beside baselines by length and by bag of words."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
 def check_baselines(
     difference: Floats, train: Sequence[Preference], valid: Sequence[Preference], test: Sequence[Preference]
 ) -> dict[str, Any]:
-    """The same held-out pairs by length alone and by single words, both fitted on `train`, and the gain over length."""
+    """Score the pairs by length and by a bag of words, both fitted on `train`, and measure the gain over length."""
     right = hits(difference, test)
     by_length = hits(fit_length(train)(test), test)
     words = fit_words(train, valid or train)
@@ -59,7 +59,7 @@ def check_baselines(
 
 
 def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """1 where the chosen response scores higher, 0 where lower; 1/2 where both score the same or people saw a tie.
+    """Return 1 where the chosen response scores higher, 0 where lower, 1/2 for equal scores or a human tie.
 
     The judgement of someone who mostly answers the wrong way round (`flip` above 1/2) is read the other way round.
     """
@@ -97,7 +97,7 @@ def log_losses(difference: Floats, target: Floats) -> Floats:
 
 
 def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
-    """How often the side with the higher score won, beside how likely the scores made that, in bins of the latter.
+    """Bin pairs by predicted win probability; returns predicted and observed frequency of each bin.
 
     Pairs are looked at from the side with the higher score, whose chance sigmoid(|d|) lies in [1/2, 1]; a tie is half
     a win, for equal scores as well.
@@ -116,18 +116,18 @@ def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
 
 
 def calibration_error(difference: Floats, target: Floats) -> float:
-    """Expected calibration error: mean distance of observed from expected over the bins, weighed by their pairs."""
+    """Expected calibration error: mean of |observed - predicted| over the bins, weighted by their pairs."""
     bins = calibration(difference, target)
     return sum(each["pairs"] * abs(each["expected"] - each["observed"]) for each in bins) / len(difference)
 
 
 def length_differences(pairs: Sequence[Preference]) -> Floats:
-    """Characters of the chosen response minus those of the rejected one."""
+    """Return the length of the chosen response minus that of the rejected one, in characters."""
     return np.array([float(len(pair.chosen) - len(pair.rejected)) for pair in pairs])
 
 
 def most_equal_in_length(pairs: Sequence[Preference]) -> list[int]:
-    """The third of the pairs whose responses differ least in characters; ties in file order."""
+    """Return the third of the pairs whose responses differ least in length; ties in file order."""
     order = np.argsort(np.abs(length_differences(pairs)), kind="stable")
     return sorted(order[: max(1, len(pairs) // 3)].tolist())
 
@@ -147,7 +147,7 @@ def weights(pairs: Sequence[Preference]) -> Floats:
 
 @dataclass(frozen=True)
 class Words:
-    """A linear score of single words: the sum over words of weight times log(1 + count)."""
+    """A bag-of-words score: the sum over words of weight times log(1 + count)."""
 
     vocabulary: dict[str, int]
     weights: Floats
@@ -178,7 +178,7 @@ def sides(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
 
 
 def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
-    """A column for each word, in lower case, that stands in at least `min_texts` texts."""
+    """Assign a column to each lower-case word that occurs in at least `min_texts` texts."""
     seen = Counter(word for text in texts for word in set(words_of(text)))
     return {word: at for at, word in enumerate(sorted(word for word, count in seen.items() if count >= min_texts))}
 

@@ -29,7 +29,7 @@ class Ensemble:
         self.members, self.means, self.caution = members, means, caution
 
     def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
-        """The scores of each model. Several processes score a shard each; all return the whole batch."""
+        """Score by each model, [models, B]. With several processes each scores a shard, and all get the whole batch."""
         rows, num_rows = shard(len(responses)), len(responses)
         prompts, responses = list(prompts)[rows], list(responses)[rows]
         pairs = zip(self.members, self.means, strict=True)
@@ -47,7 +47,7 @@ class Ensemble:
         return each.mean(0) - self.caution * spread(each) if self.caution else each.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
-        """Score a batch as a source; with several models their disagreement comes along."""
+        """Score a batch as a `Source`; with several models, also return their disagreement."""
         each = self.each([prompt.text for prompt in batch.prompts], batch.texts)
         return score_all(self.combine(each), spread(each) if len(self.members) > 1 else None)
 
@@ -65,7 +65,7 @@ def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ense
 
 
 def mean_score(folder: Path) -> float:
-    """Mean over the training responses, as the model's card says; 0 for a model without a card."""
+    """Return the mean score on the training responses, from the model's card; 0 for a model without one."""
     card = folder / "card.json"
     if not card.is_file():
         return 0.0

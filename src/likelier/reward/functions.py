@@ -35,7 +35,7 @@ TRL_HIDDEN_COLUMNS = ("prompt", "completion", "completion_ids")
 
 @dataclass(frozen=True)
 class TrainerState:
-    """How far training is, for functions that change their reward with it; the fields of Transformers' own
+    """Training progress for functions whose reward depends on it; those fields of Transformers' own
     `TrainerState` that mean something here. Outside of a PPO run it stands at the start of one step."""
 
     global_step: int = 0
@@ -54,7 +54,7 @@ class FunctionContext:
         self.begin(0)
 
     def begin(self, num_responses: int) -> None:
-        """Forget what was logged for the last batch."""
+        """Clear what was logged for the last batch."""
         self.num_responses = num_responses
         self.metrics: dict[str, list[float]] = {}
         self.columns: dict[str, list[Any]] = {}
@@ -137,7 +137,7 @@ class UserFunction:
             return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
 
     def accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
-        """Of `arguments` those that the function has a parameter for."""
+        """Return those `arguments` that the function has a parameter for."""
         names = {each.name for each in self.named}
         return {
             name: value
@@ -147,7 +147,7 @@ class UserFunction:
 
 
 def as_json(value: Any) -> Any:
-    """The value if JSON can hold it, a number of numpy's or a tensor as a number, anything else as its text."""
+    """Return a JSON value: numpy numbers and tensors as numbers, whatever JSON cannot hold as text."""
     value = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
     try:
         json.dumps(value, allow_nan=False)
@@ -171,7 +171,7 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
 
 
 def completion(prompt: Text, response: str) -> Text:
-    """A response as TRL shows it: a message after messages, text after text."""
+    """Return a response as TRL passes it: a message if the prompt is messages, else text."""
     return response if isinstance(prompt, str) else [{"role": "assistant", "content": response}]
 
 
@@ -191,7 +191,7 @@ def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
 
 
 def positional(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
-    """Parameters that can be given by position."""
+    """Return the parameters that can be passed by position."""
     return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
 
 
@@ -202,7 +202,7 @@ def has_name(parameter: inspect.Parameter) -> bool:
 
 @cache
 def event_loop() -> asyncio.AbstractEventLoop:
-    """The one event loop for all asynchronous functions, since clients that they keep open are bound to their loop."""
+    """Return the one event loop for all asynchronous functions: open clients are bound to the loop they started in."""
     loop = asyncio.new_event_loop()
     atexit.register(loop.close)
     return loop

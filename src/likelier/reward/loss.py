@@ -1,4 +1,4 @@
-"""The loss of a reward model: the Bradley-Terry likelihood with weights, ties, margins and annotators who err."""
+"""The loss of a reward model: the Bradley-Terry likelihood with weights, ties, margins and annotator errors."""
 
 import torch
 from jaxtyping import Float
@@ -45,5 +45,5 @@ def preference_loss(
 
 
 def to_dtype_of(values: Float[Tensor, " N"] | float, scores: Float[Tensor, " N"]) -> Float[Tensor, "..."]:
-    """`values` in the dtype and on the device of `scores`; 0.1 read in float32 first would lose half its digits."""
+    """Convert `values` to the dtype and device of `scores`, without rounding through float32."""
     return torch.as_tensor(values, dtype=scores.dtype, device=scores.device)

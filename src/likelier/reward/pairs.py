@@ -18,7 +18,7 @@ BATCHES_IN_A_BUCKET = 16
 
 @dataclass(frozen=True)
 class Pairs:
-    """Preferences to learn from, to choose the epoch by, and to measure on."""
+    """Training, validation and test pairs."""
 
     train: list[Preference]
     valid: list[Preference]
@@ -58,7 +58,7 @@ def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[st
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which pairs each step takes, in an order that seed, model and epoch decide.
+    """The pairs of each step, in an order determined by seed, ensemble member and epoch.
 
     The pairs of a prompt go together unless they are more than a batch: a response that stands in several is scored
     once, and an epoch moves the weights by it once (Ouyang et al. 2022, section 3.5). Like lengths go together.
@@ -84,12 +84,12 @@ class BatchPlan:
 
     @property
     def batches(self) -> int:
-        """Batches in one epoch."""
+        """Return the number of batches in one epoch."""
         return -(-len(self.lengths) // self.batch_size)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of one model."""
+        """Return the number of optimizer steps of one model."""
         return self.num_epochs * self.batches
 
     def ends_epoch(self, step: int) -> bool:
@@ -104,7 +104,7 @@ class BatchPlan:
                     yield step, rows
 
     def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
-        """Groups shuffled, sorted by length within a bucket of several batches, cut; the batches shuffled once more."""
+        """Return an epoch's batches: groups shuffled, sorted by length within buckets, cut, and shuffled again."""
         generator = seeded_generator(seed, epoch, f"reward pairs {member}")
         groups: dict[int, list[int]] = {}
         for row in torch.randperm(len(self.lengths), generator=generator).tolist():

@@ -17,7 +17,7 @@ from likelier.text.tokens import decode_each_token
 
 @dataclass(frozen=True)
 class ResponseBatch:
-    """One response to each prompt."""
+    """Responses to score, one to each prompt."""
 
     prompts: Sequence[Prompt]
     texts: Sequence[str]
@@ -60,7 +60,7 @@ class SourceScores(NamedTuple):
         return torch.where(self.scored.to(self.values.device), self.values, torch.nan)
 
     def only_scored(self) -> Float[Tensor, " N"]:
-        """Scores of the responses that the source did not leave out."""
+        """Return the scores of the responses that the source scored."""
         return self.values[self.scored.to(self.values.device)]
 
 
@@ -68,7 +68,7 @@ Source = Callable[[ResponseBatch], SourceScores]
 
 
 def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | None = None) -> SourceScores:
-    """The scores of a source that leaves no response out."""
+    """Wrap the scores of a source that scores every response."""
     return SourceScores(values, torch.ones(len(values), dtype=torch.bool), disagreement)
 
 

@@ -19,11 +19,11 @@ MAX_BYTES, MAX_BYTES_PER_RESPONSE = 1 << 20, 1 << 10
 
 
 class RefusedAnswer(Exception):
-    """An answer that would be the same if it were asked for again."""
+    """An answer that would be the same on a retry."""
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Refuses to be sent elsewhere: prompts and responses go to the address in the settings and to no other host."""
+    """Refuses redirects: prompts and responses go to the configured address and to no other host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """RefusedAnswer: always."""
@@ -46,7 +46,7 @@ def http_source(address: str) -> Source:
 
 
 def ask_service(address: str, batch: ResponseBatch) -> Any:
-    """The service's scores as a tensor [B]. LikelierError: no answer, or one without a finite score per response."""
+    """Return the service's scores [B]. LikelierError: no answer, or not one finite score per response."""
     request = {"prompts": [prompt.text for prompt in batch.prompts], "responses": list(batch.texts)}
     if batch.columns:
         request["columns"] = batch.columns

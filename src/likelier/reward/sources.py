@@ -35,15 +35,15 @@ class Scorer:
 
     @property
     def reads_tokens(self) -> bool:
-        """True if a source wants the texts of the tokens."""
+        """Return True if a source needs the text of each token."""
         return bool(self.token_sources)
 
     def begin_step(self, step: int, num_steps: int) -> None:
-        """Tell functions that ask for the trainer's state how many of how many steps were taken."""
+        """Update the training progress that reward functions can read."""
         self.context.state = TrainerState(step, num_steps)
 
     def judge(self, batch: ResponseBatch) -> Judged:
-        """The scores of every source. `batch.token_texts` must be given if the scorer `reads_tokens`."""
+        """Return the scores of every source. `batch.token_texts` is required if the scorer `reads_tokens`."""
         self.context.begin(len(batch.texts))
         by_source = {name: source(batch) for name, source in self.sources.items()}
         if not self.token_sources:

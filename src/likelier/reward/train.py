@@ -32,7 +32,7 @@ PAIRS_SCORED_AT_ONCE = 1024
 
 
 def train_reward(config: Config, run: Run) -> dict[str, Any]:
-    """Train on the pairs in the folder `config.data`; returns what `likelier reward --json` prints.
+    """Train on the pairs in the folder `config.data`; returns the result that `likelier reward --json` prints.
 
     The run's folder then holds `model` (with `ensemble_size` above 1 also `model-1`, …): Hugging Face folders that any
     tool loads, with a `card.json`. ConfigError, DataError: a setting, data file or base model that cannot be used.
@@ -90,7 +90,7 @@ class Member:
         return best_loss
 
     def update(self, batch: Sequence[Preference]) -> dict[str, float]:
-        """One optimizer step; its statistics under TRL's names. How the batch is cut changes nothing but memory."""
+        """Take one optimizer step; returns its statistics under TRL's names. Micro-batches only change memory."""
         size = self.settings.micro_batch_size or len(batch)
         self.state.optimizer.zero_grad()
         losses, scores = [], []
@@ -132,7 +132,7 @@ class Member:
         return {name: torch.tensor(values, dtype=torch.float32, device=device) for name, values in found.items()}
 
     def end_epoch(self, valid: Sequence[Preference]) -> dict[str, float]:
-        """Measure on the validation pairs, and keep these weights if they are the best so far."""
+        """Evaluate on the validation pairs, and keep the weights if they are the best so far."""
         if not valid:
             return {}
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
@@ -173,7 +173,7 @@ class Member:
 
 
 def distinct_texts(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[list[int]]]:
-    """Prompts and responses to score, none twice; the places there of the chosen and of the rejected, [2, N]."""
+    """Return the distinct (prompt, response) texts, and the indices of chosen and rejected among them, [2, N]."""
     prompts, chosen, rejected = columns(pairs)
     both = list(zip([*prompts, *prompts], [*chosen, *rejected], strict=True))
     distinct = {(str(prompt), response): (prompt, response) for prompt, response in both}
@@ -184,7 +184,7 @@ def distinct_texts(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], 
 
 
 def statistics(loss: Tensor, scores: Tensor, grad_norm: Tensor) -> dict[str, float]:
-    """`scores` [2, N]: of the chosen and the rejected responses."""
+    """Return the metrics of a step from scores [2, N] of the chosen and the rejected responses."""
     chosen, rejected = scores
     found = {
         "loss": loss,
@@ -201,7 +201,7 @@ def statistics(loss: Tensor, scores: Tensor, grad_norm: Tensor) -> dict[str, flo
 def score_pairs(
     score: Callable[[Sequence[Text], Sequence[str]], Tensor], pairs: Sequence[Preference]
 ) -> tuple[Floats, Floats]:
-    """Scores of the chosen and of the rejected responses, some pairs at a time."""
+    """Score the chosen and the rejected responses, batch by batch."""
     found = []
     for start in range(0, len(pairs), PAIRS_SCORED_AT_ONCE):
         prompts, chosen, rejected = columns(pairs[start : start + PAIRS_SCORED_AT_ONCE])
@@ -211,7 +211,7 @@ def score_pairs(
 
 
 def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
-    """Quality of the run's ensemble on the test pairs, or on the validation pairs without any; None without either."""
+    """Evaluate the run's ensemble on the test pairs, else on the validation pairs; None without either."""
     held_out = pairs.test or pairs.valid
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")

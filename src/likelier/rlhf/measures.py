@@ -1,4 +1,4 @@
-"""Metrics of a rollout beside its means, which show whether the numbers it rests on can be true; for the doctor."""
+"""Diagnostics of a rollout for the doctor: sampling, scores, repetition and explained variance."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,7 @@ def measure_sampling(
     mask: Bool[Tensor, "B T"],
     prompt_mask: Bool[Tensor, "B P"],
 ) -> Measures:
-    """Statistics that tell if tokens were drawn from the distribution that the trainer assumes.
+    """Measure whether tokens were sampled from the distribution that the trainer assumes.
 
     `logprobs` and `entropy` are the trainer's, `sampler_logprobs` those that the tokens were drawn with. For tokens
     drawn from pi the mean of -log pi(a) is the entropy of pi, whatever pi is: a gap beyond its standard error means
@@ -54,7 +54,7 @@ def measure_scores(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], respon
 
 
 def measure_repetition(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Share of bigrams that occurred earlier in the same response; 0 without bigrams."""
+    """Return the share of bigrams that occurred earlier in the same response; 0 without bigrams."""
     real = mask[:, 1:]
     bigrams = tokens[:, :-1] * (int(tokens.max()) + 1) + tokens[:, 1:]
     # Sorted, equal bigrams are neighbours; all but the first of each run are repetitions. Padding (-1) comes first.

@@ -27,7 +27,7 @@ MAX_MEAN_GAP = 0.01
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """The policy that sampled, as the update sees it."""
+    """Log-probabilities and values of the policy that sampled, as the update uses them."""
 
     logprobs: Float[Tensor, "B T"]
     values: Float[Tensor, "B T"] | None

@@ -19,7 +19,7 @@ def compute_kl_penalties(
     kl_coef: float,
     config: PPOConfig,
 ) -> Float[Tensor, "B T"]:
-    """Amount that each token's reward is reduced by; 0 if the KL penalty is a term of the loss instead.
+    """Compute the KL penalty subtracted from each token's reward; 0 if the penalty is a term of the loss.
 
     With k1 the expected sum over a response is kl_coef * KL(pi || ref), so that the optimum is ref * exp(score /
     kl_coef), renormalised. Advantages treat it as a constant: k2 and k3 here have another optimum (docs/prove.md).

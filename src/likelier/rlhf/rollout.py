@@ -28,7 +28,7 @@ from likelier.training.setup import Clock
 
 @dataclass(frozen=True)
 class Actors:
-    """The models and functions that a rollout needs."""
+    """The models and functions needed for a rollout."""
 
     policy: TextPolicy
     """The model in training, with its critic where the algorithm has one."""
@@ -59,7 +59,7 @@ class ScoredResponses:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Responses of one step: the batch for the update, and scores, rewards and KL for the logs."""
+    """The responses of one step: the batch for the update, and scores, rewards and KL for the logs."""
 
     batch: Batch
     prompts: list[Prompt]
@@ -172,7 +172,7 @@ def measure_learning_signal(
     advantages: Float[Tensor, "B T"],
     config: PPOConfig,
 ) -> Measures:
-    """Repetition in the responses, spread of the advantages, and how well the critic predicts the returns."""
+    """Measure repetition, the spread of the advantages, and how well the critic predicts the returns."""
     mask = samples.mask
     measures = {
         "repetition": measure_repetition(samples.tokens, mask),
@@ -186,7 +186,7 @@ def measure_learning_signal(
 
 
 def shuffle_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:
-    """Number of the prompt that each row answers, in random order."""
+    """Return the prompt index of each row, in random order."""
     # The order is drawn on the generator's device and moved: one seed then gives one order on any device.
     group = torch.arange(num_prompts).repeat_interleave(responses_per_prompt)
     return group[torch.randperm(len(group), generator=generator, device=generator.device).cpu()]

@@ -76,7 +76,7 @@ def penalise_missing_end(
 
 
 class Shaper:
-    """Steps 2 to 5 above, and what they remember between batches."""
+    """The shaping steps 2 to 5 above, with their running statistics."""
 
     def __init__(self, config: PPOConfig) -> None:
         self.norm, self.scale, self.clip = config.reward_norm, config.reward_scale, config.reward_clip

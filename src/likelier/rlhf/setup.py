@@ -36,7 +36,7 @@ class Setup(NamedTuple):
 
 
 def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
-    """Load models, prompts, scorer and judges, and refuse before the first step what could not be trained with."""
+    """Load models, prompts, scorer and judges; raises before the first step if training on them is impossible."""
     ppo = config.ppo
     check_processes(ppo, pick_device(ppo.device))
     user_loss = load_user_loss(ppo)
@@ -77,7 +77,7 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
 
 
 def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:
-    """Evaluation of a policy on held-out prompts, by the score of training and by the judges of `eval.scorer`.
+    """Make the evaluation on held-out prompts, by the training score and by the judges of `eval.scorer`.
 
     ConfigError: a reward function or judge that requires a column which the prompts do not have.
     """

@@ -86,7 +86,7 @@ def summarise(state: "State", began: float, before: dict[str, float], after: dic
 
 
 class State:
-    """All that decides the rest of a run and is not in its settings: weights, optimizer, controllers, counts."""
+    """Everything a checkpoint holds: weights, optimizer, controllers, counters."""
 
     def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
@@ -101,7 +101,7 @@ class State:
         self.optimizer_steps = 0
 
     def set_learning_rate(self, step: int) -> float:
-        """Set this step's rates; returns that of the schedule. While the critic warms up the policy's rate is 0."""
+        """Set and return the scheduled learning rate; the policy's is 0 during the critic's warm-up."""
         rate = set_learning_rate(self.optimizer, schedule(step, self.ppo.steps, self.ppo))
         if step < self.ppo.critic_warmup_steps:
             # A critic that predicts nothing yet makes advantages that are the rewards with noise.
@@ -144,7 +144,7 @@ def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, 
 
 
 def make_extra_fields(rollout: Rollout, row: int) -> dict[str, Any]:
-    """The prompt's columns and what reward functions logged of a response, where there is any."""
+    """Return the prompt's columns and the values that reward functions logged for a response, if there are any."""
     logged = {name: values[row] for name, values in rollout.scored.judged.logged.columns.items()}
     fields = {"extra": rollout.prompts[row].extra, "logged": logged}
     return {name: value for name, value in fields.items() if value}

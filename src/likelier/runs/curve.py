@@ -51,12 +51,12 @@ def make_point(line: Mapping[str, Any]) -> CurvePoint:
 
 
 def numbers_below(line: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """Numbers under keys that begin with `prefix`, by the rest of the key."""
+    """Return the numbers under keys that begin with `prefix`, keyed by the rest of the key."""
     below = {key.removeprefix(prefix): number(value) for key, value in line.items() if key.startswith(prefix)}
     return {name: value for name, value in below.items() if value is not None}
 
 
 def number(value: Any) -> float | None:
-    """The value if it is a finite number."""
+    """Return the value if it is a finite number, else None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None

@@ -1,4 +1,4 @@
-"""K-fold cross-validation: what differs between the runs of one trial is the same for every trial."""
+"""K-fold cross-validation with the same folds and seeds for every trial."""
 
 import hashlib
 from collections import Counter

@@ -87,7 +87,7 @@ def run_search(
 
 
 def default_workers(config: Config) -> int:
-    """As many runs at once as the CPU has cores for; one if they share another device."""
+    """Return the number of parallel runs: the CPU's cores, or one on a shared device."""
     device = getattr(config, STAGES[config.search.stage].block).device
     if device != "cpu":
         from likelier.training.setup import pick_device
@@ -212,7 +212,7 @@ def read_score(job: Job, metric: str) -> float | None:
 
 
 def look_up(result: Mapping[str, Any], name: str) -> Any:
-    """The value of `a.b` in nested results; a key may itself contain dots. KeyError: there is none."""
+    """Return the value of `a.b` in nested results; a key may itself contain dots. KeyError: there is none."""
     if name in result:
         return result[name]
     head, _, rest = name.partition(".")
@@ -225,7 +225,7 @@ def look_up(result: Mapping[str, Any], name: str) -> Any:
 def collect_trial(
     number: int, values: Values, jobs: Sequence[Job], config: Config, failures: Mapping[Path, str]
 ) -> Trial:
-    """A trial with the scores of its runs. It has failed if one of them has failed or has no finite score."""
+    """Make a trial from the scores of its runs; it failed if a run failed or its score is not finite."""
     metric = search_metric(config)[0]
     own = [job for job in jobs if job.trial == number]
     scores = [None if job.folder in failures else read_score(job, metric) for job in own]

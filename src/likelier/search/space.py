@@ -61,7 +61,7 @@ def random_trials(search: SearchConfig, seed: int) -> list[Values]:
 
 
 def draw(values: Range | Sequence[Any], generator: random.Random) -> Any:
-    """One of the values, or a number of the range to four significant digits."""
+    """Draw one of the values, or a number of the range to four significant digits."""
     if not isinstance(values, Range):
         return generator.choice(values)
     low, high = values.low, values.high
@@ -76,7 +76,7 @@ def draw(values: Range | Sequence[Any], generator: random.Random) -> Any:
 
 
 def range_ends(search: SearchConfig) -> list[Values]:
-    """Both ends of every range, each alone: they are validated even if no trial draws them."""
+    """Return both ends of every range, each alone: they are validated even if no trial draws them."""
     ranges = [(name, values) for name, values in search.space.items() if isinstance(values, Range)]
     return [{name: end} for name, values in ranges for end in (values.low, values.high)]
 

@@ -27,7 +27,7 @@ class PreallocatedLayer(DynamicLayer):
         self.length, self.dtype = 0, dtype
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Room without tokens, of the shape that the first states have."""
+        """Make an empty cache with the shape of the first states."""
         self.device = key_states.device
         self.all_keys, self.all_values = (self.allocate(states, 0) for states in (key_states, value_states))
         self.is_initialized = True
@@ -38,7 +38,7 @@ class PreallocatedLayer(DynamicLayer):
         return states.new_zeros(rows, heads, round_up_to_blocks(length), size, dtype=self.dtype)
 
     def append(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Write new states behind those that are there."""
+        """Write new states behind the existing ones."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]
@@ -68,7 +68,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]:
-    """A cache in `dtype`, and True if all of its layers keep all tokens.
+    """Return a cache in `dtype`, and True if all of its layers keep all tokens.
 
     Layers that transformers caches in another way (sliding windows, recurrent states) stay as it makes them.
     """

@@ -1,4 +1,4 @@
-"""A language model over a growing key-value cache: the prompts first, then one token a row."""
+"""Token-by-token decoding over a key-value cache."""
 
 import contextlib
 import inspect

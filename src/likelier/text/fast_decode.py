@@ -25,7 +25,7 @@ MIN_PACKED_SIZE = 2**16
 
 
 class Block(NamedTuple):
-    """One layer: hidden states `[B, D]` to query, key and value `[B, heads, size]`; attention's output to the next."""
+    """One layer: hidden states `[B, D]` to query, key and value `[B, heads, size]`; attention's output to hidden."""
 
     project: Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor]]
     finish: Callable[[Tensor, Tensor], Tensor]
@@ -174,7 +174,7 @@ def merge_lora(layer: Any) -> tuple[nn.Module, Tensor]:
 
 
 def is_worth_packing(weight: Tensor) -> bool:
-    """True if oneDNN is here for this weight, and it is large enough to gain from it.
+    """Return True if oneDNN can pack this weight and it is large enough to gain from it.
 
     A CPU without AVX-512 lacks oneDNN's products in bfloat16, which then end in an error.
     """

@@ -131,7 +131,7 @@ def try_out(name: str | Path) -> Iterator[None]:
 
 @torch.no_grad()
 def is_causal(model: PreTrainedModel) -> bool:
-    """True if what a model computes at a token depends on no later one: tried by changing the last of eight tokens."""
+    """Return True if no token's output depends on later tokens: tested by changing the last of eight tokens."""
     size = min(8, context_length(model))
     tokens = torch.arange(5, 5 + size, device=model.device)[None] % vocabulary_size(model)
     changed = tokens.clone()
@@ -183,7 +183,7 @@ def disable_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Most tokens in one sequence; very large where the model knows no limit.
+    """Return the maximum sequence length; very large where the model has no limit.
 
     Models with LongRoPE (Phi-3.5, Phi-4-mini) turn every position otherwise as soon as one text of the batch passes
     `original_max_position_embeddings`: a text's log-probabilities would depend on its neighbours, and change while it
@@ -209,7 +209,7 @@ def find_rope_parameters(parameters: Any) -> Iterator[dict[str, Any]]:
 
 
 def vocabulary_size(model: PreTrainedModel) -> int:
-    """Number of tokens that the model has an embedding for: ids are below it."""
+    """Return the number of token embeddings: ids are below it."""
     embeddings: Any = model.get_input_embeddings()
     return int(embeddings.weight.shape[0])
 

@@ -1,4 +1,4 @@
-"""Rows of different length as one tensor with a mask, padded on the left or the right; nothing else pads."""
+"""Padding of token rows to one tensor with a mask, on the left or the right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def pad_right(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor
 
 
 def make_length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, "B N"]:
-    """True in the first columns of each row, as many as it has tokens."""
+    """Return a mask that is True in the first `lengths[i]` columns of row i."""
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
     return torch.arange(width) < lengths[:, None]
 
@@ -39,7 +39,7 @@ def make_length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, 
 def to_right_padding(
     tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]
 ) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """The same texts with all padding behind them, wherever it was."""
+    """Move all padding behind the tokens, wherever it was."""
     order = (~mask).long().argsort(dim=1, stable=True)
     return tokens.gather(1, order), mask.gather(1, order)
 

@@ -18,7 +18,7 @@ from likelier.training.setup import autocast
 
 
 class ValueHead(nn.Module):
-    """Hidden state to the expected return from there; 0 at the start, so that training begins without a bias."""
+    """Linear map from hidden state to expected return; initialised to 0, so that training starts unbiased."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class TextPolicy(nn.Module):
         return self.model.device
 
     def policy_parameters(self) -> list[nn.Parameter]:
-        """Of the language model: with a shared critic its trunk learns from both losses."""
+        """Return the language model's parameters; with a shared critic its trunk is trained by both losses."""
         return list(self.model.parameters())
 
     def critic_parameters(self) -> list[nn.Parameter]:

@@ -20,7 +20,7 @@ from likelier.training.setup import seeded_generator
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """Prompts to train on, in an order that depends on the seed alone, and held-out prompts."""
+    """Training prompts, in an order that depends on the seed alone, and held-out prompts."""
 
     train: list[Prompt]
     held_out: list[Prompt]
@@ -28,7 +28,7 @@ class PromptPlan:
     seed: int
 
     def of_step(self, step: int) -> list[Prompt]:
-        """The prompts of one step: each pass over the file is shuffled anew."""
+        """Return the prompts of one step; every epoch is shuffled anew."""
         order = EpochOrder(len(self.train), self.seed, "prompts")
         return [self.train[row] for row in order.rows(step * self.per_step, (step + 1) * self.per_step)]
 

@@ -138,7 +138,7 @@ def ignores_padding(model: PreTrainedModel) -> bool:
 
 
 def choose_pad_id(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> int:
-    """The padding token, or else the end token, if the model has an embedding for it; otherwise any that it has.
+    """Return the padding token, or else the end token, if the model has an embedding for it; otherwise any valid id.
 
     transformers' own sequence classifiers look for it to find the last token of a text, and some encoders count it.
     """

@@ -1,4 +1,4 @@
-"""The seam between training and what writes the responses: a `Sampler` takes prompts and gives `Samples`."""
+"""The `Sampler` protocol between training and whatever generates the responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

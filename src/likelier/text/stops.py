@@ -1,4 +1,4 @@
-"""Where responses end: at an end token of the model or its tokenizer, or with a stop string."""
+"""Stop criteria of responses: end tokens of model and tokenizer, and stop strings."""
 
 import torch
 from jaxtyping import Bool, Int
@@ -10,7 +10,7 @@ from likelier.text.tokens import Prompts, decode_responses
 
 
 class StopCriteria:
-    """Tells when the responses to one batch of prompts have ended."""
+    """Decides when the responses to a batch of prompts have ended."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling, prompts: Prompts

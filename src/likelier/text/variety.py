@@ -1,4 +1,4 @@
-"""How varied responses are: distinct n-grams of many texts (a figure), and each text's share of them (a reward)."""
+"""Diversity of responses: distinct n-grams as a metric, and each text's contribution to them as a reward."""
 
 from collections import Counter
 from collections.abc import Sequence

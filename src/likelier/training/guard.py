@@ -17,7 +17,7 @@ MAX_KEPT = 5
 
 
 class Guard:
-    """Counts updates that were skipped because a number was not finite, and stops the run after too many in a row.
+    """Counts updates skipped for non-finite numbers, and stops the run after too many in a row.
 
     With a `folder`, the first batch of each row of them is kept there: its tensors in `bad-batch-<step>.safetensors`,
     what was computed from them in `bad-batch-<step>.json`; at most `MAX_KEPT` in a run.

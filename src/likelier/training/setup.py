@@ -36,7 +36,7 @@ def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | 
 
 
 def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 forward passes over fp32 weights, or nothing."""
+    """Return a context for bfloat16 forward passes over fp32 weights, or one that does nothing."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
@@ -52,7 +52,7 @@ def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], confi
 
 
 def schedule(step: int, total: int, config: Training) -> float:
-    """Factor on the learning rate at `step` (from 0) of `total`: warm-up, then constant, linear or cosine to 0."""
+    """Return the learning-rate factor at `step` (from 0) of `total`: warm-up, then constant, linear or cosine to 0."""
     warmup = math.ceil(config.warmup_ratio * total)
     if step < warmup:
         return (step + 1) / warmup

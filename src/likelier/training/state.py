@@ -30,7 +30,7 @@ def as_os_errors() -> Iterator[None]:
 
 
 def trained_weights(module: nn.Module) -> nn.ParameterList:
-    """The very parameters that are trained: all that a checkpoint needs beside a frozen base."""
+    """Return the trained parameters: all that a checkpoint needs beside a frozen base."""
     return nn.ParameterList([weight for weight in module.parameters() if weight.requires_grad])
 
 
@@ -58,7 +58,7 @@ def save_state(
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """NumericError: one is not. A step that overflows shows in no loss before it, so saving checks once more."""
+    """NumericError: a weight is not finite. An overflow in the last step shows in no earlier loss."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")

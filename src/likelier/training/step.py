@@ -16,7 +16,7 @@ BadBatch = Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 
 
 class TrainingState:
-    """Weights, optimizer, guard and counts: all that decides the rest of a run and is not in its settings."""
+    """Weights, optimizer, guard and counters: everything a checkpoint must hold."""
 
     def __init__(
         self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, guard: Guard, **counts: Any
@@ -41,7 +41,7 @@ class TrainingState:
 def guarded_step(
     state: TrainingState, loss: Tensor, max_grad_norm: float, what: str, bad_batch: BadBatch
 ) -> tuple[bool, Tensor]:
-    """Clip the gradients that are there and step, or skip the step; (was it taken, norm before clipping).
+    """Clip the gradients and step, or skip the step if they are not finite; returns (stepped, norm before clipping).
 
     Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and
     what it remembers stays for good, so that one overflow of its second moments spoils all later steps. `what` names

@@ -1,4 +1,4 @@
-"""Steps of an optimizer that take no longer than its kernel."""
+"""An AdamW step without PyTorch's overhead around the fused kernel."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 class FusedSteps:
-    """The steps of a fused AdamW, bit by bit, by its kernel alone.
+    """AdamW by PyTorch's fused kernel alone, with the same bits as `torch.optim.AdamW(fused=True)`.
 
     Around the kernel, which takes 20 µs for two networks of 64x64 on a CPU, PyTorch sorts parameters by device and type
     and looks for profilers, hooks and graphs: 120 µs, as long as a layer. Here all parameters are of one kind.
@@ -23,7 +23,7 @@ class FusedSteps:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Every parameter that has a gradient moves. A step that first makes a state for one is PyTorch's own."""
+        """Update every parameter that has a gradient; PyTorch's own step does so until each of them has moments."""
         groups = self.optimizer.param_groups
         # A parameter without gradient keeps its weights and moments: weight decay must not move it either.
         moving = [[parameter for parameter in group["params"] if parameter.grad is not None] for group in groups]

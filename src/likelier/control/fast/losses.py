@@ -19,12 +19,12 @@ from likelier.ppo.policy import Evaluation
 
 
 class ClosedFormLoss:
-    """The `Objective` of PPO without a KL penalty, which environments have no reference for."""
+    """PPO's `Objective` without a KL penalty, since environments have no reference policy."""
 
     clips = True
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
-        """Add the gradients in closed form; equal to `PPOLoss.backward` up to rounding, which the tests hold."""
+        """Add the closed-form gradients, which equal those of `PPOLoss.backward` up to rounding."""
         config, normalizer, num_tokens, _ = context
         policy = policy_gradient(
             outputs.logprobs,

@@ -47,7 +47,7 @@ class Level(NamedTuple):
 
 
 def short(value: float) -> str:
-    """The number in three significant digits."""
+    """Format a number with three significant digits."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
@@ -73,7 +73,7 @@ class History:
 
     @cached_property
     def curve(self) -> list[CurvePoint]:
-        """The evaluations on held-out prompts so far, the start first."""
+        """Return the evaluations on held-out prompts so far, that of the initial policy first."""
         return read_curve(self.lines, self.before)
 
     @cached_property
@@ -109,7 +109,7 @@ class History:
         return self.level(name, max(0, len(self.lines) - count), len(self.lines))
 
     def level(self, name: str, start: int, stop: int) -> Level | None:
-        """The level over lines `start` to `stop`; None if the metric is in none of them."""
+        """Return the level over lines `start` to `stop`; None if the metric was not logged there."""
         window = slice(start, stop)
         values, steps = self.column(name)[window], self.steps[window]
         known = np.isfinite(values)
@@ -121,13 +121,13 @@ class History:
         return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
 
     def error_of_step(self, name: str, window: slice) -> float:
-        """Standard error of one step's mean, from the spread over its responses; 0 where that was not logged."""
+        """Return the standard error of one step's mean, from its spread over responses; 0 where that was not logged."""
         spread = self.column(f"{name}_std")[window]
         spread = spread[np.isfinite(spread)]
         return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
 
     def over_steps_of(self, name: str, other: Level) -> Level | None:
-        """A metric over the steps of another level."""
+        """Return the metric's level over the same steps as another level."""
         within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)
 

@@ -50,7 +50,7 @@ def nonzero_first_kl(run: History) -> Level | None:
 
 
 def lowest(run: History) -> Level | None:
-    """The window of 3 to 10 steps with the lowest KL."""
+    """Return the window of 3 to 10 steps with the lowest mean KL."""
     width = min(10, max(3, len(run.lines) // 5))
     windows = [run.level("kl", at, at + width) for at in range(len(run.lines) - width + 1)]
     return min((level for level in windows if level), key=lambda level: level.mean, default=None)

@@ -37,9 +37,9 @@ from likelier.feedback.store import Store
 from likelier.files import stable_id, write_json, write_jsonl
 from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import Floats, mean_interval, rate_interval
-from likelier.preferences.make import conversation_groups, preference
-from likelier.records import Preference, plain
-from likelier.reward.check import check_scores, clusters, fit_length, fit_words, hits, most_equal_in_length
+from likelier.preferences.make import conversation_groups, make_preference
+from likelier.records import Preference, to_plain_text
+from likelier.reward.check import check_scores, clusters, fit_length, fit_words, hits, select_equal_length
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
 from likelier.runs.run import Run
@@ -112,7 +112,7 @@ def import_set(name: str, source: Path, out: Path) -> list[Preference]:
             import_file(copy, kind, store, skip_bad=True)
         judged = [item for item in store.judged() if item.left.text != item.right.text]
     groups, _ = conversation_groups(judged)
-    return [preference(item, group, 1.0, {}) for item, group in zip(judged, groups, strict=True)]
+    return [make_preference(item, group, 1.0, {}) for item, group in zip(judged, groups, strict=True)]
 
 
 def votes(answers: Sequence[Preference]) -> list[Preference]:
@@ -174,7 +174,7 @@ def train(
     folder = out / str(len(list(out.glob("*"))) + 1)
     for name, rows in (("train", learned), ("valid", kept)):
         write_jsonl(folder / "pairs" / f"{name}.jsonl", rows)
-    texts = [text for pair in learned for text in (plain(pair.prompt), pair.chosen, pair.rejected)]
+    texts = [text for pair in learned for text in (to_plain_text(pair.prompt), pair.chosen, pair.rejected)]
     tokenizer = new_tokenizer("words", texts, words)
     base = new_causal_lm({"model_type": "llama"} | SIZES, tokenizer, seed)
     save_model(folder / "base", base, tokenizer, "Random weights: only its architecture and tokenizer are used.")
@@ -203,7 +203,7 @@ def figures(pairs: Sequence[Preference], differences: Differences) -> dict[str, 
     """Accuracy on pairs that have a winner, on all and on the third most equal in length; log loss on all pairs."""
     decided = [at for at, pair in enumerate(pairs) if pair.target != 0.5]
     won = [pairs[at] for at in decided]
-    alike, groups = most_equal_in_length(won), clusters(won)
+    alike, groups = select_equal_length(won), clusters(won)
     found: dict[str, Any] = {"pairs": len(won), "undecided": len(pairs) - len(won), "conversations": len(set(groups))}
     right = {name: hits(each[decided], won) for name, each in differences.items()}
     for name, each in right.items():

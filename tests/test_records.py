@@ -29,10 +29,10 @@ from likelier.records import (
     Response,
     column_names,
     distinct_prompts,
-    plain,
     prompt_line,
     read_preferences,
     read_prompts,
+    to_plain_text,
 )
 
 TURNS = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
@@ -85,8 +85,8 @@ def test_the_preferred_response_is_the_one_that_stood_there(choice, preferred):
 
 
 def test_plain_text_of_turns():
-    assert plain("as it is") == "as it is"
-    assert plain(TURNS) == "user: Hi.\n\nassistant: Hello."
+    assert to_plain_text("as it is") == "as it is"
+    assert to_plain_text(TURNS) == "user: Hi.\n\nassistant: Hello."
 
 
 def test_equal_records_give_equal_bytes():

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import pytest
 
 from likelier.circle import Round, ask_people, collect_feedback, make_pairs
-from likelier.config import Block, Config, OtherModel, Range, RewardSource, block_in, build_config
+from likelier.config import Block, Config, OtherModel, Range, RewardSource, build_config, find_block
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
@@ -279,7 +279,7 @@ def fields_of(block: type[Block], prefix: str = "") -> list[str]:
     """Every field, those of a block within the block behind its name."""
     found = []
     for name, field in block.model_fields.items():
-        inner = block_in(field.annotation)
+        inner = find_block(field.annotation)
         if inner is None or inner in (RewardSource, Range, OtherModel):
             found.append(prefix + name)
         else:

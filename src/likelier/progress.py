@@ -13,7 +13,7 @@ plain_lines = True
 """False with --json: stderr then holds at most the one line of a failure."""
 
 
-def note(line: str) -> None:
+def print_note(line: str) -> None:
     """Print a line on stderr while no bar is shown; nothing with --json."""
     if plain_lines:
         print(line, file=sys.stderr, flush=True)
@@ -42,7 +42,7 @@ class ProgressBar:
         if self.bars:
             self.bars.console.print(line, markup=False, highlight=False)
         else:
-            note(line)
+            print_note(line)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ PROMPT_FIELDS = ("prompt", "conversation")
 """Fields of a prompt file that describe the prompt itself; all others are columns."""
 
 
-def plain(text: Text) -> str:
+def to_plain_text(text: Text) -> str:
     """Render a prompt as text for people: each message after its role."""
     if isinstance(text, str):
         return text

@@ -8,7 +8,16 @@ import yaml
 from pydantic import ValidationError
 
 import likelier
-from likelier.config import Block, Config, PPOConfig, RewardSource, build_config, lay_over, load_config, parse_yaml
+from likelier.config import (
+    Block,
+    Config,
+    PPOConfig,
+    RewardSource,
+    apply_override,
+    build_config,
+    load_config,
+    parse_yaml,
+)
 from likelier.errors import ConfigError
 
 SOURCE = Path(likelier.__file__).parent
@@ -37,7 +46,7 @@ def test_the_resolved_file_is_the_same_config():
 
 def test_laying_over_copies():
     settings = {"ppo": {"gamma": 1.0}}
-    assert lay_over(settings, "ppo.lam=0.9") == {"ppo": {"gamma": 1.0, "lam": 0.9}}
+    assert apply_override(settings, "ppo.lam=0.9") == {"ppo": {"gamma": 1.0, "lam": 0.9}}
     assert settings == {"ppo": {"gamma": 1.0}}
 
 

@@ -145,9 +145,9 @@ def test_each_finding_is_said_once_and_not_again_after_a_resume(tmp_path):
     )
     for step in range(1, 41):
         write_jsonl(tmp_path / "metrics.jsonl", whole[:step])
-        watch.look(step)
+        watch.examine_step(step)
     assert len(said) == 1
     assert said[0].startswith("doctor: entropy_collapse (")
     again = []
-    Watch(config, tmp_path, again.append).look(40)
+    Watch(config, tmp_path, again.append).examine_step(40)
     assert again == []

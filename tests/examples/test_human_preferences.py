@@ -10,7 +10,7 @@ import human_preferences as example
 import pytest
 
 from likelier.cli import run_script
-from likelier.preferences.make import preference
+from likelier.preferences.make import make_preference
 from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Preference, Prompt, Response
 
 WORDS = ["how", "why", "where", "swim", "cook", "bread", "river", "stone", "sell", "paint"]
@@ -32,7 +32,7 @@ def answer(choice: Choice, annotator: str, swapped: bool = False) -> Preference:
         left, right = right, left
     comparison = Comparison(prompt.id, left.id, right.id)
     judgement = Judgement(comparison.id, annotator, left.id, right.id, choice)
-    return preference(JudgedComparison(judgement, prompt, left, right), "c", 1.0, {})
+    return make_preference(JudgedComparison(judgement, prompt, left, right), "c", 1.0, {})
 
 
 def test_votes_are_counted_by_text_whatever_the_side() -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from likelier.preferences.near_duplicates import Groups, near_duplicates, normalise
+from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 
 LONG = (
     "i am taking a business trip to {} next month and will have a free day there what should i see and where can i eat"
@@ -54,7 +54,7 @@ def test_texts_from_a_template_are_not_all_joined() -> None:
         [f"one fine day in spring little {name} went out to play in the garden" for name in names]
     )
     assert threshold != 0.8
-    groups = Groups()
+    groups = DisjointSets()
     for one, other in pairs:
         groups.join(one, other)
     assert len({groups.find(text) for text in groups.parent}) != 1
@@ -69,7 +69,7 @@ def test_a_pair_is_found_whatever_stands_around_it() -> None:
 
 def test_groups_are_named_by_their_first_member_in_any_order() -> None:
     for links in ([("c", "b"), ("b", "a"), ("x", "y")], [("y", "x"), ("a", "b"), ("c", "a")]):
-        groups = Groups()
+        groups = DisjointSets()
         for one, other in links:
             groups.join(one, other)
         assert [groups.find(thing) for thing in ("a", "b", "c", "x", "y", "z")] == ["a", "a", "a", "x", "x", "z"]

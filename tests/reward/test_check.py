@@ -22,7 +22,7 @@ from likelier.reward.check import (
     judgement_logits,
     log_losses,
     make_vocabulary,
-    most_equal_in_length,
+    select_equal_length,
     word_counts,
 )
 
@@ -146,7 +146,7 @@ def test_words_score_differences_change_sign_with_the_sides():
 
 def test_third_most_equal_in_length():
     pairs = [pair("aaaa", "a"), pair("aa", "a"), pair("a", "a"), pair("a", "aaa"), pair("a", "bb"), pair("aaaaaa", "a")]
-    assert most_equal_in_length(pairs) == [1, 2]
+    assert select_equal_length(pairs) == [1, 2]
 
 
 def test_baselines_of_a_score_that_knows_more_than_length():

@@ -44,7 +44,7 @@ def test_columns_stay_with_their_prompts(tmp_path, capsys, monkeypatch):
     plan = load_prompts(build_config({"prompts": str(tmp_path / "prompts.jsonl"), "ppo": settings}))
     truths = {prompt.text: prompt.extra["truth"] for prompt in plan.train + plan.held_out}
     assert truths == {line["prompt"]: line["truth"] for line in lines}
-    assert {prompt.extra["truth"] for prompt in plan.of_step(0)} <= set(truths.values())
+    assert {prompt.extra["truth"] for prompt in plan.batch(0)} <= set(truths.values())
     assert "repeated prompts with other columns: 1; the last of each counts" in capsys.readouterr().err
 
 

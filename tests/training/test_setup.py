@@ -46,7 +46,7 @@ def test_generator_depends_on_seed_step_and_purpose_alone():
 def test_guard_stops_after_so_many_in_a_row():
     guard = Guard(2)
     guard.skip("loss", {}, {})
-    guard.ok()
+    guard.accept()
     guard.skip("loss", {}, {})
     with pytest.raises(NumericError, match="gradient 2 updates in a row"):
         guard.skip("gradient", {}, {})

@@ -40,7 +40,7 @@ def test_clips_to_the_norm_and_counts():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_step_without_finite_numbers_is_skipped_and_kept(tmp_path, bad):
     module, state = make_state(tmp_path)
-    state.guard.at(7)
+    state.guard.begin_step(7)
     assert not step(module, state, bad)[0]
     assert module.weight.tolist() == [[1.0, 1.0]]
     assert state.counts["optimizer_steps"] == 0

@@ -39,7 +39,7 @@ def candidates(
     if "" in (stop_string or []):
         raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
     if db is not None:
-        must_be_there(db)
+        check_database_exists(db)
     if out is not None:
         check_output(out, overwrite, [prompts, Path(model)])
         check_writable(out)
@@ -60,18 +60,18 @@ def candidates(
             device=device,
         )
         if db is not None:
-            add(file, db)
+            add_to_database(file, db)
     return written
 
 
-def must_be_there(db: str) -> None:
+def check_database_exists(db: str) -> None:
     """Raise DataError if there is no such database: only `data import`, `serve` and `demo` create one."""
     from likelier.feedback.store import Store
 
     Store.open(db).close()
 
 
-def add(file: Path, db: str) -> None:
+def add_to_database(file: Path, db: str) -> None:
     """Add the responses to the database; every pair of them becomes a comparison."""
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store

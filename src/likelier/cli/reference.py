@@ -32,7 +32,7 @@ def write_reference() -> str:
         *describe_commands(),
         "### Exit codes",
         "A failure is one line on stderr; with `LIKELIER_DEBUG=1` an internal error also shows its traceback.",
-        table(("code", "meaning"), EXIT_CODES),
+        markdown_table(("code", "meaning"), EXIT_CODES),
         "## Settings",
         "In a YAML file, or as `key.sub=value` behind it. An unknown key is an error that names the nearest one.",
         *describe_settings(),
@@ -51,7 +51,7 @@ def describe_commands() -> Iterator[str]:
         yield to_sentence(command.help)
         parameters = [parameter for parameter in command.params if "--json" not in parameter.opts]
         if parameters:
-            yield table(
+            yield markdown_table(
                 ("argument or option", "meaning", "default"),
                 [(format_usage(each), to_sentence(each.help), format_default(each)) for each in parameters],
             )
@@ -70,16 +70,16 @@ def format_usage(parameter: Any) -> str:
     """An argument or option as it is typed."""
     value = parameter.metavar or parameter.name.upper()
     if isinstance(parameter, typer.core.TyperArgument):
-        return code(value)
+        return format_code(value)
     names = "/".join([*parameter.opts, *parameter.secondary_opts])
-    return code(names if parameter.is_flag else f"{names} {value}")
+    return format_code(names if parameter.is_flag else f"{names} {value}")
 
 
 def format_default(parameter: Any) -> str:
     """The default of an option or argument, as Markdown."""
     if parameter.required:
         return "required"
-    return "" if parameter.default is None or parameter.default is False else code(str(parameter.default))
+    return "" if parameter.default is None or parameter.default is False else format_code(str(parameter.default))
 
 
 def describe_settings() -> Iterator[str]:
@@ -102,14 +102,14 @@ def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") ->
     schema = block.model_json_schema()
     rows = [
         (
-            code(prefix + name),
+            format_code(prefix + name),
             type_name(schema["properties"][name]),
             setting_default(block, name),
             to_sentence(block.model_fields[name].description),
         )
         for name in names
     ]
-    return table(("setting", "type", "default", "meaning"), rows)
+    return markdown_table(("setting", "type", "default", "meaning"), rows)
 
 
 def type_name(schema: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def type_name(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(type_name(each) for each in schema["anyOf"])
     if "enum" in schema or "const" in schema:
-        return " or ".join(code(str(each)) for each in schema.get("enum", [schema.get("const")]))
+        return " or ".join(format_code(str(each)) for each in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {type_name(schema['items'])}"
     names = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "none"}
@@ -129,7 +129,7 @@ def type_name(schema: dict[str, Any]) -> str:
 def setting_default(block: type[Block], name: str) -> str:
     """A setting's default, as Markdown."""
     value = block.model_fields[name].default
-    return code({"": "empty", "None": "none", "True": "true", "False": "false"}.get(str(value), str(value)))
+    return format_code({"": "empty", "None": "none", "True": "true", "False": "false"}.get(str(value), str(value)))
 
 
 def describe_metrics() -> Iterator[str]:
@@ -137,21 +137,21 @@ def describe_metrics() -> Iterator[str]:
     groups = [(f"`likelier {stage.verb}`", stage.metrics) for stage in STAGES.values()]
     for title, group in (("Every stage", SHARED), *groups):
         yield f"### {title}"
-        yield table(("metric", "definition", "unit", "in TRL"), map(metric_row, group))
+        yield markdown_table(("metric", "definition", "unit", "in TRL"), map(metric_row, group))
 
 
 def metric_row(metric: Metric) -> tuple[str, str, str, str]:
     """Table cells of one metric."""
-    return code(metric.name), metric.definition, metric.unit, code(metric.trl) if metric.trl else ""
+    return format_code(metric.name), metric.definition, metric.unit, format_code(metric.trl) if metric.trl else ""
 
 
-def table(head: Sequence[str], rows: Any) -> str:
+def markdown_table(head: Sequence[str], rows: Any) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def code(text: str) -> str:
+def format_code(text: str) -> str:
     """Text in backticks."""
     return f"`{text}`"
 

@@ -19,16 +19,16 @@ from likelier.config.evaluation import EvalConfig, OtherModel
 from likelier.config.gym import GymConfig
 from likelier.config.load import (
     Config,
-    block_in,
+    apply_override,
     build_config,
-    explain,
-    lay_over,
+    describe_error,
+    find_block,
     list_blocks,
     load_config,
-    nearest,
     shorten,
+    suggest_names,
 )
-from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, RewardSource, Scoring, scores_only
+from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, RewardSource, Scoring, refuse_people
 from likelier.config.search import Range, SearchConfig, Tried
 from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
@@ -62,16 +62,16 @@ __all__ = [
     "Training",
     "Tried",
     "UpdateConfig",
-    "block_in",
+    "apply_override",
     "build_config",
-    "explain",
-    "lay_over",
+    "describe_error",
+    "find_block",
     "list_blocks",
     "load_config",
-    "nearest",
     "parse_yaml",
     "read_yaml",
     "refuse_idle",
-    "scores_only",
+    "refuse_people",
     "shorten",
+    "suggest_names",
 ]

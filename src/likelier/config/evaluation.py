@@ -59,7 +59,7 @@ class EvalConfig(SamplingConfig):
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
 
     @model_validator(mode="after")
-    def whole_responses(self) -> Self:
+    def check_judges(self) -> Self:
         """Judges score whole responses; a selector needs best_of."""
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
@@ -68,7 +68,7 @@ class EvalConfig(SamplingConfig):
         return self
 
     @model_validator(mode="after")
-    def people_beside_scores(self) -> Self:
+    def check_people(self) -> Self:
         """At most one database of people, and scores where scores are needed."""
         idle = ("judgements_per_comparison", "port")
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])

@@ -70,7 +70,7 @@ class GymConfig(UpdateConfig):
     """A checkpoint every so many updates; one is always written at the end."""
 
     @model_validator(mode="after")
-    def sizes_fit(self) -> Self:
+    def check_sizes(self) -> Self:
         """Rollouts divide into minibatches and fit into the run."""
         if self.loss_aggregation != "token":
             raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")

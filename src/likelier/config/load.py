@@ -64,14 +64,14 @@ def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source
     """Check settings that are already a dictionary, with `key.sub=value` laid over them."""
     merged = settings
     for override in overrides:
-        merged = lay_over(merged, override)
+        merged = apply_override(merged, override)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error)}") from error
+        raise ConfigError(f"{source}: {describe_error(error)}") from error
 
 
-def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
+def apply_override(settings: dict[str, Any], override: str) -> dict[str, Any]:
     """Return `settings` with the override `a.b=value` applied; the value is parsed as YAML."""
     path, equals, value = override.partition("=")
     if not equals or not path:
@@ -82,15 +82,15 @@ def lay_over(settings: dict[str, Any], override: str) -> dict[str, Any]:
     below = settings.get(head) or {}
     if not isinstance(below, dict):
         raise ConfigError(f"`{override}`: {head} is not a block of settings")
-    return settings | {head: lay_over(below, f"{rest}={value}")}
+    return settings | {head: apply_override(below, f"{rest}={value}")}
 
 
-def explain(error: ValidationError) -> str:
+def describe_error(error: ValidationError) -> str:
     """Describe the first validation error in one line: field, value, what is allowed."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown setting `{field}`{nearest(first['loc'])}"
+        return f"unknown setting `{field}`{suggest_names(first['loc'])}"
     value = shorten(first["input"])
     reason = first["msg"].removeprefix("Value error, ")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -103,12 +103,12 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def nearest(location: Sequence[Any]) -> str:
+def suggest_names(location: Sequence[Any]) -> str:
     """Return `; did you mean X?`, or the list of allowed names."""
     block: type[Block] = Config
     for part in location[:-1]:
         if part in block.model_fields:
-            block = block_in(block.model_fields[part].annotation) or block
+            block = find_block(block.model_fields[part].annotation) or block
     known = list(block.model_fields)
     match = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(known)}"
@@ -120,8 +120,8 @@ def list_blocks() -> dict[str, type[Block]]:
     return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Block)}
 
 
-def block_in(annotation: Any) -> type[Block] | None:
+def find_block(annotation: Any) -> type[Block] | None:
     """Return the first settings block that a type annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := block_in(arg))), None)
+    return next((found for arg in get_args(annotation) if (found := find_block(arg))), None)

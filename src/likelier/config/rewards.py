@@ -70,7 +70,7 @@ class RewardSource(Block):
     """Name in metrics and reports; by default what the source is."""
 
     @model_validator(mode="after")
-    def one_source(self) -> Self:
+    def check_single_source(self) -> Self:
         """Exactly one source, with settings that apply to it."""
         if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
             raise ValueError("give exactly one of model, function, http, people")
@@ -99,12 +99,12 @@ PEOPLE_GIVE_NO_SCORE = (
 )
 
 
-def scores_only(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
+def refuse_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
     """ValueError: people among sources that must score whatever a model writes."""
     if any(source.people is not None for source in sources):
         raise ValueError(PEOPLE_GIVE_NO_SCORE)
     return sources
 
 
-Scoring = Annotated[list[RewardSource], AfterValidator(scores_only)]
+Scoring = Annotated[list[RewardSource], AfterValidator(refuse_people)]
 """Sources that give each response a number."""

@@ -24,7 +24,7 @@ class Range(Block):
     """Draw evenly by the logarithm: as often between 0.1 and 1 as between 1 and 10."""
 
     @model_validator(mode="after")
-    def in_order(self) -> Self:
+    def check_bounds(self) -> Self:
         """low < high, and above 0 on a log scale."""
         if self.low >= self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}")
@@ -64,7 +64,7 @@ class SearchConfig(Block):
     """Threads that each run computes with. They decide the last bits of a result; how many runs go at once does not."""
 
     @model_validator(mode="after")
-    def fits(self) -> Self:
+    def check_metric_and_space(self) -> Self:
         """metric comes with direction; a grid has no ranges."""
         if bool(self.metric) != bool(self.direction):
             raise ValueError("metric and direction go together: say whether a small or a large one is good (min, max)")

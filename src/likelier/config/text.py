@@ -40,7 +40,7 @@ class LoRA(Block):
     """Layers that get an adapter, by the end of their name (`q_proj`); empty: all linear ones but the output layer."""
 
     @model_validator(mode="after")
-    def no_idle_adapter(self) -> Self:
+    def refuse_idle_adapter(self) -> Self:
         """LoRA settings need a rank."""
         refuse_idle(self, [(self.lora_rank is None, ("lora_alpha", "lora_targets"), "lora_rank is not set")])
         return self
@@ -72,7 +72,7 @@ class SFTConfig(LoRA, Training):
     examples with these prompts are then left out of training. None: never."""
 
     @model_validator(mode="after")
-    def measurable(self) -> Self:
+    def check_from_scratch(self) -> Self:
         """A model from scratch has neither a KL nor an adapter."""
         if self.architecture and self.eval_steps:
             raise ValueError("eval_steps: a model from scratch has no start to measure the KL from; remove it")
@@ -197,14 +197,14 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def defaults_of_the_algorithm(cls, settings: Any) -> Any:
+    def apply_algorithm_defaults(cls, settings: Any) -> Any:
         """Settings that are not given take the algorithm's own default, if it has one."""
         name = settings.get("algorithm") if isinstance(settings, dict) else None
         algorithm = ALGORITHMS.get(name) if isinstance(name, str) else None
         return settings if algorithm is None else {**algorithm.defaults, **settings}
 
     @model_validator(mode="after")
-    def sizes_fit(self) -> Self:
+    def check_sizes(self) -> Self:
         """Groups, minibatches and batches divide evenly."""
         group, batch, parts = self.responses_per_prompt, self.batch_size, self.num_mini_batches
         if ALGORITHMS[self.algorithm].needs_groups and group < 2:
@@ -220,7 +220,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
         return self
 
     @model_validator(mode="after")
-    def nothing_is_ignored(self) -> Self:
+    def refuse_idle_settings(self) -> Self:
         """No setting that another one makes idle."""
         ends = ("missing_eos_penalty", "missing_eos_score")
         kl_settings, clips = ("kl_place", "kl_estimator", "kl_level"), ("cliprange", "clip_high", "dual_clip")

@@ -46,7 +46,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 # A generator of its own for each update: a resumed run draws the same numbers without saving any state.
                 batch = sample_rollout(policy, env_state, gym, generator, clock)
                 # Closed form and fused Adam: at 64 rows a minibatch autograd's bookkeeping costs more than the numbers.
-                guard = state.guard.at(step + 1)
+                guard = state.guard.begin_step(step + 1)
                 update = ppo_update(policy, state.steps, batch, update_config, generator, guard, ClosedFormLoss())
                 clock.lap("update")
 

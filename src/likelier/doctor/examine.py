@@ -150,7 +150,7 @@ class Watch:
         lines = read_metrics(self.folder)
         return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
 
-    def look(self, step: int) -> None:
+    def examine_step(self, step: int) -> None:
         """Examine the run after a step, if it is due."""
         if step % self.every:
             return

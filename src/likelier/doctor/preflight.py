@@ -15,7 +15,7 @@ from torch import Tensor
 from likelier.config import Config, build_config, read_yaml
 from likelier.doctor.examine import read_reward_results, sort_by_severity
 from likelier.doctor.findings import score, settings
-from likelier.doctor.findings.history import Finding, History, short
+from likelier.doctor.findings.history import Finding, History, fmt
 from likelier.errors import ConfigError
 from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
@@ -109,10 +109,8 @@ def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
     total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
     equal = float((scores == scores[:, :1]).all(1).float().mean())
     shares = {"highest": (scores == scores.max()).float().mean(), "lowest": (scores == scores.min()).float().mean()}
-    seen = (
-        f"{len(scores)} prompts, {RESPONSES} responses each, step 0: standard deviation of the score {short(total)}, "
-    )
-    seen += f"within a prompt {short(within)}; all equal for {100 * equal:.0f} % of the prompts"
+    seen = f"{len(scores)} prompts, {RESPONSES} responses each, step 0: standard deviation of the score {fmt(total)}, "
+    seen += f"within a prompt {fmt(within)}; all equal for {100 * equal:.0f} % of the prompts"
     if equal > 0.5 or within < 0.02 * total or total <= 1e-6 * max(1.0, float(scores.mean().abs())):
         cause = "The score hardly depends on the response: there is nothing to learn from"
         remedy = "Take other prompts, a higher ppo.temperature, or a score with finer grades"
@@ -123,8 +121,8 @@ def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
         found.append(Finding("scorer_saturated", "warning", 0, seen, cause, remedy))
     noise = float((sampled.again - scores).square().mean().sqrt() / math.sqrt(2))
     if noise > 0.1 * total and total > 0:
-        seen = f"{scores.numel()} responses scored twice at step 0: one response's score varies by {short(noise)}, "
-        seen += f"all scores by {short(total)}"
+        seen = f"{scores.numel()} responses scored twice at step 0: one response's score varies by {fmt(noise)}, "
+        seen += f"all scores by {fmt(total)}"
         cause = "The score of one response is not one number: part of what is learned from is chance"
         remedy = "Make the score deterministic (a seed, temperature 0), or average several"
         found.append(Finding("scorer_noisy", "error" if noise > 0.7 * total else "warning", 0, seen, cause, remedy))
@@ -161,8 +159,8 @@ def check_judges(sampled: Sampled) -> list[Finding]:
         low, high = best["gain_interval"]
         if low > 0:
             continue
-        seen = f"At step 0 {name} gives the best of 16 by the score {short(best['best'])}, all responses "
-        seen += f"{short(best['mean'])}: a gain of {short(best['gain'])}, interval {short(low)} to {short(high)}"
+        seen = f"At step 0 {name} gives the best of 16 by the score {fmt(best['best'])}, all responses "
+        seen += f"{fmt(best['mean'])}: a gain of {fmt(best['gain'])}, interval {fmt(low)} to {fmt(high)}"
         cause = f"What the score prefers, {name} does not; where the best of 16 gains nothing, PPO will not either"
         remedy = "Improve the score before training against it: more or cleaner pairs, another base model, more prompts"
         found.append(Finding("best_of_16_flat", "error" if high < 0 else "warning", 0, seen, cause, remedy))

@@ -22,7 +22,7 @@ from likelier.evaluation.result import EvaluationResult, JsonObject, JudgeResult
 from likelier.evaluation.statistics import compute_shift, compute_win_rate
 from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
-from likelier.records import Prompt, Response, plain, read_prompts
+from likelier.records import Prompt, Response, read_prompts, to_plain_text
 from likelier.reward.sources import Scorer, check_columns, make_scorer
 from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples
@@ -200,7 +200,7 @@ def make_sample_records(
     rows = np.unique(np.linspace(0, len(a.samples.texts) - 1, SAMPLES_SHOWN).astype(int)).tolist()
     return [
         {
-            "prompt": plain(a.samples.prompts[row]),
+            "prompt": to_plain_text(a.samples.prompts[row]),
             "response_a": a.samples.texts[row],
             "response_b": b.samples.texts[row],
             "score_a": nan_to_none(a.scores[first][row]) if first else None,

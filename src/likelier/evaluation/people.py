@@ -11,7 +11,7 @@ from likelier.evaluation.result import PeopleResult
 from likelier.feedback.pairing import num_missing
 from likelier.feedback.store import Store
 from likelier.intervals import rate_interval
-from likelier.progress import note
+from likelier.progress import print_note
 from likelier.records import Comparison, Judgement, Prompt, Response
 
 EVALUATION_MARK = {"kept_for": "evaluation"}
@@ -83,7 +83,9 @@ def ask_people(
     comparisons = {pair.comparison.id for pair in pairs if pair.comparison is not None}
     missing = num_missing(comparisons, store.judgements(), config.judgements_per_comparison)
     if missing and page is not None:
-        note(f"people: {missing} judgements are wanted; Ctrl-C closes the page, and what was judged by then counts")
+        print_note(
+            f"people: {missing} judgements are wanted; Ctrl-C closes the page, and what was judged by then counts"
+        )
         try:
             page(store, port=config.port, per_comparison=config.judgements_per_comparison, only=comparisons)
         except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from likelier.files import stable_id
-from likelier.records import Choice, Comparison, Judgement, Prompt, Response, plain
+from likelier.records import Choice, Comparison, Judgement, Prompt, Response, to_plain_text
 
 Floats = NDArray[np.float64]
 Taste = Callable[[str, str], float]
@@ -98,7 +98,7 @@ def taste_margins(
 
     def utility(response_id: str) -> float:
         response = responses[response_id]
-        return taste(plain(prompts[response.prompt_id].text), response.text)
+        return taste(to_plain_text(prompts[response.prompt_id].text), response.text)
 
     utilities = {name: utility(name) for pair in comparisons for name in (pair.response_a, pair.response_b)}
     return np.array([utilities[pair.response_a] - utilities[pair.response_b] for pair in comparisons])

@@ -51,7 +51,7 @@ from likelier.feedback.rows import (
     to_judgement,
 )
 from likelier.feedback.writer import Writer, fill_keys
-from likelier.progress import note
+from likelier.progress import print_note
 from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, Response
 
 
@@ -131,7 +131,7 @@ class Store:
             self.reader.dispose()
             self.writer.dispose()
             if not self.is_in_file:
-                note(f"{self.name}: another process reads it; until it ends, copy {self.name}-wal with it")
+                print_note(f"{self.name}: another process reads it; until it ends, copy {self.name}-wal with it")
         else:  # the log of this name belongs to another file by now: the last connection to close would remove it
             self.keep_logs()
         if self.lock:
@@ -210,7 +210,7 @@ class Store:
                 if backup
                 else "in one transaction, without a copy (pg_dump makes one)"
             )
-            note(f"{self.name}: migrated from version {version} to {SCHEMA}; {kept}")
+            print_note(f"{self.name}: migrated from version {version} to {SCHEMA}; {kept}")
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:

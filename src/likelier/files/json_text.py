@@ -26,7 +26,9 @@ def parse_json(text: str, where: str) -> Any:
     def read_float(token: str) -> float:
         number = float(token)
         if math.isinf(number):
-            raise DataError(f"{where}: the number {cut(token)} is too large for a float; write a smaller one or null")
+            raise DataError(
+                f"{where}: the number {truncate(token)} is too large for a float; write a smaller one or null"
+            )
         return number
 
     def read_int(token: str) -> int:
@@ -64,11 +66,11 @@ def check_fields(record: dict[str, Any], where: str) -> None:
 
 def list_fields(record: dict[str, Any], most: int = 12) -> str:
     """The names of a record's fields for an error message, as many as fit a line; `nothing` if there are none."""
-    names = [cut(name) for name in sorted(record)]
+    names = [truncate(name) for name in sorted(record)]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more or "nothing"
 
 
-def cut(text: str, length: int = 40) -> str:
+def truncate(text: str, length: int = 40) -> str:
     """A text cut to a length, with three dots for what is left out."""
     return text if len(text) <= length else text[: length - 3] + "..."

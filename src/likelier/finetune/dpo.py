@@ -52,7 +52,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
         for step, rows in plan.batches_from(run.start, config.seed, 0):
             learning_rate = set_learning_rate(state.optimizer, schedule(step, plan.steps, dpo))
             # Rows and reference by the same index: the reference of a pair never changes, so it is computed once.
-            state.guard.at(step + 1)
+            state.guard.begin_step(step + 1)
             metrics = update(model, [data.train[row] for row in rows], ref[rows], state, dpo)
             metrics |= {"learning_rate": learning_rate, "epoch": (step + 1) / plan.batches}
             if heldout_eval and dpo.eval_steps and (step + 1) % dpo.eval_steps == 0:

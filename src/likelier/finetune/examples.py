@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from likelier.errors import DataError
 from likelier.files import read_jsonl, read_lines
 from likelier.files.json_text import list_fields
-from likelier.records import Text, check_text, plain
+from likelier.records import Text, check_text, to_plain_text
 from likelier.text.tokens import encode, encode_with_response, end_id
 
 SEPARATOR = "<|endoftext|>"
@@ -25,9 +25,9 @@ class Example:
     response: str
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         """Prompt and response as one text."""
-        return self.response if self.prompt is None else plain(self.prompt) + self.response
+        return self.response if self.prompt is None else to_plain_text(self.prompt) + self.response
 
 
 class TokenizedExample(NamedTuple):

@@ -33,9 +33,9 @@ def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTraine
     ConfigError: `vocab_size` leaves no room. DataError: no such folder.
     """
     if kind == "bpe":
-        return wrap(train_bpe(texts, vocab_size))
+        return to_transformers(train_bpe(texts, vocab_size))
     if kind in PIECES:
-        return wrap(count_pieces(PIECES[kind], texts, vocab_size))
+        return to_transformers(count_pieces(PIECES[kind], texts, vocab_size))
     return load_tokenizer(kind)
 
 
@@ -68,7 +68,7 @@ def train_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
+def to_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
     """The tokenizer as transformers saves and loads it."""
     return FastTokenizer(
         tokenizer_object=tokenizer,
@@ -103,10 +103,10 @@ def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenize
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    return draw(model_type, settings, seed)
+    return init_weights(model_type, settings, seed)
 
 
-def draw(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedModel:
+def init_weights(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedModel:
     """Initialise the weights from a seed; torch's global generator, which transformers uses, is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -46,7 +46,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
         for step in range(run.start, data.steps):
             # Rate and batch follow from the step and the seed alone: a resumed run needs no state of a data loader.
             learning_rate = set_learning_rate(state.optimizer, schedule(step, data.steps, sft))
-            state.guard.at(step + 1)
+            state.guard.begin_step(step + 1)
             metrics = update(model, data.batch(step), state, sft) | {"learning_rate": learning_rate}
             if heldout_eval and sft.eval_steps and (step + 1) % sft.eval_steps == 0:
                 metrics |= heldout_eval(model)
@@ -113,7 +113,7 @@ def prepare(config: Config) -> Setup:
     device = pick_device(sft.device)
     examples = read_examples(Path(config.data))
     if sft.architecture:
-        tokenizer = new_tokenizer(sft.tokenizer, [example.whole for example in examples], sft.vocab_size)
+        tokenizer = new_tokenizer(sft.tokenizer, [example.full_text for example in examples], sft.vocab_size)
         model = new_causal_lm(sft.architecture, tokenizer, config.seed)
         torch.nn.Module.to(model, device)
     else:

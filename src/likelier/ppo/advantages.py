@@ -49,9 +49,9 @@ def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
 
     ValueError: fewer than 2 responses to a prompt.
     """
-    num = need_others(scores)
+    num = check_group_size(scores)
     # s - mean of the others = (s - mean of all) * K / (K - 1): the baseline is independent of s, so it adds no bias.
-    return centred(scores) * num / (num - 1)
+    return centre_groups(scores) * num / (num - 1)
 
 
 def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool = True) -> Float[Tensor, "G K"]:
@@ -59,21 +59,21 @@ def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool 
 
     A group of equal scores gives exactly 0. ValueError: fewer than 2 responses to a prompt.
     """
-    need_others(scores)
+    check_group_size(scores)
     # Dividing by the spread weighs prompts whose responses are nearly alike up; Liu et al. 2025 (Dr. GRPO, section 3)
     # leave it out. eps is TRL's and far above rounding, so that a spread of rounding errors is no signal.
-    above = centred(scores)
+    above = centre_groups(scores)
     return above / (scores.std(1, keepdim=True) + eps) if std else above
 
 
-def centred(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
+def centre_groups(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
     """Score minus the mean of its group, by distances from the first: those of equal scores are 0, rounded or not."""
     # The mean of equal numbers may round to a neighbour of theirs; differences from the first are exactly 0.
     beyond = scores - scores[:, :1]
     return beyond - beyond.mean(1, keepdim=True)
 
 
-def need_others(scores: Tensor) -> int:
+def check_group_size(scores: Tensor) -> int:
     """Return the group size. ValueError: below 2, since the baseline is made of the others."""
     num = scores.shape[1]
     if num < 2:

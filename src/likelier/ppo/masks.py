@@ -19,7 +19,7 @@ def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | N
 
 def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: bool = False) -> Float[Tensor, ""]:
     """Variance of `x` where `mask`: of the population, or with n - 1 where `unbiased`; exactly 0 for equal numbers."""
-    return centred(x, mask).square().sum() / (mask.sum() - int(unbiased)).clamp(min=1)
+    return centre(x, mask).square().sum() / (mask.sum() - int(unbiased)).clamp(min=1)
 
 
 def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
@@ -29,7 +29,7 @@ def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) 
 
 
 def masked_vars(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
-    """Population variances of several tensors over one mask, in one go; see `centred` for how equal numbers give 0."""
+    """Population variances of several tensors over one mask, in one go; see `centre` for how equal numbers give 0."""
     # Stacked: one pass over the mask for all of them; a small minibatch would spend more on stats than on its gradient.
     whole, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
     rows = (len(xs), *[1] * mask.dim())
@@ -49,11 +49,11 @@ def masked_whiten(
     environments, before minibatches are cut. Where several processes sampled it, each holds the whole of it
     (`processes.gathered`): parts whitened by themselves are another signal.
     """
-    whitened = centred(x, mask) * torch.rsqrt(masked_var(x, mask) + eps)
+    whitened = centre(x, mask) * torch.rsqrt(masked_var(x, mask) + eps)
     return whitened if shift_mean else torch.where(mask, whitened + masked_mean(x, mask), 0.0)
 
 
-def centred(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
+def centre(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x - mean where `mask`, 0 elsewhere; equal numbers give exactly 0.
 
     The mean of equal numbers may round to a neighbour of theirs, and whitening would blow that up into a signal.

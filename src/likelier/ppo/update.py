@@ -43,7 +43,7 @@ class Optimizer(Protocol):
 class SkipCounter(Protocol):
     """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
 
-    def ok(self) -> None:
+    def accept(self) -> None:
         """Record an update whose numbers were finite."""
         ...
 
@@ -100,7 +100,7 @@ def ppo_update(
         if config.target_kl is not None and losses["approx_kl"] > 1.5 * config.target_kl:
             break
         optimizer.step()
-        guard.ok()
+        guard.accept()
         num_steps += 1
     # If nothing was finite, the stats of what was skipped say why.
     stats = average_stats(used or skipped, batch, config, objective.clips)
@@ -136,14 +136,14 @@ def accumulate_gradients(
     """
     tokens, how = default_normalizer(batch.mask, "token"), config.loss_aggregation
     # Normalizers are of the whole minibatch, before it is divided among processes and micro-batches.
-    parts = own_rows(batch).cut(config.micro_batch_size)
+    parts = take_shard(batch).cut(config.micro_batch_size)
     normalizer = tokens if how == "token" else default_normalizer(batch.mask, how)
     context = LossContext(config, normalizer, tokens, len(parts) == get_world_size() == 1)
     outputs, losses = zip(*(backward_micro_batch(policy, part, objective, context) for part in parts), strict=True)
     return gather_outputs(concat_evaluations(outputs), len(batch)), sum_losses(losses)
 
 
-def own_rows(batch: Batch) -> Batch:
+def take_shard(batch: Batch) -> Batch:
     """Return this process's shard of a minibatch."""
     return batch if get_world_size() == 1 else batch.rows(torch.arange(len(batch))[shard(len(batch))])
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id, write_json, write_jsonl
-from likelier.preferences.near_duplicates import Groups, near_duplicates, normalise
+from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 from likelier.records import JudgedComparison, Preference, Text
 
 MEDIA = "image, sound or video"
@@ -93,15 +93,17 @@ def make_preferences(
         raise DataError(f"none of the {len(judged)} judgements can be learned from; {advice}")
     groups, threshold = conversation_groups(kept)
     weights = balanced_weights([item.judgement.annotator for item in kept]) if check else [1.0] * len(kept)
-    pairs = [preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)]
-    parts = divide(pairs, split)
+    pairs = [
+        make_preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)
+    ]
+    parts = split_pairs(pairs, split)
     counts = write_parts(parts, out)
     reasons = Counter(reason for item in judged if (reason := why_dropped(item, found, drop_flagged)))
     if unused := len(pairs) - sum(counts.values()):
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
     about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
-    write_json(out / CARD, about | card(judged, parts, found, out))
+    write_json(out / CARD, about | make_card(judged, parts, found, out))
     return counts | {"dropped": sum(reasons.values())}
 
 
@@ -127,7 +129,9 @@ def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], d
     return "flagged annotator" if drop_flagged and flags - {"reversed"} else ""
 
 
-def preference(item: JudgedComparison, group: str, weight: float, found: Mapping[str, AnnotatorFinding]) -> Preference:
+def make_preference(
+    item: JudgedComparison, group: str, weight: float, found: Mapping[str, AnnotatorFinding]
+) -> Preference:
     """One judgement as a pair; a tie has target 0.5 and its left response first."""
     judgement = item.judgement
     better, worse = (item.right, item.left) if judgement.choice == "right" else (item.left, item.right)
@@ -175,7 +179,7 @@ def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], 
     spacing; and first turns that are nearly the same. Pairs without a prompt are together if they share a response,
     since it may be an answer to the same unknown question.
     """
-    groups = Groups()
+    groups = DisjointSets()
     openings = [[normalise(text) or text for text in opening_texts(item)] for item in judged]
     turns = [texts[0] for texts in openings]
     for item, texts in zip(judged, openings, strict=True):
@@ -205,11 +209,11 @@ def group_name(root: str) -> str:
     return rest if kind == "conversation" else f"turn-{stable_id(rest)}"
 
 
-def divide(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
+def split_pairs(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
     """Split pairs by conversation into the parts of `split`: in an order drawn from the seed, each to the part that is
     furthest below its share. DataError: a part stays empty."""
     part_of = assign_parts(Counter(pair.conversation for pair in pairs), split)
-    strangers = held_out(pairs, split)
+    strangers = draw_held_out_annotators(pairs, split)
     parts: dict[str, list[Preference]] = {part: [] for part in PARTS}
     for pair in sorted(pairs, key=lambda pair: (pair.conversation, pair.comparison, pair.annotator, pair.chosen)):
         part = part_of[pair.conversation]
@@ -245,7 +249,7 @@ def wanted_shares(split: Split) -> dict[str, float]:
     return {part: share for part, share in zip(PARTS, shares, strict=True) if share > 0}
 
 
-def held_out(pairs: Sequence[Preference], split: Split) -> set[str]:
+def draw_held_out_annotators(pairs: Sequence[Preference], split: Split) -> set[str]:
     """Draw, from the seed, the annotators who appear in `test` only."""
     people = sorted({pair.annotator for pair in pairs} - {""})
     count = round(split.held_out_annotators * len(people))
@@ -257,7 +261,7 @@ def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[st
     return {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
 
 
-def card(
+def make_card(
     judged: Sequence[JudgedComparison],
     parts: Mapping[str, Sequence[Preference]],
     found: Mapping[str, AnnotatorFinding],
@@ -271,7 +275,7 @@ def card(
         "made_from": stable_id(sorted([item.judgement.key, item.judgement.choice] for item in judged)),
         "judgements": len(judged),
         "simulated": sum(item.judgement.simulated for item in judged),
-        "parts": {part: part_card(parts[part], out / f"{part}.jsonl") for part in PARTS},
+        "parts": {part: make_part_card(parts[part], out / f"{part}.jsonl") for part in PARTS},
         "annotators": [
             {
                 "id": name,
@@ -286,7 +290,7 @@ def card(
     }
 
 
-def part_card(pairs: Sequence[Preference], path: Path) -> dict[str, Any]:
+def make_part_card(pairs: Sequence[Preference], path: Path) -> dict[str, Any]:
     """Counts and hash of one split."""
     return {
         "preferences": len(pairs),

@@ -22,7 +22,7 @@ THRESHOLDS = (0.8, 0.9)
 from a template, where the first would join most of them."""
 
 
-class Groups:
+class DisjointSets:
     """Disjoint sets (union-find)."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ def similarity(signatures: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDAr
 
 def largest_group(pairs: Sequence[tuple[str, str]]) -> int:
     """Size of the largest group that the pairs link."""
-    groups = Groups()
+    groups = DisjointSets()
     for one, other in pairs:
         groups.join(one, other)
     sizes = Counter(groups.find(text) for text in list(groups.parent))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from likelier.errors import DataError
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.store import Store
-from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, plain
+from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, to_plain_text
 
 INLINE_BYTES = 256 * 1024
 """Media files up to this size are part of the page; larger ones are copied beside it."""
@@ -51,7 +51,7 @@ def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder,
     votes = Counter(entry.judgement.preferred for entry in judged)
     responses = sorted((judged[0].left, judged[0].right), key=lambda response: response.id)
     return {
-        "prompt": plain(judged[0].prompt.text),
+        "prompt": to_plain_text(judged[0].prompt.text),
         "judgements": len(judged),
         "ties": votes[None],
         "sides": [describe_response(response, folder, page) | {"votes": votes[response.id]} for response in responses],

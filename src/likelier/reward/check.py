@@ -44,7 +44,7 @@ def check_baselines(
     by_length = hits(fit_length(train)(test), test)
     words = fit_words(train, valid or train)
     by_words = hits(words.differences(test), test)
-    alike = most_equal_in_length(test)
+    alike = select_equal_length(test)
     alike_clusters = [clusters(test)[at] for at in alike]
     return {
         "length_only_accuracy": float(by_length.mean()),
@@ -126,7 +126,7 @@ def length_differences(pairs: Sequence[Preference]) -> Floats:
     return np.array([float(len(pair.chosen) - len(pair.rejected)) for pair in pairs])
 
 
-def most_equal_in_length(pairs: Sequence[Preference]) -> list[int]:
+def select_equal_length(pairs: Sequence[Preference]) -> list[int]:
     """Return the third of the pairs whose responses differ least in length; ties in file order."""
     order = np.argsort(np.abs(length_differences(pairs)), kind="stable")
     return sorted(order[: max(1, len(pairs) // 3)].tolist())
@@ -159,38 +159,38 @@ class Words:
 
     def differences(self, pairs: Sequence[Preference]) -> Floats:
         """Score of chosen minus rejected."""
-        chosen, rejected = sides(pairs)
+        chosen, rejected = chosen_and_rejected(pairs)
         return self.scores(chosen) - self.scores(rejected)
 
 
 def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words:
     """Logistic regression on the difference of two bags of words; the penalty with the lowest loss on `valid`."""
-    chosen, rejected = sides(train)
+    chosen, rejected = chosen_and_rejected(train)
     vocabulary = make_vocabulary([*chosen, *rejected])
     columns = word_counts(chosen, vocabulary) - word_counts(rejected, vocabulary)
     tried = [Words(vocabulary, fit_logistic(columns, targets(train), weights(train), penalty)) for penalty in PENALTIES]
     return min(tried, key=lambda words: log_losses(words.differences(valid), targets(valid)).mean())
 
 
-def sides(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
+def chosen_and_rejected(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
     """Chosen and rejected texts."""
     return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
 def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
     """Assign a column to each lower-case word that occurs in at least `min_texts` texts."""
-    seen = Counter(word for text in texts for word in set(words_of(text)))
+    seen = Counter(word for text in texts for word in set(lower_words(text)))
     return {word: at for at, word in enumerate(sorted(word for word, count in seen.items() if count >= min_texts))}
 
 
-def words_of(text: str) -> list[str]:
+def lower_words(text: str) -> list[str]:
     """Lower-case words."""
     return split_words(text.lower())
 
 
 def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
     """log(1 + count) of each known word, [texts, words]."""
-    counts = [Counter(word for word in words_of(text) if word in vocabulary) for text in texts]
+    counts = [Counter(word for word in lower_words(text) if word in vocabulary) for text in texts]
     columns = [vocabulary[word] for count in counts for word in count]
     values = np.log1p([times for count in counts for times in count.values()])
     starts = np.cumsum([0, *map(len, counts)])

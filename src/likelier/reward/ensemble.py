@@ -44,15 +44,15 @@ class Ensemble:
     def combine(self, each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
         """One score from those of the models. Coste et al. 2024, "Reward model ensembles help mitigate
         overoptimization": subtracting the spread keeps a policy off responses that the models score by chance."""
-        return each.mean(0) - self.caution * spread(each) if self.caution else each.mean(0)
+        return each.mean(0) - self.caution * std_between_models(each) if self.caution else each.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
         """Score a batch as a `Source`; with several models, also return their disagreement."""
         each = self.each([prompt.text for prompt in batch.prompts], batch.texts)
-        return score_all(self.combine(each), spread(each) if len(self.members) > 1 else None)
+        return score_all(self.combine(each), std_between_models(each) if len(self.members) > 1 else None)
 
 
-def spread(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+def std_between_models(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Standard deviation between models, of the population."""
     return each.std(0, unbiased=False)
 

@@ -65,7 +65,7 @@ class FunctionContext:
 
     def log_extra(self, column: str, values: Iterable[Any]) -> None:
         """Log a value per response, for the samples. LikelierError: not as many as responses."""
-        listed = [as_json(value) for value in values]
+        listed = [to_json_value(value) for value in values]
         if len(listed) != self.num_responses:
             raise LikelierError(f"log_extra({column!r}): {len(listed)} values for {self.num_responses} responses")
         self.columns[str(column)] = listed
@@ -86,11 +86,11 @@ class UserFunction:
         """ConfigError: a TRL function, which scores whole responses, as a source per token."""
         self.function, self.label, self.context = function, f"reward function `{where}`", context
         self.per_token = per_token
-        parameters = list(signature_of(function).parameters.values())
+        parameters = list(get_signature(function).parameters.values())
         self.for_trl = is_for_trl(parameters)
         if self.for_trl and per_token:
             raise ConfigError(f"{self.label}: a function of `completions` scores whole responses; leave per: token out")
-        taken = [] if self.for_trl else positional(parameters)[: 3 if per_token else 2]
+        taken = [] if self.for_trl else positional_parameters(parameters)[: 3 if per_token else 2]
         self.named = [each for each in parameters if each.name not in {one.name for one in taken} and has_name(each)]
         self.takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
         self.reserved = set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {each.name for each in taken}
@@ -129,14 +129,14 @@ class UserFunction:
         rows = [] if self.for_trl else [[each.text for each in batch.prompts], list(batch.texts)]
         if self.per_token:
             rows.append([list(row) for row in batch.token_texts or ()])
-        keywords = self.accepted({name: list(values) for name, values in batch.columns.items()}, self.reserved)
+        keywords = self.select_accepted({name: list(values) for name, values in batch.columns.items()}, self.reserved)
         if self.for_trl:
-            keywords |= self.accepted(trl_arguments(batch, self.context))
+            keywords |= self.select_accepted(trl_arguments(batch, self.context))
         with users_code(self.label, LikelierError):
             returned = self.function(*rows, **keywords)
             return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
 
-    def accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
+    def select_accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
         """Return those `arguments` that the function has a parameter for."""
         names = {each.name for each in self.named}
         return {
@@ -146,7 +146,7 @@ class UserFunction:
         }
 
 
-def as_json(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Return a JSON value: numpy numbers and tensors as numbers, whatever JSON cannot hold as text."""
     value = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
     try:
@@ -161,7 +161,7 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
     ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
     return {
         "prompts": [each.text for each in batch.prompts],
-        "completions": [completion(each.text, text) for each, text in zip(batch.prompts, batch.texts, strict=True)],
+        "completions": [to_completion(each.text, text) for each, text in zip(batch.prompts, batch.texts, strict=True)],
         "completion_ids": ids,
         "completions_ids": ids,
         "trainer_state": context.state,
@@ -170,12 +170,12 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
     }
 
 
-def completion(prompt: Text, response: str) -> Text:
+def to_completion(prompt: Text, response: str) -> Text:
     """Return a response as TRL passes it: a message if the prompt is messages, else text."""
     return response if isinstance(prompt, str) else [{"role": "assistant", "content": response}]
 
 
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+def get_signature(function: Callable[..., Any]) -> inspect.Signature:
     """A function written in C may have no signature: it is then called with prompts and responses alone."""
     try:
         return inspect.signature(function)
@@ -190,7 +190,7 @@ def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
     return bool(named & set(TRL_TEXTS)) or (only_keywords and bool(parameters))
 
 
-def positional(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+def positional_parameters(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
     """Return the parameters that can be passed by position."""
     return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
 

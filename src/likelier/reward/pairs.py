@@ -10,7 +10,7 @@ import torch
 
 from likelier.config import Config, RewardModelConfig
 from likelier.errors import ConfigError
-from likelier.records import Preference, Text, plain, read_preferences
+from likelier.records import Preference, Text, read_preferences, to_plain_text
 from likelier.training.setup import seeded_generator
 
 BATCHES_IN_A_BUCKET = 16
@@ -74,7 +74,7 @@ class BatchPlan:
     @classmethod
     def from_pairs(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "BatchPlan":
         """Plan by characters, which need no tokenizer; the pairs of a prompt are a group if they fit into a batch."""
-        prompts = [plain(pair.prompt) for pair in pairs]
+        prompts = [to_plain_text(pair.prompt) for pair in pairs]
         longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
         lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
         first: dict[str, int] = {}

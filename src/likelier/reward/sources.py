@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.config.rewards import PYTHON_CALLABLE, name_function
 from likelier.errors import ConfigError, LikelierError
-from likelier.records import Prompt, column_names, plain
+from likelier.records import Prompt, column_names, to_plain_text
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.functions import FunctionContext, TrainerState, UserFunction
 from likelier.reward.responses import Judged, ResponseBatch, Source
@@ -58,7 +58,7 @@ class Scorer:
         unscored = ~torch.stack([each.scored for each in judged.by_source.values()]).any(0)
         if unscored.any():
             row = int(unscored.nonzero()[0])
-            names, prompt = ", ".join(judged.by_source), " ".join(plain(judged.batch.prompts[row].text).split())
+            names, prompt = ", ".join(judged.by_source), " ".join(to_plain_text(judged.batch.prompts[row].text).split())
             raise LikelierError(
                 f"response {row} has no score: {names} returned None for it; its prompt begins {prompt[:60]!r}"
             )

@@ -50,7 +50,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
             member.state.load(run.checkpoint if run.start > before else None)
             for step, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
                 learning_rate = set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))
-                member.state.guard.at(before + step + 1)
+                member.state.guard.begin_step(before + step + 1)
                 metrics = member.update([pairs.train[row] for row in rows])
                 if plan.ends_epoch(step):
                     metrics |= member.end_epoch(pairs.valid)

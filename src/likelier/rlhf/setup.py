@@ -12,7 +12,7 @@ from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
-from likelier.progress import note
+from likelier.progress import print_note
 from likelier.reward.sources import check_columns, make_scorer
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
@@ -42,7 +42,7 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     user_loss = load_user_loss(ppo)
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
     if misplaced := explain_misplaced_penalty(ppo):
-        note(misplaced)
+        print_note(misplaced)
     actors, prompts = load_actors(config, sampler), load_prompts(config)
     # All of them now: a prompt that is too long must not end a run in its tenth hour.
     longest = check_prompts(

@@ -12,7 +12,7 @@ from likelier.ppo.kl import AdaptiveKL, FixedKL
 from likelier.ppo.objective import make_objective
 from likelier.ppo.update import ppo_update
 from likelier.progress import progress
-from likelier.records import plain
+from likelier.records import to_plain_text
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.setup import prepare
 from likelier.runs.run import Run
@@ -47,8 +47,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             actors.scorer.begin_step(step, ppo.steps)
 
             actors.sampler.load_weights(actors.policy.model)  # on-policy: those of the last update
-            rollout = sample_rollouts(actors, prompts.of_step(step), ppo, state.kl.coef, generator, clock)
-            objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.at(step + 1)
+            rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
+            objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.begin_step(step + 1)
             update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective)
             clock.lap("update")
 
@@ -59,7 +59,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             # After the metrics: they show the coefficient that this step was trained with.
             state.kl.update(metrics["kl"], ppo.batch_size)
             run.log(step + 1, metrics, make_sample_records(rollout, ppo), clock.laps)
-            doctor.look(step + 1)
+            doctor.examine_step(step + 1)
             run.end_step(step + 1, ppo.steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
@@ -134,7 +134,7 @@ def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, 
     """The first few responses of a step, for `samples.jsonl`."""
     for row in range(min(ppo.samples_per_step, len(rollout.scored.scores))):
         yield {
-            "prompt": plain(rollout.prompts[row].text),
+            "prompt": to_plain_text(rollout.prompts[row].text),
             "response": rollout.samples.texts[row],
             "score": float(rollout.scored.scores[row]),
             "kl": float(rollout.kl[row]),

@@ -55,12 +55,12 @@ def random_trials(search: SearchConfig, seed: int) -> list[Values]:
     Each value depends on seed, trial and setting alone: the trials of a shorter search are the first of a longer one.
     """
     return [
-        {name: draw(values, random.Random(f"{seed}/{trial}/{name}")) for name, values in search.space.items()}
+        {name: draw_value(values, random.Random(f"{seed}/{trial}/{name}")) for name, values in search.space.items()}
         for trial in range(search.num_trials)
     ]
 
 
-def draw(values: Range | Sequence[Any], generator: random.Random) -> Any:
+def draw_value(values: Range | Sequence[Any], generator: random.Random) -> Any:
     """Draw one of the values, or a number of the range to four significant digits."""
     if not isinstance(values, Range):
         return generator.choice(values)

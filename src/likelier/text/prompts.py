@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id
-from likelier.progress import note
+from likelier.progress import print_note
 from likelier.records import Prompt, distinct_prompts, read_prompts
 from likelier.text.models import context_length, vocabulary_size
 from likelier.text.tokens import check_in_vocabulary, encode_prompts
@@ -27,7 +27,7 @@ class PromptPlan:
     per_step: int
     seed: int
 
-    def of_step(self, step: int) -> list[Prompt]:
+    def batch(self, step: int) -> list[Prompt]:
         """Return the prompts of one step; every epoch is shuffled anew."""
         order = EpochOrder(len(self.train), self.seed, "prompts")
         return [self.train[row] for row in order.rows(step * self.per_step, (step + 1) * self.per_step)]
@@ -42,11 +42,11 @@ def load_prompts(config: Config) -> PromptPlan:
     if len(prompts) < 2:
         raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
     if num_variants := len({stable_id(line.text, line.extra) for line in lines}) - len(prompts):
-        note(f"{config.prompts}: repeated prompts with other columns: {num_variants}; the last of each counts")
+        print_note(f"{config.prompts}: repeated prompts with other columns: {num_variants}; the last of each counts")
     order = torch.randperm(len(prompts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
     num_held_out = min(config.ppo.num_eval_prompts, max(1, len(prompts) // 5))
     if 2 * num_held_out < config.ppo.num_eval_prompts:
-        note(
+        print_note(
             f"{config.prompts}: {len(prompts)} different prompts, {num_held_out} of them (a fifth at most) to measure "
             f"on; ppo.num_eval_prompts asks for {config.ppo.num_eval_prompts}: what is measured is rougher"
         )

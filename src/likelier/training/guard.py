@@ -27,12 +27,12 @@ class Guard:
         self.max_in_a_row, self.folder = max_in_a_row, folder
         self.step, self.in_a_row, self.skipped = 0, 0, 0
 
-    def at(self, step: int) -> Self:
+    def begin_step(self, step: int) -> Self:
         """Begin step number `step`; returns the guard itself."""
         self.step = step
         return self
 
-    def ok(self) -> None:
+    def accept(self) -> None:
         """Record an update that was made; it ends a row of skipped ones."""
         self.in_a_row = 0
 

@@ -52,7 +52,7 @@ def guarded_step(
     taken = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
     if taken:
         state.optimizer.step()
-        state.guard.ok()
+        state.guard.accept()
         state.counts["optimizer_steps"] += 1
     else:
         tensors, numbers = bad_batch()

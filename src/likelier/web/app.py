@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
 from likelier.feedback.store import Store
-from likelier.records import Judgement, Media, Text, plain
+from likelier.records import Judgement, Media, Text, to_plain_text
 from likelier.web.guards import add_guards
 from likelier.web.guesses import Guesses
 
@@ -169,7 +169,7 @@ class Room:
         texts = {side: response.text for side, response in sides.items()}
         if self.guesser is not None and not media:
             guesses.add(assignment.comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
-        return {"prompt": plain(prompt), **texts, "media": media}
+        return {"prompt": to_plain_text(prompt), **texts, "media": media}
 
     def store_answer(self, session: Session, answer: Answer) -> Judgement:
         """Store one judgement; returns the one stored under its key. 422: ids that do not belong together."""

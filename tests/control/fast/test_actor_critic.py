@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from likelier.control.fast.actor_critic import FEW, ActorCriticMLP, MLPFunction, activated, numpy_mlp
+from likelier.control.fast.actor_critic import FEW, ActorCriticMLP, MLPFunction, activate, numpy_mlp
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -63,7 +63,7 @@ def test_without_a_graph_the_numbers_are_the_same_bits():
 
 def test_tanh_of_many_numbers():
     z = torch.linspace(-30, 30, 2 * FEW).view(2, FEW, 1)
-    given = activated(z - 0.5, torch.ones(2, 1, 1), torch.full((2, 1, 1), 0.5), "tanh")
+    given = activate(z - 0.5, torch.ones(2, 1, 1), torch.full((2, 1, 1), 0.5), "tanh")
     torch.testing.assert_close(given, z.tanh(), atol=4e-7, rtol=0)
 
 

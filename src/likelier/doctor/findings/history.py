@@ -43,10 +43,10 @@ class Level(NamedTuple):
 
     def __str__(self) -> str:
         steps = f"step {self.last}" if self.first == self.last else f"steps {self.first} to {self.last}"
-        return f"{short(self.mean)} in {steps}"
+        return f"{fmt(self.mean)} in {steps}"
 
 
-def short(value: float) -> str:
+def fmt(value: float) -> str:
     """Format a number with three significant digits."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
@@ -126,7 +126,7 @@ class History:
         spread = spread[np.isfinite(spread)]
         return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
 
-    def over_steps_of(self, name: str, other: Level) -> Level | None:
+    def level_over(self, name: str, other: Level) -> Level | None:
         """Return the metric's level over the same steps as another level."""
         within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, Level, Severity, short
+from likelier.doctor.findings.history import Finding, History, Level, Severity, fmt
 from likelier.doctor.findings.sampling import SamplingFault, diagnose_sampling
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 
@@ -27,17 +27,17 @@ def kl_negative(run: History) -> Finding | None:
     if (apart := nonzero_first_kl(run)) is not None and apart.mean < 0:
         fault = diagnose_sampling(run) or OTHER_REFERENCE
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
-    low = lowest(run)
+    low = find_lowest_window(run)
     if low is not None and low.mean < min(-0.01, -4 * low.error):
         fault = diagnose_sampling(run) or UNKNOWN
-        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {short(low.error)}", *fault)
+        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {fmt(low.error)}", *fault)
     late = run.late("kl", least=8, share=0.5)
     if late is None or late.num < 8:
         return None
     window = run.column("kl")[-late.num :]
     if np.mean(window < 0) < 0.4 or window.min() > -0.05 or late.mean > 2 * late.error:
         return None
-    seen = f"kl {late} nats, ± {short(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
+    seen = f"kl {late} nats, ± {fmt(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
     return Finding("kl_negative", "info", run.last, seen, *NOISE)
 
 
@@ -49,7 +49,7 @@ def nonzero_first_kl(run: History) -> Level | None:
     return first
 
 
-def lowest(run: History) -> Level | None:
+def find_lowest_window(run: History) -> Level | None:
     """Return the window of 3 to 10 steps with the lowest mean KL."""
     width = min(10, max(3, len(run.lines) // 5))
     windows = [run.level("kl", at, at + width) for at in range(len(run.lines) - width + 1)]
@@ -72,15 +72,19 @@ def kl_explodes(run: History) -> Finding | None:
     missed = target is not None and len(run.lines) >= 10 and high.mean > 2.5 * target
     if not (far or unpaid or jumps or missed):
         return None
-    seen = [f"kl {high} nats a response", f"{short(a_token)} a token", f"kl_coef {short(run.ppo.kl_coef)}"]
+    seen = [
+        f"kl {high} nats a response",
+        f"{fmt(a_token)} a token",
+        f"kl_coef {fmt(run.ppo.kl_coef)}",
+    ]
     if target is not None:
-        seen.append(f"kl_target {short(target)}")
+        seen.append(f"kl_target {fmt(target)}")
     seen += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
     missed_only = missed and not (far or unpaid or jumps)
     too_fast = jumps or (update is not None and update.mean > 0.1)
     foreseen = median_until(run, high, "explained_variance_mc")
     if misled := foreseen < -0.3:
-        seen.append(f"explained_variance_mc {short(foreseen)} (median up to step {high.last})")
+        seen.append(f"explained_variance_mc {fmt(foreseen)} (median up to step {high.last})")
     severity: Severity = "error" if high.mean > 30 or unpaid else "warning"
     return Finding(
         "kl_explodes", severity, run.last, "; ".join(seen), *explain_high_kl(run, too_fast, missed_only, misled)
@@ -94,20 +98,20 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
     if ppo.entropy_coef and start is not None and late is not None and late.mean > 1.5 * start.mean:
         return (
             f"The entropy bonus drives the policy to tokens at random (entropy {start}, {late} nats a token)",
-            f"Lower ppo.entropy_coef {short(ppo.entropy_coef)}",
+            f"Lower ppo.entropy_coef {fmt(ppo.entropy_coef)}",
         )
     slower = "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl"
     if ppo.kl_coef == 0 and ppo.loss is None:
         also = ("; the steps are large, too", f". {slower}") if too_fast else ("", "")
         return f"Nothing holds the policy: ppo.kl_coef is 0{also[0]}", f"Raise ppo.kl_coef{also[1]}"
     if too_fast:
-        cold = f"; at ppo.temperature {short(ppo.temperature)} they reach {short(1 / ppo.temperature)} times as far"
+        cold = f"; at ppo.temperature {fmt(ppo.temperature)} they reach {fmt(1 / ppo.temperature)} times as far"
         return (
             f"The steps are too large: each update leaves the policy that sampled{cold if ppo.temperature < 1 else ''}",
             slower,
         )
     if missed:
-        prices = f"{short(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
+        prices = f"{fmt(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
         return (
             f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})"
             + (f"; does the loss of {ppo.loss} use it?" if ppo.loss else ""),
@@ -117,7 +121,7 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
         return f"Weight decay has taken {100 * shrunk:.0f} % off the weights", "Lower ppo.weight_decay"
     if ppo.loss is not None and not misled:
         return (
-            f"The loss of {ppo.loss} does not hold the policy near the reference at kl_coef {short(ppo.kl_coef)}",
+            f"The loss of {ppo.loss} does not hold the policy near the reference at kl_coef {fmt(ppo.kl_coef)}",
             "Raise ppo.kl_coef if the loss uses it; `likelier prove --loss` shows where the loss leads",
         )
     if misplaced := explain_misplaced_penalty(ppo):

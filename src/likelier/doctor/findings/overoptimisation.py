@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, short
+from likelier.doctor.findings.history import Finding, History, fmt
 from likelier.intervals import Floats
 from likelier.runs.curve import CurvePoint
 
@@ -48,8 +48,8 @@ def describe_reversal(curve: Sequence[CurvePoint], judge: str) -> str | None:
     if first < 3 * error or last > -3 * error:
         return None
     return (
-        f"correlation of {judge} with the score fell from {short(first)} in steps {steps[0]} to "
-        f"{steps[1]} to {short(last)} in steps {steps[-2]} to {steps[-1]} (± {short(error)})"
+        f"correlation of {judge} with the score fell from {fmt(first)} in steps {steps[0]} to "
+        f"{steps[1]} to {fmt(last)} in steps {steps[-2]} to {steps[-1]} (± {fmt(error)})"
     )
 
 
@@ -69,9 +69,9 @@ def measure_drop(curve: Sequence[CurvePoint], judge: str) -> tuple[float, str] |
         return None
     best_step, last_step = known[best + together - 1].step, known[-1].step
     description = (
-        f"{judge} fell from {short(smooth_gold[best])} at step {best_step} to {short(smooth_gold[-1])} "
-        f"at step {last_step} (± {short(error)}), while eval_score rose from {short(smooth_score[best])} "
-        f"to {short(smooth_score[-1])}"
+        f"{judge} fell from {fmt(smooth_gold[best])} at step {best_step} to {fmt(smooth_gold[-1])} "
+        f"at step {last_step} (± {fmt(error)}), while eval_score rose from {fmt(smooth_score[best])} "
+        f"to {fmt(smooth_score[-1])}"
     )
     return float(fell / error) if error else math.inf, description
 

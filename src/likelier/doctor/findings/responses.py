@@ -1,6 +1,6 @@
 """Findings on the responses: their length, their variety, and whether they end."""
 
-from likelier.doctor.findings.history import Finding, History, short
+from likelier.doctor.findings.history import Finding, History, fmt
 
 FEW_STEPS = 6
 
@@ -122,7 +122,7 @@ def repetition(run: History) -> Finding | None:
         "error" if late.mean > 0.6 else "warning",
         run.last,
         f"repetition {start}, {late} (share of neighbouring tokens that stood together in the response before)",
-        explain_repetition(run) if grown else f"The model repeats itself from the start ({short(start.mean)})",
+        explain_repetition(run) if grown else f"The model repeats itself from the start ({fmt(start.mean)})",
         "Take repetition off the score (a function as a second entry of `reward`), raise ppo.kl_coef, or begin with a "
         "model that does not repeat itself",
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, short
+from likelier.doctor.findings.history import Finding, History, fmt
 
 ROUNDING, ROUNDING_BF16 = 1e-3, 2e-2
 """Nats a token by which log-probabilities of sampler and trainer may differ; in float32 they differ by 1e-5."""
@@ -47,7 +47,7 @@ def sampler_mismatch(run: History) -> Finding | None:
     gap, error = sampling_gap(run)
     seen = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
     if math.isfinite(gap):
-        seen.append(f"-log pi of the tokens minus entropy {short(gap)} ± {short(error)} nats a token")
+        seen.append(f"-log pi of the tokens minus entropy {fmt(gap)} ± {fmt(error)} nats a token")
     return Finding("sampler_mismatch", "error", run.last, "; ".join(seen), *fault)
 
 

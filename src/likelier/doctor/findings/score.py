@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, Level, short
+from likelier.doctor.findings.history import Finding, History, Level, fmt
 from likelier.intervals import Floats, wilson
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.runs.curve import CurvePoint
@@ -78,7 +78,7 @@ def reward_flat(run: History) -> Finding | None:
         return None
     rise = ways[1]
     fell = max(way.z for way in ways[:2]) < -3
-    seen = f"score changed by {short(rise.rise)} ± {short(rise.error)} from the first third of {len(scores)} steps"
+    seen = f"score changed by {fmt(rise.rise)} ± {fmt(rise.error)} from the first third of {len(scores)} steps"
     return Finding(
         "reward_flat",
         "error" if fell else "warning",
@@ -95,10 +95,10 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
         return "Every response has the same score", "Give a score that tells responses apart"
     if moved is not None and moved.mean < 1e-5:
         rate = run.level("learning_rate", 0, len(run.lines))
-        said = f", learning_rate {short(rate.mean)}" if rate else ""
-        return f"The updates change nothing (approx_kl {short(moved.mean)}{said})", "Raise ppo.learning_rate"
+        said = f", learning_rate {fmt(rate.mean)}" if rate else ""
+        return f"The updates change nothing (approx_kl {fmt(moved.mean)}{said})", "Raise ppo.learning_rate"
     if kl is not None and kl.mean < max(0.2, 2 * kl.error):
-        why = f"its steps are small, or kl_coef {short(run.ppo.kl_coef)} holds it"
+        why = f"its steps are small, or kl_coef {fmt(run.ppo.kl_coef)} holds it"
         return (
             f"The policy stays where it was (kl {kl} nats): {why}",
             "Raise ppo.learning_rate, or lower ppo.kl_coef; train for more steps",
@@ -119,7 +119,7 @@ def explain_drowned_score(run: History) -> tuple[str, str] | None:
     ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
     if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
         return (
-            f"The penalty of a missing end ({short(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
+            f"The penalty of a missing end ({fmt(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
             "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
         )
     if drowned := compare_with_penalty(run):
@@ -127,8 +127,8 @@ def explain_drowned_score(run: History) -> tuple[str, str] | None:
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
     if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
         cause = (
-            f"A token learns of rewards that are more than about {sight:.0f} ahead, of {short(length.mean)}, only by "
-            f"way of the critic (gamma {short(ppo.gamma)}, lam {short(ppo.lam)})"
+            f"A token learns of rewards that are more than about {sight:.0f} ahead, of {fmt(length.mean)}, only by "
+            f"way of the critic (gamma {fmt(ppo.gamma)}, lam {fmt(ppo.lam)})"
         )
         return cause, "Set ppo.gamma=1 and ppo.lam=0.95 or higher"
     return None
@@ -193,7 +193,7 @@ def constant_sources(run: History) -> list[str]:
     names = [name for name in run.lines[-1] if name.startswith("score/")]
     means = {name: run.column(name) for name in names}
     return [
-        f"{name} {short(values[0])} in steps 1 to {run.last}"
+        f"{name} {fmt(values[0])} in steps 1 to {run.last}"
         for name, values in means.items()
         if len(values) >= 5 and run.batch_size > 1 and (values == values[0]).all()
     ]
@@ -219,8 +219,8 @@ def check_heldout_pairs(run: History) -> Finding | None:
                 "scorer_at_chance",
                 "error",
                 run.last,
-                f"accuracy of {name} on {pairs} held-out pairs {short(accuracy)}, "
-                f"95 % interval {short(low)} to {short(high)} (seen at step {run.last})",
+                f"accuracy of {name} on {pairs} held-out pairs {fmt(accuracy)}, "
+                f"95 % interval {fmt(low)} to {fmt(high)} (seen at step {run.last})",
                 "The reward model does not rank pairs that it has not seen better than a coin",
                 MEND_SCORER,
             )
@@ -241,7 +241,7 @@ def check_judge_correlation(run: History) -> Finding | None:
     means, since = mean_correlations(early), mean_correlations(measured)
     if not means or max(*means.values(), *since.values()) > NO_CORRELATION:
         return None
-    said = ", ".join(f"{short(mean)} with {name}" for name, mean in sorted(means.items()))
+    said = ", ".join(f"{fmt(mean)} with {name}" for name, mean in sorted(means.items()))
     opposed = max(means.values()) < -NO_CORRELATION
     return Finding(
         "scorer_at_chance",
@@ -279,7 +279,7 @@ def check_score_after_training(run: History) -> Finding | None:
         "scorer_at_chance",
         "warning",
         run.last,
-        f"kl {kl} nats, while the score rose by {short(best.rise)} ± {short(best.error)} (score_std {spread})",
+        f"kl {kl} nats, while the score rose by {fmt(best.rise)} ± {fmt(best.error)} (score_std {spread})",
         "What the policy changes makes no difference to the score: it seems to be drawn by chance",
         MEND_SCORER,
     )

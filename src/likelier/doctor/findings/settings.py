@@ -1,7 +1,7 @@
 """Findings that follow from the settings alone."""
 
 from likelier.config import PPOConfig
-from likelier.doctor.findings.history import Finding, History, short
+from likelier.doctor.findings.history import Finding, History, fmt
 from likelier.ppo.algorithms import ALGORITHMS
 
 
@@ -24,7 +24,7 @@ def find_discount(ppo: PPOConfig, step: int) -> Finding | None:
         "gamma_with_kl",
         "warning",
         step,
-        f"gamma {ppo.gamma}, kl_coef {short(ppo.kl_coef)}: from the first of {ppo.response_length} tokens the score "
+        f"gamma {ppo.gamma}, kl_coef {fmt(ppo.kl_coef)}: from the first of {ppo.response_length} tokens the score "
         f"counts {100 * seen:.0f} % (step {step})",
         "The score stands on the last token, so a discount takes it off early tokens and leaves their own KL penalty "
         "whole: score - kl_coef x KL is no longer what is optimised",
@@ -41,7 +41,7 @@ def find_misplaced_penalty(ppo: PPOConfig, step: int) -> Finding | None:
         "estimator_misplaced",
         "warning",
         step,
-        f"kl_estimator {ppo.kl_estimator}, kl_place {ppo.kl_place}, kl_coef {short(ppo.kl_coef)} (step {step})",
+        f"kl_estimator {ppo.kl_estimator}, kl_place {ppo.kl_place}, kl_coef {fmt(ppo.kl_coef)} (step {step})",
         wrong.partition(": ")[2].partition(". ")[0],
         "Set ppo.kl_estimator=k1 and ppo.kl_place=reward, which optimise score - kl_coef x KL",
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, Level, short
+from likelier.doctor.findings.history import Finding, History, Level, fmt
 from likelier.doctor.findings.score import has_no_spread
 
 ROUNDING, ROUNDING_BF16 = 1e-4, 1e-2
@@ -25,7 +25,7 @@ def ratio_not_one(run: History) -> Finding | None:
         "ratio_not_one",
         "error" if apart[worst] > 0.01 else "warning",
         int(run.steps[wrong[0]]),
-        f"|ratio - 1| up to {short(apart[worst])} before the first optimizer step of step {int(run.steps[worst])} "
+        f"|ratio - 1| up to {fmt(apart[worst])} before the first optimizer step of step {int(run.steps[worst])} "
         f"({len(wrong)} of {len(apart)} steps)",
         "Old and new log-probabilities are not computed alike: dropout, another temperature, other padding, a cast, or "
         "log-probabilities taken from the sampler",
@@ -40,7 +40,7 @@ def clipfrac_high(run: History) -> Finding | None:
     share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
     if high is None:
         return None
-    moved = run.over_steps_of("approx_kl", high)
+    moved = run.level_over("approx_kl", high)
     narrow = moved is not None and moved.mean < (0.005 if run.ppo.cliprange >= USUAL_CLIP else USUAL_CLIP**2 / 2)
     if high.mean < (0.2 if narrow else 0.3) * share_that_can:
         return None
@@ -48,7 +48,7 @@ def clipfrac_high(run: History) -> Finding | None:
         "clipfrac_high",
         "warning",
         high.last,
-        f"clipfrac {high}" + (f", approx_kl {moved}" if moved else "") + f", cliprange {short(run.ppo.cliprange)}",
+        f"clipfrac {high}" + (f", approx_kl {moved}" if moved else "") + f", cliprange {fmt(run.ppo.cliprange)}",
         "The clip range is narrow beside what the steps change"
         if narrow
         else "The steps are too large for the clip range",
@@ -70,7 +70,7 @@ def clipfrac_zero(run: History) -> Finding | None:
         "info",
         run.last,
         f"clipfrac 0 in all of {len(clipped)} steps" + (f", approx_kl {moved}" if moved else "")
-        + f", cliprange {short(run.ppo.cliprange)}",
+        + f", cliprange {fmt(run.ppo.cliprange)}",
         "The clip range is wider than any update" if wide else "The updates are too timid for the clip to matter",
         "Lower ppo.cliprange (0.2 is usual)" if wide else "Raise ppo.learning_rate or ppo.num_ppo_epochs",
     )  # fmt: skip
@@ -90,7 +90,7 @@ def gradients_clipped(run: History) -> Finding | None:
         "gradients_clipped",
         "warning",
         run.last,
-        f"grad_norm {norm}" + (f", grad_clipped {share}" if share else "") + f", max_grad_norm {short(bound)}",
+        f"grad_norm {norm}" + (f", grad_clipped {share}" if share else "") + f", max_grad_norm {fmt(bound)}",
         "ppo.max_grad_norm is far below gradients of the usual size"
         if small
         else "The scale of rewards, values or loss is far above what ppo.max_grad_norm allows",
@@ -147,7 +147,7 @@ def explain_blind_critic(run: History, own: float | None, clipped: float) -> tup
         )
     if own is not None and own > 0.2:
         return "The critic foresees its own values, not the rewards: returns of GAE hold both", "Raise ppo.lam"
-    steps = f"step size {short(rate)}, vf_coef {short(run.ppo.vf_coef)}"
+    steps = f"step size {fmt(rate)}, vf_coef {fmt(run.ppo.vf_coef)}"
     remedy = (
         "Raise ppo.critic_learning_rate (lower it where explained_variance is far below 0), try ppo.critic=separate, "
         "or ppo.critic_warmup_steps; RLOO needs no critic"

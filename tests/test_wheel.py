@@ -1,5 +1,6 @@
 """The wheel: one version, everything in it that a run needs, and a demo from it outside of the checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,13 +17,13 @@ import likelier, sys
 from likelier.cli import main
 from likelier.demo import panel, run
 assert likelier.__file__.startswith(sys.argv[1]), likelier.__file__
-run.PROMPTS, panel.COMPARISONS = 60, 120
-small = {"total_episodes": 16, "batch_size": 16, "num_eval_prompts": 8, "save_steps": 1, "response_length": 16}
+run.NUM_PROMPTS, panel.COMPARISONS = 60, 120
+small = {"total_episodes": 32, "batch_size": 16, "num_eval_prompts": 8, "eval_steps": 1, "save_steps": 2}
 run.SETTINGS["ppo"] |= small
 run.SETTINGS["circle"] |= {"num_eval_prompts": 12}
 run.SETTINGS["reward_model"] |= {"num_epochs": 1}
-run.SETTINGS["eval"] |= {"response_length": 16}
-sys.exit(main(["demo", "--out", "demo", "--taste", "kind", "--json"]))
+words = ["demo", "--seed", "1", "--taste", "kind", "--json"]
+sys.exit(main([*words, "--out", "demo"]) or main([*words, "--resume", "demo"]))
 """
 
 
@@ -69,7 +70,14 @@ def test_its_command_starts_outside_of_the_checkout(installed, tmp_path):
 def test_a_demo_in_miniature_runs_from_it(installed, tmp_path):
     done = run_there(installed[0], ["-c", MINIATURE, str(installed[0])], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "demo/report.html").is_file()
+    result, again = map(json.loads, done.stdout.splitlines())
+    assert result["annotators"] == 12
+    assert len(result["spammers_planted"]) == 3
+    assert [arm["name"] for arm in result["arms"]] == ["check on", "check off", "nobody misbehaves", "no KL penalty"]
+    assert len(result["arms"][0]["curve"]) == 3
+    assert "Simulated." in (tmp_path / "demo/report.html").read_text()
+    assert json.loads((tmp_path / "demo/check.json").read_text())["planted"] == result["spammers_planted"]
+    assert again["arms"] == result["arms"]  # everything was done already
 
 
 @pytest.mark.battery

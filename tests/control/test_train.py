@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from forked import kill_when_changed
 from likelier.config import build_config
 from likelier.control.train import train_gym
 from likelier.errors import DataError, LikelierError
@@ -79,29 +76,12 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     for name, gym in VARIANTS.items():
         settings = config(**gym)
         train(settings, tmp_path / name)
-        for delay in (0.05, 0.01):
-            kill_after(settings, tmp_path / f"{name}-killed", delay, tmp_path)
-        train(settings, tmp_path / f"{name}-killed", "auto")
-        assert fingerprint(tmp_path / f"{name}-killed") == fingerprint(tmp_path / name)
-
-
-def kill_after(settings, folder, delay, scratch):
-    """Start or resume a run in a process of its own and kill it `delay` seconds after its next checkpoint."""
-    (scratch / "config.json").write_text(settings.model_dump_json())
-    script = (
-        "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); "
-        "from likelier.config import Config; from likelier.runs.run import Run; "
-        "from likelier.control.train import train_gym; "
-        "config = Config.model_validate(json.loads(Path(sys.argv[1]).read_text()))\n"
-        "with Run(Path(sys.argv[2]), 'gym', config, 'auto') as run: train_gym(config, run)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, str(scratch / "config.json"), str(folder)])
-    before = (folder / "latest").read_text() if (folder / "latest").exists() else ""
-    while process.poll() is None and (not (folder / "latest").exists() or (folder / "latest").read_text() == before):
-        time.sleep(0.005)
-    time.sleep(delay)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+        killed = tmp_path / f"{name}-killed"
+        kill = partial(kill_when_changed, tmp_path, killed / "latest")
+        hits = [kill(delay, train, settings, killed, "auto") for delay in (0.05, 0.01)]
+        assert any(hits)
+        train(settings, killed, "auto")
+        assert fingerprint(killed) == fingerprint(tmp_path / name)
 
 
 def test_the_first_ratio_of_every_update_is_exactly_one(tmp_path):

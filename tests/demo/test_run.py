@@ -1,8 +1,7 @@
-"""The comparison of the arms, and a small demo from the first prompt to the report."""
+"""The comparison of the arms; `test_wheel.py` runs a small demo from the first prompt to the report."""
 
 import pytest
 
-from likelier.demo import panel, run
 from likelier.demo.run import (
     UNPENALISED_ARM,
     Arm,
@@ -16,7 +15,7 @@ from likelier.demo.run import (
     total_work,
 )
 from likelier.errors import ConfigError, LikelierError
-from likelier.files import read_json, write_json
+from likelier.files import write_json
 
 
 def test_turning_point_by_hand():
@@ -77,24 +76,3 @@ def test_the_bar_counts_reward_model_ppo_and_evaluation(tmp_path):
         == total_work(Arm(UNPENALISED_ARM, arm.circle_round, {}))
         == 20 + 3
     )
-
-
-@pytest.mark.slow
-def test_a_demo_in_miniature(tmp_path, monkeypatch):
-    small = {"total_episodes": 16 * 2, "batch_size": 16, "num_eval_prompts": 8, "eval_steps": 1, "save_steps": 2}
-    monkeypatch.setattr(run, "NUM_PROMPTS", 60)
-    monkeypatch.setattr(panel, "COMPARISONS", 120)
-    settings = {**run.SETTINGS, "circle": {**run.SETTINGS["circle"], "num_eval_prompts": 12}}
-    settings["ppo"] = {**run.SETTINGS["ppo"], **small}
-    settings["reward_model"] = {**run.SETTINGS["reward_model"], "num_epochs": 1}
-    monkeypatch.setattr(run, "SETTINGS", settings)
-    result = run_demo(tmp_path, seed=1, taste="kind")
-    assert result["annotators"] == 12
-    assert len(result["spammers_planted"]) == 3
-    assert [arm["name"] for arm in result["arms"]] == ["check on", "check off", "nobody misbehaves", "no KL penalty"]
-    assert len(result["arms"][0]["curve"]) == 3
-    page = (tmp_path / "report.html").read_text()
-    assert "Simulated." in page
-    assert read_json(tmp_path / "check.json")["planted"] == result["spammers_planted"]
-    again = run_demo(tmp_path, seed=1, taste="kind")  # everything is done already
-    assert again["arms"] == result["arms"]

@@ -3,15 +3,15 @@
 import http.cookiejar
 import json
 import re
-import subprocess
-import sys
 import threading
+import time
 import urllib.request
 import uuid
 from dataclasses import replace
 
 import pytest
 
+from forked import Forked, run_command
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, Stopped
 from likelier.evaluation import compare
@@ -263,12 +263,12 @@ def test_people_stand_beside_judges_that_score(world, tmp_path):
 
 def start(config, out):
     """`likelier eval` in a process of its own, and the link that it prints."""
-    command = [sys.executable, "-m", "likelier", "eval", str(config), "--out", str(out), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if found := re.search(r"judge here: (\S+)", line):
+    process = Forked(out.with_name("streams"), run_command, "eval", str(config), "--out", str(out), "--json")
+    while process.is_running():
+        if found := re.search(r"judge here: (\S+)\n", process.err.read_text()):
             return process, found[1]
-    raise AssertionError("no link was printed")
+        time.sleep(0.02)
+    raise AssertionError(process.err.read_text())
 
 
 @pytest.mark.slow
@@ -280,20 +280,18 @@ def test_killed_terminated_interrupted_and_ended(world, tmp_path):
         process, link = start(config, tmp_path / "out")
         assert Browser(link, "Ann").judge(more_a, most=1) == 1
         process.send_signal(signal)
-        answer, complaint = process.communicate(timeout=30)
-        assert (process.returncode, answer) == (code, "")
-        assert said in complaint
+        assert (process.wait(), process.out.read_text()) == (code, "")
+        assert said in process.err.read_text()
         assert not (tmp_path / "out").exists()
     process, link = start(config, tmp_path / "out")
     assert Browser(link, "Ann").judge(more_a, most=1) == 1
     process.send_signal(2)
-    answer, _ = process.communicate(timeout=30)
-    found = json.loads(answer)
-    assert (process.returncode, found["n"], found["judgements"], found["unjudged"]) == (0, 3, 3, 1)
+    assert process.wait() == 0
+    found = json.loads(process.out.read_text())
+    assert (found["n"], found["judgements"], found["unjudged"]) == (3, 3, 1)
     process, link = start(config, tmp_path / "whole")
     assert Browser(link, "Ann").judge(more_a) == 1
-    answer, _ = process.communicate(timeout=30)
-    assert (process.returncode, json.loads(answer)["n"]) == (0, 4)
+    assert (process.wait(), json.loads(process.out.read_text())["n"]) == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def assert_rows_hold(rows):
             assert row.fixed_point_distance < 0.05, row
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.battery)])
+@pytest.mark.battery
+@pytest.mark.parametrize("seed", [1, 2])
 def test_theory_holds_on_other_tables(seed):
     table = random_table(seed)
     rows = prove(table, seed, configs=[make_config(table, *cell) for cell in (*REACHES_OPTIMUM, *OTHER_FIXED_POINT)])
@@ -129,7 +129,7 @@ def test_theory_holds_on_other_tables(seed):
     assert [row.expected for row in rows] == [True] * len(REACHES_OPTIMUM) + [False] * len(OTHER_FIXED_POINT)
 
 
-@pytest.mark.slow
+@pytest.mark.battery
 def test_a_mean_of_each_response_keeps_the_optimum_where_the_penalty_is_in_the_reward_alone():
     table = random_table(2)  # responses of one to four tokens
     rows = prove(table, configs=[make_config(table, *cell, "response", "sequence") for cell in SEQUENCE_MEAN_CELLS])

@@ -1,16 +1,13 @@
 """The PPO loop: it learns a known best answer, resumes to the same bits, and refuses what it cannot use."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from forked import kill_when_changed
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import write_jsonl
@@ -126,30 +123,12 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(world, tmp_path, varian
     settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, eval_steps=3, **variant)
     found = train(settings, tmp_path / "whole")["findings"]
     wanted = fingerprint(tmp_path / "whole")
-    for delay in (0.3, 0.05):
-        kill_after(settings, tmp_path / "killed", delay, tmp_path)
+    killed = tmp_path / "killed"
+    kill = partial(kill_when_changed, tmp_path, killed / "metrics.jsonl")
+    hits = [kill(delay, train, settings, killed, "auto") for delay in (0.3, 0.05)]
+    assert any(hits)
     assert train(settings, tmp_path / "killed", "auto")["findings"] == found
     assert fingerprint(tmp_path / "killed") == wanted
-
-
-def kill_after(settings, folder, delay, scratch):
-    """Start or resume a run in a process of its own and kill it `delay` seconds after its next step."""
-    path = scratch / "config.json"
-    path.write_text(settings.model_dump_json())
-    code = (
-        "import sys; from pathlib import Path; from likelier.config import Config; from likelier.runs.run import Run;"
-        "from likelier.rlhf.train import train_ppo; import torch; torch.set_num_threads(1);"
-        f"config = Config.model_validate_json(Path({str(path)!r}).read_text());"
-        f"run = Run(Path({str(folder)!r}), 'ppo', config, 'auto').__enter__(); train_ppo(config, run)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    log = folder / "metrics.jsonl"
-    size = log.stat().st_size if log.exists() else 0
-    while process.poll() is None and (not log.exists() or log.stat().st_size <= size):
-        time.sleep(0.01)
-    time.sleep(delay)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_trained(world, tmp_path):

@@ -5,13 +5,12 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from forked import Forked, run_command
 from likelier.cli import main
 from likelier.config import build_config, load_config
 from likelier.errors import ConfigError, LikelierError
@@ -92,15 +91,6 @@ def test_a_known_best_is_found_and_a_failed_trial_is_last(serial):
     assert (folder / "best.yaml").read_text().startswith("# The best of 3 trials: score_after")
 
 
-@pytest.mark.slow
-def test_two_at_once_find_the_same_bits(world, serial):
-    folder = world / "parallel"
-    result = run_search(build_config(settings(world, {"ppo.learning_rate": RATES})), folder, workers=2)
-    assert essence(folder, result) == essence(*serial)
-    assert weights(folder) == weights(serial[0])
-    assert len(weights(folder)) == 4
-
-
 def catches_sigterm(pid):
     """Whether a process has a handler for SIGTERM by now (proc(5), SigCgt)."""
     caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
@@ -109,27 +99,28 @@ def catches_sigterm(pid):
 
 @pytest.mark.slow
 def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
+    """Two runs at once, killed and terminated, end with the bits of one run at a time."""
     path, out = world / "c.yaml", world / "killed"
     path.write_text(json.dumps(settings(world, {"ppo.learning_rate": RATES})))
     words = ["search", str(path), "--out", str(out), "--workers", "2", "--resume", "auto"]
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 75)):
-        process = subprocess.Popen([sys.executable, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and not catches_sigterm(process.pid):
+        process = Forked(world / "streams", run_command, *words)
+        while process.is_running() and not catches_sigterm(process.process.pid):
             time.sleep(0.02)  # runs of the search killed before may end until here
         known = len(list(out.glob("trial-*/fold-*/result.json")))
-        while process.poll() is None and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
+        while process.is_running() and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
             time.sleep(0.02)
         process.send_signal(number)
-        assert process.wait(30) == code
+        assert process.wait() == code
         if number == signal.SIGTERM:
-            assert f"of 6 runs; go on with: likelier search {path} --out {out}" in process.stderr.read()
-        process.stderr.close()
+            assert f"of 6 runs; go on with: likelier search {path} --out {out}" in process.err.read_text()
     done = {path: path.stat().st_mtime_ns for path in out.glob("trial-*/fold-*/result.json")}
     assert len(done) >= 2
     assert main([*words, "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     assert essence(out, result) == essence(*serial)
     assert weights(out) == weights(serial[0])
+    assert len(weights(out)) == 4
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 

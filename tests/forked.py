@@ -43,6 +43,7 @@ def run_command(*words):
     """What `likelier` does as a process."""
     from likelier.cli import main
 
+    sys.argv = ["likelier", *words]  # the line that says how to go on repeats it
     return main(list(words))
 
 

@@ -23,6 +23,7 @@ class Forked:
         return self.process.is_alive()
 
     def send_signal(self, number):
+        assert self.is_running(), f"it has ended: {self.err.read_text()}"
         os.kill(self.process.pid, number)
 
     def wait(self, seconds=60):
@@ -54,5 +55,6 @@ def kill_when_changed(folder, path, delay, work, *given):
     while forked.is_running() and (not path.exists() or path.read_bytes() == before):
         time.sleep(0.005)
     time.sleep(delay)
-    forked.send_signal(signal.SIGKILL)
+    if forked.is_running():
+        forked.send_signal(signal.SIGKILL)
     return forked.wait() == -signal.SIGKILL

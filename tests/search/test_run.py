@@ -93,8 +93,20 @@ def test_a_known_best_is_found_and_a_failed_trial_is_last(serial):
 
 def catches_sigterm(pid):
     """Whether a process has a handler for SIGTERM by now (proc(5), SigCgt)."""
-    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next((line for line in status if line.startswith("SigCgt")), "SigCgt 0")  # a zombie has none
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def start_search(streams, words):
+    """A search that handles SIGTERM by now; runs of one that was killed before may hold their folders for a moment."""
+    while True:
+        process = Forked(streams, run_command, *words)
+        while process.is_running() and not catches_sigterm(process.process.pid):
+            time.sleep(0.02)
+        if process.is_running():
+            return process
+        assert "in use" in process.err.read_text(), process.err.read_text()
 
 
 @pytest.mark.slow
@@ -104,9 +116,7 @@ def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
     path.write_text(json.dumps(settings(world, {"ppo.learning_rate": RATES})))
     words = ["search", str(path), "--out", str(out), "--workers", "2", "--resume", "auto"]
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 75)):
-        process = Forked(world / "streams", run_command, *words)
-        while process.is_running() and not catches_sigterm(process.process.pid):
-            time.sleep(0.02)  # runs of the search killed before may end until here
+        process = start_search(world / "streams", words)
         known = len(list(out.glob("trial-*/fold-*/result.json")))
         while process.is_running() and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
             time.sleep(0.02)

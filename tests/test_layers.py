@@ -21,6 +21,7 @@ FLOORS = [
             "errors",
             "files",
             "progress",
+            "terminal",
             "metrics",
             "stages",
             "intervals",

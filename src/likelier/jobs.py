@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from likelier.errors import exit_code
+from likelier.terminal import warn
 
 Job = TypeVar("Job")
 
@@ -96,7 +96,7 @@ def catch_stop_signals() -> Iterator[StopRequest]:
 
 def terminate(pids: Sequence[int | None]) -> None:
     """Ask processes to save and end."""
-    print("finishing the current steps, then saving; Ctrl-C again stops at once", file=sys.stderr)
+    warn("finishing the current steps, then saving; Ctrl-C again stops at once")
     for pid in pids:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,12 +1,13 @@
 """Progress of long jobs on stderr: a bar with the remaining time in a terminal, occasional plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from likelier.terminal import escape_controls, warn
 
 SECONDS_BETWEEN_LINES = 15.0
 plain_lines = True
@@ -16,31 +17,31 @@ plain_lines = True
 def print_note(line: str) -> None:
     """Print a line on stderr while no bar is shown; nothing with --json."""
     if plain_lines:
-        print(line, file=sys.stderr, flush=True)
+        warn(line)
 
 
 class ProgressBar:
     """A bar of `total` steps, or plain lines where there is no terminal."""
 
     def __init__(self, name: str, total: int, bars: Progress | None) -> None:
-        self.name, self.total, self.bars = name, total, bars
+        self.name, self.total, self.bars = escape_controls(name), total, bars
         self.done = 0
-        self.task = bars.add_task(name, total=total, note="") if bars else None
+        self.task = bars.add_task(self.name, total=total, note="") if bars else None
         self.last_line = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Add steps; `note`, such as `score 1.2`, is shown behind the bar."""
         self.done += steps
         if self.bars and self.task is not None:
-            self.bars.update(self.task, advance=steps, note=note)
+            self.bars.update(self.task, advance=steps, note=escape_controls(note))
         elif plain_lines and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            print(f"{self.name}: {self.done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
+            warn(f"{self.name}: {self.done}/{self.total} {note}".rstrip())
             self.last_line = time.monotonic()
 
     def say(self, line: str) -> None:
         """Print a line above the bar, where it stays."""
         if self.bars:
-            self.bars.console.print(line, markup=False, highlight=False)
+            self.bars.console.print(escape_controls(line), markup=False, highlight=False)
         else:
             print_note(line)
 
@@ -53,12 +54,12 @@ def progress(name: str, total: int) -> Iterator[ProgressBar]:
         yield ProgressBar(name, total, None)
         return
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=False) as bars:
         yield ProgressBar(name, total, bars)

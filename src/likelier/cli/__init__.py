@@ -32,6 +32,7 @@ from likelier.cli import (
 from likelier.cli.process import run_reporting_failures
 from likelier.errors import Terminated
 from likelier.stages import STAGES
+from likelier.terminal import echo
 
 app = typer.Typer(
     name="likelier",
@@ -68,7 +69,7 @@ app.add_typer(settings.app, name="config")
 def show_version(wanted: bool) -> None:
     """Print the version and exit."""
     if wanted:
-        print(likelier.__version__)
+        echo(likelier.__version__)
         raise typer.Exit
 
 

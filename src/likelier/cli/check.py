@@ -3,25 +3,21 @@
 from typing import Any
 
 from likelier.cli.options import DB
-from likelier.cli.output import JSON, Result, make_table, result_command
+from likelier.cli.output import JSON, Result, result_command
+from likelier.terminal import echo, print_table
 
 
 def show(result: Result) -> None:
     """Print a table of annotators, then agreement and biases."""
-    from rich.console import Console
-
-    console = Console()
     columns = ("annotator", "judgements", "skill", "error rate", "left rate", "flags")
-    table = make_table(columns, right_aligned=columns[1:5])
-    for person in result["annotators"]:
-        table.add_row(*annotator_row(person), style="red" if person["flags"] else None)
-    if result["annotators"]:
-        console.print(table, "", sep="\n")
-    console.print(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons", highlight=False)
-    console.print(describe_agreement(result), highlight=False)
+    rows = [(annotator_row(person), bool(person["flags"])) for person in result["annotators"]]
+    if rows:
+        print_table(columns, rows, right_aligned=columns[1:5])
+    echo(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons")
+    echo(describe_agreement(result))
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
         if result[name] is not None:
-            console.print(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie", highlight=False)
+            echo(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie")
 
 
 def annotator_row(person: dict[str, Any]) -> list[str]:

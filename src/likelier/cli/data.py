@@ -7,6 +7,7 @@ import typer
 
 from likelier.cli.options import DB, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
+from likelier.terminal import echo
 
 app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database.")
 FORMAT = Annotated[str, typer.Option("--format", metavar="FORMAT", help="trl, anthropic, openai-summaries, likelier.")]
@@ -31,10 +32,10 @@ def import_judgements(
     with Store.open(db, create=True) as store:
         counts = import_file(file, format_name, store, skip_bad=skip_bad)
     if format_name == "trl" and not json and are_transcripts(file):
-        print(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
+        echo(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
     if counts.passed_over and not json:
         names = list_fields(dict.fromkeys(counts.passed_over))
-        print(f"{file}: columns passed over, since {format_name} has no place for them: {names}")
+        echo(f"{file}: columns passed over, since {format_name} has no place for them: {names}")
     return asdict(counts)
 
 
@@ -63,7 +64,7 @@ def export_judgements(
         counts = export_file(store, format_name, out)
     if not counts.written and not json:
         none = f"{format_name} can hold none of these judgements; `likelier` holds all"
-        print(f"{out}: empty: {none if counts.skipped else 'there is nothing to write yet'}")
+        echo(f"{out}: empty: {none if counts.skipped else 'there is nothing to write yet'}")
     return asdict(counts)
 
 

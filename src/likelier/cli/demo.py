@@ -8,6 +8,7 @@ from likelier.cli.folders import circle_folder
 from likelier.cli.options import ACCEPT_CHANGES, OUT, RESUME
 from likelier.cli.output import JSON, Result, result_command, show_lines
 from likelier.runs.naming import refuse_idle_acceptance
+from likelier.terminal import echo
 
 
 def show(result: Result) -> None:
@@ -16,14 +17,14 @@ def show(result: Result) -> None:
         show_lines(result)
         return
     low, high = result["win_rate_interval"]
-    print(f"People     {result['annotators']} simulated annotators share a hidden taste; some of them misbehave.")
-    print(
+    echo(f"People     {result['annotators']} simulated annotators share a hidden taste; some of them misbehave.")
+    echo(
         f"Check      misbehaving: {join_ids(result['spammers_planted'])}; found: {join_ids(result['spammers_found'])}."
     )
-    print(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the held-out comparisons.")
-    print(f"Better?    the new policy wins {result['win_rate']:.0%} ({low:.0%} to {high:.0%}) by the hidden taste,")
-    print(f"           {result['kl']:.1f} nats from the start.")
-    print(f"Report     {result['report']}")
+    echo(f"Reward     a model of the taste, right in {result['reward_accuracy']:.0%} of the held-out comparisons.")
+    echo(f"Better?    the new policy wins {result['win_rate']:.0%} ({low:.0%} to {high:.0%}) by the hidden taste,")
+    echo(f"           {result['kl']:.1f} nats from the start.")
+    echo(f"Report     {result['report']}")
 
 
 def join_ids(ids: list[str]) -> str:

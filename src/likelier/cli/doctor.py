@@ -9,19 +9,20 @@ from likelier.cli.folders import new_folder
 from likelier.cli.options import OUT, OVERRIDES
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
+from likelier.terminal import echo
 
 
 def show(result: Result) -> None:
     """Print each finding with evidence, cause and remedy; with --zoo one line for each config."""
     for bug in result.get("zoo", ()):
         found = ", ".join(bug["found"]) or "nothing"
-        print(f"{'ok  ' if bug['caught'] else 'MISS'}  {bug['config']:<28}  found {found}")
+        echo(f"{'ok  ' if bug['caught'] else 'MISS'}  {bug['config']:<28}  found {found}")
     for finding in result["findings"]:
-        print(f"{finding['severity']:<8} {finding['name']} (step {finding['step']})")
+        echo(f"{finding['severity']:<8} {finding['name']} (step {finding['step']})")
         for key in ("evidence", "cause", "remedy"):
-            print(f"  {key:<9}{finding[key]}")
+            echo(f"  {key:<9}{finding[key]}")
     if not result["findings"] and "zoo" not in result:
-        print("no findings")
+        echo("no findings")
 
 
 @result_command(show)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from likelier.cli.output import JSON, Result, result_command
+from likelier.terminal import echo
 
 MOST_COLUMNS = 8
 """States shown in the table of sweeps."""
@@ -15,7 +16,7 @@ MOST_COLUMNS = 8
 def show(result: Result) -> None:
     """Print a table of states, then problems of the file, then the progress of each algorithm."""
     horizon = "" if result["horizon"] is None else f", horizon {result['horizon']}"
-    print(f"{len(result['states'])} states, {len(result['actions'])} actions, gamma {result['gamma']:g}{horizon}\n")
+    echo(f"{len(result['states'])} states, {len(result['actions'])} actions, gamma {result['gamma']:g}{horizon}\n")
     best = "optimal action" if result["horizon"] is None else "optimal first action"
     head = ["state", "policy value", "optimal value", best]
     policy = result["policy_values"] or dict.fromkeys(result["states"])
@@ -26,12 +27,12 @@ def show(result: Result) -> None:
     ]
     show_table(head, rows)
     for (name, remedy), places in group_places(result["problems"]).items():
-        print(f"\n{name}: {', '.join(places)}\n  {remedy}")
+        echo(f"\n{name}: {', '.join(places)}\n  {remedy}")
     if "explain" in result:
         show_sweeps(result["states"], result["explain"]["sweeps"])
         show_learners(result["explain"]["learners"])
         if not result["explain"]["learners"]:
-            print("\nno learners: so many states, at each step of the horizon, are too many for a table")
+            echo("\nno learners: so many states, at each step of the horizon, are too many for a table")
 
 
 def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:
@@ -44,7 +45,7 @@ def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str],
 
 def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> None:
     """Print the sweeps of value iteration as a table."""
-    print("\nvalue iteration: V(s) <- max over a of r(s, a) + gamma * sum over t of p(t | s, a) V(t)")
+    echo("\nvalue iteration: V(s) <- max over a of r(s, a) + gamma * sum over t of p(t | s, a) V(t)")
     columns = states[:MOST_COLUMNS]
     rows = [
         [str(each["sweep"]), format_number(each["change"]), *(format_number(each["values"][name]) for name in columns)]
@@ -52,13 +53,13 @@ def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> N
     ]
     show_table(["sweep", "largest change", *columns], rows)
     if len(states) > MOST_COLUMNS:
-        print(f"({len(states) - MOST_COLUMNS} more states: --json shows all)")
+        echo(f"({len(states) - MOST_COLUMNS} more states: --json shows all)")
 
 
 def show_learners(learners: Sequence[Mapping[str, Any]]) -> None:
     """Print how far each algorithm is from the exact answer, over its steps."""
     for learner in learners:
-        print(f"\n{learner['name']}: {learner['measure']}")
+        echo(f"\n{learner['name']}: {learner['measure']}")
         show_table(["steps", "distance"], [[f"{at:,}", format_number(far)] for at, far in learner["curve"]])
 
 
@@ -66,7 +67,7 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a head, columns aligned."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def format_number(value: float | None) -> str:

@@ -6,14 +6,13 @@ import json as jsonlib
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from likelier.terminal import echo
 
 Result = Mapping[str, Any]
 JSON = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on one line.")]
@@ -33,7 +32,7 @@ def result_command(
             with contextlib.redirect_stdout(sys.stderr):
                 disable_plain_progress(json)
                 result = work(*args, json=json, **kwargs)
-            write_stdout((lambda: print(to_json(result))) if json else (lambda: (show or show_lines)(result)))
+            write_stdout((lambda: echo(to_json(result))) if json else (lambda: (show or show_lines)(result)))
 
         return command
 
@@ -77,17 +76,7 @@ def show_lines(result: Result) -> None:
     rows = {key: format_value(value) for key, value in result.items() if not is_nested(value)}
     width = max((len(key) for key in rows), default=0)
     for key, value in rows.items():
-        print(f"{key.replace('_', ' '):<{width}}  {value}")
-
-
-def make_table(columns: Sequence[str], right_aligned: Sequence[str] = ()) -> "Table":
-    """An empty table without lines, for a terminal."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right_aligned else "left")
-    return table
+        echo(f"{key.replace('_', ' '):<{width}}  {value}")
 
 
 def is_nested(value: Any) -> bool:

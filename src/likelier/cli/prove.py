@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.output import JSON, Result, make_table, result_command
+from likelier.cli.output import JSON, Result, result_command
+from likelier.terminal import echo, print_table
 
 OWN = "own"
 COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*", "reached pi*", "away from theory")
@@ -15,17 +16,11 @@ COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*"
 
 def show(result: Result) -> None:
     """Print the rows as a table (with --markdown in Markdown) and whether they end where theory says."""
-    from rich.console import Console
-
     if result["markdown"]:
-        print(to_markdown(result["rows"]))
+        echo(to_markdown(result["rows"]))
         return
-    console = Console()
-    table = make_table(COLUMNS)
-    for row in result["rows"]:
-        table.add_row(*format_row(row), style=None if row["expected"] == row["reached"] else "red")
-    console.print(table, "", sep="\n")
-    console.print(describe(result), highlight=False)
+    print_table(COLUMNS, [(format_row(row), row["expected"] != row["reached"]) for row in result["rows"]])
+    echo(describe(result))
 
 
 def format_row(row: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from likelier.cli import app
 from likelier.config import Block, Config, OtherModel, RewardSource, list_blocks
 from likelier.metrics import SHARED, Metric
 from likelier.stages import STAGES
+from likelier.terminal import echo
 
 EXIT_CODES = (
     ("0", "done"),
@@ -162,4 +163,4 @@ def to_sentence(text: str | None) -> str:
 
 
 if __name__ == "__main__":
-    print(write_reference(), end="")
+    echo(write_reference(), end="")

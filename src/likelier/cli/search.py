@@ -6,29 +6,24 @@ import typer
 
 from likelier.cli.folders import circle_folder
 from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
-from likelier.cli.output import JSON, Result, format_value, make_table, result_command
+from likelier.cli.output import JSON, Result, format_value, result_command
 from likelier.cli.train import load_settings
 from likelier.stages import STAGES
+from likelier.terminal import echo, print_table
 
 
 def show(result: Result) -> None:
     """Print the trials, best first, then the paths of the best config and the report."""
-    from rich.console import Console
-
     from likelier.report.search import short_names
 
-    console = Console()
     columns = ["rank", "trial", *short_names(list(result["best"]["values"])), result["metric"], "behind the best"]
-    table = make_table(columns, right_aligned=columns)
-    for trial in result["trials"]:
-        table.add_row(*trial_row(trial))
-    console.print(table, "", sep="\n")
+    print_table(columns, [(trial_row(trial), False) for trial in result["trials"]], right_aligned=columns)
     for trial in result["trials"]:
         if trial["reason"]:
-            console.print(f"trial {trial['trial']} failed: {trial['reason']}", highlight=False, markup=False)
+            echo(f"trial {trial['trial']} failed: {trial['reason']}")
     runs = "one run" if result["folds"] == 1 else f"{result['folds']} runs"
-    console.print(f"{runs} of each trial; ± is Student's 95% interval", highlight=False)
-    console.print(f"best config: {result['config']}", f"report: {result['plot']}", sep="\n", highlight=False)
+    echo(f"{runs} of each trial; ± is Student's 95% interval")
+    echo(f"best config: {result['config']}\nreport: {result['plot']}")
 
 
 def trial_row(trial: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from likelier.cli.options import CONFIG, OVERRIDES
 from likelier.cli.output import JSON, Result, result_command
 from likelier.cli.train import load_settings
 from likelier.errors import ConfigError
+from likelier.terminal import echo, escape_controls
 
 app = typer.Typer(help="Check, show or describe the settings.")
 
@@ -17,14 +18,17 @@ def show_yaml(settings: Result) -> None:
     """Print settings as YAML."""
     import yaml
 
-    print(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), end="")
+    text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    if escape_controls(text) != text:  # as YAML escapes them, so that it reads back what was written
+        text = yaml.safe_dump(dict(settings), sort_keys=False)
+    echo(text, end="")
 
 
 def show_indented(schema: Result) -> None:
     """Print a schema as indented JSON."""
     import json
 
-    print(json.dumps(schema, indent=2))
+    echo(json.dumps(schema, indent=2))
 
 
 @app.command()

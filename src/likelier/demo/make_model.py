@@ -23,6 +23,7 @@ from likelier.demo.tastes import TASTES
 from likelier.files import write_jsonl
 from likelier.finetune.sft import train_sft
 from likelier.runs.run import Run
+from likelier.terminal import echo
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
 from likelier.text.sampler import Sampling, draw_uniforms
@@ -124,4 +125,4 @@ def estimate_entropy(count: int) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(main(Path(sys.argv[1])), indent=2))
+    echo(json.dumps(main(Path(sys.argv[1])), indent=2))

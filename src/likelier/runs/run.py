@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -48,6 +47,7 @@ from likelier.runs.record import (
 )
 from likelier.runs.settings import refuse_changes
 from likelier.stages import STAGES
+from likelier.terminal import warn
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
@@ -309,7 +309,7 @@ class Run:
         if number == signal.SIGTERM:
             set_deadline(SECONDS_TO_SAVE)
         else:
-            print("finishing this step, then saving; Ctrl-C again stops at once", file=sys.stderr)
+            warn("finishing this step, then saving; Ctrl-C again stops at once")
 
     def on_deadline(self, number: int, frame: FrameType | None) -> None:
         """Stop `SECONDS_TO_SAVE` after SIGTERM."""

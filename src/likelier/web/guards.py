@@ -1,6 +1,5 @@
 """Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from likelier.errors import LikelierError
+from likelier.terminal import warn
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Host names that requests may have: another one means that a foreign site points here (DNS rebinding)."""
@@ -49,7 +49,7 @@ def add_guards(app: FastAPI) -> None:
     async def failed(request: Request, error: LikelierError) -> Response:
         if str(error) not in printed:
             printed.add(str(error))
-            print(f"likelier: {error}", file=sys.stderr, flush=True)
+            warn(f"likelier: {error}")
         return error_response(503, str(error))
 
     @app.exception_handler(Exception)

@@ -1,7 +1,6 @@
 """Runs the judging page on this machine."""
 
 import socket
-import sys
 import webbrowser
 from collections.abc import Collection
 
@@ -9,6 +8,7 @@ import uvicorn
 
 from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
+from likelier.terminal import warn
 from likelier.web.app import Guesser, create_app
 from likelier.web.connections import Connection
 from likelier.web.guards import LOOPBACK
@@ -51,9 +51,9 @@ def serve(
         server_header=False,
     )
     server = uvicorn.Server(config)
-    room.announce = lambda token: print_line(f"for another person: {address}/?token={token}")
+    room.announce = lambda token: warn(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
-    print_line(f"judge here: {address}/?token={room.token}")
+    warn(f"judge here: {address}/?token={room.token}")
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
@@ -64,11 +64,6 @@ def serve(
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
     return int(room.count_judged())
-
-
-def print_line(line: str) -> None:
-    """Print to stderr at once."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from likelier.cli import main
-from likelier.progress import note, progress
-from likelier.terminal import echo, escape_controls, print_table, warn
+from likelier.progress import print_note, progress
+from likelier.terminal import echo, escape_controls, print_stderr, print_table
 
 SOURCE = Path(__file__).parents[1] / "src" / "likelier"
 CLEAR, OVERRIDE = "\x1b[2J", "\u202e"
@@ -32,8 +32,8 @@ def test_controls_are_shown_and_letters_stay(text, shown):
 def test_every_way_to_print_escapes(capsys, monkeypatch):
     monkeypatch.setattr("likelier.progress.plain_lines", True)
     echo(CLEAR)
-    warn(OVERRIDE)
-    note(CLEAR)
+    print_stderr(OVERRIDE)
+    print_note(CLEAR)
     print_table([f"a{CLEAR}"], [([f"[/b] {OVERRIDE}"], True)])  # and no markup of rich
     with progress(CLEAR, 1) as bar:
         bar.say(OVERRIDE)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from likelier.errors import exit_code
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 Job = TypeVar("Job")
 
@@ -96,7 +96,7 @@ def catch_stop_signals() -> Iterator[StopRequest]:
 
 def terminate(pids: Sequence[int | None]) -> None:
     """Ask processes to save and end."""
-    warn("finishing the current steps, then saving; Ctrl-C again stops at once")
+    print_stderr("finishing the current steps, then saving; Ctrl-C again stops at once")
     for pid in pids:
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from likelier.terminal import escape_controls, warn
+from likelier.terminal import escape_controls, print_stderr
 
 SECONDS_BETWEEN_LINES = 15.0
 plain_lines = True
@@ -17,7 +17,7 @@ plain_lines = True
 def print_note(line: str) -> None:
     """Print a line on stderr while no bar is shown; nothing with --json."""
     if plain_lines:
-        warn(line)
+        print_stderr(line)
 
 
 class ProgressBar:
@@ -35,7 +35,7 @@ class ProgressBar:
         if self.bars and self.task is not None:
             self.bars.update(self.task, advance=steps, note=escape_controls(note))
         elif plain_lines and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            warn(f"{self.name}: {self.done}/{self.total} {note}".rstrip())
+            print_stderr(f"{self.name}: {self.done}/{self.total} {note}".rstrip())
             self.last_line = time.monotonic()
 
     def say(self, line: str) -> None:

@@ -24,7 +24,7 @@ def echo(text: object = "", file: TextIO | None = None, end: str = "\n", flush: 
     print(escape_controls(str(text)), file=file, end=end, flush=flush)
 
 
-def warn(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line on stderr at once."""
     echo(line, file=sys.stderr, flush=True)
 

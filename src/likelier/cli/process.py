@@ -11,7 +11,7 @@ from types import FrameType
 from likelier.cli import torchrun
 from likelier.cli.failures import explain_failure
 from likelier.errors import Terminated
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 
 def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int
 def print_error(line: str) -> None:
     """Print a message on stderr as one line; a stderr that cannot be written to is no further failure."""
     with contextlib.suppress(OSError):
-        warn("likelier: " + " ".join(line.split()))
+        print_stderr("likelier: " + " ".join(line.split()))
 
 
 def is_closed_pipe(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Self
 
 from likelier.errors import LikelierError
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 WAKE: signal.Signals = getattr(signal, "SIGUSR2", signal.SIGABRT)
 """Wakes the main thread. Windows has no SIGUSR2; there the handler of SIGABRT is called, without the signal."""
@@ -58,11 +58,11 @@ class Watchdog:
             if time.monotonic() < self.deadline:
                 continue
             if not self.interrupts:
-                warn(f"likelier: {self.message()}")
+                print_stderr(f"likelier: {self.message()}")
                 return
             wake_main_thread()
             if not self.finished.wait(GRACE_SECONDS) and time.monotonic() > self.deadline:
-                warn(f"likelier: {self.message()}")
+                print_stderr(f"likelier: {self.message()}")
                 os._exit(1)
 
     def message(self) -> str:

@@ -11,7 +11,7 @@ from likelier.errors import DataError
 from likelier.files import hash_file, read_json, sync_file, sync_folder, write_atomically, write_json
 from likelier.files.outputs import free_name
 from likelier.runs.record import RunRecord
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 MANIFEST = "MANIFEST.json"
 
@@ -107,7 +107,7 @@ def find_newest_checkpoint(folder: Path, quiet: bool = False) -> Path | None:
         if reason is None:
             return checkpoint
         if not quiet:
-            warn(f"{checkpoint}: {reason}; trying an older one")
+            print_stderr(f"{checkpoint}: {reason}; trying an older one")
     return None
 
 
@@ -122,4 +122,4 @@ def set_aside(checkpoints: Sequence[Path]) -> None:
         place = free_name(checkpoint.with_name(f"aside-{checkpoint.name}"))
         checkpoint.rename(place)
         sync_folder(checkpoint.parent)
-        warn(f"{checkpoint}: newer than what is resumed; set aside as {place.name}")
+        print_stderr(f"{checkpoint}: newer than what is resumed; set aside as {place.name}")

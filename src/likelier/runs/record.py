@@ -14,7 +14,7 @@ from likelier.runs.inputs import Hashes, hash_inputs
 from likelier.runs.settings import collect_versions
 from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 RECORD = "run.json"
 SHORT_HASH = 8
@@ -153,7 +153,7 @@ def check_changes(
     that `accept` does not allow.
     """
     if before is None:
-        warn(f"{where}: made by an older version, which recorded no inputs: they are not compared")
+        print_stderr(f"{where}: made by an older version, which recorded no inputs: they are not compared")
         return [{"name": "inputs", "before": "not recorded", "now": "not compared"}]
     changes = list(list_changes(before, now, verb))
     if changes and not accept:
@@ -162,7 +162,7 @@ def check_changes(
             f"or go on with what is now by --accept-changes"
         )
     for change in changes:
-        warn(f"{where}: goes on with another {change}")
+        print_stderr(f"{where}: goes on with another {change}")
     changes += notable_changes(before, now)
     return [asdict(change) for change in changes]
 

@@ -47,7 +47,7 @@ from likelier.runs.record import (
 )
 from likelier.runs.settings import refuse_changes
 from likelier.stages import STAGES
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
@@ -309,7 +309,7 @@ class Run:
         if number == signal.SIGTERM:
             set_deadline(SECONDS_TO_SAVE)
         else:
-            warn("finishing this step, then saving; Ctrl-C again stops at once")
+            print_stderr("finishing this step, then saving; Ctrl-C again stops at once")
 
     def on_deadline(self, number: int, frame: FrameType | None) -> None:
         """Stop `SECONDS_TO_SAVE` after SIGTERM."""

@@ -28,7 +28,7 @@ from likelier.search.folds import fold_config, make_folds
 from likelier.search.ranking import Trial, rank_trials
 from likelier.search.space import Values, format_values, make_trials, trial_config, user_settings
 from likelier.stages import STAGES, Direction
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def run_one(job: Job) -> None:
     except NumericError as error:
         write_json(job.failure, {"reason": str(error)})
     except LikelierError as error:
-        warn(f"likelier: {error}")
+        print_stderr(f"likelier: {error}")
         sys.exit(error.exit_code)
 
 

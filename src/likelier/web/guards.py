@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from likelier.errors import LikelierError
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Host names that requests may have: another one means that a foreign site points here (DNS rebinding)."""
@@ -49,7 +49,7 @@ def add_guards(app: FastAPI) -> None:
     async def failed(request: Request, error: LikelierError) -> Response:
         if str(error) not in printed:
             printed.add(str(error))
-            warn(f"likelier: {error}")
+            print_stderr(f"likelier: {error}")
         return error_response(503, str(error))
 
     @app.exception_handler(Exception)

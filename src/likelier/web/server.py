@@ -8,7 +8,7 @@ import uvicorn
 
 from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
-from likelier.terminal import warn
+from likelier.terminal import print_stderr
 from likelier.web.app import Guesser, create_app
 from likelier.web.connections import Connection
 from likelier.web.guards import LOOPBACK
@@ -51,9 +51,9 @@ def serve(
         server_header=False,
     )
     server = uvicorn.Server(config)
-    room.announce = lambda token: warn(f"for another person: {address}/?token={token}")
+    room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
-    warn(f"judge here: {address}/?token={room.token}")
+    print_stderr(f"judge here: {address}/?token={room.token}")
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:

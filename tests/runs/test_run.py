@@ -243,6 +243,8 @@ def test_data_that_changed_since_the_checkpoint_is_refused_or_accepted_and_recor
     recorded = read_json(run / "run.json")
     assert recorded["run_id"] == started["run_id"]
     (change,) = recorded["changes"]
+    shutil.rmtree(run / "checkpoint-3")
+    train(run, 4, "auto", config=other)  # killed before the next checkpoint, it is not asked again
     assert (change["step"], change["name"]) == (2, f"data {tmp_path / 'data.txt'}")
     train(run, 4, "auto", config=other)  # the new checkpoint was made with them
     assert read_json(run / "run.json")["changes"] == [change]

@@ -1,7 +1,7 @@
 """What a run was started with, in `run.json` and in each checkpoint; compared when it is resumed."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from likelier.terminal import print_stderr
 
 RECORD = "run.json"
 SHORT_HASH = 8
+NOT_COMPARED = {"name": "inputs", "before": "not recorded", "now": "not compared"}
+"""The entry in `changes` of `run.json` for a checkpoint of an older version."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +147,23 @@ def comparable_version(name: str, version: str | None) -> str | None:
 
 
 def check_changes(
-    where: str, before: RunRecord | None, now: RunRecord, verb: str, accept: bool
+    where: str,
+    before: RunRecord | None,
+    now: RunRecord,
+    verb: str,
+    accept: bool,
+    accepted: Collection[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Compare what is resumed with what is there now; returns what is to be recorded as changed.
 
-    `before`: of the checkpoint; None if an older version wrote it, which is said in a warning. ConfigError: changes
-    that `accept` does not allow.
+    `before`: of the checkpoint; None if an older version wrote it, which is said in a warning. `accepted`: changes
+    since the same checkpoint that an earlier resume has recorded. ConfigError: others, and `accept` is False.
     """
     if before is None:
-        print_stderr(f"{where}: made by an older version, which recorded no inputs: they are not compared")
-        return [{"name": "inputs", "before": "not recorded", "now": "not compared"}]
-    changes = list(list_changes(before, now, verb))
+        if NOT_COMPARED not in accepted:
+            print_stderr(f"{where}: made by an older version, which recorded no inputs: they are not compared")
+        return [NOT_COMPARED]
+    changes = [change for change in list_changes(before, now, verb) if asdict(change) not in accepted]
     if changes and not accept:
         raise ConfigError(
             f"{where}: changed since: {'; '.join(map(str, changes))}; bring back what was, "
@@ -190,6 +198,16 @@ def compare_folder(folder: Path, verb: str, config: Config, accept: bool, stage:
         changes = check_changes(str(folder), before, now, stage or verb, accept)
     about = {"verb": verb, "seed": config.seed, **now.to_json()}
     write_json(folder / RECORD, about | {"changes": extend_changes(content.get("changes"), changes)})
+
+
+def select_changes(recorded: Any, step: int) -> list[dict[str, Any]]:
+    """Return the changes in `run.json` that were recorded when the checkpoint of that step was resumed."""
+    entries = [entry for entry in recorded if isinstance(entry, dict)] if isinstance(recorded, list) else []
+    return [
+        {name: value for name, value in entry.items() if name != "step"}
+        for entry in entries
+        if entry.get("step") == step
+    ]
 
 
 def extend_changes(recorded: Any, new: Sequence[Mapping[str, Any]], step: int | None = None) -> list[dict[str, Any]]:

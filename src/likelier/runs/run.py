@@ -44,6 +44,7 @@ from likelier.runs.record import (
     read_record,
     read_run_json,
     refuse_other_verb,
+    select_changes,
 )
 from likelier.runs.settings import refuse_changes
 from likelier.stages import STAGES
@@ -156,7 +157,8 @@ class Run:
             )
         known = before or recorded
         self.record = make_record(self.verb, self.config, known.run_id if known else None)
-        return check_changes(str(self.checkpoint), before, self.record, self.verb, self.accept_changes)
+        accepted = select_changes(read_run_json(self.folder).get("changes"), self.start)
+        return check_changes(str(self.checkpoint), before, self.record, self.verb, self.accept_changes, accepted)
 
     def check_logs(self) -> dict[str, int]:
         """Return how long each log was at the checkpoint. DataError: one is shorter now, so that lines are missing."""

@@ -1,5 +1,6 @@
 """Processes: as many at once as asked for, each on its own, ended by a signal or with their parent."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from likelier.jobs import run_jobs
+from likelier.errors import LikelierError
+from likelier.jobs import hold_back_interrupts, map_in_processes, run_jobs
 
 PRELOAD = ["likelier.records"]
 
@@ -77,3 +79,24 @@ def test_a_killed_parent_takes_its_processes_with_it(tmp_path):
     while Path(f"/proc/{started.read_text()}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{started.read_text()}").exists()
+
+
+def test_results_come_in_order_and_the_processes_end_with_the_generator():
+    results = map_in_processes(time.sleep, [0.0, 0.0, 60.0, 60.0], 2, int)
+    assert [next(results), next(results)] == [None, None]
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 10.0
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_was_killed_is_one_line():
+    with pytest.raises(LikelierError, match="one of the processes was killed"):
+        list(map_in_processes(os._exit, [3], 1, int))
+
+
+def test_ctrl_c_is_held_back_while_processes_start_and_not_lost():
+    with pytest.raises(KeyboardInterrupt), hold_back_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        started = True
+    assert started

@@ -28,6 +28,7 @@ FLOORS = [
             "trackers",
             "userfile",
             "jobs",
+            "signals",
         ],
     ),
     ("the algorithms of RLHF as data, which settings and training read: no torch", ["ppo.algorithms"]),

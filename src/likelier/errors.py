@@ -36,6 +36,10 @@ class Terminated(SystemExit):
         super().__init__(143)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. After a plain KeyboardInterrupt in `exec`, which dataclasses use, Python ends by SIGINT instead of 130."""
+
+
 class Stopped(LikelierError):
     """A run ended by SIGTERM or Ctrl-C after a complete checkpoint. Exit code 75 or 130."""
 

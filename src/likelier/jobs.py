@@ -5,16 +5,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from likelier.errors import exit_code
+from likelier.errors import LikelierError, exit_code
 from likelier.terminal import print_stderr
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class StopRequest:
@@ -73,6 +76,59 @@ def run_jobs(
     return exit_code(stop.signal) if stop.signal else None
 
 
+def map_in_processes(
+    work: Callable[[Job], Result], items: Sequence[Job], workers: int, begin: Callable[[], object]
+) -> Generator[Result]:
+    """Yield `work(item)` for each item in order, computed in `workers` processes that call `begin` first.
+
+    The processes end at once when the generator is closed or this process ends, however it ends.
+    LikelierError: one of them was killed.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker, (begin,))
+    try:
+        with hold_back_interrupts():
+            futures = [pool.submit(work, item) for item in items]
+        for future in futures:
+            yield future.result()
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise LikelierError("one of the processes was killed (out of memory?); run it again") from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def hold_back_interrupts() -> Iterator[None]:
+    """Processes that are started in this block never get Ctrl-C, which a terminal sends to all: they hold it blocked.
+
+    This process gets it after the block.
+    """
+    block = getattr(signal, "pthread_sigmask", None)  # Windows has none
+    before = block(signal.SIG_BLOCK, {signal.SIGINT}) if block else None
+    try:
+        yield
+    finally:
+        if block:
+            block(signal.SIG_SETMASK, before)
+
+
+def begin_worker(begin: Callable[[], object]) -> None:
+    """Prepare a process of `map_in_processes`."""
+    end_with_parent()
+    begin()
+
+
+def end_with_parent() -> None:
+    """End this process at once when its parent ends, by `kill -9` too."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=exit_with_parent, args=(parent.sentinel,), daemon=True).start()
+
+
 def process_context(preload: list[str]) -> Any:
     """A context that forks processes from a server which has imported `preload`; on Windows it spawns them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -108,9 +164,7 @@ def run_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
     if setsid := getattr(os, "setsid", None):  # Windows has no sessions
         setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=exit_with_parent, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a", encoding="utf-8") as file:
         for stream in (1, 2):

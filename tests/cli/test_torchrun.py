@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from likelier.cli import main, torchrun
-from likelier.cli.process import raise_on_sigterm
+from likelier.cli.process import raise_on_signals
 from likelier.distributed import LostProcess
 from likelier.errors import ConfigError, DataError, LikelierError, NumericError, Stopped, Terminated
 
@@ -86,7 +86,7 @@ def test_others_speak_where_the_first_does_not(monkeypatch, error):
 def test_others_keep_quiet_where_torchrun_ends_them_meanwhile(monkeypatch, error):
     place(monkeypatch, 1, 2)
     monkeypatch.setattr(torchrun, "SECONDS_FOR_OTHERS", 30.0)
-    with raise_on_sigterm():
+    with raise_on_signals():
         alarm = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
         alarm.start()
         assert not torchrun.should_report(error)

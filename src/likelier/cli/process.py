@@ -10,7 +10,8 @@ from types import FrameType
 
 from likelier.cli import torchrun
 from likelier.cli.failures import explain_failure
-from likelier.errors import Terminated
+from likelier.errors import Interrupted, Terminated
+from likelier.signals import end_at_once, is_importing
 from likelier.terminal import print_stderr
 
 
@@ -18,7 +19,7 @@ def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int
     """The exit code of `work`; an exception becomes one line on stderr and the exit code of its kind."""
     silence_libraries()
     replace_closed_streams()
-    with raise_on_sigterm():
+    with raise_on_signals():
         try:
             with torchrun.silence_other_ranks():
                 return work()
@@ -59,14 +60,28 @@ def silence_libraries() -> None:
 
 
 @contextlib.contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises Terminated, so that half-written files are removed. A training run handles it by itself."""
+def raise_on_signals() -> Iterator[None]:
+    """SIGTERM raises Terminated and Ctrl-C KeyboardInterrupt, so that half-written files are removed.
+
+    A training run handles them by itself. While modules are imported they end the process at once. Ctrl-C that the
+    shell had ignored stays ignored.
+    """
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            end_at_once(number, frame)
         raise Terminated
 
-    handler = signal.signal(signal.SIGTERM, terminate)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            end_at_once(number, frame)
+        raise Interrupted
+
+    handlers = {signal.SIGTERM: signal.signal(signal.SIGTERM, terminate)}
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        handlers[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,12 +1,11 @@
 """The matrix of `prove`: each algorithm with each KL estimator in each place, compared with the exact optimum."""
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from likelier.config import PPOConfig
 from likelier.finetune.dpo_loss import dpo_loss
+from likelier.jobs import map_in_processes
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.progress import progress
 from likelier.prove.fixed_points import LogDistribution, Table, fixed_point, fixed_point_key
@@ -145,8 +145,11 @@ def prove(table: Table, seed: int = 0, workers: int = 1, configs: Iterable[PPOCo
     selected = list(make_matrix(table) if configs is None else configs)
     fixed_points: dict[tuple[str, str], LogDistribution] = {}
     rows = []
-    with progress("prove", len(selected)) as bar:
-        for config, policy in zip(selected, train_all(table, selected, seed, workers), strict=True):
+    with (
+        progress("prove", len(selected)) as bar,
+        contextlib.closing(train_all(table, selected, seed, workers)) as policies,
+    ):
+        for config, policy in zip(selected, policies, strict=True):
             key = fixed_point_key(config)
             if key not in fixed_points:
                 fixed_points[key] = fixed_point(table, config)
@@ -179,14 +182,13 @@ def make_row(
     )
 
 
-def train_all(table: Table, configs: list[PPOConfig], seed: int, workers: int) -> Iterator[LogDistribution]:
+def train_all(table: Table, configs: list[PPOConfig], seed: int, workers: int) -> Generator[LogDistribution]:
     """Train with each config and yield the final policies in order; `workers` changes the time, not the results."""
     train = partial(train_on_table, table, seed)
     if workers == 1:
         yield from map(train, configs)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(train, configs)
+    else:
+        yield from map_in_processes(train, configs, workers, partial(torch.set_num_threads, 1))
 
 
 def train_on_table(table: Table, seed: int, config: PPOConfig) -> LogDistribution:

@@ -37,7 +37,7 @@ class Terminated(SystemExit):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C. After a plain KeyboardInterrupt in `exec`, which dataclasses use, Python ends by SIGINT instead of 130."""
+    """Ctrl-C. After a plain KeyboardInterrupt in `exec`, which dataclasses use, Python ends by SIGINT, not by 130."""
 
 
 class Stopped(LikelierError):

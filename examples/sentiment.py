@@ -55,7 +55,7 @@ BASES: dict[str, dict[str, Any]] = {
 VOCABULARY = 8000
 PAIRS_OF_EACH, WORDS_DROPPED = 4, 0.4
 """Each sentence stands in four pairs, every time with two in five of its words left out: little data goes further."""
-REWARD_MODEL = {"batch_size": 32, "learning_rate": 3e-3, "max_length": 256, "save_steps": 10_000}
+REWARD_MODEL = {"num_epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "max_length": 256, "save_steps": 10_000}
 PPO = {
     "batch_size": 128,
     "total_episodes": 128 * 80,

@@ -104,7 +104,7 @@ DPO = training(
 REWARD_MODEL = training(
     1e-3,
     {
-        "num_epochs": bites(2),
+        "num_epochs": elsewhere("reward/test_train.py::test_steps_follow_from_the_data_and_patience_ends_them"),
         "batch_size": bites(3),
         "micro_batch_size": bites(1),  # in the last bits only
         "max_length": bites(4),
@@ -167,6 +167,7 @@ PPO = training(
         "eval_steps": bites(1, seen="metrics"),
         "rollout_batch_size": bites(4, seen="sampled_at_once"),
         "samples_per_step": bites(1, seen="samples"),
+        "anyway": elsewhere("reward/test_verdict.py::test_ppo_does_not_train_on_a_reward_at_chance_unless_anyway"),
     },
 )
 EVAL = {

@@ -78,7 +78,7 @@ def write_configs(folder):
         "prompts": "prompts.jsonl",
         "reward": [{"function": "reward.py:fine"}],
         "ppo": PPO,
-        "reward_model": SMALL,
+        "reward_model": SMALL | {"num_epochs": 1},
         "sft": SMALL,
         "eval": {
             "model_a": "model",

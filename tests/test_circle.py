@@ -9,9 +9,10 @@ import pytest
 from likelier import circle
 from likelier.circle import Round, make_split_key, run_circle, run_once, split_prompts
 from likelier.config import build_config
+from likelier.feedback.check import check
 from likelier.feedback.store import Store
 from likelier.files import read_json, write_jsonl
-from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts
+from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response, read_prompts
 from tiny import save_tiny_model
 
 STAGES = ["prompts", "candidates", "feedback", "check", "preferences", "reward", "policy", "evaluation"]
@@ -86,6 +87,38 @@ def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch)
     made.clear()
     run_circle(build_config(settings | {"ppo": {"kl_coef": 0.5}}), tmp_path / "out", rounds=2)
     assert made == [*STAGES[-2:], *STAGES[1:]]
+
+
+AT_CHANCE = {"accuracy": 0.29, "accuracy_interval": [0.15, 0.45], "pairs": 27, "length_only_accuracy": 0.94}
+
+
+def test_a_round_whose_reward_is_at_chance_keeps_its_model_and_says_so(tmp_path, monkeypatch):
+    """No PPO and no evaluation; the next round asks about other answers of the same model."""
+    sampled, prompt = [], Prompt("Once")
+    left, right = Response(prompt.id, "a"), Response(prompt.id, "b")
+    answer = Judgement(Comparison(prompt.id, left.id, right.id).id, "ann", left.id, right.id, "left")
+    results = {
+        "prompts": {"prompts": 1, "kept_out": 1},
+        "candidates": {"responses": 4},
+        "check": check([JudgedComparison(answer, prompt, left, right)]).to_json(),
+        "preferences": {"train": 3, "dropped": 0},
+        "reward": AT_CHANCE,
+    }
+    for stage, function in zip(STAGES[:6], FUNCTIONS[:6], strict=True):
+        monkeypatch.setattr(circle, function, lambda circle_round, stage=stage, **given: results.get(stage, {}))
+    monkeypatch.setattr(
+        circle, "sample_candidates", lambda each: sampled.append((each.model, each.repeats)) or results["candidates"]
+    )
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
+    config = build_config({"model": "m", "prompts": str(tmp_path / "prompts.jsonl")})
+    result = run_circle(config, tmp_path / "out", rounds=2)
+    assert (result["reward_at_chance"], result["win_rate"], result["reward_accuracy"]) == (True, None, 0.29)
+    assert sampled == [("m", 0), ("m", 1)]
+    page = (tmp_path / "out" / "round-2" / "report.html").read_text()
+    assert "the reward model is at chance" in page
+    with pytest.raises(KeyError):  # it goes on to PPO, whose stand-in is not there
+        monkeypatch.setattr(circle, "train_policy", lambda each: {}["trained"])
+        run_circle(build_config({**config.model_dump(exclude_unset=True), "ppo": {"anyway": True}}), tmp_path / "out")
 
 
 def test_a_stage_that_was_cut_off_keeps_its_folder(tmp_path):
@@ -194,12 +227,19 @@ def test_baselines_stand_beside_ppo_on_the_same_evaluation(tmp_path):
     taste = "def a(prompts, responses):\n    return [float(text.count('a')) for text in responses]\n"
     (tmp_path / "taste.py").write_text(taste)
     small = {"batch_size": 8, "device": "cpu", "learning_rate": 0.01}
-    ppo = {"total_episodes": 16, "response_length": 4, "num_mini_batches": 1, "num_eval_prompts": 2, "eval_steps": 1}
+    ppo = {
+        "total_episodes": 16,
+        "response_length": 4,
+        "num_mini_batches": 1,
+        "num_eval_prompts": 2,
+        "eval_steps": 1,
+        "anyway": True,
+    }
     settings = {
         "model": str(tmp_path / "model"),
         "prompts": str(tmp_path / "prompts.jsonl"),
         "circle": {"num_eval_prompts": 3, "responses_per_prompt": 3, "baselines": ["sft", "dpo"]},
-        "reward_model": small,
+        "reward_model": small | {"num_epochs": 1},
         "sft": small | {"max_steps": 2},
         "dpo": small,
         "ppo": small | ppo,

@@ -105,7 +105,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
             "reward": [source],
             "sft": small | {"max_steps": 1, "eval_steps": 1},
             "dpo": small | {"eval_steps": 1},
-            "reward_model": small,
+            "reward_model": small | {"num_epochs": 1},
             "ppo": small
             | {
                 "total_episodes": 4,

@@ -24,9 +24,21 @@ def place(tmp_path_factory):
     write_jsonl(folder / "sft.jsonl", [{"prompt": text, "completion": " a"} for text in texts])
     small = {"batch_size": 8, "device": "cpu", "learning_rate": 0.01}
     scorer = [{"model": "reward/model", "name": "judge"}]
-    ppo = small | {"total_episodes": 16, "response_length": 5, "num_mini_batches": 2, "num_eval_prompts": 8}
+    ppo = small | {
+        "total_episodes": 16,
+        "response_length": 5,
+        "num_mini_batches": 2,
+        "num_eval_prompts": 8,
+        "anyway": True,
+    }
     evaluation = {"model_a": "model", "model_b": "ppo/model", "prompts": "prompts.jsonl", "scorer": scorer}
-    settings = {"model": "model", "prompts": "prompts.jsonl", "sft": small, "reward_model": small, "ppo": ppo}
+    settings = {
+        "model": "model",
+        "prompts": "prompts.jsonl",
+        "sft": small,
+        "reward_model": small | {"num_epochs": 1},
+        "ppo": ppo,
+    }
     settings["eval"] = evaluation | {"response_length": 5, "num_prompts": 16, "device": "cpu"}
     (folder / "c.yaml").write_text(json.dumps(settings))
     return folder

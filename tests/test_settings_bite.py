@@ -42,7 +42,7 @@ BASE = {
     "prompts": "FOLDER/prompts.jsonl",
     "reward": [{"function": "FOLDER/reward.py:count_a"}],
     "sft": SMALL,
-    "reward_model": SMALL,
+    "reward_model": SMALL | {"num_epochs": 1},
     "dpo": SMALL,
     "ppo": {
         "device": "cpu",

@@ -15,6 +15,7 @@ from likelier.evaluation.result import EvaluationResult
 from likelier.files import read_json, stable_id, write_json, write_jsonl
 from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
 from likelier.report.page import number, percent, span, write_report
+from likelier.reward.verdict import assess_reward_model
 from likelier.runs.lock import lock_folder
 from likelier.runs.record import compare_folder
 from likelier.runs.shared import train_stage
@@ -40,6 +41,8 @@ class Round:
     """Key of the last round's policy, from which `model` was made; empty for the model of the config."""
     accept_changes: bool = False
     """Resume runs although their inputs have changed."""
+    repeats: int = 0
+    """Rounds before this one that left `model` as it was, since their reward model was at chance."""
 
     def stage(self, **settings: Any) -> Config:
         """Return the config with other settings, for one stage of this round."""
@@ -61,15 +64,18 @@ def run_circle(
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     check_people(config, out)
-    model, made_from, result = config.model, "", {}
+    model, made_from, repeats, result = config.model, "", 0, {}
     with lock_folder(out):
         compare_folder(out, "circle", config, accept_changes)
         for turn in range(1, rounds + 1):
             folder = out / f"round-{turn}"
             db, prompts = find_database(config, out), folder / "prompts"
-            circle_round = Round(config, folder, db, model, prompts, made_from, accept_changes)
+            circle_round = Round(config, folder, db, model, prompts, made_from, accept_changes, repeats)
             results = train_and_evaluate(circle_round, collect_feedback(circle_round, collect or ask_people))
-            model, made_from = str(circle_round.run_folder("ppo") / "model"), results["policy"]["made_from"]
+            if "policy" in results:
+                model, made_from = str(circle_round.run_folder("ppo") / "model"), results["policy"]["made_from"]
+            else:
+                repeats += 1
             result = write_round_report(circle_round, results)
     return {"rounds": rounds, **result}
 
@@ -96,7 +102,7 @@ def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]
     """Run the first half of the circle, from prompts to checked judgements; returns each stage's result."""
     circle, ppo, results = circle_round.config.circle, circle_round.config.ppo, {}
     sampled = [circle_round.model, circle_round.made_from, circle.responses_per_prompt]
-    sampled += [ppo.response_length, ppo.temperature, ppo.stop_strings]
+    sampled += [ppo.response_length, ppo.temperature, ppo.stop_strings, *filter(None, [circle_round.repeats])]
     results["prompts"] = run_once(circle_round, "prompts", make_split_key(circle_round), split_prompts)
     results["candidates"] = run_once(circle_round, "candidates", [results, sampled], sample_candidates)
     results["feedback"] = run_once(circle_round, "feedback", [results, circle.judgements], collect)
@@ -105,7 +111,10 @@ def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]
 
 
 def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[str, Result]:
-    """Run the second half, from judgements to a trained policy and its evaluation; returns all stages' results."""
+    """Run the second half, from judgements to a trained policy and its evaluation; returns all stages' results.
+
+    With a reward model at chance (see `reward.verdict`) there is neither, unless `ppo.anyway`.
+    """
     config, results = circle_round.config, dict(results)
     rewards = [source.model_dump(exclude={"people"}) for source in config.reward]
     results["preferences"] = run_once(
@@ -117,7 +126,10 @@ def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[
     results["reward"] = run_once(
         circle_round, "reward", [results, config.model, config.reward_model.model_dump()], train_reward_model
     )
-    results["policy"] = run_once(circle_round, "policy", [results, rewards, config.ppo.model_dump()], train_policy)
+    if not config.ppo.anyway and not assess_reward_model(results["reward"]).is_usable:
+        return results
+    ppo = config.ppo.model_dump(exclude={"anyway"})
+    results["policy"] = run_once(circle_round, "policy", [results, rewards, ppo], train_policy)
     for stage in list_baselines(config):
         made_from = [results, getattr(config, stage.block).model_dump()]
         results[stage.verb] = run_once(
@@ -135,11 +147,12 @@ def write_round_report(circle_round: Round, results: dict[str, Result], title: s
     write_json(circle_round.folder / "circle.json", summarise_stages(circle_round, results) | {"title": title})
     report = circle_round.folder / "report.html"
     write_report([circle_round.folder], report)
-    judge = EvaluationResult.from_json(results["evaluation"]).first
+    judge = EvaluationResult.from_json(results["evaluation"]).first if "evaluation" in results else None
     return {
         "reward_accuracy": results["reward"]["accuracy"],
-        "win_rate": judge.win_rate,
-        "win_rate_interval": judge.interval,
+        "reward_at_chance": not assess_reward_model(results["reward"]).is_usable,
+        "win_rate": judge.win_rate if judge else None,
+        "win_rate_interval": judge.interval if judge else None,
         "report": str(report),
     }
 
@@ -213,7 +226,7 @@ def sample_candidates(circle_round: Round) -> Result:
         response_length=ppo.response_length,
         temperature=ppo.temperature,
         stop_strings=ppo.stop_strings,
-        seed=circle_round.config.seed,
+        seed=circle_round.config.seed + circle_round.repeats,  # the same model would write the same answers again
         device=ppo.device,
     )
     with Store.open(circle_round.db, create=True) as store:
@@ -348,8 +361,7 @@ def summarise_stages(circle_round: Round, results: dict[str, Result]) -> Result:
     """Return each stage's figures for the report."""
     from likelier.feedback.check import FeedbackCheck
 
-    check, evaluation = FeedbackCheck.from_json(results["check"]), EvaluationResult.from_json(results["evaluation"])
-    pairs, reward, policy = (results[name] for name in ("preferences", "reward", "policy"))
+    check, pairs, reward = FeedbackCheck.from_json(results["check"]), results["preferences"], results["reward"]
     num_people = len(check.annotators)
     stages = {
         "prompts": (f"{results['prompts']['prompts']:,}", f"{results['prompts']['kept_out']:,} held out"),
@@ -361,10 +373,22 @@ def summarise_stages(circle_round: Round, results: dict[str, Result]) -> Result:
         "check": (f"{len(check.flagged)} flagged", ", ".join(check.flagged)),
         "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']:,} dropped"),
         "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
-        "ppo": (
-            f"{policy['steps']:,} steps",
-            f"score {number(policy['score_before'])} → {number(policy['score_after'])}",
-        ),
+        **summarise_policy(results),
+    }
+    verdict = assess_reward_model(reward)
+    return {
+        "stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stages.items()],
+        "reward_at_chance": not verdict.is_usable,
+    }
+
+
+def summarise_policy(results: dict[str, Result]) -> dict[str, tuple[str, str]]:
+    """Return the figures of PPO and the evaluation; of a round that skipped them, that it did."""
+    if "policy" not in results:
+        return {"ppo": ("skipped", "the reward model is at chance"), "evaluation": ("none", "the model is as it was")}
+    policy, evaluation = results["policy"], EvaluationResult.from_json(results["evaluation"])
+    scores = f"score {number(policy['score_before'])} → {number(policy['score_after'])}"
+    return {
+        "ppo": (f"{policy['steps']:,} steps", scores),
         "evaluation": (f"{percent(evaluation.first.win_rate)} preferred", span(evaluation.first.interval)),
     }
-    return {"stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stages.items()]}

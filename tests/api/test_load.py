@@ -80,7 +80,8 @@ def test_trained_models_are_found_in_their_runs(model, tmp_path):
     small = {"batch_size": 4, "device": "cpu"}
     sft = likelier.train_sft({"model": model, "data": tmp_path / "texts.jsonl", "sft": small}, tmp_path / "sft")
     reward = likelier.train_reward(
-        {"model": model, "data": tmp_path / "pairs", "reward_model": small | {"ensemble_size": 2}}, tmp_path / "reward"
+        {"model": model, "data": tmp_path / "pairs", "reward_model": small | {"num_epochs": 1, "ensemble_size": 2}},
+        tmp_path / "reward",
     )
     assert isinstance(likelier.load(sft.folder), LanguageModel)
     assert len(likelier.load(reward.folder).ensemble.members) == 2

@@ -326,9 +326,10 @@ def test_people_judge_two_rounds_of_a_circle_and_nothing_of_it_is_trained_on(wor
         "model": str(world / "secret-old"),
         "prompts": str(tmp_path / "prompts.jsonl"),
         "circle": {"num_eval_prompts": 4, "responses_per_prompt": 2, "check_feedback": False},
-        "reward_model": small,
+        "reward_model": small | {"num_epochs": 1},
         "ppo": small
-        | {"total_episodes": 16, "response_length": 4, "num_mini_batches": 1, "num_eval_prompts": 2, "eval_steps": 1},
+        | {"total_episodes": 16, "response_length": 4, "num_mini_batches": 1, "num_eval_prompts": 2, "eval_steps": 1}
+        | {"anyway": True},
         "eval": {"scorer": [{"people": str(tmp_path / "people.db")}], "device": "cpu"},
     }
 

@@ -270,6 +270,17 @@ def test_held_out_annotators_stand_in_test_only(tmp_path: Path) -> None:
     assert counts == {"train": 21 * 7, "valid": 3 * 7, "test": 6 * 3, "dropped": 24 * 3 + 6 * 7}
 
 
+def test_the_judge_learns_from_pairs_of_its_own_and_is_measured_on_the_same_unseen_ones(tmp_path: Path) -> None:
+    items = [judged(text) for text in different_prompts(20)]
+    counts = make_preferences(Source(*items), tmp_path, None, Split(judge_share=0.3))
+    assert counts == {"train": 8, "valid": 2, "test": 4, "judge": 6, "dropped": 0}
+    parts, judge = parts_of(tmp_path), parts_of(tmp_path / "judge")
+    assert (judge["valid"], judge["test"]) == (parts["valid"], parts["test"])
+    texts = {row.prompt for row in judge["train"]}
+    assert len(texts) == 6
+    assert not texts & {row.prompt for part in PARTS for row in parts[part]}
+
+
 @pytest.mark.parametrize(
     ("items", "check", "message"),
     [

@@ -17,7 +17,7 @@ from likelier.errors import ConfigError, DataError, NumericError, Stopped
 from likelier.files import read_json, read_jsonl, write_jsonl
 from likelier.records import Preference
 from likelier.reward.ensemble import load_ensemble
-from likelier.reward.pairs import BatchPlan
+from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.reward.train import Member, distinct_texts, train_reward
 from likelier.runs.run import Run
 from tiny import save_tiny_model
@@ -208,17 +208,34 @@ def test_the_seed_decides_head_and_random_weights(folder: Path):
         assert not torch.equal(weights(0, 0, **more), weights(0, 1, **more))
 
 
+def test_steps_follow_from_the_data_and_patience_ends_them(folder: Path, tmp_path: Path, monkeypatch: Any):
+    """96 pairs in batches of 48: 150 passes unless a number is given; shorter patience ends them, and a resume too."""
+    pairs = load_pairs(settings(folder)).train
+    assert BatchPlan.from_pairs(pairs, RewardModelConfig(batch_size=48)).num_epochs == 150
+    assert BatchPlan.from_pairs(pairs, RewardModelConfig(batch_size=48, num_epochs=2)).num_epochs == 2
+    assert BatchPlan.from_pairs(pairs * 400, RewardModelConfig(batch_size=48)).num_epochs == 1
+    monkeypatch.setattr("likelier.reward.train.PATIENCE", 4)
+    config = settings(folder, num_epochs=None, batch_size=48, learning_rate=0.1, save_steps=3)
+    result = train(config, tmp_path / "run")
+    losses = [line["eval_loss"] for _, line in read_jsonl(tmp_path / "run/metrics.jsonl") if "eval_loss" in line]
+    assert result["steps"] == result["optimizer_steps"] == 2 * len(losses) < 300
+    assert losses.index(min(losses)) == len(losses) - 3  # two passes of two steps without a gain
+    before = digests(tmp_path / "run")
+    train(config, tmp_path / "run", "auto")
+    assert digests(tmp_path / "run") == before
+
+
 def test_early_stopping_keeps_the_best_epoch(folder: Path):
     # the second epoch ends with another model, whose validation loss is worse
     member, valid = Member(settings(folder), 0), draw_pairs(16, seed=7)
     for _ in range(8):
         member.update(draw_pairs(32, seed=8))
-    member.end_epoch(valid)
+    member.end_epoch(valid, 1)
     best = {name: value.clone() for name, value in member.reward.model.state_dict().items()}
     swapped = [dataclasses.replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in draw_pairs(32, seed=8)]
     for _ in range(8):
         member.update(swapped)
-    worse = member.end_epoch(valid)["eval_loss"]
+    worse = member.end_epoch(valid, 1)["eval_loss"]
     assert member.best_loss is not None
     assert worse > member.best_loss
     assert all(torch.equal(value, best[name]) for name, value in member.best.state_dict().items())
@@ -226,7 +243,7 @@ def test_early_stopping_keeps_the_best_epoch(folder: Path):
 
 def test_without_early_stopping_the_last_weights_stay(folder: Path):
     member = Member(settings(folder, early_stopping=False), 0)
-    member.end_epoch(draw_pairs(8, seed=7))
+    member.end_epoch(draw_pairs(8, seed=7), 1)
     assert member.best_loss is None
 
 

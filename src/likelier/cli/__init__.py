@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check.check,
     "preferences": preferences.preferences,
     **{verb: train.training_command(stage) for verb, stage in STAGES.items() if verb != "gym"},
+    "ppo": train.ppo,
     "eval": evaluate.evaluate,
     "report": report.report,
     "doctor": doctor.doctor,
@@ -57,7 +58,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gym": gym.gym,
     "env": env.env,
 }
-"""Every command, in the order of the circle. `gym` takes the id of an environment where other stages take a file."""
+"""Every command, in the order of the circle. `gym` takes the id of an environment where other stages take a file, and
+`ppo` has an option of its own."""
 HELP = {verb: stage.help for verb, stage in STAGES.items()} | {"search": search.write_help()}
 """The help of commands that is written from the table of stages; other commands have a docstring."""
 for name, command in COMMANDS.items():

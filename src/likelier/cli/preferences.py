@@ -21,6 +21,9 @@ def preferences(
         float,
         typer.Option(metavar="SHARE", help="People whose judgements stand in the test split only."),
     ] = 0.0,
+    judge_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Conversations kept for a judge, in the folder `judge` within DIR.")
+    ] = 0.0,
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
@@ -29,11 +32,11 @@ def preferences(
     from likelier.feedback.database import list_files
     from likelier.feedback.store import Store
     from likelier.files.outputs import check_output
-    from likelier.preferences.make import FILES, Split, make_preferences
+    from likelier.preferences.make import FILES, JUDGE_FILES, Split, make_preferences
 
-    for name in FILES:
+    for name in (*FILES, *JUDGE_FILES) if judge_share else FILES:
         check_output(out / name, overwrite, list_files(db))
     with Store.open(db) as store:
         findings = check_feedback(store.judged()) if check else None
-        split = Split(seed, valid_share, test_share, held_out_annotators)
+        split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
         return make_preferences(store, out, findings, split)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, result_command
@@ -29,6 +31,25 @@ def training_command(stage: Stage) -> Callable[..., None]:
         return train_stage(stage.verb, settings, run_folder(config.stem, out, resume), resume, accept_changes)
 
     return command
+
+
+@result_command()
+def ppo(  # noqa: D103 (its help is written from the table of stages)
+    config: CONFIG,
+    overrides: OVERRIDES = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Train on a reward model that is at chance on its own held-out pairs.")
+    ] = False,
+    out: OUT = None,
+    resume: RESUME = "never",
+    accept_changes: ACCEPT_CHANGES = False,
+    seed: SEED = None,
+    json: JSON = False,
+) -> Result:
+    from likelier.runs.shared import train_stage
+
+    settings = load_settings(config, [*(overrides or []), *["ppo.anyway=true"] * anyway], seed)
+    return train_stage("ppo", settings, run_folder(config.stem, out, resume), resume, accept_changes)
 
 
 def load_settings(path: Path, overrides: list[str] | None, seed: int | None) -> Any:

@@ -88,8 +88,9 @@ class RewardModelConfig(Training):
 
     learning_rate: PositiveFloat = 1e-4
     """Peak step size of Adam."""
-    num_epochs: Positive = 1
-    """Passes over the training pairs."""
+    num_epochs: Positive | None = None
+    """Passes over the training pairs; None: enough for 300 optimizer steps, ended early where 100 steps have not
+    lowered the validation log loss. A number is kept as it is."""
     batch_size: Positive = 32
     """Pairs in one optimizer step."""
     micro_batch_size: Positive | None = None
@@ -194,6 +195,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4
     """Responses written to `samples.jsonl` each step."""
+    anyway: bool = False
+    """Train although a reward run in `reward` is at chance on its own held-out pairs, or below its length baseline;
+    `likelier ppo --anyway` sets it."""
 
     @model_validator(mode="before")
     @classmethod

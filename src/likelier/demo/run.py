@@ -165,6 +165,7 @@ def start_round(out: Path, seed: int, taste: str | None, accept_changes: bool = 
     if taste:
         judge = {"function": f"{tastes.__file__}:{taste}_scores", "name": "true taste"}
         settings["eval"] = {**SETTINGS["eval"], "scorer": [judge], "best_of": [2, 4, 8, 16]}
+        settings["ppo"] = {**SETTINGS["ppo"], "anyway": True}  # every arm is compared, however bad its reward model
     config = build_config(settings)
     return Round(config, out, str(out / "feedback.db"), model, out / "prompts", accept_changes=accept_changes)
 
@@ -269,7 +270,7 @@ def completed_work(arm: Arm) -> int:
     folder, fraction = arm.circle_round.folder, 0.0
     if arm.name != UNPENALISED_ARM and (folder / "preferences.json").exists():
         pairs, settings = read_json(folder / "preferences.json")["train"], arm.circle_round.config.reward_model
-        steps = settings.num_epochs * -(-pairs // settings.batch_size)
+        steps = (settings.num_epochs or 1) * -(-pairs // settings.batch_size)
         fraction = count_lines(folder / "reward" / "metrics.jsonl") / steps
     evaluated = EVALUATION_WORK * (folder / "evaluation.json").exists()
     return int(REWARD_WORK * fraction) + count_lines(folder / "policy" / "metrics.jsonl") + evaluated

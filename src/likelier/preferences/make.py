@@ -20,6 +20,9 @@ PARTS = ("train", "valid", "test")
 CARD = "card.json"
 FILES = (*(f"{part}.jsonl" for part in PARTS), CARD)
 """Files of a folder of preferences."""
+JUDGE = "judge"
+"""Folder, within that folder, of the pairs for a judge that shares none with the reward model."""
+JUDGE_FILES = tuple(f"{JUDGE}/{part}.jsonl" for part in PARTS)
 MAX_WEIGHT = 4.0
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
 
@@ -58,12 +61,13 @@ class JudgementSource(Protocol):
 @dataclass(frozen=True)
 class Split:
     """How judgements are divided. `held_out_annotators`: share of people whose judgements stand in `test` only, and
-    who alone stand there (0: people are not divided)."""
+    who alone stand there (0: people are not divided). `judge_share`: of conversations, for a judge to learn from."""
 
     seed: int = 0
     valid_share: float = 0.1
     test_share: float = 0.2
     held_out_annotators: float = 0.0
+    judge_share: float = 0.0
 
 
 def make_preferences(
@@ -109,10 +113,11 @@ def make_preferences(
 
 def check_shares(split: Split) -> None:
     """ConfigError: a share is negative, or nothing is left to train on."""
-    shares = (split.valid_share, split.test_share, split.held_out_annotators)
-    if not (all(share >= 0 for share in shares) and split.valid_share + split.test_share < 1):  # NaN is refused too
+    kept_out = (split.valid_share, split.test_share, split.judge_share)
+    if not (all(share >= 0 for share in (*kept_out, split.held_out_annotators)) and sum(kept_out) < 1):  # NaN too
+        judge = f", judge {split.judge_share}" if split.judge_share else ""
         raise ConfigError(
-            f"shares of valid {split.valid_share} and test {split.test_share}: 0 or more, together below 1"
+            f"shares of valid {split.valid_share} and test {split.test_share}{judge}: 0 or more, together below 1"
         )
     if not split.held_out_annotators < 1:
         raise ConfigError(f"share of held-out annotators {split.held_out_annotators}: must be below 1")
@@ -214,7 +219,7 @@ def split_pairs(pairs: Sequence[Preference], split: Split) -> dict[str, list[Pre
     furthest below its share. DataError: a part stays empty."""
     part_of = assign_parts(Counter(pair.conversation for pair in pairs), split)
     strangers = draw_held_out_annotators(pairs, split)
-    parts: dict[str, list[Preference]] = {part: [] for part in PARTS}
+    parts: dict[str, list[Preference]] = {part: [] for part in (*PARTS, *[JUDGE] * bool(split.judge_share))}
     for pair in sorted(pairs, key=lambda pair: (pair.conversation, pair.comparison, pair.annotator, pair.chosen)):
         part = part_of[pair.conversation]
         if not strangers or (pair.annotator in strangers) == (part == "test"):
@@ -245,8 +250,9 @@ def assign_parts(sizes: Counter[str], split: Split) -> dict[str, str]:
 
 def wanted_shares(split: Split) -> dict[str, float]:
     """Share of each split, without empty ones."""
-    shares = (1 - split.valid_share - split.test_share, split.valid_share, split.test_share)
-    return {part: share for part, share in zip(PARTS, shares, strict=True) if share > 0}
+    kept_out = {"valid": split.valid_share, "test": split.test_share, JUDGE: split.judge_share}
+    shares = {"train": 1 - split.valid_share - split.test_share - split.judge_share} | kept_out
+    return {part: share for part, share in shares.items() if share > 0}
 
 
 def draw_held_out_annotators(pairs: Sequence[Preference], split: Split) -> set[str]:
@@ -257,8 +263,17 @@ def draw_held_out_annotators(pairs: Sequence[Preference], split: Split) -> set[s
 
 
 def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[str, int]:
-    """Write the splits; returns how many pairs each has."""
-    return {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
+    """Write the splits; returns how many pairs each has.
+
+    The judge's folder has its own training pairs beside the `valid` and `test` of all, so that its accuracy is measured
+    on pairs that neither it nor the reward model has seen.
+    """
+    counts = {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
+    if JUDGE in parts:
+        for name, part in {"train": JUDGE, "valid": "valid", "test": "test"}.items():
+            write_jsonl(out / JUDGE / f"{name}.jsonl", map(vars, parts[part]))
+        counts[JUDGE] = len(parts[JUDGE])
+    return counts
 
 
 def make_card(
@@ -269,13 +284,16 @@ def make_card(
 ) -> dict[str, Any]:
     """Contents of the folder, the files it was made from, and how each person counts."""
     given = Counter(item.judgement.annotator for item in judged)
-    used = Counter(pair.annotator for part in PARTS for pair in parts[part])
-    weight = {pair.annotator: pair.weight for part in PARTS for pair in parts[part]}
+    used = Counter(pair.annotator for pairs in parts.values() for pair in pairs)
+    weight = {pair.annotator: pair.weight for pairs in parts.values() for pair in pairs}
     return {
         "made_from": stable_id(sorted([item.judgement.key, item.judgement.choice] for item in judged)),
         "judgements": len(judged),
         "simulated": sum(item.judgement.simulated for item in judged),
-        "parts": {part: make_part_card(parts[part], out / f"{part}.jsonl") for part in PARTS},
+        "parts": {
+            part: make_part_card(pairs, out / (f"{JUDGE}/train.jsonl" if part == JUDGE else f"{part}.jsonl"))
+            for part, pairs in parts.items()
+        },
         "annotators": [
             {
                 "id": name,

@@ -14,6 +14,8 @@ from likelier.records import Preference, Text, read_preferences, to_plain_text
 from likelier.training.setup import seeded_generator
 
 BATCHES_IN_A_BUCKET = 16
+MIN_STEPS = 300
+"""Optimizer steps that the data is passed over for, as often as needed, unless `num_epochs` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class BatchPlan:
         first: dict[str, int] = {}
         kept = {prompt for prompt, count in Counter(prompts).items() if count <= settings.batch_size}
         groups = [first.setdefault(prompt, row) if prompt in kept else row for row, prompt in enumerate(prompts)]
-        return cls(lengths, groups, settings.batch_size, settings.num_epochs)
+        num_batches = -(-len(pairs) // settings.batch_size)
+        return cls(lengths, groups, settings.batch_size, settings.num_epochs or -(-MIN_STEPS // num_batches))
 
     @property
     def batches(self) -> int:

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from likelier.config import Config, RewardModelConfig
-from likelier.files import write_json
+from likelier.files import read_log, write_json
 from likelier.intervals import Floats
 from likelier.progress import progress
 from likelier.records import Preference, Text
@@ -21,6 +21,7 @@ from likelier.reward.check import check_baselines, check_scores
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
+from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
 from likelier.text.models import save_model
 from likelier.text.reward_model import new_reward_model
@@ -29,6 +30,8 @@ from likelier.training.setup import autocast, make_optimizer, pick_device, sched
 from likelier.training.step import TrainingState, guarded_step
 
 PAIRS_SCORED_AT_ONCE = 1024
+PATIENCE = 100
+"""Optimizer steps without a lower validation log loss after which training ends, unless `num_epochs` is given."""
 
 
 def train_reward(config: Config, run: Run) -> dict[str, Any]:
@@ -48,21 +51,29 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
         for number in range(max(0, run.start - 1) // plan.steps, settings.ensemble_size):
             member, before = Member(config, number, run.folder, optimizer_steps), number * plan.steps
             member.state.load(run.checkpoint if run.start > before else None)
-            for step, rows in plan.batches_from(max(0, run.start - before), config.seed, number):
+            done = max(0, run.start - before)
+            for step, rows in member.batches_left(plan, done, config.seed):
                 learning_rate = set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))
                 member.state.guard.begin_step(before + step + 1)
                 metrics = member.update([pairs.train[row] for row in rows])
                 if plan.ends_epoch(step):
-                    metrics |= member.end_epoch(pairs.valid)
+                    metrics |= member.end_epoch(pairs.valid, step + 1)
                 metrics |= {"epoch": (step + 1) / plan.batches, "member": number, "learning_rate": learning_rate}
                 run.log(before + step + 1, metrics)
                 run.end_step(before + step + 1, total, member.state.save)
                 job.advance(note=f"loss {metrics['loss']:.3f}")
+                done = step + 1
+            if done < plan.steps:  # it has ended early
+                run.save(before + done, member.state.save)
+                job.advance(plan.steps - done)
             member.write_model(run.folder, config, pairs)
             optimizer_steps = member.state.counts["optimizer_steps"]
 
-    counts = {"steps": total, "optimizer_steps": optimizer_steps, "ensemble_size": settings.ensemble_size}
+    counts = {"steps": len(read_log(run.folder / "metrics.jsonl")), "optimizer_steps": optimizer_steps}
+    counts |= {"ensemble_size": settings.ensemble_size}
     quality = evaluate(run.folder, pairs, settings)
+    verdict = assess_reward_model(quality)
+    quality |= {"verdict": verdict.name, "in_words": verdict.sentence}
     return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | quality)
 
 
@@ -82,12 +93,22 @@ class Member:
         optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
         guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": self.reward, "best": self.best}
         self.state = TrainingState(modules, optimizer, guard, optimizer_steps=optimizer_steps, best_loss=None)
+        if settings.num_epochs is None:
+            self.state.counts["best_step"] = None
 
     @property
     def best_loss(self) -> float | None:
         """Validation log loss of `best`; None before the first epoch has ended, or without validation."""
         best_loss: float | None = self.state.counts["best_loss"]
         return best_loss
+
+    def batches_left(self, plan: BatchPlan, start: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+        """(step, rows of its pairs) from step `start` to the end, or to the epoch at which patience ends."""
+        for step, rows in plan.batches_from(start, seed, self.number):
+            best_step = self.state.counts.get("best_step")
+            if best_step is not None and step % plan.batches == 0 and step - best_step >= PATIENCE:
+                return
+            yield step, rows
 
     def update(self, batch: Sequence[Preference]) -> dict[str, float]:
         """Take one optimizer step; returns its statistics under TRL's names. Micro-batches only change memory."""
@@ -131,8 +152,8 @@ class Member:
             del found["flip"]
         return {name: torch.tensor(values, dtype=torch.float32, device=device) for name, values in found.items()}
 
-    def end_epoch(self, valid: Sequence[Preference]) -> dict[str, float]:
-        """Evaluate on the validation pairs, and keep the weights if they are the best so far."""
+    def end_epoch(self, valid: Sequence[Preference], step: int) -> dict[str, float]:
+        """Evaluate on the validation pairs after `step` steps, and keep the weights if they are the best so far."""
         if not valid:
             return {}
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
@@ -142,6 +163,8 @@ class Member:
         if self.settings.early_stopping and better:
             self.best.load_state_dict(self.reward.model.state_dict())
             self.state.counts["best_loss"] = loss
+            if "best_step" in self.state.counts:
+                self.state.counts["best_step"] = step
         found = check_scores((chosen - rejected).double().numpy(), valid)
         return {"eval_loss": loss, "eval_accuracy": found["accuracy"]}
 

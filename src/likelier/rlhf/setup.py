@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_world_size
+from likelier.doctor.examine import read_reward_results
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
@@ -14,6 +15,7 @@ from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
 from likelier.reward.sources import check_columns, make_scorer
+from likelier.reward.verdict import check_reward_runs
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import apply_lora, make_reference
@@ -38,6 +40,7 @@ class Setup(NamedTuple):
 def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     """Load models, prompts, scorer and judges; raises before the first step if training on them is impossible."""
     ppo = config.ppo
+    check_reward_runs(read_reward_results(config.reward), ppo.anyway)
     check_processes(ppo, pick_device(ppo.device))
     user_loss = load_user_loss(ppo)
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.

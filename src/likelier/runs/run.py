@@ -52,7 +52,7 @@ from likelier.terminal import print_stderr
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
-MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name"}
+MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway"}
 """Settings without influence on the result, which a resumed run may change."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from likelier.errors import ConfigError
-from likelier.progress import note
+from likelier.progress import print_note
 
 Name = Literal["beats_baselines", "no_better_than_baselines", "unproven", "at_chance", "below_length", "unmeasured"]
 UNUSABLE: tuple[Name, ...] = ("at_chance", "below_length")
@@ -102,4 +102,4 @@ def check_reward_runs(results: Mapping[str, Mapping[str, Any]], anyway: bool) ->
         if not verdict.is_usable and not anyway:
             raise ConfigError(f"reward: {name}: {verdict.sentence} --anyway trains on it all the same")
         if not verdict.is_usable or verdict.name == "unproven":
-            note(f"warning: reward {name}: {verdict.sentence}")
+            print_note(f"warning: reward {name}: {verdict.sentence}")

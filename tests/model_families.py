@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,!:\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -34,12 +34,14 @@ BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 
 
 def tiny_tokenizer(bos: str | None = "<s>", eos: str = "</s>", pad: str = "<pad>", chat: bool = False) -> Any:
-    """Characters to ids; `bos`, `eos` and `pad` may be one and the same."""
+    """Characters to ids, `bos` in front; `bos`, `eos` and `pad` may be one and the same."""
     special = list(dict.fromkeys(token for token in (pad, bos, eos) if token))
     vocabulary = {token: at for at, token in enumerate([*special, "<unk>", *LETTERS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(f"{bos} $A", special_tokens=[(bos, vocabulary[bos])])
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token=pad, unk_token="<unk>"
     )

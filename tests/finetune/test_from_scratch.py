@@ -25,7 +25,8 @@ def test_text_comes_back_and_the_saved_tokenizer_is_the_same(kind, tmp_path):
     assert decode(tokenizer, rows) == TEXTS
     save_model(tmp_path / "model", new_causal_lm(LLAMA, tokenizer, 0), tokenizer, "A test.")
     loaded = load_tokenizer(tmp_path / "model")
-    assert encode(loaded, TEXTS) == rows
+    assert encode(loaded, TEXTS) == rows == loaded(TEXTS)["input_ids"]
+    assert all(row[0] == loaded.bos_token_id for row in rows)
     assert decode(loaded, rows) == TEXTS
     assert (loaded.pad_token, loaded.bos_token, loaded.eos_token) == ("<pad>", "<s>", "</s>")
 

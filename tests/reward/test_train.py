@@ -97,7 +97,7 @@ def test_other_tools_load_the_model_and_see_the_same_scores(trained: tuple[dict[
     model = AutoModelForSequenceClassification.from_pretrained(run / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     assert model.config.num_labels == 1
-    tokens = tokenizer(["<s> the dog kind sun </s>", "<s> the dog cruel </s>"], padding=True, return_tensors="pt")
+    tokens = tokenizer(["the dog kind sun </s>", "the dog cruel </s>"], padding=True, return_tensors="pt")
     with torch.no_grad():
         raw = model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).logits[:, 0]
     centred = load_ensemble(str(run / "model"), "cpu").score(["the dog", "the dog"], [" kind sun", " cruel"])

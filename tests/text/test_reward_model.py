@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from likelier.errors import DataError
+from likelier.text.convention import mark_made
 from likelier.text.models import load_causal_lm, save_model
 from likelier.text.padding import pad_left
 from likelier.text.reward_model import RewardModel, init_score_head, load_reward_model, new_reward_model
@@ -30,6 +31,7 @@ def classifier(family: str, tokenizer: Any, **settings: Any) -> RewardModel:
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(std=0.3)
+    mark_made(tokenizer)
     return RewardModel(model, tokenizer)
 
 
@@ -140,7 +142,8 @@ def test_a_long_text_loses_its_beginning(base: Path) -> None:
     tokens, mask = reward.encode(["abcdefgh"], ["xyz"])
     assert mask.sum() == 6
     assert tokens[0].tolist()[-1] == reward.tokenizer.eos_token_id
-    assert reward.tokenizer.decode(tokens[0], skip_special_tokens=True) == "ghxyz"
+    assert tokens[0].tolist()[0] == reward.tokenizer.bos_token_id
+    assert reward.tokenizer.decode(tokens[0], skip_special_tokens=True) == "hxyz"
 
 
 def test_from_scratch_keeps_the_architecture_only(base: Path) -> None:

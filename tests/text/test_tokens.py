@@ -4,64 +4,88 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import processors
 
 from likelier.errors import DataError
 from likelier.records import Message
+from likelier.text.convention import ALWAYS_BEGIN, MARK, mark_made
+from likelier.text.conversation import render
 from likelier.text.models import load_tokenizer
 from likelier.text.tokens import (
     decode_each_token,
     decode_responses,
     encode,
+    encode_conversations,
     encode_prompts,
     encode_with_response,
-    render,
 )
 from model_families import tiny_tokenizer
 
 TALK: list[Message] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
-
-
-def test_messages_go_through_the_chat_template() -> None:
-    assert render(tiny_tokenizer(chat=True), TALK) == "<s>system: be kind\nuser: hi\nassistant: "
-
-
-def test_messages_without_a_template_read_like_a_dialogue() -> None:
-    assert render(tiny_tokenizer(), TALK) == "be kind\n\nHuman: hi\n\nAssistant:"
-
-
-def test_text_is_continued_as_it_is() -> None:
-    assert render(tiny_tokenizer(chat=True), " hi {{ x }}") == " hi {{ x }}"
-
-
-def test_a_template_that_refuses_is_one_line() -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = "{{ raise_exception('roles must\nalternate') }}"
-    with pytest.raises(DataError, match=r"^the chat template refuses these messages: roles must alternate; .*'hi'$"):
-        render(tokenizer, TALK)
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ raise_exception.__globals__['os'] }}",
-        "{{ messages.append(1) }}",
-        "{% for x in range(1000000000) %}x{% endfor %}",
-    ],
-)
-def test_templates_run_in_an_immutable_sandbox(attack: str) -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = attack
-    with pytest.raises(DataError, match="the chat template refuses"):
-        render(tokenizer, TALK)
+WITHOUT_BEGIN = "{% for turn in messages %}<|{{ turn.role }}|>{{ turn.content }}{% endfor %}"
+"""As the templates of Phi-3 and Granite: no `bos_token`."""
 
 
 def test_the_beginning_token_stands_once() -> None:
     tokenizer = tiny_tokenizer(chat=True)
     assert encode(tokenizer, ["ab"]) == [[1, 4, 5]]
+    assert encode(tokenizer, ["<s>ab"]) == [[1, 4, 5]]
     assert encode(tokenizer, [render(tokenizer, TALK)])[0].count(1) == 1
     assert encode(tiny_tokenizer(bos=None), ["ab"]) == [[3, 4]]
     assert encode(tokenizer, []) == []
+
+
+def test_no_beginning_token_where_neither_tokenizer_nor_template_puts_one() -> None:
+    plain = without_affixes()
+    assert plain.bos_token_id == 1
+    assert encode(plain, ["ab", ""]) == [[4, 5], [1]]
+    assert encode_with_response(plain, "ab", "c", end=True) == ([4, 5], [6, 2])
+    chat = tiny_tokenizer()
+    chat.chat_template = WITHOUT_BEGIN
+    assert 1 not in encode(chat, [render(chat, TALK)])[0]
+    assert encode(chat, [render(chat, TALK) + "ab"])[0][-2:] == [4, 5]
+    assert encode_prompts(chat, [TALK, "ab"], 40).tokens[1].tolist()[-3:] == [1, 4, 5]
+
+
+def test_a_model_made_before_keeps_its_beginning_and_end_tokens() -> None:
+    made_before = without_affixes()
+    made_before.chat_template = CLOSED
+    made_before.init_kwargs[MARK] = ALWAYS_BEGIN
+    hi = encode(made_before, ["<|user|>hi<pad>\n"])[0]
+    assert encode(made_before, ["ab"]) == [[1, 4, 5]]
+    assert encode_prompts(made_before, [TALK[1:]], 20).tokens.tolist() == [hi]
+    assert hi[0] == 1
+    assert encode_with_response(made_before, TALK[1:], "a", end=True) == (hi, [4, 2])
+    assert encode_conversations(made_before, [TALK[1:], "b"], ["a", "a"]) == [[*hi, 4, 2], [1, 5, 4, 2]]
+
+
+CLOSED = "{% for turn in messages %}<|{{ turn.role }}|>{{ turn.content }}<unk>\n{% endfor %}".replace("<unk>", "<pad>")
+"""Closes a turn with a token other than the end token, and a new line, as Gemma's."""
+
+
+def test_a_turn_is_learned_to_where_its_template_closes_it() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CLOSED
+    (prompt,) = encode(tokenizer, [render(tokenizer, TALK)])
+    assert encode_with_response(tokenizer, TALK, "ab", end=True)[1][-1] == tokenizer.pad_token_id
+    assert 1 not in prompt
+
+
+def test_a_reward_model_from_elsewhere_reads_what_its_own_tokenizer_and_template_write() -> None:
+    encoder = tiny_tokenizer(bos="[CLS]", eos="[SEP]")
+    encoder._tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    encoder.eos_token = None
+    assert encode_conversations(encoder, ["a"], ["b"]) == [[1, 4, 5, 2]]
+    chat = tiny_tokenizer()
+    chat.chat_template = CLOSED
+    turns = [*TALK, {"role": "assistant", "content": "ab"}]
+    expected = chat.apply_chat_template(turns, tokenize=True, return_dict=False)
+    assert encode_conversations(chat, [TALK], ["ab"]) == [expected]
+    assert encode_conversations(chat, ["a"], ["b"]) == [[1, 4, 5]]
+    mark_made(chat)
+    assert encode_conversations(chat, [TALK, "a"], ["ab", "b"]) == [expected, [1, 4, 5, 2]]
 
 
 def test_prompts_are_padded_left_and_masked_by_length() -> None:
@@ -88,6 +112,13 @@ def test_a_response_is_encoded_behind_its_prompt() -> None:
 def without_end() -> Any:
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
+    return tokenizer
+
+
+def without_affixes() -> Any:
+    """Has a beginning token, and puts it nowhere: `add_bos_token: false`."""
+    tokenizer = tiny_tokenizer()
+    tokenizer._tokenizer.post_processor = processors.Sequence([])
     return tokenizer
 
 

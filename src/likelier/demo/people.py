@@ -9,9 +9,10 @@ from likelier.circle import Result, Round
 from likelier.feedback.store import Store
 from likelier.records import JudgedComparison, Text
 from likelier.reward.check import fit_logistic
+from likelier.text.conversation import render
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.padding import pad_right
-from likelier.text.tokens import encode, render
+from likelier.text.tokens import encode
 from likelier.web.server import serve
 
 NUM_ANSWERS = 60

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
@@ -69,7 +69,9 @@ def train_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def to_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
-    """The tokenizer as transformers saves and loads it."""
+    """The tokenizer as transformers saves and loads it; it puts the beginning token in front of every text."""
+    begin = [(BEGIN, tokenizer.token_to_id(BEGIN))]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{BEGIN} $A", f"{BEGIN} $A $B", begin)
     return FastTokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD,

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, LikelierError
+from likelier.text.convention import mark_made
 from likelier.text.models import (
     context_length,
     load_causal_lm,
@@ -48,6 +49,7 @@ def save_trained(
 
     LikelierError: the merged model is not what was trained; `model` is not written then, `adapter` is.
     """
+    mark_made(tokenizer)
     if model._hf_peft_config_loaded:
         save_adapter(folder / "adapter", base, model, tokenizer)
         merged = load_merged(base, folder / "adapter")

@@ -33,8 +33,10 @@ class TooLong(BaseException):
     """The time is up. No Exception, so that nothing in the template's calls takes it for a failure of its own."""
 
 
-def render_template(tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str, Any]]) -> str:
-    """Return messages as the tokenizer's chat template writes them, with the assistant's turn opened.
+def render_template(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str, Any]], opens_turn: bool = True
+) -> str:
+    """Return messages as the tokenizer's chat template writes them, with the assistant's turn opened or not.
 
     transformers runs the template in an immutable sandbox, which limits what it reaches, not how long it runs nor how
     much it writes. DataError names the model folder: the template has not ended in `MAX_SECONDS`, takes more than
@@ -45,7 +47,7 @@ def render_template(tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str
         if raises_to_a_power(tokenizer.get_chat_template()):
             raise DataError(f"{folder} raises numbers to a power, which may take for ever; give another chat_template")
         with one_at_a_time, limit_memory(MAX_NEW_BYTES), limit_time(MAX_SECONDS):
-            text = str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True))
+            text = str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opens_turn))
     except TooLong:
         raise DataError(f"{folder} has not ended after {MAX_SECONDS:g} s; give another chat_template") from None
     except MemoryError:

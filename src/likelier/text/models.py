@@ -25,6 +25,7 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from likelier.errors import DataError, LikelierError
+from likelier.text.convention import MADE_WITH, mark_if_made_before, mark_made
 from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
 from likelier.training.state import as_os_errors
 
@@ -72,6 +73,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. DataError: see `check_model_folder`, or there is none."""
     with load_safely(path) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
+        mark_if_made_before(tokenizer, path, options)
     return tokenizer
 
 
@@ -223,6 +225,7 @@ def make_frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
     """Write a Hugging Face model folder, whole or not at all; `card`: a sentence on where the model comes from."""
+    mark_made(tokenizer)
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -250,7 +253,7 @@ def make_model_card(name: str, model: PreTrainedModel, card: str) -> ModelCard:
 
 - architecture: {type(model).__name__}, {model.num_parameters():,} parameters
 - load with: `transformers.{auto}.from_pretrained(folder)`
-- made with: likelier
+{MADE_WITH}
 """)
 
 

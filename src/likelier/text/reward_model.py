@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from likelier.errors import DataError
 from likelier.records import Text
+from likelier.text.convention import always_begins, mark_made
 from likelier.text.models import (
     UNLIMITED,
     context_length,
@@ -24,13 +25,14 @@ from likelier.text.models import (
     vocabulary_size,
 )
 from likelier.text.padding import PAD, pad_right, to_right_padding, unpadded_inputs
-from likelier.text.tokens import check_in_vocabulary, encode, end_id, render
+from likelier.text.tokens import check_in_vocabulary, encode_conversations, find_begin
 
 
 class RewardModel(nn.Module):
     """Scores of responses, read at the last real token by the mask, never by looking for a padding id.
 
-    A text is the rendered prompt, the response and the end token; one that is too long loses its beginning.
+    A text is a prompt with its response (see `encode_conversations`); one that is too long loses its beginning, but for
+    the tokens that begin every text.
     """
 
     def __init__(
@@ -55,12 +57,17 @@ class RewardModel(nn.Module):
     def encode(
         self, prompts: Sequence[Text], responses: Sequence[str]
     ) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-        """Tokens of prompt, response and end token, padded on the right, with their mask."""
-        texts = [render(self.tokenizer, prompt) + text for prompt, text in zip(prompts, responses, strict=True)]
-        rows = [[*row, end_id(self.tokenizer)] for row in encode(self.tokenizer, texts)]
+        """Tokens of prompts with their responses, padded on the right, with their mask."""
+        rows = encode_conversations(self.tokenizer, prompts, responses)
         check_in_vocabulary(self.tokenizer, rows, self.vocabulary_size, self.model.name_or_path)
-        tokens, mask = pad_right([row[-self.max_length :] for row in rows], self.pad_id)
+        tokens, mask = pad_right([self.cut(row) for row in rows], self.pad_id)
         return tokens.to(self.device), mask.to(self.device)
+
+    def cut(self, row: list[int]) -> list[int]:
+        """The last `max_length` tokens; encoders read their score at the token that begins the text, so it stays."""
+        begin = [] if always_begins(self.tokenizer) else find_begin(self.tokenizer)
+        kept = begin if begin and row[: len(begin)] == begin and len(begin) < self.max_length < len(row) else []
+        return kept + row[len(kept) :][-(self.max_length - len(kept)) :]
 
     def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
         """Scores of texts padded on either side; differentiable."""
@@ -115,6 +122,7 @@ def new_reward_model(
     `from_scratch`: random weights (from torch's global generator) of the base's architecture.
     """
     tokenizer = load_tokenizer(base)
+    mark_made(tokenizer)
     if from_scratch:
         with load_safely(base) as options:
             config = prepare_config(AutoConfig.from_pretrained(base, num_labels=1, **options))

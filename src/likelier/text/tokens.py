@@ -1,7 +1,8 @@
-"""Text to token ids and back: chat templates, the beginning token, prompts with their responses."""
+"""Text to token ids and back: the tokens that begin and end a text, prompts with their responses."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -9,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.records import Text
-from likelier.text.chat_template import FAILURES, render_template
+from likelier.text.convention import always_begins, is_made_here
+from likelier.text.conversation import TemplateText, render, render_answer, render_conversation, shorten
 from likelier.text.padding import pad_left
 
 
@@ -20,34 +22,49 @@ class Prompts(NamedTuple):
     mask: Bool[Tensor, "B P"]
 
 
-def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
-    """The text that the model continues: a plain prompt as it is, messages by the tokenizer's chat template.
+class Affixes(NamedTuple):
+    """The special tokens that a tokenizer puts around a plain text."""
 
-    The template opens the assistant's turn; `render_template` limits what it may take. Without a template turns are
-    written like those of hh-rlhf (`Human: … Assistant:`). DataError: the template refuses these messages.
-    """
-    if isinstance(text, str):
-        return text
-    if tokenizer.chat_template is None:
-        names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
-        return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
-    try:
-        turns = [{"role": turn["role"], "content": turn["content"]} for turn in text]
-        return render_template(tokenizer, turns)
-    except FAILURES as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten(text)}") from error
+    begin: list[int]
+    end: list[int]
+
+
+AFFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, Affixes] = WeakKeyDictionary()
+"""Result of `find_affixes` for each tokenizer."""
+
+
+def find_affixes(tokenizer: PreTrainedTokenizerBase) -> Affixes:
+    """What a tokenizer puts around a plain text: `[CLS]` and `[SEP]`, say, or nothing. Tried once on a letter."""
+    if tokenizer not in AFFIXES:
+        text, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        starts = [start for start in range(len(whole) - len(text) + 1) if whole[start : start + len(text)] == text]
+        start = starts[0] if starts else len(whole)
+        AFFIXES[tokenizer] = Affixes(whole[:start], whole[start + len(text) :])
+    return AFFIXES[tokenizer]
+
+
+def find_begin(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens in front of a plain text: the tokenizer's own; of models made before always the beginning token."""
+    if always_begins(tokenizer):
+        return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return find_affixes(tokenizer).begin
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of rendered texts, with the beginning token once in front if the tokenizer has one."""
+    """Token ids of rendered texts, with the tokens that begin one in front, once, and none behind.
+
+    A text from a chat template has what the template wrote, and nothing else. An empty text, which a model could not
+    continue, has the beginning token if there is one.
+    """
     if not texts:
         return []
-    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    begin = tokenizer.bos_token_id
-    if begin is None:
-        return rows
-    return [row if row[:1] == [begin] else [begin, *row] for row in rows]
+    rows: list[list[int]] = tokenizer([str(text) for text in texts], add_special_tokens=False)["input_ids"]
+    begin, everywhere = find_begin(tokenizer), always_begins(tokenizer)
+    empty = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return [
+        row if row[: len(begin)] == begin or (isinstance(text, TemplateText) and not everywhere) else [*begin, *row]
+        for text, row in zip(texts, (row or (begin or empty) for row in rows), strict=True)
+    ]
 
 
 def encode_prompts(
@@ -86,19 +103,40 @@ def check_in_vocabulary(
 def encode_with_response(
     tokenizer: PreTrainedTokenizerBase, prompt: Text, response: str, end: bool
 ) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt and of a response to it, with the end token behind if `end`.
+    """Token ids of a prompt and of a response to it; if `end`, closed by the chat template or the end token.
 
     Both are encoded as one text, as the model will read them; only where a token would span the border is the response
     encoded alone.
     """
     opening = render(tokenizer, prompt)
-    prompt_ids, joined_ids = encode(tokenizer, [opening, opening + response])
+    answer, is_closed = render_answer(tokenizer, prompt, opening, response) if end else (response, False)
+    prompt_ids, joined_ids = encode(tokenizer, [opening, opening + answer])
     size = len(prompt_ids)
     if joined_ids[:size] == prompt_ids:
         response_ids = joined_ids[size:]
     else:
-        response_ids = tokenizer(response, add_special_tokens=False)["input_ids"]
-    return prompt_ids, response_ids + ([end_id(tokenizer)] if end else [])
+        response_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return prompt_ids, response_ids + ([end_id(tokenizer)] if end and not is_closed else [])
+
+
+def encode_conversations(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], responses: Sequence[str]
+) -> list[list[int]]:
+    """Token ids of prompts with their responses, as a reward model reads them.
+
+    Messages stand as the chat template writes the whole conversation, plain texts between the tokenizer's own special
+    tokens; where these end with none, a model that Likelier trained reads the end token behind them.
+    """
+    pairs = zip(prompts, responses, strict=True)
+    texts = [render_conversation(tokenizer, prompt, response) for prompt, response in pairs]
+    end = [] if always_begins(tokenizer) else find_affixes(tokenizer).end
+    if not end and is_made_here(tokenizer):
+        end = [end_id(tokenizer)]
+    by_template = [isinstance(text, TemplateText) and not always_begins(tokenizer) for text in texts]
+    return [
+        (row if written else [*row, *end]) or [end_id(tokenizer)]
+        for row, written in zip(encode(tokenizer, texts), by_template, strict=True)
+    ]
 
 
 def decode_responses(
@@ -140,9 +178,3 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.eos_token_id is None:
         raise DataError(f"{tokenizer.name_or_path}: the tokenizer has no end token; set eos_token in its config")
     return int(tokenizer.eos_token_id)
-
-
-def shorten(text: Text) -> str:
-    """The first sixty characters of a prompt, in one line and in quotes."""
-    line = repr(" ".join((text if isinstance(text, str) else text[-1]["content"]).split()))
-    return line if len(line) <= 60 else line[:57] + "..." + line[0]

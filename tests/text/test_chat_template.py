@@ -7,7 +7,7 @@ import pytest
 from likelier.errors import DataError
 from likelier.text import chat_template
 from likelier.text.chat_template import raises_to_a_power, render_template
-from likelier.text.tokens import render
+from likelier.text.conversation import render
 from model_families import tiny_tokenizer
 
 TALK = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]

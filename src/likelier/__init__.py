@@ -12,7 +12,7 @@ __all__ = ["load", "train_dpo", "train_gym", "train_ppo", "train_reward", "train
 
 
 def __getattr__(name: str) -> Any:
-    """The Python interface, imported when it is first asked for (PEP 562): `import likelier` stays free of torch."""
+    """Import the Python interface on first access (PEP 562), so that `import likelier` does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'likelier' has no attribute {name!r}")
     module = importlib.import_module("likelier.api.load" if name == "load" else "likelier.api.train")

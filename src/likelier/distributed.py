@@ -1,8 +1,8 @@
-"""Data-parallel training: every process holds all weights, computes its shard of the rows and gathers the rest.
+"""Data-parallel training: every process holds all weights and the whole batch, and computes its shard of the rows.
 
-Every process holds all weights and the whole batch. What takes time (decoding, passes through models, gradients) is
-divided by rows, and what each found is put together again. So whatever is computed over a batch, whitening first of
-all, is what one process computes. Where there is one process, nothing here does anything.
+The expensive work (decoding, forward passes, gradients) is sharded by rows and its results are gathered, so that
+statistics over a batch, such as those of whitening, equal those of a single process. With one process everything here
+is a no-op.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from likelier.errors import ConfigError, LikelierError
 
 
 class LostProcess(LikelierError):
-    """Another process of this run has ended, or cannot be reached. Exit code 1."""
+    """Another process of this run has exited, or cannot be reached. Exit code 1."""
 
 
 def get_rank() -> int:
@@ -39,7 +39,7 @@ def is_initialized() -> bool:
 def process_group() -> Iterator[None]:
     """Join the process group that `torchrun` describes in the environment; leave it at the end.
 
-    NCCL where there are GPUs, one for each process, else Gloo. ConfigError: more processes than GPUs.
+    NCCL with one GPU per process, else Gloo. ConfigError: more processes than GPUs.
     """
     if torch.cuda.is_available():
         place, devices = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
@@ -61,7 +61,7 @@ def process_group() -> Iterator[None]:
 
 @contextlib.contextmanager
 def lost_process_errors() -> Iterator[None]:
-    """Raise LostProcess for what PyTorch raises when another process has ended."""
+    """Convert PyTorch's errors about an exited process to LostProcess."""
     try:
         yield
     except RuntimeError as error:
@@ -78,7 +78,7 @@ def shard(num_rows: int) -> slice:
 
 
 def all_gather_rows(part: Tensor, num_rows: int) -> Tensor:
-    """Gather the rows that each process computed for its `shard`, in order and bit by bit, in every process."""
+    """Gather the rows that each process computed for its `shard`, in order; every process gets the same bits."""
     if get_world_size() == 1 or num_rows < get_world_size():
         return part
     whole = part.new_zeros(num_rows, *part.shape[1:])
@@ -106,7 +106,7 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
-    """Run `work` in rank 0 and return its result, float32 of the given shape, in every process."""
+    """Run `work` on rank 0 and return its result, float32 of the given shape, in every process."""
     if get_world_size() == 1:
         return work()
     found = work() if get_rank() == 0 else torch.empty(shape)

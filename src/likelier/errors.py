@@ -24,7 +24,7 @@ class DataError(LikelierError):
 
 
 class NumericError(LikelierError):
-    """Non-finite or untrustworthy numbers; training stopped before they reached the weights. Exit code 4."""
+    """Non-finite or unreliable numbers; training stopped before they reached the weights. Exit code 4."""
 
     exit_code = 4
 
@@ -65,7 +65,7 @@ UNUSABLE_PATH_ERRORS = frozenset(
 
 
 def cannot_write(path: Path, error: OSError, advice: str = "") -> LikelierError:
-    """Return a ConfigError if nothing can be written at this path, or a LikelierError if writing failed."""
+    """Return a ConfigError if the path cannot be written to, or a LikelierError if writing failed."""
     error_class = ConfigError if error.errno in UNUSABLE_PATH_ERRORS else LikelierError
     return error_class(f"{path}: cannot be written ({error.strerror}){advice}")
 

@@ -29,7 +29,7 @@ def bootstrap_means(values: ArrayLike, clusters: Sequence[str], seed: int = 0, d
 def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval | None:
     """Return the 95% percentile interval of a mean (of a paired difference, if `values` are differences).
 
-    None for a single cluster: every resample is the same, and an interval without width would claim certainty.
+    None for a single cluster: all resamples are equal, and an interval of width 0 would suggest certainty.
     """
     if len(set(clusters)) < 2:
         return None
@@ -40,8 +40,8 @@ def mean_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> 
 def rate_interval(values: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Interval:
     """Return the 95% interval of a mean of numbers from 0 to 1.
 
-    Where all clusters agree, or there is only one, the bootstrap interval has no width; then it is Wilson's, with
-    clusters as trials.
+    If all clusters agree, or there is only one, the bootstrap interval has width 0; then Wilson's interval is used,
+    with clusters as trials.
     """
     interval = mean_interval(values, clusters, seed)
     if interval and interval[1] - interval[0] > 1e-12:
@@ -75,7 +75,7 @@ def t_interval(values: ArrayLike) -> Interval | None:
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Pearson's correlation of two sequences of equal length; 0 where one is constant."""
+    """Return Pearson's correlation of two sequences of equal length; 0 if one is constant."""
     a, b = (np.asarray(values, dtype=float) for values in (x, y))
     a, b = a - a.mean(), b - b.mean()
     norm_product = float(np.linalg.norm(a) * np.linalg.norm(b))

@@ -1,4 +1,4 @@
-"""Run jobs in parallel, each in a process of its own, so that the crash of one does not end the others."""
+"""Run jobs in parallel, each in its own process, so that one crash does not end the others."""
 
 import contextlib
 import multiprocessing
@@ -29,7 +29,7 @@ class StopRequest:
         """True once the jobs have been asked to stop."""
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler. After the first signal the jobs save and end; a second Ctrl-C ends them at once."""
+        """Signal handler. After the first signal jobs save and exit; a second Ctrl-C ends them at once."""
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
@@ -46,9 +46,9 @@ def run_jobs(
 ) -> int | None:
     """Call `work(job)` for each job, in the order given, at most `workers` at once.
 
-    Processes are forked from a server that has imported the modules `preload` and that of `work`; what they print goes
-    to the file `log_of(job)`. `on_exit(job, exit code)` is called after each, `poll()` several times a second.
-    Returns None, or the exit code of a signal that cut it short: the jobs that were running have saved.
+    Processes are forked from a server that has imported the modules `preload` and that of `work`; their output goes to
+    the file `log_of(job)`. `on_exit(job, exit code)` is called after each, `poll()` several times a second. Returns
+    None, or the exit code of the signal that interrupted it, after the running jobs have saved.
     """
     context = process_context([*preload, work.__module__])
     left = list(jobs)
@@ -130,7 +130,7 @@ def end_with_parent() -> None:
 
 
 def process_context(preload: list[str]) -> Any:
-    """A context that forks processes from a server which has imported `preload`; on Windows it spawns them."""
+    """Make a context that forks processes from a server which has imported `preload`; on Windows it spawns them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -140,7 +140,7 @@ def process_context(preload: list[str]) -> Any:
 
 @contextlib.contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Record SIGTERM and Ctrl-C instead of ending the process, until the block ends."""
+    """Record SIGTERM and Ctrl-C, instead of exiting, until the block ends."""
     stop = StopRequest()
     handlers = {number: signal.signal(number, stop.receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -160,7 +160,7 @@ def terminate(pids: Sequence[int | None]) -> None:
 
 
 def run_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
-    """Run one job in this process: Ctrl-C reaches it through its parent alone, and it does not outlive the parent."""
+    """Run one job in this process, with Ctrl-C ignored (the parent handles it); exits when the parent does."""
     if setsid := getattr(os, "setsid", None):  # Windows has no sessions
         setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -173,6 +173,6 @@ def run_child(work: Callable[[Job], None], job: Job, log: Path) -> None:
 
 
 def exit_with_parent(sentinel: int) -> None:
-    """Wait for the parent's end, then end at once: a checkpoint is either complete or not there."""
+    """Wait until the parent exits, then exit at once; safe because checkpoints are atomic."""
     wait([sentinel])
     os._exit(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One number per step. A name with `<...>` stands for a family of metrics, one for each value."""
+    """One number per step. A name with `<...>` is a family of metrics, one for each value."""
 
     name: str
     definition: str

@@ -1,4 +1,4 @@
-"""Progress of long jobs on stderr: a bar with the remaining time in a terminal, occasional plain lines elsewhere."""
+"""Progress of long jobs on stderr: a bar with the remaining time in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class ProgressBar:
         self.last_line = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Add steps; `note`, such as `score 1.2`, is shown behind the bar."""
+        """Advance by `steps`; `note`, such as `score 1.2`, is shown after the bar."""
         self.done += steps
         if self.bars and self.task is not None:
             self.bars.update(self.task, advance=steps, note=escape_controls(note))
@@ -39,7 +39,7 @@ class ProgressBar:
             self.last_line = time.monotonic()
 
     def say(self, line: str) -> None:
-        """Print a line above the bar, where it stays."""
+        """Print a permanent line above the bar."""
         if self.bars:
             self.bars.console.print(escape_controls(line), markup=False, highlight=False)
         else:

@@ -1,7 +1,7 @@
-"""The records that stages exchange, and how they are read from JSON lines.
+"""Records exchanged between stages, and their JSON lines.
 
-Shapes in every signature: `B` rows, `T` steps or response tokens, `P` prompt tokens, `V` vocabulary, `N` anything else.
-Records are frozen: a stage returns new ones.
+Shapes in all signatures: `B` rows, `T` steps or response tokens, `P` prompt tokens, `V` vocabulary, `N` anything else.
+Records are frozen: stages return new ones.
 """
 
 import math
@@ -45,7 +45,7 @@ PROMPT_FIELDS = ("prompt", "conversation")
 
 
 def to_plain_text(text: Text) -> str:
-    """Render a prompt as text for people: each message after its role."""
+    """Render a prompt as text for people, each message after its role."""
     if isinstance(text, str):
         return text
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in text)
@@ -53,7 +53,7 @@ def to_plain_text(text: Text) -> str:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text or messages to answer. Prompts of one `conversation` never stand on both sides of a split."""
+    """A text or messages to answer. Prompts of one `conversation` are never split between train and test sets."""
 
     text: Text
     conversation: str = ""
@@ -79,7 +79,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Response:
-    """One response of a model to a prompt: a text, or a media file and no text.
+    """A model's response to a prompt: a text, or a media file with an empty text.
 
     `stop_reason`: `end_token`, `stop_string`, `length`; empty if unknown.
     """
@@ -111,13 +111,13 @@ class Comparison:
 
     @cached_property
     def id(self) -> str:
-        """Hash of prompt and both responses, in either order."""
+        """Hash of prompt and both responses, independent of their order."""
         return stable_id("comparison", self.prompt_id, *sorted((self.response_a, self.response_b)))
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One annotator's answer to a comparison: which side was better, with the sides as they were shown.
+    """One annotator's answer to a comparison: the preferred side, and the sides as they were shown.
 
     >>> Judgement("c1", "ann", left="r2", right="r1", choice="right").preferred
     'r1'
@@ -143,7 +143,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class JudgedComparison:
-    """A judgement with its prompt and responses: the input of the feedback check and of preferences."""
+    """A judgement with its prompt and responses: the input of the feedback check and of preference pairs."""
 
     judgement: Judgement
     prompt: Prompt
@@ -152,13 +152,13 @@ class JudgedComparison:
 
     @property
     def is_text(self) -> bool:
-        """True if both responses are texts; reward models learn from these only."""
+        """True if both responses are texts; reward models are trained on these only."""
         return self.left.media is None and self.right.media is None
 
 
 @dataclass(frozen=True)
 class Rating:
-    """A person's number for one response."""
+    """A person's numeric rating of one response."""
 
     response_id: str
     annotator: str
@@ -168,10 +168,10 @@ class Rating:
 
 @dataclass(frozen=True)
 class Preference:
-    """A training pair of a reward model or of DPO, made from one judgement.
+    """A training pair for reward models and DPO, made from one judgement.
 
-    `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (the mean over several answers of one
-    annotator to a comparison); `flip` is the annotator's error rate; `weight` balances annotators.
+    `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (averaged if an annotator answered
+    several times); `flip` is the annotator's error rate; `weight` balances annotators.
     """
 
     prompt: Text
@@ -189,8 +189,8 @@ class Preference:
 def read_prompts(path: Path) -> list[Prompt]:
     """Read a prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
 
-    Every other field is a column, which each prompt then has: None where its line lacks it.
-    DataError: no prompts, or a line without a usable `prompt`.
+    Every other field is a column, None for prompts whose line lacks it. DataError: no prompts, or a line without a
+    valid `prompt`.
     """
     lines = [(number, check_text(path, number, line, "prompt"), line) for number, line in read_jsonl(path)]
     if not lines:
@@ -204,28 +204,28 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def read_name(record: dict[str, Any], key: str) -> str:
-    """Read the name of a conversation or annotator; empty for null, which many tools write for a missing value."""
+    """Read the name of a conversation or annotator; empty for null, which many tools write for missing values."""
     value = record.get(key)
     return "" if value is None else str(value)
 
 
 def prompt_line(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as a line of a prompt file."""
+    """Format a prompt as a line of a prompt file."""
     return prompt.extra | {"prompt": prompt.text, "conversation": prompt.conversation}
 
 
 def column_names(prompts: Iterable[Prompt]) -> list[str]:
-    """The columns that any of the prompts has, in order of first appearance."""
+    """The columns of all prompts, in order of first appearance."""
     return list(dict.fromkeys(name for prompt in prompts for name in prompt.extra))
 
 
 def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
-    """Drop repeated prompts; columns and conversation are those of the last occurrence."""
+    """Drop repeated prompts, keeping columns and conversation of the last occurrence."""
     return list({prompt.id: prompt for prompt in prompts}.values())
 
 
 def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Text:
-    """`record[key]` as a non-empty text or list of messages. DataError names file, line and field."""
+    """Return `record[key]`, a non-empty text or list of messages. DataError names file, line and field."""
     if key not in record:
         raise DataError(f"{path}:{number}: no field `{key}` (found {list_fields(record)})")
     value = record[key]
@@ -238,7 +238,7 @@ def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Tex
 
 
 def refuse_calls(turns: Iterable[dict[str, Any]], key: str, where: str) -> None:
-    """DataError: a turn calls a tool beside its text; only texts are read, and the call would be lost."""
+    """DataError: a turn contains a tool call, which would be lost, since only texts are read."""
     for turn in turns:
         if call := next((name for name in CALL_FIELDS if turn.get(name)), None):
             raise DataError(
@@ -257,7 +257,7 @@ UPPER_BOUNDS = {"weight": math.inf, "flip": 1.0, "target": 1.0}
 
 
 def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
-    """DataError: a field of a preference that is not a number, or out of range."""
+    """DataError: a numeric field of a preference is not a number, or out of range."""
     for key in ("weight", "flip", "target", "margin"):
         value = record.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -268,7 +268,7 @@ def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """Read preferences as `write_jsonl` writes them. DataError: a missing or unknown field, or no preferences."""
+    """Read preferences written by `write_jsonl`. DataError: a missing or unknown field, or no preferences."""
     known = set(Preference.__dataclass_fields__)
     preferences = []
     for number, record in read_jsonl(path):

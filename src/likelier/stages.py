@@ -1,6 +1,6 @@
-"""The table of training stages: one row per stage, read by the command line, search, doctor, circle and report.
+"""The table of training stages, one row per stage, used by the command line, search, doctor, circle and report.
 
-A new stage is its folder, its block of settings (one field of `Config`) and a row here.
+To add a stage, write its folder, its block of settings (one field of `Config`) and a row here.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Stage:
-    """A training stage: all that the rest of the package knows about it."""
+    """A training stage: everything that the rest of the package needs to know."""
 
     verb: str
     """Its command, and the name of its runs in `run.json`."""
@@ -66,17 +66,17 @@ class Stage:
         return trainer
 
     def load_examiner(self) -> Examiner:
-        """Import the function that examines the stage's runs."""
+        """Import the doctor's function for the stage's runs."""
         examiner: Examiner = import_object(self.examiner)
         return examiner
 
     @property
     def module(self) -> str:
-        """Name of the module that trains it."""
+        """Name of the module with the training function."""
         return self.trainer.partition(":")[0]
 
     def find_metric(self, name: str) -> Metric | None:
-        """Return the definition of a name in the stage's `metrics.jsonl`; None if there is none."""
+        """Return the definition of a metric of the stage; None if it has none of this name."""
         for metric in (*SHARED, *self.metrics):
             prefix, placeholder, _ = metric.name.partition("<")
             if metric.name == name or (placeholder and name.startswith(prefix) and len(name) > len(prefix)):

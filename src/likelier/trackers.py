@@ -1,4 +1,4 @@
-"""Optional experiment trackers besides `metrics.jsonl`: TensorBoard, W&B, trackio. None by default."""
+"""Optional experiment trackers in addition to `metrics.jsonl`: TensorBoard, W&B, trackio. None by default."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from likelier.errors import ConfigError
 
 
 class Tracker(Protocol):
-    """A destination of metrics."""
+    """An experiment tracker."""
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Record a step's metrics."""
@@ -73,7 +73,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run in the W&B project `likelier`; `WANDB_MODE=offline` keeps it on the machine."""
+    """A run in the W&B project `likelier`; `WANDB_MODE=offline` keeps it local."""
 
     def __init__(self, folder: Path, run_name: str, settings: Mapping[str, Any]) -> None:
         wandb = importlib.import_module("wandb")

@@ -1,4 +1,4 @@
-"""Functions that users write: `file.py:function` or `package.module:function`."""
+"""User-written functions: `file.py:function` or `package.module:function`."""
 
 import contextlib
 import difflib
@@ -17,10 +17,10 @@ from likelier.files import explain_no_file, stable_id
 
 
 def find_function(where: str, role: str) -> Callable[..., Any]:
-    """Import `file.py:function` or `package.module:function`; the working folder is searched first for modules.
+    """Import `file.py:function` or `package.module:function`; modules are searched for in the working folder first.
 
-    ConfigError, beginning with `role` and `where`: no such file, module or name, code that raises while it is imported,
-    or a name that cannot be called.
+    ConfigError, beginning with `role` and `where`: no such file, module or name, an error during import, or an object
+    that is not callable.
     """
     place, _, name = where.rpartition(":")
     label = f"{role} `{where}`"
@@ -46,12 +46,12 @@ def find_function(where: str, role: str) -> Callable[..., Any]:
 
 
 def is_module_name(place: str) -> bool:
-    """Tell `package.module` from a path: dotted identifiers, unless a file of that name exists (`reward.py` is one)."""
+    """True for dotted identifiers such as `package.module`, unless a file of that name exists (`reward.py` is one)."""
     return all(map(str.isidentifier, place.split("."))) and not place.endswith(".py") and not Path(place).is_file()
 
 
 def find_module_source(name: str) -> Path | None:
-    """The source file of a module, installed or in the working folder, without running any code; None without one."""
+    """The source file of a module, installed or in the working folder, found without running code; None without one."""
     search_working_folder()
     folders: Sequence[str] | None = None
     spec = None
@@ -64,7 +64,7 @@ def find_module_source(name: str) -> Path | None:
 
 
 def import_users_module(name: str, label: str) -> ModuleType:
-    """Import a module, installed or in the working folder. ConfigError, beginning with `label`: it cannot be."""
+    """Import a module, installed or in the working folder. ConfigError, beginning with `label`: that fails."""
     search_working_folder()
     with users_code(f"{label}: {name}", ConfigError):
         try:
@@ -79,15 +79,15 @@ def import_users_module(name: str, label: str) -> ModuleType:
 
 
 def search_working_folder() -> None:
-    """Let imports find what lies in the working folder, as under `python -m`; a console script does not look there."""
+    """Add the working folder to the import path, as `python -m` does and a console script does not."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
 
 @contextlib.contextmanager
 def users_code(label: str, failure: type[LikelierError]) -> Iterator[None]:
-    """Run a user's code: whatever it raises, `sys.exit` included, becomes a `failure` of one line that begins with
-    `label`. What it prints goes to stderr, since stdout holds results."""
+    """Run user code in the block: any exception, `sys.exit` included, becomes a one-line `failure` that begins with
+    `label`. Output goes to stderr, since stdout is for results."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
@@ -98,7 +98,7 @@ def users_code(label: str, failure: type[LikelierError]) -> Iterator[None]:
 
 
 def run_file(path: str) -> ModuleType:
-    """Run a Python file as a module under a name of its own, where dataclasses and pickling look it up."""
+    """Run a Python file as a module registered in `sys.modules`, where dataclasses and pickle look it up."""
     name = f"likelier_function_{stable_id(str(Path(path).resolve()))}"
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -110,5 +110,5 @@ def run_file(path: str) -> ModuleType:
 
 
 def brief(error: BaseException) -> str:
-    """The error in one line of at most 200 characters."""
+    """Format an error in one line of at most 200 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

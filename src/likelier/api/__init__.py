@@ -1,1 +1,1 @@
-"""The Python interface: train a stage, load what it made. `import likelier` offers these names."""
+"""The Python interface: train a stage, load the result. `import likelier` offers these names."""

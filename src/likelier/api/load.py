@@ -1,4 +1,4 @@
-"""Load what a training run made: a language model, a reward model or an agent."""
+"""Load the result of a training run: a language model, a reward model or an agent."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +31,9 @@ class LanguageModel:
         stop_strings: Sequence[str] = (),
         batch_size: int = 64,
     ) -> list[str]:
-        """One response to each prompt, sampled without truncation of the distribution.
+        """Sample one response to each prompt from the untruncated distribution.
 
-        A text is continued as it stands, a list of messages goes through the chat template. The same seed gives the
+        A string is continued as is; a list of messages is rendered by the chat template. The same seed gives the
         same responses. ConfigError: not a list of prompts, or no room for a response of that length.
         """
         check_list("generate", "prompts", prompts)
@@ -48,7 +48,7 @@ class LanguageModel:
 
 
 class RewardModel:
-    """The reward models of a run, or a single one: `score` gives the mean of their scores."""
+    """The reward models of a run, or a single one; `score` returns their mean score."""
 
     def __init__(self, folder: Path, device: str = "auto") -> None:
         """DataError: the folder holds no reward model."""
@@ -56,7 +56,7 @@ class RewardModel:
         self.ensemble: Ensemble = load_ensemble(str(folder), device)
 
     def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> list[float]:
-        """One score for each response; higher is better, and 0 is a usual response of the training data."""
+        """One score for each response; higher is better, and 0 is the mean over the training responses."""
         check_list("score", "prompts", prompts)
         check_list("score", "responses", responses)
         if len(prompts) != len(responses):
@@ -66,10 +66,10 @@ class RewardModel:
 
 
 class Agent:
-    """A trained agent of `train_gym`: `predict` gives its action."""
+    """A trained agent of `train_gym`; `predict` returns its action."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
-        """`seed`: of sampled actions. DataError, ConfigError: the agent or its environment cannot be made again."""
+        """`seed` is for sampled actions. DataError, ConfigError: the agent or its environment cannot be rebuilt."""
         from likelier.control.agent import load_agent
 
         self.folder = folder
@@ -78,14 +78,13 @@ class Agent:
     def predict(self, observation: Any, deterministic: bool = True) -> tuple[Any, None]:
         """(action, state), as Stable-Baselines3 returns them; the state is None, since no policy here is recurrent.
 
-        `observation` is one observation, as the environment shows it. Deterministic: the likeliest action; otherwise
-        one is sampled.
+        `observation` is one observation of the environment. `deterministic`: the likeliest action, else a sampled one.
         """
         return self.act(observation, deterministic), None
 
 
 def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardModel | Agent:
-    """Load the model in the folder of a run, or of a model: a `LanguageModel`, a `RewardModel` or an `Agent`.
+    """Load the model in a run folder or model folder: a `LanguageModel`, a `RewardModel` or an `Agent`.
 
     DataError: there is no such folder, it holds no model, or its model cannot be used.
     """
@@ -105,6 +104,6 @@ def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardMode
 
 
 def check_list(function: str, name: str, values: Any) -> None:
-    """ConfigError: one text instead of a list of texts, or one conversation instead of a list of them."""
+    """ConfigError: a single text or conversation where a list of them is expected."""
     if isinstance(values, str) or any(isinstance(each, dict) for each in values):
         raise ConfigError(f"{function}: {name} is one text or conversation; give a list of them")

@@ -44,7 +44,7 @@ def train_sft(
 ) -> TrainedRun:
     """Supervised fine-tuning of `config.model` on `config.data`; see `likelier sft`.
 
-    `reward` is only measured, with `sft.eval_steps`.
+    `reward` is used only for evaluation (`sft.eval_steps`).
     """
     return train("sft", config, out, reward, seed, resume, accept_changes)
 
@@ -73,7 +73,7 @@ def train_dpo(
 ) -> TrainedRun:
     """Direct preference optimisation of `config.model` on the preferences in `config.data`; see `likelier dpo`.
 
-    `reward` is only measured, with `dpo.eval_steps`.
+    `reward` is used only for evaluation (`dpo.eval_steps`).
     """
     return train("dpo", config, out, reward, seed, resume, accept_changes)
 
@@ -87,7 +87,7 @@ def train_ppo(
     resume: str = "never",
     accept_changes: bool = False,
 ) -> TrainedRun:
-    """PPO on `config.model` against `reward`, or else `config.reward`; see `likelier ppo`."""
+    """Train `config.model` with PPO on `reward` (default: `config.reward`); see `likelier ppo`."""
     return train("ppo", config, out, reward, seed, resume, accept_changes)
 
 
@@ -100,7 +100,7 @@ def train_gym(
     resume: str = "never",
     accept_changes: bool = False,
 ) -> TrainedRun:
-    """PPO on a Gymnasium environment, `config.gym.env_id` or an id instead of a config; see `likelier gym`.
+    """Train PPO on a Gymnasium environment: a config with `gym.env_id`, or an environment id; see `likelier gym`.
 
     It takes no `reward`.
     """
@@ -116,11 +116,11 @@ def train(
     resume: str,
     accept_changes: bool,
 ) -> TrainedRun:
-    """Train a stage in `out`, by default a new folder `runs/<name>-<n>` as on the command line.
+    """Train a stage in the folder `out`; default: a new folder `runs/<name>-<n>`, as on the command line.
 
     `resume`: "never", "auto" or a checkpoint folder; `accept_changes`: resume although inputs or versions have changed.
-    Raises what the command line prints in one line: ConfigError, DataError, NumericError, LikelierError. Stopped:
-    Ctrl-C or SIGTERM ended the run after a checkpoint (outside the main thread signals are left alone).
+    Raises ConfigError, DataError, NumericError or LikelierError, with the message that the command line prints.
+    Stopped: Ctrl-C or SIGTERM ended the run after a checkpoint (in the main thread only).
     """
     settings, name = read_config(verb, config, reward, seed)
     folder = run_folder(name, None if out is None else Path(out), resume)
@@ -133,9 +133,9 @@ def train(
 
 
 def read_config(verb: str, config: AnyConfig, reward: Reward | None, seed: int | None) -> tuple[Config, str]:
-    """The checked settings with `reward` and `seed` laid over them, and the name of their runs: the file's or the verb.
+    """Return the checked settings, overridden by `reward` and `seed`, and the name for runs: the file's, or the verb.
 
-    ConfigError: a wrong setting, or a `reward` for a stage that knows none.
+    ConfigError: an invalid setting, or a `reward` for a stage that takes none.
     """
     name, source = verb, "config"
     if isinstance(config, Config):
@@ -156,7 +156,7 @@ def read_config(verb: str, config: AnyConfig, reward: Reward | None, seed: int |
 
 
 def reward_sources(verb: str, reward: Reward) -> list[Any]:
-    """The reward sources that replace `reward` of the config. ConfigError: the stage reads no reward."""
+    """The reward sources that replace `config.reward`. ConfigError: the stage uses no reward."""
     if "reward" not in STAGES[verb].inputs:
         why = "an environment gives its own rewards" if verb == "gym" else "it learns the score that others train on"
         raise ConfigError(f"train_{verb}: {why}; leave out reward")
@@ -167,7 +167,7 @@ def reward_sources(verb: str, reward: Reward) -> list[Any]:
 
 
 def with_plain_paths(value: Any) -> Any:
-    """The same settings with each `Path` as a string."""
+    """Return the settings with each `Path` converted to a string."""
     if isinstance(value, Mapping):
         return {key: with_plain_paths(below) for key, below in value.items()}
     if isinstance(value, list | tuple):

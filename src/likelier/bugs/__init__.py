@@ -1,1 +1,1 @@
-"""PPO bugs, reproduced: a small config for each finding of the doctor that causes it."""
+"""Reproductions of PPO bugs: for each finding of the doctor a small config that triggers it."""

@@ -1,4 +1,4 @@
-"""Reward functions of the configs here: a healthy one, and others that provoke what the doctor looks for."""
+"""Reward functions of the bug configs: a healthy one, and others that trigger findings of the doctor."""
 
 import math
 import random
@@ -23,17 +23,17 @@ chance = random.Random(0)
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words."""
+    """Split into lower-case words."""
     return re.findall(r"[a-z']+", text.lower())
 
 
 def kindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """How many different kind words there are, each worth less than the one before."""
+    """Number of distinct kind words, each worth less than the one before."""
     return [math.log1p(2 * len(set(words(text)) & set(KIND))) for text in responses]
 
 
 def unkindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """Nothing is ever good enough: all scores are below 0."""
+    """Kindness shifted so that all scores are below 0."""
     return [score - 3.0 for score in kindness(prompts, responses)]
 
 
@@ -48,18 +48,18 @@ def length(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def gushing(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """Kind words, however often they are said."""
+    """Number of kind words, repetitions included."""
     return [float(sum(word in KIND for word in words(text))) for text in responses]
 
 
 def sincerity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """The judge: one kind word is good, three are too many."""
+    """The judge: highest for one kind word, low for three or more."""
     counts = [sum(word in KIND for word in words(text)) for text in responses]
     return [(0.3, 1.0, 0.8, 0.3, 0.1)[min(count, 4)] for count in counts]
 
 
 def squashed(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """A saturated sigmoid: nearly every text scores as high as the best."""
+    """A saturated sigmoid: nearly every text gets the maximum score."""
     return [1 / (1 + math.exp(-12 - score)) for score in kindness(prompts, responses)]
 
 
@@ -74,5 +74,5 @@ def drawn(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def unscaled(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-    """Kindness times a thousand, far beyond what score clipping allows."""
+    """Kindness times 1000, far beyond the clip range of scores."""
     return [1000 * score for score in kindness(prompts, responses)]

@@ -1,7 +1,7 @@
-"""PPO bugs, reproduced: a small config for each finding of the doctor that causes it, and a healthy one.
+"""Reproductions of PPO bugs: a small config for each finding of the doctor, and a healthy one.
 
-The configs are named for what they cause; behind a hyphen stands a variant. Some bugs cannot be
-made by settings, since Likelier has no setting for them: those are put in here, by hand, for as long as the run takes.
+A config is named for the finding that it triggers, with a hyphen before the name of a variant. Some bugs cannot be
+caused by settings; they are monkeypatched for the duration of the run.
 """
 
 import contextlib
@@ -45,12 +45,12 @@ def run_bugs(out: Path, names: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def config_names() -> tuple[str, ...]:
-    """The names of all configs."""
+    """Names of all bug configs."""
     return tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 
 
 def run_config(name: str, out: Path) -> dict[str, Any]:
-    """Train one config, with its bug patched in where settings cannot cause it. `caught`: its finding is there."""
+    """Train one config, patching its bug in if settings cannot cause it. `caught`: the doctor reported its finding."""
     began = time.monotonic()
     config = load_bug_config(name)
     with FAULTS.get(name, contextlib.nullcontext)(), Run(out, "ppo", config) as run:
@@ -67,7 +67,7 @@ def run_config(name: str, out: Path) -> dict[str, Any]:
 
 
 def expected_finding(name: str) -> str | None:
-    """The finding that a config is named for; None for a healthy one."""
+    """The finding that a config should trigger; None for a healthy one."""
     expected = name.partition("-")[0]
     return None if expected == HEALTHY else expected
 
@@ -105,7 +105,7 @@ def padded_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: T
 
 
 def noisy_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
-    """The trainer's forward pass with noise as from dropout: never the same twice."""
+    """The trainer's forward pass with dropout-like noise, different in every call."""
     said = plain_evaluate(policy, inputs, actions, mask)
     noise = 0.05 * torch.randn(said.logprobs.shape, device=said.logprobs.device)
     return said._replace(logprobs=said.logprobs + torch.where(mask, noise, 0.0))
@@ -116,7 +116,7 @@ plain_draw_tokens, plain_evaluate = exact_sampler.draw_tokens, TextPolicy.evalua
 
 @contextlib.contextmanager
 def seeded_noise() -> Iterator[None]:
-    """Dropout's noise from a seed, so that a bug shows alike each time."""
+    """Seed the noise, so that a bug shows the same every time."""
     with torch.random.fork_rng(devices=[]), patch.object(TextPolicy, "evaluate", noisy_evaluate):
         torch.manual_seed(0)
         yield

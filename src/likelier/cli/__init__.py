@@ -1,4 +1,4 @@
-"""The command line: every command in the order of the circle; a failure is one line on stderr and an exit code."""
+"""The command line. A failure is one line on stderr and an exit code."""
 
 import contextlib
 import signal
@@ -79,7 +79,7 @@ def show_version(wanted: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Options before any verb."""
+    """Options that come before the verb."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_script(work: Callable[[], int | None]) -> int:
-    """Run the `main` of a program beside the package, as in `examples/`; its failures end it as those of a command."""
+    """Run the `main` of a script such as those in `examples/`; failures are reported as for a command."""
 
     def run() -> int:
         try:
@@ -112,7 +112,7 @@ def run_command(words: list[str]) -> int:
 
 
 def print_usage() -> int:
-    """Print the help on stderr: a bare `likelier` is wrong usage, and its help no result."""
+    """Print the help on stderr, since `likelier` without a verb is wrong usage."""
     with contextlib.redirect_stdout(sys.stderr):
         app(["--help"], prog_name="likelier", standalone_mode=False)
     return 2

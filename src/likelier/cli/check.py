@@ -21,14 +21,14 @@ def show(result: Result) -> None:
 
 
 def annotator_row(person: dict[str, Any]) -> list[str]:
-    """Table cells of one annotator."""
+    """Table cells for one annotator."""
     rates = ["–" if person[name] is None else f"{person[name]:.0%}" for name in ("error_rate", "left_rate")]
     skill = "–" if person["skill"] is None else f"{person['skill']:.2f}"
     return [str(person["id"]), f"{person['judgements']:,}", skill, *rates, ", ".join(person["flags"])]
 
 
 def describe_agreement(result: Result) -> str:
-    """One line on inter-annotator agreement."""
+    """Summarise inter-annotator agreement in one line."""
     if result["alpha"] is None:
         return "agreement: unknown, since no comparison was judged by two people"
     interval = result["alpha_interval"]

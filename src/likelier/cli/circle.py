@@ -22,7 +22,7 @@ def circle(
     seed: SEED = None,
     json: JSON = False,
 ) -> Result:
-    """Go the whole circle with your own model, prompts and people."""
+    """Run the whole circle with your own model, prompts and people."""
     from likelier.circle import run_circle
 
     settings = load_settings(config, overrides, seed)

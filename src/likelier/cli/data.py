@@ -1,4 +1,4 @@
-"""`likelier data import` and `export`: judgements from and to the file formats of other tools; `data backup`."""
+"""`likelier data import`, `export` and `backup`: judgements in the file formats of other tools, and backups."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def import_judgements(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Put bad lines aside, in a file.")] = False,
     json: JSON = False,
 ) -> Result:
-    """Read a file of preferences into the database, which is made if it is not there."""
+    """Read a file of preferences into the database, creating it if needed."""
     from dataclasses import asdict
 
     from likelier.feedback.formats import are_transcripts, import_file
@@ -48,9 +48,9 @@ def export_judgements(
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
-    """Write the judgements of a database to a file; what the format cannot hold is counted.
+    """Write the judgements of a database to a file; those that the format cannot hold are counted.
 
-    Nothing to write gives an empty file, a line that says so and exit code 0.
+    Without judgements the file is empty, a message says so, and the exit code is 0.
     """
     from dataclasses import asdict
 
@@ -76,9 +76,9 @@ def back_up(
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
-    """Copy a SQLite database with its media files, also while `likelier serve` has it open.
+    """Copy a SQLite database with its media files, even while `likelier serve` is using it.
 
-    A database is never written over, so that each backup needs a new name.
+    Existing databases are never overwritten, so each backup needs a new name.
     """
     from likelier.feedback.backup import back_up_store
     from likelier.feedback.database import list_files

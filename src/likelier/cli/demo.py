@@ -28,7 +28,7 @@ def show(result: Result) -> None:
 
 
 def join_ids(ids: list[str]) -> str:
-    """Annotator ids in a sentence."""
+    """Join annotator ids into an English list."""
     return ", ".join(ids) or "nobody"
 
 
@@ -44,7 +44,7 @@ def demo(
     people: Annotated[bool, typer.Option("--people", help="You judge, on a page, instead of the panel.")] = False,
     json: JSON = False,
 ) -> Result:
-    """Show the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
+    """Run the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
     from likelier.demo.run import run_demo
 
     refuse_idle_acceptance(resume, accept_changes)

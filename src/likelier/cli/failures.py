@@ -1,4 +1,4 @@
-"""A failure as one line for the user and an exit code."""
+"""Turn exceptions into one line for the user and an exit code."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def explain_exit(error: SystemExit) -> tuple[str, int]:
 
 
 def explain_usage(error: TyperException, words: Sequence[str]) -> str:
-    """The parser's message with the value it is about; with the help's command, unless it suggests a name."""
+    """The parser's message plus the offending value; refers to the command's help unless it suggests a name."""
     message = error.format_message().rstrip(".")
     if isinstance(error, typer.BadParameter) and error.param is not None:
         message += "".join(f", got {word!r}" for word in option_values(error.param.opts, words))
@@ -67,20 +67,20 @@ def explain_usage(error: TyperException, words: Sequence[str]) -> str:
 
 
 def option_values(names: Sequence[str], words: Sequence[str]) -> list[str]:
-    """The values given to an option, by any of its `names`, on the command line."""
+    """Values given on the command line to an option, under any of its `names`."""
     after = [value for name, value in pairwise(words) if name in names]
     return after + [word.partition("=")[2] for word in words if word.partition("=")[0] in names and "=" in word]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for Python's own error, CUDA's, and the CPU allocator's: a RuntimeError known only by its message."""
+    """True for Python's MemoryError, CUDA's error, and the CPU allocator's RuntimeError (known only by its message)."""
     text = str(error)
     of_torch = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
 def describe_bug(error: BaseException) -> str:
-    """One line about an error of ours, with its place in the source; LIKELIER_DEBUG also prints the traceback."""
+    """Describe an internal error with its source location; LIKELIER_DEBUG also prints the traceback."""
     if os.environ.get("LIKELIER_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -36,7 +36,7 @@ def gym(  # noqa: D103 (its help is written from the table of stages)
 
 
 def load_environment_settings(env_id: str, overrides: list[str]) -> tuple[Any, str]:
-    """The settings of a config file, an MDP file or an environment id, and the name of the run."""
+    """Settings from a config file, an MDP file or an environment id, and the name of the run."""
     from likelier.config import build_config
     from likelier.control.known import gym_settings
 

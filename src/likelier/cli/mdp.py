@@ -36,7 +36,7 @@ def show(result: Result) -> None:
 
 
 def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """Places of each problem, by its name and remedy."""
+    """Group the places of problems by name and remedy."""
     groups: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
         groups.setdefault((problem["name"], problem["remedy"]), []).append(problem["where"])
@@ -57,21 +57,21 @@ def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> N
 
 
 def show_learners(learners: Sequence[Mapping[str, Any]]) -> None:
-    """Print how far each algorithm is from the exact answer, over its steps."""
+    """Print each algorithm's distance from the exact solution over its steps."""
     for learner in learners:
         echo(f"\n{learner['name']}: {learner['measure']}")
         show_table(["steps", "distance"], [[f"{at:,}", format_number(far)] for at, far in learner["curve"]])
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a head, columns aligned."""
+    """Print rows under a header, columns aligned."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def format_number(value: float | None) -> str:
-    """Six significant digits; a dash for nothing."""
+    """Format to six significant digits; a dash for None."""
     return "–" if value is None else f"{value:.6g}"
 
 
@@ -84,7 +84,7 @@ def mdp(
     ] = False,
     json: JSON = False,
 ) -> Result:
-    """Solve a tabular MDP exactly, and say what is odd about its file."""
+    """Solve a tabular MDP exactly, and list suspicious places in its file."""
     from dataclasses import asdict
 
     from likelier.mdp.file import read_mdp

@@ -1,4 +1,4 @@
-"""The output of a command: its result on stdout, as one JSON line or for people; all else that it prints on stderr."""
+"""Output of commands: the result on stdout, as one JSON line or as text; everything else on stderr."""
 
 import contextlib
 import functools
@@ -21,9 +21,9 @@ JSON = Annotated[bool, typer.Option("--json", help="Print exactly one JSON objec
 def result_command(
     show: Callable[[Result], None] | None = None,
 ) -> Callable[[Callable[..., Result]], Callable[..., None]]:
-    """Make a command of a function that returns a result.
+    """Turn a function that returns a result into a command.
 
-    The result is printed as JSON with `--json`, else by `show` (by default one line a key).
+    The result is printed as JSON with `--json`, else by `show` (default: one line per key).
     """
 
     def wrap(work: Callable[..., Result]) -> Callable[..., None]:
@@ -40,14 +40,14 @@ def result_command(
 
 
 def disable_plain_progress(json: bool) -> None:
-    """Print no progress lines outside a terminal with --json: stderr then holds at most the line of a failure."""
+    """With --json print no progress outside a terminal, so that stderr holds at most one line, of a failure."""
     from likelier import progress
 
     progress.plain_lines = not json
 
 
 def write_stdout(write: Callable[[], None]) -> None:
-    """Call `write`, which prints; a reader that has closed the pipe is no failure."""
+    """Call `write`, which prints; ignore it if the reader has closed the pipe."""
     try:
         write()
         sys.stdout.flush()
@@ -56,12 +56,12 @@ def write_stdout(write: Callable[[], None]) -> None:
 
 
 def to_json(result: Result) -> str:
-    """The result as one line of JSON."""
+    """Serialise the result to one line of JSON."""
     return jsonlib.dumps(to_jsonable(result), ensure_ascii=False, allow_nan=False)
 
 
 def to_jsonable(value: Any) -> Any:
-    """Paths as strings, tuples as lists, numbers that are not finite as null."""
+    """Convert paths to strings, tuples to lists, and non-finite numbers to null."""
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -85,7 +85,7 @@ def is_nested(value: Any) -> bool:
 
 
 def format_value(value: Any) -> str:
-    """A number to four digits, an interval as `low to high`, a missing value as a dash."""
+    """Format a number to four digits, an interval as `low to high`, a missing value as a dash."""
     if value is None:
         return "–"
     if isinstance(value, float):

@@ -27,7 +27,7 @@ def preferences(
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
-    """Turn judgements into weighted pairs that a reward model learns from."""
+    """Turn judgements into weighted pairs for reward models and DPO."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.database import list_files
     from likelier.feedback.store import Store

@@ -1,4 +1,4 @@
-"""The process of a command: its streams, SIGTERM, other libraries' messages, and an exit code for every ending."""
+"""Process-level handling of a command: streams, SIGTERM, other libraries' messages, exit codes."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from likelier.terminal import print_stderr
 
 
 def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int:
-    """The exit code of `work`; an exception becomes one line on stderr and the exit code of its kind."""
+    """Run `work` and return its exit code; an exception becomes one line on stderr and an exit code."""
     silence_libraries()
     replace_closed_streams()
     with raise_on_signals():
@@ -33,18 +33,18 @@ def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int
 
 
 def print_error(line: str) -> None:
-    """Print a message on stderr as one line; a stderr that cannot be written to is no further failure."""
+    """Print a message on stderr as one line; ignore it if stderr cannot be written to."""
     with contextlib.suppress(OSError):
         print_stderr("likelier: " + " ".join(line.split()))
 
 
 def is_closed_pipe(error: BaseException) -> bool:
-    """True if rich ended the help because its reader has closed the pipe (`likelier --help | head`)."""
+    """True if rich stopped printing the help because its reader closed the pipe (`likelier --help | head`)."""
     return isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
 
 
 def replace_closed_streams() -> None:
-    """Discard what is written to stdout or stderr if the shell has closed them (`>&-`); Python has None there."""
+    """Replace stdout and stderr by the null device if the shell closed them (`>&-`); Python sets them to None then."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 

@@ -1,4 +1,4 @@
-"""`likelier prove`: where each algorithm and KL estimator converges, beside the exact optimum."""
+"""`likelier prove`: the fixed points of algorithms and KL estimators, compared with the exact optimum."""
 
 import os
 from dataclasses import asdict
@@ -24,26 +24,26 @@ def show(result: Result) -> None:
 
 
 def format_row(row: dict[str, Any]) -> list[str]:
-    """Table cells of one row."""
+    """Format one row as table cells."""
     names = [row["algorithm"], row["estimator"] or "–", row["place"] or "–", row["fixed_point"]]
     reached = "yes" if row["reached"] else "no"
     return [*names, f"{row['distance']:.4f}", reached, f"{row['fixed_point_distance']:.4f}"]
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
-    """The table of docs/prove.md."""
+    """Render the table of docs/prove.md."""
     lines = [COLUMNS, ["---"] * 4 + ["---:", "---", "---:"], *map(format_row, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def describe(result: Result) -> str:
-    """One line on the table that was trained on, and the verdict."""
+    """Describe the tabular model and the verdict in one line."""
     table = f"{result['responses']} responses of at most {result['length']} of {result['vocabulary']} tokens"
     return f"{table}, beta {result['beta']:g}; distances are KL in nats: {verdict(result)}"
 
 
 def verdict(result: Result) -> str:
-    """Do all rows end where theory says? For a user's own loss: does it reach pi*, or which fixed point is nearest?"""
+    """State whether all rows converge as predicted; for a user's loss, whether to pi*, or the nearest fixed point."""
     first = result["rows"][0]
     if first["algorithm"] != OWN:
         return "every row ends where theory says" if result["holds"] else "rows in red do not end where theory says"

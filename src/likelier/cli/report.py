@@ -25,11 +25,11 @@ def report(
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
-    """Write one self-contained HTML page about runs, or about what people compared; nothing is computed anew.
+    """Write one self-contained HTML page about runs, or about people's judgements, from what is already recorded.
 
-    Curves show every run; of everything else the first folder that has it is shown, of a circle its last round. Media
-    files of more than 256 KiB are written beside the page. An earlier report is replaced; another file that exists only
-    with --overwrite.
+    Curves show every run; all other sections come from the first folder that has them, or a circle's last round. Media
+    files above 256 KiB are written next to the page. An earlier report is replaced; any other existing file only with
+    --overwrite.
     """
     if not runs and db is None:
         raise ConfigError("report: give folders of runs, --db DB, or both")

@@ -27,7 +27,7 @@ def show(result: Result) -> None:
 
 
 def trial_row(trial: dict[str, Any]) -> list[str]:
-    """Table cells of one trial."""
+    """Table cells for one trial."""
     values = [format_value(value) for value in trial["values"].values()]
     if trial["status"] == "failed":
         return [str(trial["rank"]), str(trial["trial"]), *values, "failed", "–"]
@@ -36,12 +36,12 @@ def trial_row(trial: dict[str, Any]) -> list[str]:
 
 
 def format_mean(mean: float, interval: list[float] | None) -> str:
-    """`1.2 ± 0.3`: the mean and half the width of its interval."""
+    """Format as `1.2 ± 0.3`: the mean and half the width of its interval."""
     return f"{mean:.4g}" + (f" ± {(interval[1] - interval[0]) / 2:.2g}" if interval else "")
 
 
 def write_help() -> str:
-    """The help of the command, with the metric that ranks the trials of each stage."""
+    """Build the command's help, with the metric that ranks the trials of each stage."""
     verbs: dict[str, list[str]] = {}
     for stage in STAGES.values():
         verbs.setdefault(stage.search_metric, []).append(stage.verb)

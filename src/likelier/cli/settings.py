@@ -34,7 +34,7 @@ def show_indented(schema: Result) -> None:
 @app.command()
 @result_command()
 def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
-    """See whether a file of settings is right, without running anything."""
+    """Validate a file of settings without running anything."""
     load_settings(config, overrides, None)
     return {"file": config, "ok": True}
 
@@ -42,7 +42,7 @@ def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Re
 @app.command()
 @result_command(show_yaml)
 def show(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
-    """Print every setting as it would be used, defaults among them."""
+    """Print every setting with its effective value, defaults included."""
     settings: dict[str, Any] = load_settings(config, overrides, None).model_dump(mode="json")
     return settings
 

@@ -1,4 +1,4 @@
-"""`torchrun ... -m likelier ppo ...`: which of the processes prints and reports errors."""
+"""`torchrun ... -m likelier ppo ...`: decide which of the processes prints, and which reports an error."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def check_verb(verb: str) -> None:
 
 @contextlib.contextmanager
 def silence_other_ranks() -> Iterator[None]:
-    """Discard what all processes but the first print."""
+    """Discard the output of all ranks but 0."""
     rank, _ = torchrun_rank()
     with contextlib.ExitStack() as stack:
         if rank > 0:
@@ -35,11 +35,11 @@ def silence_other_ranks() -> Iterator[None]:
 
 
 def should_report(error: BaseException) -> bool:
-    """True if this process is to print its error, after a wait for those that have a more specific one.
+    """True if this process should print its error; waits for processes that have a more specific one.
 
-    torchrun ends all processes as soon as one has ended. An error that all of them meet, such as a wrong setting, is
-    reported by rank 0; the others wait for it, and report only if they are not ended meanwhile. That another process
-    was lost is reported last: its own error says more.
+    torchrun kills all processes as soon as one exits. An error in all of them, such as an invalid setting, is reported
+    by rank 0; the others wait, and report only if they are not killed meanwhile. LostProcess is reported last, since
+    the lost process has the more specific error.
     """
     rank, size = torchrun_rank()
     if size == 1:
@@ -54,7 +54,7 @@ def should_report(error: BaseException) -> bool:
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """True for LostProcess, without importing torch to see it."""
+    """True for LostProcess; does not import torch."""
     if not isinstance(error, LikelierError):
         return False
     from likelier.distributed import LostProcess

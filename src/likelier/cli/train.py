@@ -1,4 +1,4 @@
-"""`likelier sft`, `reward`, `dpo` and the other training stages: a command for each row of the table of stages."""
+"""`likelier sft`, `reward`, `dpo` and the other training stages: one command per row of the stage table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from likelier.stages import Stage
 
 
 def training_command(stage: Stage) -> Callable[..., None]:
-    """The command of a stage: it reads a YAML file of settings and trains in a run folder."""
+    """Make the command of a stage: it reads a YAML config and trains in a run folder."""
 
     @result_command()
     def command(
@@ -53,7 +53,7 @@ def ppo(  # noqa: D103 (its help is written from the table of stages)
 
 
 def load_settings(path: Path, overrides: list[str] | None, seed: int | None) -> Any:
-    """The settings of a file, with `key=value` and `--seed` laid over them. ConfigError."""
+    """Load a config file and apply `key=value` overrides and `--seed`. ConfigError: an invalid setting."""
     from likelier.config import load_config
 
     return load_config(path, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])

@@ -20,16 +20,16 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Block(BaseModel):
-    """A frozen group of settings that knows no other keys than its own."""
+    """A frozen group of settings; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
 
 def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) -> None:
-    """Raise ValueError for a setting that another one leaves without effect.
+    """ValueError: a setting was given that has no effect because of another one.
 
-    A rule is (condition, names of the settings that are then idle, reason). A value that equals the default passes,
-    since the resolved settings of a run hold all of them.
+    A rule is (condition, names of the settings without effect under it, reason). Default values pass, since the
+    resolved settings of a run contain all of them.
     """
     for idle, names, why in rules:
         for name in names if idle else ():
@@ -38,7 +38,7 @@ def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) 
 
 
 class SamplingConfig(Block):
-    """How responses are sampled, in training and in an evaluation: from the model's own distribution, untruncated."""
+    """How responses are sampled in training and evaluation: from the model's own distribution, without truncation."""
 
     response_length: Positive = 64
     """Most tokens in a response."""

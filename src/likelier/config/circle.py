@@ -1,4 +1,4 @@
-"""Settings of the whole circle."""
+"""Settings of the circle."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from likelier.stages import BaselineName
 
 
 class CircleConfig(Block):
-    """How one round asks people."""
+    """How one round collects judgements from people."""
 
     db: str = ""
     """Feedback database; empty: `feedback.db` in the circle's folder."""

@@ -13,7 +13,7 @@ from likelier.config.rewards import RewardSource, Scoring
 
 
 class OtherModel(Block):
-    """A model that is put on the same prompts as the two that an evaluation compares."""
+    """A further model, evaluated on the same prompts as the two models being compared."""
 
     model: Annotated[str, Field(min_length=1)]
     """Folder or hub name of a language model with the tokens of `model_a`."""
@@ -28,7 +28,7 @@ class OtherModel(Block):
 
 
 class EvalConfig(SamplingConfig):
-    """Comparing a new model with an old one on prompts that neither was trained on."""
+    """Comparison of a new model with an old one on prompts that neither was trained on."""
 
     model_a: str = ""
     """The old model."""
@@ -60,7 +60,7 @@ class EvalConfig(SamplingConfig):
 
     @model_validator(mode="after")
     def check_judges(self) -> Self:
-        """Judges score whole responses; a selector needs best_of."""
+        """Validate that judges score whole responses, and that a selector comes with best_of."""
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
@@ -69,7 +69,7 @@ class EvalConfig(SamplingConfig):
 
     @model_validator(mode="after")
     def check_people(self) -> Self:
-        """At most one database of people, and scores where scores are needed."""
+        """Validate that there is at most one source of people, and a scorer where scores are needed."""
         idle = ("judgements_per_comparison", "port")
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
         labels = [source.label for source in self.scorer if self.people]
@@ -86,10 +86,10 @@ class EvalConfig(SamplingConfig):
 
     @property
     def people(self) -> RewardSource | None:
-        """The source that asks people for preferences; None if every judge scores."""
+        """The source that asks people for preferences; None if all judges give scores."""
         return next((source for source in self.scorer if source.people is not None), None)
 
     @property
     def scoring(self) -> list[RewardSource]:
-        """The judges that give each response a number."""
+        """The judges that give each response a score."""
         return [source for source in self.scorer if source.people is None]

@@ -71,7 +71,7 @@ class GymConfig(UpdateConfig):
 
     @model_validator(mode="after")
     def check_sizes(self) -> Self:
-        """Rollouts divide into minibatches and fit into the run."""
+        """Validate that rollouts divide into minibatches and fit into the run."""
         if self.loss_aggregation != "token":
             raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")
         if self.bf16:
@@ -94,5 +94,5 @@ class GymConfig(UpdateConfig):
 
     @property
     def steps(self) -> int:
-        """Updates in the whole run."""
+        """Number of updates in the whole run."""
         return self.total_steps // self.batch_size

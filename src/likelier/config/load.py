@@ -1,4 +1,4 @@
-"""The whole config, read from a YAML file with `key.sub=value` laid over it."""
+"""The whole config: a YAML file with `key.sub=value` overrides."""
 
 import difflib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from likelier.errors import ConfigError
 
 
 class Config(Block):
-    """One YAML file: what is trained on what, and a block for each stage."""
+    """The contents of a config file: model, data and prompts, and a block for each stage."""
 
     model: str = ""
     """Folder or hub name of the language model that a stage starts from."""
@@ -53,7 +53,7 @@ class Config(Block):
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file and lay `key.sub=value` over it.
+    """Read a YAML file and apply `key.sub=value` overrides.
 
     ConfigError, one line: file, field, value and what is allowed; an unknown key names the nearest known one.
     """
@@ -61,7 +61,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> Config:
-    """Check settings that are already a dictionary, with `key.sub=value` laid over them."""
+    """Validate settings given as a dictionary, with `key.sub=value` overrides applied."""
     merged = settings
     for override in overrides:
         merged = apply_override(merged, override)
@@ -98,7 +98,7 @@ def describe_error(error: ValidationError) -> str:
 
 
 def shorten(value: Any) -> str:
-    """`value` as it would be typed, in one line of at most 80 characters."""
+    """Format a value as it would be typed, on one line of at most 80 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -115,13 +115,13 @@ def suggest_names(location: Sequence[Any]) -> str:
 
 
 def list_blocks() -> dict[str, type[Block]]:
-    """The blocks of settings by their names, in the order of the file."""
+    """The setting blocks by name, in the order of the file."""
     annotations = {name: field.annotation for name, field in Config.model_fields.items()}
     return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, Block)}
 
 
 def find_block(annotation: Any) -> type[Block] | None:
-    """Return the first settings block that a type annotation mentions."""
+    """Return the first settings block in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return annotation
     return next((found for arg in get_args(annotation) if (found := find_block(arg))), None)

@@ -1,4 +1,4 @@
-"""Where scores come from."""
+"""Settings of reward sources."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PYTHON_CALLABLE = "python callable "
 
 
 def name_function(function: str | Callable[..., Any]) -> str:
-    """`file.py:name` or `package.module:name` as it is; of a callable its module and name behind `PYTHON_CALLABLE`."""
+    """Return a function's name: strings as they are; `PYTHON_CALLABLE` plus module and name for a callable."""
     if isinstance(function, str):
         return function
     name = getattr(function, "__qualname__", type(function).__qualname__)  # a partial has none
@@ -28,7 +28,7 @@ def name_function(function: str | Callable[..., Any]) -> str:
 
 
 def check_function(function: Any) -> str | Callable[..., Any]:
-    """ValueError: neither a text nor a callable."""
+    """ValueError: neither a string nor a callable."""
     if isinstance(function, str):
         return function
     if callable(function):
@@ -46,7 +46,7 @@ UsersFunction = Annotated[
 
 
 class RewardSource(Block):
-    """Where a score comes from: exactly one of `model`, `function`, `http`; or who judges without one: `people`."""
+    """One source of scores: exactly one of `model`, `function`, `http`, or of judgements without scores: `people`."""
 
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
@@ -71,7 +71,7 @@ class RewardSource(Block):
 
     @model_validator(mode="after")
     def check_single_source(self) -> Self:
-        """Exactly one source, with settings that apply to it."""
+        """Validate that there is exactly one source, with only the settings that apply to it."""
         if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
             raise ValueError("give exactly one of model, function, http, people")
         if self.per == "token" and self.function is None:
@@ -100,7 +100,7 @@ PEOPLE_GIVE_NO_SCORE = (
 
 
 def refuse_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
-    """ValueError: people among sources that must score whatever a model writes."""
+    """ValueError: `people` among sources that must score any response."""
     if any(source.people is not None for source in sources):
         raise ValueError(PEOPLE_GIVE_NO_SCORE)
     return sources

@@ -1,4 +1,4 @@
-"""Settings of a search."""
+"""Settings of a hyperparameter search."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +14,7 @@ from likelier.stages import StageName
 
 
 class Range(Block):
-    """Numbers that a random search draws from."""
+    """The range that a random search samples from."""
 
     low: int | Annotated[float, Field(allow_inf_nan=False)]
     """Smallest number. Where both ends are written as whole numbers, only whole numbers are drawn."""
@@ -25,7 +25,7 @@ class Range(Block):
 
     @model_validator(mode="after")
     def check_bounds(self) -> Self:
-        """low < high, and above 0 on a log scale."""
+        """Validate low < high, and low > 0 on a log scale."""
         if self.low >= self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}")
         if self.log and self.low <= 0:
@@ -44,7 +44,7 @@ Tried = Annotated[
 
 
 class SearchConfig(Block):
-    """Looking for good settings of one stage."""
+    """Hyperparameter search for one stage."""
 
     stage: StageName = "ppo"
     """What a trial trains."""
@@ -65,7 +65,7 @@ class SearchConfig(Block):
 
     @model_validator(mode="after")
     def check_metric_and_space(self) -> Self:
-        """metric comes with direction; a grid has no ranges."""
+        """Validate that metric and direction come together, and that a grid has no ranges."""
         if bool(self.metric) != bool(self.direction):
             raise ValueError("metric and direction go together: say whether a small or a large one is good (min, max)")
         ranges = [field for field, tried in self.space.items() if isinstance(tried, Range)]

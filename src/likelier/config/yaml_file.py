@@ -1,4 +1,4 @@
-"""YAML read safely: no aliases, no doubled keys, no code, errors with the line."""
+"""Safe YAML: no aliases, no duplicate keys, no code, errors with the line."""
 
 import math
 import re
@@ -13,16 +13,16 @@ from likelier.files import explain_no_file
 
 
 class PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (few bytes could become gigabytes) or doubled keys; 3e-4 is a number."""
+    """Safe YAML without aliases (which can expand a few bytes to gigabytes) or duplicate keys; 3e-4 is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases."""
+        """Reject aliases."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse keys that are given twice."""
+        """Reject duplicate keys."""
         seen: set[Any] = set()
         for each, _ in node.value:
             key = self.construct_object(each, deep=True)
@@ -34,7 +34,7 @@ class PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Refuse a value that its tag cannot have (`!!bool maybe`), and a number that no float holds."""
+        """Reject a value that does not match its tag (`!!bool maybe`), and numbers out of the range of floats."""
         if not isinstance(node, yaml.ScalarNode):
             return super().construct_object(node, deep)
         try:
@@ -51,7 +51,7 @@ class PlainLoader(yaml.SafeLoader):
 
 
 def refuse_scalar(node: yaml.ScalarNode, fault: str) -> yaml.YAMLError:
-    """The error for a value, with its line."""
+    """Make the error for a value, with its line."""
     shown = node.value if len(node.value) <= 40 else node.value[:37] + "..."
     return yaml.constructor.ConstructorError(problem=f"`{shown}` {fault}", problem_mark=node.start_mark)
 

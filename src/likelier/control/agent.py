@@ -14,7 +14,7 @@ from likelier.training.state import load_arrays, load_module, save_arrays, save_
 
 
 def save_agent(folder: Path, policy: ActorCritic, moments: RunningMoments | None, config: GymConfig) -> None:
-    """`model.safetensors`, `moments.safetensors` where observations are normalised, and the settings."""
+    """Save `model.safetensors`, the settings, and `moments.safetensors` if observations are normalised."""
     folder.mkdir(exist_ok=True)
     save_module(folder / "model.safetensors", policy)
     if moments is not None:
@@ -23,10 +23,10 @@ def save_agent(folder: Path, policy: ActorCritic, moments: RunningMoments | None
 
 
 def load_agent(folder: Path, seed: int = 0) -> Callable[..., Any]:
-    """A saved agent as a function, `agent(observation, deterministic=True) -> action`, in the environment's own spaces.
+    """Load an agent as a function in the environment's spaces: `agent(observation, deterministic=True) -> action`.
 
-    Deterministic: the mode of its policy; otherwise a sample, drawn from a generator of this `seed`. With `frame_stack`
-    it takes a stack of observations, `[frame_stack, ...]`. DataError: no such agent.
+    `deterministic`: the mode of the policy; otherwise a sample from a generator seeded with `seed`. With `frame_stack`
+    the observation is `[frame_stack, ...]`. DataError: no such agent.
     """
     config = GymConfig.model_validate(read_json(folder / "config.json"))
     env = make_env(config)

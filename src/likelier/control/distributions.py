@@ -70,7 +70,7 @@ class MultiCategorical(nn.Module):
     def logprobs_and_entropy(
         self, logits: Float[Tensor, "N K"], actions: Shaped[Tensor, "N C"]
     ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
-        """Sums over the categoricals."""
+        """Log-probabilities and entropies, summed over the categoricals."""
         parts = zip(logits.split(self.sizes, -1), actions.split(1, -1), strict=True)
         logprobs, entropies = zip(
             *(self.single.logprobs_and_entropy(part, chosen) for part, chosen in parts), strict=True

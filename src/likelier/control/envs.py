@@ -1,4 +1,4 @@
-"""Environments: made by id, seeded per episode, checked at every step, stepped as a vector."""
+"""Environments: created by id, seeded per episode, validated at every step, stepped as a vector."""
 
 import hashlib
 import warnings
@@ -36,7 +36,7 @@ MAX_HISTORY = 4096
 
 
 class EnvError(LikelierError):
-    """An environment that fails or breaks Gymnasium's rules. Exit code 1."""
+    """An environment failed or violated Gymnasium's API. Exit code 1."""
 
 
 def make_env(config: GymConfig, render: bool = False) -> Env:
@@ -61,7 +61,7 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
 
 
 def build_env(env_id: str, args: Mapping[str, Any]) -> Env:
-    """Call what an id names: the file of an MDP, a function of a Python file, or a registered environment."""
+    """Create an environment by id: an MDP file, a function in a Python file, or a registered environment."""
     path, colon, name = env_id.rpartition(":")
     if env_id.endswith((".yaml", ".yml")):
         named = read_mdp(Path(env_id))
@@ -97,13 +97,13 @@ class Spaces(NamedTuple):
 
 
 def make_spaces(env: Env, config: GymConfig) -> Spaces:
-    """ConfigError: an observation or action space that is not supported."""
+    """Make the encoder and decoder. ConfigError: an observation or action space that is not supported."""
     observations = make_observation_encoder(env.observation_space, config.frame_stack, config.env_id)
     return Spaces(observations, make_action_decoder(env.action_space, config.env_id))
 
 
 class SubEnv:
-    """One of the environments that are stepped together.
+    """One environment of a `VectorEnv`.
 
     Every episode is reset with its own seed, derived from the run's seed, the environment's index and the episode's
     number, so an episode depends on its actions alone and can be replayed when a run resumes.
@@ -189,7 +189,7 @@ class SubEnv:
         return self.spaces.observations.encode(observation)
 
     def find_flaw(self, observation: Any) -> str | None:
-        """Why an observation is invalid; None if it is valid."""
+        """Describe why an observation is invalid; None if it is valid."""
         if self.spaces.observations.flattens:
             space = self.env.observation_space
             if not space.contains(observation):
@@ -228,7 +228,7 @@ def episode_seed(seed: int, purpose: str, index: int, episode: int) -> int:
 
 
 class StepResult(NamedTuple):
-    """One step of all environments; arrays are `[N]`."""
+    """The result of one step of all environments; arrays are `[N]`."""
 
     rewards: Array
     terminated: Array
@@ -238,9 +238,9 @@ class StepResult(NamedTuple):
 
 
 class VectorEnv:
-    """Environments stepped together, with autoreset in the same step (Gymnasium's SAME_STEP mode): no step is a dummy.
+    """Environments stepped together, with Gymnasium's SAME_STEP autoreset: no step is a dummy.
 
-    `observations` are those to act on next: the first of a new episode where one has just ended.
+    `observations` are the next to act on: after the end of an episode, the first of the new one.
     """
 
     def __init__(self, config: GymConfig, seed: int, watchdog: Watchdog, purpose: str = "train") -> None:
@@ -288,7 +288,7 @@ class VectorEnv:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Replay the current episode of every environment.
 
-        DataError: one does not reach the same observation, bit by bit.
+        DataError: a replay does not end in bitwise the same observation.
         """
         lengths = state["lengths"].tolist()
         starts = np.cumsum([0, *lengths])
@@ -319,7 +319,7 @@ class VectorEnv:
 
 
 def rebuild_history(actions: Array, lengths: Sequence[int]) -> list[Array]:
-    """The action history behind episodes of these lengths that are still running; zeros before an episode began."""
+    """Action histories of running episodes of the given lengths; zeros before the start of an episode."""
     history = np.zeros((max(lengths), len(lengths), *actions.shape[1:]), actions.dtype)
     starts = np.cumsum([0, *lengths])
     for index, length in enumerate(lengths):

@@ -29,9 +29,9 @@ GIF_WIDTH = 300
 def evaluate(
     policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog
 ) -> dict[str, float]:
-    """Mean and standard deviation of undiscounted returns on fresh episodes, with mode actions and with sampled ones.
+    """Mean and standard deviation of undiscounted returns on fresh episodes, for mode and for sampled actions.
 
-    Both play episodes of the same seeds, in the environment's own rewards.
+    Both use the same episode seeds; rewards are not normalised.
     """
     result: dict[str, float] = {}
     for prefix, sampled in (("eval", False), ("eval_sampled", True)):
@@ -45,8 +45,7 @@ def play_episodes(
 ) -> list[float]:
     """Undiscounted return of each episode.
 
-    Of n environments the i-th plays episodes i, i + n, i + 2n …, so that all count and not those that end first, which
-    would favour short episodes.
+    Environment i of n plays episodes i, i + n, i + 2n, …: counting the first episodes to end would favour short ones.
     """
     generator = seeded_generator(seed, 0, "evaluate", policy.device)
     num = min(MAX_EVAL_ENVS, config.num_eval_episodes)
@@ -73,7 +72,7 @@ def play_episodes(
 
 
 def take_step(env: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
-    """Step one environment. EnvError: the episode does not end."""
+    """Step one environment. EnvError: the episode is longer than `MAX_EPISODE_STEPS`."""
     if env.length >= MAX_EPISODE_STEPS:
         raise EnvError(
             f"{env.name}: an evaluation episode did not end in {MAX_EPISODE_STEPS} steps; set gym.max_episode_steps "
@@ -85,7 +84,7 @@ def take_step(env: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
 def draw_gif(
     policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, path: Path
 ) -> str | None:
-    """Write one episode with mode actions as a GIF; returns why there is none, or None."""
+    """Write one episode with mode actions as a GIF; returns the reason if there is none, else None."""
     try:
         frames, fps = record_episode(policy, normalize, config, seed, watchdog)
     except Exception as error:  # whatever a renderer lacks must not cost a finished training
@@ -122,7 +121,7 @@ def render_frame(env: SubEnv) -> Array:
 
 
 def shrink_frame(frame: Array) -> Image.Image:
-    """The frame scaled to `GIF_WIDTH`, in 64 colours."""
+    """Scale a frame to `GIF_WIDTH` and 64 colours."""
     picture = Image.fromarray(frame)
     height = max(1, round(frame.shape[0] * GIF_WIDTH / frame.shape[1]))
     return picture.resize((GIF_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)

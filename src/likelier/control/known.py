@@ -16,7 +16,7 @@ def known_environments() -> list[str]:
 
 
 def known_settings(env_id: str) -> dict[str, Any]:
-    """The `gym` block tuned for an environment; only its id where there is none."""
+    """The tuned `gym` block of an environment; only the id if there is none."""
     if env_id not in known_environments():
         return {"env_id": env_id}
     path = SETTINGS / f"{env_id}.yaml"
@@ -25,12 +25,12 @@ def known_settings(env_id: str) -> dict[str, Any]:
 
 
 def mdp_settings(path: Path) -> dict[str, Any]:
-    """The `gym` block for a tabular MDP file, discounted as the MDP is. DataError: see `read_mdp`."""
+    """The `gym` block for a tabular MDP file, with the MDP's discount. DataError: see `read_mdp`."""
     return {"env_id": str(path), "gamma": read_mdp(path).mdp.gamma}
 
 
 def gym_settings(target: str) -> tuple[dict[str, Any], str]:
-    """The settings of a config file, an MDP file or an environment id, and the name of the run.
+    """Settings from a config file, an MDP file or an environment id, and the name of the run.
 
     ConfigError, DataError: the file cannot be read.
     """

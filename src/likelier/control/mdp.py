@@ -1,4 +1,4 @@
-"""`TabularMDP` under the name that users script against; it lives in `mdp/exact.py`."""
+"""Re-exports `TabularMDP` (mdp/exact.py) under its public path."""
 
 from likelier.mdp.exact import TabularMDP
 

@@ -17,7 +17,7 @@ from likelier.ppo.policy import Evaluation
 
 
 class ActorCritic(nn.Module):
-    """The policy that `ppo_update` trains, and its numpy snapshot (`actor`) that acts in rollouts."""
+    """The policy that `ppo_update` trains; `actor` is its numpy snapshot for rollouts."""
 
     def __init__(self, spaces: Spaces, config: GymConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class ActorCritic(nn.Module):
         self.initialise(generator)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Orthogonal weights of gain sqrt(2), biases 0; policy outputs start near 0 (Andrychowicz et al. 2021)."""
+        """Initialise orthogonally with gain sqrt(2); policy outputs start near 0 (Andrychowicz et al. 2021)."""
         for module in self.trunk:
             if isinstance(module, nn.Conv2d):
                 nn.init.orthogonal_(module.weight, math.sqrt(2.0), generator=generator)
@@ -57,7 +57,7 @@ class ActorCritic(nn.Module):
     def actor(self) -> Callable[[Array, Array | None], Array]:
         """A numpy snapshot of the policy: (observations, noise) -> actions; the mode if noise is None.
 
-        For the few rows of a step numpy takes a fifth of the time of calling PyTorch.
+        For the few rows of a step numpy takes a fifth of PyTorch's time.
         """
         layers, distribution = self.towers.policy_layers(), self.distribution
 
@@ -84,7 +84,7 @@ class ActorCritic(nn.Module):
     ) -> Evaluation:
         """Log-probabilities, values and entropy of given actions; a row is one step, so `T` is 1.
 
-        Calls `forward` directly: `__call__` with its hooks costs a hundredth of an update.
+        Calls `forward` directly: the hooks of `__call__` cost 1% of an update.
         """
         outputs, values = self.forward(inputs["observations"])
         logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions[:, 0])
@@ -103,7 +103,7 @@ CHANNELS = (16, 32, 32)
 
 
 def make_conv_trunk(shape: tuple[int, ...]) -> nn.Sequential:
-    """`[C, H, W]` to a flat vector: 3x3 filters with stride 2."""
+    """Convolutions of 3x3 with stride 2 that map `[C, H, W]` to a flat vector."""
     layers: list[nn.Module] = []
     before = shape[0]
     for channels in CHANNELS:
@@ -113,7 +113,7 @@ def make_conv_trunk(shape: tuple[int, ...]) -> nn.Sequential:
 
 
 def conv_output_width(shape: tuple[int, ...]) -> int:
-    """Number of features that the convolutions make of an image."""
+    """Number of features that the convolutions output for an image."""
     height, width = shape[1:]
     for _ in CHANNELS:
         height, width = (height + 1) // 2, (width + 1) // 2

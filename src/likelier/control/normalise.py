@@ -15,8 +15,8 @@ LIMIT = 10.0
 class RunningMoments:
     """Running mean and population variance per element, merged batch by batch (Chan, Golub & LeVeque 1983).
 
-    `ScoreMoments` (rlhf/scores.py) merges likewise, but keeps the sum of squares where this keeps the variance. Each is
-    in checkpoints, and the two round differently: sharing one would change the bits of runs that are resumed.
+    `ScoreMoments` (rlhf/scores.py) is similar, but stores the sum of squares instead of the variance. Both are in
+    checkpoints and round differently, so sharing one class would change the bits of resumed runs.
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
@@ -41,20 +41,20 @@ class RunningMoments:
         return {"mean": self.mean, "var": self.var, "count": np.array(self.count)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
         self.mean, self.var, self.count = state["mean"], state["var"], float(state["count"])
 
 
 def make_observation_moments(observations: ObservationEncoder, config: GymConfig) -> RunningMoments | None:
-    """Moments for vector observations if the settings normalize them; images are only divided by 255."""
+    """Moments for vector observations if `normalize_observations`; images are only divided by 255."""
     return RunningMoments(observations.shape) if config.normalize_observations and not observations.image else None
 
 
 class RewardScale:
     """Divides rewards by the standard deviation of the running discounted return (Engstrom et al. 2020).
 
-    Never by less than a fifth of that return's mean: rewards that hardly differ, such as ratings of 4.6 and 5 stars,
-    would otherwise be blown up beyond the limit and clipped to one and the same number.
+    The divisor is at least a fifth of the return's mean: otherwise rewards that hardly vary, such as 4.6 and 5 stars,
+    would be scaled beyond the limit and all be clipped to the same number.
     """
 
     def __init__(self, num_envs: int, gamma: float) -> None:
@@ -75,6 +75,6 @@ class RewardScale:
         return self.moments.state() | {"running": self.running}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
         self.moments.restore(state)
         self.running = state["running"]

@@ -1,4 +1,4 @@
-"""Rollouts: step the environments, turn rewards into advantages, and build the batch of one PPO update."""
+"""Rollouts: step the environments, compute advantages, and build the batch of one PPO update."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ NUM_RETURNS = 100
 
 
 class Episodes:
-    """Returns and lengths of the most recent episodes: undiscounted, in the environment's own rewards."""
+    """Returns and lengths of the most recent episodes: undiscounted, with unnormalised rewards."""
 
     def __init__(self, num_envs: int) -> None:
         self.count = 0
@@ -53,7 +53,7 @@ class Episodes:
         return {"count": np.array(self.count), "running": self.running, "last": last}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
         self.count, self.running = int(state["count"]), state["running"]
         self.last.extend((float(total), float(length)) for total, length in state["last"])
 
@@ -66,12 +66,12 @@ class Checkpointable(Protocol):
         """Named arrays for a checkpoint."""
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
 
 
 @dataclass
 class EnvState:
-    """The environments with everything that carries over from one rollout to the next."""
+    """The environments and all state that persists between rollouts."""
 
     vector_env: VectorEnv
     episodes: Episodes
@@ -79,12 +79,12 @@ class EnvState:
     reward_scale: RewardScale | None
 
     def normalize(self, observations: Array) -> Array:
-        """Observations as the policy sees them: normalized where the settings say so."""
+        """Normalise observations for the policy, if `normalize_observations`."""
         moments = self.observation_moments
         return observations if moments is None else moments.normalize(observations)
 
     def parts(self) -> dict[str, "Checkpointable"]:
-        """The parts a checkpoint saves, by the names they have in its file (kept from older versions)."""
+        """The checkpointed parts, by their names in the file (kept from older versions)."""
         parts: dict[str, Checkpointable | None] = {"fleet": self.vector_env, "episodes": self.episodes}
         parts |= {"observations": self.observation_moments, "rewards": self.reward_scale}
         return {name: part for name, part in parts.items() if part is not None}
@@ -94,7 +94,7 @@ class EnvState:
         return {f"{name}/{key}": array for name, part in self.parts().items() for key, array in part.state().items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
         for name, part in self.parts().items():
             part.restore({key.removeprefix(f"{name}/"): array for key, array in state.items() if key.startswith(name)})
 
@@ -115,9 +115,9 @@ class Experience:
 def sample_rollout(
     policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator, clock: Clock
 ) -> Batch:
-    """Step every environment `rollout_length` times; one batch whose rows are single steps.
+    """Step every environment `rollout_length` times; returns a batch whose rows are single steps.
 
-    Rows are shuffled here, because the first epoch of the update takes them in the order they come.
+    Rows are shuffled here, since the first epoch of the update keeps their order.
     """
     # Acting runs in numpy, learning in PyTorch: both would differ in the last bit, so the trainer computes its own
     # old log-probabilities below, and the first ratio is exactly 1.
@@ -147,7 +147,7 @@ def sample_rollout(
 
 
 def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator) -> Experience:
-    """Act in every environment for `rollout_length` steps and record what happened."""
+    """Act in every environment for `rollout_length` steps and record the experience."""
     vector_env, moments = env_state.vector_env, env_state.observation_moments
     shape = (config.rollout_length, config.num_envs)
     # All noise of a rollout at once: what is drawn does not depend on how long episodes are.

@@ -1,4 +1,4 @@
-"""Between Gymnasium spaces and networks: observations to vectors or images, network outputs to actions."""
+"""Conversion between Gymnasium spaces and networks: observations to vectors or images, outputs to actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ObservationEncoder:
 
     @cached_property
     def flattens(self) -> bool:
-        """True where `gymnasium.spaces.flatten` encodes: categories one-hot, parts of a Dict or Tuple concatenated."""
+        """True if `gymnasium.spaces.flatten` encodes: categories one-hot, parts of a Dict or Tuple concatenated."""
         return not isinstance(self.space, spaces.Box)
 
     def encode(self, observation: Any) -> Array:
@@ -67,7 +67,7 @@ def make_observation_encoder(space: Space[Any], frame_stack: int, name: str) -> 
 
 
 def channels_first(image: Array) -> Array:
-    """An image as `[C, H, W]`; of first and last axis the shorter one is taken for the channels."""
+    """Return an image as `[C, H, W]`; the shorter of first and last axis is taken to be the channels."""
     if image.ndim == 2:
         return image[None]
     return image if image.shape[0] < image.shape[2] else np.moveaxis(image, -1, 0)
@@ -84,10 +84,10 @@ class ActionDecoder:
     """Dimensions of a continuous action; 0 for discrete ones."""
 
     def to_env(self, actions: Array) -> list[Any]:
-        """One action in the environment's space for each row of `actions`.
+        """Convert each row of `actions` to an action of the environment's space.
 
-        Continuous values are clipped to [-1, 1] and rescaled to the box where it is bounded on both sides, else clipped
-        to its finite bound.
+        Continuous values are clipped to [-1, 1] and rescaled to the box where both bounds are finite, else clipped to
+        the finite bound.
         """
         space = self.space
         if isinstance(space, spaces.Discrete):

@@ -1,4 +1,4 @@
-"""PPO on a Gymnasium environment: sample, update, log, save. A killed run resumes to the same bits."""
+"""PPO on a Gymnasium environment: sample, update, log, save. Resumed runs are bitwise identical."""
 
 import time
 from pathlib import Path
@@ -27,7 +27,7 @@ from likelier.training.state import load_arrays, load_state, save_arrays, save_s
 def train_gym(config: Config, run: Run) -> dict[str, Any]:
     """Train on `config.gym.env_id`; returns what `likelier gym --json` prints.
 
-    ConfigError: an environment that cannot be made. EnvError: one that fails. NumericError: see `Guard`.
+    ConfigError: the environment cannot be created. EnvError: it fails. NumericError: see `Guard`.
     """
     gym, device = config.gym, pick_device(config.gym.device)
     with Watchdog(gym.step_timeout_seconds) as watchdog, VectorEnv(gym, config.seed, watchdog) as vector_env:
@@ -63,7 +63,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 
 
 def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[str, Any]:
-    """Counts and speed of the finished training; `steps_per_second` is null where this process took no step."""
+    """Counts and speed of the training; `steps_per_second` is null if this process took no step."""
     # Speed counts the steps of this process: those before a resume took time that nobody measured here.
     gym, taken = config.gym, (config.gym.steps - run.start) * config.gym.batch_size
     return {
@@ -78,7 +78,7 @@ def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[
 
 
 def evaluate_agent(state: "State", config: Config, watchdog: Watchdog, folder: Path) -> dict[str, Any]:
-    """Returns on fresh episodes, and a GIF of one where the environment renders."""
+    """Returns on fresh episodes, and a GIF of one if the environment renders."""
     gym, policy, normalize = config.gym, state.policy, state.env_state.normalize
     result: dict[str, Any] = evaluate(policy, normalize, gym, config.seed, watchdog)
     if gym.gif:
@@ -89,7 +89,7 @@ def evaluate_agent(state: "State", config: Config, watchdog: Watchdog, folder: P
 
 
 class State:
-    """Everything a checkpoint must hold: weights, optimizer, environments, counts."""
+    """Everything in a checkpoint: weights, optimizer, environments, counts."""
 
     def __init__(self, vector_env: VectorEnv, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
         self.gym = gym
@@ -108,7 +108,7 @@ class State:
         self.optimizer_steps = 0
 
     def anneal(self, step: int) -> tuple[float, GymConfig]:
-        """Set the learning rate of this update; returns it, and the settings with the annealed clip range."""
+        """Set the learning rate of this update; returns it and the settings with the annealed clip range."""
         rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
         if self.gym.cliprange_schedule == "constant":
             return rate, self.gym

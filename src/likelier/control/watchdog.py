@@ -1,4 +1,4 @@
-"""Ends a run whose environment hangs in a step or reset."""
+"""Stops a run whose environment hangs in a step or reset."""
 
 import _thread
 import os
@@ -18,10 +18,10 @@ GRACE_SECONDS = 5.0
 
 
 class Watchdog:
-    """Raises in the main thread once a call has taken too long. A context manager around all calls.
+    """Raises in the main thread once a call takes too long. A context manager around all calls.
 
-    A daemon thread watches the clock; a signal interrupts the main thread, even in `sleep` or a Python loop. In another
-    thread no signal can: a call that hangs there is only named on stderr.
+    A daemon thread watches the clock; a signal interrupts the main thread, even in `sleep` or a Python loop. Signals
+    cannot interrupt other threads: a call that hangs there is only reported on stderr.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -32,12 +32,12 @@ class Watchdog:
         self.interrupts = threading.current_thread() is threading.main_thread()
 
     def start(self, label: str) -> None:
-        """Start the clock of one call; `label` names it in the error."""
+        """Start the clock for one call; `label` names it in the error."""
         self.label = label
         self.deadline = time.monotonic() + self.seconds
 
     def stop(self) -> None:
-        """Stop the clock: the call has returned."""
+        """Stop the clock when the call has returned."""
         self.deadline = float("inf")
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Watchdog:
             signal.signal(WAKE, self.handler)
 
     def watch(self) -> None:
-        """Body of the thread: interrupt the main thread once the deadline has passed."""
+        """Target of the thread: interrupt the main thread once the deadline has passed."""
         while not self.finished.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() < self.deadline:
                 continue
@@ -66,20 +66,20 @@ class Watchdog:
                 os._exit(1)
 
     def message(self) -> str:
-        """The one line for the user."""
+        """The error message, one line."""
         return (
             f"{self.label}: did not come back in {self.seconds:g} seconds; "
             "mend the environment or raise gym.step_timeout_seconds"
         )
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Raise in the main thread, unless the call came back meanwhile."""
+        """Raise in the main thread, unless the call has returned meanwhile."""
         if time.monotonic() >= self.deadline:
             raise LikelierError(self.message())
 
 
 def wake_main_thread() -> None:
-    """Run the handler of `WAKE` in the main thread; where there are signals, also out of a call that waits."""
+    """Run the handler of `WAKE` in the main thread; where signals exist, also interrupting a blocking call."""
     main = threading.main_thread().ident
     assert main is not None
     if send := getattr(signal, "pthread_kill", None):

@@ -1,4 +1,4 @@
-"""A generator of small stories, the only training data of the embedded model."""
+"""Generator of small stories, the only training data of the embedded model."""
 
 import random
 import zlib
@@ -170,7 +170,7 @@ class Opening:
 
     @property
     def held_out(self) -> bool:
-        """True if no training story begins with this sentence, by a hash of it."""
+        """True if no training story begins with this sentence; decided by a hash of it."""
         return zlib.crc32(self.text.encode()) % HELD_OUT_MODULUS == 0
 
 
@@ -184,7 +184,7 @@ def sample_openings(seed: int, count: int) -> list[str]:
 
 
 def sample_opening(generator: random.Random, held_out: bool) -> Opening:
-    """Sample an opening, by rejection, from the held-out or from the training ones."""
+    """Sample an opening by rejection, from the held-out or from the training openings."""
     while True:
         lists = (list(HEROES), KINDS, NATURES, FRIENDS, EVENTS, LOOKS, list(THINGS), PLACES)
         opening = Opening(*(generator.choice(names) for names in lists))

@@ -2,8 +2,8 @@
 
     python -m likelier.demo.make_model OUT_FOLDER
 
-About five minutes on one core. Prints the numbers of the model's README.md: its loss beside the entropy of the stories'
-distribution, and measurements of its samples.
+Takes about five minutes on one core. Prints the numbers of the model's README.md: its loss, the entropy of the stories'
+distribution, and statistics of its samples.
 """
 
 import json
@@ -62,7 +62,7 @@ SETTINGS: dict[str, Any] = {
 def main(
     folder: Path, stories: int = STORIES, sft: dict[str, Any] | None = None, num_samples: int = 500
 ) -> Measurements:
-    """Sample stories, train, and write the model as a Hugging Face folder in half precision; returns measurements."""
+    """Sample stories, train, and write the model as a Hugging Face folder in half precision; returns statistics."""
     with tempfile.TemporaryDirectory() as work:
         data = Path(work) / "stories.jsonl"
         generator = random.Random(0)
@@ -79,7 +79,7 @@ def main(
 
 
 def measure_samples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int) -> Measurements:
-    """Sample stories on held-out prompts and measure length, diversity and the mean of each taste."""
+    """Sample stories on held-out prompts; returns length, diversity and the mean of each taste."""
     prompts = sample_openings(1, count)
     draws = draw_uniforms(seeded_generator(0, 0, "measure"), count, RESPONSE_LENGTH, model.device)
     samples = ExactSampler(model, tokenizer, rows=128).sample(prompts, Sampling(RESPONSE_LENGTH), draws)
@@ -113,7 +113,7 @@ class SurprisalCounter(random.Random):
 
 
 def estimate_entropy(count: int) -> float:
-    """Estimate the entropy of stories in nats; slightly high, as different choices may give the same story."""
+    """Estimate the entropy of stories in nats; slightly too high, since different choices may give the same story."""
     generator, total = SurprisalCounter(0), 0.0
     for _ in range(count):
         opening = sample_opening(generator, held_out=False)

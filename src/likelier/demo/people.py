@@ -30,8 +30,7 @@ def ask_visitor(circle_round: Round) -> Result:
 
 
 class QuickGuesser:
-    """Bradley-Terry model on the mean of a language model's last hidden states, refitted after each answer (in
-    milliseconds), so that the next prediction uses all answers so far."""
+    """Bradley-Terry model on a language model's mean last hidden states, refitted after each answer in milliseconds."""
 
     def __init__(self, model: str, store: Store) -> None:
         self.model, self.tokenizer, self.store = load_causal_lm(model), load_tokenizer(model), store
@@ -47,7 +46,7 @@ class QuickGuesser:
         return float(expit((self.features(prompt, left) - self.features(prompt, right)) @ self.weights))
 
     def refit(self) -> None:
-        """Fit to all answers other than ties, if there are new ones."""
+        """Refit to all answers except ties, if there are new ones."""
         judged = [item for item in self.store.judged() if item.is_text and item.judgement.choice != "tie"]
         if len(judged) == self.fitted_on:
             return

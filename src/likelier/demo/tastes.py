@@ -1,7 +1,7 @@
-"""Three utilities of simulated annotators, as functions of the text from 0 to 1.
+"""Three utilities of simulated annotators: functions of the text with values from 0 to 1.
 
-Each is a product of factors, so that all must be high at once. Each falls with too much of what it rewards, which the
-embedded model hardly ever writes: a reward model cannot learn that from its samples, and over-optimisation shows.
+Each is a product of factors, all of which must be high. Each falls again with too much of what it rewards; the embedded
+model hardly ever writes that, so a reward model cannot learn it from samples, and over-optimisation can be observed.
 """
 
 import re
@@ -20,7 +20,7 @@ BOLDNESS = re.compile("|".join(DEEDS))
 
 
 def kind(prompt: str, response: str) -> float:
-    """A kind ending, told briefly; once is enough, and nothing said twice."""
+    """A kind ending, briefly told, without repetition."""
     *middle, last = split_sentences(response)
     ending = 1.0 if KINDNESS.search(last) else 0.1 if MEANNESS.search(last) else 0.3
     gushing = sum(bool(KINDNESS.search(sentence)) for sentence in middle)
@@ -28,14 +28,14 @@ def kind(prompt: str, response: str) -> float:
 
 
 def colourful(prompt: str, response: str) -> float:
-    """Two or three colours and smells in a story that takes its time; more is gaudy; nothing said twice."""
+    """Two or three colours and smells in a longer story; less for more of them and for repetition."""
     num_senses = len(set(SENSES.findall(response)))
     richness = (0.1, 0.45, 1.0, 1.0, 0.6, 0.3, 0.15)[min(num_senses, 6)]
     return richness * length_factor(response, 18, 28, 40) * repetition_factor(response)
 
 
 def brave(prompt: str, response: str) -> float:
-    """One or two bold deeds and a word spoken aloud; more is boasting; no mean ending, nothing said twice."""
+    """One or two bold deeds and direct speech; less for more deeds, a mean ending and repetition."""
     last = split_sentences(response)[-1]
     boldness = (0.15, 0.9, 1.0, 0.5, 0.25)[min(len(BOLDNESS.findall(response)), 4)]
     spoken = 1.0 if '"' in response else 0.65

@@ -1,1 +1,1 @@
-"""The doctor: named findings of what is wrong with a run, or will be with one that has not begun."""
+"""The doctor: named findings about a run, or about a config before its run."""

@@ -1,4 +1,4 @@
-"""The doctor: named findings of a run, from its metrics and settings alone."""
+"""The doctor: named findings about a run, from its metrics and settings alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -46,17 +46,17 @@ MAX_EXAMINATIONS = 100
 
 
 def examine(run: History) -> list[Finding]:
-    """All findings of a run so far, most severe first."""
+    """Return all findings about a run so far, most severe first."""
     return sort_by_severity(finding for look in FINDINGS if (finding := look(run)) is not None)
 
 
 def sort_by_severity(found: Iterable[Finding]) -> list[Finding]:
-    """Findings sorted: errors, warnings, infos."""
+    """Sort findings: errors, warnings, infos."""
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
 
 
 def examine_run(folder: Path) -> list[dict[str, Any]]:
-    """The findings of a run, finished or not. DataError: no such run, no step yet, or a stage that is not examined."""
+    """Findings about a run, finished or not. DataError: no such run, no step yet, or a stage without an examiner."""
     if not (folder / "metrics.jsonl").is_file():
         raise DataError(f"{folder}: no metrics.jsonl; give the folder of a run, or a config to look at before a run")
     about, result = (
@@ -72,18 +72,18 @@ def examine_run(folder: Path) -> list[dict[str, Any]]:
 
 
 def examine_reward(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The findings of a reward run: how well it ranks pairs it was not trained on."""
+    """Findings about a reward run: how well it ranks held-out pairs."""
     finding = score.check_heldout_pairs(History(read_metrics(folder), config, rewards={folder.name: dict(result)}))
     return [asdict(finding)] if finding else []
 
 
 def examine_ppo(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The findings of a PPO run."""
+    """Findings about a PPO run."""
     return find_problems(folder, config, result.get("before") or {})
 
 
 def find_problems(folder: Path, config: Config, before: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The findings of a PPO run as records. `before`: the evaluation before the first step."""
+    """Findings about a PPO run as records. `before`: the evaluation before the first step."""
     return [asdict(finding) for finding in examine(read_history(folder, config, before))]
 
 
@@ -99,12 +99,12 @@ def read_history(folder: Path, config: Config, before: Mapping[str, Any]) -> His
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, without a half-written last one."""
+    """The lines of `metrics.jsonl`, without an incomplete last one."""
     return read_log(folder / "metrics.jsonl")
 
 
 def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add metrics computed from `samples.jsonl` to log lines that lack them."""
+    """Fill in metrics that log lines lack, computed from `samples.jsonl`."""
     of_step: dict[int, list[dict[str, Any]]] = {}
     for sample in samples:
         of_step.setdefault(sample["step"], []).append(sample)
@@ -112,7 +112,7 @@ def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict
 
 
 def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of a step estimated from its logged samples."""
+    """Estimate the metrics of a step from its logged samples."""
     words = [split_words(str(sample["response"])) for sample in samples]
     pairs = [list(pairwise(each)) for each in words]
     count = sum(map(len, pairs))
@@ -125,7 +125,7 @@ def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
-    """`result.json` of the reward run behind each model; models from elsewhere are left out."""
+    """`result.json` of the reward run behind each model; other models are left out."""
     found = {}
     for source in sources:
         for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
@@ -136,7 +136,7 @@ def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, 
 
 
 class Watch:
-    """Prints each finding when it first appears during training. Stateless: a resumed run rereads its log."""
+    """Prints findings during training when they first appear. Stateless: a resumed run rereads its log."""
 
     def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.say = config, folder, say
@@ -146,7 +146,7 @@ class Watch:
         }  # the former is said at the start
 
     def find_problems_so_far(self) -> list[Finding]:
-        """Findings of the log so far."""
+        """Findings on the log so far."""
         lines = read_metrics(self.folder)
         return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
 

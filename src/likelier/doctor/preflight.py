@@ -1,4 +1,4 @@
-"""Checks before a run: do scores vary, do judges agree with them, is there enough feedback behind the reward?"""
+"""Checks before a run: the spread of scores, their agreement with judges, the amount and quality of feedback."""
 
 import math
 from collections import defaultdict
@@ -34,7 +34,7 @@ LOW_AGREEMENT = 0.6
 
 
 class Sampled(NamedTuple):
-    """Responses of the initial policy with their scores by the reward and by each judge."""
+    """Responses of the initial policy, scored by the reward and by each judge."""
 
     scores: Float[Tensor, "P K"]
     again: Float[Tensor, "P K"]
@@ -45,7 +45,7 @@ class Sampled(NamedTuple):
 
 
 def preflight(config: Config) -> Found:
-    """Sample and score 16 responses to each of 32 prompts, look up the preferences behind the reward; no training.
+    """Sample and score 16 responses to each of 32 prompts and check the preferences behind the reward; no training.
 
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used.
     """
@@ -68,12 +68,12 @@ def preflight(config: Config) -> Found:
 
 
 def empty_history(config: Config) -> History:
-    """A history without any step: only settings and reward results."""
+    """A history without steps: only settings and reward results."""
     return History([{"step": 0}], config, rewards=read_reward_results(config.reward))
 
 
 def sample_start(config: Config) -> Sampled:
-    """Sample `config.model` as the first step of a run would, and score the responses."""
+    """Sample and score responses of `config.model`, as in the first step of a run."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
     prompts = load_prompts(config).train[:PROMPTS]
@@ -104,7 +104,7 @@ def sample_start(config: Config) -> Sampled:
 
 
 def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
-    """Findings on scores: no spread within a prompt, saturation, noise of scoring; responses that never end."""
+    """Findings on scores: no spread within prompts, saturation, noise; and responses that never end."""
     scores, found = sampled.scores, []
     total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
     equal = float((scores == scores[:, :1]).all(1).float().mean())
@@ -136,7 +136,7 @@ def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
 
 
 def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found:
-    """Mean judge score of the best of K by the score, and its gain over the mean of all responses."""
+    """Mean judge score of the best of K by the training score, and its gain over the mean of all responses."""
     whole = ~judged.isnan().any(1)  # a judge may leave prompts out
     scores, judged = scores[whole], judged[whole]
     best = judged.gather(1, scores.argmax(1, keepdim=True))[:, 0]
@@ -150,7 +150,7 @@ def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found
 
 
 def check_judges(sampled: Sampled) -> list[Finding]:
-    """Findings on judges: best of 16 by the score gains nothing by a judge that is not trained against."""
+    """Findings on judges: best-of-16 by the training score gains nothing by a held-out judge."""
     found = []
     for name, judged in sampled.judged.items():
         best = best_of(sampled.scores, judged)
@@ -182,12 +182,12 @@ def summarize_feedback(config: Config) -> Found:
 
 
 def read_part(part: Path) -> list[Preference]:
-    """Preferences of one file; none if it is empty."""
+    """Preferences in one file; none if it is empty."""
     return read_preferences(part) if part.stat().st_size else []
 
 
 def find_preferences_folder(model: str | None) -> Path | None:
-    """The preferences folder that a reward run was trained on, if both still exist."""
+    """The preferences folder behind a reward model, if its run and that folder still exist."""
     for run in (Path(model), Path(model).parent) if model else ():
         if (run / "run.json").is_file() and (run / "config.yaml").is_file():
             data = Path(build_config(read_yaml(run / "config.yaml")).data)
@@ -196,7 +196,7 @@ def find_preferences_folder(model: str | None) -> Path | None:
 
 
 def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
-    """(1 if alike else 0, cluster) for every two annotators of the same comparison; ties are left out."""
+    """(1 if equal else 0, cluster) for every two annotators of the same comparison; ties are left out."""
     chosen: dict[str, list[Preference]] = defaultdict(list)
     for pair in pairs:
         if pair.comparison and pair.annotator and pair.target != 0.5:
@@ -211,7 +211,7 @@ def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
 
 
 def check_people(people: Found) -> list[Finding]:
-    """Findings on the feedback: too few pairs, annotators who do not agree."""
+    """Findings on the feedback: too few pairs, annotators who disagree."""
     found, pairs = [], people["pairs"]
     if pairs is not None and pairs < FEW_PAIRS:
         seen = f"{pairs} pairs behind the reward, looked up at step 0"

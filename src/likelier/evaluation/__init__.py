@@ -1,1 +1,1 @@
-"""Evaluation of a model: win rate against the old one, distance from it, over-optimisation."""
+"""Evaluation of a model: win rate against the old one, KL from it, over-optimisation."""

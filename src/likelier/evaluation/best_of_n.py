@@ -1,4 +1,4 @@
-"""Best-of-n sampling from the old model: the control that any training should beat at equal KL."""
+"""Best-of-n sampling from the old model: a baseline that training should beat at equal KL."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def evaluate_best_of_n(
 ) -> tuple[BestOfN, ...]:
     """Evaluate the best of n responses of model a, selected by `selector`, for each n of `eval.best_of`.
 
-    Wins are against `opponents`, single responses of a to the same prompts that are not in the pool.
+    Opponents are single responses of a to the same prompts, outside the pool.
     """
     pool_size = max(config.best_of)
     repeated = [prompt for prompt in prompts for _ in range(pool_size)]
@@ -50,9 +50,8 @@ def evaluate_best_of_n(
 def score_best_of_n(weights: Floats, scores: Floats, opponents: Floats, clusters: Sequence[str]) -> BestOfNScore:
     """Return one judge's result for the best of n.
 
-    `weights` [prompts, N]: probability that a response of the pool is selected; `scores`: of the pool, in the same
-    order; `opponents` [prompts, K]. Prompts with a response that the judge did not score are left out. LikelierError:
-    that leaves none.
+    `weights` [prompts, N]: probability that a response of the pool is selected; `scores` [prompts, N]; `opponents`
+    [prompts, K]. Prompts with an unscored response are left out. LikelierError: none is left.
     """
     pool = scores.reshape(weights.shape)
     is_scored = ~np.isnan(np.concatenate([pool, opponents], axis=1)).any(axis=1)

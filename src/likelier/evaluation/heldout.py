@@ -22,10 +22,10 @@ from likelier.training.setup import seeded_generator
 
 @dataclass(frozen=True)
 class HeldOutEval:
-    """Score, KL (nats per response, temperature 1), length, variety and the judges' scores on held-out prompts.
+    """Measures score, KL (nats per response, temperature 1), length, diversity and judges' scores on held-out prompts.
 
-    Each call takes the same prompts and random numbers, so that two measurements differ by the policy alone. Responses
-    are sampled with the settings of `ppo`.
+    Each call uses the same prompts and random numbers, so that differences are due to the policy alone. Responses are
+    sampled with the settings of `ppo`.
     """
 
     prompts: list[Prompt]
@@ -39,7 +39,7 @@ class HeldOutEval:
 
     @property
     def texts(self) -> list[Text]:
-        """The texts of the prompts, which no training may see."""
+        """The prompts' texts, which must not be trained on."""
         return [prompt.text for prompt in self.prompts]
 
     @torch.no_grad()
@@ -72,9 +72,9 @@ class HeldOutEval:
 def make_heldout_eval(
     config: Config, stage: SFTConfig | DPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> HeldOutEval:
-    """For SFT and DPO: `model` is the start, still without its adapter, and becomes the reference of the KL.
+    """Make the evaluation for SFT or DPO; `model` without its adapter becomes the KL reference.
 
-    ConfigError, DataError: there are no held-out prompts, or nothing that scores.
+    ConfigError, DataError: no held-out prompts, or no source of scores.
     """
     if not config.reward and not config.eval.scoring:
         raise ConfigError("eval_steps: nothing to measure by; give eval.scorer a judge that scores, or reward")

@@ -1,4 +1,4 @@
-"""Over-optimisation: gold scores over KL, their peak, and the fitted curves of Gao et al. 2022 (arXiv 2210.10760).
+"""Over-optimisation: gold scores against KL, their peak, and the fitted curves of Gao et al. 2022 (arXiv 2210.10760).
 
 d = sqrt(KL) in sqrt(nats); gains are relative to the initial policy, so every curve begins in (0, 0).
 """
@@ -36,7 +36,7 @@ class Point:
 
 
 class Fit(NamedTuple):
-    """A fitted curve of gain over d."""
+    """A fitted curve of gain against d."""
 
     form: Form
     alpha: float
@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 
     @property
     def kl_at_peak(self) -> float | None:
-        """KL of the largest gain; None for a curve that does not turn down."""
+        """KL of the largest gain; None if the curve has no peak."""
         if self.beta <= 0 or (self.form == "best_of_n" and self.alpha <= 0):
             return None
         exponent = 2 * (self.alpha / self.beta - 1)
@@ -65,7 +65,7 @@ def make_design_matrix(d: Floats | np.float64, form: Form) -> Floats:
 
 
 def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form, min_kl: float = 0.1) -> Fit | None:
-    """Fit gain over d by least squares. None: fewer than two different KLs above `min_kl`.
+    """Fit gain against d by least squares. None: fewer than two different KLs above `min_kl`.
 
     The slope of `rl` is infinite at 0, so points below `min_kl` nats are left out.
     """
@@ -78,7 +78,7 @@ def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form, min_kl: float = 0.1) -
 
 
 def read_points(run: Path) -> list[Point]:
-    """Read the evaluations of a PPO run on its held-out prompts, beginning with the initial policy.
+    """Read the held-out evaluations of a PPO run, starting with the initial policy.
 
     DataError: none were made during training (`ppo.eval_steps`, `eval.scorer`).
     """
@@ -95,9 +95,9 @@ def read_points(run: Path) -> list[Point]:
 
 
 def measure_overoptimisation(points: Sequence[Point], evaluation: EvaluationResult | None = None) -> dict[str, Any]:
-    """Return each judge's peak over KL, its loss after the peak, and the fitted curve with its own peak.
+    """Return for each judge the peak score and its KL, the loss after the peak, and the fitted curve with its peak.
 
-    `evaluation`, of the same initial policy, adds best-of-n as the control.
+    `evaluation`, of the same initial policy, adds best-of-n as the baseline.
     """
     names = list(points[0].gold)
     return {
@@ -128,7 +128,7 @@ def describe_judge(points: Sequence[Point], name: str) -> dict[str, Any]:
 
 
 def make_best_of_n_points(evaluation: EvaluationResult) -> list[dict[str, Any]]:
-    """Return the KL bound and each judge's score of best-of-n, from n = 1 (the initial policy) on; people give none."""
+    """Return KL bound and judges' scores of best-of-n, starting with n = 1 (the initial policy); none from people."""
     initial = {name: judge.score_a for name, judge in evaluation.judges.items() if isinstance(judge, ScorerResult)}
     rows = [(1, initial)] + [
         (control.n, {name: judge.score for name, judge in control.judges.items()})
@@ -141,7 +141,7 @@ def make_best_of_n_points(evaluation: EvaluationResult) -> list[dict[str, Any]]:
 def interpolate_gold(points: Sequence[Point], name: str, kl: Sequence[float]) -> list[float | None]:
     """Return a judge's score at these KLs, linear in sqrt(KL) between the points; None beyond the largest KL.
 
-    Points are ordered by their KL, not by their step.
+    Points are ordered by KL, not by step.
     """
     ordered = sorted(points, key=lambda point: point.kl)
     d = np.sqrt([max(point.kl, 0.0) for point in ordered])

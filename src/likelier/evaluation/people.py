@@ -1,4 +1,4 @@
-"""People as judges of an evaluation: they compare both models' responses without knowing which model wrote which."""
+"""People as judges of an evaluation: blind comparisons of both models' responses."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ EVALUATION_MARK = {"kept_for": "evaluation"}
 
 @runtime_checkable
 class AnnotationPage(Protocol):
-    """Lets people judge comparisons until each has its judgements; `web.server.serve` is one."""
+    """A page where people judge comparisons; implemented by `web.server.serve`."""
 
     def __call__(self, store: Store, *, port: int, per_comparison: int, only: Collection[str]) -> int:
         """Serve the page until every comparison in `only` has `per_comparison` judgements; return an exit code."""
@@ -37,11 +37,11 @@ class ResponsePair:
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison to judge; None if the responses are identical, which is a tie without asking."""
+        """The comparison to judge; None if the responses are identical, which counts as a tie."""
         return None if self.a.text == self.b.text else Comparison(self.prompt.id, self.a.id, self.b.id)
 
     def share_for_b(self, judgements: Sequence[Judgement]) -> float | None:
-        """Return the share of the judgements that prefer b, a tie counting half; None without any."""
+        """Return the share of judgements that prefer b, ties counting half; None without judgements."""
         if self.comparison is None:
             return 0.5
         wins = [{self.b.id: 1.0, self.a.id: 0.0, None: 0.5}[judgement.preferred] for judgement in judgements]
@@ -49,7 +49,7 @@ class ResponsePair:
 
 
 class HumanPreferences(NamedTuple):
-    """People's judgements of an evaluation."""
+    """Aggregated human judgements of an evaluation."""
 
     result: PeopleResult
     shares: list[float | None]
@@ -74,10 +74,10 @@ def open_people(config: EvalConfig) -> Store:
 def ask_people(
     store: Store, pairs: Sequence[ResponsePair], config: EvalConfig, page: AnnotationPage | None
 ) -> HumanPreferences:
-    """Let people judge the pairs, and count their judgements.
+    """Have people judge the pairs; returns the aggregated judgements.
 
-    All stored judgements of these comparisons count, so nothing is asked again after a page was closed or killed.
-    Without a page nobody is asked. Stopped, DataError: there is no judgement at all.
+    All stored judgements of these comparisons count, so nothing is asked again after a restart. Without a `page` only
+    stored judgements are used. Stopped, DataError: there are none at all.
     """
     store_comparisons(store, pairs)
     comparisons = {pair.comparison.id for pair in pairs if pair.comparison is not None}
@@ -103,7 +103,7 @@ def ask_people(
 
 
 def store_comparisons(store: Store, pairs: Sequence[ResponsePair]) -> None:
-    """Store prompts, responses and comparisons of the pairs; existing ones are not stored twice."""
+    """Store prompts, responses and comparisons of the pairs; duplicates are ignored."""
     distinct = [pair for pair in pairs if pair.comparison is not None]
     with store.transaction() as writer:
         writer.add_prompts(replace(pair.prompt, extra=pair.prompt.extra | EVALUATION_MARK) for pair in distinct)
@@ -119,10 +119,10 @@ def read_judgements(store: Store, comparisons: Collection[str]) -> list[Judgemen
 def compute_people_result(
     pairs: Sequence[ResponsePair], shares: Sequence[float | None], judgements: Sequence[Judgement]
 ) -> PeopleResult:
-    """Return the win rate of b over the pairs that count, with an interval that resamples whole prompts.
+    """Return b's win rate over the judged pairs, with an interval that resamples whole prompts.
 
-    Pairs that nobody judged are left out, and with them the same fraction of the identical responses, which count as
-    ties without a judge: otherwise a page closed early would bias the win rate towards one half.
+    Unjudged pairs are left out, and so is the same fraction of the identical responses, which count as ties without
+    being judged: otherwise closing the page early would bias the win rate towards 1/2.
     """
     identical = [index for index, pair in enumerate(pairs) if pair.comparison is None]
     judged = [index for index, pair in enumerate(pairs) if pair.comparison is not None and shares[index] is not None]

@@ -1,4 +1,4 @@
-"""The responses of one model to held-out prompts: sampling, scores, statistics, and KL from another model."""
+"""One model's responses to held-out prompts: sampling, scores, statistics, and KL from another model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class EvaluatedModel:
 
     @classmethod
     def load(cls, path: str, device: torch.device, batch_size: int) -> "EvaluatedModel":
-        """Load a model folder, with our own sampler. DataError, ConfigError: see `load_policy`."""
+        """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
         model, tokenizer = load_policy(path, device), load_tokenizer(path)
         return cls(model, tokenizer, ExactSampler(model, tokenizer, batch_size))
 
@@ -79,7 +79,7 @@ def estimate_kl(
 ) -> tuple[float | None, Interval | None]:
     """Return KL(b || a) in nats per response at temperature 1, and its interval; None if the vocabularies differ.
 
-    Monte Carlo estimate: mean of log b - log a over `samples` of b, or over new ones if these were sampled at another
+    Monte Carlo estimate: mean of log b - log a over `samples` of b, or over new samples if these have another
     temperature.
     """
     if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():

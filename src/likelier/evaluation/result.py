@@ -1,4 +1,4 @@
-"""The result of an evaluation: the contents of `evaluation.json`, as the circle, the demo and scripts read them."""
+"""The result of an evaluation: the contents of `evaluation.json`, read by the circle, the demo and scripts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +11,7 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """The preference of one judge between the responses of both models."""
+    """One judge's preference between the responses of both models."""
 
     win_rate: float
     """Share of comparisons that model b wins; a tie counts half."""
@@ -44,7 +44,7 @@ class ScorerResult(JudgeResult):
 
 @dataclass(frozen=True)
 class PeopleResult(JudgeResult):
-    """The result of people, who compare the two responses and give no scores."""
+    """The result of human judges, who compare two responses and give no scores."""
 
     unjudged: int
     """Comparisons that nobody judged; they are left out."""
@@ -55,7 +55,7 @@ class PeopleResult(JudgeResult):
 
 @dataclass(frozen=True)
 class BestOfNScore:
-    """Best-of-n from model a by one judge, against single responses of model a."""
+    """Best-of-n from model a by one judge, compared with single responses of model a."""
 
     win_rate: float
     interval: Interval
@@ -67,7 +67,7 @@ class BestOfNScore:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Best-of-n from model a, by each judge that scores."""
+    """Best-of-n from model a, by each judge that gives scores."""
 
     n: int
     kl_bound: float
@@ -77,18 +77,18 @@ class BestOfN:
 
     @property
     def first(self) -> BestOfNScore:
-        """The result by the judge that decides."""
+        """The result of the first judge, which decides."""
         return next(iter(self.judges.values()))
 
     def to_json(self) -> JsonObject:
-        """Return the record in `evaluation.json`, with the figures of the deciding judge beside the rest."""
+        """Return the record in `evaluation.json`, with the deciding judge's figures at the top level."""
         record = asdict(self)
         judges = record.pop("judges")
         return record | asdict(self.first) | {"judges": judges}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "BestOfN":
-        """Rebuild what `to_json` returned."""
+        """Rebuild the record from the output of `to_json`."""
         judges = {name: BestOfNScore(**judge) for name, judge in record["judges"].items()}
         return cls(record["n"], record["kl_bound"], record["selector_score"], judges)
 
@@ -118,17 +118,17 @@ class ModelResult:
 
     @property
     def first(self) -> JudgeResult:
-        """The result by the judge that decides."""
+        """The result of the first judge, which decides."""
         return next(iter(self.judges.values()))
 
     @property
     def score_a(self) -> float | None:
-        """Mean score of model a by the deciding judge; None if that is people."""
+        """Mean score of model a by the deciding judge; None if that is a person."""
         return self.first.score_a if isinstance(self.first, ScorerResult) else None
 
     @property
     def score_b(self) -> float | None:
-        """Mean score of the compared model by the deciding judge; None if that is people."""
+        """Mean score of the compared model by the deciding judge; None if that is a person."""
         return self.first.score_b if isinstance(self.first, ScorerResult) else None
 
 
@@ -154,7 +154,7 @@ class OtherResult(ModelResult):
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "OtherResult":
-        """Rebuild what `to_json` returned."""
+        """Rebuild the record from the output of `to_json`."""
         own = {key: record[key] for key in ("name", "model", "kl", "kl_interval")}
         return cls(**own, judges=read_judges(record), b=ResponseStats(**record["b"]))
 
@@ -173,7 +173,7 @@ class EvaluationResult(ModelResult):
     """Some responses of both models to the same prompts."""
 
     def to_json(self) -> JsonObject:
-        """Return the contents of `evaluation.json`; optional parts are absent if they are empty."""
+        """Return the contents of `evaluation.json`; empty optional parts are left out."""
         people = ("judgements", "people", "unjudged") if isinstance(self.first, PeopleResult) else ()
         return {
             "model_a": self.model_a,
@@ -193,7 +193,7 @@ class EvaluationResult(ModelResult):
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "EvaluationResult":
-        """Rebuild what `to_json` returned; other keys of the record are ignored."""
+        """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
         return cls(
             **{key: record[key] for key in ("model_a", "model_b", "seed", "kl", "kl_interval")},
             judges=read_judges(record),

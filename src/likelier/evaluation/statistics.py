@@ -1,4 +1,4 @@
-"""Statistics that compare two sets of scores: win rate, difference of means, and best-of-n as a control."""
+"""Statistics that compare two sets of scores: win rate, difference of means, best-of-n."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from likelier.intervals import Floats, Interval, mean_interval, rate_interval
 
 
 class WinRate(NamedTuple):
-    """How often b beats a; a tie counts half."""
+    """How often b beats a, ties counting half."""
 
     rate: float
     interval: Interval
@@ -47,7 +47,7 @@ class Shift:
 def compute_shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Shift:
     """Return the difference of means with its paired interval; row i of both is the same prompt.
 
-    The intervals are None if all rows are of one cluster, the figures in deviations if a's scores are all equal.
+    The intervals are None if all rows belong to one cluster; `in_stds` is None if a's scores are all equal.
     """
     a, b = np.asarray(scores_a, float), np.asarray(scores_b, float)
     difference, interval = float((b - a).mean()), mean_interval(b - a, clusters, seed)
@@ -62,9 +62,9 @@ def compute_shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[s
 
 
 def best_of_n_kl(n: int) -> float:
-    """Return log n - (n - 1) / n, an upper bound on the KL of best-of-n from its model, in nats per response.
+    """Return log n - (n - 1) / n, an upper bound on KL(best-of-n || model), in nats per response.
 
-    It is tight if no single response has much probability (Stiennon et al. 2020, Beirami et al. 2024).
+    The bound is tight if every single response is improbable (Stiennon et al. 2020, Beirami et al. 2024).
     """
     return math.log(n) - (n - 1) / n
 
@@ -72,8 +72,8 @@ def best_of_n_kl(n: int) -> float:
 def best_of_n_weights(scores: ArrayLike, n: int) -> Floats:
     """Return the probability that each of N responses is the best of n drawn without replacement, [prompts, N].
 
-    The response with r - 1 worse ones beside it is the best of C(r - 1, n - 1) of all C(N, n) subsets: every response
-    is used, and any mean over these weights is unbiased (Nakano et al. 2021, appendix). Equal scores: the later one.
+    A response with r - 1 worse ones is the best of C(r - 1, n - 1) of all C(N, n) subsets: every response is used, and
+    any mean with these weights is unbiased (Nakano et al. 2021, appendix). Among equal scores the later wins.
     """
     scores = np.asarray(scores, float)
     rows, count = scores.shape

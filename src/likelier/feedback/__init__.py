@@ -1,1 +1,1 @@
-"""Human feedback: its database and file formats, its check, simulated annotators."""
+"""Human feedback: database, file formats, quality check, simulated annotators."""

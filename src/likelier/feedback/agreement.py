@@ -14,7 +14,7 @@ MAX_WEIGHTS_IN_MEMORY = 20_000_000
 
 
 def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> Counts:
-    """Count labels per item, given three 1-D sequences of equal length; of an annotator's repeats the first counts."""
+    """Count labels per item, given three 1-D sequences of equal length; repeated labels by one annotator count once."""
     if not len(items) == len(annotators) == len(labels):
         lengths = (len(items), len(annotators), len(labels))
         raise ValueError(f"items, annotators and labels must be equally long, got {lengths}")
@@ -32,9 +32,8 @@ def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequen
 def krippendorff_alpha(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> float | None:
     """Compute Krippendorff's alpha for nominal labels: 1 - observed / expected disagreement.
 
-    Items with fewer than two judgements are left out. None where alpha is undefined: no item was judged by two
-    annotators, or only one label was ever given.
-    Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C.
+    Items with fewer than two judgements are left out. None if alpha is undefined: no item was judged by two annotators,
+    or all labels are equal. Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C.
     """
     counts = drop_single_labels(count_labels(items, annotators, labels))
     alpha = float(compute_alphas(counts, np.ones((1, len(counts))))[0])
@@ -49,7 +48,7 @@ def alpha_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of alpha, resampling items; None where alpha is, or of a single item."""
+    """Return the percentile bootstrap interval of alpha, resampling items; None if alpha is, or for a single item."""
     counts = drop_single_labels(count_labels(items, annotators, labels))
     if len(counts) < 2 or np.isnan(compute_alphas(counts, np.ones((1, len(counts))))[0]):
         return None
@@ -68,7 +67,7 @@ def alpha_interval(
 
 
 def drop_single_labels(counts: Counts) -> Counts:
-    """Drop items with fewer than two labels: they hold no pair that could agree."""
+    """Drop items with fewer than two labels, which hold no pair to compare."""
     multiple: Counts = counts[counts.sum(axis=1) >= 2]
     return multiple
 
@@ -88,7 +87,7 @@ def compute_alphas(counts: Counts, weights: NDArray[np.float64]) -> NDArray[np.f
 def cohen_kappa(first: Sequence[Any], second: Sequence[Any]) -> float | None:
     """Compute Cohen's kappa of two annotators over the same items in the same order (Cohen 1960).
 
-    (observed - chance agreement) / (1 - chance agreement); None without items, or where both gave a single label.
+    (observed - chance agreement) / (1 - chance agreement); None without items, or if all labels are equal.
     """
     if len(first) != len(second):
         raise ValueError(f"two annotators of the same items, got {len(first)} and {len(second)} labels")
@@ -103,7 +102,7 @@ def cohen_kappa(first: Sequence[Any], second: Sequence[Any]) -> float | None:
 def fleiss_kappa(counts: ArrayLike) -> float | None:
     """Compute Fleiss' kappa of a count table [items, labels], each item judged equally often (Fleiss 1971).
 
-    None without items, or where only one label was given. ValueError: unequal rows, or fewer than two judgements.
+    None without items, or if all labels are equal. ValueError: unequal row sums, or fewer than two judgements.
     """
     table = np.asarray(counts, dtype=float)
     if table.size == 0:

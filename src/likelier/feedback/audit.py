@@ -1,4 +1,4 @@
-"""Estimates of what an annotator's answers depend on besides quality: side, length, chance, haste, readiness to tie."""
+"""Estimates of influences on an annotator's answers besides quality: side, length, guessing, haste, tie rate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,10 +59,10 @@ def estimate_biases(answers: Answers) -> AnnotatorBiases:
     """Fit a logistic regression per annotator: logit P(left) = side + skill * expected + length * longer.
 
     `expected` is a typical annotator's logit, slope * consensus + tilt * longer, where slope and tilt are medians over
-    the annotators of the same regression on the consensus itself. A length bias is thus one that the panel does not
-    share: where quality correlates with length, or the consensus is noisy, the tilt absorbs it.
-    `skill` comes from the fit without a length bias: where quality correlates with length, the two are nearly
-    collinear. Ties are left out. `z`: signed roots of likelihood ratios, penalised by the prior.
+    annotators of the same regression on the consensus. So only length bias beyond the panel's counts: where quality
+    correlates with length, or the consensus is noisy, the tilt absorbs it. `skill` comes from the fit without a length
+    bias: where quality correlates with length, the two are nearly collinear. Ties are left out. `z`: signed roots of
+    likelihood ratios, penalised by the prior.
     """
     decided = answers.sign != 0
     annotator, left = answers.annotator[decided], answers.sign[decided] > 0
@@ -147,11 +147,11 @@ def fit_logistic(
 def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:
     """Test each annotator's tie rate against the majority of the others; returns (excess, p-values), [annotators] each.
 
-    Honest people differ in how readily they say tie, and one who never does must not make the others stand out. So each
-    is compared with every other one (Fisher's exact test). The null hypothesis is that fewer than r of the m others
-    have a lower rate, r being more than half; its p-value is (m - r + 1) times the r-th smallest (Benjamini and Heller
-    2008). The excess is the lower end of the own rate's exact interval (two standard errors), minus the r-th smallest
-    of the others' rates.
+    Honest people's tie rates differ, and a single annotator who never answers tie should not make the others outliers.
+    So each is compared with every other one (Fisher's exact test). The null hypothesis is that fewer than r of the m
+    others have a lower rate, with r above m / 2; its p-value is (m - r + 1) times the r-th smallest (Benjamini and
+    Heller 2008). The excess is the lower end of the annotator's exact interval (two standard errors) minus the r-th
+    smallest of the others' rates.
     """
     num_ties, num_judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
     lower_rate = np.where(num_ties > 0, beta.ppf(norm.sf(2), num_ties, num_judged - num_ties + 1), 0.0)
@@ -171,8 +171,8 @@ def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:
 def measure_fast_answers(answers: Answers) -> tuple[Floats, Floats]:
     """Test each annotator's rate of fast answers against the others'; returns (excess, p-values), [annotators] each.
 
-    Fast is below `FAST_FRACTION` of the median of the others' median times. Excess 0 and p-value 1 without times, or
-    without others to compare with.
+    An answer is fast if its time is below `FAST_FRACTION` of the median of the others' median times. Excess 0 and
+    p-value 1 without recorded times or other annotators.
     """
     num_annotators = int(answers.annotator.max()) + 1
     timed = ~np.isnan(answers.seconds)
@@ -200,6 +200,6 @@ def compare_rates(count: int, total: int, others_count: int, others_total: int) 
 
 
 def mean_bias(signs: Floats) -> float | None:
-    """Return the share of 1 among 1 and -1, minus one half; zeros are left out. None if all are zero."""
+    """Return the share of 1 among 1 and -1, minus one half; zeros are left out. None if all are 0."""
     nonzero = signs[signs != 0]
     return float((nonzero > 0).mean() - 0.5) if len(nonzero) else None

@@ -1,4 +1,4 @@
-"""Copies a feedback database with its media files, also while a server or an import writes to it."""
+"""Copies a feedback database with its media files, even while a server or an import is writing to it."""
 
 import contextlib
 import os
@@ -17,10 +17,11 @@ from likelier.files.outputs import MEDIA_SUFFIX
 
 
 def back_up_store(store: Store, target: Path) -> dict[str, int]:
-    """Copy the database of one moment to `target`, and its media files to `<target>.media`; return how many there are.
+    """Copy a consistent snapshot to `target` and its media to `<target>.media`; returns the numbers of both.
 
-    The copy is on the disk, media files first, before it gets its name. ConfigError: a PostgreSQL database, or no file
-    can be at `target`. LikelierError: writing failed. DataError: a media file is missing or was changed.
+    The copy is flushed to disk, media files first, before it is renamed to `target`. ConfigError: a PostgreSQL
+    database, or `target` cannot be written. LikelierError: writing failed. DataError: a media file is missing or was
+    changed.
     """
     if store.path is None:
         raise ConfigError(f"{store.name}: a PostgreSQL database; pg_dump backs it up")
@@ -47,7 +48,7 @@ def back_up_store(store: Store, target: Path) -> dict[str, int]:
 
 @contextlib.contextmanager
 def new_media(store: Store, folder: Path) -> Iterator[int]:
-    """Copy all media files into a folder and yield how many; a folder made for a backup that fails goes again."""
+    """Copy all media files into a folder and yield their number; a new folder is removed if the backup fails."""
     media, is_new = store.media(), not folder.exists()
     try:
         for record in media:
@@ -60,7 +61,7 @@ def new_media(store: Store, folder: Path) -> Iterator[int]:
 
 
 def count_judgements(path: Path) -> int:
-    """Return how many judgements an unfinished copy holds. It changes no more, and has no files beside it."""
+    """Count the judgements in an unfinished copy, read-only and without side files."""
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as copy:
         return int(copy.execute("SELECT count(*) FROM judgements").fetchone()[0])

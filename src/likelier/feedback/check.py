@@ -1,6 +1,6 @@
-"""Quality report on feedback: agreement, each annotator's skill and biases, and flags for those to be distrusted.
+"""Quality report on feedback: agreement, each annotator's skill and biases, and flags for unreliable annotators.
 
-Reads judgements only, and ignores the mark of simulated ones.
+Uses judgements only, not the information which annotators are simulated.
 """
 
 from collections import Counter
@@ -87,7 +87,7 @@ class FeedbackCheck:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "FeedbackCheck":
-        """Rebuild what `to_json` returned; other keys of the record are ignored."""
+        """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
         annotators = tuple(
             AnnotatorCheck(**{**person, "flags": tuple(person["flags"])}) for person in record["annotators"]
         )
@@ -97,7 +97,7 @@ class FeedbackCheck:
 
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
-    """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` resamples alpha's interval."""
+    """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` is of alpha's bootstrap."""
     signed = [entry for entry in judged if entry.judgement.annotator]
     labelled = (  # items, annotators, labels; a label is the first response by id (1), the second (-1) or a tie (0)
         [entry.judgement.comparison_id for entry in signed],
@@ -136,10 +136,10 @@ def id_order(judged: Sequence[JudgedComparison]) -> Floats:
 
 
 def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck, ...]:
-    """Check each annotator, sorted by id; no judgement may be anonymous.
+    """Check each annotator, sorted by id; every judgement must name one.
 
-    Of an annotator's answers to one comparison the first counts, as for alpha: a page or an export that stored them
-    twice would otherwise let one person outvote the others, and be the consensus.
+    Only an annotator's first answer to a comparison counts, as for alpha: otherwise answers stored twice would let one
+    person outvote the others.
     """
     counts = Counter(entry.judgement.annotator for entry in judged)
     judged = first_answers(judged)
@@ -169,7 +169,7 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
 
 
 def first_answers(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
-    """Return each annotator's first answer to each comparison, in the order in which they came."""
+    """Return each annotator's first answer to each comparison, in chronological order."""
     first: dict[tuple[str, str], JudgedComparison] = {}
     for entry in judged:
         first.setdefault((entry.judgement.annotator, entry.judgement.comparison_id), entry)
@@ -188,8 +188,8 @@ def leave_one_out_consensus(
     """Return (P(left is better) - P(right is better) by the others' votes [N], error rates [annotators]).
 
     Error rates come from Dawid and Skene's model with one accuracy per annotator; the two classes of a comparison are
-    its responses in the order of their ids. A vote counts log(accuracy / error). An annotator's own votes on the
-    comparison are subtracted, so that nobody is compared with a consensus that they are part of.
+    its responses, sorted by id. A vote has the weight log(accuracy / error). An annotator's own votes are subtracted,
+    so that nobody is compared with a consensus that includes them.
     """
     item = np.unique([entry.judgement.comparison_id for entry in judged], return_inverse=True)[1]
     order = id_order(judged)
@@ -207,9 +207,9 @@ def leave_one_out_consensus(
 def flag_annotators(biases: AnnotatorBiases, answers: Answers, num_shared: NDArray[np.intp]) -> list[tuple[str, ...]]:
     """Return each annotator's flags: effects that are both large and significant.
 
-    Significance is at a false discovery rate over all annotators and flags. One bad habit shows in several numbers, so
-    at most one of the first six flags is given: the most significant side or length bias; without one `reversed`; else
-    `random`, which means little skill, compatible with none.
+    Significance controls the false discovery rate over all annotators and flags. One bad habit shows in several
+    numbers, so at most one of the first six flags is given: the most significant side or length bias, else `reversed`,
+    else `random`, which means low skill that is compatible with none.
     """
     excess_ties, ties_p = measure_excess_ties(answers)
     excess_fast, fast_p = measure_fast_answers(answers)
@@ -238,6 +238,6 @@ def flag_annotators(biases: AnnotatorBiases, answers: Answers, num_shared: NDArr
 
 
 def lower_bound(effect: Floats, z: Floats, num_errors: float) -> Floats:
-    """Return the effect minus `num_errors` of its standard errors, effect / z; effects below 0 are left as they are."""
+    """Return the effect minus `num_errors` standard errors (effect / z); effects below 0 are returned as they are."""
     errors = np.divide(effect, z, out=np.zeros_like(effect), where=z > 0)
     return effect - num_errors * errors

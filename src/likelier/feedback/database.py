@@ -1,4 +1,4 @@
-"""Tables of the feedback database, and how one is opened, checked and locked: SQLite or PostgreSQL."""
+"""Tables of the feedback database, and opening, checking and locking it: SQLite or PostgreSQL."""
 
 import contextlib
 import os
@@ -94,7 +94,7 @@ judgements = sa.Table(
 
 
 def database_url(db: str | Path) -> sa.URL:
-    """Return a path or URL as the URL of the driver that we use. ConfigError: neither SQLite nor PostgreSQL."""
+    """Convert a path or URL to a URL of the driver in use. ConfigError: neither SQLite nor PostgreSQL."""
     if isinstance(db, Path) or "://" not in db:
         return sa.URL.create("sqlite", database=str(db))
     try:
@@ -110,15 +110,15 @@ def database_url(db: str | Path) -> sa.URL:
 
 
 def list_files(db: str | Path) -> list[Path]:
-    """Return the files of a SQLite database, there or not; none of PostgreSQL. ConfigError: as for `database_url`."""
+    """Return the possible files of a SQLite database; none of PostgreSQL. ConfigError: as for `database_url`."""
     url = database_url(db)
     return database_files(Path(url.database or "")) if url.get_backend_name() == "sqlite" else []
 
 
 def prepare_file(path: Path, create: bool) -> None:
-    """Make an empty file if `create` and none is there.
+    """Create an empty file if it is absent and `create`.
 
-    DataError: there is no file, and none is to be made. LikelierError: it cannot be written.
+    DataError: the file is absent and not `create`. LikelierError: it cannot be written.
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a database file")
@@ -133,7 +133,7 @@ def prepare_file(path: Path, create: bool) -> None:
 
 
 def sqlite_engine(path: Path, mode: str) -> sa.Engine:
-    """Connections to one file: any number that read (`ro`), or a single one that writes (`rw`)."""
+    """Make the engine for one file: any number of readers (`ro`), or a single writer (`rw`)."""
 
     def connect() -> sqlite3.Connection:
         connection = connect_sqlite(path, mode)
@@ -148,10 +148,10 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
 
 
 def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect to a SQLite file, `ro` or `rw`; without a transaction of its own.
+    """Connect to a SQLite file, `ro` or `rw`, with the driver's own transactions disabled.
 
-    On read-only media SQLite cannot make the files that readers share. Nobody can write there either, so that the file
-    is read as one that does not change, unless a write-ahead log beside it holds more.
+    On read-only media SQLite cannot create its shared-memory file. Nobody can write there either, so the file is opened
+    as immutable, unless there is a write-ahead log with more data.
     """
     connection = open_connection(path, f"mode={mode}")
     if mode == "rw":
@@ -170,13 +170,13 @@ def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def open_connection(path: Path, options: str) -> sqlite3.Connection:
-    """Open a SQLite file with the options of a URI."""
+    """Open a SQLite file with URI options."""
     uri = f"file:{quote(str(path.absolute()))}?{options}"
     return sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def copy_sqlite(path: Path, target: Path) -> None:
-    """Copy all pages of one moment, by SQLite's backup API; those of the write-ahead log are among them."""
+    """Copy a consistent snapshot by SQLite's backup API, write-ahead log included."""
     with (
         contextlib.closing(connect_sqlite(path, "ro")) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
@@ -185,15 +185,15 @@ def copy_sqlite(path: Path, target: Path) -> None:
 
 
 def remove_copy(path: Path) -> None:
-    """Remove an unfinished copy, with what SQLite may have put beside it."""
+    """Remove an unfinished copy and SQLite's side files."""
     for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
         each.unlink(missing_ok=True)
 
 
 def empty_log(connection: sa.Connection) -> bool:
-    """Bring all that was committed from the write-ahead log into the database file; call it outside a transaction.
+    """Checkpoint the write-ahead log into the database file; call it outside a transaction.
 
-    False: another process has been reading all the time, and some of it stands in the log alone.
+    False: readers blocked it, and part of the data is still only in the log.
     """
     driver: Any = connection.connection.driver_connection
     busy, num_logged, num_written = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -201,7 +201,7 @@ def empty_log(connection: sa.Connection) -> bool:
 
 
 def identify(path: Path) -> tuple[int, int] | None:
-    """Return device and number of the file at a path; None if there is none."""
+    """Return device and inode number of a file; None if there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -210,7 +210,7 @@ def identify(path: Path) -> tuple[int, int] | None:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Return size and time of change of a file."""
+    """Return size and modification time of a file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -224,7 +224,7 @@ def postgresql_engine(url: sa.URL) -> sa.Engine:
 
 
 def check_schema(connection: sa.Connection) -> str | None:
-    """Return what is wrong with a database; None for one of ours that can be read, or one that is still empty."""
+    """Describe what is wrong with a database; None if it is ours and readable, or still empty."""
     tables = set(sa.inspect(connection).get_table_names())
     if connection.dialect.name == "sqlite":
         mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
@@ -245,21 +245,21 @@ def check_schema(connection: sa.Connection) -> str | None:
 
 
 def read_version(connection: sa.Connection) -> str | None:
-    """Return the version of the tables; None if there are none yet."""
+    """Return the schema version; None if there are no tables yet."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def lock_path(path: Path) -> Path:
-    """Return the file beside a database that its writer locks. (A lock on the database itself would undo SQLite's.)"""
+    """Return the lock file of a database's writer. (Locking the database file itself would release SQLite's locks.)"""
     return path.with_name(f"{path.name}.lock")
 
 
 def take_lock(path: Path) -> TextIO:
-    """Lock a database for writing until the returned file is closed, or this process ends, however it ends.
+    """Lock a database for writing until the returned file is closed or this process ends in any way.
 
-    LikelierError: another process is writing to it, and was still after `WAIT_SECONDS`; or it cannot be locked.
+    LikelierError: another process still holds the lock after `WAIT_SECONDS`, or locking fails.
     """
     try:
         file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
@@ -279,14 +279,14 @@ def take_lock(path: Path) -> TextIO:
 
 
 def write_holder(lock: TextIO, address: str = "") -> None:
-    """Write into the lock's file which process holds it, and the address of the page that it serves."""
+    """Write this process's id and the address of the page that it serves into the lock file."""
     lock.truncate(0)
     lock.write(f"{os.getpid()}{SERVING}{address}" if address else str(os.getpid()))
     lock.flush()
 
 
 def read_holder(lock: TextIO) -> str:
-    """Return the process that has the lock, by the number in its file."""
+    """Describe the process that holds the lock, by the id in the lock file."""
     with contextlib.suppress(OSError):  # Windows lets nobody else read what is locked
         lock.seek(0)
         return lock.read() or "unknown"
@@ -295,7 +295,7 @@ def read_holder(lock: TextIO) -> str:
 
 @contextlib.contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Turn database errors into one line for the user."""
+    """Convert database errors to one-line errors that name the database."""
     try:
         yield
     except IntegrityError as error:
@@ -306,5 +306,5 @@ def named_errors(name: str) -> Iterator[None]:
 
 
 def first_line(error: DBAPIError) -> str:
-    """Return the database's own message, without the statement."""
+    """Return the database's own message, without the SQL statement."""
     return str(error.orig).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Media files of responses: recognised by their first bytes, stored once under their SHA-256 beside the database."""
+"""Media files of responses: recognised by their first bytes, stored once under their SHA-256 next to the database."""
 
 import contextlib
 import hashlib
@@ -33,12 +33,12 @@ MAGIC = (
 
 
 def media_kind(head: bytes) -> str | None:
-    """Return the MIME type of a file that begins with these bytes; None if it is none of `MEDIA_KINDS`."""
+    """Return the MIME type of a file from its first bytes; None if it is not one of `MEDIA_KINDS`."""
     return next((kind for kind, pattern in MAGIC if pattern.match(head)), None)
 
 
 def read_media(path: Path) -> Media:
-    """Return kind, hash and size of a media file. DataError: no such file, or of a kind that is not accepted."""
+    """Return kind, hash and size of a media file. DataError: no such file, or an unsupported type."""
     try:
         status = path.stat()
         if not path.is_file():
@@ -50,7 +50,7 @@ def read_media(path: Path) -> Media:
 
 @lru_cache(maxsize=4096)
 def describe(path: Path, size: int, modified_ns: int) -> Media:
-    """Do as `read_media`; a file of the same size and time is not read again: many lines may refer to one file."""
+    """Cached `read_media`, keyed by size and modification time, since many lines may refer to one file."""
     with open(path, "rb") as file:
         head = file.read(HEAD)
         kind = media_kind(head)
@@ -61,7 +61,7 @@ def describe(path: Path, size: int, modified_ns: int) -> Media:
 
 
 def why_refused(head: bytes) -> str:
-    """Why the beginning of a file is none of the known media types."""
+    """Explain why the first bytes of a file match no supported media type."""
     if not head:
         return "an empty file"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -70,25 +70,25 @@ def why_refused(head: bytes) -> str:
 
 
 class MediaFolder:
-    """Files named by their SHA-256, each written whole or not at all and never changed.
+    """Media files named by their SHA-256, written atomically and never changed.
 
-    `folder` is None for a database that has no place beside it; `database` names it in messages.
+    `folder` is None for a database without a media folder; `database` is its name in messages.
     """
 
     def __init__(self, folder: Path | None, database: str) -> None:
         self.folder, self.database = folder, database
 
     def place(self, sha256: str) -> Path:
-        """Where the file with this hash is, or would be. ConfigError: the database has no media folder."""
+        """Return the path of the file with this hash. ConfigError: the database has no media folder."""
         if self.folder is None:
             advice = "add ?media_folder=/absolute/path to its URL"
             raise ConfigError(f"{self.database}: media files need a folder, which PostgreSQL has not; {advice}")
         return self.folder / sha256
 
     def add(self, media: Media, source: Path) -> bool:
-        """Copy a file into the folder, unless it is there already; True if it is new.
+        """Copy a file into the folder unless it exists; True if it is new.
 
-        On return the file is on the disk. DataError: the file is no longer what `media` says.
+        The file is flushed to disk. DataError: it no longer has the hash in `media`.
         """
         target = self.place(media.sha256)
         if target.is_file() and file_hash(target) == media.sha256:
@@ -106,12 +106,12 @@ class MediaFolder:
         return path
 
     def copy_to(self, media: Media, target: Path) -> None:
-        """Write a copy of a file, whole or not at all. DataError: it is missing or was changed."""
+        """Copy a file atomically. DataError: it is missing or was changed."""
         if not (target.is_file() and file_hash(target) == media.sha256):
             copy_verified(self.find(media), target, media)
 
     def remove(self, media: Media) -> None:
-        """Take back what `add` added."""
+        """Remove a file that `add` added."""
         path = self.place(media.sha256)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other files are in it
@@ -125,7 +125,7 @@ def file_hash(path: Path) -> str:
 
 
 def copy_verified(source: Path, target: Path, media: Media) -> None:
-    """Copy a file, whole or not at all, and bring it to the disk. DataError: it has not the hash of `media`."""
+    """Copy a file atomically and flush it to disk. DataError: its hash differs from that of `media`."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Assignment of comparisons to annotators: the next one, its sides, and repeats for measuring self-agreement.
+"""Assignment of comparisons to annotators: the next one, its sides, and repeats that measure self-agreement.
 
-Deterministic in the seed and the judgements so far: the same history gives the same next comparison.
+Deterministic given the seed and the judgements so far.
 """
 
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ REPEAT_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Assignment:
-    """A comparison as shown to one annotator. `repeat`: they judged it before, with the sides swapped."""
+    """A comparison as shown to one annotator. `repeat`: they have judged it before; sides are swapped."""
 
     comparison: Comparison
     left: str
@@ -27,7 +27,7 @@ class Assignment:
 
 
 class Shown(NamedTuple):
-    """The part of a stored judgement that counts for pairing: who has seen what on which side."""
+    """The part of a stored judgement that pairing needs: comparison, annotator and sides."""
 
     number: int
     comparison_id: str
@@ -37,11 +37,11 @@ class Shown(NamedTuple):
 
 
 class Queue:
-    """One annotator's comparisons in their own order, a hash; finds the first of a level without looking at the rest.
+    """One annotator's comparisons in an order of their own (by hash); finds the first of a level without a scan.
 
-    The level of a comparison is how many people have judged it. Levels only rise, and what an annotator has judged
-    stays judged, so that nothing has to be looked at twice: each level has a place in the order before which nothing
-    of it is left, and a heap of the comparisons that have risen to it since.
+    The level of a comparison is the number of people who have judged it. Levels only rise, and judged comparisons stay
+    judged, so each level keeps a cursor, before which none of its comparisons is left, and a heap of those that have
+    risen to it since.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -51,11 +51,11 @@ class Queue:
         self.risen: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
 
     def rise(self, index: int, level: int) -> None:
-        """Note that a comparison has come to a level."""
+        """Record that a comparison has risen to a level."""
         heappush(self.risen[level], (self.keys[index], index))
 
     def first(self, level: int, levels: Sequence[int], seen: set[int]) -> int | None:
-        """Return the index of the first comparison of a level that is not in `seen`; None: there is none."""
+        """Return the index of the first comparison of a level that is not in `seen`; None if there is none."""
         place, risen = self.places[level], self.risen[level]
         while place < len(self.order) and (levels[self.order[place]] != level or self.order[place] in seen):
             place += 1
@@ -67,14 +67,14 @@ class Queue:
 
 
 class Pairing:
-    """Chooses what each annotator judges next, from counts that are kept as judgements are added.
+    """Chooses what each annotator judges next, from counts updated with each judgement.
 
-    With probability `repeat_share` it is a repeat: one judged at least `repeat_gap` answers ago, sides swapped, at most
-    once each. Otherwise it is the comparison with the fewest annotators among those they have not judged. With
-    `judgements_per_comparison`, each is judged by that many annotators, and one with some judgements comes before one
-    without: otherwise, with few answers to many comparisons, annotators would hardly overlap.
+    With probability `repeat_share` it is a repeat of one that they judged at least `repeat_gap` answers ago, with
+    swapped sides, at most once each. Otherwise it is the comparison with the fewest annotators among those that they
+    have not judged. With `judgements_per_comparison`, each is judged by that many annotators, and started comparisons
+    come first: otherwise, with few answers to many comparisons, annotators would hardly overlap.
 
-    A question costs the same after ten judgements and after a million; an annotator's first one orders all comparisons.
+    The cost per question does not grow with the judgements; an annotator's first question sorts all comparisons.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Pairing:
         self.num_judgements = 0
 
     def add(self, judgement: Judgement | Shown) -> None:
-        """Count a judgement. One of a comparison that is not among ours counts for its annotator's repeats only."""
+        """Count a judgement; with an unknown comparison it counts only towards the annotator's repeat gap."""
         self.num_judgements += 1
         self.own[judgement.annotator].append((judgement.comparison_id, judgement.left, judgement.right))
         self.times[judgement.annotator][judgement.comparison_id] += 1
@@ -117,7 +117,7 @@ class Pairing:
             self.rise(index)
 
     def rise(self, index: int) -> None:
-        """Count one more annotator for a comparison."""
+        """Add one annotator to a comparison's count."""
         self.num_of_level[self.levels[index]] -= 1
         self.levels[index] += 1
         self.num_of_level[self.levels[index]] += 1
@@ -125,7 +125,7 @@ class Pairing:
             queue.rise(index, self.levels[index])
 
     def next_comparison(self, annotator: str) -> Assignment | None:
-        """Return the comparison that an annotator judges next; None when there is none left for them."""
+        """Return the annotator's next comparison; None if there is none left for them."""
         # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same one again.
         if hash_uniform("repeat?", self.seed, annotator, len(self.own[annotator])) < self.repeat_share:
             comparison, left, right = self.find_repeatable(annotator) or ("", "", "")
@@ -140,25 +140,25 @@ class Pairing:
         return None
 
     def open_queue(self, annotator: str) -> Queue:
-        """Return the comparisons in an annotator's order."""
+        """Return the annotator's queue of comparisons."""
         if annotator not in self.queues:
             self.queues[annotator] = Queue([stable_id(self.seed, annotator, each.id) for each in self.comparisons])
         return self.queues[annotator]
 
     def levels_in_order(self) -> list[int]:
-        """Return the levels of comparisons that may be asked, the best first."""
+        """Return the eligible levels, most urgent first."""
         if self.limit is None:
             return sorted(level for level, num in self.num_of_level.items() if num)
         return [*range(1, self.limit), 0] if self.limit else []
 
     def find_repeatable(self, annotator: str) -> tuple[str, str, str] | None:
-        """Return an annotator's oldest answer that is at least `repeat_gap` answers old and not repeated yet."""
+        """Return the annotator's oldest unrepeated answer that is at least `repeat_gap` answers old."""
         own, times = self.own[annotator], self.times[annotator]
         num_old = max(0, len(own) - self.repeat_gap + 1)
         return next((own[place] for place in range(num_old) if times[own[place][0]] == 1), None)
 
     def choose_sides(self, index: int) -> tuple[str, str]:
-        """Return (left, right) in the order shown less often so far; a tie is broken by a hash of the seed."""
+        """Return (left, right) in the order shown less often so far; ties are broken by a hash of the seed."""
         comparison, excess_left = self.comparisons[index], self.excess_left[index]
         if excess_left == 0:
             is_first_left = hash_uniform("side", self.seed, comparison.id, self.num_shown[index]) < 0.5
@@ -167,7 +167,7 @@ class Pairing:
         return (second, first) if excess_left > 0 else (first, second)
 
     def count_missing(self, judgements_per_comparison: int) -> int:
-        """Count the judgements missing until each comparison has so many different annotators."""
+        """Count the judgements missing until each comparison has that many different annotators."""
         levels = range(judgements_per_comparison)
         return sum((judgements_per_comparison - level) * self.num_of_level[level] for level in levels)
 
@@ -179,5 +179,5 @@ def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], jud
 
 
 def hash_uniform(*key: object) -> float:
-    """Return a number in [0, 1) that depends on nothing but its arguments."""
+    """Hash the arguments to a number in [0, 1)."""
     return int(stable_id(*key), 16) / 2**64

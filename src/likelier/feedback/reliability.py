@@ -28,7 +28,7 @@ CHOICE_SIGNS = {"left": 1.0, "right": -1.0, "tie": 0.0}
 
 @dataclass(frozen=True)
 class DawidSkene:
-    """Estimates of `dawid_skene`; `items` and `annotators` are unique and sorted."""
+    """Estimates by `dawid_skene`; `items` and `annotators` are unique and sorted."""
 
     items: NDArray[Any]
     annotators: NDArray[Any]
@@ -77,7 +77,7 @@ def dawid_skene(
 
 
 def index_ids(ids: ArrayLike, name: str) -> tuple[NDArray[Any], Indices]:
-    """Return the unique sorted ids, and the index of each given id among them."""
+    """Return the unique sorted ids, and the index of each element of `ids` among them."""
     values = np.asarray(ids)
     if values.ndim != 1:
         raise ValueError(f"{name} must be a flat sequence, got shape {values.shape}")
@@ -125,7 +125,7 @@ def estimate_truth(
 
 @dataclass(frozen=True)
 class SkilledBradleyTerry:
-    """Estimates of `skilled_bradley_terry`."""
+    """Estimates by `skilled_bradley_terry`."""
 
     scores: dict[Any, float]
     """Response id to score, in logits of a typical annotator; the scores of a component sum to 0."""
@@ -166,7 +166,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Score [responses]; gamma, b, eps and log nu [annotators]. Also holds gradients by them."""
+    """Score [responses]; gamma, b, eps and log nu [annotators]. Also used for their gradients."""
 
     score: Floats
     skill: Floats
@@ -180,13 +180,12 @@ def skilled_bradley_terry(
 ) -> SkilledBradleyTerry:
     """Estimate scores of responses and skills of annotators jointly, at the mode of their posterior.
 
-    P(left | a) = (1 - eps_a) sigmoid(d) + eps_a pi_a with d = gamma_a (s_l - s_r) + b_a and pi_a = sigmoid(b_a);
-    a tie has Davidson's weight nu_a beside exp(d / 2) and exp(-d / 2), and among answers given without looking it has
-    the annotator's own tie rate. The prior of gamma_a is centred at 1 - eps_a, which rules out the mirrored solution
-    (all scores and skills negated). The prior of the scores applies to gamma_a * s, the scores as annotators see them,
-    so that it does not change their scale.
-    Sources: Bradley and Terry (1952), Davidson (1970), Chen et al. (2013, Crowd-BT).
-    ValueError: empty or unequal sequences, an unknown choice, a response compared with itself.
+    P(left | a) = (1 - eps_a) sigmoid(d) + eps_a pi_a with d = gamma_a (s_l - s_r) + b_a and pi_a = sigmoid(b_a); a tie
+    has Davidson's weight nu_a, against exp(d / 2) and exp(-d / 2); among random answers it has the annotator's tie
+    rate. The prior of gamma_a is centred at 1 - eps_a, which rules out the mirrored solution (all scores and skills
+    negated). The prior of the scores applies to gamma_a * s, the scores as annotators see them, so that it does not
+    change their scale. Sources: Bradley and Terry (1952), Davidson (1970), Chen et al. (2013, Crowd-BT). ValueError:
+    empty or unequal sequences, an unknown choice, a response compared with itself.
     """
     response_ids, annotator_ids, data = encode_choices(left, right, annotators, choices)
     mode = fit_posterior_mode(data)
@@ -289,7 +288,7 @@ def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotato
 def negative_log_posterior(parameters: Parameters, data: Choices, weight: Floats) -> tuple[float, Parameters]:
     """Return the loss in nats and its gradient; `weight` [N] scales the likelihood. Model: `skilled_bradley_terry`.
 
-    Each answer is a mixture: looked at with probability 1 - eps (Davidson), else guessed by side bias and tie rate.
+    Each answer is a mixture: considered with probability 1 - eps (Davidson), else random, by side bias and tie rate.
     """
     annotator, sign, is_tie = data.annotator, data.sign, data.sign == 0
     skill, eps = parameters.skill[annotator], parameters.random[annotator]
@@ -328,11 +327,11 @@ def negative_log_posterior(parameters: Parameters, data: Choices, weight: Floats
 
 
 def negative_log_prior(parameters: Parameters, data: Choices) -> tuple[float, Parameters]:
-    """Return the priors' part of the loss, and its gradient.
+    """Return the priors' contribution to the loss, and its gradient.
 
-    With w_a an annotator's share of the judgements: scores are normal as annotators see them, sum_a w_a (gamma_a s)^2;
-    gamma_a - (1 - eps_a) is Cauchy; sum w size^2 / sum w size with size = sqrt(gamma^2 + small^2), the typical size of
-    gamma among those who are not random, is tied to its value at gamma = 1.
+    With w_a an annotator's share of the judgements: the scores as annotators see them are normal, sum_a w_a (gamma_a
+    s)^2; gamma_a - (1 - eps_a) is Cauchy; sum w size^2 / sum w size with size = sqrt(gamma^2 + small^2), the typical
+    size of gamma among annotators who are not random, is penalised for departing from its value at gamma = 1.
     """
     share = np.bincount(data.annotator, minlength=data.num_annotators) / len(data.annotator)
     mean_square_skill = share @ parameters.skill**2

@@ -1,4 +1,4 @@
-"""Records as rows of the feedback database, and rows as records."""
+"""Conversion between records and rows of the feedback database."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ ROWS_PER_FETCH = 1000
 
 
 def prompt_row(record: Prompt) -> dict[str, Any]:
-    """Return a prompt as a row."""
+    """Convert a prompt to a row."""
     return {
         "id": record.id,
         "text": dump_line(record.text),
@@ -25,7 +25,7 @@ def prompt_row(record: Prompt) -> dict[str, Any]:
 
 
 def response_row(record: Response) -> dict[str, Any]:
-    """Return a response as a row."""
+    """Convert a response to a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -37,7 +37,7 @@ def response_row(record: Response) -> dict[str, Any]:
 
 
 def comparison_row(record: Comparison) -> dict[str, Any]:
-    """Return a comparison as a row."""
+    """Convert a comparison to a row."""
     return {
         "id": record.id,
         "prompt_id": record.prompt_id,
@@ -47,7 +47,7 @@ def comparison_row(record: Comparison) -> dict[str, Any]:
 
 
 def judgement_row(record: Judgement) -> dict[str, Any]:
-    """Return a judgement as a row."""
+    """Convert a judgement to a row."""
     return {
         "key": record.key,
         "comparison_id": record.comparison_id,
@@ -64,7 +64,7 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
-    """Return a row as a judgement."""
+    """Convert a row to a judgement."""
     return Judgement(
         key=row.key,
         comparison_id=row.comparison_id,
@@ -114,7 +114,7 @@ def read_media(connection: sa.Connection) -> list[Media]:
 
 
 def read_judged(connection: sa.Connection, order: Sequence[Any]) -> Iterator[JudgedComparison]:
-    """Judgements one by one in the given order; prompts and responses, which they share, stay in memory."""
+    """Yield judgements in the given order; prompts and responses, which they share, stay in memory."""
     prompt_of, response_of = read_prompts(connection), read_responses(connection)
     query = sa.select(*JUDGEMENT_COLUMNS).order_by(*order).execution_options(yield_per=ROWS_PER_FETCH)
     for row in connection.execute(query):
@@ -123,5 +123,5 @@ def read_judged(connection: sa.Connection, order: Sequence[Any]) -> Iterator[Jud
 
 
 def in_byte_order(column: sa.Column[str], connection: sa.Connection) -> sa.ColumnElement[str]:
-    """PostgreSQL otherwise sorts text by the language of the database."""
+    """Collate by bytes; PostgreSQL's default is the database's language."""
     return column if connection.dialect.name == "sqlite" else column.collate("C")

@@ -1,6 +1,6 @@
-"""Simulated annotators with a known utility, noise and bad habits, always marked as simulated.
+"""Simulated annotators with a known utility, noise and bad habits; their judgements are always marked as simulated.
 
-They test the feedback check against a known truth, and let the demo run without people.
+They test the feedback check against ground truth, and let the demo run without people.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +33,8 @@ WORDS_PER_SECOND, SECONDS_TO_DECIDE, FAST_SECONDS = 4.5, 3.0, 0.9
 class Annotator:
     """A simulated annotator.
 
-    `accuracy`: probability that an honest answer other than a tie is right, on average over the given comparisons
-    (close ones go wrong more often). `share`: relative number of judgements.
+    `accuracy`: probability that an honest non-tie answer is right, averaged over the comparisons (lower for close
+    ones). `share`: relative number of judgements.
     """
 
     id: str
@@ -64,11 +64,11 @@ def simulate_judgements(
     generator: np.random.Generator,
     per_comparison: int = 3,
 ) -> list[Judgement]:
-    """Have `per_comparison` different annotators judge each comparison, all marked `simulated`, with random sides.
+    """Have `per_comparison` different annotators judge each comparison with random sides; all are marked `simulated`.
 
-    `prompts` and `responses` are keyed by id. The same generator state gives the same judgements. Judgement keys hash
-    the panel, the generator state and a running number, not the comparison: a panel that judges a second time (after
-    other responses were sampled, say) adds nothing to a store. ValueError: the panel is smaller than `per_comparison`.
+    `prompts` and `responses` are keyed by id. Judgements are deterministic given the generator state. Their keys hash
+    the panel, the generator state and a running number, not the comparison, so repeating a panel (for instance after
+    resampling responses) adds nothing to a store. ValueError: the panel is smaller than `per_comparison`.
     """
     if len(panel) < per_comparison:
         raise ValueError(f"{per_comparison} judges for each comparison, but the panel has only {len(panel)}")
@@ -105,7 +105,7 @@ def taste_margins(
 
 
 def solve_noise(margins: Floats, accuracy: float) -> float:
-    """Solve for the logistic noise scale at which answers other than ties are right with mean probability `accuracy`.
+    """Solve for the logistic noise scale at which non-tie answers are right with mean probability `accuracy`.
 
     With m = |margin| / noise and h the tie threshold: P(right) = sigmoid(m - h) / (sigmoid(m - h) + sigmoid(-m - h)).
     """
@@ -125,10 +125,10 @@ def solve_noise(margins: Floats, accuracy: float) -> float:
 def assign_annotators(
     num_comparisons: int, shares: Sequence[float], per_comparison: int, generator: np.random.Generator
 ) -> list[list[int]]:
-    """Draw different annotators for each comparison, so that totals come out roughly proportional to the shares.
+    """Draw different annotators for each comparison, with totals roughly proportional to the shares.
 
-    Weighted sampling without replacement (Efraimidis and Spirakis 2006); the weights are the judgements that each
-    annotator still has to make. Returns indices into `shares`, [comparisons][per_comparison].
+    Weighted sampling without replacement (Efraimidis and Spirakis 2006), weighted by each annotator's remaining
+    judgements. Returns indices into `shares`, [comparisons][per_comparison].
     """
     weights = np.asarray(shares, dtype=float)
     remaining = np.minimum(weights / weights.sum() * num_comparisons * per_comparison, num_comparisons)

@@ -1,7 +1,7 @@
 """People's feedback in a database: prompts, responses, comparisons, judgements.
 
-Judgements are only ever added, in the order of their number; each has a key, and adding a key again changes nothing.
-Names of people are in a table apart from their pseudonyms, so that a person can be erased and the judgements stay.
+Judgements are append-only and numbered; each has a key, and adding an existing key changes nothing. People's names are
+kept apart from their pseudonyms, so that a person can be erased while the judgements stay.
 """
 
 import contextlib
@@ -56,10 +56,10 @@ from likelier.records import Comparison, JudgedComparison, Judgement, Media, Pro
 
 
 class Store:
-    """An open feedback database. Reads may run beside a write; writes wait for one another.
+    """An open feedback database. Reads may run during a write; writes are serialised.
 
-    `media_folder` holds the files of media responses. A database of an older version is read as it is; the first write
-    migrates it.
+    `media_folder` holds the files of media responses. Databases of older versions can be read; the first write migrates
+    them.
 
     >>> with Store.open("feedback.db", create=True) as store:
     ...     store.add_prompts([Prompt("Tell me a story.")])
@@ -82,10 +82,9 @@ class Store:
 
     @classmethod
     def open(cls, db: str | Path, create: bool = False) -> Self:
-        """Open a SQLite file or a PostgreSQL URL; `create` makes what is absent.
+        """Open a SQLite file or a PostgreSQL URL; with `create`, an absent database is created.
 
-        Media files are beside a SQLite file, in `<file>.media`; for PostgreSQL in the folder that the URL's query names
-        as `media_folder`.
+        Media files are in `<file>.media` next to a SQLite file; for PostgreSQL in `media_folder` of the URL's query.
         DataError: absent, damaged, not Likelier's, or of an unknown version. ConfigError: a URL that cannot be used.
         """
         url = database_url(db)
@@ -109,7 +108,7 @@ class Store:
         return store
 
     def check_or_create(self, create: bool) -> None:
-        """See that the schema is known, or create it. DataError: neither."""
+        """Check the schema, or create it. DataError: it is unknown, or absent and not `create`."""
         try:
             with self.reader.begin() as connection:
                 fault = check_schema(connection)
@@ -126,7 +125,7 @@ class Store:
             self.created = True
 
     def close(self) -> None:
-        """Close all connections. The writer goes last: it empties the write-ahead log into the file."""
+        """Close all connections, the writer last, which checkpoints the write-ahead log."""
         if self.is_in_place():
             self.reader.dispose()
             self.writer.dispose()
@@ -139,14 +138,14 @@ class Store:
             self.lock = self.last_written = None
 
     def keep_logs(self) -> None:
-        """Close all connections so that none is the last that could write: one that only reads stays until the end."""
+        """Close all connections without checkpointing the write-ahead log: a read-only one is closed last."""
         with contextlib.suppress(DBAPIError), self.reader.connect():
             self.writer.dispose()
         self.writer.dispose()
         self.reader.dispose()
 
     def is_in_place(self) -> bool:
-        """True if the open SQLite file is still the one at its path; PostgreSQL has none."""
+        """True if the open SQLite file is still at its path; always for PostgreSQL."""
         return self.path is None or identify(self.path) == self.identity
 
     def check_in_place(self) -> None:
@@ -157,7 +156,7 @@ class Store:
             )
 
     def check_unchanged(self) -> None:
-        """LikelierError: another program wrote into the file although we have its lock, as `cp OTHER FILE` does."""
+        """LikelierError: another program wrote to the file despite our lock, as `cp OTHER FILE` does."""
         if self.path and self.last_written not in (None, file_state(self.path)):
             raise LikelierError(f"{self.name}: changed by another program, so nothing is stored; start again")
 
@@ -167,7 +166,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; a file that was created for something that failed is removed again."""
+        """Close; if the block failed, a file created by it is removed."""
         useless = kind is not None and self.created and self.is_in_place() and not any(self.counts().values())
         self.close()
         if useless and self.path:
@@ -175,9 +174,9 @@ class Store:
                 Path(file).unlink(missing_ok=True)  # the log goes first: a later file of the same name must not find it
 
     def prepare_to_write(self) -> None:
-        """Lock a SQLite file for this process until `close`, and bring the tables to the newest version.
+        """Lock a SQLite file for this process until `close`, and migrate the tables to the newest version.
 
-        LikelierError: another process is writing to it, or the copy before a migration cannot be written.
+        LikelierError: another process is writing to it, or the backup before a migration cannot be written.
         """
         with self.lock_guard:
             if self.path and not self.lock:
@@ -191,12 +190,12 @@ class Store:
                     self.last_written = file_state(self.path)
 
     def show_address(self, address: str) -> None:
-        """Let other processes that want to write know where this one serves the database; call it under the lock."""
+        """Publish the address at which this process serves the database to other writers; needs the lock."""
         if self.lock:
             write_holder(self.lock, address)
 
     def migrate(self) -> None:
-        """Create the tables, or change those of an older version, after a backup of the file."""
+        """Create the tables, or migrate those of an older version after a backup of the file."""
         from likelier.feedback.migrations.upgrade import back_up, upgrade
 
         with self.reader.begin() as connection:
@@ -214,7 +213,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """Store all that is added in the block, or nothing of it; it is on disk when the block ends.
+        """Store all records added in the block, or none; they are on disk when the block ends.
 
         LikelierError: the file was moved, replaced or changed by another program.
         """
@@ -238,7 +237,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One consistent view of the database. LikelierError: its file was moved or replaced."""
+        """Open a consistent view of the database. LikelierError: its file was moved or replaced."""
         self.check_in_place()
         with named_errors(self.name), self.reader.connect() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's transactions are so by themselves
@@ -247,29 +246,30 @@ class Store:
                 yield connection
 
     def add_prompts(self, records: Iterable[Prompt]) -> int:
-        """Store prompts; returns how many were new. So do the next three, each in one transaction."""
+        """Store prompts in one transaction; returns how many were new."""
         with self.transaction() as writer:
             return writer.add_prompts(records)
 
     def add_responses(self, records: Iterable[Response]) -> int:
-        """Store responses; returns how many were new."""
+        """Store responses in one transaction; returns how many were new."""
         with self.transaction() as writer:
             return writer.add_responses(records)
 
     def add_comparisons(self, records: Iterable[Comparison]) -> int:
-        """Store comparisons; returns how many were new."""
+        """Store comparisons in one transaction; returns how many were new."""
         with self.transaction() as writer:
             return writer.add_comparisons(records)
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
-        """Store judgements; an empty key is made from the content, equal judgements within one call are numbered."""
+        """Store judgements; empty keys are made from the content, equal judgements within one call are numbered."""
         with self.transaction() as writer:
             return writer.add_judgements(records)
 
     def add_judgement(self, record: Judgement) -> Judgement:
-        """Store one judgement; returns the judgement stored under its key, which on a repeat is the first one.
+        """Store one judgement; returns the one stored under its key, on a repeat the first.
 
-        On return it is in the database file itself. LikelierError: another process reads it for so long that it is not.
+        On return it is in the database file, not only in the write-ahead log. LikelierError: a reader blocks that for
+        too long.
         """
         with self.transaction() as writer:
             keyed = fill_keys([record])[0]
@@ -280,7 +280,7 @@ class Store:
         return stored
 
     def add_person(self, name: str) -> str:
-        """Return the pseudonym under which a person judges: a new one for a new name."""
+        """Return a person's pseudonym, a new one for a new name."""
         with self.transaction() as writer:
             return writer.add_person(name)
 
@@ -290,30 +290,30 @@ class Store:
             writer.erase_person(name)
 
     def prompts(self) -> list[Prompt]:
-        """Return all prompts, sorted by id; so are responses and comparisons."""
+        """Return all prompts, sorted by id."""
         with self.reading() as connection:
             return list(read_prompts(connection).values())
 
     def responses(self) -> list[Response]:
-        """Return all responses."""
+        """Return all responses, sorted by id."""
         with self.reading() as connection:
             return list(read_responses(connection).values())
 
     def comparisons(self) -> list[Comparison]:
-        """Return all comparisons."""
+        """Return all comparisons, sorted by id."""
         columns = (comparisons.c.prompt_id, comparisons.c.response_a, comparisons.c.response_b)
         with self.reading() as connection:
             rows = connection.execute(sa.select(*columns).order_by(comparisons.c.id))
             return [Comparison(*row) for row in rows]
 
     def judgements(self) -> list[Judgement]:
-        """Return all judgements in the order in which they came."""
+        """Return all judgements in chronological order."""
         with self.reading() as connection:
             rows = connection.execute(sa.select(*JUDGEMENT_COLUMNS).order_by(judgements.c.number))
             return [to_judgement(row) for row in rows]
 
     def shown_after(self, number: int) -> tuple[list[Shown], int]:
-        """Return what the judgements with higher numbers have shown to whom, and how many there are in all."""
+        """Return comparison, annotator and sides of judgements numbered above `number`, and the count of all."""
         names = (judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id)
         query = sa.select(*names, judgements.c.left_id, judgements.c.right_id).where(judgements.c.number > number)
         with self.reading() as connection:
@@ -321,12 +321,12 @@ class Store:
             return new, connection.execute(sa.select(sa.func.count()).select_from(judgements)).scalar_one()
 
     def judged(self) -> list[JudgedComparison]:
-        """Return all judgements with their prompts and responses, in the order in which they came."""
+        """Return all judgements with their prompts and responses, in chronological order."""
         with self.reading() as connection:
             return list(read_judged(connection, (judgements.c.number,)))
 
     def judged_by_content(self) -> Iterator[JudgedComparison]:
-        """Yield the same one by one, in an order that depends on nothing but their content."""
+        """Yield all judgements with prompts and responses, in an order determined by their content."""
         with self.reading() as connection:
             columns = (judgements.c.comparison_id, judgements.c.key)
             yield from read_judged(connection, [in_byte_order(column, connection) for column in columns])

@@ -1,4 +1,4 @@
-"""One transaction that adds to the feedback database."""
+"""A transaction that adds records to the feedback database."""
 
 import json
 import secrets
@@ -30,14 +30,14 @@ ROWS_PER_QUERY = 500
 
 
 class Writer:
-    """Adds records within one transaction. The methods that add records return how many of them were new."""
+    """Adds records within one transaction. Methods that add records return how many were new."""
 
     def __init__(self, connection: sa.Connection, media_folder: MediaFolder) -> None:
         self.connection, self.media_folder = connection, media_folder
         self.new_media: list[Media] = []
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
-        """Insert rows that are not there yet; returns how many were new."""
+        """Insert rows that do not exist yet; returns how many were new."""
         if not rows:
             return 0
         dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
@@ -57,7 +57,7 @@ class Writer:
             self.new_media.append(record)
 
     def add_responses(self, records: Iterable[Response]) -> int:
-        """DataError: a media file that is not in the media folder."""
+        """Store responses; returns how many were new. DataError: a media file is not in the media folder."""
         records = list(records)
         files = {record.media.sha256: record.media for record in records if record.media}
         for file in files.values():
@@ -76,7 +76,7 @@ class Writer:
         return self.insert(judgements, [judgement_row(record) for record in keyed])
 
     def add_person(self, name: str) -> str:
-        """Return the pseudonym of a person, made on first sight; `ann` and `Ann` are one (`fold_name`)."""
+        """Return a person's pseudonym, created on first use; `ann` and `Ann` are one person (`fold_name`)."""
         if same := self.find_people(name):
             return same.get(name) or next(iter(same.values()))
         pseudonym = f"person-{secrets.token_hex(4)}"
@@ -85,7 +85,7 @@ class Writer:
         return pseudonym
 
     def find_people(self, name: str) -> dict[str, str]:
-        """Return the pseudonyms by name of all whose names are the same to people."""
+        """Return {name: pseudonym} of all people whose names are equal under `fold_name`."""
         rows = self.connection.execute(sa.select(people.c.name, people.c.annotator_id).order_by(people.c.annotator_id))
         return {row.name: row.annotator_id for row in rows if fold_name(row.name) == fold_name(name)}
 
@@ -94,7 +94,7 @@ class Writer:
         self.connection.execute(people.delete().where(people.c.name.in_(list(self.find_people(name)))))
 
     def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
-        """Return the judgements that the database has under these keys."""
+        """Return the judgements stored under these keys."""
         stored = {}
         for start in range(0, len(keys), ROWS_PER_QUERY):
             wanted = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
@@ -103,7 +103,7 @@ class Writer:
         return stored
 
     def stored_extras(self, prompt_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return the other columns of those of these prompts that the database has."""
+        """Return the `extra` columns of those prompts that are stored."""
         stored = {}
         for start in range(0, len(prompt_ids), ROWS_PER_QUERY):
             wanted = prompts.c.id.in_(prompt_ids[start : start + ROWS_PER_QUERY])
@@ -112,13 +112,13 @@ class Writer:
         return stored
 
     def remove_new_media(self) -> None:
-        """Undo `add_media` after the transaction has failed."""
+        """Undo `add_media` after a failed transaction."""
         for record in self.new_media:
             self.media_folder.remove(record)
 
 
 def fold_name(name: str) -> str:
-    """Return a name as people compare it: in one Unicode form, without regard to capitals and to width of spaces."""
+    """Normalise a name for comparison: Unicode form, case and width of spaces."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
 
 
@@ -129,9 +129,9 @@ def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
 
 
 def content_key(record: Judgement, seen: Counter[str]) -> str:
-    """Return a key made from the judgement's content and from how many equal ones came before it.
+    """Make a key from the judgement's content and the number of equal ones before it.
 
-    `seen` counts judgements by content; this call adds the judgement to it.
+    `seen` counts judgements by content and is updated.
     """
     content = stable_id("judgement", vars(record))
     seen[content] += 1

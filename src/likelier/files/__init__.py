@@ -26,32 +26,32 @@ sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 def stable_id(*parts: Any) -> str:
-    """Sixteen hex digits of a SHA-256 over the JSON of `parts`: the same in every process and version."""
+    """Sixteen hex digits of a SHA-256 over the JSON of `parts`: equal in every process and version."""
     return hashlib.sha256(sorted_json(parts).encode()).hexdigest()[:16]
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hex; read in pieces. OSError: it cannot be read."""
+    """SHA-256 of a file's content in hex, read in chunks. OSError: it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def explain_no_file(path: Path) -> str:
-    """Return why a path that is not a file cannot be read."""
+    """Explain why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, record) of a JSON-lines file, gzipped or not; blank lines are skipped.
 
-    DataError: the file is missing, not UTF-8, or a line is not a JSON object (named by its number).
+    DataError: the file is missing or not UTF-8, or a line, named by its number, is not a JSON object.
     """
     for number, line in read_lines(path):
         yield number, parse_line(path, number, line)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run's log, ignoring an incomplete last line: the run was killed, or is writing it now.
+    """Read the records of a run's log, ignoring an incomplete last line of a run that was killed or is writing.
 
     DataError: as `read_jsonl`, for any other line.
     """
@@ -61,8 +61,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (line number, line) of a UTF-8 text file, gzipped or not; blank lines are skipped.
 
-    `half_last_line`: broken JSON after the last line end is skipped too. DataError: missing, not UTF-8, a damaged gzip
-    file, or a line of more than `MAX_LINE_BYTES`: a gzip file of 1 MB may be a line of a gigabyte.
+    `half_last_line`: invalid JSON after the last newline is skipped too. DataError: missing, not UTF-8, a damaged gzip
+    file, or a line above `MAX_LINE_BYTES`, since 1 MB of gzip may expand to a line of a gigabyte.
     """
     if not path.is_file():
         raise DataError(f"{path}: {explain_no_file(path)}")
@@ -87,7 +87,7 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
 
 
 def is_broken(line: bytes) -> bool:
-    """True if a line is not JSON."""
+    """True if a line is not valid JSON."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ def is_broken(line: bytes) -> bool:
 
 
 def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    """The JSON object on one line. DataError names file and line: not an object, too many fields, `parse_json`."""
+    """Parse the JSON object on a line. DataError with file and line: not an object, too many fields, `parse_json`."""
     where = f"{path}:{number}"
     record = parse_json(line, where)
     if not isinstance(record, dict):
@@ -108,7 +108,7 @@ def parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def check_no_lone_surrogates(record: Any, where: str) -> None:
-    """DataError: a text holds half of a surrogate pair, which cannot be written as UTF-8."""
+    """DataError: a text contains half of a surrogate pair, which cannot be written as UTF-8."""
     try:
         sorted_json(record).encode()
     except UnicodeEncodeError as error:
@@ -116,16 +116,15 @@ def check_no_lone_surrogates(record: Any, where: str) -> None:
 
 
 def dump_line(record: Any) -> str:
-    """Return one line of JSON with sorted keys, so that equal records give equal bytes."""
+    """Serialise to one line of JSON with sorted keys, so that equal records give equal bytes."""
     return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
     """Write a text file atomically: a reader sees the old file until the new one is on disk.
 
-    A link stays, and its target is written; a device or a pipe (`/dev/stdout`) is written directly. What ends in `.gz`
-    is packed.
-    ConfigError: a database stands there, which no output replaces.
+    A symbolic link is kept and its target is written; a device or pipe (`/dev/stdout`) is written directly. Paths that
+    end in `.gz` are compressed. ConfigError: the path is a database, which is never replaced.
     """
     refuse_database(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -156,7 +155,7 @@ def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
 
 
 def write_text(raw: BinaryIO, write: Callable[[TextIO], object], packed: bool) -> None:
-    """Let `write` write a text in UTF-8 to an open file, gzipped or not: the same text gives the same bytes."""
+    """Let `write` write UTF-8 text to an open file, gzipped or not; equal text gives equal bytes."""
     zipped = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if packed else None
     text = io.TextIOWrapper(zipped or raw, encoding="utf-8", newline="\n")
     try:
@@ -186,13 +185,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_not_folder(path: Path) -> None:
-    """OSError: a folder stands where a file is to be written."""
+    """OSError: there is a folder at the path of a file to be written."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder of a file. OSError, with the file's name: it cannot be made."""
+    """Create the folder of a file. OSError, with the file's name: that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -201,7 +200,7 @@ def make_parent(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Check before hours of work that a file can be written; leaves nothing behind. LikelierError: it cannot."""
+    """Check that a file can be written, before hours of work; leaves nothing behind. LikelierError: it cannot."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         return
     new = [folder for folder in path.parents if not folder.exists()]
@@ -218,7 +217,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
-    """Write dictionaries or dataclasses atomically, one per line; returns how many."""
+    """Write dictionaries or dataclasses atomically, one per line; returns their number."""
     count = 0
 
     def write(file: TextIO) -> None:
@@ -232,7 +231,7 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
 
 
 def record_content(record: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that make records equal; one outside of comparisons says where it was read."""
+    """Return the fields of a dataclass that take part in comparison; others only record the source."""
     compared = {each.name for each in fields(record) if each.compare}
     return {name: value for name, value in asdict(record).items() if name in compared}
 

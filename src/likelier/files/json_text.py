@@ -1,4 +1,4 @@
-"""Parses JSON from elsewhere: what it holds can be computed with, walked through, and written again."""
+"""Parser of untrusted JSON: limits on numbers, nesting and number of fields."""
 
 import json
 import math
@@ -15,9 +15,10 @@ SURELY_FINITE_DIGITS = 300
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Return what a JSON text holds.
+    """Parse a JSON text.
 
-    DataError, beginning with `where`: broken JSON, NaN or Infinity, a number that no float holds, or nested too deep.
+    DataError, beginning with `where`: invalid JSON, NaN or Infinity, a number out of the range of floats, or nested too
+    deep.
     """
 
     def refuse_constant(token: str) -> None:
@@ -59,18 +60,18 @@ def is_deeper(value: Any, limit: int) -> bool:
 
 
 def check_fields(record: dict[str, Any], where: str) -> None:
-    """DataError: more fields than any table has."""
+    """DataError: more than `MAX_FIELDS` fields."""
     if len(record) > MAX_FIELDS:
         raise DataError(f"{where}: {len(record):,} fields; a line may have {MAX_FIELDS:,}")
 
 
 def list_fields(record: dict[str, Any], most: int = 12) -> str:
-    """The names of a record's fields for an error message, as many as fit a line; `nothing` if there are none."""
+    """List a record's field names for an error message, as many as fit; `nothing` if there are none."""
     names = [truncate(name) for name in sorted(record)]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more or "nothing"
 
 
 def truncate(text: str, length: int = 40) -> str:
-    """A text cut to a length, with three dots for what is left out."""
+    """Truncate a text to `length`, ending in three dots."""
     return text if len(text) <= length else text[: length - 3] + "..."

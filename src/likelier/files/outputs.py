@@ -1,4 +1,4 @@
-"""Decides whether an output may be written: never over an input or a database, over other files only if told to."""
+"""Decides if an output may be written: never over an input or a database, over other files only on request."""
 
 import os
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ MARK_BYTES = 4096
 
 
 def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (), mark: str = "") -> None:
-    """Check before any work that `path` may be written; links and hard links count as what they lead to.
+    """Check before any work that `path` may be written; links and hard links are resolved.
 
-    `inputs`: files, and folders whose files are protected. A file that holds `mark` in its beginning is our own output
-    and is replaced. ConfigError: `path` is an input or a part of a database, or it exists and neither `overwrite` nor
-    the mark allows to replace it.
+    `inputs`: files, and folders whose files are protected. A file with `mark` near its beginning is an earlier output
+    and may be replaced. ConfigError: `path` is an input or part of a database, or it exists without `overwrite` or the
+    mark.
     """
     refuse_database(path)
     is_ours = bool(mark) and has_mark(path, mark)
@@ -34,7 +34,7 @@ def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (
 
 
 def refuse_database(path: Path) -> None:
-    """ConfigError: a SQLite database stands at `path`, or a file that belongs to one."""
+    """ConfigError: `path` is a SQLite database or a file that belongs to one."""
     if (database := owning_database(path)) is None:
         return
     what = "a database" if same_file(path, database) else f"a part of the database {database}"
@@ -42,7 +42,7 @@ def refuse_database(path: Path) -> None:
 
 
 def owning_database(path: Path) -> Path | None:
-    """The SQLite database that is at `path`, or to which the file at `path` belongs; None if there is none."""
+    """The SQLite database at `path`, or to which the file at `path` belongs; None if there is none."""
     real = Path(os.path.realpath(path))
     owners = [real, *(real.with_name(real.name.removesuffix(end)) for end in DATABASE_SUFFIXES if real.name != end)]
     if real.parent.name.endswith(MEDIA_SUFFIX) and real.parent.name != MEDIA_SUFFIX:
@@ -51,7 +51,7 @@ def owning_database(path: Path) -> Path | None:
 
 
 def is_sqlite(path: Path) -> bool:
-    """True if a file begins as SQLite databases do."""
+    """True if a file has SQLite's magic bytes."""
     return path.is_file() and read_beginning(path, len(SQLITE_MAGIC)) == SQLITE_MAGIC
 
 
@@ -61,7 +61,7 @@ def has_mark(path: Path, mark: str) -> bool:
 
 
 def read_beginning(path: Path, num_bytes: int) -> bytes:
-    """The first bytes of a file; nothing of one that cannot be read."""
+    """The first bytes of a file; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(num_bytes)
@@ -70,7 +70,7 @@ def read_beginning(path: Path, num_bytes: int) -> bytes:
 
 
 def database_files(path: Path) -> list[Path]:
-    """A SQLite database with all files that belong to it, there or not, and its folder of media files."""
+    """A SQLite database with all files that may belong to it, and its media folder."""
     return [path, *(path.with_name(f"{path.name}{end}") for end in (*DATABASE_SUFFIXES, MEDIA_SUFFIX))]
 
 
@@ -82,7 +82,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """True if the file at `path` exists and is, by whatever name, one of those in `folder`."""
+    """True if the file at `path` exists and is one of those in `folder`, under any name."""
     if not path.is_file():
         return False
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
@@ -91,12 +91,12 @@ def is_within(path: Path, folder: Path) -> bool:
 
 
 def is_stream(path: Path) -> bool:
-    """True for a name such as `/dev/stdout`, which may lead to the file that the shell has just made."""
+    """True for a name such as `/dev/stdout`, which may refer to a file that the shell has just created."""
     return path.is_absolute() and path.parts[:2] == ("/", "dev")
 
 
 def free_name(path: Path) -> Path:
-    """`path`, or `path` with a number before its last ending: the first name at which nothing stands."""
+    """`path`, with a number before its suffix if it exists."""
     number, place = 1, path
     while os.path.lexists(place):
         number += 1

@@ -1,1 +1,1 @@
-"""Fine-tuning without sampling: SFT, also of a small model from scratch, and DPO."""
+"""Fine-tuning without sampling: SFT, optionally of a small model from scratch, and DPO."""

@@ -1,4 +1,4 @@
-"""DPO on a language model: pairs, the reference's log-probabilities once, and a loop like the others.
+"""DPO on a language model; the reference's log-probabilities are computed once, before training.
 
 Rafailov et al. 2023, "Direct Preference Optimization". Differences: a tie has the target 1/2; an annotator's error rate
 smooths the target (conservative DPO, Mitchell 2023); pairs have weights.
@@ -37,7 +37,7 @@ from likelier.training.step import TrainingState, guarded_step
 def train_dpo(config: Config, run: Run) -> dict[str, Any]:
     """Fine-tune `config.model` on the pairs in the folder `config.data`; returns what `likelier dpo --json` prints.
 
-    ConfigError, DataError: a setting, data file or model folder that cannot be used. NumericError: see `Guard`.
+    ConfigError, DataError: an invalid setting, data file or model folder. NumericError: see `Guard`.
     """
     dpo, began = config.dpo, time.monotonic()
     model, tokenizer, data, heldout_eval = prepare(config)
@@ -80,7 +80,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """Tokens of a prompt and of two responses, each with its end token, and how people judged them."""
+    """Tokens of a prompt and two responses, each with its end token, and the pair's target and weight."""
 
     prompt: list[int]
     chosen: list[int]
@@ -91,13 +91,13 @@ class TokenizedPair:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of both sequences, the prompt twice."""
+        """Number of tokens in both sequences; the prompt counts twice."""
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
 @dataclass(frozen=True)
 class DPOData:
-    """Pairs to train on and pairs to evaluate on."""
+    """Training pairs and held-out pairs."""
 
     train: list[TokenizedPair]
     held_out: list[TokenizedPair]
@@ -118,7 +118,7 @@ class Setup(NamedTuple):
 
 
 def prepare(config: Config) -> Setup:
-    """Load the model and tokenize the pairs that fit it and are not on held-out prompts. DataError: none is left."""
+    """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
     dpo, pairs = config.dpo, load_pairs(config)
     model, tokenizer = load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model)
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
@@ -145,7 +145,7 @@ def prepare(config: Config) -> Setup:
 def tokenize_pair(
     tokenizer: PreTrainedTokenizerBase, pair: Preference, dpo: DPOConfig, longest: int
 ) -> TokenizedPair | None:
-    """Tokenize a pair; None if a prompt with its response has more than `longest` tokens, or the prompt has none."""
+    """Tokenize a pair; None if prompt plus response exceed `longest` tokens, or the prompt has none."""
     prompt, chosen = encode_with_response(tokenizer, pair.prompt, pair.chosen, end=True)
     _, rejected = encode_with_response(tokenizer, pair.prompt, pair.rejected, end=True)
     if not prompt or len(prompt) + max(len(chosen), len(rejected)) > longest:
@@ -158,7 +158,7 @@ def tokenize_pair(
 def pair_logprobs(
     model: PreTrainedModel, pairs: Sequence[TokenizedPair], bf16: bool
 ) -> tuple[Float[Tensor, "N 2"], Float[Tensor, ""]]:
-    """Log-probabilities of chosen and rejected responses, from one forward pass, and the sum of token entropies."""
+    """Log-probabilities of chosen and rejected responses from one forward pass, and the sum of token entropies."""
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
     prompts, prompt_mask, tokens, mask = (part.to(model.device) for part in (prompts, prompt_mask, tokens, mask))
@@ -168,7 +168,7 @@ def pair_logprobs(
 
 @torch.no_grad()
 def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig) -> Float[Tensor, "N 2"]:
-    """Compute log-probabilities of chosen and rejected responses of any number of pairs, batched by length."""
+    """Compute log-probabilities of chosen and rejected responses for all pairs, batched by length."""
     by_length = sorted(range(len(pairs)), key=lambda row: pairs[row].num_tokens)
     size = dpo.micro_batch_size or dpo.batch_size
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
@@ -219,7 +219,7 @@ def mean_loss(
     ref: Float[Tensor, "N 2"],
     dpo: DPOConfig,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """Mean loss of some pairs, and means of the metrics that TRL shows."""
+    """Mean loss over the pairs, and means of TRL's DPO metrics."""
     logprobs, entropy = pair_logprobs(model, pairs, dpo.bf16)
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
     loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight)
@@ -231,10 +231,10 @@ def mean_loss(
 def evaluate_pairs(
     logprobs: Float[Tensor, "N 2"], ref: Float[Tensor, "N 2"], pairs: Sequence[TokenizedPair], beta: float
 ) -> dict[str, float | None]:
-    """Measure how well the policy predicts people's preferences on held-out pairs; None without pairs.
+    """Measure how well the policy predicts people's preferences on held-out pairs; None if there are none.
 
     `accuracy`: share of pairs whose chosen response gained more log-probability than the rejected one. `log_loss`: the
-    loss of DPO without weights, in nats a pair; log 2 for a policy that has not moved.
+    unweighted DPO loss, in nats per pair; log 2 for the initial policy.
     """
     if not pairs:
         return {"accuracy": None, "log_loss": None}
@@ -245,5 +245,5 @@ def evaluate_pairs(
 
 
 def describe_training(config: Config, num_pairs: int) -> str:
-    """The model card's sentence on where this model comes from."""
+    """The sentence on the model's origin in its model card."""
     return f"Fine-tuned from {Path(config.model).name} with DPO (beta {config.dpo.beta:g}) on {num_pairs} pairs."

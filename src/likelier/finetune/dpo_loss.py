@@ -1,4 +1,4 @@
-"""The loss of direct preference optimisation: no sampling and no reward model, only pairs."""
+"""The loss of direct preference optimisation."""
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,9 @@ def dpo_loss(
     """Mean of weight * -(target log sigmoid(d) + (1 - target) log sigmoid(-d)) over pairs (Rafailov et al. 2023).
 
     d = beta (log pi(chosen) / ref(chosen) - log pi(rejected) / ref(rejected)), log-probabilities of whole responses.
-    `target` is the chance that people prefer `chosen`: 1 in the paper, 0.5 for a tie, 1 - epsilon for label smoothing.
-    If that chance is sigmoid(r(chosen) - r(rejected)) and the pairs link every response to every other, the minimum is
-    pi* ∝ ref exp(r / beta). No pairs: 0.
+    `target` is the probability that people prefer `chosen`: 1 in the paper, 0.5 for a tie, 1 - epsilon for label
+    smoothing. If it is sigmoid(r(chosen) - r(rejected)) and the pairs connect all responses, the minimum is at pi* ∝
+    ref exp(r / beta). No pairs: 0.
     """
     # The implicit reward of Rafailov et al. 2023, eq. 5, without beta log Z, which cancels within a pair.
     chosen = beta * (chosen_logprobs - ref_chosen_logprobs)
@@ -36,7 +36,7 @@ def dpo_loss(
 
 
 def dpo_stats(chosen: Float[Tensor, " N"], rejected: Float[Tensor, " N"]) -> dict[str, Tensor]:
-    """Means of the implicit rewards beta log(pi / ref) and how often the chosen response has the higher one."""
+    """Mean implicit rewards beta log(pi / ref), and the share of pairs whose chosen response has the higher one."""
     count = max(1, len(chosen))
     return {
         "rewards/chosen": chosen.sum() / count,

@@ -19,14 +19,14 @@ SHAPES = "`prompt` with `completion` or `chosen`, `messages`, or `text`"
 
 @dataclass(frozen=True)
 class Example:
-    """A response to a prompt, or a text by itself (`prompt` None)."""
+    """A response to a prompt, or a plain text (`prompt` None)."""
 
     prompt: Text | None
     response: str
 
     @property
     def full_text(self) -> str:
-        """Prompt and response as one text."""
+        """Prompt and response, concatenated."""
         return self.response if self.prompt is None else to_plain_text(self.prompt) + self.response
 
 
@@ -38,10 +38,10 @@ class TokenizedExample(NamedTuple):
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Examples of a file: JSON lines in one of TRL's shapes, or `.txt` whose texts are parted by `<|endoftext|>`.
+    """Read the examples of a file: JSON lines in one of TRL's formats, or `.txt` with `<|endoftext|>` between texts.
 
-    Each turn of the assistant in `messages` is an example that answers the turns before it. Of a preference the chosen
-    response is one, unless it was a tie; of a folder its `train.jsonl` is read. DataError names the line.
+    Each assistant turn in `messages` is an example that answers the turns before it. A preference yields its chosen
+    response, a tie nothing; of a folder `train.jsonl` is read. DataError names the line.
     """
     path = path / "train.jsonl" if path.is_dir() else path
     if path.name.removesuffix(".gz").endswith(".txt"):
@@ -75,7 +75,7 @@ def parse_record(path: Path, number: int, record: dict[str, Any]) -> list[Exampl
 
 
 def parse_answer(path: Path, number: int, record: dict[str, Any], key: str) -> Example:
-    """`prompt` and the answer to it under `key`: a text, or one message of the assistant."""
+    """Parse `prompt` and the answer under `key`: a text, or one assistant message."""
     answer = check_text(path, number, record, key)
     if not isinstance(answer, str) and [turn["role"] for turn in answer] != ["assistant"]:
         raise DataError(f"{path}:{number}: `{key}` must be a text or one message of the assistant")
@@ -84,7 +84,7 @@ def parse_answer(path: Path, number: int, record: dict[str, Any], key: str) -> E
 
 
 def parse_preference(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
-    """The response that people chose; none for a tie. Response or prompt may be empty, but not both."""
+    """Parse the chosen response; none for a tie. Response or prompt may be empty, but not both."""
     empty = [key for key in ("prompt", "chosen") if record.get(key) == ""]
     if record.get("target", 1.0) == 0.5 or len(empty) == 2:
         return []
@@ -96,7 +96,7 @@ def parse_preference(path: Path, number: int, record: dict[str, Any]) -> list[Ex
 
 
 def parse_dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Example]:
-    """One example for each turn of the assistant."""
+    """Parse one example per assistant turn."""
     turns = check_text(path, number, record, "messages")
     if isinstance(turns, str):
         raise DataError(f"{path}:{number}: `messages` must be a list of messages with role and content")
@@ -110,10 +110,10 @@ def parse_dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Exam
 def tokenize_examples(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
 ) -> tuple[list[TokenizedExample], int]:
-    """Token sequences of at most `max_length`, and the number of responses that were truncated or left out.
+    """Return token sequences of at most `max_length`, and the number of responses truncated or left out.
 
-    After a prompt only the response and its end token are targets. A text by itself is predicted from its first token
-    on; a long one continues in the next sequence, so that nothing of it is lost.
+    After a prompt only the response and its end token are targets. In a plain text all tokens but the first are; a long
+    text is split into several sequences.
     """
     tokenized, num_cut = [], 0
     for example in examples:
@@ -129,6 +129,6 @@ def tokenize_examples(
 
 
 def cut_text(tokens: list[int], max_length: int) -> list[TokenizedExample]:
-    """Cut a text into sequences of `max_length`; a last one of a single token has no target and is left out."""
+    """Split a text into sequences of `max_length`; a last one of a single token has no target and is dropped."""
     cuts = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
     return [TokenizedExample(piece, 1) for piece in cuts if len(piece) > 1]

@@ -26,11 +26,11 @@ scripts that put no blanks between words each character is a word, with its mark
 
 
 def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """A tokenizer trained on `texts`: `words`, `characters`, or `bpe` (byte-level, so that no text is unknown).
+    """Train a tokenizer on `texts`: `words`, `characters`, or `bpe` (byte-level, so that no text is unknown).
 
-    Any other `kind` is a model folder whose tokenizer is taken.
+    Any other `kind` is a model folder whose tokenizer is loaded.
 
-    ConfigError: `vocab_size` leaves no room. DataError: no such folder.
+    ConfigError: `vocab_size` is too small. DataError: no such folder.
     """
     if kind == "bpe":
         return to_transformers(train_bpe(texts, vocab_size))
@@ -40,7 +40,7 @@ def new_tokenizer(kind: str, texts: Sequence[str], vocab_size: int) -> PreTraine
 
 
 def count_pieces(pattern: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Build a vocabulary of the most frequent pieces; ties in alphabetical order, so that it is deterministic."""
+    """Build a vocabulary of the most frequent pieces, ties in alphabetical order for determinism."""
     if vocab_size <= len(SPECIAL):
         raise ConfigError(f"sft.vocab_size: {vocab_size} leaves no room beside {len(SPECIAL)} special tokens")
     cut = pre_tokenizers.Split(Regex(pattern), "isolated")
@@ -54,7 +54,7 @@ def count_pieces(pattern: str, texts: Sequence[str], vocab_size: int) -> Tokeniz
 
 
 def train_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level byte-pair encoding, as in GPT-2."""
+    """Train byte-level byte-pair encoding, as in GPT-2."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     if vocab_size < len(alphabet) + len(SPECIAL):
         raise ConfigError(f"sft.vocab_size: bpe needs at least {len(alphabet) + len(SPECIAL)}, got {vocab_size}")
@@ -83,10 +83,9 @@ def to_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
 
 
 def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """A language model with random weights; `architecture` is a Hugging Face config, `model_type` among its keys.
+    """Create a language model with random weights; `architecture` is a Hugging Face config with a `model_type`.
 
-    The vocabulary and its special tokens are the tokenizer's. ConfigError: an unknown type or setting, or sizes that
-    do not fit each other.
+    Vocabulary and special tokens are the tokenizer's. ConfigError: an unknown type or setting, or incompatible sizes.
     """
     settings = dict(architecture)
     model_type = settings.pop("model_type", None)
@@ -109,7 +108,7 @@ def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenize
 
 
 def init_weights(model_type: str, settings: Mapping[str, Any], seed: int) -> PreTrainedModel:
-    """Initialise the weights from a seed; torch's global generator, which transformers uses, is restored afterwards."""
+    """Initialise the weights from a seed; torch's global generator, which transformers uses, is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

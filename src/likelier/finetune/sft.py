@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: teach a model how to answer, or a small new one the language of a text."""
+"""Supervised fine-tuning of a language model, pretrained or from scratch."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ from likelier.training.step import TrainingState, guarded_step
 
 
 def train_sft(config: Config, run: Run) -> dict[str, Any]:
-    """Train on `config.data`; returns the result that `likelier sft --json` prints. Prompt tokens are not in the loss.
+    """Train on `config.data`; returns what `likelier sft --json` prints. Prompt tokens are not in the loss.
 
-    ConfigError, DataError: a setting, data file or model folder that cannot be used. NumericError: see `Guard`.
+    ConfigError, DataError: an invalid setting, data file or model folder. NumericError: see `Guard`.
     """
     sft, began = config.sft, time.monotonic()
     model, tokenizer, data, heldout_eval = prepare(config)
@@ -71,7 +71,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SFTData:
-    """Examples to train on, in an order that depends on the seed alone, and a few held out for the validation loss."""
+    """Training examples, in an order that depends on the seed alone, and held-out ones for the validation loss."""
 
     train: list[TokenizedExample]
     held_out: list[TokenizedExample]
@@ -86,7 +86,7 @@ class SFTData:
         return self.sft.max_steps or -(-len(self.train) * self.sft.num_epochs // self.sft.batch_size)
 
     def batch(self, step: int) -> list[TokenizedExample]:
-        """Return the examples of one step. Epochs follow each other without a gap; the last batch may be smaller."""
+        """Return the examples of one step. Batches do not stop at the end of an epoch; the last one may be smaller."""
         size, end = self.sft.batch_size, len(self.train) * self.sft.num_epochs
         stop = (step + 1) * size if self.sft.max_steps else min((step + 1) * size, end)
         order = EpochOrder(len(self.train), self.seed, "lessons")
@@ -104,7 +104,7 @@ class Setup(NamedTuple):
 
 
 def prepare(config: Config) -> Setup:
-    """Load the model, or make it from scratch, and tokenize its data; prompts of the held-out evaluation stay out."""
+    """Load or create the model and tokenize its data, without the prompts of the held-out evaluation."""
     sft = config.sft
     if not config.data:
         raise ConfigError("data: give a JSONL or .txt file to learn from")
@@ -165,10 +165,10 @@ def token_means(
     sft: SFTConfig,
     backward: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return mean loss in nats and accuracy over all target tokens; adds the loss's gradients if `backward`.
+    """Return mean loss in nats and accuracy over all target tokens; with `backward`, also add the loss's gradients.
 
-    Examples of like length go through the model together. Each part's sum is divided by the tokens of the whole: the
-    mean of the parts' means would weigh a token by how short its neighbours are.
+    Examples of similar length are batched together. Each micro-batch's sum is divided by the target tokens of the whole
+    batch: a mean of means would weigh tokens of short examples more.
     """
     num_targets = sum(len(example.tokens) - example.start for example in examples)
     by_length = sorted(examples, key=lambda example: len(example.tokens))
@@ -192,25 +192,25 @@ class PaddedExamples(NamedTuple):
     """True at the tokens to be predicted."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the tensors by the names under which the guard saves a skipped batch."""
+        """Return the tensors by their names in the guard's file of a skipped batch."""
         return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 
 def pad_examples(examples: Sequence[TokenizedExample]) -> PaddedExamples:
-    """Pad examples on the right, with masks of tokens and targets."""
+    """Pad examples on the right, with masks of tokens and of targets."""
     tokens, mask = pad_right([example.tokens for example in examples])
     return PaddedExamples(tokens, mask, mask_targets(mask, torch.tensor([example.start for example in examples])))
 
 
 def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
-    """Return a mask of the tokens to predict: real ones from each row's start on."""
+    """Return a mask of the tokens to predict: real tokens from each row's `start` on."""
     return mask & (torch.arange(mask.shape[1]) >= starts[:, None])
 
 
 def token_sums(
     model: PreTrainedModel, batch: PaddedExamples, bf16: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return the sum of -log p over the target tokens, and how many of them were the argmax."""
+    """Return the sum of -log p over the target tokens, and how many of them equal the argmax."""
     tokens, mask, target_mask = (part.to(model.device) for part in batch)
     with autocast(model.device, bf16):
         logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
@@ -222,11 +222,11 @@ def token_sums(
 
 @torch.no_grad()
 def mean_loss(model: PreTrainedModel, examples: Sequence[TokenizedExample], sft: SFTConfig) -> float | None:
-    """Return the mean loss in nats per token on held-out examples; None without any."""
+    """Return the mean loss in nats per token on held-out examples; None if there are none."""
     return float(token_means(model, examples, sft, backward=False)[0]) if examples else None
 
 
 def describe_training(config: Config) -> str:
-    """The model card's sentence on where this model comes from."""
+    """The sentence on the model's origin in its model card."""
     start = f"Fine-tuned from {Path(config.model).name}" if config.model else "Trained from scratch"
     return f"{start} on {Path(config.data).name}."

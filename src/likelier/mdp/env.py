@@ -1,4 +1,4 @@
-"""A tabular MDP as a Gymnasium environment, so that agents can be compared with the exact solution."""
+"""A tabular MDP as a Gymnasium environment, to compare agents with the exact solution."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ class MDPEnv(gymnasium.Env[np.int64, np.int64]):
     """A tabular MDP whose observations are state numbers.
 
     `start` [S]: initial state distribution; uniform by default. An episode terminates with the missing mass of a row,
-    on reaching a state without rewards and transitions, and after the MDP's horizon; it is truncated after
-    `max_steps`. If a last step has no next state, its observation is the state it was taken in.
+    on reaching a state without rewards and transitions, and after the MDP's horizon; it is truncated after `max_steps`.
+    If the last step has no next state, its observation repeats the current state.
     """
 
     def __init__(self, mdp: TabularMDP, start: ArrayLike | None = None, max_steps: int | None = None) -> None:
@@ -31,7 +31,7 @@ class MDPEnv(gymnasium.Env[np.int64, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.int64, dict[str, Any]]:
-        """Draw an initial state from `start`; a `seed` starts the generator anew."""
+        """Draw an initial state from `start`; a `seed` reseeds the generator."""
         super().reset(seed=seed)
         self.state = np.int64(self.np_random.choice(len(self.start), p=self.start))
         self.steps = 0

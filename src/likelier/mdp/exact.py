@@ -96,13 +96,13 @@ class TabularMDP:
         return self.rewards + self.gamma * self.transitions @ values
 
     def best_actions(self, values: Floats) -> Ints:
-        """Return the greedy actions [S] with respect to `values`, ties to the lowest."""
+        """Return the greedy actions [S] w.r.t. `values`, ties to the lowest."""
         q = self.action_values(values)
         greedy = q >= q.max(1, keepdims=True) - self.tie_tolerance(values)[:, None]
         return np.asarray(greedy.argmax(1), dtype=np.int64)
 
     def tie_tolerance(self, values: Floats) -> Floats:
-        """Return the rounding error [S] to allow for between equal action values, from the size of their terms."""
+        """Return the rounding error [S] within which action values count as equal."""
         magnitude = abs(self.rewards) + self.gamma * self.transitions @ abs(values)
         return np.asarray(TIE_TOLERANCE * magnitude.max(1))
 
@@ -130,7 +130,7 @@ class TabularMDP:
 def policy_iteration(mdp: TabularMDP) -> tuple[Floats, Ints]:
     """Alternate policy evaluation and greedy improvement until nothing improves (Howard 1960).
 
-    Terminates always: an action changes only for a gain above rounding, and a policy seen before ends the loop.
+    Always terminates: an action changes only for a gain above rounding error, and a repeated policy ends the loop.
     """
     num_states, num_actions = mdp.rewards.shape
     actions = mdp.best_actions(np.zeros(num_states))
@@ -169,7 +169,7 @@ def validate_tables(transitions: ArrayLike, rewards: ArrayLike) -> tuple[Floats,
 
 
 def validate_policy(policy: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    """Return the policy as a float64 copy. ValueError: wrong shape, or a row that is no sub-distribution."""
+    """Return the policy as a float64 copy. ValueError: wrong shape, or a row that is not a sub-distribution."""
     table = np.array(policy, dtype=np.float64)
     if table.shape != shape:
         raise ValueError(f"a policy must be [S, A] = {list(shape)}, got {list(table.shape)}")

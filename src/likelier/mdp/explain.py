@@ -19,10 +19,10 @@ Curve = list[tuple[int, float]]
 
 
 def explain_mdp(named: NamedMDP) -> dict[str, Any]:
-    """Return value iteration's sweeps until convergence, and each learner's distance from the exact solution.
+    """Return the sweeps of value iteration, and each learner's distance from the exact solution.
 
-    With a horizon, sweep k has k steps to go, and the learners' tables have an entry for each state at each step; they
-    are left out if that makes more than `MAX_STATES`.
+    With a horizon, sweep k has k steps to go, and the learners' tables have an entry for each state at each step;
+    learners are left out above `MAX_STATES` entries.
     """
     mdp = named.mdp
     tolerance = 1e-9 * max(1.0, abs(mdp.optimal_values()).max())
@@ -49,13 +49,13 @@ def run_learners(mdp: TabularMDP, policy: Floats | None) -> list[dict[str, Any]]
 
 
 def select_sweeps(count: int) -> list[int]:
-    """Select the sweeps to show: the first ten, then ever fewer, and the last."""
+    """Select the sweeps to show: the first ten, then increasingly sparse ones, and the last."""
     sparse = (sweep for sweep in (10, 20, 50, 100, 200, 500) if sweep < count)
     return sorted({*range(min(count, 10)), *sparse, count - 1})
 
 
 def compare_learners(mdp: TabularMDP, policy: Floats | None) -> Iterator[dict[str, Any]]:
-    """Yield each learner's name, the meaning of its distance and its curve, with seed 0."""
+    """Yield each learner's name, a description of its distance, and its curve, with seed 0."""
     from likelier.mdp.ppo import tabular_ppo
 
     optimal = mdp.optimal_values()

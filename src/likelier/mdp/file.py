@@ -1,4 +1,4 @@
-"""Reader of YAML files with MDPs: validation, and a list of suspicious places with remedies."""
+"""Reader of YAML files with MDPs: validation, and warnings with remedies."""
 
 import difflib
 import math
@@ -33,7 +33,7 @@ CLAIM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Problem:
-    """Something suspicious that does not stop the solver: its name, its place in the file, and a remedy."""
+    """A warning that does not stop the solver: its name, its place in the file, and a remedy."""
 
     name: str
     where: str
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class NamedMDP:
-    """An MDP with the names of its states and actions, and the other contents of its file."""
+    """An MDP with named states and actions, and the other contents of its file."""
 
     states: Sequence[str]
     actions: Sequence[str]
@@ -64,7 +64,7 @@ class NamedMDP:
 
 
 def read_mdp(path: Path) -> NamedMDP:
-    """Read and validate a file; what does not stop the solver is listed in `problems`.
+    """Read and validate a file; warnings that do not stop the solver are in `problems`.
 
     DataError, one line: not YAML, a wrong type, an unknown name, an invalid probability or row, gamma out of range, or
     gamma 1 without a horizon if some policy never terminates.
@@ -129,7 +129,7 @@ def parse_names(settings: Mapping[Any, Any], key: str) -> list[str]:
 
 
 def parse_name(value: Any, where: str) -> str:
-    """Return a name as text; numbers are allowed. Booleans are not: YAML reads yes, no, on and off as such."""
+    """Return a name as text; numbers are allowed, booleans are not, since YAML reads yes, no, on and off as such."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}: YAML reads {shorten(value)} here, which is not a name; put names in quotes")
     name = str(value)
@@ -147,7 +147,7 @@ def parse_index(value: Any, where: str, known: Sequence[str], kind: str) -> int:
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """Return the end of a message: the closest known name, or the allowed ones."""
+    """Return the end of an error message: the closest known name, or the allowed names."""
     match = difflib.get_close_matches(name, known, n=1)
     listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {listed}"
@@ -197,7 +197,7 @@ def parse_integer(settings: Mapping[Any, Any], key: str, high: int) -> int | Non
 
 
 def parse_distribution(given: Any, where: str, known: Sequence[str], kind: str = "state") -> Floats:
-    """Parse `{name: p}` as a vector. DataError: a p that is not a probability, or a sum above 1."""
+    """Parse `{name: p}` as a vector. DataError: an invalid probability, or a sum above 1."""
     probabilities = np.zeros(len(known))
     for index, place, value in parse_mapping(given, where, known, kind):
         probabilities[index] = parse_number(value, place, 0, 1)
@@ -252,7 +252,7 @@ def find_missing_mass(
 
 
 def missing_mass_remedy(missing: float) -> str:
-    """Return the remedy for a transition row that lacks this much probability."""
+    """Return the remedy for a transition row that sums to 1 - `missing`."""
     if missing >= 1:
         return "no next state is given; completion taken: the action ends the episode. If it should not, say where to"
     return (
@@ -262,7 +262,7 @@ def missing_mass_remedy(missing: float) -> str:
 
 
 def find_unreachable(transitions: Floats, start: Floats, states: Sequence[str]) -> list[Problem]:
-    """Find states that no policy reaches from the start."""
+    """Find states that no policy reaches from the start states."""
     begin = ", ".join(state for state, p in zip(states, start, strict=True) if p > 0)
     remedy = (
         f"no policy gets here from the start ({begin}); its values stand, but no episode sees them. "

@@ -1,6 +1,6 @@
 """Tabular TD(0), Q-learning and REINFORCE, for comparison with the exact solution.
 
-Each learns from samples only. Episodes start in uniform random states and are truncated: all states are visited.
+Each learns from samples only. Episodes start in uniformly random states and are truncated, so all states are visited.
 """
 
 import bisect
@@ -47,7 +47,7 @@ def sample_transitions(mdp: TabularMDP, policy: Floats, steps: int, seed: int) -
 def step_size(gamma: float, visits: float) -> float:
     """Return (L + 1) / (L + n) at the n-th visit, with the effective horizon L = 1 / (1 - gamma) (Jin et al. 2018).
 
-    1 / n would give the mean of all targets, and the early ones, which are far off, would be forgotten too slowly.
+    1 / n would average all targets, so that the early, inaccurate ones would be forgotten too slowly.
     """
     effective_horizon = min(MAX_EPISODE_LENGTH, 1 / (1 - gamma)) if gamma < 1 else MAX_EPISODE_LENGTH
     return (effective_horizon + 1) / (effective_horizon + visits)
@@ -56,7 +56,7 @@ def step_size(gamma: float, visits: float) -> float:
 def td0(mdp: TabularMDP, policy: Floats, steps: int, seed: int = 0) -> Iterator[Floats]:
     """Yield the estimated values of `policy` after each step: V(s) += alpha * (r + gamma V(s') - V(s)) (Sutton 1988).
 
-    Always the same array, [S + 1]; the last entry, for ended episodes, is 0.
+    Yields the same array [S + 1] each time; its last entry, for ended episodes, is 0.
     """
     values, visits = np.zeros(len(mdp.rewards) + 1), np.zeros(len(mdp.rewards))
     for state, _, reward, next_state in sample_transitions(mdp, policy, steps, seed):
@@ -69,7 +69,8 @@ def td0(mdp: TabularMDP, policy: Floats, steps: int, seed: int = 0) -> Iterator[
 def q_learning(mdp: TabularMDP, steps: int, seed: int = 0) -> Iterator[Floats]:
     """Yield estimates of the optimal action values, learned off-policy from uniform actions (Watkins 1989).
 
-    Q(s, a) += alpha * (r + gamma max_b Q(s', b) - Q(s, a)). Always the same array, [S + 1, A]; the last row is 0.
+    Q(s, a) += alpha * (r + gamma max_b Q(s', b) - Q(s, a)). Yields the same array [S + 1, A] each time; its last row is
+    0.
     """
     num_states, num_actions = mdp.rewards.shape
     q, visits = np.zeros((num_states + 1, num_actions)), np.zeros((num_states, num_actions))
@@ -117,8 +118,8 @@ def reinforce(
 ) -> Iterator[Floats]:
     """Yield the policy [S, A] after each batch of episodes, by policy gradient with a baseline (Williams 1992).
 
-    grad J = E[sum_t gamma^t (G_t - b(s_t)) grad log pi(a_t | s_t)], where G_t is the return from t on and b the mean of
-    the returns from that state so far, which changes the variance but not the expectation.
+    grad J = E[sum_t gamma^t (G_t - b(s_t)) grad log pi(a_t | s_t)], where G_t is the return from t on and b the mean
+    return from that state so far: a baseline, which reduces the variance without bias.
     """
     generator = np.random.default_rng(seed)
     num_states, num_actions = mdp.rewards.shape
@@ -151,7 +152,7 @@ def returns_to_go(rewards: Floats, gamma: float) -> Floats:
 
 
 def episode_length_limit(gamma: float) -> int:
-    """Return the number of steps after which a reward is discounted below 0.01; at most `MAX_EPISODE_LENGTH`."""
+    """Return the number of steps after which rewards are discounted below 0.01; at most `MAX_EPISODE_LENGTH`."""
     if gamma == 1:
         return MAX_EPISODE_LENGTH
     return min(MAX_EPISODE_LENGTH, 1 + math.ceil(math.log(0.01) / math.log(max(gamma, 0.01))))

@@ -1,4 +1,4 @@
-"""PPO with a tabular policy, through the same update and advantages in `ppo/` that train language models."""
+"""PPO with a tabular policy, using the same update and advantages as language models."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
@@ -25,10 +25,10 @@ CONFIG = UpdateConfig(learning_rate=0.1, gamma=1.0, vf_coef=0.5, cliprange_value
 
 @runtime_checkable
 class StatePolicy(Policy, Protocol):
-    """A policy with a value function of states. Its inputs are `{"state": [B, T]}`."""
+    """A policy with a state value function. Its inputs are `{"state": [B, T]}`."""
 
     def state_values(self, states: Tensor) -> Tensor:
-        """Return the values of states, in their shape."""
+        """Return the values of states, in the shape of `states`."""
         ...
 
 
@@ -47,7 +47,7 @@ class TablePolicy(nn.Module):
         return Evaluation(logprobs, self.state_values(inputs["state"]), entropy_from_logits(logits))
 
     def state_values(self, states: Tensor) -> Tensor:
-        """Return the values of states, in their shape."""
+        """Return the values of states, in the shape of `states`."""
         return self.values[states]
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ def tabular_ppo(
 def make_batch(
     mdp: TabularMDP, policy: StatePolicy, samples: Episodes, config: UpdateConfig, shuffle: torch.Generator
 ) -> Batch:
-    """Make a batch of shuffled single steps from episodes, without the places after an episode's end."""
+    """Make a batch of shuffled single steps from episodes, without padding."""
     ended = torch.from_numpy(samples.next_states == len(mdp.rewards))
     active = torch.from_numpy(samples.active == 1)
     next_states = torch.from_numpy(np.where(samples.next_states == len(mdp.rewards), 0, samples.next_states))

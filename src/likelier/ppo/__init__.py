@@ -1,1 +1,1 @@
-"""Proximal policy optimisation as functions of tensors: it has never heard of tokens or environments."""
+"""Proximal policy optimisation as functions of tensors, independent of text and environments."""

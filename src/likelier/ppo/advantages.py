@@ -1,6 +1,6 @@
 """Advantages: by a critic (GAE), or relative to other responses to the same prompt.
 
-First the formulas, then one function for each algorithm of ppo/algorithms.py, which applies them to a rollout.
+First the formulas, then one function per algorithm of ppo/algorithms.py that applies them to a rollout.
 """
 
 from collections.abc import Callable
@@ -45,9 +45,9 @@ def gae(
 
 
 def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
-    """Score minus the mean of the other responses to the prompt (RLOO; Ahmadian et al. 2024); equal scores: exactly 0.
+    """Score minus the mean score of the other responses to the prompt (RLOO; Ahmadian et al. 2024).
 
-    ValueError: fewer than 2 responses to a prompt.
+    Equal scores give exactly 0. ValueError: fewer than 2 responses to a prompt.
     """
     num = check_group_size(scores)
     # s - mean of the others = (s - mean of all) * K / (K - 1): the baseline is independent of s, so it adds no bias.
@@ -67,14 +67,14 @@ def group_normalised(scores: Float[Tensor, "G K"], eps: float = 1e-4, std: bool 
 
 
 def centre_groups(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
-    """Score minus the mean of its group, by distances from the first: those of equal scores are 0, rounded or not."""
+    """Score minus its group's mean, computed from differences to the first score, so equal scores give exactly 0."""
     # The mean of equal numbers may round to a neighbour of theirs; differences from the first are exactly 0.
     beyond = scores - scores[:, :1]
     return beyond - beyond.mean(1, keepdim=True)
 
 
 def check_group_size(scores: Tensor) -> int:
-    """Return the group size. ValueError: below 2, since the baseline is made of the others."""
+    """Return the group size. ValueError: below 2, since the baseline is the mean of the others."""
     num = scores.shape[1]
     if num < 2:
         raise ValueError(f"needs at least 2 responses to each prompt, got {num}; raise responses_per_prompt")
@@ -82,7 +82,7 @@ def check_group_size(scores: Tensor) -> int:
 
 
 def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float = 1.0) -> Float[Tensor, "B T"]:
-    """Per-token return to go, whitened over the whole batch (REINFORCE++; Hu 2025); 0 outside the mask."""
+    """Per-token return-to-go, whitened over the whole batch (REINFORCE++; Hu 2025); 0 outside the mask."""
     kept = torch.where(mask, rewards, 0.0)
     # REINFORCE with the return to go; the batch-wide whitening below takes the place of a critic or a group.
     to_go = torch.empty_like(kept)
@@ -95,7 +95,7 @@ def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma
 
 @dataclass(frozen=True)
 class AdvantageInputs:
-    """A rollout of text, as advantage functions take it."""
+    """A rollout of text: the inputs of advantage functions."""
 
     rewards: Float[Tensor, "B T"]
     """The score stands at the last token; each token has paid its KL penalty if that is part of the reward."""
@@ -110,7 +110,7 @@ class AdvantageInputs:
     def compare_with_group(
         self, formula: Callable[[Float[Tensor, "G K"]], Float[Tensor, "G K"]]
     ) -> Float[Tensor, "B T"]:
-        """`formula` on the rewards of whole responses, a row a prompt; all tokens of a response share its result."""
+        """Apply `formula` to the rewards of whole responses, [prompts, K]; all tokens of a response get its result."""
         by_prompt = torch.argsort(self.prompts, stable=True)
         # The update shuffles rows, so that those of a prompt are sorted together here and put back below.
         totals = self.rewards.sum(1)
@@ -134,7 +134,7 @@ def compute_advantages(inputs: AdvantageInputs) -> Advantages:
 
 
 def critic_advantages(inputs: AdvantageInputs) -> Advantages:
-    """GAE over the tokens of each response; its last token is terminal, also at the length limit."""
+    """GAE over the tokens of each response; the last token is terminal, even at the length limit."""
     rewards, values, mask, config = inputs.rewards, inputs.values, inputs.mask, inputs.config
     assert values is not None, "there is no critic"
     if config.whiten_rewards:
@@ -162,5 +162,5 @@ def dr_grpo_advantages(inputs: AdvantageInputs) -> Advantages:
 
 
 def reinforce_pp_advantages(inputs: AdvantageInputs) -> Advantages:
-    """Whitened return to go; no returns."""
+    """Whitened return-to-go; no returns."""
     return reinforce_pp(inputs.rewards, inputs.mask, inputs.config.gamma), None

@@ -1,7 +1,7 @@
-"""The algorithms of RLHF as data, one record each. No other code compares an algorithm's name.
+"""The RLHF algorithms as data, one record each. No other code compares an algorithm's name.
 
-To add one, write its advantage function and a record here; settings, training, the doctor and `likelier prove` follow.
-This module imports no torch, so that settings can be checked without it.
+To add one, write its advantage function and a record here; settings, training, the doctor and `likelier prove` use it.
+This module does not import torch, so that settings can be checked without it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ CRITIC_SETTINGS = (
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How responses become advantages, and the algorithm's other properties."""
+    """An algorithm: its advantage function and its properties."""
 
     name: str
     summary: str
@@ -49,19 +49,19 @@ class Algorithm:
     """Settings of `ppo` whose default is another one with this algorithm."""
 
     def describe(self) -> str:
-        """Summary and own defaults, for the reference of settings."""
+        """Return the summary and the algorithm's own defaults, for the reference of settings."""
         given = ", ".join(f"{name} {str(value).lower()}" for name, value in self.defaults.items())
         return f"`{self.name}`: {self.summary}" + (f" (default {given})" if given else "")
 
     def idle_settings(self) -> Iterator[tuple[Sequence[str], str]]:
-        """Settings of `ppo` that have no effect with this algorithm, and why."""
+        """Settings of `ppo` without effect under this algorithm, and why."""
         if not self.has_critic:
             yield CRITIC_SETTINGS, f"{self.name} has no critic"
         if not self.discounts:
             yield ("gamma",), f"{self.name} compares whole responses, undiscounted"
 
     def load_advantages(self) -> Callable[..., Any]:
-        """The advantage function; importing it may import torch."""
+        """Import the advantage function, which may import torch."""
         module, _, function = self.advantages.partition(":")
         loaded: Callable[..., Any] = getattr(import_module(module), function)
         return loaded

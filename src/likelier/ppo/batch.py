@@ -1,4 +1,4 @@
-"""The batch of one PPO update, frozen."""
+"""The batch of one PPO update."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of experience; an update shuffles rows.
+    """Rows of experience for one update, frozen.
 
-    `T` is the longest that a row may be: loss_aggregation "fixed" divides by rows times `T`. `old_values` and `returns`
-    are None without a critic, `ref_logprobs` without a KL penalty in the loss. Outside `mask` anything may stand.
+    `T` is the maximum row length: loss_aggregation "fixed" divides by rows times `T`. `old_values` and `returns` are
+    None without a critic, `ref_logprobs` without a KL penalty in the loss. Values outside `mask` are arbitrary.
     """
 
     inputs: Mapping[str, Shaped[Tensor, "B ..."]]
@@ -29,7 +29,7 @@ class Batch:
         return len(self.mask)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, as it can be written to disk."""
+        """All tensors by name, for writing to disk."""
         own = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
         return own | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
 
@@ -48,7 +48,7 @@ class Batch:
         )
 
     def cut(self, size: int | None) -> list["Batch"]:
-        """Yield consecutive parts of at most `size` rows; None: everything in one part."""
+        """Yield consecutive parts of at most `size` rows; None: the whole batch."""
         if size is None or size >= len(self):
             return [self]
         # In order, as `evaluate_old_policy` cuts them: otherwise the first ratio is not exactly 1.
@@ -56,7 +56,7 @@ class Batch:
 
 
 def minibatches(num_rows: int, num_mini_batches: int, generator: torch.Generator | None) -> list[Int[Tensor, " N"]]:
-    """Split one epoch into nearly equal minibatches, shuffled by `generator`, or in order without one."""
+    """Split one epoch into nearly equal minibatches, shuffled if there is a `generator`."""
     # tensor_split and not split: parts that differ by a row at most weigh nearly the same in their means.
     if generator is None:
         order = torch.arange(num_rows)

@@ -36,7 +36,7 @@ def kl_estimate(
 def clamped_share(
     logprobs: Float[Tensor, "B T"], others: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
-    """Share of tokens whose log-ratio is clamped inside `exp`."""
+    """Share of tokens whose log-ratio is clamped before `exp`."""
     return masked_mean((torch.where(mask, logprobs - others, 0.0).abs() > MAX_LOG_RATIO).to(logprobs), mask)
 
 
@@ -54,7 +54,7 @@ class KLTerm:
 
 
 def make_kl_term(config: PPOConfig, coef: float) -> KLTerm | None:
-    """The KL loss term at the current coefficient; None if the penalty is in the reward, or an affair of `loss`."""
+    """The KL loss term at the current coefficient; None if the penalty is in the reward, or left to a user's `loss`."""
     if config.penalty_in_reward or config.loss is not None:
         return None
     return KLTerm(coef, config.kl_estimator, config.kl_level, config.kl_place == "loss_ratio")
@@ -69,15 +69,15 @@ def kl_in_loss(
 ) -> Float[Tensor, "B T"]:
     """Per-token terms of a KL penalty in the loss (without its coefficient); 0 outside the mask.
 
-    With l_t = logprobs - ref_logprobs and w_t = exp(logprobs - old_logprobs), a token's term is k(l_t), times w_t where
-    `term.ratio`. At the level of the response it is k(l_1 + … + l_T), times w_1 ⋯ w_T, an equal part on each token.
-    Its expected gradient at pi_old, with E over samples of pi and L the response's sum:
+    With l_t = logprobs - ref_logprobs and w_t = exp(logprobs - old_logprobs), a token's term is k(l_t), times w_t if
+    `term.ratio`. At response level it is k(l_1 + … + l_T), times w_1 ⋯ w_T, divided equally among the tokens. Its
+    expected gradient at pi_old, with E over samples of pi and L = l_1 + … + l_T:
 
         loss        k1: 0                 k2: E[L grad log pi] = grad KL(pi || ref)    k3: grad KL(ref || pi)
         loss_ratio  k1: grad KL(pi||ref)  k2: grad E[L^2 / 2]                          k3: grad KL(pi || ref)
 
-    At the level of the token the same holds for each next-token distribution by itself, with the prefixes as they come:
-    what a token leads to costs nothing. docs/prove.md shows how far that is from the optimum.
+    At token level the same holds for each next-token distribution separately, with the sampled prefixes: the KL of
+    later tokens is not attributed to earlier ones. docs/prove.md shows how far that is from the optimum.
     """
     log_ratio = torch.where(mask, logprobs - ref_logprobs, 0.0)
     moved = torch.where(mask, logprobs - old_logprobs, 0.0)  # 0 at pi_old, but its gradient is grad log pi
@@ -95,25 +95,25 @@ def kl_in_loss(
 
 
 class FixedKL:
-    """A constant coefficient."""
+    """A constant KL coefficient."""
 
     def __init__(self, coef: float) -> None:
         self.coef = coef
 
     def update(self, kl: float, n: int) -> None:
-        """Nothing to do."""
+        """Do nothing: the coefficient is constant."""
 
 
 class AdaptiveKL:
-    """Adapts the coefficient so that the KL of a response approaches `target` (Ziegler et al. 2019, section 2.2)."""
+    """Adapts the coefficient so that the KL per response approaches `target` (Ziegler et al. 2019, section 2.2)."""
 
     def __init__(self, coef: float, target: float, horizon: float) -> None:
         self.coef, self.target, self.horizon = coef, target, horizon
 
     def update(self, kl: float, n: int) -> None:
-        """coef *= 1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon; `kl` in nats a response, `n` responses.
+        """coef *= 1 + clip(kl / target - 1, -0.2, 0.2) * n / horizon; `kl` in nats per response, `n` responses.
 
-        A KL that is not finite says nothing, and must not reach the coefficient: it would stay there.
+        A non-finite KL is ignored, since the coefficient would stay non-finite.
         """
         if not math.isfinite(kl):
             return

@@ -5,9 +5,9 @@ With r_t = pi(a_t|s_t) / pi_old(a_t|s_t) and eps the clip range, PPO maximises
     L^CLIP = E[min(r_t A_t, clip(r_t, 1 - eps, 1 + eps) A_t)]       Schulman et al. 2017, "Proximal policy optimization
     L^CLIP - c_1 L^VF + c_2 S                                       algorithms", eq. 7 and 9
 
-Here everything is a loss to be minimised, so the signs are turned. `ppo/objective.py` adds the terms up.
-Every mean is written sum / normalizer, so that an update can pass the normalizer of a whole minibatch to each of its
-micro-batches: their losses and gradients then add up to those of the minibatch, however it was cut.
+Here everything is a loss to be minimised, so the signs are flipped. `ppo/objective.py` adds the terms. Every mean is
+computed as sum / normalizer, so that an update can pass the whole minibatch's normalizer to each micro-batch: their
+losses and gradients then add up to those of the minibatch, however it is split.
 """
 
 from typing import Literal, NamedTuple
@@ -36,7 +36,7 @@ def policy_loss(
 ) -> tuple[Float[Tensor, ""], Stats]:
     """Clipped policy loss: sum(mask * max(-A r, -A clip(r, 1 - clip, 1 + clip_high))) / normalizer; detached stats.
 
-    `clip_high` None means `clip`; a larger one gives rare tokens room to rise ("clip-higher", Yu et al. 2025, DAPO).
+    `clip_high` None means `clip`; a larger one lets unlikely tokens rise faster ("clip-higher", Yu et al. 2025, DAPO).
     `dual_clip` c > 1 bounds the term by c |A| where A < 0. `aggregate` and `normalizer`: see `aggregate_terms`.
     """
     terms = policy_terms(logprobs, old_logprobs, advantages, mask, clip, clip_high, dual_clip)
@@ -44,7 +44,7 @@ def policy_loss(
 
 
 class PolicyTerms(NamedTuple):
-    """The policy loss of each token, and what the stats are made of; outside the mask the ratio is 1 and the rest 0."""
+    """Per-token policy loss and the inputs of its stats; outside the mask the ratio is 1, everything else 0."""
 
     loss: Float[Tensor, "B T"]
     ratio: Float[Tensor, "B T"]
@@ -85,9 +85,10 @@ def policy_terms(
 
 @torch.no_grad()
 def policy_stats(terms: PolicyTerms, mask: Bool[Tensor, "B T"]) -> Stats:
-    """Means over `mask`: the debug variables of Huang et al. 2022, "The 37 implementation details of PPO" (detail 12).
+    """Mean of each statistic over `mask`: the "debug variables" of Huang et al. 2022, detail 12.
 
-    `approx_kl` is the mean of r - 1 - log r, k3 of KL(pi_old || pi) (Schulman 2020, "Approximating KL divergence").
+    `approx_kl` is the mean of r - 1 - log r, the k3 estimate of KL(pi_old || pi) (Schulman 2020, "Approximating KL
+    divergence").
     """
     # The variance is taken around 1, where ratios are: mean (r - 1)^2 - (mean (r - 1))^2 loses no digits there.
     shift, is_clamped = terms.ratio - 1, terms.log_ratio.abs() > MAX_LOG_RATIO
@@ -113,8 +114,9 @@ def value_loss(
 ) -> tuple[Float[Tensor, ""], Stats]:
     """0.5 * sum(mask * max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2)) / normalizer; detached stats.
 
-    `clip` None: 0.5 * (V - R)^2. The clip is of OpenAI's code, not of the paper (Huang et al. 2022, detail 9; RLHF has
-    kept it: Huang et al. 2024, "The N+ implementation details of RLHF with PPO").
+    `clip` None: 0.5 * (V - R)^2. Clipping comes from OpenAI's code, not from the paper (Huang et al. 2022, "The 37
+    implementation details of PPO", detail 9; also in RLHF: Huang et al. 2024, "The N+ implementation details of RLHF
+    with PPO").
     """
     terms = value_terms(values, old_values, returns, mask, clip)
     stats = {
@@ -153,7 +155,7 @@ def value_terms(
 def explained_variance(
     old_values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
-    """1 - Var(returns - old_values) / Var(returns): 1 of a perfect critic, 0 of a constant or where returns are."""
+    """1 - Var(returns - old_values) / Var(returns); 0 for a constant critic, or if the returns are constant."""
     total, unexplained = masked_vars([returns, returns - old_values], mask)
     return torch.where(total > 0, 1 - unexplained / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0)
 
@@ -164,7 +166,7 @@ def aggregate_terms(
     aggregate: Aggregate = "token",
     normalizer: float | Tensor | None = None,
 ) -> Float[Tensor, ""]:
-    """sum(mask * term) / normalizer; without one, that of the rows given.
+    """sum(mask * term) / normalizer; the default normalizer is that of the given rows.
 
     "token"     / tokens: every token weighs the same, so long responses weigh more (Yu et al. 2025, DAPO)
     "sequence"  each response's mean, / responses: every response weighs the same (Shao et al. 2024, GRPO)
@@ -177,12 +179,12 @@ def aggregate_terms(
 def scale_by_length(
     terms: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], aggregate: Aggregate
 ) -> Float[Tensor, "B T"]:
-    """Each response's terms divided by its own length under "sequence"; else the terms as they are."""
+    """Divide each response's terms by its length under "sequence"; otherwise return the terms unchanged."""
     return terms / mask.sum(1, keepdim=True).clamp(min=1) if aggregate == "sequence" else terms
 
 
 def default_normalizer(mask: Bool[Tensor, "B T"], aggregate: Aggregate) -> Float[Tensor, ""]:
-    """Tokens of a minibatch, its non-empty responses, or rows times width; at least 1."""
+    """Number of tokens, of non-empty responses, or rows times width, by `aggregate`; at least 1."""
     if aggregate == "fixed":
         return torch.tensor(float(max(1, mask.numel())))
     return torch.count_nonzero(mask if aggregate == "token" else mask.any(1)).clamp(min=1).float()

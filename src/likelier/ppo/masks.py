@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | None = None) -> Float[Tensor, "..."]:
-    """Mean of `x` where `mask`; 0 where the mask is empty. Places outside never reach the result or its gradient."""
+    """Mean of `x` where `mask`; 0 for an empty mask. Masked elements never reach the result or its gradient."""
     # `where`, not a product: 0 * NaN is NaN, in the value and in the gradient.
     kept = torch.where(mask, x, 0.0)
     if dim is None:
@@ -18,18 +18,18 @@ def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | N
 
 
 def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: bool = False) -> Float[Tensor, ""]:
-    """Variance of `x` where `mask`: of the population, or with n - 1 where `unbiased`; exactly 0 for equal numbers."""
+    """Variance of `x` where `mask`: population variance, or with n - 1 if `unbiased`; exactly 0 for equal numbers."""
     return centre(x, mask).square().sum() / (mask.sum() - int(unbiased)).clamp(min=1)
 
 
 def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
-    """Means of several tensors over one mask, in one go."""
+    """Means of several tensors over one mask, in one pass."""
     kept = torch.where(mask, torch.stack(list(xs)), 0.0).flatten(1)
     return (kept.sum(1) / mask.sum().clamp(min=1)).unbind()
 
 
 def masked_vars(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
-    """Population variances of several tensors over one mask, in one go; see `centre` for how equal numbers give 0."""
+    """Population variances of several tensors over one mask, in one pass; exactly 0 for equal numbers (`centre`)."""
     # Stacked: one pass over the mask for all of them; a small minibatch would spend more on stats than on its gradient.
     whole, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
     rows = (len(xs), *[1] * mask.dim())
@@ -44,10 +44,9 @@ def masked_whiten(
 ) -> Float[Tensor, "..."]:
     """(x - mean) * rsqrt(var + eps) where `mask`, 0 elsewhere; `shift_mean=False` adds the mean back.
 
-    The variance is the population's (Huang et al. 2024, "The N+ implementation details of RLHF with PPO"). Mean and
-    variance are those of everything given here: training gives it the whole batch of a step, all responses or all
-    environments, before minibatches are cut. Where several processes sampled it, each holds the whole of it
-    (`processes.gathered`): parts whitened by themselves are another signal.
+    Uses the population variance (Huang et al. 2024, "The N+ implementation details of RLHF with PPO"). Training whitens
+    the whole batch of a step before it is split into minibatches, also with several processes
+    (`distributed.all_gather_rows`): whitening parts separately would change the signal.
     """
     whitened = centre(x, mask) * torch.rsqrt(masked_var(x, mask) + eps)
     return whitened if shift_mean else torch.where(mask, whitened + masked_mean(x, mask), 0.0)
@@ -56,8 +55,8 @@ def masked_whiten(
 def centre(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x - mean where `mask`, 0 elsewhere; equal numbers give exactly 0.
 
-    The mean of equal numbers may round to a neighbour of theirs, and whitening would blow that up into a signal.
-    So distances from the largest are averaged: those of equal numbers are 0.
+    The mean of equal numbers may be off by rounding, and whitening would amplify that to a signal. So differences from
+    the maximum are averaged, which are 0 for equal numbers.
     """
     if not x.numel():  # there is no largest of nothing
         return x

@@ -2,7 +2,7 @@
 
     loss = policy loss + kl.coef * KL + vf_coef * value loss - entropy_coef * entropy
 
-Schulman et al. 2017, eq. 9, with the KL from the reference as a term of its own where it is not in the reward.
+Schulman et al. 2017, eq. 9, plus the KL from the reference if it is not in the reward.
 """
 
 from dataclasses import dataclass
@@ -38,28 +38,28 @@ class Objective(Protocol):
 
     @property
     def clips(self) -> bool:
-        """The policy loss is the clipped one of the settings, so that `clipfrac` says something."""
+        """True if the policy loss is the clipped one, so that `clipfrac` is meaningful."""
         ...
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
-        """Add the gradients of one micro-batch's loss to those of the parameters; returns detached losses.
+        """Add the gradients of one micro-batch's loss to the parameters' gradients; returns detached losses.
 
-        These are sums over the micro-batch, divided by what the whole minibatch is divided by: `loss`, `policy_loss`,
-        `approx_kl`, and those that there are of `kl_loss` and `value_loss`.
+        These are sums over the micro-batch divided by the minibatch's normalizers: `loss`, `policy_loss`, `approx_kl`,
+        and `kl_loss` and `value_loss` if they exist.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PPOLoss:
-    """The loss of PPO, by autograd. `kl`: a penalty in the loss. `user_loss`: in place of policy loss and penalty."""
+    """PPO's loss, by autograd. `kl`: KL term; `user_loss`: replaces policy loss and KL term."""
 
     kl: KLTerm | None = None
     user_loss: UserLoss | None = None
 
     @property
     def clips(self) -> bool:
-        """Tell whether the policy loss is the clipped one; a loss of the user's own is not."""
+        """True if the policy loss is the clipped one; False for a user's own loss."""
         return self.user_loss is None
 
     def backward(self, outputs: Evaluation, batch: Batch, context: LossContext) -> Stats:
@@ -69,7 +69,7 @@ class PPOLoss:
         return {name: each.detach() for name, each in losses.items()}
 
     def compute(self, outputs: Evaluation, batch: Batch, context: LossContext) -> tuple[Float[Tensor, ""], Stats]:
-        """The loss, and its parts by the names of the metrics."""
+        """Return the loss, and its parts by the names of the metrics."""
         # Value loss and entropy are means over tokens, however the policy's terms are aggregated.
         config, normalizer, num_tokens, is_whole = context
         how, mask = config.loss_aggregation, batch.mask
@@ -102,7 +102,7 @@ class PPOLoss:
 
 
 def make_objective(config: PPOConfig, kl_coef: float, user_loss: LossFunction | None) -> PPOLoss:
-    """The loss of the settings at the current KL coefficient; `user_loss` is the function of `config.loss`."""
+    """Make the configured loss at the current KL coefficient; `user_loss` is the function of `config.loss`."""
     if config.loss is None or user_loss is None:
         return PPOLoss(make_kl_term(config, kl_coef))
     return PPOLoss(user_loss=UserLoss(config.loss, user_loss, kl_coef))
@@ -110,6 +110,6 @@ def make_objective(config: PPOConfig, kl_coef: float, user_loss: LossFunction | 
 
 @torch.no_grad()
 def approximate_kl(outputs: Evaluation, batch: Batch, num_tokens: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """KL(pi_old || pi) a token by k3, ratio - 1 - log ratio: what `target_kl` looks at."""
+    """KL(pi_old || pi) per token by k3, ratio - 1 - log ratio, which `target_kl` bounds."""
     terms = kl_estimate(batch.old_logprobs, outputs.logprobs, "k3")
     return aggregate_terms(terms, batch.mask, "token", num_tokens)

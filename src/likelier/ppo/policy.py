@@ -1,4 +1,4 @@
-"""The interface that PPO needs of a policy: log-probabilities, values and entropy of given actions."""
+"""The interface of policies for PPO: log-probabilities, values and entropy of given actions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
     entropy: Float[Tensor, "B T"]
 
     def detach(self) -> "Evaluation":
-        """The same numbers without graph."""
+        """Return the same tensors without graph."""
         values = None if self.values is None else self.values.detach()
         # Stats must not keep the graph of a minibatch alive: it holds the activations of every layer.
         return Evaluation(self.logprobs.detach(), values, self.entropy.detach())
@@ -28,14 +28,14 @@ class Evaluation(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """A policy to train. Dropout must be off: with it the ratio is not 1 before the first step."""
+    """A policy to train. Dropout must be off, so that the ratio is 1 before the first step."""
 
     def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
         """Compute log-probabilities of `actions` `[B, T]`, entropies and values, with graph; 0 outside `mask`."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over all that the optimizer changes, the critic included."""
+        """Iterate over all trained parameters, the critic's included."""
         ...
 
 
@@ -43,10 +43,10 @@ class Policy(Protocol):
 def evaluate_old_policy(
     policy: Policy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Bool[Tensor, "B T"], config: UpdateConfig
 ) -> Evaluation:
-    """Evaluate the policy before the update, by exactly the forward passes of its first epoch.
+    """Evaluate the policy before the update, by the same forward passes as in the first epoch.
 
-    A matrix product depends in its last bit on how many rows it has. With the same cuts into minibatches, processes and
-    micro-batches the ratio before the first step is exactly 1, and anything else is a bug that can be seen.
+    The last bits of a matrix product depend on the number of rows. With the same split into minibatches, processes and
+    micro-batches the ratio before the first step is exactly 1, so any other value reveals a bug.
     """
     evaluations = []
     for minibatch in minibatches(len(mask), config.num_mini_batches, None):

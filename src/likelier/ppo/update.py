@@ -27,33 +27,33 @@ from likelier.ppo.policy import Evaluation, Policy, concat_evaluations, gather_o
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """All that an update asks of an optimizer."""
+    """The part of `torch.optim.Optimizer` that an update uses."""
 
     @property
     def state(self) -> Mapping[Any, Any]:
-        """Buffers by parameter, as `torch.optim.Optimizer.state`; empty before the first step."""
+        """Buffers by parameter; empty before the first step."""
         ...
 
     def step(self) -> Any:
-        """Change the parameters by their gradients."""
+        """Update the parameters from their gradients."""
         ...
 
 
 @runtime_checkable
 class SkipCounter(Protocol):
-    """Counts updates skipped for a number that was not finite; `skip` may stop the run."""
+    """Counts updates skipped because of non-finite numbers; `skip` may stop the run."""
 
     def accept(self) -> None:
-        """Record an update whose numbers were finite."""
+        """Record an update without non-finite numbers."""
         ...
 
     def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-        """Record an update that was not taken, with the batch and the tensors that show why."""
+        """Record a skipped update, with the batch and the tensors that explain it."""
         ...
 
 
 class MinibatchResult(NamedTuple):
-    """Everything about one minibatch that the stats of an update are made of."""
+    """Rows, outputs and losses of one minibatch, from which the stats of an update are computed."""
 
     rows: Int[Tensor, " N"]
     outputs: Evaluation
@@ -73,8 +73,8 @@ def ppo_update(
 ) -> dict[str, float]:
     """Train on a batch for `num_ppo_epochs`; returns statistics averaged over minibatches, and counts.
 
-    Skips minibatches with a non-finite loss, gradient or KL, and all that meet such an optimizer state. Stops before
-    the optimizer step once approx_kl > 1.5 * target_kl.
+    Skips minibatches with a non-finite loss, gradient, KL or optimizer state. Stops before the optimizer step once
+    approx_kl > 1.5 * target_kl.
     """
     parameters, max_state = list(policy.parameters()), largest_state(optimizer)
     used: list[MinibatchResult] = []
@@ -109,10 +109,10 @@ def ppo_update(
 
 
 def epoch_minibatches(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> Iterator[Int[Tensor, " N"]]:
-    """Rows of each minibatch of each epoch.
+    """Yield the rows of each minibatch of each epoch.
 
-    The first epoch takes rows as they come, as the old log-probabilities were computed (whoever built the batch
-    shuffled them); later ones shuffle. A minibatch that is the whole batch stays in order: its sum is the same.
+    The first epoch keeps the order of rows in which the old log-probabilities were computed (the rollout has shuffled
+    them); later epochs shuffle. A minibatch of the whole batch is not shuffled, since that changes nothing.
     """
     first = minibatches(num_rows, config.num_mini_batches, None)
     yield from first
@@ -127,12 +127,11 @@ def accumulate_gradients(
     config: UpdateConfig,
     objective: Objective = PPOLoss(),  # noqa: B008 - frozen
 ) -> tuple[Evaluation, Stats]:
-    """Gradients of one minibatch, micro-batch by micro-batch; returns the policy's outputs, and the losses.
+    """Accumulate one minibatch's gradients over its micro-batches; returns the policy's outputs and the losses.
 
-    Every micro-batch divides by the normalizers of the whole minibatch, so that cutting it changes nothing: gradients
-    and losses of the whole are the sums of those of its parts. A mean of means over parts of unequal length would weigh
-    tokens by the part that they fall into. Where several processes share a minibatch, the gradients are those of this
-    one's rows.
+    Every micro-batch divides by the normalizers of the whole minibatch, so that gradients and losses are sums over the
+    micro-batches, however it is split: a mean of means would weigh tokens by the length of their micro-batch. With
+    several processes the gradients are those of this process's rows.
     """
     tokens, how = default_normalizer(batch.mask, "token"), config.loss_aggregation
     # Normalizers are of the whole minibatch, before it is divided among processes and micro-batches.
@@ -151,9 +150,9 @@ def take_shard(batch: Batch) -> Batch:
 def backward_micro_batch(
     policy: Policy, batch: Batch, objective: Objective, context: LossContext
 ) -> tuple[Evaluation, Stats]:
-    """Add the gradients of one micro-batch to the parameters'; returns the policy's outputs and losses, without graph.
+    """Backpropagate one micro-batch; returns the policy's detached outputs and losses.
 
-    The graph must end here: an entropy that is only looked at never goes backward, and would keep its activations.
+    Outputs are detached, since an entropy that is only logged would otherwise keep the graph's activations alive.
     """
     outputs = policy.evaluate(batch.inputs, batch.actions, batch.mask)
     losses = objective.backward(outputs, batch, context)
@@ -161,7 +160,7 @@ def backward_micro_batch(
 
 
 def sum_losses(losses: Sequence[Stats]) -> Stats:
-    """The losses of a minibatch: the sum over all micro-batches of all processes."""
+    """Sum the losses of a minibatch over all micro-batches and processes."""
     if len(losses) == 1 and get_world_size() == 1:
         return losses[0]
     sums = all_reduce_sum(torch.stack([torch.stack(list(each.values())) for each in losses]).sum(0))
@@ -170,9 +169,10 @@ def sum_losses(losses: Sequence[Stats]) -> Stats:
 
 @torch.no_grad()
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Tensor, ""]:
-    """Scale the gradients down to a global norm of `limit` where it is above; returns the norm that they had.
+    """Scale the gradients to a global norm of at most `limit`; returns the norm before clipping.
 
-    As torch.nn.utils.clip_grad_norm_ but for its 1e-6, in half of the time on a small network: nothing is sorted.
+    Like torch.nn.utils.clip_grad_norm_ without its 1e-6, and twice as fast on a small network, since it does not group
+    parameters by device.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # One norm over all parameters, policy and critic together (Huang et al. 2022, detail 11).
@@ -182,16 +182,16 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
 
 
 def largest_state(optimizer: Optimizer) -> Tensor | float:
-    """Return the largest number in the optimizer's state: one that is not finite would reach the weights."""
+    """Return the largest absolute number in the optimizer's state, to detect non-finite ones."""
     values = (value for state in optimizer.state.values() for value in state.values())
     moments = [value for value in values if isinstance(value, Tensor) and value.dim()]  # a step count has no axes
     return torch.stack(torch._foreach_norm(moments, math.inf)).max() if moments else 0.0
 
 
 def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig, clips: bool) -> Stats:
-    """Losses and norms as means over minibatches, all else over their tokens; `clipfrac` is NaN if no loss `clips`.
+    """Average losses and norms over minibatches, other stats over tokens; `clipfrac` is NaN unless the loss `clips`.
 
-    Computed once for all minibatches: for a small one the stats would cost more than the gradient.
+    Computed once for all minibatches: on small ones the stats would cost more than the gradient.
     """
     columns = {name: torch.stack([result.losses[name] for result in results]) for name in results[0].losses}
     stats = {name: column.mean() for name, column in columns.items()}

@@ -1,4 +1,4 @@
-"""A user's own policy loss for `ppo.loss` and `prove --loss`: loading, calling with copies, checking, aggregating."""
+"""A user's own policy loss, for `ppo.loss` and `prove --loss`: loading, calling, checking and aggregating."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ mask counts, elsewhere they hold 0. It returns the terms of the tokens, [B, T], 
 
 
 def load_loss(where: str | None) -> LossFunction | None:
-    """The function of `file.py:function` or `package.module:function`. ConfigError: there is none."""
+    """Load the function `file.py:function` or `package.module:function`. ConfigError: there is none."""
     return None if where is None else find_function(where, "loss function")
 
 
 @dataclass(frozen=True)
 class UserLoss:
-    """A user's policy loss in place of the clipped one and of any KL term."""
+    """A user's policy loss, in place of the clipped loss and any KL term."""
 
     where: str
     """Its name in messages."""
@@ -39,9 +39,10 @@ class UserLoss:
         normalizer: Float[Tensor, ""],
         is_whole: bool,
     ) -> Float[Tensor, ""]:
-        """The loss of a micro-batch. Terms are aggregated here, so that micro-batches and processes change nothing.
+        """Return the loss of a micro-batch. Per-token terms are aggregated here, so the split changes nothing.
 
-        ConfigError: it is one number, and the micro-batch is not the whole minibatch. LikelierError: see `call`.
+        ConfigError: the function returns a scalar, but the micro-batch is not the whole minibatch. LikelierError: see
+        `call`.
         """
         terms = self.call(logprobs, batch)
         if terms.dim():
@@ -57,8 +58,8 @@ class UserLoss:
     def call(self, logprobs: Float[Tensor, "B T"], batch: Batch) -> Float[Tensor, "B T"] | Float[Tensor, ""]:
         """Call the function and check its result.
 
-        LikelierError: it raises, or returns no tensor of either shape, none with a gradient, or a number that is not
-        finite although its arguments are. Where an argument is not finite either, the guard has to decide.
+        LikelierError: it raises, returns no tensor of a valid shape, one without gradient, or non-finite numbers for
+        finite arguments. With non-finite arguments the guard skips the update.
         """
         mask, given = batch.mask, (logprobs, batch.old_logprobs, batch.ref_logprobs, batch.advantages)
         # Copies, so that a function that writes into its arguments spoils nothing; 0 outside the mask, so that one
@@ -83,11 +84,11 @@ class UserLoss:
 
     @property
     def label(self) -> str:
-        """The beginning of an error message about this function."""
+        """The start of error messages about this function."""
         return f"loss function `{self.where}`"
 
     def try_out(self, num_rows: int, num_tokens: int, is_whole: bool, device: torch.device) -> None:
-        """Call the function once on random numbers of the right shapes: a mistake shows before models are loaded.
+        """Call the function once on random inputs of the right shapes, so that mistakes show before models are loaded.
 
         ConfigError, LikelierError: as `compute`.
         """

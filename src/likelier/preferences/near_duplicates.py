@@ -23,7 +23,7 @@ from a template, where the first would join most of them."""
 
 
 class DisjointSets:
-    """Disjoint sets (union-find)."""
+    """Disjoint-set forest (union-find)."""
 
     def __init__(self) -> None:
         self.parent: dict[str, str] = {}
@@ -38,13 +38,13 @@ class DisjointSets:
         return root
 
     def join(self, one: str, other: str) -> None:
-        """Merge two sets; the alphabetically first member represents the result, whatever the order of merging."""
+        """Merge two sets; the representative is the alphabetically first member, in whatever order sets are merged."""
         first, second = sorted((self.find(one), self.find(other)))
         self.parent[second] = first
 
 
 def normalise(text: str) -> str:
-    """Return words and numbers only, in lower case, separated by one space where their script uses spaces."""
+    """Reduce a text to lower-case words and numbers, separated by one space where their script uses spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")  # a Turkish capital I with dot
     words = [part for part in split_words(folded.replace("'", " ")) if is_word(part)]
     return "".join(words[:1]) + "".join(separator(*pair) + pair[1] for pair in pairwise(words))
@@ -56,14 +56,14 @@ def separator(word: str, following: str) -> str:
 
 
 def near_duplicates(texts: Sequence[str], most_share: float = 0.25) -> tuple[list[tuple[str, str]], float | None]:
-    """Return pairs of nearly equal normalised texts, and the similarity threshold that was used.
+    """Return pairs of near-duplicate texts, and the similarity threshold that was used.
 
-    Caught: other case, punctuation or spacing, a few changed letters, a changed word in a long text. Not caught: a
-    paraphrase, a translation, a short text inside a long one. The similarity is an estimate from 120 hashes (standard
-    error 0.037): a pair just at the threshold is caught as often as not, one 0.1 above it nearly always.
-    Where a threshold would join more than `most_share` of the texts into one group (texts from a template), the next
-    higher one is used; where all do, no pair is returned and the threshold is None: then only equal texts count.
-    Broder (1997), "On the resemblance and containment of documents".
+    Detected: changes of case, punctuation or spacing, a few changed letters, a changed word in a long text. Not
+    detected: a paraphrase, a translation, a short text inside a long one. The similarity is estimated from 120 hashes
+    (standard error 0.037): a pair at the threshold is detected half of the time, one 0.1 above it nearly always. If a
+    threshold would join more than `most_share` of the texts into one group (texts from a template), the next higher one
+    is used; if all do, no pair is returned and the threshold is None. Source: Broder (1997), "On the resemblance and
+    containment of documents".
     """
     texts = sorted(set(texts))
     if len(texts) < 2:
@@ -79,7 +79,7 @@ def near_duplicates(texts: Sequence[str], most_share: float = 0.25) -> tuple[lis
 
 
 def signature(text: str) -> NDArray[np.uint32]:
-    """Return the MinHash signature of a text: each hash function's minimum over all sequences of five bytes."""
+    """Return a text's MinHash signature: the minimum of each hash function over all five-byte shingles."""
     data = np.frombuffer(text.encode()[:BYTES_READ].ljust(SHINGLE_BYTES), dtype=np.uint8).astype(np.uint64)
     shingles = np.zeros(len(data) - SHINGLE_BYTES + 1, dtype=np.uint64)
     for place in range(SHINGLE_BYTES):
@@ -90,7 +90,7 @@ def signature(text: str) -> NDArray[np.uint32]:
 
 
 def hash_constants() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the constants of multiply-shift hashing, odd random factors and random offsets, the same every time."""
+    """Return the constants of multiply-shift hashing, odd random factors and random offsets, from a fixed seed."""
     generator = np.random.Generator(np.random.PCG64(20_160_131))
     drawn = generator.integers(0, 2**64, size=(2, NUM_BANDS * ROWS_PER_BAND), dtype=np.uint64)
     return drawn[0] | np.uint64(1), drawn[1]
@@ -100,7 +100,7 @@ MULTIPLIERS, OFFSETS = hash_constants()
 
 
 def candidates(signatures: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return indices [pairs, 2] of texts whose signatures agree in a whole band (locality-sensitive hashing)."""
+    """Return index pairs [pairs, 2] of texts whose signatures agree in a band (locality-sensitive hashing)."""
     found: set[tuple[int, int]] = set()
     for start in range(0, signatures.shape[1], ROWS_PER_BAND):
         buckets: dict[bytes, list[int]] = {}
@@ -124,7 +124,7 @@ def similarity(signatures: NDArray[np.uint32], pairs: NDArray[np.int64]) -> NDAr
 
 
 def largest_group(pairs: Sequence[tuple[str, str]]) -> int:
-    """Size of the largest group that the pairs link."""
+    """Size of the largest connected component of the pairs."""
     groups = DisjointSets()
     for one, other in pairs:
         groups.join(one, other)

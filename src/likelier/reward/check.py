@@ -1,4 +1,4 @@
-"""Quality of a reward model on held-out pairs, beside baselines by length and by bag of words."""
+"""Quality of a reward model on held-out pairs, compared with length and bag-of-words baselines."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, Any]:
     """Accuracy, log loss and calibration of score differences, chosen minus rejected, on held-out pairs.
 
-    What is predicted are judgements, so each annotator's error rate (`flip`) enters the chances that the scores give.
+    The scores predict judgements, so the predicted probabilities account for each annotator's error rate (`flip`).
     """
     right, target, logits = hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
     return {
@@ -39,7 +39,7 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
 def check_baselines(
     difference: Floats, train: Sequence[Preference], valid: Sequence[Preference], test: Sequence[Preference]
 ) -> dict[str, Any]:
-    """Score the pairs by length and by a bag of words, both fitted on `train`, and measure the gain over length."""
+    """Evaluate length and bag-of-words baselines, fitted on `train`, and the model's gain over length."""
     right = hits(difference, test)
     by_length = hits(fit_length(train)(test), test)
     words = fit_words(train, valid or train)
@@ -59,26 +59,26 @@ def check_baselines(
 
 
 def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """Return 1 where the chosen response scores higher, 0 where lower, 1/2 for equal scores or a human tie.
+    """Return 1 where the chosen response scores higher, 0 where lower, 1/2 for equal scores or a tie.
 
-    The judgement of someone who mostly answers the wrong way round (`flip` above 1/2) is read the other way round.
+    Judgements of annotators with `flip` above 1/2, who mostly answer wrongly, are reversed.
     """
     side = np.sign(difference) * np.where(flips(pairs) > 0.5, -1, 1)
     return np.where(targets(pairs) == 0.5, 0.5, (side + 1) / 2)
 
 
 def targets(pairs: Sequence[Preference]) -> Floats:
-    """`target` of each pair."""
+    """`target` of each pair, [N]."""
     return np.array([pair.target for pair in pairs])
 
 
 def flips(pairs: Sequence[Preference]) -> Floats:
-    """`flip` of each pair."""
+    """`flip` of each pair, [N]."""
     return np.array([pair.flip for pair in pairs])
 
 
 def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """Log-odds that the annotator picks `chosen`: of q = (1 - flip) sigmoid(d) + flip sigmoid(-d)."""
+    """Log-odds that the annotator prefers `chosen`, with probability q = (1 - flip) sigmoid(d) + flip sigmoid(-d)."""
     flip, right, wrong = flips(pairs), expit(difference), expit(-difference)
     with np.errstate(divide="ignore"):  # only where flip is 0, and there the log-odds are d itself
         odds = np.log((1 - flip) * right + flip * wrong) - np.log((1 - flip) * wrong + flip * right)
@@ -86,7 +86,7 @@ def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
 
 
 def clusters(pairs: Sequence[Preference]) -> list[str]:
-    """Cluster of each pair: its conversation, or its prompt where none is named."""
+    """Cluster of each pair: its conversation, else its prompt."""
     return [pair.conversation or stable_id(pair.prompt) for pair in pairs]
 
 
@@ -97,10 +97,10 @@ def log_losses(difference: Floats, target: Floats) -> Floats:
 
 
 def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
-    """Bin pairs by predicted win probability; returns predicted and observed frequency of each bin.
+    """Bin pairs by predicted win probability; returns mean prediction and observed frequency of each bin.
 
-    Pairs are looked at from the side with the higher score, whose chance sigmoid(|d|) lies in [1/2, 1]; a tie is half
-    a win, for equal scores as well.
+    Each pair is oriented towards the higher score, whose win probability sigmoid(|d|) is in [1/2, 1]; ties and equal
+    scores count as half a win.
     """
     expected = expit(np.abs(difference))
     won = np.where(difference == 0, 0.5, np.where(difference > 0, target, 1 - target))
@@ -127,13 +127,13 @@ def length_differences(pairs: Sequence[Preference]) -> Floats:
 
 
 def select_equal_length(pairs: Sequence[Preference]) -> list[int]:
-    """Return the third of the pairs whose responses differ least in length; ties in file order."""
+    """Return the third of the pairs with the smallest length difference; ties in file order."""
     order = np.argsort(np.abs(length_differences(pairs)), kind="stable")
     return sorted(order[: max(1, len(pairs) // 3)].tolist())
 
 
 def fit_length(train: Sequence[Preference]) -> Callable[[Sequence[Preference]], Floats]:
-    """Logistic regression on the difference in length alone: score differences of other pairs."""
+    """Fit a logistic regression on the length difference alone; returns a function from pairs to score differences."""
     scale = float(np.abs(length_differences(train)).mean()) or 1.0
     columns = csr_matrix(length_differences(train)[:, None] / scale)
     factor = fit_logistic(columns, targets(train), weights(train), penalty=1e-3)[0] / scale
@@ -141,7 +141,7 @@ def fit_length(train: Sequence[Preference]) -> Callable[[Sequence[Preference]], 
 
 
 def weights(pairs: Sequence[Preference]) -> Floats:
-    """`weight` of each pair."""
+    """`weight` of each pair, [N]."""
     return np.array([pair.weight for pair in pairs])
 
 
@@ -153,18 +153,18 @@ class Words:
     weights: Floats
 
     def scores(self, texts: Sequence[str]) -> Floats:
-        """Score of each text."""
+        """Return the score of each text, [N]."""
         found: Floats = word_counts(texts, self.vocabulary) @ self.weights
         return found
 
     def differences(self, pairs: Sequence[Preference]) -> Floats:
-        """Score of chosen minus rejected."""
+        """Return the scores of chosen minus rejected responses, [N]."""
         chosen, rejected = chosen_and_rejected(pairs)
         return self.scores(chosen) - self.scores(rejected)
 
 
 def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words:
-    """Logistic regression on the difference of two bags of words; the penalty with the lowest loss on `valid`."""
+    """Fit a logistic regression on differences of bags of words; the penalty is chosen by the loss on `valid`."""
     chosen, rejected = chosen_and_rejected(train)
     vocabulary = make_vocabulary([*chosen, *rejected])
     columns = word_counts(chosen, vocabulary) - word_counts(rejected, vocabulary)
@@ -173,7 +173,7 @@ def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words
 
 
 def chosen_and_rejected(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
-    """Chosen and rejected texts."""
+    """Return the chosen and the rejected texts."""
     return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
@@ -184,12 +184,12 @@ def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
 
 
 def lower_words(text: str) -> list[str]:
-    """Lower-case words."""
+    """Split into lower-case words."""
     return split_words(text.lower())
 
 
 def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
-    """log(1 + count) of each known word, [texts, words]."""
+    """log(1 + count) of each word in the vocabulary, [texts, words]."""
     counts = [Counter(word for word in lower_words(text) if word in vocabulary) for text in texts]
     columns = [vocabulary[word] for count in counts for word in count]
     values = np.log1p([times for count in counts for times in count.values()])
@@ -198,10 +198,10 @@ def word_counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_matrix:
 
 
 def fit_logistic(columns: csr_matrix | Floats, target: ArrayLike, weight: ArrayLike, penalty: float) -> Floats:
-    """Penalised logistic regression: coefficients [D] for columns [N, D], sparse or dense.
+    """Fit a penalised logistic regression: coefficients [D] for columns [N, D], sparse or dense.
 
-    Minimises the sum of weight * -(t log sigmoid(x w) + (1 - t) log sigmoid(-x w)) + penalty |w|^2 / 2. The check of
-    feedback has a fit of its own (feedback/audit.py): hundreds of small ones at once, by Newton's method.
+    Minimises the sum of weight * -(t log sigmoid(x w) + (1 - t) log sigmoid(-x w)) + penalty |w|^2 / 2.
+    feedback/audit.py has another solver, for hundreds of small regressions at once.
     """
     targets, weights = np.asarray(target, float), np.asarray(weight, float)
 

@@ -1,4 +1,4 @@
-"""Reward models as a source of scores: one, or all those of a reward run."""
+"""Reward models as a source of scores: a single one, or the ensemble of a reward run."""
 
 import math
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from likelier.training.setup import pick_device
 
 
 class Ensemble:
-    """The reward models of one run, or a single one: their mean minus `caution` times their standard deviation.
+    """An ensemble of reward models, or a single one: the mean score minus `caution` times the standard deviation.
 
-    Bradley-Terry fixes a score up to a constant. Each model's mean over its training responses (in its `card.json`) is
-    subtracted, so that 0 is a usual response and models can be compared; no preference changes by that.
+    Bradley-Terry determines scores only up to a constant. Each model's mean over its training responses (in its
+    `card.json`) is subtracted, so that models are comparable and 0 is an average response.
     """
 
     def __init__(self, members: Sequence[RewardModel], means: Sequence[float], caution: float = 0.0) -> None:
         self.members, self.means, self.caution = members, means, caution
 
     def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
-        """Score by each model, [models, B]. With several processes each scores a shard, and all get the whole batch."""
+        """Score with each model, [models, B]. Several processes score a shard each; all return the whole batch."""
         rows, num_rows = shard(len(responses)), len(responses)
         prompts, responses = list(prompts)[rows], list(responses)[rows]
         pairs = zip(self.members, self.means, strict=True)
@@ -38,12 +38,12 @@ class Ensemble:
         )
 
     def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
-        """The mean of the models, minus `caution` times their standard deviation."""
+        """Return the models' mean score minus `caution` times their standard deviation, [B]."""
         return self.combine(self.each(prompts, responses))
 
     def combine(self, each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-        """One score from those of the models. Coste et al. 2024, "Reward model ensembles help mitigate
-        overoptimization": subtracting the spread keeps a policy off responses that the models score by chance."""
+        """Subtract the spread from the mean, to keep a policy away from responses on which the models disagree (Coste
+        et al. 2024, "Reward model ensembles help mitigate overoptimization")."""
         return each.mean(0) - self.caution * std_between_models(each) if self.caution else each.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
@@ -53,19 +53,19 @@ class Ensemble:
 
 
 def std_between_models(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """Standard deviation between models, of the population."""
+    """Population standard deviation between models, [B]."""
     return each.std(0, unbiased=False)
 
 
 def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ensemble:
-    """A reward model's folder or hub name, or the folder of a reward run with all its models."""
+    """Load a reward model from a folder or the hub, or all models in the folder of a reward run."""
     folders = member_folders(Path(path)) or [path]
     members = [load_reward_model(folder, pick_device(device)) for folder in folders]
     return Ensemble(members, [mean_score(Path(folder)) for folder in folders], caution)
 
 
 def mean_score(folder: Path) -> float:
-    """Return the mean score on the training responses, from the model's card; 0 for a model without one."""
+    """Return the mean score on the training responses from the model's card; 0 without a card."""
     card = folder / "card.json"
     if not card.is_file():
         return 0.0

@@ -1,8 +1,9 @@
 """Python functions as sources of scores: Likelier's own form, and functions written for TRL's GRPO trainer.
 
-Ours is called as `reward(prompts, responses)`, with `tokens` as a third argument for a source per token; any other
-parameter is a column of the prompt file. TRL's is called with keywords only: `prompts`, `completions`,
-`completion_ids`, `trainer_state`, `log_metric`, `log_extra`, and every column. Both get only what they name.
+Likelier's are called as `reward(prompts, responses)`, with `tokens` as a third argument if the source is per token; any
+other parameter is a column of the prompt file. TRL's are called with keywords only: `prompts`, `completions`,
+`completion_ids`, `trainer_state`, `log_metric`, `log_extra`, and every column. Both get only the arguments that they
+declare.
 """
 
 import asyncio
@@ -35,8 +36,8 @@ TRL_HIDDEN_COLUMNS = ("prompt", "completion", "completion_ids")
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Training progress for functions whose reward depends on it; those fields of Transformers' own
-    `TrainerState` that mean something here. Outside of a PPO run it stands at the start of one step."""
+    """Training progress, for functions whose reward depends on it: the applicable fields of Transformers'
+    `TrainerState`. Outside of a PPO run it is at the start of a single step."""
 
     global_step: int = 0
     """PPO steps taken before this batch."""
@@ -47,43 +48,43 @@ class TrainerState:
 
 
 class FunctionContext:
-    """Trainer state that reward functions can read, and the values they log. Shared by the functions of one scorer."""
+    """Trainer state that reward functions can read, and the values they log; shared by all functions of a scorer."""
 
     def __init__(self) -> None:
         self.state = TrainerState()
         self.begin(0)
 
     def begin(self, num_responses: int) -> None:
-        """Clear what was logged for the last batch."""
+        """Clear the values logged for the last batch."""
         self.num_responses = num_responses
         self.metrics: dict[str, list[float]] = {}
         self.columns: dict[str, list[Any]] = {}
 
     def log_metric(self, name: str, value: float) -> None:
-        """Log a number; it is averaged where several functions, or calls, log the same name."""
+        """Log a number; values logged under the same name are averaged."""
         self.metrics.setdefault(str(name), []).append(float(value))
 
     def log_extra(self, column: str, values: Iterable[Any]) -> None:
-        """Log a value per response, for the samples. LikelierError: not as many as responses."""
+        """Log one value per response, for the samples. LikelierError: another number of values."""
         listed = [to_json_value(value) for value in values]
         if len(listed) != self.num_responses:
             raise LikelierError(f"log_extra({column!r}): {len(listed)} values for {self.num_responses} responses")
         self.columns[str(column)] = listed
 
     def logged(self) -> Logged:
-        """Means of what the function logged."""
+        """Return the means of the logged numbers, and the logged columns."""
         means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
         return Logged(means, dict(self.columns))
 
 
 class UserFunction:
-    """A user's reward function as a `Source`: called in the first of several processes, for the whole batch, since it
-    may compare responses, or count its calls."""
+    """A user's reward function as a `Source`. With several processes rank 0 calls it for the whole batch, since it may
+    compare responses or count its calls."""
 
     def __init__(
         self, function: Callable[..., Any], where: str, context: FunctionContext, per_token: bool = False
     ) -> None:
-        """ConfigError: a TRL function, which scores whole responses, as a source per token."""
+        """ConfigError: a TRL function, which scores whole responses, is used per token."""
         self.function, self.label, self.context = function, f"reward function `{where}`", context
         self.per_token = per_token
         parameters = list(get_signature(function).parameters.values())
@@ -96,7 +97,7 @@ class UserFunction:
         self.reserved = set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {each.name for each in taken}
 
     def check_columns(self, known: Collection[str]) -> None:
-        """ConfigError: a parameter without default names none of the prompts' columns."""
+        """ConfigError: a required parameter is not a column of the prompts."""
         given = set(known) | (set(TRL_NAMES) if self.for_trl else set())
         for each in self.named:
             if each.default is each.empty and each.name not in given:
@@ -106,7 +107,7 @@ class UserFunction:
                 )
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
-        """LikelierError: the function raises, or returns something other than a finite number, or None, per row."""
+        """Score a batch. LikelierError: the function raises, or returns something other than finite numbers or None."""
         if self.per_token:
             assert batch.token_texts is not None, "a source per token needs the tokens"
             lengths = [len(row) for row in batch.token_texts]
@@ -125,7 +126,7 @@ class UserFunction:
         return parse_scores(returned, len(batch.texts), self.label, allow_none=True)
 
     def call(self, batch: ResponseBatch) -> Any:
-        """Call the function, and await it if it is asynchronous. LikelierError: it raises."""
+        """Call the function, awaiting it if it is asynchronous. LikelierError: it raises."""
         rows = [] if self.for_trl else [[each.text for each in batch.prompts], list(batch.texts)]
         if self.per_token:
             rows.append([list(row) for row in batch.token_texts or ()])
@@ -137,7 +138,7 @@ class UserFunction:
             return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
 
     def select_accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
-        """Return those `arguments` that the function has a parameter for."""
+        """Return those of `arguments` that the function accepts."""
         names = {each.name for each in self.named}
         return {
             name: value
@@ -147,7 +148,7 @@ class UserFunction:
 
 
 def to_json_value(value: Any) -> Any:
-    """Return a JSON value: numpy numbers and tensors as numbers, whatever JSON cannot hold as text."""
+    """Convert to a JSON value: numpy and torch numbers to numbers, anything else that JSON cannot hold to text."""
     value = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
     try:
         json.dumps(value, allow_nan=False)
@@ -157,7 +158,7 @@ def to_json_value(value: Any) -> Any:
 
 
 def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, Any]:
-    """The keywords that TRL's GRPO trainer passes beside the columns."""
+    """The keyword arguments that TRL's GRPO trainer passes besides the columns."""
     ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
     return {
         "prompts": [each.text for each in batch.prompts],
@@ -171,12 +172,12 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
 
 
 def to_completion(prompt: Text, response: str) -> Text:
-    """Return a response as TRL passes it: a message if the prompt is messages, else text."""
+    """Convert a response to TRL's format: messages if the prompt is messages, else text."""
     return response if isinstance(prompt, str) else [{"role": "assistant", "content": response}]
 
 
 def get_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """A function written in C may have no signature: it is then called with prompts and responses alone."""
+    """Return the function's signature; functions written in C may have none and get prompts and responses alone."""
     try:
         return inspect.signature(function)
     except ValueError:
@@ -184,7 +185,7 @@ def get_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
-    """Recognise a function written for TRL: by the name of a parameter, or because it takes keywords only."""
+    """True if a function is written for TRL, judged by a parameter's name or by taking keywords only."""
     named = {each.name for each in parameters if has_name(each)}
     only_keywords = all(each.kind in (each.VAR_KEYWORD, each.KEYWORD_ONLY) for each in parameters)
     return bool(named & set(TRL_TEXTS)) or (only_keywords and bool(parameters))
@@ -196,13 +197,13 @@ def positional_parameters(parameters: Sequence[inspect.Parameter]) -> list[inspe
 
 
 def has_name(parameter: inspect.Parameter) -> bool:
-    """True if an argument can be passed to it by name."""
+    """True if the parameter can be passed by keyword."""
     return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
 @cache
 def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the one event loop for all asynchronous functions: open clients are bound to the loop they started in."""
+    """Return the event loop shared by asynchronous functions: open clients are bound to the loop they started in."""
     loop = asyncio.new_event_loop()
     atexit.register(loop.close)
     return loop

@@ -16,15 +16,15 @@ def preference_loss(
     target: PerPair = None,
     flip: PerPair = None,
 ) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of what annotators preferred, in nats a pair.
+    """Mean negative log-likelihood of the annotators' preferences, in nats per pair.
 
-    With d = chosen - rejected - margin and q = (1 - flip) sigmoid(d) + flip sigmoid(-d), the chance that an annotator
-    with error rate `flip` picks `chosen` (the noise model of robust DPO, Chowdhury et al. 2024):
+    With d = chosen - rejected - margin and q = (1 - flip) sigmoid(d) + flip sigmoid(-d), the probability that an
+    annotator with error rate `flip` picks `chosen` (the noise model of robust DPO, Chowdhury et al. 2024):
 
         loss = sum(weight * -(target log q + (1 - target) log(1 - q))) / N
 
-    `target` is 1, or 0.5 for a tie, where the margin is left out; of several answers their mean. The sum is taken in
-    log space, so that neither a flip of 0 nor a large |d| gives inf or NaN, in the loss or its gradient. No pairs: 0.
+    `target` is 1, or 0.5 for a tie, which ignores the margin, or the mean over several answers. q is computed in log
+    space, so that neither a flip of 0 nor a large |d| gives inf or NaN in the loss or its gradient. No pairs: 0.
     """
     target = torch.ones_like(chosen) if target is None else to_dtype_of(target, chosen)
     difference = chosen - rejected
@@ -45,5 +45,5 @@ def preference_loss(
 
 
 def to_dtype_of(values: Float[Tensor, " N"] | float, scores: Float[Tensor, " N"]) -> Float[Tensor, "..."]:
-    """Convert `values` to the dtype and device of `scores`, without rounding through float32."""
+    """Convert `values` to the dtype and device of `scores` without going through float32."""
     return torch.as_tensor(values, dtype=scores.dtype, device=scores.device)

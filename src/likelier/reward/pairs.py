@@ -1,4 +1,4 @@
-"""The pairs that a reward model learns from: read from their folder, and put into batches of like length."""
+"""Preference pairs of a reward model: loading, and batches of similar length."""
 
 import hashlib
 from collections import Counter
@@ -30,7 +30,7 @@ class Pairs:
 
 
 def load_pairs(config: Config) -> Pairs:
-    """The parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
+    """Load the parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
     if not config.model:
         raise ConfigError("model: give the folder or hub name of the model to start from")
     folder, digest = pairs_folder(config), hashlib.sha256()
@@ -54,7 +54,7 @@ def pairs_folder(config: Config) -> Path:
 
 
 def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[str]]:
-    """Prompts, chosen responses, rejected responses."""
+    """Return prompts, chosen responses and rejected responses."""
     return [pair.prompt for pair in pairs], [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
@@ -62,8 +62,8 @@ def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[st
 class BatchPlan:
     """The pairs of each step, in an order determined by seed, ensemble member and epoch.
 
-    The pairs of a prompt go together unless they are more than a batch: a response that stands in several is scored
-    once, and an epoch moves the weights by it once (Ouyang et al. 2022, section 3.5). Like lengths go together.
+    All pairs of a prompt are in one batch if they fit: a response in several pairs is scored once, and updates the
+    weights once per epoch (Ouyang et al. 2022, section 3.5). Similar lengths are batched together.
     """
 
     lengths: list[int]
@@ -75,7 +75,7 @@ class BatchPlan:
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Preference], settings: RewardModelConfig) -> "BatchPlan":
-        """Plan by characters, which need no tokenizer; the pairs of a prompt are a group if they fit into a batch."""
+        """Plan by length in characters; the pairs of a prompt form a group if they fit into a batch."""
         prompts = [to_plain_text(pair.prompt) for pair in pairs]
         longer = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
         lengths = [len(prompt) + length for prompt, length in zip(prompts, longer, strict=True)]
@@ -92,7 +92,7 @@ class BatchPlan:
 
     @property
     def steps(self) -> int:
-        """Return the number of optimizer steps of one model."""
+        """Return the number of optimizer steps per model."""
         return self.num_epochs * self.batches
 
     def ends_epoch(self, step: int) -> bool:
@@ -100,14 +100,14 @@ class BatchPlan:
         return (step + 1) % self.batches == 0
 
     def batches_from(self, start: int, seed: int, member: int) -> Iterator[tuple[int, list[int]]]:
-        """(step, rows of its pairs) of one model, from step `start` (counted from 0) to the end."""
+        """Yield (step, rows of its pairs) of one model, from step `start` (counted from 0) to the end."""
         for epoch in range(start // self.batches, self.num_epochs):
             for step, rows in enumerate(self.epoch(seed, member, epoch), epoch * self.batches):
                 if step >= start:
                     yield step, rows
 
     def epoch(self, seed: int, member: int, epoch: int) -> list[list[int]]:
-        """Return an epoch's batches: groups shuffled, sorted by length within buckets, cut, and shuffled again."""
+        """Return an epoch's batches: groups are shuffled, sorted by length within buckets, batched, shuffled again."""
         generator = seeded_generator(seed, epoch, f"reward pairs {member}")
         groups: dict[int, list[int]] = {}
         for row in torch.randperm(len(self.lengths), generator=generator).tolist():
@@ -117,7 +117,7 @@ class BatchPlan:
         return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
     def sort_within_buckets(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Groups sorted by length within buckets of about `BATCHES_IN_A_BUCKET` batches."""
+        """Sort groups by length within buckets of about `BATCHES_IN_A_BUCKET` batches."""
         bucket = -(-BATCHES_IN_A_BUCKET * self.batch_size * len(groups) // len(self.lengths))
         for start in range(0, len(groups), bucket):
             yield from sorted(groups[start : start + bucket], key=lambda group: max(self.lengths[row] for row in group))

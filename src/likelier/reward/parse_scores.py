@@ -1,4 +1,4 @@
-"""Read the scores that a user's function or service returns: lists, arrays or tensors of finite numbers."""
+"""Parse the scores returned by a user's function or service: lists, arrays or tensors of finite numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def parse_scores(returned: Any, count: int, label: str, allow_none: bool = False) -> Float[Tensor, " B"]:
-    """One score per response; NaN stands for None where `allow_none`.
+    """Return one score per response; NaN stands for None if `allow_none`.
 
     LikelierError, beginning with `label`: not a list, the wrong length, or not a finite number at some index.
     """
@@ -28,7 +28,7 @@ def parse_scores(returned: Any, count: int, label: str, allow_none: bool = False
 
 
 def parse_token_scores(returned: Any, lengths: Sequence[int], label: str) -> Float[Tensor, "B T"]:
-    """One score per token, 0 after a response's last token; a row of NaN stands for None.
+    """Return one score per token, 0 after a response's last token; a row of NaN stands for None.
 
     LikelierError, beginning with `label`: see `parse_scores`, for the responses or for the tokens of one.
     """
@@ -49,7 +49,7 @@ def parse_token_scores(returned: Any, lengths: Sequence[int], label: str) -> Flo
 
 
 def parse_number(score: Any, where: str, label: str, allow_none: bool) -> float:
-    """LikelierError, naming `label` and `where`: not a number that float32 can hold."""
+    """Return a float. LikelierError, naming `label` and `where`: not a finite number in float32."""
     if score is None and allow_none:
         return float("nan")
     number = score.item() if isinstance(score, np.generic | Tensor) and score.ndim == 0 else score
@@ -61,5 +61,5 @@ def parse_number(score: Any, where: str, label: str, allow_none: bool) -> float:
 
 
 def as_list(returned: Any) -> Any:
-    """An array or a tensor as (nested) lists of Python numbers; anything else unchanged."""
+    """Convert an array or tensor to (nested) lists of Python numbers; anything else is returned unchanged."""
     return returned.tolist() if isinstance(returned, np.ndarray | Tensor) else returned

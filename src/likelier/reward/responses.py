@@ -1,4 +1,4 @@
-"""Responses to be scored, with the prompts they answer and the columns of these; and the scores they are given."""
+"""Responses to be scored, with prompts and columns; and the scores of each source."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from likelier.text.tokens import decode_each_token
 
 @dataclass(frozen=True)
 class ResponseBatch:
-    """Responses to score, one to each prompt."""
+    """Responses to score, one per prompt."""
 
     prompts: Sequence[Prompt]
     texts: Sequence[str]
@@ -28,7 +28,7 @@ class ResponseBatch:
 
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
-        """The prompts' columns, one value per response; None where a prompt lacks the column."""
+        """Return the prompts' columns, one value per response; None where a prompt lacks the column."""
         return {name: [each.extra.get(name) for each in self.prompts] for name in column_names(self.prompts)}
 
     @classmethod
@@ -39,7 +39,7 @@ class ResponseBatch:
         tokenizer: PreTrainedTokenizerBase,
         with_token_texts: bool = False,
     ) -> "ResponseBatch":
-        """Make a batch of sampled responses. Decoding each token by itself is slow: only on request."""
+        """Make a batch of sampled responses. Decoding each token separately is slow and therefore optional."""
         lengths = samples.mask.sum(1).tolist()
         ids = [row[:length] for row, length in zip(samples.tokens.tolist(), lengths, strict=True)]
         return cls(prompts, samples.texts, ids, decode_each_token(tokenizer, ids) if with_token_texts else None)
@@ -56,7 +56,7 @@ class SourceScores(NamedTuple):
     """Standard deviation between the models of an ensemble; None for any other source."""
 
     def with_nan(self) -> Float[Tensor, " B"]:
-        """Scores of whole responses, NaN where the source left one out."""
+        """Scores of whole responses, NaN where the source gave none."""
         return torch.where(self.scored.to(self.values.device), self.values, torch.nan)
 
     def only_scored(self) -> Float[Tensor, " N"]:
@@ -74,7 +74,7 @@ def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | N
 
 @dataclass(frozen=True)
 class Logged:
-    """Values logged by reward functions during one call of the scorer (TRL's `log_metric` and `log_extra`)."""
+    """Values logged by reward functions in one call of the scorer (TRL's `log_metric` and `log_extra`)."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     """By name; the mean, where a name was logged several times."""
@@ -83,7 +83,7 @@ class Logged:
 
 
 class Judged(NamedTuple):
-    """The scores of a batch by source."""
+    """The scores of a batch, by source."""
 
     batch: ResponseBatch
     by_source: dict[str, SourceScores]
@@ -94,9 +94,9 @@ class Judged(NamedTuple):
 
     @property
     def each(self) -> dict[str, Float[Tensor, " B"]]:
-        """Unweighted scores by source; 0 where a source left the response out."""
+        """Unweighted scores by source; 0 where a source gave none."""
         return {name: scores.values for name, scores in self.by_source.items()}
 
     def scored_by(self, name: str) -> Float[Tensor, " N"]:
-        """The scores of one source for the responses that it did not leave out."""
+        """The scores of one source, for those responses that it scored."""
         return self.by_source[name].only_scored()

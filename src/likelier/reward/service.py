@@ -19,20 +19,20 @@ MAX_BYTES, MAX_BYTES_PER_RESPONSE = 1 << 20, 1 << 10
 
 
 class RefusedAnswer(Exception):
-    """An answer that would be the same on a retry."""
+    """An invalid answer for which a retry is pointless."""
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects: prompts and responses go to the configured address and to no other host."""
+    """Rejects redirects: prompts and responses go to the configured address and to no other host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        """RefusedAnswer: always."""
+        """Always raise RefusedAnswer."""
         raise RefusedAnswer(f"status {code} points to {newurl}; redirects are not followed, give that address")
 
 
 def http_source(address: str) -> Source:
-    """A service that answers POST `{"prompts", "responses"}` with `{"scores"}`; `"columns": {name: [...]}` is sent too
-    where the prompts have any. Of several processes the first one asks, for the whole batch.
+    """A service that answers POST `{"prompts", "responses"}` with `{"scores"}`; `"columns": {name: [...]}` is added if
+    the prompts have any. With several processes rank 0 asks for the whole batch.
 
     ConfigError: not a web address.
     """
@@ -72,9 +72,9 @@ def post(address: str, body: bytes, max_bytes: int) -> Any:
 
 
 def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
-    """The JSON of one answer. OSError, ValueError, HTTPException: there is none. RefusedAnswer: it is too long.
+    """Read the JSON of one answer. OSError, ValueError, HTTPException: there is none. RefusedAnswer: it is too long.
 
-    A socket's time-out starts anew with every byte, so the whole answer is timed too: a service may drip.
+    The whole answer is timed too, since a socket's time-out restarts with every byte.
     """
     until = time.monotonic() + HTTP_TIMEOUT_SECONDS
     opener = urllib.request.build_opener(NoRedirects)

@@ -21,7 +21,7 @@ from likelier.userfile import find_function
 
 
 class Scorer:
-    """One score per response: the weighted sum of its sources."""
+    """Scores responses by the weighted sum of its sources."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Scorer:
 
     @property
     def reads_tokens(self) -> bool:
-        """Return True if a source needs the text of each token."""
+        """True if a source needs the text of each token."""
         return bool(self.token_sources)
 
     def begin_step(self, step: int, num_steps: int) -> None:
@@ -43,7 +43,7 @@ class Scorer:
         self.context.state = TrainerState(step, num_steps)
 
     def judge(self, batch: ResponseBatch) -> Judged:
-        """Return the scores of every source. `batch.token_texts` is required if the scorer `reads_tokens`."""
+        """Return the scores of each source. `batch.token_texts` is required if `reads_tokens`."""
         self.context.begin(len(batch.texts))
         by_source = {name: source(batch) for name, source in self.sources.items()}
         if not self.token_sources:
@@ -54,7 +54,7 @@ class Scorer:
         return Judged(batch, by_source, weighted, self.context.logged())
 
     def combine(self, judged: Judged) -> Float[Tensor, " B"]:
-        """The weighted sum over the sources that scored a response. LikelierError: a response that none scored."""
+        """Weighted sum over the sources that scored a response. LikelierError: none scored it."""
         unscored = ~torch.stack([each.scored for each in judged.by_source.values()]).any(0)
         if unscored.any():
             row = int(unscored.nonzero()[0])
@@ -65,12 +65,12 @@ class Scorer:
         return torch.stack([self.weights[name] * scores for name, scores in judged.each.items()]).sum(0)
 
     def __call__(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
-        """The weighted sum of the sources for each response. LikelierError: one has no score from any source."""
+        """Weighted sum of the sources for each response. LikelierError: a response has no score from any source."""
         return self.combine(self.judge(batch))
 
 
 def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer:
-    """Load every source. ConfigError, DataError: one that cannot be found or loaded."""
+    """Load all sources. ConfigError, DataError: one cannot be found or loaded."""
     context = FunctionContext()
     whole: dict[str, Source] = {}
     per_token: dict[str, Source] = {}
@@ -83,7 +83,7 @@ def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer
 
 
 def load_source(source: RewardSource, device: str, context: FunctionContext) -> Source:
-    """ConfigError, DataError: see `load_ensemble`, `find_reward_function`, `UserFunction`, `http_source`."""
+    """Load one source. ConfigError, DataError: see `load_ensemble`, `UserFunction`, `http_source`."""
     if source.model is not None:
         return load_ensemble(source.model, device, source.caution)
     if source.function is not None:
@@ -95,7 +95,7 @@ def load_source(source: RewardSource, device: str, context: FunctionContext) -> 
 
 
 def find_reward_function(function: str | Callable[..., Any]) -> Callable[..., Any]:
-    """A callable as it is, a name by `find_function`. ConfigError: the name of a callable that another process had."""
+    """Return a callable, or import one by name. ConfigError: the name of a callable that existed in another process."""
     if callable(function):
         return function
     if function.startswith(PYTHON_CALLABLE):
@@ -116,5 +116,5 @@ def check_columns(prompts: Sequence[Prompt], *scorers: Scorer | None) -> None:
 
 
 def judge(scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: Samples) -> Judged:
-    """The scores of sampled responses."""
+    """Score sampled responses with each source."""
     return scorer.judge(ResponseBatch.from_samples(prompts, samples, tokenizer, scorer.reads_tokens))

@@ -18,11 +18,11 @@ def measure_sampling(
     mask: Bool[Tensor, "B T"],
     prompt_mask: Bool[Tensor, "B P"],
 ) -> Measures:
-    """Measure whether tokens were sampled from the distribution that the trainer assumes.
+    """Measure if tokens were sampled from the distribution that the trainer assumes.
 
-    `logprobs` and `entropy` are the trainer's, `sampler_logprobs` those that the tokens were drawn with. For tokens
-    drawn from pi the mean of -log pi(a) is the entropy of pi, whatever pi is: a gap beyond its standard error means
-    another temperature, truncated sampling, or stale weights.
+    `logprobs` and `entropy` are the trainer's, `sampler_logprobs` the sampler's. For tokens drawn from pi the mean of
+    -log pi(a) is the entropy of pi: a gap beyond its standard error means another temperature, truncated sampling, or
+    stale weights.
     """
     tokens = mask.sum().clamp(min=1)
     surprise = torch.where(mask, -logprobs - entropy, 0.0)
@@ -39,7 +39,7 @@ def measure_sampling(
 
 
 def measure_scores(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], responses_per_prompt: int) -> Measures:
-    """Shares of the highest and of the lowest score, and within prompts the spread and the share of equal groups."""
+    """Shares of the highest and the lowest score; within prompts the spread, and the share of equal groups."""
     # Many responses at one end of the scale: the score is bounded and has nothing left to tell apart.
     measures = {
         "score_top_share": (scores == scores.max()).float().mean(),
@@ -66,10 +66,10 @@ def measure_repetition(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) ->
 def monte_carlo_explained_variance(
     values: Float[Tensor, "B T"], rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float
 ) -> Float[Tensor, ""]:
-    """1 - Var(G - V) / Var(G) with G_t = r_t + gamma G_{t+1}: how well the critic predicts the rewards that followed.
+    """1 - Var(G - V) / Var(G) with G_t = r_t + gamma G_{t+1}: how well the critic predicts the actual returns.
 
-    The update's `explained_variance` is of GAE's returns A + V, which hold the values themselves: a critic that knows
-    nothing explains them well. G holds only rewards. 0 where G does not vary.
+    The update's `explained_variance` uses GAE's returns A + V, which contain the values, so that even a useless critic
+    explains them well. G contains only rewards. 0 if G does not vary.
     """
     # GAE with lambda 1 and values of 0 is the discounted sum of rewards.
     no_values = torch.zeros_like(rewards)

@@ -1,7 +1,7 @@
-"""Log-probabilities of the policy that sampled, computed by the trainer or taken from the sampler.
+"""Log-probabilities under the policy that sampled, recomputed by the trainer or taken from the sampler.
 
-The sampler decodes token by token over a cache, the trainer runs over whole responses; the two round differently, and
-in bfloat16, or with another engine, by more than a little. PPO's ratio is to the policy that sampled (`pi_old`).
+The sampler decodes token by token with a cache, the trainer runs on whole responses; their rounding differs, noticeably
+in bfloat16 or with another engine. The denominator of PPO's ratio is the policy that sampled (`pi_old`).
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MAX_MEAN_GAP = 0.01
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """Log-probabilities and values of the policy that sampled, as the update uses them."""
+    """Log-probabilities and values of the policy that sampled, for the update."""
 
     logprobs: Float[Tensor, "B T"]
     values: Float[Tensor, "B T"] | None
@@ -45,10 +45,10 @@ class BehaviourPolicy:
 def behaviour_logprobs(
     policy: TextPolicy, inputs: Mapping[str, Tensor], samples: Samples, config: PPOConfig
 ) -> BehaviourPolicy:
-    """Old log-probabilities and values. NumericError: the sampler's are to be used and differ too much.
+    """Old log-probabilities and values. NumericError: those of the sampler are to be used but differ too much.
 
     `old_logprobs: recompute` runs the forward passes of the update's first epoch, so that the first ratio is exactly 1.
-    `sampler` saves these passes where there is no critic: only the first minibatch is run, to compare.
+    `sampler` saves these passes if there is no critic: only the first minibatch is run, for comparison.
     """
     tokens, mask, reuse = samples.tokens, samples.mask, config.old_logprobs == "sampler"
     if reuse and policy.value_head is None:
@@ -90,7 +90,7 @@ def importance_weights(
     """min(exp(logprobs - sampler_logprobs), cap) where `mask`, 0 elsewhere: truncated importance sampling.
 
     Ionides 2008; Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training". Without the
-    cap a few tokens that the sampler found unlikely would carry the whole gradient.
+    cap a few tokens with a low sampler probability would dominate the gradient.
     """
     # Clamped inside exp: a token that the sampler could hardly draw must not overflow before the cap.
     log_ratio = torch.where(mask, logprobs - sampler_logprobs, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)

@@ -1,7 +1,7 @@
-"""Rewards per token: the score of a response at its last token, and each token's KL penalty.
+"""Rewards per token: the response's score at its last token, and each token's KL penalty.
 
 The reward of a token is r_t = s 1[t = T] - beta k(log pi(a_t|s_t) - log ref(a_t|s_t)), where s is the shaped score and
-T the last token (Ziegler et al. 2019, section 2.1). Scores of single tokens stand at their tokens.
+T the last token (Ziegler et al. 2019, section 2.1). Per-token scores are added at their tokens.
 """
 
 import torch
@@ -21,8 +21,8 @@ def compute_kl_penalties(
 ) -> Float[Tensor, "B T"]:
     """Compute the KL penalty subtracted from each token's reward; 0 if the penalty is a term of the loss.
 
-    With k1 the expected sum over a response is kl_coef * KL(pi || ref), so that the optimum is ref * exp(score /
-    kl_coef), renormalised. Advantages treat it as a constant: k2 and k3 here have another optimum (docs/prove.md).
+    With k1 the expected sum over a response is kl_coef * KL(pi || ref), so the optimum is ref * exp(score / kl_coef),
+    renormalised. Rewards carry no gradient, so k2 and k3 have another optimum here (docs/prove.md).
     """
     if not config.penalty_in_reward:
         return torch.zeros_like(logprobs)
@@ -33,10 +33,10 @@ def compute_kl_penalties(
 def split_scores(
     token_scores: Float[Tensor, "B N"] | None, factor: float, scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
-    """Split shaped scores into the parts of single tokens, times the `factor` of the shaping, and the remainder.
+    """Split shaped scores into per-token scores, times the shaping's `factor`, and the remainder.
 
-    Together they are the shaped score, whatever was centred, clipped or replaced, so that no shaping is lost: the
-    remainder belongs at the last token. Without `token_scores` (no source with `per: token`) it is the whole score.
+    They add up to the shaped score, however it was centred, clipped or replaced; the remainder goes to the last token.
+    Without `token_scores` (no source with `per: token`) the remainder is the whole score.
     """
     by_token = scores.new_zeros(mask.shape)
     if token_scores is None:
@@ -49,9 +49,9 @@ def split_scores(
 def add_at_last_token(
     rewards: Float[Tensor, "B T"], scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """Add each score at the last token of its response: the end token, or where it was cut.
+    """Add each score at its response's last token: the end token, or the last before the length limit.
 
-    A response that was cut at the length limit is terminal as well: its score is known, nothing is bootstrapped.
+    A truncated response is terminal as well: its score is known, so nothing is bootstrapped.
     """
     last = mask.sum(1, keepdim=True) - 1
     return rewards.scatter_add(1, last, scores[:, None].to(rewards))

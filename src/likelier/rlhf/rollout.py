@@ -1,4 +1,4 @@
-"""Rollouts: prompts to responses, responses to scores, scores to rewards, rewards to the batch of one PPO update."""
+"""Rollouts: sample responses, score them, compute rewards, and build the batch of one PPO update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from likelier.training.setup import Clock
 
 @dataclass(frozen=True)
 class Actors:
-    """The models and functions needed for a rollout."""
+    """The models and functions that a rollout needs."""
 
     policy: TextPolicy
     """The model in training, with its critic where the algorithm has one."""
@@ -106,9 +106,9 @@ def sample_rollouts(
     generator: torch.Generator,
     clock: Clock,
 ) -> Rollout:
-    """Sample `responses_per_prompt` responses to each prompt, score them, and make one batch of `batch_size` rows.
+    """Sample `responses_per_prompt` responses to each prompt, score them, and build a batch of `batch_size` rows.
 
-    Rows are in random order, so that the update's first epoch, which takes them as they come, is shuffled too.
+    Rows are in random order, since the update's first epoch does not shuffle.
     """
     # Shuffled before sampling, so that neither prompts nor the groups of RLOO and GRPO stay together in a minibatch.
     group = shuffle_groups(len(prompts), config.responses_per_prompt, generator)
@@ -151,7 +151,7 @@ def sample_rollouts(
 
 
 def score_responses(actors: Actors, prompts: Sequence[Prompt], samples: Samples, config: PPOConfig) -> ScoredResponses:
-    """Score each response and shape the scores, in the order that rlhf/scores.py gives."""
+    """Score each response and shape the scores, in the order listed in rlhf/scores.py."""
     judged = judge(actors.scorer, actors.tokenizer, prompts, samples)
     scores = actors.scorer.combine(judged).to(samples.mask.device)
     shaped, factor = actors.shaper(scores)

@@ -1,16 +1,16 @@
-"""Shaping of scores into rewards: centring, normalising, scaling, clipping, and the penalty of a missing end.
+"""Shaping of scores: centring, normalising, scaling, clipping, and the penalty for a missing end token.
 
 The order, for each response; names in quotes are settings of `ppo`:
 
 1. the score: the weighted sum of the reward sources
 2. "reward_center": minus the mean score of the reference's own responses
-3. "reward_norm": minus the mean, over the standard deviation: of this batch, or of all scores so far
-4. "reward_scale": times this
-5. "reward_clip": kept within [-clip, clip]
-6. a response that was cut at the length limit: minus "missing_eos_penalty", or "missing_eos_score" instead of all that
+3. "reward_norm": minus the mean, divided by the standard deviation, of this batch or of all scores so far
+4. "reward_scale": multiplied by it
+5. "reward_clip": clipped to [-clip, clip]
+6. truncated responses: minus "missing_eos_penalty", or replaced by "missing_eos_score"
 
-The result stands at the last token of the response: the end token, the token that completed a stop string, or the last
-one that the length limit allowed. The KL penalty joins it there (rlhf/rollout.py).
+The result is the reward of the response's last token: the end token, the token that completed a stop string, or the
+last one within the length limit. The KL penalty is added in rlhf/rewards.py.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from likelier.config import PPOConfig
 
 
 class ScoreMoments(NamedTuple):
-    """Count of scores, their mean, and the sum of their squared distances from it.
+    """Number of scores, their mean, and the sum of squared deviations from it.
 
-    `RunningMoments` of control/normalise.py does the same per element in numpy, and says why it is another class.
+    `RunningMoments` of control/normalise.py does the same per element in numpy, and explains why it is separate.
     """
 
     num: int = 0
@@ -34,7 +34,7 @@ class ScoreMoments(NamedTuple):
     squares: float = 0.0
 
     def merge(self, scores: Float[Tensor, " B"]) -> "ScoreMoments":
-        """Moments with more scores (Chan, Golub & LeVeque 1983): exact, however they are cut into batches.
+        """Return the moments with more scores merged in (Chan, Golub & LeVeque 1983), exact for any split into batches.
 
         n = n_a + n_b,  d = mean_b - mean_a,  mean = mean_a + d n_b / n,  M = M_a + M_b + d^2 n_a n_b / n
         """
@@ -47,7 +47,7 @@ class ScoreMoments(NamedTuple):
         return ScoreMoments(num, merged_mean, self.squares + squares + distance**2 * self.num * size / num)
 
     def inverse_std(self, eps: float = 1e-8) -> float:
-        """1 / sqrt(variance + eps), with the variance of the population."""
+        """1 / sqrt(variance + eps), with the population variance."""
         return float((self.squares / max(self.num, 1) + eps) ** -0.5)
 
 
@@ -63,7 +63,7 @@ def transform_scores(
 def penalise_missing_end(
     scores: Float[Tensor, " B"], stop_reasons: Sequence[str], penalty: float | None, replacement: float | None
 ) -> Float[Tensor, " B"]:
-    """Scores of responses that were cut at the length limit, minus `penalty`, or `replacement` in their place.
+    """Penalise truncated responses: subtract `penalty`, or replace their score by `replacement`.
 
     Subtracted: TRL's `missing_eos_penalty`. Replaced: -1 in OpenAI's code (Huang et al. 2024, "The N+ implementation
     details of RLHF with PPO", detail 19: no person ever scored what lies beyond a missing end).
@@ -76,7 +76,7 @@ def penalise_missing_end(
 
 
 class Shaper:
-    """The shaping steps 2 to 5 above, with their running statistics."""
+    """Steps 2 to 5 of shaping, with their running statistics."""
 
     def __init__(self, config: PPOConfig) -> None:
         self.norm, self.scale, self.clip = config.reward_norm, config.reward_scale, config.reward_clip
@@ -87,18 +87,18 @@ class Shaper:
         """Of all scores so far, with `reward_norm: running`."""
 
     def set_reference_mean(self, reference_mean: float) -> None:
-        """Centre scores on what the reference's responses scored before the first step, if `reward_center`.
+        """Set the mean score of the reference's responses, to be subtracted if `reward_center`.
 
-        Ziegler et al. 2019 and Stiennon et al. 2020 shift a reward model so; any source can be.
+        Ziegler et al. 2019 and Stiennon et al. 2020 do this for reward models; it works for any source.
         """
         if self.centers:
             self.center = reference_mean
 
     def __call__(self, scores: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], float]:
-        """Shaped scores, and the factor that they were multiplied by.
+        """Return the shaped scores and the factor that they were multiplied by.
 
         Dividing by a running standard deviation: Engstrom et al. 2020, "Implementation matters in deep policy
-        gradients" (they divide returns; a response has one score, at its end, so that the two are the same thing).
+        gradients" (they divide returns; with a single score at the end of a response that is the same).
         """
         mean, factor = self.center, self.scale
         if self.norm is not None:
@@ -109,9 +109,9 @@ class Shaper:
         return transform_scores(scores, mean, factor, self.clip), factor
 
     def state(self) -> dict[str, Any]:
-        """State for a checkpoint; JSON holds doubles exactly."""
+        """State for a checkpoint; JSON stores doubles exactly."""
         return {"center": self.center, "moments": list(self.moments)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
+        """Restore the output of `state`."""
         self.center, self.moments = state["center"], ScoreMoments(*state["moments"])

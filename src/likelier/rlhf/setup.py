@@ -1,4 +1,4 @@
-"""Preparation of PPO: models, prompts, scorer, judges and loss, loaded and checked."""
+"""Setup of PPO: load and check models, prompts, scorer, judges and loss."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from likelier.training.setup import pick_device
 
 
 class Setup(NamedTuple):
-    """The parts of the training loop."""
+    """Everything that the training loop needs besides the config."""
 
     actors: Actors
     prompts: PromptPlan
@@ -38,7 +38,7 @@ class Setup(NamedTuple):
 
 
 def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
-    """Load models, prompts, scorer and judges; raises before the first step if training on them is impossible."""
+    """Load models, prompts, scorer and judges; raises before the first step if they cannot be used together."""
     ppo = config.ppo
     check_reward_runs(read_reward_results(config.reward), ppo.anyway)
     check_processes(ppo, pick_device(ppo.device))
@@ -62,7 +62,7 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
 
 
 def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
-    """Policy with critic, frozen reference, tokenizer, sampler and scorer, on the device of the config."""
+    """Load policy with critic, frozen reference, tokenizer, sampler and scorer on the configured device."""
     if not config.model:
         raise ConfigError("model: give the folder or hub name of a language model")
     if not config.reward:
@@ -82,7 +82,7 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
 def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:
     """Make the evaluation on held-out prompts, by the training score and by the judges of `eval.scorer`.
 
-    ConfigError: a reward function or judge that requires a column which the prompts do not have.
+    ConfigError: a reward function or judge requires a column that the prompts lack.
     """
     # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
@@ -93,7 +93,7 @@ def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> Held
 
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:
-    """ConfigError: a minibatch is smaller than the number of processes that share it, or they cannot meet there."""
+    """ConfigError: a minibatch is smaller than the number of processes, or they cannot communicate on this device."""
     # A process without rows would have no gradient to add, and would wait for the others in another place than they.
     smallest, size = ppo.batch_size // ppo.num_mini_batches, get_world_size()
     if size > 1 and device.type not in ("cpu", "cuda"):
@@ -106,7 +106,7 @@ def check_processes(ppo: PPOConfig, device: torch.device) -> None:
 
 
 def load_user_loss(ppo: PPOConfig) -> LossFunction | None:
-    """The function of `ppo.loss`, tried out. ConfigError: there is none, or it does not return what it must."""
+    """Load `ppo.loss` and try it out. ConfigError: there is none, or it returns something invalid."""
     function = load_loss(ppo.loss)
     if ppo.loss is not None and function is not None:
         num_rows = ppo.batch_size // ppo.num_mini_batches

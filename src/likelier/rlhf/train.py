@@ -1,4 +1,4 @@
-"""PPO on a language model: sample, update, log, save; killed anywhere, it goes on to the very same bits."""
+"""PPO on a language model: sample, update, log, save. Resumed runs are bitwise identical."""
 
 import time
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ from likelier.training.state import load_state, save_state, weights_to_save
 def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[str, Any]:
     """Fine-tune `config.model` on `config.prompts` against `config.reward`; returns what `likelier ppo --json` prints.
 
-    `sampler` writes the responses, of rollouts and of evaluations; None: our own (`ExactSampler`).
-    ConfigError, DataError: a setting, prompt file or model folder that cannot be used. NumericError: see `Guard`.
+    `sampler` generates the responses of rollouts and evaluations; default: `ExactSampler`. ConfigError, DataError: an
+    invalid setting, prompt file or model folder. NumericError: see `Guard`.
     """
     ppo, began = config.ppo, time.monotonic()
     actors, prompts, heldout_eval, user_loss = prepare(config, sampler)
@@ -71,7 +71,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
 
 
 def summarise(state: "State", began: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """Counts, seconds since `began`, the evaluations before and after, and of these what the command line prints."""
+    """Counts, seconds since `began`, evaluations before and after training, and figures for the command line."""
     return {
         "steps": state.ppo.steps,
         "optimizer_steps": state.optimizer_steps,
@@ -86,7 +86,7 @@ def summarise(state: "State", began: float, before: dict[str, float], after: dic
 
 
 class State:
-    """Everything a checkpoint holds: weights, optimizer, controllers, counters."""
+    """Everything in a checkpoint: weights, optimizer, controllers, counters."""
 
     def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
@@ -131,7 +131,7 @@ class State:
 
 
 def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:
-    """The first few responses of a step, for `samples.jsonl`."""
+    """The first few responses of a step, as records of `samples.jsonl`."""
     for row in range(min(ppo.samples_per_step, len(rollout.scored.scores))):
         yield {
             "prompt": to_plain_text(rollout.prompts[row].text),
@@ -144,14 +144,14 @@ def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, 
 
 
 def make_extra_fields(rollout: Rollout, row: int) -> dict[str, Any]:
-    """Return the prompt's columns and the values that reward functions logged for a response, if there are any."""
+    """Return the prompt's columns and the values logged by reward functions for a response, if any."""
     logged = {name: values[row] for name, values in rollout.scored.judged.logged.columns.items()}
     fields = {"extra": rollout.prompts[row].extra, "logged": logged}
     return {name: value for name, value in fields.items() if value}
 
 
 def describe_training(config: Config) -> str:
-    """The model card's sentence on where this model comes from."""
+    """The sentence on the model's origin in its model card."""
     rewards = ", ".join(source.label for source in config.reward)
     return (
         f"Fine-tuned from {Path(config.model).name} with PPO against {rewards} ({config.ppo.total_episodes} responses)."

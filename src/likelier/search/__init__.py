@@ -1,1 +1,1 @@
-"""Hyperparameter search: trials from a grid or at random, cross-validation, a ranking with intervals."""
+"""Hyperparameter search: grid or random trials, cross-validation, ranking with intervals."""

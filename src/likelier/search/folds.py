@@ -21,8 +21,8 @@ def make_folds(config: Config, folder: Path) -> None:
     """Write the folds of `config.data`; a resumed search keeps those it started with.
 
     In `fold-k`, `test.jsonl` is the k-th part of all conversations of train and valid, `valid.jsonl` a tenth of the
-    others; a stage that selects no epoch, such as DPO, trains on these too. The user's own `test.jsonl` is not used:
-    it is for the model that is trained with the best settings.
+    others; stages without epoch selection, such as DPO, train on these too. The user's `test.jsonl` is not used: it is
+    reserved for the model trained with the best settings.
     """
     from likelier.reward.pairs import pairs_folder
 
@@ -42,7 +42,7 @@ def make_folds(config: Config, folder: Path) -> None:
 def split_by_conversation(
     pairs: list[Preference], folds: int, seed: int, source: str
 ) -> list[dict[str, list[Preference]]]:
-    """Train, valid and test of each fold; no conversation is in two of them. DataError: too few conversations."""
+    """Return train, valid and test of each fold; conversations are never split. DataError: too few conversations."""
     conversations = clusters(pairs)
     sizes = Counter(conversations)
     if len(sizes) < max(3, folds):
@@ -64,7 +64,7 @@ def split_by_conversation(
 
 
 def fold_config(config: Config, stage: str, number: int, folds: Path) -> Config:
-    """A trial's settings for its `number`-th run, from 1: on the pairs of that fold, or with another seed."""
+    """A trial's settings for run `number` (from 1): on the pairs of that fold, or with another seed."""
     if STAGES[stage].folds == "conversation":
         return config.model_copy(update={"data": str(folds / f"fold-{number}")})
     return config.model_copy(update={"seed": config.seed + number - 1})

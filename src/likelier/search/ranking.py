@@ -14,7 +14,7 @@ from likelier.stages import Direction
 
 @dataclass(frozen=True)
 class Trial:
-    """The scores of one combination of values on each fold; `reason` says why it failed, if it did."""
+    """The scores of one combination of values on each fold; `reason` explains a failure."""
 
     number: int
     values: Values
@@ -33,15 +33,15 @@ class Trial:
 
     @property
     def finished(self) -> list[float]:
-        """The scores of the folds that have one."""
+        """The scores of the finished folds."""
         return [score for score in self.scores if score is not None]
 
 
 def rank_trials(trials: Sequence[Trial], direction: Direction) -> list[dict[str, Any]]:
-    """Trials as records, best first and failed ones last; equal means in the order of their numbers.
+    """Return trials as records, best first, failed ones last; equal means are ordered by trial number.
 
-    `behind`: how much worse than the best, over the same folds (0 for the best itself), with the interval of that
-    paired difference. If it contains 0 the folds do not tell the two apart.
+    `behind`: difference to the best trial over the same folds (0 for the best itself), with the interval of that paired
+    difference. If it contains 0, the folds cannot distinguish the two.
     """
     sign = 1 if direction == "max" else -1
     ordered = sorted(trials, key=lambda trial: (math.inf if trial.mean is None else -sign * trial.mean, trial.number))
@@ -49,7 +49,7 @@ def rank_trials(trials: Sequence[Trial], direction: Direction) -> list[dict[str,
 
 
 def make_record(rank: int, trial: Trial, best: Trial, sign: int) -> dict[str, Any]:
-    """A trial as `search.json` holds it; `sign` is 1 if large scores are good, else -1."""
+    """A trial's record in `search.json`; `sign` is 1 if large scores are good, else -1."""
     behind = None if trial.reason else sign * (np.array(best.finished) - np.array(trial.finished))
     return {
         "rank": rank,

@@ -1,4 +1,4 @@
-"""Run a search: trials on folds in several processes, then the ranking, the report and the best config. Resumable."""
+"""Run a search: trials on folds in parallel processes, then ranking, report and best config. Resumable."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ from likelier.terminal import print_stderr
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a trial on one fold."""
+    """One run: one trial on one fold."""
 
     trial: int
     fold: int
@@ -45,17 +45,17 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Output of the run."""
+        """Path of the run's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def failure(self) -> Path:
-        """Why the run failed for good."""
+        """Path of the recorded reason why the run failed permanently."""
         return self.folder.with_name(f"{self.folder.name}.failure.json")
 
     @property
     def result(self) -> Path:
-        """The run's result.json."""
+        """Path of the run's `result.json`."""
         return self.folder / "result.json"
 
 
@@ -66,12 +66,12 @@ def run_search(
     workers: int | None = None,
     accept_changes: bool = False,
 ) -> dict[str, Any]:
-    """Run the trials that are not done yet; returns what `likelier search --json` prints.
+    """Run the unfinished trials; returns what `likelier search --json` prints.
 
-    `folder` then holds a run in each `trial-n/fold-k`, beside what it printed (`fold-k.log`); `search.json`;
-    `best.yaml`; and `search.html`, the report. A run that ends with an error is a failed trial.
+    Writes a run into each `trial-n/fold-k` of `folder` and its output to `fold-k.log`; then `search.json`, `best.yaml`,
+    and `search.html`, the report. A run that ends with an error is a failed trial.
 
-    ConfigError, DataError: a wrong search, before anything runs. Stopped: after a signal. LikelierError: all trials
+    ConfigError, DataError: an invalid search, raised before any run. Stopped: after a signal. LikelierError: all trials
     failed.
     """
     started, combinations = time.monotonic(), make_trials(config)
@@ -88,7 +88,7 @@ def run_search(
 
 
 def default_workers(config: Config) -> int:
-    """Return the number of parallel runs: the CPU's cores, or one on a shared device."""
+    """Return the number of parallel runs: the number of CPU cores, or 1 on another device."""
     device = getattr(config, STAGES[config.search.stage].block).device
     if device != "cpu":
         from likelier.training.setup import pick_device
@@ -99,10 +99,9 @@ def default_workers(config: Config) -> int:
 
 @contextmanager
 def locked_folder(folder: Path, config: Config, resume: str, accept_changes: bool = False) -> Iterator[None]:
-    """Lock the folder of a search.
+    """Lock the folder of a search until the block ends.
 
-    ConfigError: not empty without `resume`, or started with other settings, or inputs that `accept_changes` does not
-    allow to have changed.
+    ConfigError: not empty without `resume`, started with other settings, or changed inputs without `accept_changes`.
     """
     if resume == "never" and not is_unused(folder):
         raise ConfigError(f"{folder}: not empty; give another --out, or --resume auto to go on")
@@ -121,7 +120,7 @@ def locked_folder(folder: Path, config: Config, resume: str, accept_changes: boo
 
 
 def make_jobs(config: Config, trials: Sequence[Values], folder: Path, accept_changes: bool = False) -> list[Job]:
-    """A job for every trial and fold, in the order in which they run."""
+    """Make a job for every trial and fold, in the order in which they run."""
     search = config.search
     if STAGES[search.stage].folds == "conversation":
         make_folds(config, folder / "folds")
@@ -141,7 +140,7 @@ def make_jobs(config: Config, trials: Sequence[Values], folder: Path, accept_cha
 
 
 def run_trials(jobs: Sequence[Job], config: Config, folder: Path, workers: int) -> dict[Path, str]:
-    """Run the jobs without result or recorded failure; returns the reason of each failure, by the run's folder."""
+    """Run the jobs without result or recorded failure; returns {run folder: reason} of failures."""
     metric = search_metric(config)[0]
     left = [job for job in jobs if not job.result.exists() and not job.failure.exists()]
     failures = {job.folder: read_json(job.failure)["reason"] for job in jobs if job.failure.exists()}
@@ -164,9 +163,9 @@ def run_trials(jobs: Sequence[Job], config: Config, folder: Path, workers: int) 
 
 
 def run_one(job: Job) -> None:
-    """Train in a process of its own, from the newest checkpoint if there is one.
+    """Train in a separate process, from the newest checkpoint if there is one.
 
-    Only a stop by the numeric guard is recorded, since it would happen again; other failures are retried on resuming.
+    Only failures of the numeric guard are recorded, since they are deterministic; others are retried on resume.
     """
     import torch
 
@@ -181,7 +180,7 @@ def run_one(job: Job) -> None:
 
 
 def failure_reason(job: Job, code: int) -> str:
-    """The guard's reason, the signal that killed the run, or the last line that it printed."""
+    """The guard's reason, the signal that killed the run, or the last line of its output."""
     if job.failure.exists():
         return str(read_json(job.failure)["reason"])
     if code < 0:
@@ -192,13 +191,13 @@ def failure_reason(job: Job, code: int) -> str:
 
 
 def search_metric(config: Config) -> tuple[str, Direction]:
-    """The metric that ranks the trials, and its direction: the user's, or the stage's own."""
+    """The metric that ranks the trials, and its direction: the user's, or the stage's default."""
     search, stage = config.search, STAGES[config.search.stage]
     return (search.metric, search.direction) if search.direction else (stage.search_metric, stage.search_direction)
 
 
 def read_score(job: Job, metric: str) -> float | None:
-    """The metric of a finished run; None if it is null. ConfigError: its result has no such number."""
+    """The metric of a finished run; None if it is null. ConfigError: the result has no such number."""
     result = read_json(job.result)
     try:
         value = look_up(result, metric)
@@ -213,7 +212,7 @@ def read_score(job: Job, metric: str) -> float | None:
 
 
 def look_up(result: Mapping[str, Any], name: str) -> Any:
-    """Return the value of `a.b` in nested results; a key may itself contain dots. KeyError: there is none."""
+    """Return the value at `a.b` in nested results; a key may itself contain dots. KeyError: there is none."""
     if name in result:
         return result[name]
     head, _, rest = name.partition(".")
@@ -226,7 +225,7 @@ def look_up(result: Mapping[str, Any], name: str) -> Any:
 def collect_trial(
     number: int, values: Values, jobs: Sequence[Job], config: Config, failures: Mapping[Path, str]
 ) -> Trial:
-    """Make a trial from the scores of its runs; it failed if a run failed or its score is not finite."""
+    """Make a trial from the scores of its runs; it failed if a run failed or a score is not finite."""
     metric = search_metric(config)[0]
     own = [job for job in jobs if job.trial == number]
     scores = [None if job.folder in failures else read_score(job, metric) for job in own]

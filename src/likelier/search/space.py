@@ -1,4 +1,4 @@
-"""The search space: every combination of values or random ones, each validated before the first trial runs."""
+"""The search space: all combinations of values, or random ones, validated before the first trial runs."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ Values = dict[str, Any]
 
 
 def make_trials(config: Config) -> list[Values]:
-    """The values of each trial. ConfigError: a setting that is unknown or has no effect, a value out of bounds."""
+    """Return the values of each trial. ConfigError: a setting that is unknown or has no effect, or an invalid value."""
     search = config.search
     if not search.space:
         raise ConfigError("search.space: give at least one field to vary, such as ppo.learning_rate: [1e-5, 3e-5]")
@@ -30,7 +30,7 @@ def make_trials(config: Config) -> list[Values]:
 
 
 def check_setting(name: str, stage: Stage) -> None:
-    """ConfigError: a setting that the stage does not read, or that does not change its result."""
+    """ConfigError: the stage does not read this setting, or it does not affect the result."""
     head, _, rest = name.partition(".")
     if head in ("seed", "search") or name.rpartition(".")[2] in MAY_CHANGE:
         raise ConfigError(f"search.space: {name} is not a setting to search over")
@@ -44,7 +44,7 @@ def check_setting(name: str, stage: Stage) -> None:
 
 
 def grid_trials(search: SearchConfig) -> list[Values]:
-    """Every combination; the last setting varies fastest."""
+    """All combinations; the last setting varies fastest."""
     lists = [values for values in search.space.values() if isinstance(values, list)]
     return [dict(zip(search.space, combination, strict=True)) for combination in itertools.product(*lists)]
 
@@ -52,7 +52,7 @@ def grid_trials(search: SearchConfig) -> list[Values]:
 def random_trials(search: SearchConfig, seed: int) -> list[Values]:
     """`num_trials` random combinations.
 
-    Each value depends on seed, trial and setting alone: the trials of a shorter search are the first of a longer one.
+    Each value depends on seed, trial and setting alone, so a longer search starts with the trials of a shorter one.
     """
     return [
         {name: draw_value(values, random.Random(f"{seed}/{trial}/{name}")) for name, values in search.space.items()}
@@ -61,7 +61,7 @@ def random_trials(search: SearchConfig, seed: int) -> list[Values]:
 
 
 def draw_value(values: Range | Sequence[Any], generator: random.Random) -> Any:
-    """Draw one of the values, or a number of the range to four significant digits."""
+    """Draw one of the values, or a number in the range to four significant digits."""
     if not isinstance(values, Range):
         return generator.choice(values)
     low, high = values.low, values.high
@@ -76,7 +76,7 @@ def draw_value(values: Range | Sequence[Any], generator: random.Random) -> Any:
 
 
 def range_ends(search: SearchConfig) -> list[Values]:
-    """Return both ends of every range, each alone: they are validated even if no trial draws them."""
+    """Return both ends of every range, one setting at a time, to be validated even if no trial draws them."""
     ranges = [(name, values) for name, values in search.space.items() if isinstance(values, Range)]
     return [{name: end} for name, values in ranges for end in (values.low, values.high)]
 
@@ -88,10 +88,10 @@ def trial_config(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def user_settings(config: Config) -> dict[str, Any]:
-    """The settings that the user gave, without defaults and without the search."""
+    """The settings given by the user, without defaults and without the search."""
     return config.model_dump(mode="json", exclude_unset=True, exclude={"search"})
 
 
 def format_values(values: Mapping[str, Any]) -> str:
-    """`ppo.gamma=0.9 ppo.lam=1`."""
+    """Format as `ppo.gamma=0.9 ppo.lam=1`."""
     return " ".join(f"{name}={json.dumps(value)}" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated ahead, in blocks, and from which finished rows can be dropped."""
+"""A preallocated key-value cache, grown in blocks, from which finished rows can be dropped."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ BLOCK = 32
 
 
 def round_up_to_blocks(length: int) -> int:
-    """The least number of tokens that fills whole blocks and holds `length`."""
+    """Round a length up to whole blocks."""
     return -(-length // BLOCK) * BLOCK
 
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values of one attention layer, `[rows, heads, room, size]`: the first `length` are real, the rest 0.
+    """Keys and values of one attention layer, `[rows, heads, capacity, size]`: the first `length` are used, the rest 0.
 
-    transformers' own layer concatenates at each token, which copies all that came before.
+    transformers' own layer concatenates at each token, which copies the whole cache.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -27,18 +27,18 @@ class PreallocatedLayer(DynamicLayer):
         self.length, self.dtype = 0, dtype
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Make an empty cache with the shape of the first states."""
+        """Create an empty cache with the shape of the first states."""
         self.device = key_states.device
         self.all_keys, self.all_values = (self.allocate(states, 0) for states in (key_states, value_states))
         self.is_initialized = True
 
     def allocate(self, states: Tensor, length: int) -> Tensor:
-        """Zeros for `length` tokens, in whole blocks."""
+        """Zeros for `length` tokens, rounded up to blocks."""
         rows, heads, _, size = states.shape
         return states.new_zeros(rows, heads, round_up_to_blocks(length), size, dtype=self.dtype)
 
     def append(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Write new states behind the existing ones."""
+        """Write new states after the existing ones."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self.length = self.length, self.length + key_states.shape[2]
@@ -48,29 +48,29 @@ class PreallocatedLayer(DynamicLayer):
         self.all_values[:, :, start : self.length] = value_states
 
     def grow(self, states: Tensor, filled: int) -> Tensor:
-        """A copy with room for `self.length` tokens."""
+        """Return a copy with capacity for `self.length` tokens."""
         larger = self.allocate(states, self.length)
         larger[:, :, :filled] = states[:, :, :filled]
         return larger
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append new states; all states so far, as views."""
+        """Append new states; returns views of all states so far."""
         self.append(key_states, value_states)
         return self.all_keys[:, :, : self.length], self.all_values[:, :, : self.length]
 
     def get_seq_length(self) -> int:
-        """Tokens in the cache."""
+        """Number of tokens in the cache."""
         return self.length
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only these rows."""
+        """Keep only the rows at `indices`."""
         self.all_keys, self.all_values = self.all_keys[indices], self.all_values[indices]
 
 
 def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]:
-    """Return a cache in `dtype`, and True if all of its layers keep all tokens.
+    """Make a cache in `dtype`; also returns True if all its layers keep all tokens.
 
-    Layers that transformers caches in another way (sliding windows, recurrent states) stay as it makes them.
+    Layers with other caches (sliding windows, recurrent states) keep those of transformers.
     """
     default = DynamicCache(config=model.config).layers
     layers = [PreallocatedLayer(dtype) if type(layer) is DynamicLayer else layer for layer in default]
@@ -79,7 +79,7 @@ def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]
 
 
 def keep_rows(cache: Cache, rows: Tensor) -> None:
-    """Drop all other rows. transformers' own layers of recurrent states know it as the reordering of beams."""
+    """Drop all rows but `rows`; for transformers' recurrent layers by reordering beams."""
     for layer in cache.layers:
         if isinstance(layer, PreallocatedLayer):
             layer.batch_select_indices(rows)

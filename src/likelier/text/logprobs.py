@@ -1,4 +1,4 @@
-"""Log-probabilities and entropy of given responses, without the logits of the whole vocabulary at once."""
+"""Log-probabilities and entropy of given responses, without materialising the logits of all tokens at once."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,9 +29,9 @@ def compute_response_logprobs(
     temperature: float,
     bf16: bool = False,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Log-probability of each response token, and entropy of the distribution it came from, in nats; 0 outside `mask`.
+    """Log-probability of each response token and entropy of its distribution, in nats; 0 outside `mask`.
 
-    Both are of logits divided by `temperature`, in float32, and differentiable.
+    Logits are divided by `temperature`; results are float32 and differentiable.
     """
     texts, separable = PromptedResponses(prompt_tokens, prompt_mask, tokens, mask), is_head_separable(model)
     with autocast(model.device, bf16):
@@ -42,9 +42,9 @@ def compute_response_logprobs(
 
 @torch.no_grad()
 def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PPOConfig) -> Float[Tensor, "B T"]:
-    """Log-probabilities of sampled tokens under a model, the frozen reference say, in micro-batches.
+    """Log-probabilities of sampled tokens under a model, such as the frozen reference, in micro-batches.
 
-    Several processes compute a part of the rows each; all return the whole.
+    With several processes each computes a shard of the rows; all return all rows.
     """
     size = config.micro_batch_size or config.batch_size // config.num_mini_batches
     parts = [
@@ -63,9 +63,9 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
 
 
 class PromptedResponses:
-    """Prompts with their responses as one tensor, padded on the right only and no wider than the longest.
+    """Prompts and responses as one right-padded tensor, as wide as the longest.
 
-    Then nothing that counts can see padding, and a causal model needs neither a mask nor positions.
+    With padding only on the right, a causal model needs neither attention mask nor position ids.
     """
 
     def __init__(self, prompt_tokens: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor) -> None:
@@ -81,17 +81,17 @@ class PromptedResponses:
         """True at the position whose logits predict a response token: one before it."""
 
     def compute_hidden_states(self, trunk: nn.Module) -> Float[Tensor, "N D"]:
-        """Last hidden state that predicts each response token."""
+        """Last hidden state before each response token, from which it is predicted."""
         states: Tensor = trunk(**unpadded_inputs(self.tokens)).last_hidden_state
         return states[self.predicts]
 
     def compute_logits(self, model: PreTrainedModel) -> Float[Tensor, "N V"]:
-        """Logits by the model's own forward, all in memory at once."""
+        """Logits by the model's own forward, all at once."""
         logits: Tensor = model(**unpadded_inputs(self.tokens)).logits
         return logits[self.predicts]
 
     def scatter(self, values: Float[Tensor, " N"]) -> Float[Tensor, "B T"]:
-        """Values of the response tokens at their places, 0 elsewhere."""
+        """Put values of response tokens into their places of a `[B, T]` tensor, 0 elsewhere."""
         return values.new_zeros(self.response_mask.shape).masked_scatter(self.response_mask, values)
 
 
@@ -100,9 +100,9 @@ def compute_statistics_in_chunks(
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """Log-probability and entropy at each response token.
 
-    The output layer runs over a chunk of the tokens at a time, and again in the backward pass, so that the logits of
-    one chunk are all that is ever in memory. Where one chunk holds everything, nothing is computed twice.
-    `hidden`: None where the output layer cannot be run by itself (see `is_head_separable`).
+    The output layer runs on one chunk of tokens at a time, and again in the backward pass, so that only one chunk's
+    logits are in memory. If everything fits into one chunk, nothing is recomputed. `hidden` is None if the output layer
+    cannot be run separately (see `is_head_separable`).
     """
     if hidden is None:
         return compute_token_statistics(texts.compute_logits(model), texts.response_tokens, temperature)
@@ -122,7 +122,7 @@ def compute_statistics_in_chunks(
 def compute_token_statistics(
     logits: Float[Tensor, "N V"], tokens: Int[Tensor, " N"], temperature: float
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Log-probability of `tokens` and entropy, of logits divided by `temperature`."""
+    """Log-probability of `tokens`, and entropy, from logits divided by `temperature`."""
     scaled = upcast(logits)
     if temperature != 1.0:
         scaled = scaled / temperature
@@ -131,7 +131,7 @@ def compute_token_statistics(
 
 
 class TokenStatistics(torch.autograd.Function):
-    """Log-probability of tokens, and entropy, with one exponential and one kept `[N, V]` tensor; autograd needs four.
+    """Log-probability of tokens, and entropy, with one exponential and one saved `[N, V]` tensor; autograd needs four.
 
     With p = softmax(z): log p_a and H = -sum p log p have the gradients onehot_a - p and -p (log p + H).
     A token of probability 0 contributes nothing to H or its gradient.
@@ -151,7 +151,7 @@ class TokenStatistics(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, None]:
-        """Gradient `[N, V]` of the logits, in one pass over the weights that `forward` kept."""
+        """Gradient `[N, V]` of the logits, in one pass over the probabilities saved by `forward`."""
         weights, total, entropy, tokens = ctx.saved_tensors
         d_logprob, d_entropy = upstream
         d_logprob = torch.zeros_like(total) if d_logprob is None else d_logprob
@@ -163,7 +163,7 @@ class TokenStatistics(torch.autograd.Function):
 
 
 def apply_lm_head(model: PreTrainedModel, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
-    """Output layer with what some families do behind it: Gemma caps, Cohere multiplies, Granite divides."""
+    """Apply the output layer and its family's scaling: Gemma caps, Cohere multiplies, Granite divides logits."""
     logits: Tensor = model.get_output_embeddings()(hidden)
     config = model.config.get_text_config().to_dict()
     if bound := config.get("final_logit_softcapping"):
@@ -177,9 +177,9 @@ SEPARABLE: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 @torch.no_grad()
 def is_head_separable(model: PreTrainedModel) -> bool:
-    """True if trunk and output layer, run one after the other, give the model's own logits: tried once on three tokens.
+    """True if trunk plus output layer reproduce the model's logits; tested once per model on three tokens.
 
-    Never call it inside autocast, which would keep weights cast without gradients for the passes that follow.
+    Never call it inside autocast, which would cache weights cast without gradients for later passes.
     """
     if model not in SEPARABLE:
         tokens = torch.arange(3, device=model.device)[None]

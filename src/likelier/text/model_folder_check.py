@@ -1,4 +1,4 @@
-"""Checks model folders from elsewhere before anything in them is loaded: no pickles, no code, sound safetensors."""
+"""Checks of untrusted model folders before loading: no pickles, no code, valid safetensors."""
 
 import json
 import re
@@ -23,10 +23,10 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def check_model_folder(path: str | Path) -> None:
-    """Refuse a folder whose model cannot be loaded, or not without running code from it.
+    """Reject a folder whose model cannot be loaded without running code from the folder.
 
-    Weights must be safetensors with sound headers, no config may name code (`auto_map`) or kernels from a hub. A path
-    that is no folder but a possible hub name passes. DataError: one line, what is wrong and what to do.
+    Weights must be safetensors with valid headers; no config may refer to code (`auto_map`) or hub kernels. A path that
+    does not exist passes if it may be a hub name. DataError: what is wrong and what to do, in one line.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -42,7 +42,7 @@ def check_model_folder(path: str | Path) -> None:
 
 @cache
 def is_hub_reachable() -> bool:
-    """True if the hub answers one short request; its own client would try for a minute."""
+    """True if the hub answers one short request; its own client would retry for a minute."""
     try:
         get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
     except (HTTPError, OfflineModeIsEnabled):
@@ -51,7 +51,7 @@ def is_hub_reachable() -> bool:
 
 
 def check_configs(folder: Path) -> None:
-    """DataError: no `config.json`, a broken one, or one that asks for code."""
+    """DataError: `config.json` is missing, invalid, or requires code."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise DataError(f"{folder}: an adapter without its model; give the folder of the merged one (a run's `model`)")
     if not (folder / "config.json").is_file():
@@ -70,7 +70,7 @@ def check_configs(folder: Path) -> None:
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
-    """A JSON object of at most ten megabytes. DataError: too large, broken, or something else."""
+    """Read a JSON object of at most ten megabytes. DataError: too large, invalid, or not an object."""
     size = file.stat().st_size
     if size > MAX_CONFIG_BYTES:
         raise DataError(f"{file}: {size} bytes is too large for a config; download the model again")
@@ -84,7 +84,7 @@ def read_json_object(file: Path) -> dict[str, Any]:
 
 
 def walk_settings(value: Any) -> Iterator[tuple[str, Any]]:
-    """All (key, value) pairs at any depth."""
+    """Yield all (key, value) pairs at any depth."""
     if isinstance(value, dict):
         for key, below in value.items():
             yield key, below
@@ -95,7 +95,7 @@ def walk_settings(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def check_weights(folder: Path) -> int:
-    """Number of tensors. DataError: no safetensors, a shard that is missing or elsewhere, or a damaged header."""
+    """Return the number of tensors. DataError: no safetensors, a missing or misplaced shard, or a bad header."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         names = {"model.safetensors"}
@@ -117,7 +117,7 @@ def check_weights(folder: Path) -> int:
 
 
 def check_layer_counts(file: Path, num_tensors: int) -> None:
-    """DataError: a number of layers that these weights cannot fill; transformers would build them all first."""
+    """DataError: more layers than these weights can fill; transformers would allocate them all first."""
     for key, value in walk_settings(read_json_object(file)):
         if key in LAYER_COUNTS and isinstance(value, int) and not 0 <= value <= MAX_LAYERS_A_TENSOR * num_tensors:
             raise DataError(f"{file}: `{key}` is {value}, the weights hold {num_tensors} tensors; download it again")
@@ -132,7 +132,7 @@ def read_shard_names(index: Path) -> set[str]:
 
 
 def check_header(file: Path) -> int:
-    """Number of tensors. DataError: missing, or a header that is huge or broken, or whose tensors do not fit."""
+    """Return the number of tensors. DataError: a missing file, or a header that is huge, invalid or inconsistent."""
     if not file.is_file():
         raise DataError(f"{file}: missing; download the model again")
     try:

@@ -1,4 +1,4 @@
-"""Language models as folders: load, save, copy. transformers' own messages become one line."""
+"""Language models as folders: load, save, copy; transformers' errors become one line."""
 
 import contextlib
 import copy
@@ -34,9 +34,9 @@ UNLIMITED = 1 << 30
 
 @contextlib.contextmanager
 def load_safely(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Check a folder, silence transformers, and turn its exceptions into a DataError of one line.
+    """Check a folder, silence transformers, and convert its exceptions to a DataError of one line.
 
-    Yields the arguments that every `from_pretrained` takes: no code from the folder; the hub only where it answers.
+    Yields keyword arguments for `from_pretrained`: no code from the folder; offline unless the hub is reachable.
     """
     check_model_folder(path)
     is_remote = not Path(path).is_dir()
@@ -57,7 +57,7 @@ def load_safely(path: str | Path) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def silence_transformers() -> Iterator[None]:
-    """No warnings and no progress bars from transformers."""
+    """Disable warnings and progress bars of transformers."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -70,7 +70,7 @@ def silence_transformers() -> Iterator[None]:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. DataError: see `check_model_folder`, or there is none."""
+    """Load the tokenizer of a model. DataError: see `check_model_folder`, or there is none."""
     with load_safely(path) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
         mark_if_made_before(tokenizer, path, options)
@@ -78,9 +78,9 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """A language model in float32, in evaluation mode, its dropout set to 0.
+    """Load a language model in float32, in evaluation mode, with dropout 0.
 
-    DataError: see `check_model_folder`, or a model that reads texts in both directions.
+    DataError: see `check_model_folder`, or a bidirectional model.
     """
     model = load_pretrained(AutoModelForCausalLM, path, device)
     check_causal(model, path)
@@ -88,12 +88,12 @@ def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreT
 
 
 def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """A language or reward model without its head: where a critic starts. DataError: see `check_model_folder`."""
+    """Load a language or reward model without its head, to initialise a critic. DataError: see `check_model_folder`."""
     return load_pretrained(AutoModel, path, device)
 
 
 def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **settings: Any) -> PreTrainedModel:
-    """A model of one of transformers' Auto classes; `settings` override entries of its config."""
+    """Load a model with one of transformers' Auto classes; `settings` override entries of its config."""
     with load_safely(path) as options:
         config = prepare_config(AutoConfig.from_pretrained(path, **options, **settings))
         if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
@@ -109,7 +109,7 @@ def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **s
 
 
 def check_causal(model: PreTrainedModel, name: str | Path) -> None:
-    """DataError: a model that cannot run, or cannot write from left to right, since it sees the tokens to come."""
+    """DataError: a model that cannot run, or is bidirectional and so cannot generate from left to right."""
     with try_out(name):
         causal = is_causal(model)
     if not causal:
@@ -121,7 +121,7 @@ def check_causal(model: PreTrainedModel, name: str | Path) -> None:
 
 @contextlib.contextmanager
 def try_out(name: str | Path) -> Iterator[None]:
-    """Run a model for the first time. DataError: it raises, since numbers of its config do not fit each other."""
+    """Run a model for the first time. DataError: it raises, because sizes in its config are inconsistent."""
     try:
         yield
     except (LikelierError, MemoryError, torch.OutOfMemoryError):
@@ -133,7 +133,7 @@ def try_out(name: str | Path) -> Iterator[None]:
 
 @torch.no_grad()
 def is_causal(model: PreTrainedModel) -> bool:
-    """Return True if no token's output depends on later tokens: tested by changing the last of eight tokens."""
+    """True if no token's output depends on later tokens, tested by changing the last of eight tokens."""
     size = min(8, context_length(model))
     tokens = torch.arange(5, 5 + size, device=model.device)[None] % vocabulary_size(model)
     changed = tokens.clone()
@@ -144,7 +144,7 @@ def is_causal(model: PreTrainedModel) -> bool:
 
 
 def check_weights_complete(path: str | Path, config: PreTrainedConfig, missing: Collection[str]) -> None:
-    """DataError: the folder lacks weights, which transformers draws at random; poolers are not used here."""
+    """DataError: weights are missing, which transformers would initialise at random; unused poolers may be."""
     lacking = sorted(name for name in missing if "pooler" not in name)
     if lacking:
         architecture = ", ".join(config.architectures or ["another kind of model"])
@@ -154,7 +154,7 @@ def check_weights_complete(path: str | Path, config: PreTrainedConfig, missing: 
 
 
 def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
-    """Replace GPT-2's activation by one kernel instead of eight: the same formula, a fifth of the memory."""
+    """Replace GPT-2's activation of eight kernels by one: the same formula with a fifth of the memory."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -163,7 +163,7 @@ def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def prepare_config(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Set every dropout rate to 0, take out a padding id that the model has no embedding for, and return the config."""
+    """Set every dropout rate to 0, and drop a padding id without an embedding; returns the config."""
     text = config.get_text_config()
     if text.pad_token_id is not None and text.pad_token_id >= text.vocab_size:
         text.pad_token_id = None  # added to the tokenizer alone; the embedding layer refuses it
@@ -185,11 +185,11 @@ def disable_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Return the maximum sequence length; very large where the model has no limit.
+    """Return the maximum sequence length; very large if the model has no limit.
 
-    Models with LongRoPE (Phi-3.5, Phi-4-mini) turn every position otherwise as soon as one text of the batch passes
-    `original_max_position_embeddings`: a text's log-probabilities would depend on its neighbours, and change while it
-    is sampled. They are used up to there.
+    Models with LongRoPE (Phi-3.5, Phi-4-mini) switch the rotation of all positions once a text of the batch exceeds
+    `original_max_position_embeddings`: log-probabilities would depend on the rest of the batch, and change during
+    sampling. That length is therefore their maximum.
     """
     config = model.config.get_text_config()
     limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]  # Llama's, MPT's
@@ -203,7 +203,7 @@ def context_length(model: PreTrainedModel) -> int:
 
 
 def find_rope_parameters(parameters: Any) -> Iterator[dict[str, Any]]:
-    """The settings of rotary positions: one set, or one for each type of layer."""
+    """Settings of rotary positions: one dict, or one per type of layer."""
     if isinstance(parameters, dict):
         yield parameters
         for below in parameters.values():
@@ -211,13 +211,13 @@ def find_rope_parameters(parameters: Any) -> Iterator[dict[str, Any]]:
 
 
 def vocabulary_size(model: PreTrainedModel) -> int:
-    """Return the number of token embeddings: ids are below it."""
+    """Return the number of token embeddings; valid ids are below it."""
     embeddings: Any = model.get_input_embeddings()
     return int(embeddings.weight.shape[0])
 
 
 def make_frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy without gradients: the reference."""
+    """Copy a model without gradients, as the reference."""
     reference = copy.deepcopy(model)
     reference.requires_grad_(False).eval()
     return reference
@@ -241,7 +241,7 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def make_model_card(name: str, model: PreTrainedModel, card: str) -> ModelCard:
-    """The README of a model folder, as the hub reads it."""
+    """Make the README of a model folder, in the hub's format."""
     auto = "AutoModelForCausalLM" if model.can_generate() else "AutoModelForSequenceClassification"
     metadata = ModelCardData(library_name="transformers", tags=["likelier"])
     return ModelCard(f"""---
@@ -258,5 +258,5 @@ def make_model_card(name: str, model: PreTrainedModel, card: str) -> ModelCard:
 
 
 def upcast(logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"]:
-    """Logits in float32, or in float64 where they are: a softmax over a vocabulary in bf16 would be off by percents."""
+    """Convert logits to float32, unless they are float64: a softmax over the vocabulary in bf16 is off by percents."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

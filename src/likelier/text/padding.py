@@ -13,7 +13,7 @@ counts."""
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Rows as one tensor, filled with `pad` in front; True in the mask is a token of the row.
+    """Pad rows on the left with `pad`; returns the tensor and a mask that is True for tokens of the row.
 
     >>> pad_left([[5], [6, 7]])[0].tolist()
     [[0, 5], [6, 7]]
@@ -24,7 +24,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor,
 
 
 def pad_right(rows: Sequence[Sequence[int]], pad: int = PAD) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Rows as one tensor, filled with `pad` behind; True in the mask is a token of the row."""
+    """Pad rows on the right with `pad`; returns the tensor and a mask that is True for tokens of the row."""
     width = max(map(len, rows), default=0)
     tokens = torch.tensor([list(row) + [pad] * (width - len(row)) for row in rows], dtype=torch.long)
     return tokens.view(len(rows), width), make_length_mask(rows, width)
@@ -39,19 +39,19 @@ def make_length_mask(rows: Sequence[Sequence[int]], width: int) -> Bool[Tensor, 
 def to_right_padding(
     tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]
 ) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Move all padding behind the tokens, wherever it was."""
+    """Move all padding to the right of the tokens."""
     order = (~mask).long().argsort(dim=1, stable=True)
     return tokens.gather(1, order), mask.gather(1, order)
 
 
 def unpadded_inputs(tokens: Int[Tensor, "B N"]) -> dict[str, Any]:
-    """Inputs of a causal model over texts padded on the right: no token that counts sees one that does not.
+    """Inputs of a causal model for right-padded texts, where no real token can attend to padding.
 
-    A mask of ones and not none, because transformers takes that for a mistake and warns.
+    The mask is all ones, because transformers warns without one.
     """
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
 
 
 def compute_position_ids(mask: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"]:
-    """Position of each token in its text, counted from 0 at the first real one; 0 in padding in front."""
+    """Position of each token in its text, from 0 at the first real token; 0 in left padding."""
     return (mask.long().cumsum(1) - 1).clamp_(min=0)

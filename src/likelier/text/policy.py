@@ -1,4 +1,4 @@
-"""A language model with an optional critic, as a PPO update sees it."""
+"""A language model with an optional critic as a `Policy`."""
 
 import copy
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from likelier.training.setup import autocast
 
 
 class ValueHead(nn.Module):
-    """Linear map from hidden state to expected return; initialised to 0, so that training starts unbiased."""
+    """Linear map from hidden state to value; initialised to 0, so that training starts unbiased."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class TextPolicy(nn.Module):
         temperature: float = 1.0,
         bf16: bool = False,
     ) -> "TextPolicy":
-        """A policy around `model`; a separate critic starts from the folder `critic_model` (a language or reward model
-        of the same tokenizer) or from the policy's trunk. Values are 0 at the start.
+        """Build a policy around `model`; a separate critic is initialised from the folder `critic_model` (a language or
+        reward model with the same tokenizer) or from the policy's trunk. Initial values are 0.
         """
         if critic is None:
             return cls(model, None, None, temperature, bf16)
@@ -80,11 +80,11 @@ class TextPolicy(nn.Module):
         return self.model.device
 
     def policy_parameters(self) -> list[nn.Parameter]:
-        """Return the language model's parameters; with a shared critic its trunk is trained by both losses."""
+        """Return the language model's parameters; a shared critic trains its trunk too."""
         return list(self.model.parameters())
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """Of the value head, and of the critic's own trunk if it has one."""
+        """Return the parameters of the value head, and of the critic's own trunk if it has one."""
         return [p for module in (self.critic, self.value_head) if module is not None for p in module.parameters()]
 
     def evaluate(
@@ -116,10 +116,10 @@ def check_critic(
     longest_prompt: int,
     config: PPOConfig,
 ) -> None:
-    """ConfigError: a critic from the folder `name` cannot value every token that the policy may read or write.
+    """ConfigError: the critic in the folder `name` cannot evaluate every sequence that the policy may read or write.
 
-    It must be causal (a value is of the state before its token), know the policy's tokens by the same ids, and reach as
-    far as the longest prompt with its response.
+    It must be causal (a value belongs to the state before its token), have the policy's vocabulary, and a context that
+    fits the longest prompt with its response.
     """
     setting, longest = f"ppo.critic_model: {name}", longest_prompt + config.response_length
     num_tokens = max(vocabulary_size(model), model.get_output_embeddings().weight.shape[0])
@@ -147,7 +147,7 @@ def check_critic(
 
 
 def copy_trunk(model: PreTrainedModel) -> PreTrainedModel:
-    """The model without its output layer, trainable: where a critic starts."""
+    """Copy the model without its output layer, trainable, to initialise a critic."""
     trunk = copy.deepcopy(model.base_model)
     assert isinstance(trunk, PreTrainedModel), type(trunk)
     trunk.requires_grad_(True)

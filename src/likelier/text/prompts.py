@@ -1,4 +1,4 @@
-"""Prompts to train on, and held-out prompts, on which every policy of one seed is evaluated."""
+"""Training prompts, and held-out prompts, which are the same for all runs with one seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class PromptPlan:
     seed: int
 
     def batch(self, step: int) -> list[Prompt]:
-        """Return the prompts of one step; every epoch is shuffled anew."""
+        """Return the prompts of one step; every epoch is reshuffled."""
         order = EpochOrder(len(self.train), self.seed, "prompts")
         return [self.train[row] for row in order.rows(step * self.per_step, (step + 1) * self.per_step)]
 
 
 def load_prompts(config: Config) -> PromptPlan:
-    """Distinct prompts, some of them held out (a fifth at most). ConfigError, DataError: too few."""
+    """Load distinct prompts and hold some of them out (a fifth at most). ConfigError, DataError: too few."""
     if not config.prompts:
         raise ConfigError("prompts: give a JSONL file with `prompt` on each line")
     lines = read_prompts(Path(config.prompts))
@@ -63,10 +63,10 @@ def check_prompts(
     setting: str,
     max_prompt_tokens: int | None = None,
 ) -> int:
-    """Check before the first step that the model can continue every prompt; returns the tokens of the longest.
+    """Check before the first step that the model can continue every prompt; returns the longest one's token count.
 
-    DataError: a prompt leaves no room for a response, or has a token that the model does not know. ConfigError: no
-    prompt can leave room for `response_length`, which `setting` says.
+    DataError: a prompt leaves no room for a response, or has a token outside the model's vocabulary. ConfigError:
+    `response_length`, the setting named `setting`, fills the whole context.
     """
     context = context_length(model)
     limit = context - response_length

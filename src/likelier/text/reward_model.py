@@ -1,4 +1,4 @@
-"""A reward model: a sequence classifier with one label and its tokenizer, text in and score out."""
+"""A reward model: a sequence classifier with one label, from text to score."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from likelier.text.tokens import check_in_vocabulary, encode_conversations, find
 
 
 class RewardModel(nn.Module):
-    """Scores of responses, read at the last real token by the mask, never by looking for a padding id.
+    """Scores responses at the last real token, found by the mask rather than by a padding id.
 
     A text is a prompt with its response (see `encode_conversations`); one that is too long loses its beginning, but for
     the tokens that begin every text.
@@ -85,7 +85,7 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, " B"]:
-        """Scores of responses on the CPU, in the order given; texts of like length share a batch."""
+        """Scores of responses on the CPU, in the order given; texts of similar length share a batch."""
         tokens, mask = self.encode(prompts, responses)
         scores = torch.zeros(len(tokens))
         for rows in mask.sum(1).argsort(descending=True).split(batch_size):
@@ -97,7 +97,7 @@ class RewardModel(nn.Module):
 def load_reward_model(
     path: str | Path, device: torch.device | str = "cpu", max_length: int | None = None
 ) -> RewardModel:
-    """A sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
+    """Load a sequence classifier with one label. DataError: see `check_model_folder`, or another number of labels."""
     with load_safely(path) as options:
         config = AutoConfig.from_pretrained(path, **options)
     if config.num_labels != 1:
@@ -117,7 +117,7 @@ def new_reward_model(
     generator: torch.Generator | None = None,
     from_scratch: bool = False,
 ) -> RewardModel:
-    """A reward model on the trunk of any base, with a new head (see `init_score_head`).
+    """Make a reward model from the trunk of any base, with a new head (see `init_score_head`).
 
     `from_scratch`: random weights (from torch's global generator) of the base's architecture.
     """
@@ -138,7 +138,7 @@ def new_reward_model(
 
 @torch.no_grad()
 def ignores_padding(model: PreTrainedModel) -> bool:
-    """True if padding behind a text, left out by the mask, changes nothing: tried on one short text."""
+    """True if masked right padding does not change the output; tested on one short text."""
     text = torch.arange(5, 8, device=model.device)[None] % vocabulary_size(model)
     padded, mask = nn.functional.pad(text, (0, 2), value=PAD), nn.functional.pad(torch.ones_like(text), (0, 2))
     alone, beside = model(input_ids=text).logits, model(input_ids=padded, attention_mask=mask).logits
@@ -146,16 +146,16 @@ def ignores_padding(model: PreTrainedModel) -> bool:
 
 
 def choose_pad_id(tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> int:
-    """Return the padding token, or else the end token, if the model has an embedding for it; otherwise any valid id.
+    """Return the padding token, else the end token, if the model has an embedding for it; else any valid id.
 
-    transformers' own sequence classifiers look for it to find the last token of a text, and some encoders count it.
+    transformers' sequence classifiers use it to find the last token of a text, and some encoders to number positions.
     """
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((each for each in ids if each is not None and each < vocabulary_size), PAD)
 
 
 def init_score_head(model: nn.Module, generator: torch.Generator | None) -> None:
-    """Draw the last layer with one output anew: normal, standard deviation 1/sqrt(d + 1), bias 0.
+    """Reinitialise the last layer with one output: normal, standard deviation 1/sqrt(d + 1), bias 0.
 
     Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1: scores then start near 0.
     """

@@ -1,4 +1,4 @@
-"""The `Sampler` protocol between training and whatever generates the responses."""
+"""The `Sampler` protocol, which separates training from the generation of responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from likelier.records import Text
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled: from the model's own distribution at a temperature, without truncation."""
+    """How responses are sampled: from the model's distribution at a temperature, without truncation."""
 
     response_length: int
     """Most tokens in a response."""
@@ -30,7 +30,7 @@ class Sampling:
 
     @classmethod
     def from_config(cls, config: SamplingConfig) -> "Sampling":
-        """The sampling settings of a block; an evaluation samples in float32."""
+        """Make the sampling settings from a config block; evaluations sample in float32."""
         return cls(
             response_length=config.response_length,
             temperature=config.temperature,
@@ -42,7 +42,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Samples:
-    """Responses to prompts, in the order of the prompts. True in a mask is a real token."""
+    """Sampled responses, in the order of the prompts. True in a mask is a real token."""
 
     prompts: list[Text]
     prompt_tokens: Int[Tensor, "B P"]
@@ -62,18 +62,18 @@ class Samples:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Writes responses with the weights it was last given; `ExactSampler` is ours, an inference engine another.
+    """Generates responses with the weights last loaded; implemented by `ExactSampler` and by inference engines.
 
-    An implementation promises, for each row of the `Samples` it returns:
+    An implementation guarantees for the `Samples` it returns:
 
-    1. Rows stand in the order of `prompts`, one response a row, and every tensor is on the device of `draws`.
+    1. Rows are in the order of `prompts`, one response per row, and every tensor is on the device of `draws`.
        With several processes each of them calls `sample` with the same prompts and draws, and gets all rows.
     2. `prompt_tokens` with `prompt_mask` are the tokens the model continued, padded on the left
-       (`text.tokens.encode_prompts` makes both). What fills the padding does not matter: masks say what counts.
+       (`text.tokens.encode_prompts` makes both). The padding's values do not matter.
     3. `tokens` are the response's, `response_length` columns, padded on the right. `mask` comes from the number of
        tokens, never from a padding id, which may also be the end token. It is True for the first n columns, n >= 1.
     4. Tokens are drawn from softmax(logits / `temperature`) over the whole vocabulary: no top-k, top-p, minimum
-       length or banned tokens. Otherwise the gradient of PPO is that of another policy than the one that sampled.
+       length or banned tokens. Otherwise PPO's ratio is to another policy than the one that sampled.
     5. `logprobs` are log softmax(logits / `temperature`) of each drawn token, in float32 or finer, finite, and 0
        outside `mask`. An engine that rounds differently may return approximate ones: with `old_logprobs: recompute`
        they only measure the gap, `old_logprobs: sampler` trains on them.
@@ -86,26 +86,26 @@ class Sampler(Protocol):
     """
 
     def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Samples:
-        """One response to each prompt.
+        """Sample one response to each prompt.
 
-        `draws` are uniform numbers in [0, 1), one for each token that may be drawn. A response should depend on its
-        own row alone, so that a seed gives the same responses again; an engine may seed its own generator from them.
-        DataError: a prompt that leaves no room for a response. NumericError: logits that are not finite.
+        `draws` are uniform numbers in [0, 1), one per token that may be sampled. A response should depend on its own
+        row alone, so that it is reproducible from the seed; an engine may seed its own generator from them. DataError:
+        a prompt leaves no room for a response. NumericError: non-finite logits.
         """
 
     def load_weights(self, policy: PreTrainedModel) -> None:
-        """Sample from `policy` from now on: its weights as they are now, an adapter's among them.
+        """Sample from `policy` from now on, with its current weights, adapters included.
 
-        Called before every rollout and every evaluation. `policy` may be another model than the last time (the
-        frozen reference, say), and is trained on in place after the rollout.
+        Called before every rollout and evaluation. `policy` may be another model than before (such as the frozen
+        reference), and its weights are updated in place after the rollout.
         """
 
 
 def draw_uniforms(
     generator: torch.Generator, rows: int, length: int, device: torch.device | str
 ) -> Float[Tensor, "B T"]:
-    """Uniform numbers in [0, 1) for `Sampler.sample`: one for each token of each of `rows` responses.
+    """Draw uniform numbers in [0, 1) for `Sampler.sample`, one for each of `length` tokens in `rows` responses.
 
-    Drawn on the generator's own device, so that a seed gives the same numbers wherever the model is.
+    Drawn on the generator's device, so that a seed gives the same numbers on every model device.
     """
     return torch.rand(rows, length, generator=generator, device=generator.device).to(device)

@@ -26,21 +26,21 @@ class StopCriteria:
     def find_ended(
         self, token: Int[Tensor, " K"], tokens: Int[Tensor, "B T"], rows: Int[Tensor, " K"], step: int
     ) -> Bool[Tensor, " K"]:
-        """True where the response in `rows` of the batch ends with the `token` that was drawn for it at `step`."""
+        """True where the response in `rows` of the batch ends with the `token` sampled for it at `step`."""
         ended = torch.isin(token, self.end_ids)
         if self.strings:
             ended |= torch.tensor(self.find_stop_strings(tokens[rows, : step + 1], rows), device=token.device)
         return ended
 
     def find_stop_strings(self, tokens: Int[Tensor, "B N"], rows: Int[Tensor, " B"]) -> list[bool]:
-        """True for each response that holds a stop string; decodes only where the last token may have completed one."""
+        """True for each response with a stop string; decodes only where the last token may have completed one."""
         candidates = [row for row, last in enumerate(tokens[:, -1].tolist()) if self.may_complete(last)]
         texts = self.decode(tokens[candidates], rows[candidates])
         stopped = {row for row, text in zip(candidates, texts, strict=True) if self.cut_position(text) < len(text)}
         return [row in stopped for row in range(len(tokens))]
 
     def may_complete(self, token: int) -> bool:
-        """True if a token holds the last letter of a stop string, or part of a letter."""
+        """True if a token contains the last character of a stop string, or part of a character."""
         if token not in self.may_complete_by_token:  # doubled: a leading blank is lost at the beginning of a text
             text = self.tokenizer.decode([token, token], skip_special_tokens=True)
             self.may_complete_by_token[token] = any(letter in text for letter in self.last_letters)
@@ -60,7 +60,7 @@ class StopCriteria:
         return decode_responses(self.tokenizer, prompts, responses)
 
     def cut_position(self, text: str) -> int:
-        """Index where the first stop string begins; the length of the text where there is none."""
+        """Index of the first stop string; the length of the text if there is none."""
         return min((start for string in self.strings if (start := text.find(string)) >= 0), default=len(text))
 
 

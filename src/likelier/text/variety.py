@@ -7,9 +7,9 @@ from likelier.text.words import split_words
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams, in all texts together (Li et al. 2016); 0 without any.
+    """Distinct n-grams of words divided by all n-grams, over all texts (Li et al. 2016); 0 if there are none.
 
-    It falls with the amount of text: compare equal numbers of responses of like length.
+    It falls with the amount of text: compare equal numbers of responses of similar length.
 
     >>> distinct_n(["a b a b", "a b"], 2)
     0.5
@@ -19,15 +19,15 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
 
 
 def make_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    """All runs of n words, in their order."""
+    """All n-grams of a list of words, in order."""
     return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
 
 
 def variety(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """A reward function: each response's share of distinct-2 of the batch, minus the mean share.
 
-    A pair of words that stands n times in the batch counts 1/n; a response's share is the mean over its pairs. What
-    others say too earns nothing, so a batch cannot win by all saying the same.
+    A bigram that occurs n times in the batch counts 1/n; a response's share is the mean over its bigrams. Bigrams that
+    all responses share earn nothing, so the policy cannot gain by making them all alike.
     """
     pairs_by_response = [make_ngrams(split_words(response.lower()), 2) for response in responses]
     counts = Counter(pair for pairs in pairs_by_response for pair in pairs)

@@ -17,11 +17,11 @@ punctuation mark or symbol."""
 
 
 def split_words(text: str) -> list[str]:
-    """Words, numbers and punctuation marks in their order; blanks are left out.
+    """Split into words, numbers and punctuation marks; blanks are dropped.
 
-    Scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are split into characters.
-    Vowel signs and other combining marks stay with the letter before them. Characters that only steer the layout
-    (soft hyphen, zero-width space and joiners) are left out.
+    Scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are split into characters. Vowel
+    signs and other combining marks stay with the letter before them. Layout characters (soft hyphen, zero-width space
+    and joiners) are dropped.
 
     >>> split_words("I don't know, 猫 wins.")
     ['I', "don't", 'know', ',', '猫', 'wins', '.']
@@ -43,11 +43,11 @@ def is_unspaced(part: str) -> bool:
 
 
 class CharacterClasses(dict[int, str]):
-    r"""Class of each character by its code point, for `str.translate`.
+    r"""Maps a code point to the class of its character, for `str.translate`.
 
-    A letter or digit (w; c in an unspaced script), a combining mark (m), an apostrophe (a), a blank (s), a character
-    that only steers the layout (f), punctuation and symbols (p). Python's `\w` has no combining marks (Unicode Mn, Mc,
-    Me): with it Hindi and Thai words fall apart at their vowels.
+    A letter or digit (w; c in an unspaced script), a combining mark (m), an apostrophe (a), a blank (s), a layout
+    character (f), punctuation and symbols (p). Python's `\w` has no combining marks (Unicode Mn, Mc, Me): with it Hindi
+    and Thai words fall apart at their vowels.
     """
 
     def __missing__(self, code: int) -> str:

@@ -19,8 +19,9 @@ MAX_KEPT = 5
 class Guard:
     """Counts updates skipped for non-finite numbers, and stops the run after too many in a row.
 
-    With a `folder`, the first batch of each row of them is kept there: its tensors in `bad-batch-<step>.safetensors`,
-    what was computed from them in `bad-batch-<step>.json`; at most `MAX_KEPT` in a run.
+    With a `folder`, the first batch of each series of skips is saved there: its tensors in
+    `bad-batch-<step>.safetensors`, the numbers computed from it in `bad-batch-<step>.json`; at most `MAX_KEPT` in a
+    run.
     """
 
     def __init__(self, max_in_a_row: int, folder: Path | None = None) -> None:
@@ -28,12 +29,12 @@ class Guard:
         self.step, self.in_a_row, self.skipped = 0, 0, 0
 
     def begin_step(self, step: int) -> Self:
-        """Begin step number `step`; returns the guard itself."""
+        """Start step number `step`; returns the guard itself."""
         self.step = step
         return self
 
     def accept(self) -> None:
-        """Record an update that was made; it ends a row of skipped ones."""
+        """Record a successful update, which ends a series of skipped ones."""
         self.in_a_row = 0
 
     def skip(self, reason: str, batch: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -49,7 +50,7 @@ class Guard:
             )
 
     def keep(self, reason: str, batch: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Write the batch beside the run, if there is room."""
+        """Save the batch in the run folder, unless `MAX_KEPT` have been saved."""
         if self.folder is None or len(self.kept()) >= MAX_KEPT:
             return
         name = self.folder / f"bad-batch-{self.step}"
@@ -59,14 +60,14 @@ class Guard:
         write_json(Path(f"{name}.json"), {"step": self.step, "reason": f"{reason} this update", **values})
 
     def kept(self) -> list[Path]:
-        """The batches kept so far, in the order of their steps."""
+        """The saved batches, in the order of their steps."""
         files = self.folder.glob("bad-batch-*.safetensors") if self.folder else []
         return sorted(files, key=lambda path: int(path.stem.rpartition("-")[2]))
 
     def counts(self) -> dict[str, int]:
-        """The counts that a checkpoint holds."""
+        """The counts saved in a checkpoint."""
         return {"in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def restore(self, counts: Mapping[str, int]) -> None:
-        """Restore what `counts` returned."""
+        """Restore the output of `counts`."""
         self.in_a_row, self.skipped = counts["in_a_row"], counts["skipped"]

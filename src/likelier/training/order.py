@@ -1,4 +1,4 @@
-"""The order of training rows: each epoch is shuffled by the seed alone."""
+"""The order of training rows: epochs are shuffled by the seed alone."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +10,9 @@ from likelier.training.setup import seeded_generator
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """Endless epochs over `count` rows, one after another without a gap.
+    """Endless epochs over `count` rows; positions continue from one epoch to the next.
 
-    A resumed run needs no state for it: any place of any pass follows from these three fields.
+    A resumed run needs no saved state: the order follows from these three fields.
     """
 
     count: int
@@ -28,5 +28,5 @@ class EpochOrder:
 
 @lru_cache(maxsize=4)
 def shuffle_epoch(order: EpochOrder, epoch: int) -> list[int]:
-    """Return the row indices of one epoch. Cached: every step asks for its rows, and may span two epochs."""
+    """Return the row indices of one epoch. Cached, since every step asks for its rows and may span two epochs."""
     return torch.randperm(order.count, generator=seeded_generator(order.seed, epoch, order.purpose)).tolist()

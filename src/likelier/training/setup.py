@@ -15,7 +15,7 @@ from likelier.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`: CUDA, then Apple's MPS, then the CPU. ConfigError: the named device is not there."""
+    """Return the device; `auto`: CUDA, then Apple's MPS, then the CPU. ConfigError: the named device is unavailable."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator whose seed is a hash of these three, so that a resumed run needs no random state from before.
+    """Make a generator seeded by a hash of the arguments, so that a resumed run needs no saved random state.
 
     Renaming a `purpose` changes the bits of every run that uses it.
     """
@@ -41,9 +41,9 @@ def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextMana
 
 
 def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], config: Training) -> torch.optim.AdamW:
-    """AdamW over (parameters, peak learning rate) groups; the peak is kept in the group for the schedule.
+    """Make AdamW from (parameters, peak learning rate) groups; the peak is stored in the group for the schedule.
 
-    Fused: one pass over the memory instead of one per operation, ten times faster on a CPU.
+    Fused: one pass over memory instead of one per operation, ten times faster on a CPU.
     """
     param_groups = [
         {"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr} for parameters, lr in groups
@@ -68,13 +68,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 class Clock:
-    """Seconds of each phase of a step, for `timing.jsonl`."""
+    """Seconds spent in each phase of a step, for `timing.jsonl`."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self.last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Record the seconds since the last lap under a name."""
+        """Record the seconds since the last lap under `name`."""
         now = time.perf_counter()
         self.laps[f"{name}_seconds"], self.last = now - self.last, now

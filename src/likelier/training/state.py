@@ -1,4 +1,4 @@
-"""Weights, optimizer and counts, written to and read from a checkpoint folder."""
+"""Weights, optimizer and counts in a checkpoint folder."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from likelier.files import read_json, write_json
 
 @contextlib.contextmanager
 def as_os_errors() -> Iterator[None]:
-    """Raise a full disk as OSError: safetensors wraps what the system says in an error of its own."""
+    """Convert safetensors' errors about a full disk to OSError."""
     try:
         yield
     except SafetensorError as error:
@@ -30,12 +30,12 @@ def as_os_errors() -> Iterator[None]:
 
 
 def trained_weights(module: nn.Module) -> nn.ParameterList:
-    """Return the trained parameters: all that a checkpoint needs beside a frozen base."""
+    """Return the trained parameters: all that a checkpoint needs if the base is frozen."""
     return nn.ParameterList([weight for weight in module.parameters() if weight.requires_grad])
 
 
 def weights_to_save(module: nn.Module, lora_rank: int | None) -> nn.Module:
-    """The module, or with an adapter its trained parameters alone: the frozen base stands in the model's folder."""
+    """The module, or with an adapter only its trained parameters: the frozen base is in the model's folder."""
     return module if lora_rank is None else trained_weights(module)
 
 
@@ -44,7 +44,7 @@ def save_state(
 ) -> None:
     """Write weights, optimizer and `extra` (JSON) into a checkpoint folder: safetensors and JSON only.
 
-    NumericError: one of these numbers is not finite; older checkpoints stand.
+    NumericError: one of these numbers is not finite; older checkpoints are kept.
     """
     packed = optimizer.state_dict()
     tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
@@ -58,14 +58,14 @@ def save_state(
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """NumericError: a weight is not finite. An overflow in the last step shows in no earlier loss."""
+    """NumericError: a weight is not finite, as after an overflow in the last step, which no loss has shown yet."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")
 
 
 def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read back what `save_state` wrote, in place; returns `extra`."""
+    """Load the output of `save_state` in place; returns `extra`."""
     for name, module in modules.items():
         load_model(module, folder / f"{name}.safetensors")
     state: dict[int, dict[str, Tensor]] = {}
@@ -78,20 +78,20 @@ def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.
 
 
 def save_module(path: Path, module: nn.Module) -> None:
-    """Weights as safetensors."""
+    """Save weights as safetensors."""
     save_model(module, str(path))
 
 
 def load_module(path: Path, module: nn.Module) -> None:
-    """Load weights that `save_module` wrote."""
+    """Load weights saved by `save_module`."""
     load_model(module, path)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Named arrays as safetensors, bit by bit."""
+    """Save named arrays as safetensors, bit by bit."""
     save_file({name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}, path)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Load arrays that `save_arrays` wrote."""
+    """Load arrays saved by `save_arrays`."""
     return {name: tensor.numpy() for name, tensor in load_file(path).items()}

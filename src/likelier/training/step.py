@@ -1,4 +1,4 @@
-"""One optimizer step of SFT, DPO and reward models, and what of it a checkpoint holds."""
+"""One optimizer step of SFT, DPO and reward models, and its checkpointed state."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ BadBatch = Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 
 
 class TrainingState:
-    """Weights, optimizer, guard and counters: everything a checkpoint must hold."""
+    """Everything in a checkpoint: weights, optimizer, guard and counters."""
 
     def __init__(
         self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, guard: Guard, **counts: Any
     ) -> None:
-        """`modules` by their file names in a checkpoint; `counts` beside "num_tokens" and "optimizer_steps"."""
+        """`modules`: by file name in a checkpoint; `counts` has more keys than "num_tokens" and "optimizer_steps"."""
         self.modules, self.optimizer, self.guard = modules, optimizer, guard
         self.counts: dict[str, Any] = {"num_tokens": 0, "optimizer_steps": 0} | counts
 
@@ -30,7 +30,7 @@ class TrainingState:
         save_state(folder, self.modules, self.optimizer, self.counts | {"guard": self.guard.counts()})
 
     def load(self, checkpoint: Path | None) -> None:
-        """Restore what `save` wrote; None: nothing is restored."""
+        """Restore the output of `save`; with None, do nothing."""
         if checkpoint is None:
             return
         saved = load_state(checkpoint, self.modules, self.optimizer)
@@ -43,9 +43,9 @@ def guarded_step(
 ) -> tuple[bool, Tensor]:
     """Clip the gradients and step, or skip the step if they are not finite; returns (stepped, norm before clipping).
 
-    Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and
-    what it remembers stays for good, so that one overflow of its second moments spoils all later steps. `what` names
-    the loss in the error of the guard (NumericError after too many skipped steps in a row).
+    Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and a
+    single overflow of its second moments would persist and spoil all later steps. `what` names the loss in the guard's
+    error (NumericError after too many skipped steps in a row).
     """
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)

@@ -1,1 +1,1 @@
-"""Fast paths for small networks; tests compare them with the definitions."""
+"""Fast paths for small networks, tested for equality with the definitions."""

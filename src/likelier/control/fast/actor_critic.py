@@ -1,7 +1,7 @@
-"""Policy and critic side by side: two perceptrons of equal widths in batched products, their gradient by hand.
+"""Policy and critic as two MLPs of equal widths, computed in batched products with a hand-written backward pass.
 
-A minibatch of control is so small that PyTorch spends more on bookkeeping than on numbers. So a layer of both networks
-is one product, clipping and Adam see half as many tensors, and autograd one node instead of thirty.
+Minibatches of control are so small that PyTorch spends more time on overhead than on arithmetic. So a layer of both
+networks is one batched product, clipping and Adam see half as many tensors, and autograd one node instead of thirty.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ MINUS_ONE = torch.tensor(-1.0)
 
 
 class ActorCriticMLP(nn.Module):
-    """The policy's outputs and the value of each row of features.
+    """Maps features to policy outputs and values.
 
-    A layer's weights are `[2, outputs, inputs]`, the policy's first. The critic's last layer is as wide as the
-    policy's; only its first output is looked at, the weights of the others stay 0.
+    Weights are `[2, outputs, inputs]`, the policy's first. The critic's last layer is as wide as the policy's; only its
+    first output is used, the weights of the others stay 0.
     """
 
     def __init__(self, num_inputs: int, hidden: Sequence[int], num_outputs: int, activation: str) -> None:
@@ -44,7 +44,7 @@ class ActorCriticMLP(nn.Module):
     def initialise(
         self, generator: torch.Generator, gain: float, gain_of_outputs: float, gain_of_values: float
     ) -> None:
-        """Make the weights orthogonal, as PPO initialises them; biases are 0."""
+        """Initialise orthogonally, as is usual for PPO; biases are 0."""
         *hidden, last = self.weights
         for each in hidden:
             for tower in each:
@@ -62,13 +62,13 @@ class ActorCriticMLP(nn.Module):
         return split_heads(forward_layers(features, self.weights, self.biases, self.activation)[-1])
 
     def policy_layers(self) -> list[tuple[Array, Array]]:
-        """Weights and biases of the policy's tower, in numpy: on a CPU these are the very numbers, elsewhere copies."""
+        """Weights and biases of the policy as numpy arrays, which share memory with the parameters on a CPU."""
         layers = zip(self.weights, self.biases, strict=True)
         return [(weight[0].detach().cpu().numpy().T, bias[0].detach().cpu().numpy()) for weight, bias in layers]
 
 
 def numpy_mlp(x: Array, layers: Sequence[tuple[Array, Array]], activation: str) -> Array:
-    """One tower in numpy."""
+    """Forward pass of one MLP in numpy."""
     for weight, bias in layers[:-1]:
         x = x @ weight + bias
         x = np.tanh(x) if activation == "tanh" else np.maximum(x, 0.0)
@@ -77,15 +77,15 @@ def numpy_mlp(x: Array, layers: Sequence[tuple[Array, Array]], activation: str) 
 
 
 class MLPFunction(torch.autograd.Function):
-    """`forward_layers`, and its gradient from the last layer down.
+    """`forward_layers` with a hand-written backward pass.
 
-    With g the gradient by what a layer gives, that by its weights is g.T @ h, by its biases the sum of g over rows, and
-    by what it was given g @ weights, carried through the activation.
+    For a layer with input h and gradient g of its output, the gradient of the weights is g.T @ h, of the biases the sum
+    of g over rows, and of the input g @ weights, passed back through the activation.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, activation: str, *layers: Tensor) -> tuple[Tensor, Tensor]:
-        """Run all layers, keeping what backward needs."""
+        """Run all layers, saving the activations for backward."""
         weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         *given, last = forward_layers(features, weights, biases, activation)
         ctx.save_for_backward(*given, *weights)
@@ -113,7 +113,7 @@ class MLPFunction(torch.autograd.Function):
 
 
 def multiply_transposed(g: Float[Tensor, "2 N O"], h: Float[Tensor, "2 N I"]) -> Float[Tensor, "2 O I"]:
-    """Return g.T @ h. The narrower factor goes first: 8 µs instead of 41 for 256 rows of 4 and of 64 on a CPU."""
+    """Return g.T @ h, with the narrower factor first: 8 µs instead of 41 for [256, 4] and [256, 64] on a CPU."""
     if h.shape[2] < g.shape[2]:
         return torch.bmm(h.transpose(1, 2), g).transpose(1, 2)
     return torch.bmm(g.transpose(1, 2), h)
@@ -122,7 +122,7 @@ def multiply_transposed(g: Float[Tensor, "2 N O"], h: Float[Tensor, "2 N I"]) ->
 def forward_layers(
     features: Float[Tensor, "N I"], weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
 ) -> list[Float[Tensor, "2 N W"]]:
-    """Return the input of each layer of both towers, and the output of the last."""
+    """Return the input of each layer of both networks, and the last layer's output."""
     # A view, not a copy: both towers read the same features.
     seen = [features.expand(2, *features.shape)]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -138,8 +138,8 @@ def split_heads(last: Float[Tensor, "2 N O"]) -> tuple[Float[Tensor, "N O"], Flo
 def activate(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation: str) -> Float[Tensor, "2 N O"]:
     """Return relu or tanh of x @ weight.T + bias.
 
-    tanh z = 2 sigmoid(2 z) - 1: of many numbers PyTorch's own tanh takes three times as long on a CPU (2x256x64: 104 µs
-    against 34), of few it takes less. The product gives 2 z at once.
+    tanh z = 2 sigmoid(2 z) - 1: for large tensors PyTorch's tanh takes three times as long on a CPU (2x256x64: 104 µs
+    against 34), for small ones it is faster. The product yields 2 z directly.
     """
     many = activation == "tanh" and 2 * x.shape[1] * weight.shape[1] > FEW
     scale = 2 if many else 1
@@ -150,7 +150,7 @@ def activate(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation
 
 
 def activation_backward(g: Tensor, h: Tensor, activation: str) -> Tensor:
-    """Return the gradient before the activation, given its output `h` and the gradient `g` behind it."""
+    """Return the gradient w.r.t. the activation's input, given its output `h` and the output's gradient `g`."""
     by_taken: Tensor
     if activation == "relu":
         by_taken = torch.ops.aten.threshold_backward(g, h, 0.0)

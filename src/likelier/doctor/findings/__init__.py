@@ -1,1 +1,1 @@
-"""The doctor's findings: one small function of a run's metrics for each, grouped by the metrics they read."""
+"""The doctor's findings: one small function of a run's metrics each, grouped by the metrics that they read."""

@@ -1,4 +1,4 @@
-"""The `Finding` record, and a run's metrics as findings read them: columns, windows of steps, standard errors."""
+"""The `Finding` record, and the metrics of a run: columns, windows of steps, standard errors."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Severity = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A named problem of a run: evidence, likely cause and remedy."""
+    """A named problem of a run, with evidence, likely cause and remedy."""
 
     name: str
     severity: Severity
@@ -73,7 +73,7 @@ class History:
 
     @cached_property
     def curve(self) -> list[CurvePoint]:
-        """Return the evaluations on held-out prompts so far, that of the initial policy first."""
+        """Return the evaluations on held-out prompts so far, starting with the initial policy."""
         return read_curve(self.lines, self.before)
 
     @cached_property
@@ -83,7 +83,7 @@ class History:
 
     @cached_property
     def batch_size(self) -> float:
-        """Responses per step, from the episode counter where it was logged."""
+        """Responses per step, from the logged episode counter; the setting if that was not logged."""
         episodes = self.column("episodes")
         if not math.isfinite(episodes[-1]):
             return float(self.ppo.batch_size)
@@ -100,16 +100,16 @@ class History:
         return bool(np.isfinite(self.column(name)).any())
 
     def start(self, name: str) -> Level | None:
-        """The first tenth of the run (1 to 5 steps), while the policy is still near its start."""
+        """Level over the first tenth of the run (1 to 5 steps), before the policy has changed much."""
         return self.level(name, 0, min(5, max(1, len(self.lines) // 10)))
 
     def late(self, name: str, least: int = 3, share: float = 0.25) -> Level | None:
-        """The last quarter of the run (`least` to 25 steps)."""
+        """Level over the last quarter of the run (`least` to 25 steps)."""
         count = min(25, max(least, round(share * len(self.lines))))
         return self.level(name, max(0, len(self.lines) - count), len(self.lines))
 
     def level(self, name: str, start: int, stop: int) -> Level | None:
-        """Return the level over lines `start` to `stop`; None if the metric was not logged there."""
+        """Return mean and standard error over lines `start` to `stop`; None if the metric was not logged there."""
         window = slice(start, stop)
         values, steps = self.column(name)[window], self.steps[window]
         known = np.isfinite(values)
@@ -121,18 +121,18 @@ class History:
         return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
 
     def error_of_step(self, name: str, window: slice) -> float:
-        """Return the standard error of one step's mean, from its spread over responses; 0 where that was not logged."""
+        """Return the standard error of one step's mean, from the spread over responses; 0 if that was not logged."""
         spread = self.column(f"{name}_std")[window]
         spread = spread[np.isfinite(spread)]
         return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
 
     def level_over(self, name: str, other: Level) -> Level | None:
-        """Return the metric's level over the same steps as another level."""
+        """Return the metric's level over the steps of another level."""
         within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)
 
     def worst(self, name: str) -> Level | None:
-        """The window (a fifth of the run, 3 to 10 steps) with the highest mean; None before there are so many steps."""
+        """The window (a fifth of the run, 3 to 10 steps) with the highest mean; None if the run is shorter."""
         width = min(10, max(3, len(self.lines) // 5))
         windows = [self.level(name, at, at + width) for at in range(len(self.lines) - width + 1)]
         known = [level for level in windows if level is not None]

@@ -1,4 +1,4 @@
-"""Findings on the KL from the reference."""
+"""Findings on the KL from the reference policy."""
 
 import math
 
@@ -23,7 +23,7 @@ NOISE = SamplingFault(
 
 
 def kl_negative(run: History) -> Finding | None:
-    """A KL below 0, which no KL can be: tokens from another distribution, or estimator noise."""
+    """A mean KL below 0, which is impossible: tokens from another distribution, or estimator noise."""
     if (apart := nonzero_first_kl(run)) is not None and apart.mean < 0:
         fault = diagnose_sampling(run) or OTHER_REFERENCE
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
@@ -42,7 +42,7 @@ def kl_negative(run: History) -> Finding | None:
 
 
 def nonzero_first_kl(run: History) -> Level | None:
-    """The KL of step 1 if it is not 0: policy and reference are the same model there."""
+    """The KL of step 1 if it is not 0, although policy and reference are equal there."""
     first = run.level("kl", 0, 1)
     if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.error):
         return None
@@ -57,7 +57,7 @@ def find_lowest_window(run: History) -> Level | None:
 
 
 def kl_explodes(run: History) -> Finding | None:
-    """The policy is further from the reference than the score can be worth."""
+    """The KL is higher than the gain in score can justify."""
     if (apart := nonzero_first_kl(run)) is not None and apart.mean > 0:
         return Finding(
             "kl_explodes", "error", run.last, f"kl {apart} nats, before anything was learned", *OTHER_REFERENCE
@@ -92,7 +92,7 @@ def kl_explodes(run: History) -> Finding | None:
 
 
 def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
-    """Cause and remedy of a KL that is too high."""
+    """Explain a KL that is too high: cause and remedy."""
     ppo = run.ppo
     start, late = run.start("entropy"), run.late("entropy")
     if ppo.entropy_coef and start is not None and late is not None and late.mean > 1.5 * start.mean:
@@ -146,7 +146,7 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
 
 
 def median_until(run: History, high: Level, name: str) -> float:
-    """Median of a metric up to the last step of `high`; NaN where it was not logged."""
+    """Median of a metric up to the last step of `high`; NaN if it was not logged."""
     values = run.column(name)[run.steps <= high.last]
     return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 

@@ -1,4 +1,4 @@
-"""The finding of over-optimisation: judges that were not trained against fall while the score rises."""
+"""The finding of over-optimisation: the scores of held-out judges fall while the training score rises."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from likelier.runs.curve import CurvePoint
 
 
 def gold_drift(run: History) -> Finding | None:
-    """A judge that was not trained against falls while the score rises, or comes to anti-correlate with it
-    (Gao et al. 2023, "Scaling laws for reward model overoptimization").
+    """A judge that is not trained against falls while the score rises, or becomes anti-correlated with the score (Gao
+    et al. 2023, "Scaling laws for reward model overoptimization").
     """
     curve = [point for point in run.curve if point.score is not None]
     judges = dict.fromkeys(name for point in curve for name in point.judges)
@@ -33,9 +33,9 @@ def gold_drift(run: History) -> Finding | None:
 
 
 def describe_reversal(curve: Sequence[CurvePoint], judge: str) -> str | None:
-    """Describes a judge whose correlation with the score went from above 0 to below 0, by three standard errors each.
+    """Describe a judge whose correlation with the score went from positive to negative, by three standard errors each.
 
-    It precedes the fall of the judge: among the responses of the present policy the score prefers what the judge
+    This precedes the fall of the judge: among the current policy's responses the score prefers those that the judge
     likes less.
     """
     known = [(point, point.num_responses) for point in curve if judge in point.correlations and point.num_responses]
@@ -77,7 +77,7 @@ def measure_drop(curve: Sequence[CurvePoint], judge: str) -> tuple[float, str] |
 
 
 def compute_running_means(values: Floats, width: int) -> Floats:
-    """Means over windows of `width`: a single measurement may be lucky."""
+    """Means over windows of `width`, since a single measurement may be an outlier."""
     means: Floats = np.lib.stride_tricks.sliding_window_view(values, width).mean(1)
     return means
 

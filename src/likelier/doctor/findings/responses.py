@@ -1,4 +1,4 @@
-"""Findings on the responses: their length, their variety, and whether they end."""
+"""Findings on the responses: length, diversity and termination."""
 
 from likelier.doctor.findings.history import Finding, History, fmt
 
@@ -26,7 +26,7 @@ def length_collapse(run: History) -> Finding | None:
 
 
 def report_immediate_ends(run: History, seen: str) -> Finding | None:
-    """Responses of one token where more were allowed."""
+    """Responses of a single token although more are allowed."""
     limit, strings = run.ppo.response_length, run.ppo.stop_strings
     if limit < 8:
         return None
@@ -43,7 +43,7 @@ def report_immediate_ends(run: History, seen: str) -> Finding | None:
 
 
 def length_blowup(run: History) -> Finding | None:
-    """Responses grew by half or more, or came to fill the length limit."""
+    """Responses grew by half or more, or reached the length limit."""
     start, late = run.start("response_length"), run.late("response_length")
     if len(run.lines) < FEW_STEPS or start is None or late is None:
         return None
@@ -68,7 +68,7 @@ def length_blowup(run: History) -> Finding | None:
 
 
 def never_ends(run: History) -> Finding | None:
-    """Hardly any response ends by itself, although the settings allow it."""
+    """Hardly any response ends before the length limit, although the settings allow it."""
     late = run.late("ended_rate")
     if not run.ppo.may_end or late is None or late.num < 3 or late.mean > 0.05:
         return None
@@ -109,7 +109,7 @@ def entropy_collapse(run: History) -> Finding | None:
 
 
 def repetition(run: History) -> Finding | None:
-    """Responses repeat themselves."""
+    """Responses repeat n-grams."""
     start, late, length = run.start("repetition"), run.late("repetition"), run.late("response_length")
     if start is None or late is None or length is None or late.num < 3 or length.mean < 6:
         return None
@@ -129,13 +129,13 @@ def repetition(run: History) -> Finding | None:
 
 
 def explain_repetition(run: History) -> str:
-    """The cause of growing repetition: the score rewards it, or the policy has collapsed."""
+    """Explain growing repetition: the score rewards it, or the policy has collapsed."""
     if score_rose(run):
         return "The score counts what repeating adds to, and does not mind it"
     return "The policy has broken down: the score does not rise by it"
 
 
 def score_rose(run: History) -> bool:
-    """True if the score is above its start."""
+    """True if the score is above its initial level."""
     start, late = run.start("score"), run.late("score")
     return start is not None and late is not None and late.mean > start.mean

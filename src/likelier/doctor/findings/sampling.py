@@ -1,4 +1,4 @@
-"""Findings on the sampler: did the tokens come from the distribution that the trainer assumes?"""
+"""Findings on the sampler: tokens that do not come from the distribution that the trainer assumes."""
 
 import math
 from typing import NamedTuple
@@ -14,7 +14,7 @@ OUTLIER, OUTLIER_BF16 = 0.1, 2.0
 
 
 class SamplingFault(NamedTuple):
-    """Cause and remedy of tokens that do not come from the trained policy."""
+    """Cause and remedy of tokens that were not sampled from the trained policy."""
 
     cause: str
     remedy: str
@@ -55,7 +55,7 @@ DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_differen
 
 
 def diagnose_sampling(run: History) -> SamplingFault | None:
-    """The likely sampling fault; None if the tokens are consistent with the policy."""
+    """The likely sampling fault; None if the tokens fit the policy."""
     if padding_counted(run):
         return PADDING_COUNTED
     rounding, outlier = (ROUNDING_BF16, OUTLIER_BF16) if run.ppo.bf16 else (ROUNDING, OUTLIER)
@@ -75,7 +75,7 @@ def diagnose_sampling(run: History) -> SamplingFault | None:
 
 
 def padding_counted(run: History) -> bool:
-    """True if responses that ended are nevertheless counted at the full length limit."""
+    """True if responses that ended early are counted at the full length limit."""
     ended, length = run.column("ended_rate"), run.column("response_length")
     known = np.isfinite(ended) & np.isfinite(length)
     if not known.any() or not run.ppo.may_end:
@@ -84,9 +84,9 @@ def padding_counted(run: History) -> bool:
 
 
 def sampling_gap(run: History) -> tuple[float, float]:
-    """Mean of (-log pi of the tokens - entropy) over steps, and its standard error; NaN where not logged.
+    """Mean of (-log pi of the tokens - entropy) over steps and its standard error; NaN if not logged.
 
-    For tokens drawn from pi its expectation is 0, whatever pi is.
+    For tokens drawn from pi the expectation is 0 for any pi.
     """
     gap, error = run.column("sampling_gap"), run.column("sampling_gap_error")
     known = np.isfinite(gap) & np.isfinite(error)

@@ -1,4 +1,4 @@
-"""Findings on the score: does it rise, does it tell responses apart, do judges agree with it?"""
+"""Findings on the score: its rise, its spread over responses, and its agreement with judges."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ MEND_SCORER = (
 
 
 class Rise(NamedTuple):
-    """Increase of the score, in its own unit, with its standard error."""
+    """Increase of the score, in units of the score, with its standard error."""
 
     rise: float
     error: float
@@ -41,11 +41,11 @@ class Rise(NamedTuple):
 
 
 def estimate_rises(scores: Floats, error_of_step: float) -> list[Rise]:
-    """Three estimates of the rise: by a straight line, first third to last third, first steps to last third.
+    """Estimate the rise in three ways: linear fit, first to last third, first steps to last third.
 
-    The noise of a step is taken from the median difference of neighbours, which neither a slow curve nor a jump
-    disturbs, and is at least the standard error over its responses. Over n steps the rise of a straight line has the
-    variance 12 (n - 1) / (n (n + 1)).
+    The noise of a step is estimated from the median difference of neighbours, which is robust to trends and jumps, and
+    is at least the standard error over responses. The rise of a linear fit over n steps has the variance 12 (n - 1) /
+    (n (n + 1)) per unit of noise variance.
     """
     n, third = len(scores), len(scores) // 3
     rounding = 1e-6 * max(1.0, float(np.abs(scores).max()))
@@ -68,7 +68,7 @@ def scores_after_warmup(run: History) -> tuple[Floats, float]:
 
 
 def reward_flat(run: History) -> Finding | None:
-    """The score does not rise, although there were enough responses to detect half a standard deviation."""
+    """The score does not rise, although there were enough responses to detect a rise of half a standard deviation."""
     scores, error_of_step = scores_after_warmup(run)
     if len(scores) < FEW_STEPS or 2 * len(run.lines) < run.ppo.steps:
         return None
@@ -89,7 +89,7 @@ def reward_flat(run: History) -> Finding | None:
 
 
 def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
-    """Cause and remedy of a score that does not rise."""
+    """Explain a score that does not rise: cause and remedy."""
     kl, moved, clipped = run.late("kl"), run.level("approx_kl", 0, len(run.lines)), run.worst("clipfrac")
     if spread is not None and has_no_spread(spread, run.late("score")):
         return "Every response has the same score", "Give a score that tells responses apart"
@@ -115,7 +115,7 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
 
 
 def explain_drowned_score(run: History) -> tuple[str, str] | None:
-    """Settings that keep the score from reaching the tokens that earned it; None if there are none."""
+    """Explain by which settings the score's signal is lost among the tokens; None if by none."""
     ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
     if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
         return (
@@ -140,7 +140,7 @@ def has_no_spread(spread: Level, score: Level | None) -> bool:
 
 
 def scorer_saturated(run: History) -> Finding | None:
-    """The score no longer tells responses apart: all are nearly equal, or at the best or worst possible score."""
+    """The score no longer distinguishes responses: nearly all are equal, or at the best or worst possible score."""
     start, late, score = run.start("score_std"), run.late("score_std"), run.late("score")
     if start is None or late is None or score is None or late.num < 3:
         return None
@@ -176,9 +176,9 @@ def scorer_saturated(run: History) -> Finding | None:
 
 
 def compare_with_penalty(run: History) -> str | None:
-    """Figures of a score whose spread is at most a fiftieth of the KL penalty's; None if it is larger or not known.
+    """Figures of a score whose spread is at most 1/50 of the KL penalty's; None if it is larger or unknown.
 
-    At the optimum score - kl_coef * KL is the same for all responses, so that both have the same spread.
+    At the optimum score - kl_coef * KL is equal for all responses, so score and penalty have the same spread.
     """
     spread, price, kl = run.late("unpunished_std"), run.late("kl_coef"), run.late("kl_std")
     if run.ppo.loss is not None or spread is None or price is None or kl is None:
@@ -189,7 +189,7 @@ def compare_with_penalty(run: History) -> str | None:
 
 
 def constant_sources(run: History) -> list[str]:
-    """Reward sources whose mean is bit-identical in at least five steps."""
+    """Reward sources whose mean is bitwise identical over at least five steps."""
     names = [name for name in run.lines[-1] if name.startswith("score/")]
     means = {name: run.column(name) for name in names}
     return [
@@ -200,14 +200,14 @@ def constant_sources(run: History) -> list[str]:
 
 
 def scorer_at_chance(run: History) -> Finding | None:
-    """The score is at chance: on the reward model's held-out pairs, beside judges, or by what training on it did."""
+    """The score is no better than chance: on held-out pairs, against judges, or by the effect of training on it."""
     return check_heldout_pairs(run) or check_judge_correlation(run) or check_score_after_training(run)
 
 
 def check_heldout_pairs(run: History) -> Finding | None:
-    """A reward model whose accuracy on held-out pairs is compatible with chance and too low to be of use.
+    """A reward model whose held-out accuracy is compatible with chance and too low to be useful.
 
-    Both bounds of the interval are needed: few pairs prove neither (with half of them right it takes 96).
+    Both bounds of the interval are checked: with few pairs neither can be concluded (at 50% accuracy it takes 96).
     """
     for name, result in run.rewards.items():
         accuracy, pairs = result.get("accuracy"), result.get("pairs")
@@ -228,9 +228,9 @@ def check_heldout_pairs(run: History) -> Finding | None:
 
 
 def check_judge_correlation(run: History) -> Finding | None:
-    """The score does not correlate with any judge while the policy is near its start.
+    """The score is uncorrelated with every judge while the policy is close to its initialisation.
 
-    Later a negative correlation means over-optimisation, which is the finding gold_drift.
+    A negative correlation later in training means over-optimisation, see `gold_drift`.
     """
     # Scores that do not vary correlate with nothing, so such an evaluation is no evidence.
     measured = [point for point in run.curve if point.num_responses and point.score_std != 0]
@@ -254,7 +254,7 @@ def check_judge_correlation(run: History) -> Finding | None:
 
 
 def mean_correlations(curve: Sequence[CurvePoint]) -> dict[str, float]:
-    """Mean correlation of the score with each judge over some evaluations."""
+    """Mean correlation of the score with each judge over the given evaluations."""
     judges = dict.fromkeys(name for point in curve for name in point.correlations)
     return {
         judge: float(np.mean([point.correlations[judge] for point in curve if judge in point.correlations]))
@@ -263,7 +263,7 @@ def mean_correlations(curve: Sequence[CurvePoint]) -> dict[str, float]:
 
 
 def check_score_after_training(run: History) -> Finding | None:
-    """The policy moved far and the score did not: the score does not depend on the response."""
+    """The policy moved far but the score did not change: it does not depend on the response."""
     scores, error_of_step = scores_after_warmup(run)
     kl, clipped, spread = run.late("kl"), run.worst("clipfrac"), run.level("score_std", 0, len(run.lines))
     foreseen = run.late("explained_variance_mc")
@@ -286,7 +286,7 @@ def check_score_after_training(run: History) -> Finding | None:
 
 
 def advantage_zero(run: History) -> Finding | None:
-    """Responses to a prompt do not differ in score, so there is no advantage to learn from."""
+    """The responses to a prompt have equal scores, so all advantages are 0."""
     spread, score = run.late("score_std"), run.late("score")
     equal, within, used = run.late("equal_groups"), run.late("group_score_std"), run.late("advantage_std")
     if score is None or score.num < 3:

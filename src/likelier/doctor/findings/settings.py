@@ -6,7 +6,7 @@ from likelier.ppo.algorithms import ALGORITHMS
 
 
 def gamma_with_kl(run: History) -> Finding | None:
-    """A discount beside a KL penalty."""
+    """A discount below 1 together with a KL penalty."""
     return find_discount(run.ppo, run.last)
 
 
@@ -16,7 +16,7 @@ def estimator_misplaced(run: History) -> Finding | None:
 
 
 def find_discount(ppo: PPOConfig, step: int) -> Finding | None:
-    """A discount beside a KL penalty: early tokens hardly see the score, and the optimum is not the known one."""
+    """A discount below 1 together with a KL penalty: early tokens hardly see the score, and the optimum changes."""
     if ppo.gamma == 1.0 or ppo.loss is not None or not (ppo.kl_coef or ppo.kl_target):
         return None
     seen = ppo.gamma ** (ppo.response_length - 1)
@@ -48,7 +48,7 @@ def find_misplaced_penalty(ppo: PPOConfig, step: int) -> Finding | None:
 
 
 def explain_misplaced_penalty(config: PPOConfig) -> str | None:
-    """One line on how the KL penalty departs from score - kl_coef * KL; None where it does not."""
+    """Explain in one line how the KL penalty departs from score - kl_coef * KL; None if it does not."""
     if config.kl_coef == 0:
         return None
     reasons = {

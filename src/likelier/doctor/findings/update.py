@@ -1,4 +1,4 @@
-"""Findings on the updates: ratio, clipping, gradients, and the critic."""
+"""Findings on the updates: ratio, clipping, gradients and the critic."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ USUAL_CLIP = 0.2
 
 
 def ratio_not_one(run: History) -> Finding | None:
-    """Old and new log-probabilities differ before the first optimizer step, although the weights are the same."""
+    """Old and new log-probabilities differ before the first optimizer step, although the weights are equal."""
     name = "first_ratio_deviation" if run.has("first_ratio_deviation") else "ratio"
     bound = (ROUNDING_BF16 if run.ppo.bf16 else ROUNDING) if name != "ratio" else 0.1
     apart = run.column(name) if name != "ratio" else abs(run.column(name) - 1)
@@ -34,7 +34,7 @@ def ratio_not_one(run: History) -> Finding | None:
 
 
 def clipfrac_high(run: History) -> Finding | None:
-    """Much of the policy gradient is clipped away."""
+    """The policy loss of many tokens is clipped, so they contribute no gradient."""
     high = run.worst("clipfrac")
     updates = run.lines[-1].get("optimizer_steps", 0) / run.last
     share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
@@ -57,7 +57,7 @@ def clipfrac_high(run: History) -> Finding | None:
 
 
 def clipfrac_zero(run: History) -> Finding | None:
-    """No token was ever clipped in updates of several optimizer steps: the clip has no effect."""
+    """No token was ever clipped although updates take several optimizer steps: the clip has no effect."""
     clipped, moved = run.column("clipfrac"), run.level("approx_kl", 0, len(run.lines))
     updates, length = run.column("optimizer_steps"), run.level("response_length", 0, len(run.lines))
     if len(clipped) < 10 or not run.has("clipfrac") or (clipped > 0).any() or length is None:
@@ -77,7 +77,7 @@ def clipfrac_zero(run: History) -> Finding | None:
 
 
 def gradients_clipped(run: History) -> Finding | None:
-    """The gradient norm is clipped in every minibatch: only its direction is left."""
+    """The gradient is clipped in every minibatch, so that only its direction is left."""
     share, norm = run.level("grad_clipped", 0, len(run.lines)), run.level("grad_norm", 0, len(run.lines))
     bound = run.ppo.max_grad_norm
     if norm is None or norm.num < 5:
@@ -102,7 +102,7 @@ def gradients_clipped(run: History) -> Finding | None:
 
 
 def value_not_learning(run: History) -> Finding | None:
-    """The critic predicts nothing of the rewards that follow, after enough time to learn."""
+    """The critic explains none of the variance of the returns after enough training."""
     true, own = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
     judged = true or own
     spread, score = run.late("score_std"), run.late("score")
@@ -125,20 +125,20 @@ def value_not_learning(run: History) -> Finding | None:
 
 
 def informative_responses(run: History) -> float:
-    """Responses so far that carry information for the critic: twice those off the most common score, at most all."""
+    """Number of responses so far that inform the critic: twice those off the most common score, at most all."""
     alike = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
     return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(alike))).sum())
 
 
 def predictions_are_frozen(run: History, late: Level) -> bool:
-    """True if the explained variance stays within 0.01 of 0 throughout: even a poor critic would vary more."""
+    """True if the explained variance stays within 0.01 of 0: even a poor critic would vary more."""
     names = [name for name in ("explained_variance", "explained_variance_mc") if run.has(name)]
     window = slice(len(run.lines) - late.num, None)
     return all(bool((abs(run.column(name)[window]) < 0.01).all()) for name in names)
 
 
 def explain_blind_critic(run: History, own: float | None, clipped: float) -> tuple[str, str]:
-    """Cause and remedy of a critic that predicts nothing."""
+    """Explain a critic that predicts nothing: cause and remedy."""
     rate = run.ppo.critic_learning_rate or run.ppo.learning_rate
     if clipped > 0.3:
         return (

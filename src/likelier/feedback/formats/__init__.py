@@ -1,4 +1,4 @@
-"""Imports data files into a store and exports them, line by line; the table of formats."""
+"""Import of data files into a store, and export; the table of formats."""
 
 import difflib
 import filecmp
@@ -24,7 +24,7 @@ Write = Callable[[JudgedComparison], Line | None]
 
 
 class Format(NamedTuple):
-    """How a format is read and written."""
+    """Reader and writer of a file format."""
 
     read: Callable[[Line, Place], Entry]
     """Makes an entry of a line. DataError: what is wrong with the line, and its place."""
@@ -35,7 +35,7 @@ class Format(NamedTuple):
 
 
 def write_each(write: Write, store: Store) -> Iterator[Line | None]:
-    """One line a judgement of texts."""
+    """Write one line per judgement of text responses."""
     return (write(judged) if judged.is_text else None for judged in store.judged_by_content())
 
 
@@ -49,8 +49,8 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ImportCounts:
-    """Lines `read`, of which `skipped` were bad; how much they `stored` that is new (judgements; of a line without one,
-    what it is about, which may be several responses); totals of the database after it."""
+    """Lines `read`, bad lines `skipped`, new records `stored` (judgements, or what lines without one hold), and totals
+    of the database after the import."""
 
     read: int
     stored: int
@@ -72,10 +72,11 @@ class ExportCounts:
 
 
 def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = False) -> ImportCounts:
-    """Store a whole file (gzip'ed or not) in one transaction, or nothing of it.
+    """Import a file (gzipped or not) in one transaction: all of it or nothing.
 
-    With `skip_bad` bad lines go to a file beside the database. The same file again stores nothing new.
-    DataError: the first bad line and how many there are, or no good line at all. ConfigError: an unknown format.
+    With `skip_bad` bad lines are written to a quarantine file next to the database. Importing a file twice stores
+    nothing new. DataError: names the first bad line and their number, or there is no good line. ConfigError: an unknown
+    format.
     """
     read = find_format(format_name).read
     with store.transaction() as writer:
@@ -109,7 +110,7 @@ def are_transcripts(path: Path) -> bool:
 
 
 def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Importer) -> list[dict[str, Any]]:
-    """Import the good lines; return the bad ones with their number and the reason."""
+    """Import the valid lines; return the bad ones with number and reason."""
     bad = []
     lines = read_lines(path)
     while batch := list(islice(lines, BATCH)):
@@ -125,7 +126,7 @@ def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Imp
 
 
 def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) -> Entry:
-    """Parse one line and read its record."""
+    """Parse one line and read its record into an `Entry`."""
     record = parse_line(where.path, where.number, text)
     if "\\u" in text:  # only an escape can bring in what no database takes
         refuse_unstorable(record, where)
@@ -133,7 +134,7 @@ def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) ->
 
 
 def explain_bad_lines(num_bad: int, num_good: int) -> str:
-    """Return what follows the first error: how many lines are bad, and what to do."""
+    """Return the text after the first error: the number of bad lines, and what to do."""
     if not num_good:
         return "" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; is the format right?)"
     lines = "1 bad line" if num_bad == 1 else f"{num_bad} bad lines"
@@ -141,14 +142,14 @@ def explain_bad_lines(num_bad: int, num_good: int) -> str:
 
 
 def quarantine_path(path: Path, store: Store) -> Path:
-    """Return where the rejected lines of a file go: beside the database, of PostgreSQL into the working folder."""
+    """Return the path for rejected lines: next to the database, for PostgreSQL in the working folder."""
     return (store.path.parent if store.path else Path()) / f"{path.name}.bad.jsonl"
 
 
 def write_quarantine(target: Path, bad: list[dict[str, Any]]) -> str:
-    """Write the rejected lines and return the name of their file.
+    """Write the rejected lines and return the file's name.
 
-    Nothing is replaced: a taken name gets a number, unless the file of that name holds the same lines.
+    Existing files are kept: the name gets a number, unless the existing file holds the same lines.
     """
     written = free_name(target)
     try:
@@ -162,10 +163,10 @@ def write_quarantine(target: Path, bad: list[dict[str, Any]]) -> str:
 
 
 def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
-    """Write all judgements to a file, whole or not at all; the same content gives the same bytes.
+    """Write all judgements to a file atomically; equal content gives equal bytes.
 
-    Media files are written before it, into a folder beside it. ConfigError: an unknown format, or no file can be there.
-    DataError: a media file is missing or was changed. LikelierError: writing failed.
+    Media files are written first, into a folder next to it. ConfigError: an unknown format, or the path cannot be
+    written. DataError: a media file is missing or was changed. LikelierError: writing failed.
     """
     chosen, num_skipped = find_format(format_name), 0
 
@@ -187,7 +188,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
 
 
 def export_media(store: Store, path: Path) -> None:
-    """Copy all media files to where the lines of `path` refer to."""
+    """Copy all media files to the folder that the lines of `path` refer to."""
     media = store.media()
     if media and path.exists() and not path.is_file():
         raise ConfigError(f"{path}: no file, so that media files cannot be written beside it; give -o a file")

@@ -1,8 +1,8 @@
-"""Anthropic hh-rlhf: two transcripts, turns opened by `Human:` and `Assistant:` after an empty line.
+"""Anthropic hh-rlhf: two transcripts whose turns start with `Human:` and `Assistant:` after an empty line.
 
-The response is what follows the last `Assistant:` that lies within the part that both transcripts share. In most pairs
-that is the last turn; in the few whose transcripts differ earlier (about 10 of 5,000), the later turns belong to the
-response. A response may be empty (an assistant that said nothing), and a turn may repeat the speaker.
+The response is what follows the last `Assistant:` within the transcripts' common prefix. In most pairs that is the last
+turn; in the few whose transcripts differ earlier (about 10 of 5,000), the later turns belong to the response. A
+response may be empty (an assistant that said nothing), and a turn may repeat the speaker.
 """
 
 import re
@@ -45,9 +45,9 @@ def read(record: Line, where: Place) -> Entry:
 
 
 def write(judged: JudgedComparison) -> Line | None:
-    """Return a judgement as two transcripts.
+    """Format a judgement as two transcripts.
 
-    None for a tie, a system turn, or a text that contains the mark of a turn and would be read back as two turns.
+    None for a tie, a system turn, or a text that contains a turn marker and would be read back as two turns.
     """
     pair, prompt = order_texts(judged), to_messages(judged.prompt.text)
     if pair is None or not prompt or any(turn["role"] not in SPEAKERS for turn in prompt):
@@ -58,24 +58,24 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def parse_turns(transcript: str) -> list[Message]:
-    """Return the turns of a transcript."""
+    """Split a transcript into turns."""
     pieces = TURN.split(transcript)
     pairs = zip(pieces[1::2], pieces[2::2], strict=True)
     return [Message(role=ROLES[speaker], content=strip_space(text)) for speaker, text in pairs]
 
 
 def strip_space(text: str) -> str:
-    """Remove the space between the mark of a turn and its text."""
+    """Remove the space between a turn's marker and its text."""
     return text.removeprefix(" ")
 
 
 def to_messages(prompt: Text) -> list[Message]:
-    """Return the turns of a prompt; a text is one human turn."""
+    """Convert a prompt to messages; a plain text is one human turn."""
     return ([Message(role="user", content=prompt)] if prompt else []) if isinstance(prompt, str) else prompt
 
 
 def reads_back(record: Line, prompt: list[Message], pair: tuple[str, str]) -> bool:
-    """True if writing the record again gives the same transcripts."""
+    """True if writing the parsed record gives the same transcripts."""
     common = common_prefix(record["chosen"], record["rejected"])
     cut = common.rfind(ANSWER)
     start = cut + len(ANSWER)

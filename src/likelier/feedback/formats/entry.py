@@ -1,4 +1,4 @@
-"""One line of a data file as records of the store, and the checks that every format shares."""
+"""The `Entry` of one line of a data file, and checks shared by all formats."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ UNKNOWN_SIDES = {"sides": "unknown"}
 
 
 class Place(NamedTuple):
-    """A line of a file, as error messages name it."""
+    """File and line number, for error messages."""
 
     path: Path
     number: int
@@ -45,7 +45,7 @@ make_comparison = lru_cache(maxsize=4096)(Comparison)
 
 @dataclass(frozen=True)
 class Entry:
-    """A prompt, and as much more as the line has."""
+    """The records in one line: a prompt, and what else the line has."""
 
     prompt: Prompt
     responses: tuple[Response, ...] = ()
@@ -62,10 +62,9 @@ class Entry:
 def make_preference_entry(
     text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None
 ) -> Entry:
-    """Return a judgement of which only the winner is known. DataError: both texts are the same.
+    """Make a judgement of which only the winner is known. DataError: both texts are equal.
 
-    A coin toss that depends on nothing but the content puts the winner left or right, so that statistics of sides see
-    no bias where the sides are unknown.
+    A hash of the content puts the winner left or right, so that unknown sides do not look like a side bias.
     """
     refuse_equal(chosen, rejected, where)
     prompt = Prompt(text, extra={"tools": tools} if tools else {})
@@ -80,7 +79,7 @@ def make_preference_entry(
 def make_judgement_entry(
     prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any
 ) -> Entry:
-    """Return a judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
+    """Make a judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
     sides = (right.id, left.id) if swapped else (left.id, right.id)
     compared = make_comparison(left.prompt_id, *sides)
     judgement = Judgement(**{"annotator": ""} | answer, comparison_id=compared.id, left=left.id, right=right.id)
@@ -94,13 +93,13 @@ def order_texts(judged: JudgedComparison) -> tuple[str, str] | None:
 
 
 def refuse_equal(one: Any, other: Any, where: Place, names: str = "`chosen` and `rejected`") -> None:
-    """DataError: two things that must differ are equal."""
+    """DataError: two values that must differ are equal."""
     if one == other:
         raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
 
 
 def common_prefix(one: str, other: str) -> str:
-    """Return the longest text that both begin with."""
+    """Return the longest common prefix of two texts."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -109,7 +108,7 @@ def common_prefix(one: str, other: str) -> str:
 
 
 def read_text(record: Line, key: str, where: Place) -> str:
-    """`record[key]`, a text, empty or not: a model may have answered with nothing."""
+    """`record[key]`, a text; it may be empty, since a model may return nothing."""
     value = require(record, key, where)
     if not isinstance(value, str):
         raise DataError(f"{where}: `{key}` must be a text, got {shorten(value)}")
@@ -117,14 +116,14 @@ def read_text(record: Line, key: str, where: Place) -> str:
 
 
 def require(record: Line, key: str, where: Place) -> Any:
-    """Return a field that must be there. DataError: it is not."""
+    """Return a required field. DataError: it is missing."""
     if key not in record:
         raise DataError(f"{where}: no field `{key}` (found {list_fields(record)})")
     return record[key]
 
 
 def read_messages(value: Any, key: str, where: Place) -> list[Message]:
-    """Return a non-empty list of turns, each with a role we know and a text."""
+    """Return a non-empty list of turns, each with a known role and a text."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shorten(value)}")
     for turn in value:
@@ -137,13 +136,13 @@ def read_messages(value: Any, key: str, where: Place) -> list[Message]:
 
 
 def name_passed_over(entry: Entry, record: Line, read: frozenset[str]) -> Entry:
-    """Return the entry with the names of those fields of its line that hold something and are not among those read."""
+    """Return the entry with the names of non-empty fields of its line that were not read."""
     others = tuple(name for name, value in record.items() if name not in read and value not in (None, "", [], {}))
     return replace(entry, passed_over=others) if others else entry
 
 
 def refuse_unstorable(record: Line, where: Place) -> None:
-    """DataError: a text holds a NUL or half of a surrogate pair, which no database takes."""
+    """DataError: a text contains NUL or half of a surrogate pair, which databases reject."""
     for text in iterate_texts(record):
         if "\0" in text:
             raise DataError(f"{where}: a text holds the character NUL (\\u0000); take it out")
@@ -165,6 +164,6 @@ def iterate_texts(value: Any) -> Iterator[str]:
 
 
 def shorten(value: Any) -> str:
-    """Return a value for an error message, cut to fit a line."""
+    """Format a value for an error message, cut to one line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""Adds the entries of a data file to a store, batch by batch, within one transaction."""
+"""Adds the entries of a data file to a store in batches, within one transaction."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ OTHER_TOOLS = "`tools` differ from those that this prompt has already; one text 
 
 
 class ParsedLine(NamedTuple):
-    """A line of a file that a format could read."""
+    """A valid line of a file."""
 
     number: int
     text: str
@@ -26,10 +26,10 @@ class ParsedLine(NamedTuple):
 
 
 class Importer:
-    """Adds lines to a store. `num_read` counts lines, `num_stored` those that brought something new.
+    """Adds lines to a store. `num_read` counts lines, `num_stored` those with new content.
 
-    A judgement without a key gets one from its content and from how many equal ones came before it in the file, so that
-    importing the file again stores nothing, in whatever order its lines are.
+    A judgement without a key gets one from its content and the number of equal ones earlier in the file, so that
+    importing the file again, in any order of lines, stores nothing.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -44,7 +44,7 @@ class Importer:
         """Names of the columns that the format does not read, in order of first appearance."""
 
     def add(self, lines: list[ParsedLine]) -> list[tuple[ParsedLine, str]]:
-        """Store a batch; returns the lines left out, each with the reason: it contradicts what is stored."""
+        """Store a batch; returns the lines that contradict stored records, each with the reason."""
         stored = self.writer.stored_judgements([key for line in lines if (key := given_key(line.entry))])
         with_tools = any(line.entry.prompt.extra.get("tools") for line in lines)
         if with_tools:
@@ -69,17 +69,17 @@ class Importer:
         return refused
 
     def look_up_tools(self, prompt_ids: set[str]) -> None:
-        """Learn the tools of those of these prompts that are stored already."""
+        """Look up the tools of the prompts that are stored already."""
         stored = self.writer.stored_extras(sorted(prompt_ids - self.tools.keys()))
         self.tools |= {prompt_id: extra.get("tools") for prompt_id, extra in stored.items()}
 
     def has_same_tools(self, prompt: Prompt) -> bool:
-        """False if the prompt has tools, and came with others or none before: of a text one list of tools is kept."""
+        """False if the prompt's text is already known with other tools: a text has one list of tools."""
         tools = prompt.extra.get("tools")
         return bool(self.tools.setdefault(prompt.id, tools) == tools) or not tools
 
     def store(self, entries: list[Entry]) -> None:
-        """Store entries, and count what each is about: not the prompt and the responses that it only needs."""
+        """Store entries and count the new records that each is about, without those that it refers to."""
         self.store_media(entries)
         add = self.writer
         add.add_prompts(self.unseen(entry.prompt for entry in entries if entry.responses))
@@ -97,7 +97,7 @@ class Importer:
         self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
 
     def store_media(self, entries: list[Entry]) -> None:
-        """Copy the media files of these entries, each once."""
+        """Copy the entries' media files, each once."""
         for entry in entries:
             for record, source in entry.media_files.items():
                 if record not in self.seen_media:
@@ -105,7 +105,7 @@ class Importer:
                     self.seen_media.add(record)
 
     def unseen(self, records: Iterable[T]) -> Iterator[T]:
-        """Those whose id this file has not brought before."""
+        """The records whose id has not occurred in this file before."""
         for record in records:
             if (record_id := record.id) not in self.seen_ids:
                 self.seen_ids.add(record_id)
@@ -117,5 +117,5 @@ class Importer:
 
 
 def given_key(entry: Entry) -> str:
-    """Return the key that a line gives its judgement; empty for none."""
+    """Return the judgement's key given in the line; empty if there is none."""
     return entry.judgement.key if entry.judgement else ""

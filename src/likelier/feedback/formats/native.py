@@ -1,10 +1,10 @@
-"""`likelier`: everything the store holds, one judgement a line with prompt and responses, so that a line is complete.
+"""`likelier`: all contents of the store, one self-contained judgement with prompt and responses per line.
 
-What has no judgement yet has lines of its own: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
-candidates` writes `"responses"`, of which every pair becomes a comparison. Only `prompt`, `left`, `right` and `choice`
-are needed in a judgement that someone writes by hand; `left` and `right` are texts, or objects with `text`, `model` and
-`stop_reason`. Instead of `text` an object may have `media`, the path of a file relative to the folder of this one, and
-`sha256` to have the file checked. An export writes such files into `media/` beside it.
+Records without a judgement have their own lines: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
+candidates` writes `"responses"`; each pair of them becomes a comparison. A hand-written judgement needs only `prompt`,
+`left`, `right` and `choice`; `left` and `right` are texts, or objects with `text`, `model` and `stop_reason`. Instead
+of `text` an object may have `media`, a path relative to the folder of the data file, and `sha256` to verify it. An
+export writes such files into `media/` next to it.
 """
 
 import difflib
@@ -83,7 +83,7 @@ def read_entry(record: Line, where: Place) -> Entry:
 
 
 def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
-    """Read several responses to a prompt; equal ones are one response, and no comparison."""
+    """Read several responses to a prompt; equal ones are merged."""
     value = require(record, "responses", where)
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `responses` must be a list of responses, got {shorten(value)}")
@@ -96,7 +96,7 @@ def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
 
 
 def lines(store: Store) -> Iterator[Line]:
-    """Return all lines of an export, in an order that depends on nothing but their content."""
+    """Return all lines of an export, in an order determined by their content."""
     first = {asked.id: asked.response_a for asked in store.comparisons()}
     shown_ids, judged_ids = set(), set()
     for judged in store.judged_by_content():
@@ -107,7 +107,7 @@ def lines(store: Store) -> Iterator[Line]:
 
 
 def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
-    """Return a judgement with its prompt and responses."""
+    """Format a judgement with its prompt and responses."""
     judgement = judged.judgement
     record = prompt_line(judged.prompt, "judgement") | {"id": judgement.key, "swapped": swapped}
     record |= {"left": write_response(judged.left), "right": write_response(judged.right)}
@@ -115,7 +115,7 @@ def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
-    """Return lines for what no judgement is about: comparisons, then responses, then prompts."""
+    """Format the records without judgement: comparisons, then responses, then prompts."""
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     shown_ids = set(shown_ids)
@@ -135,13 +135,13 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
 
 
 def prompt_line(prompt: Prompt, kind: str) -> Line:
-    """Return the fields that every record begins with."""
+    """Return the fields that start every record."""
     start = {"schema_version": SCHEMA_VERSION, "record": kind, "prompt": prompt.text}
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
 def write_response(response: Response) -> Line:
-    """Return a response as a JSON object."""
+    """Format a response as a JSON object."""
     if response.media is None:
         return {key: getattr(response, key) for key in TEXT_FIELDS}
     file = {"media": media_reference(response.media), "sha256": response.media.sha256}
@@ -179,7 +179,7 @@ def read_response(record: Line, key: str, prompt_id: str, where: Place) -> Respo
 
 
 def media_files(record: Line, where: Place) -> Iterator[tuple[Media, Path]]:
-    """Return the media files of a line that `read_response` has checked, and where they are."""
+    """Return the media files of a line that `read_response` has checked, with their paths."""
     for part in (record.get("left"), record.get("right"), record.get("response"), *record.get("responses", ())):
         if isinstance(part, dict) and "media" in part:
             yield read_media_part(part, where)
@@ -188,7 +188,7 @@ def media_files(record: Line, where: Place) -> Iterator[tuple[Media, Path]]:
 def read_media_part(part: Line, where: Place) -> tuple[Media, Path]:
     """Return the file that a response refers to.
 
-    DataError: a path that leads out of the folder, a file that cannot be used, or with another hash than is given.
+    DataError: a path outside of the folder, an unusable file, or a file with another hash than `sha256`.
     """
     reference, folder = read_text(part, "media", where), where.path.parent
     path = folder / reference
@@ -204,7 +204,7 @@ def read_media_part(part: Line, where: Place) -> tuple[Media, Path]:
 
 
 def read_answer(record: Line, where: Place) -> Line:
-    """Return the fields of a `Judgement` that a line gives, with their defaults."""
+    """Return the fields of a `Judgement` in a line, with their defaults."""
     choice = require(record, "choice", where)
     check_choice(choice, get_args(Choice), "choice", where)
     return {
@@ -244,7 +244,7 @@ def check_choice(value: Any, allowed: tuple[str, ...], key: str, where: Place) -
 
 
 def refuse_unknown(record: Line, known: set[str], where: Place) -> None:
-    """DataError: a field that the format does not have."""
+    """DataError: a field that is not part of the format."""
     for key in record:
         if key not in known:
             near = difflib.get_close_matches(key, sorted(known), 1)

@@ -1,7 +1,7 @@
 """OpenAI's summarize-from-feedback comparisons: two summaries of a post or an article, the worker, the choice.
 
-The prompt has the layout of the paper (arXiv:2009.01325, appendix): subreddit, title, post, `TL;DR:`. Fields that have
-no place of their own (batch, split, confidence, notes) are kept with the judgement and written again.
+The prompt has the layout of the paper (arXiv:2009.01325, appendix): subreddit, title, post, `TL;DR:`. Other fields
+(batch, split, confidence, notes) are kept as the judgement's `extra` and exported again.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", 
 
 
 def read(record: Line, where: Place) -> Entry:
-    """One comparison of summarize-from-feedback."""
+    """Read one comparison of summarize-from-feedback."""
     info, summaries = require(record, "info", where), require(record, "summaries", where)
     prompt = read_prompt(info, where)
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
@@ -44,7 +44,7 @@ def read(record: Line, where: Place) -> Entry:
 
 
 def write(judged: JudgedComparison) -> Line | None:
-    """Return a judgement as one comparison; None for a tie or a prompt of several turns."""
+    """Format a judgement as one comparison; None for a tie or a prompt of several turns."""
     judgement, prompt = judged.judgement, judged.prompt
     info = write_info(prompt)
     if judgement.choice == "tie" or info is None:
@@ -58,7 +58,7 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def read_prompt(info: Any, where: Place) -> Prompt:
-    """Return the post as a prompt, with the rest of `info` as columns."""
+    """Make a prompt of the post, with the rest of `info` as columns."""
     if not isinstance(info, dict):
         raise DataError(f"{where}: `info` must be an object, got {shorten(info)}")
     parts = {key: read_text(info, key, where) for key in HEADINGS if info.get(key) is not None}
@@ -68,14 +68,14 @@ def read_prompt(info: Any, where: Place) -> Prompt:
 
 
 def render_prompt(parts: Line) -> str:
-    """Return the text that a model continues with its summary. A post without other fields is the prompt itself."""
+    """Return the text that a model continues with its summary; just the post if it has no other fields."""
     if set(parts) == {"post"}:
         return str(parts["post"])
     return "\n\n".join([*(HEADINGS[key] + parts[key] for key in HEADINGS if key in parts), "TL;DR:"])
 
 
 def write_info(prompt: Prompt) -> Line | None:
-    """Return the prompt as `info`: as it was read, else the text as its `post`; None for messages."""
+    """Return the prompt's `info` as imported, else its text as `post`; None for messages."""
     if not isinstance(prompt.text, str):
         return None
     info = prompt.extra.get("info")
@@ -83,18 +83,18 @@ def write_info(prompt: Prompt) -> Line | None:
 
 
 def read_summary(summary: Line, prompt_id: str, where: Place) -> Response:
-    """One summary as a response."""
+    """Read one summary as a response."""
     policy = read_text(summary, "policy", where) if "policy" in summary else ""
     return make_response(prompt_id, read_text(summary, "text", where), policy)
 
 
 def write_summary(written: Response, more: Line) -> Line:
-    """Return a response as a summary."""
+    """Format a response as a summary."""
     return more | {"text": written.text} | ({"policy": written.model} if written.model else {})
 
 
 def collect_unmapped(record: Line, info: Line, summaries: list[Line]) -> Line:
-    """Return the fields that neither prompt, responses nor judgement hold."""
+    """Return the fields that have no counterpart in prompt, responses or judgement."""
     kept = {key: value for key, value in record.items() if key not in ("info", "summaries", "choice", "worker")}
     more_info = {key: value for key, value in info.items() if key not in HEADINGS or value is None}
     more = [{key: value for key, value in summary.items() if key not in ("text", "policy")} for summary in summaries]

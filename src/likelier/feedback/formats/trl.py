@@ -1,8 +1,8 @@
 """TRL preference data: standard or conversational, prompt explicit or implicit, optional `margin` and `tools`.
 
-Written with the prompt explicit. Other columns are passed over, and the import names them. An implicit prompt is what
-both texts begin with, up to the last white space; of messages, the turns that both begin with (as in TRL's
-`extract_prompt`, but never cutting a word in two).
+Exports have explicit prompts. Other columns are ignored, and listed by the import. An implicit prompt is the common
+prefix of both texts up to the last white space; of messages, the common turns (as in TRL's `extract_prompt`, but never
+splitting a word).
 """
 
 import math
@@ -62,7 +62,7 @@ def read_preference(record: Line, where: Place) -> Entry:
 
 
 def write(judged: JudgedComparison) -> Line | None:
-    """Return a judgement as chosen and rejected; None for a tie."""
+    """Format a judgement as chosen and rejected; None for a tie."""
     pair = order_texts(judged)
     if pair is None:
         return None
@@ -74,7 +74,7 @@ def write(judged: JudgedComparison) -> Line | None:
 
 
 def refuse_question(record: Line, where: Place) -> None:
-    """DataError: two texts without a prompt, and a question in a column that TRL does not have."""
+    """DataError: two texts without a prompt, and a question in a column that is not TRL's."""
     if names := [name for name in QUESTION_COLUMNS if record.get(name)]:
         columns = " and ".join(f"`{name}`" for name in names)
         raise DataError(f"{where}: no `prompt`, but {columns}; name the column that holds the question `prompt`")
@@ -91,7 +91,7 @@ def read_margin(record: Line, where: Place) -> Line:
 
 
 def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """Return the common beginning and the two remainders, which keep the white space between.
+    """Return the common prefix and the two remainders, which keep the white space in between.
 
     >>> split_texts("The sky is blue.", "The sky is black.")
     ('The sky is', ' blue.', ' black.')
@@ -102,7 +102,7 @@ def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
 
 
 def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
-    """Return the common turns, then those of the chosen and of the rejected conversation alone."""
+    """Return the common turns, then the rest of the chosen and of the rejected conversation."""
     common = 0
     while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
         common += 1
@@ -110,7 +110,7 @@ def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Me
 
 
 def read_answer(turns: list[Message], key: str, where: Place) -> str:
-    """Return the text of a single assistant turn. DataError: something else."""
+    """Return the text of a single assistant turn. DataError: anything else."""
     if len(turns) != 1 or turns[0]["role"] != "assistant":
         roles = ", ".join(turn["role"] for turn in turns) or "no turn"
         raise DataError(f"{where}: `{key}` must hold one assistant turn after the prompt, got {roles}")
@@ -118,5 +118,5 @@ def read_answer(turns: list[Message], key: str, where: Place) -> str:
 
 
 def assistant_turn(text: str) -> Any:
-    """Return a text as an assistant turn."""
+    """Make an assistant turn of a text."""
     return {"role": "assistant", "content": text}

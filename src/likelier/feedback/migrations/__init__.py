@@ -1,1 +1,1 @@
-"""The numbered steps by which the tables of the feedback database came to be (Alembic)."""
+"""Numbered migrations of the feedback database (Alembic)."""

@@ -1,4 +1,4 @@
-"""Runs the steps on the connection, and within the transaction, that the store hands over."""
+"""Alembic environment: runs migrations on the store's connection, within its transaction."""
 
 from alembic import context
 

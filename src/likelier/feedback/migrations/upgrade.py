@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema: all steps in one transaction, and before that a copy of a SQLite file."""
+"""Upgrades a database to the newest schema in one transaction, after a backup of a SQLite file."""
 
 import filecmp
 import shutil
@@ -16,7 +16,7 @@ from likelier.files import sync_file, sync_folder
 
 
 def upgrade(writer: sa.Engine) -> None:
-    """Run the steps that a database lacks, all in one transaction: a process that is killed leaves it as it was."""
+    """Run the missing migrations in one transaction: killing the process leaves the database unchanged."""
     with writer.begin() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
@@ -30,8 +30,8 @@ def upgrade(writer: sa.Engine) -> None:
 def back_up(path: Path, version: str) -> Path:
     """Copy a SQLite file to `<file>.bak-<version>` and return the copy's path; call it under the lock of the database.
 
-    The copy is consistent, write-ahead log included, and on the disk before it gets its name. LikelierError,
-    ConfigError: it cannot be written.
+    The copy is a consistent snapshot, write-ahead log included, and flushed to disk before it is renamed.
+    LikelierError, ConfigError: it cannot be written.
     """
     partial = path.with_name(f".{path.name}.bak.tmp")
     remove_copy(partial)  # of a process that was killed
@@ -51,9 +51,9 @@ def back_up(path: Path, version: str) -> Path:
 
 
 def name_backup(copy: Path, target: Path) -> Path:
-    """Rename a copy to `target`, or to `target` with a number: an earlier backup is never overwritten.
+    """Rename a copy to `target`, with a number if that exists: an earlier backup is never overwritten.
 
-    An equal backup (of a migration that was killed) is used instead.
+    An identical backup (of a migration that was killed) is reused.
     """
     names = chain([target.name], (f"{target.name}.{number}" for number in count(2)))
     place = next(

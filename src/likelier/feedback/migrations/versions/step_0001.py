@@ -1,4 +1,4 @@
-"""The first tables: prompts, responses, comparisons, annotators, people, judgements that are only ever added."""
+"""The initial tables: prompts, responses, comparisons, annotators, people, and append-only judgements."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def text_tables() -> None:
-    """Prompts, responses, comparisons."""
+    """Create prompts, responses and comparisons."""
     op.create_table(
         "prompts",
         sa.Column("id", sa.Text, primary_key=True),
@@ -44,7 +44,7 @@ def text_tables() -> None:
 
 
 def people_tables() -> None:
-    """Annotators, and names apart from them."""
+    """Create annotators, and people's names in a table of their own."""
     op.create_table("annotators", sa.Column("id", sa.Text, primary_key=True))
     op.create_table(
         "people",
@@ -54,7 +54,7 @@ def people_tables() -> None:
 
 
 def judgement_table() -> None:
-    """Judgements."""
+    """Create the judgements."""
     op.create_table(
         "judgements",
         sa.Column("number", sa.Integer, primary_key=True),
@@ -75,7 +75,7 @@ def judgement_table() -> None:
 
 
 def only_added(table: str) -> None:
-    """Let the database itself refuse to change or delete a row of `table`."""
+    """Add triggers that reject changes and deletions of the rows of `table`."""
     refusal = f"{table} are only ever added"
     if op.get_bind().dialect.name == "sqlite":
         for event in ("UPDATE", "DELETE"):

@@ -1,4 +1,4 @@
-"""Media files as responses: a table of them, and the file of a response that is one (its text is then empty)."""
+"""Media responses: a table of media files, and a reference to it from responses, whose text is then empty."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add media files and let a response refer to one."""
+    """Create the media table and let responses refer to it."""
     op.create_table(
         "media",
         sa.Column("sha256", sa.Text, primary_key=True),

@@ -61,10 +61,10 @@ def silence_libraries() -> None:
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """SIGTERM raises Terminated and Ctrl-C KeyboardInterrupt, so that half-written files are removed.
+    """Raise Terminated on SIGTERM and Interrupted on Ctrl-C, so that partial files are removed.
 
-    A training run handles them by itself. While modules are imported they end the process at once. Ctrl-C that the
-    shell had ignored stays ignored.
+    Training runs install handlers of their own. During imports both signals end the process at once. If the shell
+    ignores Ctrl-C, it stays ignored.
     """
 
     def terminate(number: int, frame: FrameType | None) -> None:

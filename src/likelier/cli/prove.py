@@ -15,7 +15,7 @@ COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*"
 
 
 def show(result: Result) -> None:
-    """Print the rows as a table (with --markdown in Markdown) and whether they end where theory says."""
+    """Print the rows as a table (with --markdown in Markdown) and whether they converge as theory predicts."""
     if result["markdown"]:
         echo(to_markdown(result["rows"]))
         return

@@ -69,7 +69,7 @@ def train_bpe(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def to_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
-    """The tokenizer as transformers saves and loads it; it puts the beginning token in front of every text."""
+    """Wrap the tokenizer for transformers; it prepends the beginning-of-text token to every text."""
     begin = [(BEGIN, tokenizer.token_to_id(BEGIN))]
     tokenizer.post_processor = processors.TemplateProcessing(f"{BEGIN} $A", f"{BEGIN} $A $B", begin)
     return FastTokenizer(

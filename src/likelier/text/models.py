@@ -224,7 +224,7 @@ def make_frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
-    """Write a Hugging Face model folder, whole or not at all; `card`: a sentence on where the model comes from."""
+    """Write a Hugging Face model folder atomically; `card`: a sentence on the model's origin."""
     mark_made(tokenizer)
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)

@@ -31,8 +31,8 @@ from likelier.text.tokens import check_in_vocabulary, encode_conversations, find
 class RewardModel(nn.Module):
     """Scores responses at the last real token, found by the mask rather than by a padding id.
 
-    A text is a prompt with its response (see `encode_conversations`); one that is too long loses its beginning, but for
-    the tokens that begin every text.
+    A text is a prompt with its response (see `encode_conversations`); long texts are truncated on the left, keeping the
+    tokens that begin every text.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RewardModel(nn.Module):
     def encode(
         self, prompts: Sequence[Text], responses: Sequence[str]
     ) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
-        """Tokens of prompts with their responses, padded on the right, with their mask."""
+        """Encode prompts with their responses, right-padded, with their mask."""
         rows = encode_conversations(self.tokenizer, prompts, responses)
         check_in_vocabulary(self.tokenizer, rows, self.vocabulary_size, self.model.name_or_path)
         tokens, mask = pad_right([self.cut(row) for row in rows], self.pad_id)

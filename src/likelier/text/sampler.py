@@ -77,11 +77,10 @@ class Sampler(Protocol):
     5. `logprobs` are log softmax(logits / `temperature`) of each drawn token, in float32 or finer, finite, and 0
        outside `mask`. An engine that rounds differently may return approximate ones: with `old_logprobs: recompute`
        they only measure the gap, `old_logprobs: sampler` trains on them.
-    6. `stop_reasons` says why the response ended: `end_token` (of the model, its tokenizer, or a turn of its chat
+    6. `stop_reasons` tells why the response ended: `end_token` (of the model, its tokenizer, or a turn of its chat
        template; it is the last token and counts), `stop_string` (its last token completed one of `stop_strings`), or
-       `length`. A response whose end token is its last possible one has ended. With `end_token` False an end token is
-       a token like any other.
-    7. `texts` are the responses without special tokens, as they stand behind their prompts
+       `length`. A response whose end token is its last possible one has ended. With `end_token` False end tokens do not stop it.
+    7. `texts` are the responses without special tokens, decoded as continuations of their prompts
        (`text.tokens.decode_responses`), cut before a stop string.
     """
 

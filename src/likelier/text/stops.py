@@ -65,7 +65,7 @@ class StopCriteria:
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """End tokens by the generation config (chat models have several), the tokenizer and its chat template."""
+    """End tokens of the generation config (chat models have several), the tokenizer and its chat template."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ids = [configured] if isinstance(configured, int) else list(configured or [])
     return sorted({*ids, tokenizer.eos_token_id, find_closing_token(tokenizer)} - {None})

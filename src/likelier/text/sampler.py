@@ -79,7 +79,8 @@ class Sampler(Protocol):
        they only measure the gap, `old_logprobs: sampler` trains on them.
     6. `stop_reasons` tells why the response ended: `end_token` (of the model, its tokenizer, or a turn of its chat
        template; it is the last token and counts), `stop_string` (its last token completed one of `stop_strings`), or
-       `length`. A response whose end token is its last possible one has ended. With `end_token` False end tokens do not stop it.
+       `length`. A response whose end token is its last possible one has ended. With `end_token` False end tokens do
+       not stop a response.
     7. `texts` are the responses without special tokens, decoded as continuations of their prompts
        (`text.tokens.decode_responses`), cut before a stop string.
     """

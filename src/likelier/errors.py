@@ -4,11 +4,17 @@ import errno
 import signal
 from pathlib import Path
 
+from likelier.addresses import hide_secrets
+
 
 class LikelierError(Exception):
     """A failure with a one-line message: what is wrong, where, and what to do. Exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message without the passwords of addresses in it."""
+        super().__init__(hide_secrets(message))
 
 
 class ConfigError(LikelierError):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
+from likelier.addresses import hide_secrets
 from likelier.cli import torchrun
 from likelier.cli.failures import explain_failure
 from likelier.errors import Interrupted, Terminated
@@ -35,7 +36,7 @@ def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int
 def print_error(line: str) -> None:
     """Print a message on stderr as one line; ignore it if stderr cannot be written to."""
     with contextlib.suppress(OSError):
-        print_stderr("likelier: " + " ".join(line.split()))
+        print_stderr("likelier: " + " ".join(hide_secrets(line).split()))
 
 
 def is_closed_pipe(error: BaseException) -> bool:

@@ -7,13 +7,14 @@ from pydantic import (
 )
 
 from likelier.config.base import Block, Port, Positive
+from likelier.config.rewards import Address
 from likelier.stages import BaselineName
 
 
 class CircleConfig(Block):
     """How one round collects judgements from people."""
 
-    db: str = ""
+    db: Address = ""
     """Feedback database; empty: `feedback.db` in the circle's folder."""
     num_prompts: Positive | None = None
     """Prompts shown in a round; None: all but those kept for evaluation."""

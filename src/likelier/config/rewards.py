@@ -13,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Block, NonEmpty, NonNegative, refuse_idle
+from likelier.addresses import hide_secrets
+from likelier.config.base import Block, NonNegative, refuse_idle
 
 PYTHON_CALLABLE = "python callable "
 """How `config.yaml` names a function that was passed from Python: no other process can find it by that."""
@@ -45,6 +46,10 @@ UsersFunction = Annotated[
 ]
 
 
+Address = Annotated[str, PlainSerializer(hide_secrets, return_type=str, when_used="json")]
+"""A file, or an address that may hold a password: as JSON, and so in every file, it is without it."""
+
+
 class RewardSource(Block):
     """One source of scores: exactly one of `model`, `function`, `http`, or of judgements without scores: `people`."""
 
@@ -54,9 +59,10 @@ class RewardSource(Block):
     """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`; None
     for a response leaves this source out of its sum. Further parameters are columns of the prompt file, by name.
     Functions for TRL's GRPO (`prompts, completions, **kwargs`) work as they are."""
-    http: str | None = None
-    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`; with columns, `{"columns"}` too."""
-    people: NonEmpty | None = None
+    http: Address | None = None
+    """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`; with columns, `{"columns"}` too.
+    `${NAME}` stands for a variable of the environment, as in `https://me:${SCORER_PASSWORD}@host/score`."""
+    people: Annotated[Address, Field(min_length=1)] | None = None
     """In `eval.scorer` only: a feedback database of its own (file or URL, made if absent). `likelier eval` opens the
     judging page over it, and people compare the answers of `model_a` and `model_b`, blindly."""
     per: Literal["response", "token"] = "response"
@@ -90,7 +96,7 @@ class RewardSource(Block):
         function = name_function(self.function or "")
         if function.startswith(PYTHON_CALLABLE):
             return function.rpartition(".")[2]
-        return Path(self.model or function or self.http or "").name
+        return Path(self.model or function or hide_secrets(self.http or "")).name
 
 
 PEOPLE_GIVE_NO_SCORE = (

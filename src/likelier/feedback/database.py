@@ -14,6 +14,7 @@ from filelock import lock_descriptor
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
+from likelier.addresses import fill_secrets
 from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
 from likelier.files import make_parent
 from likelier.files.outputs import database_files
@@ -98,7 +99,7 @@ def database_url(db: str | Path) -> sa.URL:
     if isinstance(db, Path) or "://" not in db:
         return sa.URL.create("sqlite", database=str(db))
     try:
-        url = sa.make_url(db)
+        url = sa.make_url(fill_secrets(db))
     except ArgumentError as error:
         raise ConfigError(f"--db {db!r}: not a URL that SQLAlchemy understands") from error
     backend = url.get_backend_name()

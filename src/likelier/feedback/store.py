@@ -15,6 +15,7 @@ from typing import Self, TextIO
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from likelier.addresses import hide_secrets
 from likelier.errors import DataError, LikelierError
 from likelier.feedback.database import (
     MEDIA_FOLDER,
@@ -97,9 +98,8 @@ class Store:
             folder = url.query.get(MEDIA_FOLDER)
             url = url.difference_update_query([MEDIA_FOLDER])
             engine = postgresql_engine(url)
-            store = cls(
-                url.render_as_string(hide_password=True), engine, engine, None, Path(str(folder)) if folder else None
-            )
+            name = hide_secrets(url.render_as_string(hide_password=True))
+            store = cls(name, engine, engine, None, Path(str(folder)) if folder else None)
         try:
             store.check_or_create(create)
         except BaseException:

@@ -1,5 +1,6 @@
 """Run folders for the report: settings, versions, training curves, judges' scores over KL, trained agents."""
 
+import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from likelier.addresses import hide_secrets
 from likelier.config import read_yaml
 from likelier.files import read_json, read_log
 from likelier.report.charts import Point, Series, is_number, line_chart
@@ -65,6 +67,7 @@ def read_training(name: str, run: Path) -> Training:
     """Read a run folder; run.json, result.json and config.yaml may be absent."""
     metadata, result = (read_json(run / file) if (run / file).is_file() else {} for file in ("run.json", "result.json"))
     settings = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    settings = json.loads(hide_secrets(json.dumps(settings)))  # older versions wrote passwords
     return Training(
         name=name,
         folder=run,

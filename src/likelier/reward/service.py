@@ -1,11 +1,14 @@
 """An HTTP service as a source of scores."""
 
+import base64
 import http.client
 import json
 import time
 import urllib.request
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from likelier.addresses import fill_secrets
 from likelier.distributed import broadcast
 from likelier.errors import ConfigError, LikelierError
 from likelier.reward.parse_scores import parse_scores
@@ -34,13 +37,14 @@ def http_source(address: str) -> Source:
     """A service that answers POST `{"prompts", "responses"}` with `{"scores"}`; `"columns": {name: [...]}` is added if
     the prompts have any. With several processes rank 0 asks for the whole batch.
 
-    ConfigError: not a web address.
+    ConfigError: not a web address, or a variable in it is not set.
     """
     if not address.startswith(("http://", "https://")):
         raise ConfigError(f"reward service `{address}`: give an address that begins with http:// or https://")
+    filled = fill_secrets(address)
 
     def score(batch: ResponseBatch) -> SourceScores:
-        return score_all(broadcast(lambda: ask_service(address, batch), len(batch.texts)))
+        return score_all(broadcast(lambda: ask_service(filled, batch), len(batch.texts)))
 
     return score
 
@@ -58,7 +62,7 @@ def ask_service(address: str, batch: ResponseBatch) -> Any:
 
 def post(address: str, body: bytes, max_bytes: int) -> Any:
     """POST with time-out and retries. LikelierError: it never answered with JSON of `max_bytes` and status 200."""
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    request = make_request(address, body)
     for attempt in range(HTTP_RETRIES + 1):
         try:
             return read_answer(request, max_bytes)
@@ -69,6 +73,26 @@ def post(address: str, body: bytes, max_bytes: int) -> Any:
         if attempt < HTTP_RETRIES:
             time.sleep(0.2 * 2**attempt)
     raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
+
+
+def make_request(address: str, body: bytes) -> urllib.request.Request:
+    """A POST of JSON; name and password of the address are sent as HTTP asks (Basic, RFC 7617), urllib knows them not.
+
+    LikelierError: not an address that can be asked.
+    """
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        netloc = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        raise LikelierError(
+            f"reward service {address}: no address; a password needs its %, /, ? and # quoted"
+        ) from None
+    headers = {"Content-Type": "application/json"}
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+    return urllib.request.Request(urlunsplit(parts._replace(netloc=netloc)), body, headers)
 
 
 def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:

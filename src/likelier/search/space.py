@@ -84,11 +84,12 @@ def range_ends(search: SearchConfig) -> list[Values]:
 def trial_config(config: Config, values: Mapping[str, Any]) -> Config:
     """The user's settings with a trial's values and without the search. ConfigError: a value is out of bounds."""
     overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
-    return build_config(user_settings(config), overrides, "search")
+    given = config.model_dump(exclude_unset=True, exclude={"search"})  # not as JSON: it has no passwords
+    return build_config(given, overrides, "search")
 
 
 def user_settings(config: Config) -> dict[str, Any]:
-    """The settings given by the user, without defaults and without the search."""
+    """The settings given by the user as JSON, without defaults and without the search."""
     return config.model_dump(mode="json", exclude_unset=True, exclude={"search"})
 
 

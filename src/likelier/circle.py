@@ -147,10 +147,14 @@ def write_round_report(circle_round: Round, results: dict[str, Result], title: s
     write_json(circle_round.folder / "circle.json", summarise_stages(circle_round, results) | {"title": title})
     report = circle_round.folder / "report.html"
     write_report([circle_round.folder], report)
-    judge = EvaluationResult.from_json(results["evaluation"]).first if "evaluation" in results else None
+    evaluation = results.get("evaluation", {})
+    judge = EvaluationResult.from_json(evaluation).first if evaluation else None
+    verdict = assess_reward_model(results["reward"])
     return {
+        "verdict": evaluation.get("verdict") or ("reward_at_chance" if not verdict.is_usable else None),
+        "in_words": evaluation.get("in_words") or verdict.sentence,
         "reward_accuracy": results["reward"]["accuracy"],
-        "reward_at_chance": not assess_reward_model(results["reward"]).is_usable,
+        "reward_at_chance": not verdict.is_usable,
         "win_rate": judge.win_rate if judge else None,
         "win_rate_interval": judge.interval if judge else None,
         "report": str(report),

@@ -8,9 +8,10 @@ import pytest
 
 from broken_metrics import history, lines, ramp
 from likelier.config import Config, RewardSource
-from likelier.doctor.examine import FINDINGS, Watch, examine, examine_run, metrics_of_samples, read_reward_results
+from likelier.doctor.examine import FINDINGS, Watch, examine, examine_run, metrics_of_samples
 from likelier.errors import DataError
 from likelier.files import write_json, write_jsonl
+from likelier.reward.verdict import read_reward_results
 
 ROOT = Path(__file__).parents[2]
 INTERFACE = [

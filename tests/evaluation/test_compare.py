@@ -167,7 +167,15 @@ def test_what_the_responses_are_like(found: dict[str, Any]):
 def test_the_file_holds_the_samples_and_is_what_was_returned(found: dict[str, Any], folder: Path):
     whole = read_json(folder / "out" / "evaluation.json")
     samples = whole.pop("samples")
+    responses, worst = whole.pop("responses"), whole.pop("worst", [])
     assert whole == found
+    assert {name: {key: len(values) for key, values in each.items()} for name, each in responses.items()} == {
+        "a": {"length": found["n"], "score": found["n"]},
+        "b": {"length": found["n"], "score": found["n"], "kl": found["n"]},
+    }
+    falls = [sample["score_b"] - sample["score_a"] for sample in worst]
+    assert falls == sorted(falls)
+    assert max(falls, default=-1) < 0
     assert len(samples) == 32
     assert EvaluationResult.from_json(whole).to_json() == whole
     for each in samples:

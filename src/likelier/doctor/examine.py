@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from likelier.config import Config, RewardSource, build_config, read_yaml
+from likelier.config import Config, build_config, read_yaml
 from likelier.doctor.findings import kl, sampling, score, settings, update
 from likelier.doctor.findings import overoptimisation as drift
 from likelier.doctor.findings import responses as text
 from likelier.doctor.findings.history import Finding, History
 from likelier.errors import DataError
 from likelier.files import read_json, read_log
+from likelier.reward.verdict import read_reward_results
 from likelier.stages import STAGES
 from likelier.text.words import split_words
 
@@ -122,17 +123,6 @@ def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
         "score_std": pstdev(sample["score"] for sample in samples),
         "kl_std": pstdev(sample["kl"] for sample in samples),
     }
-
-
-def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
-    """`result.json` of the reward run behind each model; other models are left out."""
-    found = {}
-    for source in sources:
-        for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
-            if (folder / "result.json").is_file() and "accuracy" in (result := read_json(folder / "result.json")):
-                found[source.label] = result
-                break
-    return found
 
 
 class Watch:

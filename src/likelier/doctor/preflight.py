@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likelier.config import Config, build_config, read_yaml
-from likelier.doctor.examine import read_reward_results, sort_by_severity
+from likelier.doctor.examine import sort_by_severity
 from likelier.doctor.findings import score, settings
 from likelier.doctor.findings.history import Finding, History, fmt
 from likelier.errors import ConfigError
@@ -21,6 +21,7 @@ from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
 from likelier.records import Preference, read_preferences
 from likelier.reward.sources import check_columns, judge, make_scorer
+from likelier.reward.verdict import read_reward_results
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts, load_prompts

@@ -20,10 +20,12 @@ from likelier.evaluation.responses import (
 )
 from likelier.evaluation.result import EvaluationResult, JsonObject, JudgeResult, OtherResult, ScorerResult
 from likelier.evaluation.statistics import compute_shift, compute_win_rate
+from likelier.evaluation.verdict import read_training_errors
 from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
 from likelier.records import Prompt, Response, read_prompts, to_plain_text
 from likelier.reward.sources import Scorer, check_columns, make_scorer
+from likelier.reward.verdict import read_reward_results
 from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples
 from likelier.training.setup import pick_device, seeded_generator
@@ -31,6 +33,15 @@ from likelier.training.setup import pick_device, seeded_generator
 AskPeople = Callable[[Sequence[ResponsePair]], HumanPreferences | None]
 """Collects people's judgements of both models' responses; returns None if people are not among the judges."""
 SAMPLES_SHOWN = 32
+WORST_SHOWN = 8
+ACCURACY_FIELDS = (
+    "accuracy",
+    "accuracy_interval",
+    "pairs",
+    "length_only_accuracy",
+    "over_length_only_interval",
+)
+"""Of a reward run's result: what says how far it can be trusted as a judge."""
 
 
 def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> EvaluationResult:
@@ -52,11 +63,14 @@ def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> E
         store = stack.enter_context(open_people(settings)) if settings.people else None
         result = load_and_compare(config, lambda pairs: ask_people(store, pairs, settings, page) if store else None)
     write_json(out / "evaluation.json", result.to_json())
-    return replace(result, samples=())
+    return replace(result, samples=(), worst=(), responses={})
 
 
 def load_and_compare(config: Config, ask: AskPeople) -> EvaluationResult:
-    """Load the models, prompts and judges of `config.eval`, and compare."""
+    """Load the models, prompts and judges of `config.eval`, and compare.
+
+    The result also says how far its judges and the new model's training can be trusted.
+    """
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
@@ -66,7 +80,12 @@ def load_and_compare(config: Config, ask: AskPeople) -> EvaluationResult:
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     check_columns(prompts, judges, selector)
-    return compare(a, b, prompts, judges, settings, config.seed, selector, ask)
+    result = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
+    accuracy = {
+        name: {key: found[key] for key in ACCURACY_FIELDS if key in found}
+        for name, found in read_reward_results(settings.scoring).items()
+    }
+    return replace(result, judge_accuracy=accuracy, training_errors=read_training_errors(settings.model_b))
 
 
 def compare(
@@ -95,8 +114,15 @@ def compare(
     preferences = ask(pair_responses(repeated, responses_a.samples, responses_b.samples, config))
     if preferences:
         result = replace(result, judges=insert_people(result.judges, preferences.result, config))
-    samples = make_sample_records(repeated, responses_a, responses_b, preferences)
-    return replace(result, others=others, samples=tuple(samples))
+    return replace(
+        result,
+        others=others,
+        num_prompts=len({prompt.id for prompt in prompts}),
+        samples=make_sample_records(repeated, responses_a, responses_b, preferences, spread_rows(len(repeated))),
+        worst=make_sample_records(
+            repeated, responses_a, responses_b, preferences, find_worst(responses_a, responses_b)
+        ),
+    )
 
 
 def compare_with_responses(
@@ -115,7 +141,7 @@ def compare_with_responses(
         name: compare_scores(name, scores_a, responses_b.scores[name], clusters)
         for name, scores_a in responses_a.scores.items()
     }
-    kl, kl_interval = estimate_kl(a, b, responses_b.samples, clusters, config, seed)
+    nats, kl, kl_interval = estimate_kl(a, b, responses_b.samples, clusters, config, seed)
     result = EvaluationResult(
         model_a=config.model_a,
         model_b=config.model_b,
@@ -125,6 +151,10 @@ def compare_with_responses(
         judges=by_judge,
         a=describe_responses(responses_a.samples),
         b=describe_responses(responses_b.samples),
+        responses={
+            "a": list_measurements(responses_a),
+            "b": list_measurements(responses_b) | ({} if nats is None else {"kl": round_all(nats)}),
+        },
     )
     return result, responses_b
 
@@ -192,13 +222,44 @@ def insert_people(judges: dict[str, JudgeResult], people: JudgeResult, config: E
     return dict(entries)
 
 
+def spread_rows(num_rows: int) -> list[int]:
+    """Return up to `SAMPLES_SHOWN` evenly spaced rows."""
+    rows: list[int] = np.unique(np.linspace(0, num_rows - 1, SAMPLES_SHOWN).astype(int)).tolist()
+    return rows
+
+
+def find_worst(a: ScoredResponses, b: ScoredResponses) -> list[int]:
+    """Return up to `WORST_SHOWN` rows whose score by the first judge fell most, the deepest fall first."""
+    if not a.scores:
+        return []
+    first = next(iter(a.scores))
+    change = b.scores[first] - a.scores[first]
+    order: list[int] = np.argsort(change, kind="stable").tolist()  # NaN, of unscored responses, comes last
+    return [row for row in order[:WORST_SHOWN] if change[row] < 0]
+
+
+def list_measurements(responses: ScoredResponses) -> dict[str, list[float | None]]:
+    """Return length in tokens, and score by the first judge that scores, of each response."""
+    lengths: list[float | None] = responses.samples.mask.sum(1).tolist()
+    first = next(iter(responses.scores.values()), None)
+    return {"length": lengths} | ({} if first is None else {"score": round_all(first)})
+
+
+def round_all(values: Floats) -> list[float | None]:
+    """Return numbers with four digits, as pictures need them; None for NaN."""
+    return [None if np.isnan(value) else float(f"{value:.4g}") for value in values]
+
+
 def make_sample_records(
-    prompts: Sequence[Prompt], a: ScoredResponses, b: ScoredResponses, preferences: HumanPreferences | None
-) -> list[JsonObject]:
-    """Return evenly spaced prompts with their columns, both responses, all scores and people's share for b."""
+    prompts: Sequence[Prompt],
+    a: ScoredResponses,
+    b: ScoredResponses,
+    preferences: HumanPreferences | None,
+    rows: Sequence[int],
+) -> tuple[JsonObject, ...]:
+    """Return the prompts of some rows with their columns, both responses, all scores and people's share for b."""
     first = next(iter(a.scores), None)
-    rows = np.unique(np.linspace(0, len(a.samples.texts) - 1, SAMPLES_SHOWN).astype(int)).tolist()
-    return [
+    return tuple(
         {
             "prompt": to_plain_text(a.samples.prompts[row]),
             "response_a": a.samples.texts[row],
@@ -211,7 +272,7 @@ def make_sample_records(
         | ({"extra": prompts[row].extra} if prompts[row].extra else {})
         | ({"share_b": preferences.shares[row]} if preferences else {})
         for row in rows
-    ]
+    )
 
 
 def nan_to_none(score: float) -> float | None:

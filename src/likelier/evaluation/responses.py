@@ -76,14 +76,16 @@ def describe_responses(samples: Samples) -> ResponseStats:
 
 def estimate_kl(
     a: EvaluatedModel, b: EvaluatedModel, samples: Samples, clusters: Sequence[str], config: EvalConfig, seed: int
-) -> tuple[float | None, Interval | None]:
-    """Return KL(b || a) in nats per response at temperature 1, and its interval; None if the vocabularies differ.
+) -> tuple[Floats | None, float | None, Interval | None]:
+    """Return the nats of each response, KL(b || a) in nats per response at temperature 1, and its interval.
+
+    None if the vocabularies differ.
 
     Monte Carlo estimate: mean of log b - log a over `samples` of b, or over new samples if these have another
     temperature.
     """
     if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():
-        return None, None
+        return None, None, None
     if config.temperature != 1.0:
         generator = seeded_generator(seed, 0, "evaluate kl", b.model.device)
         sampling = Sampling.from_config(config.model_copy(update={"temperature": 1.0}))
@@ -91,7 +93,7 @@ def estimate_kl(
     batches = torch.arange(len(samples.tokens)).split(config.batch_size)
     log_ratios = torch.cat([compute_log_ratios(a.model, b.model, samples, rows) for rows in batches])
     nats = log_ratios.double().cpu().numpy()
-    return float(nats.mean()), mean_interval(nats, clusters)
+    return nats, float(nats.mean()), mean_interval(nats, clusters)
 
 
 @torch.no_grad()

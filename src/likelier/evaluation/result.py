@@ -1,9 +1,10 @@
 """The result of an evaluation: the contents of `evaluation.json`, read by the circle, the demo and scripts."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
 
+from likelier.evaluation.verdict import assess_evaluation
 from likelier.intervals import Interval
 
 JsonObject = dict[str, Any]
@@ -171,11 +172,23 @@ class EvaluationResult(ModelResult):
     others: tuple[OtherResult, ...] = ()
     samples: tuple[JsonObject, ...] = ()
     """Some responses of both models to the same prompts."""
+    worst: tuple[JsonObject, ...] = ()
+    """Those whose score by the first judge that scores fell most, in the form of `samples`."""
+    responses: Mapping[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
+    """`score`, `length` (tokens) and `kl` (nats) of every response, under `a` and `b`."""
+    num_prompts: int | None = None
+    judge_accuracy: Mapping[str, JsonObject] = field(default_factory=dict)
+    """By judge that is a reward run of ours: its accuracy on its own held-out pairs, and what that says."""
+    training_errors: tuple[str, ...] = ()
+    """Names of the doctor's errors in the run that made model b."""
+
+    OPTIONAL: ClassVar = ("num_prompts", "judge_accuracy", "training_errors", "worst", "responses", "samples")
+    """Fields that `evaluation.json` lacks if they are empty, and in files of earlier versions."""
 
     def to_json(self) -> JsonObject:
-        """Return the contents of `evaluation.json`; empty optional parts are left out."""
+        """Return the contents of `evaluation.json`, the verdict first; optional parts are absent if they are empty."""
         people = ("judgements", "people", "unjudged") if isinstance(self.first, PeopleResult) else ()
-        return {
+        record = {
             "model_a": self.model_a,
             "model_b": self.model_b,
             "seed": self.seed,
@@ -188,8 +201,10 @@ class EvaluationResult(ModelResult):
             **({"best_of": [control.to_json() for control in self.best_of]} if self.best_of else {}),
             **({"others": [other.to_json() for other in self.others]} if self.others else {}),
             **{key: getattr(self.first, key) for key in people},
-            **({"samples": list(self.samples)} if self.samples else {}),
+            **{name: value for name in self.OPTIONAL if (value := to_plain(getattr(self, name)))},
         }
+        verdict = assess_evaluation(record)
+        return {"verdict": verdict.name, "in_words": verdict.text} | record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "EvaluationResult":
@@ -201,8 +216,18 @@ class EvaluationResult(ModelResult):
             b=ResponseStats(**record["b"]),
             best_of=tuple(map(BestOfN.from_json, record.get("best_of", ()))),
             others=tuple(map(OtherResult.from_json, record.get("others", ()))),
-            samples=tuple(record.get("samples", ())),
+            **{name: to_tuple(record[name]) for name in cls.OPTIONAL if name in record},
         )
+
+
+def to_plain(value: Any) -> Any:
+    """Return tuples as lists, as JSON has them."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def to_tuple(value: Any) -> Any:
+    """Return lists as tuples, as the records have them."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def make_headline(judge: JudgeResult) -> JsonObject:

@@ -1,10 +1,13 @@
 """A reward model's quality in words: does it beat chance, length and single words, and should PPO train on it?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from likelier.config import RewardSource
 from likelier.errors import ConfigError
+from likelier.files import read_json
 from likelier.progress import print_note
 
 Name = Literal["beats_baselines", "no_better_than_baselines", "unproven", "at_chance", "below_length", "unmeasured"]
@@ -103,3 +106,14 @@ def check_reward_runs(results: Mapping[str, Mapping[str, Any]], anyway: bool) ->
             raise ConfigError(f"reward: {name}: {verdict.sentence} --anyway trains on it all the same")
         if not verdict.is_usable or verdict.name == "unproven":
             print_note(f"warning: reward {name}: {verdict.sentence}")
+
+
+def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
+    """`result.json` of the reward run behind each model; models from elsewhere are left out."""
+    found = {}
+    for source in sources:
+        for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
+            if (folder / "result.json").is_file() and "accuracy" in (result := read_json(folder / "result.json")):
+                found[source.label] = result
+                break
+    return found

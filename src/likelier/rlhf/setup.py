@@ -7,7 +7,6 @@ from transformers import PreTrainedModel
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_world_size
-from likelier.doctor.examine import read_reward_results
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
@@ -15,7 +14,7 @@ from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
 from likelier.reward.sources import check_columns, make_scorer
-from likelier.reward.verdict import check_reward_runs
+from likelier.reward.verdict import check_reward_runs, read_reward_results
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import apply_lora, make_reference

@@ -1,0 +1,88 @@
+"""An evaluation in words: better, worse, cannot tell, or by a judge of whom nothing is proven."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from likelier.files import read_json
+from likelier.intervals import Interval
+from likelier.reward.verdict import assess_reward_model, share
+
+Name = Literal["better", "worse", "cannot_tell", "judge_unproven"]
+FEW_PROMPTS = 50
+"""With fewer prompts the interval of a win rate is wider than ±0.14, and a few of them decide it."""
+WORDS: Mapping[Name, str] = {
+    "better": "Better",
+    "worse": "Worse",
+    "cannot_tell": "Cannot tell",
+    "judge_unproven": "Judge unproven",
+}
+
+
+@dataclass(frozen=True)
+class EvaluationVerdict:
+    """A name for programs and sentences for people."""
+
+    name: Name
+    sentence: str
+    caveats: tuple[str, ...] = ()
+    """What limits the verdict: few prompts, an unproven judge, a KL below 0, errors that the doctor found."""
+
+    @property
+    def text(self) -> str:
+        """The verdict with its caveats."""
+        return " ".join((f"{WORDS[self.name]}: {self.sentence}", *self.caveats))
+
+
+def assess_evaluation(record: Mapping[str, Any]) -> EvaluationVerdict:
+    """Return the verdict on the contents of an `evaluation.json`, by its first judge.
+
+    A judge that is a reward run of ours must beat chance on its own held-out pairs; of others nothing is known.
+    """
+    judge = next(iter(record.get("judges") or {}), "the judge")
+    rate, interval = record["win_rate"], record.get("interval")
+    preferred = f"{judge} prefers the new answers in {share(rate)}{format_interval(interval)} of {record['n']:,}"
+    proof = (record.get("judge_accuracy") or {}).get(judge)
+    caveats = (*describe_proof(judge, proof), *describe_limits(record))
+    if proof and assess_reward_model(proof).name in ("at_chance", "below_length", "unproven"):
+        return EvaluationVerdict("judge_unproven", f"{preferred} comparisons.", caveats)
+    if interval is None or interval[0] <= 0.5 <= interval[1]:
+        return EvaluationVerdict("cannot_tell", f"{preferred} comparisons, and the interval holds 50 %.", caveats)
+    return EvaluationVerdict("better" if rate > 0.5 else "worse", f"{preferred} comparisons.", caveats)
+
+
+def describe_proof(judge: str, proof: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the sentence on the judge's own accuracy; empty if it is no reward run of ours."""
+    if not proof:
+        return ()
+    if proof.get("accuracy") is None:
+        return (f"How often {judge} itself is right was never measured.",)
+    pairs = f"{proof['pairs']:,} pairs" if proof.get("pairs") else "pairs"
+    right = f"{share(proof['accuracy'])}{format_interval(proof.get('accuracy_interval'))}"
+    unproven = "" if assess_reward_model(proof).is_usable else ", which proves nothing"
+    return (f"{judge} itself ranks {right} of {pairs} it has not seen as people did{unproven}.",)
+
+
+def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return sentences on few prompts, a KL below 0, and errors in the new model's training."""
+    limits, prompts, kl = [], record.get("num_prompts"), record.get("kl")
+    if prompts is not None and prompts < FEW_PROMPTS:
+        limits.append(f"Only {prompts} prompt{'s' * (prompts != 1)}: others may say otherwise.")
+    if kl is not None and kl < 0:
+        limits.append(f"The KL is measured as {kl:.3g} nats, and none is below 0: the models hardly differ.")
+    if errors := record.get("training_errors"):
+        limits.append(f"The doctor found errors in the training of the new model: {', '.join(errors)}.")
+    return tuple(limits)
+
+
+def format_interval(interval: Interval | None) -> str:
+    """Format an interval of shares as ` (79 to 88 %)`; empty if there is none."""
+    return f" ({100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else ""
+
+
+def read_training_errors(model: str) -> tuple[str, ...]:
+    """Return the names of the doctor's errors in the result of the run that made a model; empty if there is none."""
+    path = Path(model).parent / "result.json"
+    findings = (read_json(path).get("findings") if path.is_file() else None) or []
+    return tuple(finding["name"] for finding in findings if finding["severity"] == "error")

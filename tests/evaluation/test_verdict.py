@@ -1,0 +1,56 @@
+"""The verdict on an evaluation: better, worse, cannot tell, judge unproven, and what limits it."""
+
+import pytest
+
+from likelier.evaluation.verdict import assess_evaluation, read_training_errors
+from likelier.files import write_json
+
+RECORD = {"win_rate": 0.62, "interval": [0.55, 0.69], "n": 288, "judges": {"kind": {}}, "kl": 2.0, "num_prompts": 144}
+PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "text"),
+    [
+        ({}, "better", "Better: kind prefers the new answers in 62 % (55 to 69 %) of 288 comparisons."),
+        (
+            {"win_rate": 0.3, "interval": [0.2, 0.4]},
+            "worse",
+            "Worse: kind prefers the new answers in 30 % (20 to 40 %)",
+        ),
+        ({"interval": [0.49, 0.7]}, "cannot_tell", "Cannot tell: "),
+        ({"interval": None}, "cannot_tell", "Cannot tell: "),
+        ({"judge_accuracy": {"kind": PROVEN}}, "better", "kind itself ranks 71 % (62 to 80 %) of 130 pairs it has not"),
+        (
+            {"judge_accuracy": {"kind": PROVEN | {"accuracy_interval": [0.45, 0.8]}}},
+            "judge_unproven",
+            "Judge unproven: kind prefers the new answers in 62 %",
+        ),
+        ({"judge_accuracy": {"kind": PROVEN | {"accuracy": 0.4}}}, "judge_unproven", "which proves nothing"),
+        (
+            {"judge_accuracy": {"kind": {"accuracy": None}}},
+            "better",
+            "How often kind itself is right was never measured",
+        ),
+        ({"judge_accuracy": {"another": {"accuracy": 0.4}}}, "better", "288 comparisons."),
+        ({"num_prompts": 12}, "better", "Only 12 prompts: others may say otherwise."),
+        ({"kl": -0.25}, "better", "The KL is measured as -0.25 nats, and none is below 0"),
+        ({"training_errors": ["kl_explodes"]}, "better", "errors in the training of the new model: kl_explodes."),
+    ],
+)
+def test_the_verdict_by_hand(changes, name, text):
+    verdict = assess_evaluation(RECORD | changes)
+    assert verdict.name == name
+    assert text in verdict.text
+    assert len(verdict.caveats) == (
+        1 if set(changes) & {"num_prompts", "kl", "training_errors"} else len(verdict.caveats)
+    )
+
+
+def test_the_errors_of_the_run_that_made_a_model(tmp_path):
+    findings = [{"name": "kl_explodes", "severity": "error"}, {"name": "clipfrac_high", "severity": "warning"}]
+    write_json(tmp_path / "ppo" / "result.json", {"findings": findings})
+    assert read_training_errors(str(tmp_path / "ppo" / "model")) == ("kl_explodes",)
+    assert read_training_errors(str(tmp_path / "other" / "model")) == ()
+    write_json(tmp_path / "sft" / "result.json", {"findings": None})
+    assert read_training_errors(str(tmp_path / "sft" / "model")) == ()

@@ -106,7 +106,7 @@ def start_search(streams, words):
             time.sleep(0.02)
         if process.is_running():
             return process
-        assert "in use" in process.err.read_text(), process.err.read_text()
+        assert "another process is training" in process.err.read_text(), process.err.read_text()
 
 
 @pytest.mark.slow

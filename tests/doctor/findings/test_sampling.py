@@ -15,7 +15,9 @@ def test_float_rounding_is_no_mismatch():
 @pytest.mark.parametrize(
     "spoilt",
     [
-        {"sampler_difference": 0.01},
+        {"sampler_difference": 0.01, "sampler_kl": 0.01},
+        {"sampler_difference": 0.01, "sampler_kl": 0.0, "sampling_gap": -0.05},
+        {"sampler_difference": 0.05, "sampler_kl": 0.0},
         {"sampler_difference_max": 3.0},
         {"sampling_gap": -0.05},
         {"response_length": 40.0, "ended_rate": 0.5},
@@ -25,6 +27,13 @@ def test_mismatch(spoilt):
     found = sampling.sampler_mismatch(history(**spoilt))
     assert found.severity == "error"
     assert "nats a token" in found.evidence
+
+
+def test_a_sampler_that_rounds_as_the_protocol_allows_is_a_warning():
+    rounded = {"sampler_difference": 0.01, "sampler_difference_max": 0.3, "sampler_kl": 1e-4}
+    found = sampling.sampler_mismatch(history(**rounded, sampler_difference_unpadded=0.01))
+    assert found.severity == "warning"
+    assert found.cause.startswith("The sampler rounds more coarsely than the trainer (bfloat16")
 
 
 def test_the_gap_of_all_steps_together():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from likelier.doctor.findings.history import Finding, History, fmt
+from likelier.doctor.findings.history import Finding, History, Level, Severity, fmt
 
 ROUNDING, ROUNDING_BF16 = 1e-3, 2e-2
 """Nats a token by which log-probabilities of sampler and trainer may differ; in float32 they differ by 1e-5."""
@@ -37,6 +37,10 @@ PADDING_COUNTED = SamplingFault(
     "Padding: every response counts as long as the limit, though some have ended before",
     "Take the mask of a response from its length, up to and with the end token",
 )
+ROUNDED = SamplingFault(
+    "The sampler rounds more coarsely than the trainer (bfloat16, other kernels), or its temperature is slightly off",
+    "Keep ppo.old_logprobs at recompute, which trains on the trainer's own; with `sampler`, set ppo.importance_cap",
+)
 
 
 def sampler_mismatch(run: History) -> Finding | None:
@@ -45,10 +49,11 @@ def sampler_mismatch(run: History) -> Finding | None:
     if fault is None:
         return None
     gap, error = sampling_gap(run)
+    severity: Severity = "warning" if fault is ROUNDED else "error"
     seen = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
     if math.isfinite(gap):
         seen.append(f"-log pi of the tokens minus entropy {fmt(gap)} ± {fmt(error)} nats a token")
-    return Finding("sampler_mismatch", "error", run.last, "; ".join(seen), *fault)
+    return Finding("sampler_mismatch", severity, run.last, "; ".join(seen), *fault)
 
 
 DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "response_length")
@@ -67,11 +72,28 @@ def diagnose_sampling(run: History) -> SamplingFault | None:
     if apart and everywhere is not None:
         if unpadded is not None and unpadded.mean < 0.1 * everywhere.mean:
             return PADDING
+        if is_rounding(run, everywhere, largest, signed):
+            return ROUNDED
         return TRUNCATED if signed is not None and signed.mean > 0.95 * everywhere.mean else TEMPERATURE
     gap, error = sampling_gap(run)
     if math.isfinite(gap) and abs(gap) > max(0.01, 5 * error):
         return TRUNCATED if gap < 0 else TEMPERATURE
     return None
+
+
+def is_rounding(run: History, everywhere: Level, largest: Level | None, signed: Level | None) -> bool:
+    """Return True if the differences are as small as bfloat16's, without sign, and the tokens follow the policy.
+
+    The `Sampler` protocol allows approximate log-probabilities: they are noise on a diagnostic, not another policy.
+    """
+    gap, error = sampling_gap(run)
+    return (
+        everywhere.mean <= ROUNDING_BF16
+        and (largest is None or largest.mean <= OUTLIER_BF16)
+        and (signed is not None and abs(signed.mean) < 0.5 * everywhere.mean)
+        and math.isfinite(gap)
+        and abs(gap) <= max(0.01, 5 * error)
+    )
 
 
 def padding_counted(run: History) -> bool:

@@ -175,7 +175,7 @@ def run_once(circle_round: Round, name: str, made_from: Any, make: Callable[[Rou
         circle_round.folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(key)
     if not result.exists():
-        write_json(result, make(circle_round) | {"made_from": key})
+        write_json(result, make(circle_round) | {"made_from": key}, private=True)  # `check` names its annotators
     stored: Result = read_json(result)
     return stored
 
@@ -355,7 +355,8 @@ def train_judge(circle_round: Round) -> str:
     judge = circle_round.folder / "evaluation" / "judge"
     data = judge / "preferences"
     for part, source in {"train": "test", "valid": "valid", "test": "train"}.items():
-        write_jsonl(data / f"{part}.jsonl", read_preferences(circle_round.folder / "preferences" / f"{source}.jsonl"))
+        pairs = read_preferences(circle_round.folder / "preferences" / f"{source}.jsonl")
+        write_jsonl(data / f"{part}.jsonl", pairs, private=True)
     config = circle_round.stage(data=str(data), seed=circle_round.config.seed + 1)
     train_stage("reward", config, judge / "run", "auto", circle_round.accept_changes)
     return str(judge / "run")

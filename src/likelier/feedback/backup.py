@@ -31,7 +31,6 @@ def back_up_store(store: Store, target: Path) -> dict[str, int]:
         check_not_folder(real)
         make_parent(real)
         copy_sqlite(store.path, partial)
-        shutil.copymode(store.path, partial)
         sync_file(partial)
         with new_media(store, real.with_name(f"{real.name}{MEDIA_SUFFIX}")) as num_media:
             num_judgements = count_judgements(partial)

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import sqlite3
+import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from likelier.addresses import fill_secrets
 from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
-from likelier.files import make_parent
+from likelier.files import PRIVATE, make_parent, open_private
 from likelier.files.outputs import database_files
 
 APPLICATION_ID = 0x4C696B65
@@ -128,7 +130,7 @@ def prepare_file(path: Path, create: bool) -> None:
             raise DataError(f"{path}: no such database; `likelier data import` makes one")
         try:
             make_parent(path)
-            path.touch()
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE))  # SQLite gives its other files the same mode
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -177,7 +179,13 @@ def open_connection(path: Path, options: str) -> sqlite3.Connection:
 
 
 def copy_sqlite(path: Path, target: Path) -> None:
-    """Copy a consistent snapshot by SQLite's backup API, write-ahead log included."""
+    """Copy a consistent snapshot by SQLite's backup API, write-ahead log included.
+
+    The copy has the mode of the database, without access for others: it holds people's names.
+    """
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY, PRIVATE))
+    if sys.platform != "win32":
+        target.chmod(stat.S_IMODE(path.stat().st_mode) & ~stat.S_IRWXO)
     with (
         contextlib.closing(connect_sqlite(path, "ro")) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
@@ -263,7 +271,8 @@ def take_lock(path: Path) -> TextIO:
     LikelierError: another process still holds the lock after `WAIT_SECONDS`, or locking fails.
     """
     try:
-        file = open(lock_path(path), "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the open file
+        # The lock lives as long as the open file.
+        file = open(lock_path(path), "a+", encoding="utf-8", opener=open_private)  # noqa: SIM115
     except OSError as error:
         raise cannot_write(lock_path(path), error, "; writing to the database needs it") from error
     start = time.monotonic()

@@ -20,6 +20,8 @@ from likelier.errors import DataError, cannot_write
 from likelier.files.json_text import check_fields, parse_json
 from likelier.files.outputs import refuse_database
 
+PRIVATE = 0o600
+"""Mode of files with names of people, whatever the umask."""
 MAX_LINE_BYTES = 16 << 20
 """A longer line is refused before it is read to its end."""
 sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
@@ -120,11 +122,17 @@ def dump_line(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
-def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
+def open_private(path: str | Path, flags: int) -> int:
+    """Opener for `open`: a file that it makes can be read and written by its owner alone."""
+    return os.open(path, flags, PRIVATE)
+
+
+def write_atomically(path: Path, write: Callable[[TextIO], object], private: bool = False) -> None:
     """Write a text file atomically: a reader sees the old file until the new one is on disk.
 
     A symbolic link is kept and its target is written; a device or pipe (`/dev/stdout`) is written directly. Paths that
-    end in `.gz` are compressed. ConfigError: the path is a database, which is never replaced.
+    end in `.gz` are compressed. With `private` its owner alone may read the file: it holds people's names.
+    ConfigError: the path is a database, which is never replaced.
     """
     refuse_database(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -136,7 +144,7 @@ def write_atomically(path: Path, write: Callable[[TextIO], object]) -> None:
     try:
         check_not_folder(whole)
         make_parent(whole)
-        with open(unfinished, "wb") as raw:
+        with open(unfinished, "wb", opener=open_private if private else None) as raw:
             write_text(raw, write, packed=path.suffix == ".gz")
             raw.flush()
             os.fsync(raw.fileno())
@@ -216,7 +224,7 @@ def check_writable(path: Path) -> None:
                 folder.rmdir()
 
 
-def write_jsonl(path: Path, records: Iterable[Any]) -> int:
+def write_jsonl(path: Path, records: Iterable[Any], private: bool = False) -> int:
     """Write dictionaries or dataclasses atomically, one per line; returns their number."""
     count = 0
 
@@ -226,7 +234,7 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
             file.write(dump_line(record if isinstance(record, dict) else record_content(record)) + "\n")
             count += 1
 
-    write_atomically(path, write)
+    write_atomically(path, write, private)
     return count
 
 
@@ -236,10 +244,10 @@ def record_content(record: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(record).items() if name in compared}
 
 
-def write_json(path: Path, record: Any) -> None:
+def write_json(path: Path, record: Any, private: bool = False) -> None:
     """Write one JSON document, indented and atomically."""
     text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text))
+    write_atomically(path, lambda file: file.write(text), private)
 
 
 def read_json(path: Path) -> Any:

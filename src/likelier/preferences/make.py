@@ -268,10 +268,10 @@ def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[st
     The judge's folder has its own training pairs beside the `valid` and `test` of all, so that its accuracy is measured
     on pairs that neither it nor the reward model has seen.
     """
-    counts = {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part])) for part in PARTS}
+    counts = {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part]), private=True) for part in PARTS}
     if JUDGE in parts:
         for name, part in {"train": JUDGE, "valid": "valid", "test": "test"}.items():
-            write_jsonl(out / JUDGE / f"{name}.jsonl", map(vars, parts[part]))
+            write_jsonl(out / JUDGE / f"{name}.jsonl", map(vars, parts[part]), private=True)
         counts[JUDGE] = len(parts[JUDGE])
     return counts
 

@@ -91,7 +91,7 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         compared=make_compared_view(db, out) if db else None,
         samples_shown=SAMPLES_SHOWN,
     )  # fmt: skip
-    write_atomically(out, lambda file: file.write(page))
+    write_atomically(out, lambda file: file.write(page), private=bool(db or sections["check"]))  # both name annotators
     return {"file": str(out)}
 
 

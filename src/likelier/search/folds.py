@@ -36,7 +36,7 @@ def make_folds(config: Config, folder: Path) -> None:
         if not STAGES[config.search.stage].selects_epoch:
             parts = {"train": parts["train"] + parts["valid"], "test": parts["test"]}
         for name, part in parts.items():
-            write_jsonl(folder / f"fold-{number}" / f"{name}.jsonl", part)
+            write_jsonl(folder / f"fold-{number}" / f"{name}.jsonl", part, private=True)
 
 
 def split_by_conversation(

@@ -153,7 +153,7 @@ def write_quarantine(target: Path, bad: list[dict[str, Any]]) -> str:
     """
     written = free_name(target)
     try:
-        write_jsonl(written, bad)
+        write_jsonl(written, bad, private=True)
         if written != target and target.is_file() and filecmp.cmp(target, written, shallow=False):
             written.unlink()
             return str(target)
@@ -181,7 +181,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     if chosen.holds_media:
         export_media(store, path)
     try:
-        num_written = write_jsonl(path, writable_lines())
+        num_written = write_jsonl(path, writable_lines(), private=True)
     except OSError as error:
         raise cannot_write(path, error) from error
     return ExportCounts(num_written, num_skipped)

@@ -1,7 +1,6 @@
 """Upgrades a database to the newest schema in one transaction, after a backup of a SQLite file."""
 
 import filecmp
-import shutil
 import sqlite3
 from itertools import chain, count
 from pathlib import Path
@@ -37,7 +36,6 @@ def back_up(path: Path, version: str) -> Path:
     remove_copy(partial)  # of a process that was killed
     try:
         copy_sqlite(path, partial)
-        shutil.copymode(path, partial)
         sync_file(partial)
         backup = name_backup(partial, path.with_name(f"{path.name}.bak-{version}"))
         sync_folder(path.parent)

@@ -1,12 +1,14 @@
 """Our own sampler: against a full forward pass, stop reasons, and that a response depends on its own draws only."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from likelier.errors import ConfigError, DataError, NumericError
-from likelier.text.exact_sampler import draw_tokens
+from likelier.text.cached_decode import CachedDecoder
+from likelier.text.exact_sampler import draw_tokens, split_by_padding
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sampler import Samples, Sampling
@@ -84,6 +86,48 @@ def test_a_response_depends_on_its_own_draws_only() -> None:
     assert torch.equal(together.tokens, apart.tokens)
     assert torch.allclose(together.logprobs, apart.logprobs, atol=1e-5)
     assert not torch.equal(together.tokens, sample(model, tokenizer, PROMPTS, Sampling(40), seeded(1)).tokens)
+
+
+def test_one_long_prompt_does_not_widen_a_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = torch.tensor([3, 1, 2, 50, 3])
+    order = lengths.argsort(stable=True)
+    cut = split_by_padding(order, lengths, max_rows=8, max_padding=20)
+    assert [batch.tolist() for batch in cut] == [
+        [1, 2, 0, 4],
+        [3],
+    ]  # 1 + 2 tokens of padding; the long one: 4 * 47 more
+    assert [batch.tolist() for batch in split_by_padding(order, lengths, 8, 2)] == [[1, 2], [0, 4], [3]]
+    assert [batch.tolist() for batch in split_by_padding(order, lengths, 2, 200)] == [[1, 2], [0, 4], [3]]
+    model, tokenizer, widths = tiny_model(), tiny_tokenizer(), []
+    monkeypatch.setattr(CachedDecoder, "prefill", record_shapes(widths))
+    prompts = ["a" * 100, *"abcdefghij"]
+    together = sample(model, tokenizer, prompts, Sampling(4, end_token=False), seeded())
+    assert widths == [(10, 2), (1, 101)]
+    apart = sample(model, tokenizer, prompts, Sampling(4, end_token=False), seeded(), rows=1)
+    assert torch.equal(together.tokens, apart.tokens)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "gemma3_text"])
+def test_a_prompt_that_several_rows_answer_is_run_once(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer, widths = tiny_model(family), tiny_tokenizer(), []
+    monkeypatch.setattr(CachedDecoder, "prefill", record_shapes(widths))
+    prompts = ["the cat", "a", "the cat", "b", "a", "the cat"]
+    together = sample(model, tokenizer, prompts, Sampling(12), seeded())
+    assert widths == [(3, 8)]
+    apart = sample(model, tokenizer, prompts, Sampling(12), seeded(), rows=1)
+    assert torch.equal(together.tokens, apart.tokens)
+    torch.testing.assert_close(together.logprobs, apart.logprobs, rtol=1e-4, atol=1e-5)
+
+
+def record_shapes(shapes: list[tuple[int, ...]]) -> Any:
+    """`CachedDecoder.prefill` that notes the shape of what it runs."""
+    prefill = CachedDecoder.prefill
+
+    def recording(decoder: CachedDecoder, tokens: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(tokens.shape))
+        return prefill(decoder, tokens)
+
+    return recording
 
 
 def test_responses_end_with_the_end_token_whatever_pads() -> None:

@@ -105,6 +105,6 @@ class CachedDecoder:
         return logits
 
     def keep_rows(self, rows: Int[Tensor, " K"]) -> None:
-        """Drop all other rows."""
+        """Keep these rows, one that is named several times as often, and drop all others."""
         keep_rows(self.cache, rows)
         self.mask, self.lengths = self.mask[rows], self.lengths[rows]

@@ -28,6 +28,10 @@ STEPS_BETWEEN_DROPS = 4
 """Finished rows are looked for once in so many tokens: the look waits for the device."""
 SHARE_TO_DROP = 0.1
 """Least share of finished rows for which copying the others to a smaller cache pays."""
+TOKENS_A_STEP = {"cpu": 64}
+TOKENS_A_STEP_ELSEWHERE = 1024
+"""Tokens of prompts that cost about as much as a decoding step of a small batch, by device: an accelerator computes
+thousands of tokens in the time that it takes to launch one step."""
 
 
 class Decoded(NamedTuple):
@@ -63,7 +67,8 @@ class ExactSampler:
         order = prompt_lengths.argsort(stable=True)
         own = order[shard(len(order))]
         parts = []
-        for rows in own.split(self.rows or max(1, len(own))):
+        budget = sampling.response_length * TOKENS_A_STEP.get(draws.device.type, TOKENS_A_STEP_ELSEWHERE)
+        for rows in split_by_padding(own, prompt_lengths, self.rows or max(1, len(own)), budget):
             width = int(prompt_lengths[rows].max())
             batch = Prompts(on_device.tokens[rows, -width:], on_device.mask[rows, -width:])
             stops = StopCriteria(model, tokenizer, sampling, batch)
@@ -89,19 +94,45 @@ def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrai
     return model
 
 
+def split_by_padding(
+    rows: Int[Tensor, " N"], lengths: Int[Tensor, " B"], max_rows: int, max_padding: int
+) -> list[Int[Tensor, " K"]]:
+    """Cut rows, sorted by their `lengths`, into batches of at most `max_rows` rows and `max_padding` tokens of padding.
+
+    All rows of a batch are as wide as its longest, so that one long prompt would make short ones cost as much as it.
+    """
+    batches: list[list[int]] = []
+    padding = 0
+    for row in rows.tolist():
+        if batches:
+            padding += len(batches[-1]) * int(lengths[row] - lengths[batches[-1][-1]])
+        if not batches or len(batches[-1]) == max_rows or padding > max_padding:
+            batches.append([])
+            padding = 0
+        batches[-1].append(row)
+    return [torch.tensor(batch) for batch in batches]
+
+
 def decode(
     model: PreTrainedModel, prompts: Prompts, draws: Float[Tensor, "B T"], sampling: Sampling, stops: StopCriteria
 ) -> Decoded:
-    """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time."""
+    """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time.
+
+    A prompt that several rows answer is run once.
+    """
     num_rows, length = draws.shape
     tokens = torch.zeros(num_rows, length, dtype=torch.long, device=draws.device)
     logprobs = torch.zeros(num_rows, length, device=draws.device, dtype=torch.promote_types(model.dtype, torch.float32))
     lengths = torch.full((num_rows,), length, device=draws.device)
     rows = torch.arange(num_rows, device=draws.device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)
-    decoder = CachedDecoder(model, prompts.mask, length, sampling.bf16)
+    first, place = find_distinct(prompts)
+    decoder = CachedDecoder(model, prompts.mask[first], length, sampling.bf16)
     with decoder.precision():
-        logits = decoder.prefill(prompts.tokens)
+        logits = decoder.prefill(prompts.tokens[first])
+        if len(first) < num_rows:
+            logits = logits[place]
+            decoder.keep_rows(place)
         for step in range(length):
             token, logprob = draw_tokens(logits, sampling.temperature, draws[rows, step])
             tokens[rows, step], logprobs[rows, step] = token, logprob
@@ -118,6 +149,20 @@ def decode(
                 decoder.keep_rows(kept)
             logits = decoder.step(token)
     return Decoded(tokens, logprobs, lengths)
+
+
+def find_distinct(prompts: Prompts) -> tuple[Int[Tensor, " U"], Int[Tensor, " B"]]:
+    """The first row of each distinct prompt, and for each row the place of its prompt among them."""
+    places: dict[tuple[int, ...], int] = {}
+    first: list[int] = []
+    place = []
+    real = [tokens[mask].tolist() for tokens, mask in zip(prompts.tokens.cpu(), prompts.mask.cpu(), strict=True)]
+    for row, tokens in enumerate(real):
+        number = places.setdefault(tuple(tokens), len(places))
+        place.append(number)
+        if number == len(first):
+            first.append(row)
+    return torch.tensor(first, device=prompts.tokens.device), torch.tensor(place, device=prompts.tokens.device)
 
 
 def draw_tokens(

@@ -39,7 +39,14 @@ from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.preferences.make import conversation_groups, make_preference
 from likelier.records import Preference, to_plain_text
-from likelier.reward.check import check_scores, clusters, fit_length, fit_words, hits, select_equal_length
+from likelier.reward.check import (
+    check_scores,
+    clusters,
+    compute_hits,
+    fit_bag_of_words,
+    fit_length,
+    select_equal_length,
+)
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
 from likelier.runs.run import Run
@@ -184,7 +191,7 @@ def train(
     with Run(folder / "run", "reward", config) as run:
         train_reward(config, run)
     scorer = load_ensemble(str(folder / "run"), "cpu")
-    by_length, by_words = fit_length(learned), fit_words(learned, kept)
+    by_length, by_words = fit_length(learned), fit_bag_of_words(learned, kept)
 
     def predict(others: Sequence[Preference]) -> Differences:
         chosen, rejected = score_pairs(scorer.score, [short(pair) for pair in others])
@@ -205,7 +212,7 @@ def figures(pairs: Sequence[Preference], differences: Differences) -> dict[str, 
     won = [pairs[at] for at in decided]
     alike, groups = select_equal_length(won), clusters(won)
     found: dict[str, Any] = {"pairs": len(won), "undecided": len(pairs) - len(won), "conversations": len(set(groups))}
-    right = {name: hits(each[decided], won) for name, each in differences.items()}
+    right = {name: compute_hits(each[decided], won) for name, each in differences.items()}
     for name, each in right.items():
         loss = check_scores(differences[name], pairs)
         found[name] = {

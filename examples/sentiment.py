@@ -32,7 +32,7 @@ from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.intervals import mean_interval
 from likelier.records import Preference, Prompt
 from likelier.report.page import write_report
-from likelier.reward.check import fit_words
+from likelier.reward.check import fit_bag_of_words
 from likelier.reward.responses import ResponseBatch
 from likelier.reward.sources import make_scorer
 from likelier.reward.train import train_reward
@@ -166,7 +166,7 @@ def make_judges(data: Path, out: Path) -> list[Source]:
 
 def fit_bag(rows: Labelled, folder: Path) -> Path:
     """Fit the bag of words; the path of the Python file that scores with it."""
-    words = fit_words(*(labels(part) for part in split(rows)))
+    words = fit_bag_of_words(*(labels(part) for part in split(rows)))
     write_json(folder / "words.json", {"vocabulary": words.vocabulary, "weights": words.weights.tolist()})
     return Path(shutil.copy(Path(__file__).with_name("sentiment_judges.py"), folder / "judges.py"))
 

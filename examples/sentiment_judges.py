@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from likelier.reward.check import Words
+from likelier.reward.check import BagOfWords
 
 PLEASANT_WORDS = """
 adore adored adores adventure amazing amused amusing applause awesome beautiful beautifully beauty best better blessed
@@ -71,6 +71,6 @@ def bag_of_words(prompts: Sequence[str], responses: Sequence[str]) -> list[float
 
 
 @lru_cache(maxsize=1)
-def fitted() -> Words:
+def fitted() -> BagOfWords:
     found = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
-    return Words(found["vocabulary"], np.array(found["weights"]))
+    return BagOfWords(found["vocabulary"], np.array(found["weights"]))

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from likelier.errors import ConfigError
-from likelier.userfile import brief, find_function, find_module_source
+from likelier.userfile import find_function, find_module_source, summarise_error
 
 
 def test_a_function_is_found_and_what_its_file_prints_is_no_result(tmp_path, capsys):
@@ -82,8 +82,8 @@ def test_a_file_without_ending_is_a_file_and_no_module(tmp_path, monkeypatch):
 
 
 def test_an_error_takes_one_short_line():
-    assert brief(ValueError("a\nb  c")) == "ValueError: a b c"
-    assert len(brief(ValueError("x" * 1000))) == 200
+    assert summarise_error(ValueError("a\nb  c")) == "ValueError: a b c"
+    assert len(summarise_error(ValueError("x" * 1000))) == 200
 
 
 def test_the_source_of_a_module_is_found_without_running_it(tmp_path, monkeypatch):

@@ -42,10 +42,12 @@ def process_group() -> Iterator[None]:
     NCCL with one GPU per process, else Gloo. ConfigError: more processes than GPUs.
     """
     if torch.cuda.is_available():
-        place, devices = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-        if place >= devices:
-            raise ConfigError(f"torchrun: process {place + 1} of this machine finds {devices} GPUs; start one for each")
-        torch.cuda.set_device(place)
+        local_rank, devices = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if local_rank >= devices:
+            raise ConfigError(
+                f"torchrun: process {local_rank + 1} of this machine finds {devices} GPUs; start one for each"
+            )
+        torch.cuda.set_device(local_rank)
     with lost_process_errors():
         found, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         # A prefix of its own for each attempt: torchrun's store keeps the addresses of the one that ended.
@@ -77,13 +79,13 @@ def shard(num_rows: int) -> slice:
     return slice(rank, None, size) if num_rows >= size else slice(None)
 
 
-def all_gather_rows(part: Tensor, num_rows: int) -> Tensor:
+def all_gather_rows(rows: Tensor, num_rows: int) -> Tensor:
     """Gather the rows that each process computed for its `shard`, in order; every process gets the same bits."""
     if get_world_size() == 1 or num_rows < get_world_size():
-        return part
-    whole = part.new_zeros(num_rows, *part.shape[1:])
-    whole[shard(num_rows)] = part
-    return all_reduce_sum(whole)
+        return rows
+    gathered = rows.new_zeros(num_rows, *rows.shape[1:])
+    gathered[shard(num_rows)] = rows
+    return all_reduce_sum(gathered)
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
@@ -100,19 +102,21 @@ def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     with torch.no_grad():
-        whole = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
-        parts = whole.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [part.view_as(each) for part, each in zip(parts, gradients, strict=True)])
+        flat = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(
+            gradients, [flat_part.view_as(each) for flat_part, each in zip(parts, gradients, strict=True)]
+        )
 
 
 def broadcast(work: Callable[[], Tensor], *shape: int) -> Tensor:
     """Run `work` on rank 0 and return its result, float32 of the given shape, in every process."""
     if get_world_size() == 1:
         return work()
-    found = work() if get_rank() == 0 else torch.empty(shape)
+    result = work() if get_rank() == 0 else torch.empty(shape)
     with lost_process_errors():
-        dist.broadcast(found, 0)
-    return found
+        dist.broadcast(result, 0)
+    return result
 
 
 def broadcast_text(text: str) -> str:
@@ -132,7 +136,7 @@ def all_reduce_max(number: int) -> int:
     """Return the maximum over all processes."""
     if get_world_size() == 1:
         return number
-    found = torch.tensor(number)
+    result = torch.tensor(number)
     with lost_process_errors():
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
+        dist.all_reduce(result, dist.ReduceOp.MAX)
+    return int(result)

@@ -77,15 +77,15 @@ def run_jobs(
 
 
 def map_in_processes(
-    work: Callable[[Job], Result], items: Sequence[Job], workers: int, begin: Callable[[], object]
+    work: Callable[[Job], Result], items: Sequence[Job], workers: int, initializer: Callable[[], object]
 ) -> Generator[Result]:
-    """Yield `work(item)` for each item in order, computed in `workers` processes that call `begin` first.
+    """Yield `work(item)` for each item in order, computed in `workers` processes that call `initializer` first.
 
     The processes end at once when the generator is closed or this process ends, however it ends.
     LikelierError: one of them was killed.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker, (begin,))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker, (initializer,))
     try:
         with hold_back_interrupts():
             futures = [pool.submit(work, item) for item in items]

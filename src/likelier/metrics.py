@@ -20,7 +20,7 @@ SHARED = (
     Metric("learning_rate", "Learning rate of this step.", "", "learning_rate (PPO: lr)"),
     Metric("grad_norm", "Global norm of the gradient before clipping (PPO: mean over minibatches).", "", "grad_norm"),
 )
-MEASURED = (
+HELD_OUT_EVALUATION = (
     Metric("eval_score", "Mean score on the held-out prompts, every `eval_steps`.", "score"),
     Metric("eval_score_std", "Standard deviation of those scores.", "score"),
     Metric("eval_responses", "Number of evaluated responses.", "responses"),

@@ -269,11 +269,11 @@ def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
 
 def read_preferences(path: Path) -> list[Preference]:
     """Read preferences written by `write_jsonl`. DataError: a missing or unknown field, or no preferences."""
-    known = set(Preference.__dataclass_fields__)
+    fields = set(Preference.__dataclass_fields__)
     preferences = []
     for number, record in read_jsonl(path):
-        if unknown := sorted(set(record) - known):
-            raise DataError(f"{path}:{number}: unknown field `{unknown[0]}`; allowed: {', '.join(sorted(known))}")
+        if unknown := sorted(set(record) - fields):
+            raise DataError(f"{path}:{number}: unknown field `{unknown[0]}`; allowed: {', '.join(sorted(fields))}")
         prompt = record.get("prompt")
         if prompt != "":  # a response may stand without any prompt
             check_text(path, number, record, "prompt")

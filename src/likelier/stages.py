@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from likelier.metrics import DPO, GYM, MEASURED, PPO, REWARD, SFT, SHARED, Metric
+from likelier.metrics import DPO, GYM, HELD_OUT_EVALUATION, PPO, REWARD, SFT, SHARED, Metric
 
 Direction = Literal["min", "max"]
 Trainer = Callable[[Any, Any], dict[str, Any]]
@@ -100,7 +100,7 @@ ROWS = (
         inputs=("model", "data", "prompts", "reward"),
         search_metric="valid_loss",
         search_direction="min",
-        metrics=SFT + MEASURED,
+        metrics=SFT + HELD_OUT_EVALUATION,
         curves={"loss": "Loss", "mean_token_accuracy": "Token accuracy"},
         files={"tokenizer": "model"},
         memory_setting="sft.micro_batch_size",
@@ -133,7 +133,7 @@ ROWS = (
         inputs=("model", "data", "prompts", "reward"),
         search_metric="log_loss",
         search_direction="min",
-        metrics=DPO + MEASURED,
+        metrics=DPO + HELD_OUT_EVALUATION,
         curves={
             "loss": "Loss",
             "rewards/accuracies": "Accuracy",
@@ -154,7 +154,7 @@ ROWS = (
         inputs=("model", "prompts", "reward"),
         search_metric="score_after",
         search_direction="max",
-        metrics=PPO + MEASURED,
+        metrics=PPO + HELD_OUT_EVALUATION,
         curves={
             "score": "Score",
             "kl": "KL from the start",

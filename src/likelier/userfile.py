@@ -13,41 +13,44 @@ from types import ModuleType
 from typing import Any
 
 from likelier.errors import ConfigError, LikelierError, Terminated
-from likelier.files import explain_no_file, stable_id
+from likelier.files import explain_unreadable, stable_id
 
 
-def find_function(where: str, role: str) -> Callable[..., Any]:
+def find_function(import_string: str, role: str) -> Callable[..., Any]:
     """Import `file.py:function` or `package.module:function`; modules are searched for in the working folder first.
 
-    ConfigError, beginning with `role` and `where`: no such file, module or name, an error during import, or an object
+    ConfigError, beginning with `role` and `import_string`: no such file, module or name, an error during import, or an
+    object
     that is not callable.
     """
-    place, _, name = where.rpartition(":")
-    label = f"{role} `{where}`"
-    if not place or not name:
+    source, _, name = import_string.rpartition(":")
+    label = f"{role} `{import_string}`"
+    if not source or not name:
         raise ConfigError(f"{label}: write file.py:function or package.module:function")
-    if is_module_name(place):
-        module = import_users_module(place, label)
-    elif Path(place).is_file():
-        with users_code(f"{label}: {place}", ConfigError):
-            module = run_file(place)
+    if is_module_name(source):
+        module = import_user_module(source, label)
+    elif Path(source).is_file():
+        with user_code_errors(f"{label}: {source}", ConfigError):
+            module = run_file(source)
     else:
-        raise ConfigError(f"{label}: {explain_no_file(Path(place))}; write file.py:function or package.module:function")
-    with users_code(f"{label}: {place}", ConfigError):
+        raise ConfigError(
+            f"{label}: {explain_unreadable(Path(source))}; write file.py:function or package.module:function"
+        )
+    with user_code_errors(f"{label}: {source}", ConfigError):
         function = getattr(module, name, None)  # not vars(module): a package may load its names lazily
     if function is None:
         near = difflib.get_close_matches(name, [each for each, value in vars(module).items() if callable(value)], 1)
         hint = f"; did you mean `{near[0]}`?" if near else ""
-        raise ConfigError(f"{label}: {place} has no function `{name}`{hint}")
+        raise ConfigError(f"{label}: {source} has no function `{name}`{hint}")
     if not callable(function):
-        raise ConfigError(f"{label}: `{name}` in {place} is of type {type(function).__name__}, not a function")
+        raise ConfigError(f"{label}: `{name}` in {source} is of type {type(function).__name__}, not a function")
     users_function: Callable[..., Any] = function
     return users_function
 
 
-def is_module_name(place: str) -> bool:
+def is_module_name(path: str) -> bool:
     """True for dotted identifiers such as `package.module`, unless a file of that name exists (`reward.py` is one)."""
-    return all(map(str.isidentifier, place.split("."))) and not place.endswith(".py") and not Path(place).is_file()
+    return all(map(str.isidentifier, path.split("."))) and not path.endswith(".py") and not Path(path).is_file()
 
 
 def find_module_source(name: str) -> Path | None:
@@ -55,7 +58,7 @@ def find_module_source(name: str) -> Path | None:
     search_working_folder()
     folders: Sequence[str] | None = None
     spec = None
-    for end in [*(place for place, letter in enumerate(name) if letter == "."), len(name)]:
+    for end in [*(position for position, letter in enumerate(name) if letter == "."), len(name)]:
         spec = importlib.machinery.PathFinder.find_spec(name[:end], folders)
         if spec is None:
             return None
@@ -63,10 +66,10 @@ def find_module_source(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
-def import_users_module(name: str, label: str) -> ModuleType:
+def import_user_module(name: str, label: str) -> ModuleType:
     """Import a module, installed or in the working folder. ConfigError, beginning with `label`: that fails."""
     search_working_folder()
-    with users_code(f"{label}: {name}", ConfigError):
+    with user_code_errors(f"{label}: {name}", ConfigError):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -85,7 +88,7 @@ def search_working_folder() -> None:
 
 
 @contextlib.contextmanager
-def users_code(label: str, failure: type[LikelierError]) -> Iterator[None]:
+def user_code_errors(label: str, failure: type[LikelierError]) -> Iterator[None]:
     """Run user code in the block: any exception, `sys.exit` included, becomes a one-line `failure` that begins with
     `label`. Output goes to stderr, since stdout is for results."""
     try:
@@ -94,7 +97,7 @@ def users_code(label: str, failure: type[LikelierError]) -> Iterator[None]:
     except (LikelierError, Terminated):
         raise
     except (Exception, SystemExit) as error:
-        raise failure(f"{label} raises {brief(error)}") from error
+        raise failure(f"{label} raises {summarise_error(error)}") from error
 
 
 def run_file(path: str) -> ModuleType:
@@ -109,6 +112,6 @@ def run_file(path: str) -> ModuleType:
     return module
 
 
-def brief(error: BaseException) -> str:
+def summarise_error(error: BaseException) -> str:
     """Format an error in one line of at most 200 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

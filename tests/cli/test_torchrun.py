@@ -17,7 +17,7 @@ def place(monkeypatch, rank, size, **more):
     variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
     for name, value in (variables | more).items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(torchrun, "SECONDS_FOR_OTHERS", 0.01)
+    monkeypatch.setattr(torchrun, "WAIT_SECONDS", 0.01)
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch):
@@ -85,7 +85,7 @@ def test_others_speak_where_the_first_does_not(monkeypatch, error):
 @pytest.mark.parametrize("error", MET_BY_ALL, ids=repr)
 def test_others_keep_quiet_where_torchrun_ends_them_meanwhile(monkeypatch, error):
     place(monkeypatch, 1, 2)
-    monkeypatch.setattr(torchrun, "SECONDS_FOR_OTHERS", 30.0)
+    monkeypatch.setattr(torchrun, "WAIT_SECONDS", 30.0)
     with raise_on_signals():
         alarm = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
         alarm.start()

@@ -10,11 +10,11 @@ from likelier.config import build_config
 from likelier.doctor import preflight
 from likelier.doctor.preflight import (
     Sampled,
-    agreement,
     best_of,
     check_judges,
     check_people,
     check_scores,
+    pairwise_agreement,
     summarize_feedback,
 )
 from likelier.errors import ConfigError
@@ -95,7 +95,7 @@ def pair(comparison, annotator, chosen, target=1.0):
 def test_agreement_counts_pairs_of_people_on_one_comparison():
     pairs = [pair("1", "ann", "a"), pair("1", "ben", "a"), pair("1", "cem", "b"), pair("2", "ann", "a")]
     pairs += [pair("3", "ann", "a", 0.5), pair("3", "ben", "b"), pair("", "", "a")]
-    assert sorted(agreement(pairs)[0]) == [0.0, 0.0, 1.0]
+    assert sorted(pairwise_agreement(pairs)[0]) == [0.0, 0.0, 1.0]
 
 
 def test_few_pairs_and_people_who_disagree():
@@ -123,7 +123,7 @@ def test_what_is_missing_is_named():
 
 @pytest.mark.slow
 def test_the_zoos_healthy_config_passes_and_its_ill_ones_do_not(monkeypatch):
-    monkeypatch.setattr(preflight, "PROMPTS", 12)
+    monkeypatch.setattr(preflight, "NUM_PROMPTS", 12)
     judged = preflight.preflight(load_bug_config("healthy"))
     assert judged["findings"] == []
     assert judged["responses"] == 12 * 16

@@ -8,7 +8,7 @@ import pytest
 
 from likelier.errors import ConfigError
 from likelier.files import write_jsonl
-from likelier.files.outputs import GENERATOR_MARK, check_output, free_name, owning_database
+from likelier.files.outputs import GENERATOR_MARK, check_output, owning_database, unused_path
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_stream_may_lead_to_a_file_of_the_shell():
 
 
 def test_a_taken_name_gets_a_number(tmp_path):
-    assert free_name(tmp_path / "a.bad.jsonl") == tmp_path / "a.bad.jsonl"
+    assert unused_path(tmp_path / "a.bad.jsonl") == tmp_path / "a.bad.jsonl"
     (tmp_path / "a.bad.jsonl").touch()
     (tmp_path / "a.bad-2.jsonl").symlink_to("nowhere")
-    assert free_name(tmp_path / "a.bad.jsonl") == tmp_path / "a.bad-3.jsonl"
+    assert unused_path(tmp_path / "a.bad.jsonl") == tmp_path / "a.bad-3.jsonl"

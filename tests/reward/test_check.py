@@ -9,16 +9,16 @@ from sklearn.linear_model import LogisticRegression
 
 from likelier.records import Preference
 from likelier.reward.check import (
-    Words,
+    BagOfWords,
     calibration,
     calibration_error,
     check_baselines,
     check_scores,
     clusters,
+    compute_hits,
+    fit_bag_of_words,
     fit_length,
     fit_logistic,
-    fit_words,
-    hits,
     judgement_logits,
     log_losses,
     make_vocabulary,
@@ -33,11 +33,14 @@ def pair(chosen: str, rejected: str, **more) -> Preference:
 
 def test_hits_count_ties_half_on_either_side():
     pairs = [pair("a", "b"), pair("a", "b"), pair("a", "b"), pair("a", "b", target=0.5)]
-    assert hits(np.array([2.0, -1.0, 0.0, 5.0]), pairs).tolist() == [1.0, 0.0, 0.5, 0.5]
+    assert compute_hits(np.array([2.0, -1.0, 0.0, 5.0]), pairs).tolist() == [1.0, 0.0, 0.5, 0.5]
 
 
 def test_someone_who_answers_the_wrong_way_round_is_read_the_other_way_round():
-    assert hits(np.array([2.0, -2.0]), [pair("a", "b", flip=0.9), pair("a", "b", flip=0.9)]).tolist() == [0.0, 1.0]
+    assert compute_hits(np.array([2.0, -2.0]), [pair("a", "b", flip=0.9), pair("a", "b", flip=0.9)]).tolist() == [
+        0.0,
+        1.0,
+    ]
 
 
 def test_error_rates_enter_the_chances():
@@ -131,7 +134,7 @@ def test_words_find_the_word_that_decides():
         return " ".join([*random.choice(fillers, 3), word])
 
     pairs = [pair(draw("kind"), draw("cruel")) for _ in range(60)]
-    words = fit_words(pairs[:40], pairs[40:])
+    words = fit_bag_of_words(pairs[:40], pairs[40:])
     kind, cruel, dog = words.scores(["kind", "cruel", "dog"])
     assert kind > 0.2
     assert cruel < -0.2
@@ -140,7 +143,7 @@ def test_words_find_the_word_that_decides():
 
 
 def test_words_score_differences_change_sign_with_the_sides():
-    words = Words({"a": 0, "b": 1}, np.array([1.0, -2.0]))
+    words = BagOfWords({"a": 0, "b": 1}, np.array([1.0, -2.0]))
     assert words.differences([pair("a b", "b b")]) == -words.differences([pair("b b", "a b")])
 
 

@@ -53,7 +53,7 @@ def likelier_in(temporary, *words):
     """In one of several processes, with a folder for what is temporary, and without the wait for others at the end."""
     from likelier.cli import torchrun as several
 
-    os.environ["TMPDIR"], several.SECONDS_FOR_OTHERS = str(temporary), 0.1
+    os.environ["TMPDIR"], several.WAIT_SECONDS = str(temporary), 0.1
     return likelier(*words)
 
 

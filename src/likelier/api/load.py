@@ -105,5 +105,5 @@ def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardMode
 
 def check_list(function: str, name: str, values: Any) -> None:
     """ConfigError: a single text or conversation where a list of them is expected."""
-    if isinstance(values, str) or any(isinstance(each, dict) for each in values):
+    if isinstance(values, str) or any(isinstance(value, dict) for value in values):
         raise ConfigError(f"{function}: {name} is one text or conversation; give a list of them")

@@ -127,8 +127,8 @@ def train(
     try:
         result = train_stage(verb, settings, folder, resume, accept_changes)
     except Stopped as stopped:
-        again = f"likelier.train_{verb}(..., out={str(folder)!r}, resume='auto')" if stopped.resume else ""
-        raise Stopped(stopped.reason, stopped.exit_code, again) from None
+        resume_call = f"likelier.train_{verb}(..., out={str(folder)!r}, resume='auto')" if stopped.resume else ""
+        raise Stopped(stopped.reason, stopped.exit_code, resume_call) from None
     return TrainedRun(folder, result)
 
 
@@ -158,11 +158,12 @@ def read_config(verb: str, config: AnyConfig, reward: Reward | None, seed: int |
 def reward_sources(verb: str, reward: Reward) -> list[Any]:
     """The reward sources that replace `config.reward`. ConfigError: the stage uses no reward."""
     if "reward" not in STAGES[verb].inputs:
-        why = "an environment gives its own rewards" if verb == "gym" else "it learns the score that others train on"
-        raise ConfigError(f"train_{verb}: {why}; leave out reward")
+        reason = "an environment gives its own rewards" if verb == "gym" else "it learns the score that others train on"
+        raise ConfigError(f"train_{verb}: {reason}; leave out reward")
     sources = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
     return [
-        {"function": each} if callable(each) or isinstance(each, str) else with_plain_paths(each) for each in sources
+        {"function": source} if callable(source) or isinstance(source, str) else with_plain_paths(source)
+        for source in sources
     ]
 
 
@@ -171,5 +172,5 @@ def with_plain_paths(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: with_plain_paths(below) for key, below in value.items()}
     if isinstance(value, list | tuple):
-        return [with_plain_paths(each) for each in value]
+        return [with_plain_paths(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -5,7 +5,7 @@ import random
 import re
 from collections.abc import Sequence
 
-KIND = (
+KIND_WORDS = (
     "gave",
     "shared",
     "helped",
@@ -19,17 +19,17 @@ KIND = (
     "soup",
     "tea",
 )
-chance = random.Random(0)
+generator = random.Random(0)
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Split into lower-case words."""
     return re.findall(r"[a-z']+", text.lower())
 
 
 def kindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """Number of distinct kind words, each worth less than the one before."""
-    return [math.log1p(2 * len(set(words(text)) & set(KIND))) for text in responses]
+    return [math.log1p(2 * len(set(split_words(text)) & set(KIND_WORDS))) for text in responses]
 
 
 def unkindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
@@ -39,38 +39,38 @@ def unkindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 def brevity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """Shorter is better."""
-    return [-0.2 * len(words(text)) for text in responses]
+    return [-0.2 * len(split_words(text)) for text in responses]
 
 
 def length(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """Longer is better."""
-    return [0.2 * len(words(text)) for text in responses]
+    return [0.2 * len(split_words(text)) for text in responses]
 
 
-def gushing(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+def repeated_kindness(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """Number of kind words, repetitions included."""
-    return [float(sum(word in KIND for word in words(text))) for text in responses]
+    return [float(sum(word in KIND_WORDS for word in split_words(text))) for text in responses]
 
 
 def sincerity(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """The judge: highest for one kind word, low for three or more."""
-    counts = [sum(word in KIND for word in words(text)) for text in responses]
+    counts = [sum(word in KIND_WORDS for word in split_words(text)) for text in responses]
     return [(0.3, 1.0, 0.8, 0.3, 0.1)[min(count, 4)] for count in counts]
 
 
-def squashed(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+def saturated(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """A saturated sigmoid: nearly every text gets the maximum score."""
     return [1 / (1 + math.exp(-12 - score)) for score in kindness(prompts, responses)]
 
 
-def of_the_prompt(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+def prompt_length(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """A reward that depends on the prompt and ignores the response."""
     return [0.1 * len(prompt) for prompt in prompts]
 
 
-def drawn(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+def random_score(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """A random reward, independent of the text."""
-    return [chance.gauss(0.0, 1.0) for _ in responses]
+    return [generator.gauss(0.0, 1.0) for _ in responses]
 
 
 def unscaled(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:

@@ -27,9 +27,9 @@ from likelier.text.policy import TextPolicy
 
 CONFIGS = Path(str(files("likelier.bugs")))
 HEALTHY = "healthy"
-KEPT_TOKENS = 3
+TOP_K = 3
 """Top-k of the truncated sampler."""
-COLDER = 0.6
+TEMPERATURE_FACTOR = 0.6
 """Factor on the sampler's temperature."""
 
 
@@ -51,7 +51,7 @@ def config_names() -> tuple[str, ...]:
 
 def run_config(name: str, out: Path) -> dict[str, Any]:
     """Train one config, patching its bug in if settings cannot cause it. `caught`: the doctor reported its finding."""
-    began = time.monotonic()
+    start_time = time.monotonic()
     config = load_bug_config(name)
     with FAULTS.get(name, contextlib.nullcontext)(), Run(out, "ppo", config) as run:
         findings = train_ppo(config, run)["findings"]
@@ -62,7 +62,7 @@ def run_config(name: str, out: Path) -> dict[str, Any]:
         "found": found,
         "caught": not found if expected is None else expected in found,
         "causes": {finding["name"]: finding["cause"] for finding in findings},
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - start_time, 1),
     }
 
 
@@ -83,50 +83,52 @@ def load_bug_config(name: str, *overrides: str) -> Config:
     return build_config(settings, overrides, str(path))
 
 
-def truncated_draw(
+def draw_top_k(
     logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """Top-k sampling."""
-    least = logits.topk(KEPT_TOKENS, dim=1).values[:, -1:]
+    least = logits.topk(TOP_K, dim=1).values[:, -1:]
     return plain_draw_tokens(logits.masked_fill(logits < least, -1e9), temperature, uniforms)
 
 
-def colder_draw(
+def draw_at_lower_temperature(
     logits: Float[Tensor, "B V"], temperature: float, uniforms: Float[Tensor, " B"]
 ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """Sampling at a lower temperature than the trainer assumes."""
-    return plain_draw_tokens(logits, COLDER * temperature, uniforms)
+    return plain_draw_tokens(logits, TEMPERATURE_FACTOR * temperature, uniforms)
 
 
-def padded_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+def evaluate_with_padding(
+    policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor
+) -> Evaluation:
     """The trainer's forward pass with padding treated as prompt tokens."""
-    seen = {**inputs, "prompt_mask": torch.ones_like(inputs["prompt_mask"])}
-    return plain_evaluate(policy, seen, actions, mask)
+    padded_inputs = {**inputs, "prompt_mask": torch.ones_like(inputs["prompt_mask"])}
+    return plain_evaluate(policy, padded_inputs, actions, mask)
 
 
-def noisy_evaluate(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+def evaluate_with_noise(policy: TextPolicy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
     """The trainer's forward pass with dropout-like noise, different in every call."""
-    said = plain_evaluate(policy, inputs, actions, mask)
-    noise = 0.05 * torch.randn(said.logprobs.shape, device=said.logprobs.device)
-    return said._replace(logprobs=said.logprobs + torch.where(mask, noise, 0.0))
+    evaluation = plain_evaluate(policy, inputs, actions, mask)
+    noise = 0.05 * torch.randn(evaluation.logprobs.shape, device=evaluation.logprobs.device)
+    return evaluation._replace(logprobs=evaluation.logprobs + torch.where(mask, noise, 0.0))
 
 
 plain_draw_tokens, plain_evaluate = exact_sampler.draw_tokens, TextPolicy.evaluate
 
 
 @contextlib.contextmanager
-def seeded_noise() -> Iterator[None]:
+def seed_noise() -> Iterator[None]:
     """Seed the noise, so that a bug shows the same every time."""
-    with torch.random.fork_rng(devices=[]), patch.object(TextPolicy, "evaluate", noisy_evaluate):
+    with torch.random.fork_rng(devices=[]), patch.object(TextPolicy, "evaluate", evaluate_with_noise):
         torch.manual_seed(0)
         yield
 
 
 FAULTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "kl_negative-truncated": lambda: patch.object(exact_sampler, "draw_tokens", truncated_draw),
-    "kl_negative-temperature": lambda: patch.object(exact_sampler, "draw_tokens", colder_draw),
-    "kl_negative-padding": lambda: patch.object(TextPolicy, "evaluate", padded_evaluate),
-    "sampler_mismatch": lambda: patch.object(exact_sampler, "draw_tokens", colder_draw),
-    "ratio_not_one": seeded_noise,
+    "kl_negative-truncated": lambda: patch.object(exact_sampler, "draw_tokens", draw_top_k),
+    "kl_negative-temperature": lambda: patch.object(exact_sampler, "draw_tokens", draw_at_lower_temperature),
+    "kl_negative-padding": lambda: patch.object(TextPolicy, "evaluate", evaluate_with_padding),
+    "sampler_mismatch": lambda: patch.object(exact_sampler, "draw_tokens", draw_at_lower_temperature),
+    "ratio_not_one": seed_noise,
 }
 """Bugs that no setting can cause, by config name."""

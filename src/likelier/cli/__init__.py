@@ -68,9 +68,9 @@ app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 
 
-def show_version(wanted: bool) -> None:
+def show_version(value: bool) -> None:
     """Print the version and exit."""
-    if wanted:
+    if value:
         echo(likelier.__version__)
         raise typer.Exit
 
@@ -102,10 +102,10 @@ def run_script(work: Callable[[], int | None]) -> int:
     return run_reporting_failures(run, sys.argv)
 
 
-def run_command(words: list[str]) -> int:
+def run_command(argv: list[str]) -> int:
     """Run one verb; returns its exit code."""
-    torchrun.check_verb(words[0])
-    code: int = app(words, prog_name="likelier", standalone_mode=False) or 0
+    torchrun.check_verb(argv[0])
+    code: int = app(argv, prog_name="likelier", standalone_mode=False) or 0
     if code == 128 + signal.SIGINT:  # typer turns Ctrl-C into an exit code
         raise KeyboardInterrupt
     return code

@@ -25,13 +25,13 @@ def import_judgements(
     """Read a file of preferences into the database, creating it if needed."""
     from dataclasses import asdict
 
-    from likelier.feedback.formats import are_transcripts, import_file
+    from likelier.feedback.formats import import_file, is_hh_rlhf
     from likelier.feedback.store import Store
     from likelier.files.json_text import list_fields
 
     with Store.open(db, create=True) as store:
         counts = import_file(file, format_name, store, skip_bad=skip_bad)
-    if format_name == "trl" and not json and are_transcripts(file):
+    if format_name == "trl" and not json and is_hh_rlhf(file):
         echo(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
     if counts.passed_over and not json:
         names = list_fields(dict.fromkeys(counts.passed_over))

@@ -15,8 +15,8 @@ from likelier.terminal import echo
 def show(result: Result) -> None:
     """Print each finding with evidence, cause and remedy; with --zoo one line for each config."""
     for bug in result.get("zoo", ()):
-        found = ", ".join(bug["found"]) or "nothing"
-        echo(f"{'ok  ' if bug['caught'] else 'MISS'}  {bug['config']:<28}  found {found}")
+        reported = ", ".join(bug["found"]) or "nothing"
+        echo(f"{'ok  ' if bug['caught'] else 'MISS'}  {bug['config']:<28}  found {reported}")
     for finding in result["findings"]:
         echo(f"{finding['severity']:<8} {finding['name']} (step {finding['step']})")
         for key in ("evidence", "cause", "remedy"):

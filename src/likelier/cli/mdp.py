@@ -9,7 +9,7 @@ import typer
 from likelier.cli.output import JSON, Result, result_command
 from likelier.terminal import echo
 
-MOST_COLUMNS = 8
+MAX_COLUMNS = 8
 """States shown in the table of sweeps."""
 
 
@@ -46,27 +46,33 @@ def group_places(problems: Sequence[Mapping[str, str]]) -> dict[tuple[str, str],
 def show_sweeps(states: Sequence[str], sweeps: Sequence[Mapping[str, Any]]) -> None:
     """Print the sweeps of value iteration as a table."""
     echo("\nvalue iteration: V(s) <- max over a of r(s, a) + gamma * sum over t of p(t | s, a) V(t)")
-    columns = states[:MOST_COLUMNS]
+    columns = states[:MAX_COLUMNS]
     rows = [
-        [str(each["sweep"]), format_number(each["change"]), *(format_number(each["values"][name]) for name in columns)]
-        for each in sweeps
+        [
+            str(sweep["sweep"]),
+            format_number(sweep["change"]),
+            *(format_number(sweep["values"][name]) for name in columns),
+        ]
+        for sweep in sweeps
     ]
     show_table(["sweep", "largest change", *columns], rows)
-    if len(states) > MOST_COLUMNS:
-        echo(f"({len(states) - MOST_COLUMNS} more states: --json shows all)")
+    if len(states) > MAX_COLUMNS:
+        echo(f"({len(states) - MAX_COLUMNS} more states: --json shows all)")
 
 
 def show_learners(learners: Sequence[Mapping[str, Any]]) -> None:
     """Print each algorithm's distance from the exact solution over its steps."""
     for learner in learners:
         echo(f"\n{learner['name']}: {learner['measure']}")
-        show_table(["steps", "distance"], [[f"{at:,}", format_number(far)] for at, far in learner["curve"]])
+        show_table(
+            ["steps", "distance"], [[f"{step:,}", format_number(distance)] for step, distance in learner["curve"]]
+        )
 
 
-def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header, columns aligned."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows]:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

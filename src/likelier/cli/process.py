@@ -16,7 +16,7 @@ from likelier.signals import end_at_once, is_importing
 from likelier.terminal import print_stderr
 
 
-def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int:
+def run_reporting_failures(work: Callable[[], int], argv: Sequence[str]) -> int:
     """Run `work` and return its exit code; an exception becomes one line on stderr and an exit code."""
     silence_libraries()
     replace_closed_streams()
@@ -27,7 +27,7 @@ def run_reporting_failures(work: Callable[[], int], words: Sequence[str]) -> int
         except BaseException as error:
             if is_closed_pipe(error):
                 return 0
-            line, code = explain_failure(error, words)
+            line, code = explain_failure(error, argv)
             if torchrun.should_report(error):
                 print_error(line)
             return code

@@ -10,7 +10,7 @@ import typer
 from likelier.cli.output import JSON, Result, result_command
 from likelier.terminal import echo, print_table
 
-OWN = "own"
+USER_LOSS = "own"
 COLUMNS = ("algorithm", "estimator", "place", "theory: ends at", "away from pi*", "reached pi*", "away from theory")
 
 
@@ -45,12 +45,14 @@ def describe(result: Result) -> str:
 def verdict(result: Result) -> str:
     """State whether all rows converge as predicted; for a user's loss, whether to pi*, or the nearest fixed point."""
     first = result["rows"][0]
-    if first["algorithm"] != OWN:
+    if first["algorithm"] != USER_LOSS:
         return "every row ends where theory says" if result["holds"] else "rows in red do not end where theory says"
     if first["reached"]:
         return "your loss reaches pi*"
-    near = f"of the ends in docs/prove.md `{first['fixed_point']}` is nearest, {first['fixed_point_distance']:.2g} away"
-    return f"your loss does not reach pi*; {near}"
+    nearest = (
+        f"of the ends in docs/prove.md `{first['fixed_point']}` is nearest, {first['fixed_point_distance']:.2g} away"
+    )
+    return f"your loss does not reach pi*; {nearest}"
 
 
 @result_command(show)

@@ -49,12 +49,12 @@ def describe_commands() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     for name, command in list_commands(group.commands):
         yield f"### `likelier {name}`"
-        yield to_sentence(command.help)
+        yield to_single_line(command.help)
         parameters = [parameter for parameter in command.params if "--json" not in parameter.opts]
         if parameters:
             yield markdown_table(
                 ("argument or option", "meaning", "default"),
-                [(format_usage(each), to_sentence(each.help), format_default(each)) for each in parameters],
+                [(format_usage(each), to_single_line(each.help), format_default(each)) for each in parameters],
             )
 
 
@@ -90,7 +90,7 @@ def describe_settings() -> Iterator[str]:
     yield setting_table(Config, [name for name in Config.model_fields if name not in blocks])
     for name, block in blocks.items():
         yield f"### Block `{name}`"
-        yield to_sentence(Config.model_fields[name].description)
+        yield to_single_line(Config.model_fields[name].description)
         yield setting_table(block, list(block.model_fields), f"{name}.")
     yield "### Entries of `reward`, `eval.scorer` and `eval.selector`"
     yield setting_table(RewardSource, list(RewardSource.model_fields), "reward[].")
@@ -106,7 +106,7 @@ def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") ->
             format_code(prefix + name),
             type_name(schema["properties"][name]),
             setting_default(block, name),
-            to_sentence(block.model_fields[name].description),
+            to_single_line(block.model_fields[name].description),
         )
         for name in names
     ]
@@ -116,9 +116,9 @@ def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") ->
 def type_name(schema: dict[str, Any]) -> str:
     """Describe a JSON Schema type in words."""
     if "anyOf" in schema:
-        return " or ".join(type_name(each) for each in schema["anyOf"])
+        return " or ".join(type_name(option) for option in schema["anyOf"])
     if "enum" in schema or "const" in schema:
-        return " or ".join(format_code(str(each)) for each in schema.get("enum", [schema.get("const")]))
+        return " or ".join(format_code(str(option)) for option in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {type_name(schema['items'])}"
     names = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "none"}
@@ -146,9 +146,9 @@ def metric_row(metric: Metric) -> tuple[str, str, str, str]:
     return format_code(metric.name), metric.definition, metric.unit, format_code(metric.trl) if metric.trl else ""
 
 
-def markdown_table(head: Sequence[str], rows: Any) -> str:
+def markdown_table(header: Sequence[str], rows: Any) -> str:
     """Render a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -157,7 +157,7 @@ def format_code(text: str) -> str:
     return f"`{text}`"
 
 
-def to_sentence(text: str | None) -> str:
+def to_single_line(text: str | None) -> str:
     """Put text on one line, with angle brackets escaped for Markdown."""
     return " ".join((text or "").split()).replace("<", "&lt;")
 

@@ -62,6 +62,6 @@ def schema(
         return Config.model_json_schema()
     blocks = list_blocks()
     if block not in blocks:
-        near = difflib.get_close_matches(block, blocks, n=1) or sorted(blocks)
-        raise ConfigError(f"config schema: no block `{block}`; try {', '.join(near)}")
+        matches = difflib.get_close_matches(block, blocks, n=1) or sorted(blocks)
+        raise ConfigError(f"config schema: no block `{block}`; try {', '.join(matches)}")
     return blocks[block].model_json_schema()

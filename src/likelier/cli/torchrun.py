@@ -9,7 +9,7 @@ from likelier.errors import ConfigError, DataError, LikelierError, NumericError,
 from likelier.runs.torchrun import torchrun_rank
 from likelier.stages import STAGES
 
-SECONDS_FOR_OTHERS = 5.0
+WAIT_SECONDS = 5.0
 """How long a process waits for another to report the error first."""
 
 
@@ -47,10 +47,10 @@ def should_report(error: BaseException) -> bool:
     if isinstance(error, Stopped | Terminated | KeyboardInterrupt):
         return rank == 0
     if is_lost_process(error):
-        wait_unless_terminated(2 * SECONDS_FOR_OTHERS)
+        wait_unless_terminated(2 * WAIT_SECONDS)
         return rank == 0
     is_shared = isinstance(error, ConfigError | DataError | NumericError)
-    return rank == 0 or not is_shared or wait_unless_terminated(SECONDS_FOR_OTHERS)
+    return rank == 0 or not is_shared or wait_unless_terminated(WAIT_SECONDS)
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -31,10 +31,10 @@ def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) 
     A rule is (condition, names of the settings without effect under it, reason). Default values pass, since the
     resolved settings of a run contain all of them.
     """
-    for idle, names, why in rules:
+    for idle, names, reason in rules:
         for name in names if idle else ():
             if getattr(block, name) != type(block).model_fields[name].default:
-                raise ValueError(f"{name} would have no effect: {why}; remove it")
+                raise ValueError(f"{name} would have no effect: {reason}; remove it")
 
 
 class SamplingConfig(Block):

@@ -88,7 +88,7 @@ def apply_override(settings: dict[str, Any], override: str) -> dict[str, Any]:
 def describe_error(error: ValidationError) -> str:
     """Describe the first validation error in one line: field, value, what is allowed."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(key) for key in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting `{field}`{suggest_names(first['loc'])}"
     value = shorten(first["input"])
@@ -106,12 +106,12 @@ def shorten(value: Any) -> str:
 def suggest_names(location: Sequence[Any]) -> str:
     """Return `; did you mean X?`, or the list of allowed names."""
     block: type[Block] = Config
-    for part in location[:-1]:
-        if part in block.model_fields:
-            block = find_block(block.model_fields[part].annotation) or block
-    known = list(block.model_fields)
-    match = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(known)}"
+    for key in location[:-1]:
+        if key in block.model_fields:
+            block = find_block(block.model_fields[key].annotation) or block
+    names = list(block.model_fields)
+    match = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(names)}"
 
 
 def list_blocks() -> dict[str, type[Block]]:
@@ -124,4 +124,4 @@ def find_block(annotation: Any) -> type[Block] | None:
     """Return the first settings block in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := find_block(arg))), None)
+    return next((block for arg in get_args(annotation) if (block := find_block(arg))), None)

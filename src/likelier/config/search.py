@@ -68,7 +68,7 @@ class SearchConfig(Block):
         """Validate that metric and direction come together, and that a grid has no ranges."""
         if bool(self.metric) != bool(self.direction):
             raise ValueError("metric and direction go together: say whether a small or a large one is good (min, max)")
-        ranges = [field for field, tried in self.space.items() if isinstance(tried, Range)]
+        ranges = [field for field, values in self.space.items() if isinstance(values, Range)]
         if self.method == "grid" and ranges:
             raise ValueError(f"space: {ranges[0]} is a range; a grid needs a list of values, or take method: random")
         return self

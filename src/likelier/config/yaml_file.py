@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from likelier.errors import ConfigError
-from likelier.files import explain_no_file
+from likelier.files import explain_unreadable
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -23,14 +23,14 @@ class PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Reject duplicate keys."""
-        seen: set[Any] = set()
-        for each, _ in node.value:
-            key = self.construct_object(each, deep=True)
+        keys: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):  # refused below
                 continue
-            if key in seen:
+            if key in keys:
                 raise yaml.YAMLError(f"key `{key}` is given twice")
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -50,10 +50,10 @@ class PlainLoader(yaml.SafeLoader):
         return value
 
 
-def refuse_scalar(node: yaml.ScalarNode, fault: str) -> yaml.YAMLError:
+def refuse_scalar(node: yaml.ScalarNode, problem: str) -> yaml.YAMLError:
     """Make the error for a value, with its line."""
-    shown = node.value if len(node.value) <= 40 else node.value[:37] + "..."
-    return yaml.constructor.ConstructorError(problem=f"`{shown}` {fault}", problem_mark=node.start_mark)
+    text = node.value if len(node.value) <= 40 else node.value[:37] + "..."
+    return yaml.constructor.ConstructorError(problem=f"`{text}` {problem}", problem_mark=node.start_mark)
 
 
 PlainLoader.add_implicit_resolver(
@@ -77,7 +77,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The top-level mapping of a YAML file of at most one megabyte."""
     if not path.is_file():
-        raise ConfigError(f"{path}: {explain_no_file(path)}")
+        raise ConfigError(f"{path}: {explain_unreadable(path)}")
     if path.stat().st_size > 1_000_000:
         raise ConfigError(f"{path}: {path.stat().st_size} bytes is too large for a config (at most 1,000,000)")
     try:
@@ -85,6 +85,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
     if not isinstance(settings, dict):
-        found = "an empty file" if settings is None else type(settings).__name__
-        raise ConfigError(f"{path}: expected `key: value` lines, got {found}")
+        kind = "an empty file" if settings is None else type(settings).__name__
+        raise ConfigError(f"{path}: expected `key: value` lines, got {kind}")
     return settings

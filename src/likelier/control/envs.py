@@ -23,13 +23,13 @@ from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError, DataError, LikelierError, Terminated
 from likelier.mdp.env import MDPEnv
 from likelier.mdp.file import read_mdp
-from likelier.userfile import brief, find_function, search_working_folder
+from likelier.userfile import find_function, search_working_folder, summarise_error
 
 Env = gym.Env[Any, Any]
-NUMBERS = float | int | np.floating | np.integer
-BOOLS = bool | np.bool_
+NUMBER_TYPES = float | int | np.floating | np.integer
+BOOL_TYPES = bool | np.bool_
 """Made once: building a union at every step would take as long as the checks."""
-LARGEST = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 """Rewards and observations beyond float32 would become inf in the network."""
 MAX_HISTORY = 4096
 """Length of the action history above which finished episodes are dropped from it."""
@@ -45,11 +45,11 @@ def make_env(config: GymConfig, render: bool = False) -> Env:
     try:
         env = build_env(config.env_id, args)
     except (UnregisteredEnv, DeprecatedEnv, DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise ConfigError(f"gym.env_id: {brief(error).partition(': ')[2]}") from error
+        raise ConfigError(f"gym.env_id: {summarise_error(error).partition(': ')[2]}") from error
     except (LikelierError, Terminated):
         raise
     except (Exception, SystemExit) as error:  # a user's environment may raise anything
-        raise EnvError(f"{config.env_id}: making the environment raises {brief(error)}") from error
+        raise EnvError(f"{config.env_id}: making the environment raises {summarise_error(error)}") from error
     if not isinstance(env, gym.Env):
         raise EnvError(f"{config.env_id}: what was made is a {type(env).__name__}, not a gymnasium.Env")
     for field in ("observation_space", "action_space"):
@@ -74,8 +74,8 @@ def build_env(env_id: str, args: Mapping[str, Any]) -> Env:
         search_working_folder()
     with warnings.catch_warnings(record=True) as caught:  # if it fails, the error alone says so in one line
         env = gym.make(env_id, disable_env_checker=True, **args)
-    for each in caught:
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return env
 
 
@@ -125,8 +125,8 @@ class SubEnv:
 
     def single_shape(self) -> tuple[int, ...]:
         """Shape of one encoded observation, without frame stacking."""
-        first, *rest = self.spaces.observations.shape
-        return (first // self.spaces.observations.frame_stack, *rest)
+        first, *others = self.spaces.observations.shape
+        return (first // self.spaces.observations.frame_stack, *others)
 
     def reset(self) -> Array:
         """Start the next episode; returns its first observation, encoded."""
@@ -134,17 +134,17 @@ class SubEnv:
         seed = episode_seed(self.seed, self.purpose, self.index, self.episode)
         self.watchdog.start(self.where("reset"))
         try:
-            found = self.env.reset(seed=seed)
+            result = self.env.reset(seed=seed)
         except (LikelierError, Terminated):
             raise
         except (Exception, SystemExit) as error:  # a user's environment may raise anything
-            raise EnvError(f"{self.where('reset')} raises {brief(error)}") from error
+            raise EnvError(f"{self.where('reset')} raises {summarise_error(error)}") from error
         self.watchdog.stop()
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise EnvError(f"{self.where('reset')} returned {describe(found)}; return (observation, info)")
-        if not isinstance(found[1], dict):
-            raise EnvError(f"{self.where('reset')}: info is {describe(found[1])}, not a dict")
-        self.stack[:] = self.check_and_encode(found[0], "reset")
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise EnvError(f"{self.where('reset')} returned {describe(result)}; return (observation, info)")
+        if not isinstance(result[1], dict):
+            raise EnvError(f"{self.where('reset')}: info is {describe(result[1])}, not a dict")
+        self.stack[:] = self.check_and_encode(result[0], "reset")
         return self.observation()
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool]:
@@ -152,22 +152,22 @@ class SubEnv:
         self.length += 1
         self.watchdog.start(self.step_label)
         try:
-            found = self.env.step(action)
+            result = self.env.step(action)
         except (LikelierError, Terminated):
             raise
         except (Exception, SystemExit) as error:  # likewise
-            raise EnvError(f"{self.where('step')} raises {brief(error)}") from error
+            raise EnvError(f"{self.where('step')} raises {summarise_error(error)}") from error
         self.watchdog.stop()
-        if not isinstance(found, tuple) or len(found) != 5:
+        if not isinstance(result, tuple) or len(result) != 5:
             raise EnvError(
-                f"{self.where('step')} returned {describe(found)}; "
+                f"{self.where('step')} returned {describe(result)}; "
                 "return (observation, reward, terminated, truncated, info)"
             )
-        observation, reward, terminated, truncated, info = found
-        if not isinstance(reward, NUMBERS) or not -LARGEST <= reward <= LARGEST:
+        observation, reward, terminated, truncated, info = result
+        if not isinstance(reward, NUMBER_TYPES) or not -FLOAT32_MAX <= reward <= FLOAT32_MAX:
             raise EnvError(f"{self.where('step')}: reward is {describe(reward)}, not a finite number of 32 bits")
         for field, value in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(value, BOOLS):
+            if not isinstance(value, BOOL_TYPES):
                 raise EnvError(f"{self.where('step')}: {field} is {describe(value)}, not a bool")
         if not isinstance(info, dict):
             raise EnvError(f"{self.where('step')}: info is {describe(info)}, not a dict")
@@ -202,9 +202,11 @@ class SubEnv:
         if observation.dtype != self.dtype and not np.can_cast(observation.dtype, self.dtype or object):
             return f"has dtype {observation.dtype}, but the space says {self.dtype}"
         flat = observation.ravel()
-        if self.spaces.observations.image or flat.dot(flat) < LARGEST:  # quick, but large numbers need a closer look
+        if (
+            self.spaces.observations.image or flat.dot(flat) < FLOAT32_MAX
+        ):  # quick, but large numbers need a closer look
             return None
-        wrong = np.flatnonzero(~(np.abs(flat) <= LARGEST))
+        wrong = np.flatnonzero(~(np.abs(flat) <= FLOAT32_MAX))
         return f"holds {flat[wrong[0]]} at index {wrong[0]}" if len(wrong) else None
 
     def where(self, call: str) -> str:
@@ -247,8 +249,8 @@ class VectorEnv:
         self.envs = [SubEnv(config, index, seed, purpose, watchdog) for index in range(config.num_envs)]
         self.spaces = self.envs[0].spaces
         self.history: list[Array] = []
-        seen = self.spaces.observations
-        self.observations = np.empty((config.num_envs, *seen.shape), seen.dtype)
+        encoder = self.spaces.observations
+        self.observations = np.empty((config.num_envs, *encoder.shape), encoder.dtype)
 
     def __len__(self) -> int:
         return len(self.envs)
@@ -277,11 +279,11 @@ class VectorEnv:
     def state(self) -> dict[str, Array]:
         """Episode number, actions taken in the episode, and current observation of every environment."""
         history = np.stack(self.history)
-        taken = [history[len(history) - env.length :, index] for index, env in enumerate(self.envs)]
+        actions = [history[len(history) - env.length :, index] for index, env in enumerate(self.envs)]
         return {
             "episodes": np.array([env.episode for env in self.envs]),
             "lengths": np.array([env.length for env in self.envs]),
-            "actions": np.concatenate(taken),
+            "actions": np.concatenate(actions),
             "observations": self.observations.copy(),
         }
 
@@ -295,8 +297,8 @@ class VectorEnv:
         for index, (env, episode) in enumerate(zip(self.envs, state["episodes"].tolist(), strict=True)):
             env.episode = episode - 1
             observation = env.reset()
-            taken = state["actions"][starts[index] : starts[index + 1]]
-            for action in self.spaces.actions.to_env(taken) if len(taken) else ():
+            actions = state["actions"][starts[index] : starts[index + 1]]
+            for action in self.spaces.actions.to_env(actions) if len(actions) else ():
                 observation = env.step(action)[0]
             if observation.tobytes() != state["observations"][index].tobytes():
                 raise DataError(

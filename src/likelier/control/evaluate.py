@@ -13,7 +13,7 @@ from likelier.control.nets import ActorCritic
 from likelier.control.spaces import Array
 from likelier.control.watchdog import Watchdog
 from likelier.training.setup import seeded_generator
-from likelier.userfile import brief
+from likelier.userfile import summarise_error
 
 Normalize = Callable[[Array], Array]
 """Observations to what the policy was trained on."""
@@ -41,7 +41,7 @@ def evaluate(
 
 
 def play_episodes(
-    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, sampled: bool
+    policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, sample_actions: bool
 ) -> list[float]:
     """Undiscounted return of each episode.
 
@@ -51,21 +51,21 @@ def play_episodes(
     num = min(MAX_EVAL_ENVS, config.num_eval_episodes)
     envs = [SubEnv(config, index, seed, "evaluate", watchdog) for index in range(num)]
     act, returns = policy.actor(), [[0.0] for _ in envs]
-    shown = {env.index: env.reset().copy() for env in envs}
-    while shown:
-        noise = policy.distribution.noise((len(shown),), generator) if sampled else None
-        actions = act(normalize(np.stack(list(shown.values()))), noise)
-        for index, action in zip(list(shown), envs[0].spaces.actions.to_env(actions), strict=True):
+    observations = {env.index: env.reset().copy() for env in envs}
+    while observations:
+        noise = policy.distribution.noise((len(observations),), generator) if sample_actions else None
+        actions = act(normalize(np.stack(list(observations.values()))), noise)
+        for index, action in zip(list(observations), envs[0].spaces.actions.to_env(actions), strict=True):
             observation, reward, terminated, truncated = take_step(envs[index], action)
             returns[index][-1] += reward
-            shown[index] = observation.copy()
+            observations[index] = observation.copy()
             if not (terminated or truncated):
                 continue
             if index + num * len(returns[index]) < config.num_eval_episodes:
                 returns[index].append(0.0)
-                shown[index] = envs[index].reset().copy()
+                observations[index] = envs[index].reset().copy()
             else:
-                del shown[index]
+                del observations[index]
     for env in envs:
         env.env.close()
     return [episode_return for env_returns in returns for episode_return in env_returns]
@@ -88,7 +88,7 @@ def draw_gif(
     try:
         frames, fps = record_episode(policy, normalize, config, seed, watchdog)
     except Exception as error:  # whatever a renderer lacks must not cost a finished training
-        return brief(error)
+        return summarise_error(error)
     step = -(-len(frames) // MAX_GIF_FRAMES)
     pictures = [shrink_frame(frame) for frame in frames[::step]]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 * step / fps, loop=0)

@@ -21,11 +21,11 @@ class ActorCritic(nn.Module):
 
     def __init__(self, spaces: Spaces, config: GymConfig, generator: torch.Generator) -> None:
         super().__init__()
-        seen = spaces.observations
-        self.image = seen.image
+        encoder = spaces.observations
+        self.image = encoder.image
         self.distribution: Distribution = make_distribution(spaces.actions, config)
-        self.trunk = make_conv_trunk(seen.shape) if seen.image else nn.Sequential()
-        width = conv_output_width(seen.shape) if seen.image else seen.shape[0]
+        self.trunk = make_conv_trunk(encoder.shape) if encoder.image else nn.Sequential()
+        width = conv_output_width(encoder.shape) if encoder.image else encoder.shape[0]
         self.towers = ActorCriticMLP(width, config.hidden_sizes, self.distribution.num_outputs, config.activation)
         self.initialise(generator)
 

@@ -60,10 +60,10 @@ class RewardScale:
     def __init__(self, num_envs: int, gamma: float) -> None:
         self.gamma, self.moments, self.running = gamma, RunningMoments(), np.zeros(num_envs)
 
-    def scale(self, rewards: Array, ended: Array) -> Array:
+    def scale(self, rewards: Array, done: Array) -> Array:
         """Update the scale with rewards `[T, N]` and episode ends `[T, N]`; returns the scaled rewards."""
         returns = np.empty_like(rewards)
-        for t, (reward, end) in enumerate(zip(rewards, ended, strict=True)):
+        for t, (reward, end) in enumerate(zip(rewards, done, strict=True)):
             returns[t] = self.running = self.running * self.gamma + reward
             self.running = np.where(end, 0.0, self.running)
         self.moments.update(returns.reshape(-1))

@@ -33,11 +33,11 @@ class Episodes:
         self.running = np.zeros((2, num_envs))
         self.last: deque[tuple[float, float]] = deque(maxlen=NUM_RETURNS)
 
-    def add(self, rewards: Array, ended: Array) -> None:
+    def add(self, rewards: Array, done: Array) -> None:
         """Record one step of every environment."""
         self.running[0] += rewards
         self.running[1] += 1
-        for index in np.flatnonzero(ended):
+        for index in np.flatnonzero(done):
             self.last.append((float(self.running[0, index]), float(self.running[1, index])))
             self.running[:, index] = 0.0
             self.count += 1
@@ -168,7 +168,7 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
         for index, observation in step.final.items():
             if not step.terminated[index]:
                 final[t, index] = env_state.normalize(observation)
-    rewards, terminated, truncated = (np.stack(each) for each in list(zip(*steps, strict=True))[:3])
+    rewards, terminated, truncated = (np.stack(column) for column in list(zip(*steps, strict=True))[:3])
     return Experience(np.stack(observed), np.stack(acted), rewards, terminated, truncated, final)
 
 

@@ -98,8 +98,8 @@ class ActionDecoder:
             return list(actions.reshape(-1, *space.shape).astype(np.int8))
         low, span, bounded = self.box
         stretched = low + span * (np.clip(actions, -1.0, 1.0) + 1.0) / 2
-        taken = np.where(bounded, stretched, actions).reshape(-1, *space.shape)  # type: ignore[misc]
-        return list(np.clip(taken, space.low, space.high).astype(space.dtype))  # type: ignore[attr-defined]
+        values = np.where(bounded, stretched, actions).reshape(-1, *space.shape)  # type: ignore[misc]
+        return list(np.clip(values, space.low, space.high).astype(space.dtype))  # type: ignore[attr-defined]
 
     @cached_property
     def box(self) -> tuple[Array, Array, Array]:

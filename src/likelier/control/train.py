@@ -10,7 +10,7 @@ from likelier.config import Config, GymConfig
 from likelier.control.agent import save_agent
 from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draw_gif, evaluate
-from likelier.control.fast.adam import FusedSteps
+from likelier.control.fast.adam import FusedAdamW
 from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, make_observation_moments
@@ -34,7 +34,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
         state = State(vector_env, gym, config.seed, device, run.folder)
         state.load(run.checkpoint)
 
-        began, policy, env_state = time.monotonic(), state.policy, state.env_state
+        start_time, policy, env_state = time.monotonic(), state.policy, state.env_state
         with progress("gym", gym.steps) as job:
             job.advance(run.start)
             for step in range(run.start, gym.steps):
@@ -57,7 +57,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 run.end_step(step + 1, gym.steps, state.save)
                 job.advance(note=f"return {metrics['mean_return']:.1f}")
 
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start_time
         save_agent(run.folder / "model", policy, env_state.observation_moments, gym)
         return run.finish(summarize(state, config, seconds, run) | evaluate_agent(state, config, watchdog, run.folder))
 
@@ -65,7 +65,7 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[str, Any]:
     """Counts and speed of the training; `steps_per_second` is null if this process took no step."""
     # Speed counts the steps of this process: those before a resume took time that nobody measured here.
-    gym, taken = config.gym, (config.gym.steps - run.start) * config.gym.batch_size
+    gym, num_steps = config.gym, (config.gym.steps - run.start) * config.gym.batch_size
     return {
         "env_id": gym.env_id,
         "steps": gym.steps * gym.batch_size,
@@ -73,7 +73,7 @@ def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[
         "mean_return": state.env_state.episodes.stats()["mean_return"],
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(seconds, 1),
-        "steps_per_second": round(taken / seconds, 1) if taken else None,
+        "steps_per_second": round(num_steps / seconds, 1) if num_steps else None,
     }
 
 
@@ -96,7 +96,7 @@ class State:
         # Drawn on the CPU and moved, so that every device starts from the same weights.
         self.policy = ActorCritic(vector_env.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
-        self.steps = FusedSteps(self.optimizer)
+        self.steps = FusedAdamW(self.optimizer)
         self.env_state = EnvState(
             vector_env,
             Episodes(gym.num_envs),

@@ -11,7 +11,7 @@ from typing import Self
 from likelier.errors import LikelierError
 from likelier.terminal import print_stderr
 
-WAKE: signal.Signals = getattr(signal, "SIGUSR2", signal.SIGABRT)
+WAKE_SIGNAL: signal.Signals = getattr(signal, "SIGUSR2", signal.SIGABRT)
 """Wakes the main thread. Windows has no SIGUSR2; there the handler of SIGABRT is called, without the signal."""
 GRACE_SECONDS = 5.0
 """Time for the interpreter to raise in the main thread; native code that never returns to it is killed after this."""
@@ -42,7 +42,7 @@ class Watchdog:
 
     def __enter__(self) -> Self:
         if self.interrupts:
-            self.handler = signal.signal(WAKE, self.on_signal)
+            self.handler = signal.signal(WAKE_SIGNAL, self.on_signal)
         threading.Thread(target=self.watch, daemon=True).start()
         return self
 
@@ -50,7 +50,7 @@ class Watchdog:
         self.stop()
         self.finished.set()
         if self.interrupts:
-            signal.signal(WAKE, self.handler)
+            signal.signal(WAKE_SIGNAL, self.handler)
 
     def watch(self) -> None:
         """Target of the thread: interrupt the main thread once the deadline has passed."""
@@ -79,10 +79,10 @@ class Watchdog:
 
 
 def wake_main_thread() -> None:
-    """Run the handler of `WAKE` in the main thread; where signals exist, also interrupting a blocking call."""
+    """Run the handler of `WAKE_SIGNAL` in the main thread; where signals exist, also interrupting a blocking call."""
     main = threading.main_thread().ident
     assert main is not None
     if send := getattr(signal, "pthread_kill", None):
-        send(main, WAKE)
+        send(main, WAKE_SIGNAL)
     else:  # Windows: after the call, or never, then the grace ends
-        _thread.interrupt_main(WAKE)
+        _thread.interrupt_main(WAKE_SIGNAL)

@@ -32,9 +32,9 @@ class Panel:
         with Store.open(circle_round.db) as store:
             return self.judge_store(store)
 
-    def judge_copy(self, db: str, to: Path) -> Result:
+    def judge_copy(self, db: str, target: Path) -> Result:
         """Copy the comparisons to a new database and have this panel judge them."""
-        with Store.open(db) as store, Store.open(to, create=True) as copy:
+        with Store.open(db) as store, Store.open(target, create=True) as copy:
             copy.add_prompts(store.prompts())
             copy.add_responses(store.responses())
             copy.add_comparisons(store.comparisons())

@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 def ask_visitor(circle_round: Round) -> Result:
     """Serve the annotation page until the visitor has given sixty answers."""
     with Store.open(circle_round.db) as store:
-        if (wanted := NUM_ANSWERS - store.counts()["judgements"]) > 0:
-            serve(store, port=0, open_browser=True, wanted=wanted, guesser=QuickGuesser(circle_round.model, store))
+        if (num_missing := NUM_ANSWERS - store.counts()["judgements"]) > 0:
+            serve(store, port=0, open_browser=True, wanted=num_missing, guesser=QuickGuesser(circle_round.model, store))
         return {"judgements": store.counts()["judgements"]}
 
 

@@ -41,7 +41,7 @@ FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     settings.estimator_misplaced,
 )
 """All findings; each is named for its function."""
-ORDER = ("error", "warning", "info")
+SEVERITIES = ("error", "warning", "info")
 MAX_EXAMINATIONS = 100
 """Examinations in one run, at most: each reads the whole log."""
 
@@ -51,9 +51,9 @@ def examine(run: History) -> list[Finding]:
     return sort_by_severity(finding for look in FINDINGS if (finding := look(run)) is not None)
 
 
-def sort_by_severity(found: Iterable[Finding]) -> list[Finding]:
+def sort_by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings: errors, warnings, infos."""
-    return sorted(found, key=lambda finding: ORDER.index(finding.severity))
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def examine_run(folder: Path) -> list[dict[str, Any]]:
@@ -115,10 +115,10 @@ def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict
 def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Estimate the metrics of a step from its logged samples."""
     words = [split_words(str(sample["response"])) for sample in samples]
-    pairs = [list(pairwise(each)) for each in words]
+    pairs = [list(pairwise(row)) for row in words]
     count = sum(map(len, pairs))
     return {
-        "repetition": sum(len(each) - len(set(each)) for each in pairs) / count if count else 0.0,
+        "repetition": sum(len(row) - len(set(row)) for row in pairs) / count if count else 0.0,
         "ended_rate": fmean(sample["stop_reason"] != "length" for sample in samples),
         "score_std": pstdev(sample["score"] for sample in samples),
         "kl_std": pstdev(sample["kl"] for sample in samples),
@@ -128,8 +128,8 @@ def metrics_of_samples(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
 class Watch:
     """Prints findings during training when they first appear. Stateless: a resumed run rereads its log."""
 
-    def __init__(self, config: Config, folder: Path, say: Callable[[str], None]) -> None:
-        self.config, self.folder, self.say = config, folder, say
+    def __init__(self, config: Config, folder: Path, print_line: Callable[[str], None]) -> None:
+        self.config, self.folder, self.say = config, folder, print_line
         self.every = max(1, config.ppo.steps // MAX_EXAMINATIONS)
         self.seen = {"estimator_misplaced"} | {
             finding.name for finding in self.find_problems_so_far()

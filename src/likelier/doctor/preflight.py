@@ -28,35 +28,39 @@ from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
-Found = dict[str, Any]
-PROMPTS, RESPONSES = 32, 16
-FEW_PAIRS = 300
-LOW_AGREEMENT = 0.6
+Findings = dict[str, Any]
+NUM_PROMPTS, RESPONSES_PER_PROMPT = 32, 16
+MIN_PAIRS = 300
+MIN_AGREEMENT = 0.6
 
 
 class Sampled(NamedTuple):
     """Responses of the initial policy, scored by the reward and by each judge."""
 
     scores: Float[Tensor, "P K"]
-    again: Float[Tensor, "P K"]
+    rescored: Float[Tensor, "P K"]
     """Scores of the same responses, computed a second time."""
     judged: dict[str, Float[Tensor, "P K"]]
     """NaN where a judge left a response out."""
     ended: Float[Tensor, " B"]
 
 
-def preflight(config: Config) -> Found:
+def preflight(config: Config) -> Findings:
     """Sample and score 16 responses to each of 32 prompts and check the preferences behind the reward; no training.
 
     ConfigError, DataError: a setting, prompt file or model folder that cannot be used.
     """
     sampled = sample_start(config)
     people = summarize_feedback(config)
-    found = [*check_scores(sampled, config), *check_judges(sampled), *check_people(people)]
-    known = (settings.find_discount(config.ppo, 0), settings.find_misplaced_penalty(config.ppo, 0))
-    found += [finding for finding in (*known, score.check_heldout_pairs(empty_history(config))) if finding is not None]
+    findings = [*check_scores(sampled, config), *check_judges(sampled), *check_people(people)]
+    settings_findings = (settings.find_discount(config.ppo, 0), settings.find_misplaced_penalty(config.ppo, 0))
+    findings += [
+        finding
+        for finding in (*settings_findings, score.check_heldout_pairs(empty_history(config)))
+        if finding is not None
+    ]
     return {
-        "findings": [asdict(finding) for finding in sort_by_severity(found)],
+        "findings": [asdict(finding) for finding in sort_by_severity(findings)],
         "prompts": len(sampled.scores),
         "responses": sampled.scores.numel(),
         "score": float(sampled.scores.mean()),
@@ -77,8 +81,8 @@ def sample_start(config: Config) -> Sampled:
     """Sample and score responses of `config.model`, as in the first step of a run."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
-    prompts = load_prompts(config).train[:PROMPTS]
-    asked = [prompt for prompt in prompts for _ in range(RESPONSES)]
+    prompts = load_prompts(config).train[:NUM_PROMPTS]
+    repeated = [prompt for prompt in prompts for _ in range(RESPONSES_PER_PROMPT)]
     scorer = make_scorer(config.reward, config.ppo.device)
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     check_columns(prompts, scorer, judges)
@@ -86,15 +90,15 @@ def sample_start(config: Config) -> Sampled:
     ppo = config.ppo
     check_prompts(model, tokenizer, prompts, ppo.response_length, "ppo.response_length", ppo.max_prompt_tokens)
     generator = seeded_generator(config.seed, 0, "preflight", model.device)
-    draws = draw_uniforms(generator, len(asked), config.ppo.response_length, model.device)
-    texts = [prompt.text for prompt in asked]
+    draws = draw_uniforms(generator, len(repeated), config.ppo.response_length, model.device)
+    texts = [prompt.text for prompt in repeated]
     samples = make_sampler(model, tokenizer, config.ppo).sample(texts, Sampling.from_config(config.ppo), draws)
-    first, again = (scorer.combine(judge(scorer, tokenizer, asked, samples)) for _ in range(2))
-    by_judge = judge(judges, tokenizer, asked, samples).by_source if judges else {}
-    grouped = (len(prompts), RESPONSES)
+    first, rescored = (scorer.combine(judge(scorer, tokenizer, repeated, samples)) for _ in range(2))
+    by_judge = judge(judges, tokenizer, repeated, samples).by_source if judges else {}
+    grouped = (len(prompts), RESPONSES_PER_PROMPT)
     return Sampled(
         scores=first.view(grouped),
-        again=again.view(grouped),
+        rescored=rescored.view(grouped),
         judged={
             name: scores.with_nan().view(grouped)
             for name, scores in by_judge.items()
@@ -106,53 +110,56 @@ def sample_start(config: Config) -> Sampled:
 
 def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
     """Findings on scores: no spread within prompts, saturation, noise; and responses that never end."""
-    scores, found = sampled.scores, []
+    scores, findings = sampled.scores, []
     total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
     equal = float((scores == scores[:, :1]).all(1).float().mean())
     shares = {"highest": (scores == scores.max()).float().mean(), "lowest": (scores == scores.min()).float().mean()}
-    seen = f"{len(scores)} prompts, {RESPONSES} responses each, step 0: standard deviation of the score {fmt(total)}, "
-    seen += f"within a prompt {fmt(within)}; all equal for {100 * equal:.0f} % of the prompts"
+    evidence = f"{len(scores)} prompts, {RESPONSES_PER_PROMPT} responses each, step 0: "
+    evidence += f"standard deviation of the score {fmt(total)}, within a prompt {fmt(within)}; "
+    evidence += f"all equal for {100 * equal:.0f} % of the prompts"
     if equal > 0.5 or within < 0.02 * total or total <= 1e-6 * max(1.0, float(scores.mean().abs())):
         cause = "The score hardly depends on the response: there is nothing to learn from"
         remedy = "Take other prompts, a higher ppo.temperature, or a score with finer grades"
-        found.append(Finding("no_reward_spread", "error", 0, seen, cause, remedy))
-    elif (at := max(shares, key=lambda name: float(shares[name]))) and shares[at] > 0.9:
-        cause = f"{100 * float(shares[at]):.0f} % of the responses have the {at} score that there is"
+        findings.append(Finding("no_reward_spread", "error", 0, evidence, cause, remedy))
+    elif (extreme := max(shares, key=lambda name: float(shares[name]))) and shares[extreme] > 0.9:
+        cause = f"{100 * float(shares[extreme]):.0f} % of the responses have the {extreme} score that there is"
         remedy = "Take prompts of another difficulty, or a score with finer grades"
-        found.append(Finding("scorer_saturated", "warning", 0, seen, cause, remedy))
-    noise = float((sampled.again - scores).square().mean().sqrt() / math.sqrt(2))
+        findings.append(Finding("scorer_saturated", "warning", 0, evidence, cause, remedy))
+    noise = float((sampled.rescored - scores).square().mean().sqrt() / math.sqrt(2))
     if noise > 0.1 * total and total > 0:
-        seen = f"{scores.numel()} responses scored twice at step 0: one response's score varies by {fmt(noise)}, "
-        seen += f"all scores by {fmt(total)}"
+        evidence = f"{scores.numel()} responses scored twice at step 0: one response's score varies by {fmt(noise)}, "
+        evidence += f"all scores by {fmt(total)}"
         cause = "The score of one response is not one number: part of what is learned from is chance"
         remedy = "Make the score deterministic (a seed, temperature 0), or average several"
-        found.append(Finding("scorer_noisy", "error" if noise > 0.7 * total else "warning", 0, seen, cause, remedy))
+        findings.append(
+            Finding("scorer_noisy", "error" if noise > 0.7 * total else "warning", 0, evidence, cause, remedy)
+        )
     ended = float(sampled.ended.mean())
     if ended < 0.05 and config.ppo.may_end:
-        seen = f"{100 * ended:.0f} % of the responses end within {config.ppo.response_length} tokens, at step 0"
+        evidence = f"{100 * ended:.0f} % of the responses end within {config.ppo.response_length} tokens, at step 0"
         cause = "The model does not know the end token, or the limit is too short for it"
         remedy = "Raise ppo.response_length, set ppo.stop_strings, or say ppo.stop_token=null"
-        found.append(Finding("never_ends", "warning", 0, seen, cause, remedy))
-    return found
+        findings.append(Finding("never_ends", "warning", 0, evidence, cause, remedy))
+    return findings
 
 
-def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Found:
+def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Findings:
     """Mean judge score of the best of K by the training score, and its gain over the mean of all responses."""
-    whole = ~judged.isnan().any(1)  # a judge may leave prompts out
-    scores, judged = scores[whole], judged[whole]
+    is_complete = ~judged.isnan().any(1)  # a judge may leave prompts out
+    scores, judged = scores[is_complete], judged[is_complete]
     best = judged.gather(1, scores.argmax(1, keepdim=True))[:, 0]
     gain = (best - judged.mean(1)).double().numpy()
     return {
         "mean": float(judged.mean()),
         "best": float(best.mean()),
         "gain": float(gain.mean()),
-        "gain_interval": mean_interval(gain, [str(at) for at in range(len(gain))]),
+        "gain_interval": mean_interval(gain, [str(index) for index in range(len(gain))]),
     }
 
 
 def check_judges(sampled: Sampled) -> list[Finding]:
     """Findings on judges: best-of-16 by the training score gains nothing by a held-out judge."""
-    found = []
+    findings = []
     for name, judged in sampled.judged.items():
         best = best_of(sampled.scores, judged)
         if best["gain_interval"] is None:  # of a single prompt
@@ -160,21 +167,21 @@ def check_judges(sampled: Sampled) -> list[Finding]:
         low, high = best["gain_interval"]
         if low > 0:
             continue
-        seen = f"At step 0 {name} gives the best of 16 by the score {fmt(best['best'])}, all responses "
-        seen += f"{fmt(best['mean'])}: a gain of {fmt(best['gain'])}, interval {fmt(low)} to {fmt(high)}"
+        evidence = f"At step 0 {name} gives the best of 16 by the score {fmt(best['best'])}, all responses "
+        evidence += f"{fmt(best['mean'])}: a gain of {fmt(best['gain'])}, interval {fmt(low)} to {fmt(high)}"
         cause = f"What the score prefers, {name} does not; where the best of 16 gains nothing, PPO will not either"
         remedy = "Improve the score before training against it: more or cleaner pairs, another base model, more prompts"
-        found.append(Finding("best_of_16_flat", "error" if high < 0 else "warning", 0, seen, cause, remedy))
-    return found
+        findings.append(Finding("best_of_16_flat", "error" if high < 0 else "warning", 0, evidence, cause, remedy))
+    return findings
 
 
-def summarize_feedback(config: Config) -> Found:
+def summarize_feedback(config: Config) -> Findings:
     """Number of pairs behind the reward models and agreement between annotators; None where unknown."""
     pairs: list[Preference] = []
     for source in config.reward:
         if folder := find_preferences_folder(source.model):
-            pairs += [pair for part in sorted(folder.glob("*.jsonl")) for pair in read_part(part)]
-    agreed, clusters = agreement(pairs)
+            pairs += [pair for part in sorted(folder.glob("*.jsonl")) for pair in read_pairs_file(part)]
+    agreed, clusters = pairwise_agreement(pairs)
     return {
         "pairs": len(pairs) or None,
         "agreement": sum(agreed) / len(agreed) if agreed else None,
@@ -182,9 +189,9 @@ def summarize_feedback(config: Config) -> Found:
     }
 
 
-def read_part(part: Path) -> list[Preference]:
+def read_pairs_file(path: Path) -> list[Preference]:
     """Preferences in one file; none if it is empty."""
-    return read_preferences(part) if part.stat().st_size else []
+    return read_preferences(path) if path.stat().st_size else []
 
 
 def find_preferences_folder(model: str | None) -> Path | None:
@@ -196,7 +203,7 @@ def find_preferences_folder(model: str | None) -> Path | None:
     return None
 
 
-def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
+def pairwise_agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
     """(1 if equal else 0, cluster) for every two annotators of the same comparison; ties are left out."""
     chosen: dict[str, list[Preference]] = defaultdict(list)
     for pair in pairs:
@@ -211,18 +218,20 @@ def agreement(pairs: Sequence[Preference]) -> tuple[list[float], list[str]]:
     return [same for same, _ in both], [cluster for _, cluster in both]
 
 
-def check_people(people: Found) -> list[Finding]:
+def check_people(people: Findings) -> list[Finding]:
     """Findings on the feedback: too few pairs, annotators who disagree."""
-    found, pairs = [], people["pairs"]
-    if pairs is not None and pairs < FEW_PAIRS:
-        seen = f"{pairs} pairs behind the reward, looked up at step 0"
-        cause = f"Below {FEW_PAIRS} pairs a reward model learns little more than length and single words"
-        found.append(Finding("few_pairs", "warning", 0, seen, cause, "Collect more comparisons before training"))
+    findings, pairs = [], people["pairs"]
+    if pairs is not None and pairs < MIN_PAIRS:
+        evidence = f"{pairs} pairs behind the reward, looked up at step 0"
+        cause = f"Below {MIN_PAIRS} pairs a reward model learns little more than length and single words"
+        findings.append(Finding("few_pairs", "warning", 0, evidence, cause, "Collect more comparisons before training"))
     interval: Interval | None = people["agreement_interval"]
-    if interval is not None and people["agreement"] < LOW_AGREEMENT:
-        seen = f"Two people who judge one comparison agree in {100 * people['agreement']:.0f} % "
-        seen += f"(interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f}), looked up at step 0"
+    if interval is not None and people["agreement"] < MIN_AGREEMENT:
+        evidence = f"Two people who judge one comparison agree in {100 * people['agreement']:.0f} % "
+        evidence += f"(interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f}), looked up at step 0"
         cause = "At 50 % they answer as if by chance; 70 to 77 % is usual"
         remedy = "Run likelier check: write clearer guidelines, drop who clicks at random, ask easier comparisons"
-        found.append(Finding("low_agreement", "error" if interval[0] <= 0.5 else "warning", 0, seen, cause, remedy))
-    return found
+        findings.append(
+            Finding("low_agreement", "error" if interval[0] <= 0.5 else "warning", 0, evidence, cause, remedy)
+        )
+    return findings

@@ -8,7 +8,7 @@ from likelier.config import EvalConfig
 from likelier.errors import LikelierError
 from likelier.evaluation.responses import EvaluatedModel, ScoredResponses, sample_and_score
 from likelier.evaluation.result import BestOfN, BestOfNScore
-from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, wins
+from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, compute_wins
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt
 from likelier.reward.sources import Scorer, judge
@@ -59,7 +59,7 @@ def score_best_of_n(weights: Floats, scores: Floats, opponents: Floats, clusters
         raise LikelierError("eval.best_of: a judge of eval.scorer returned None for a response to each prompt")
     weights, pool, opponents = weights[is_scored], pool[is_scored], opponents[is_scored]
     clusters = [cluster for cluster, counts in zip(clusters, is_scored, strict=True) if counts]
-    win_rates = (weights * wins(opponents[:, None, :], pool[:, :, None]).mean(2)).sum(1)
+    win_rates = (weights * compute_wins(opponents[:, None, :], pool[:, :, None]).mean(2)).sum(1)
     differences = (weights * pool).sum(1) - opponents.mean(1)
     std = float(opponents.std())
     return BestOfNScore(

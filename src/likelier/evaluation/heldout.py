@@ -50,21 +50,23 @@ class HeldOutEval:
         draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
         self.sampler.load_weights(model)
         samples = self.sampler.sample(self.texts, Sampling.from_config(ppo), draws)
-        logprobs, ref_logprobs = (compute_sample_logprobs(each, samples, ppo) for each in (model, self.reference))
+        logprobs, ref_logprobs = (compute_sample_logprobs(lm, samples, ppo) for lm in (model, self.reference))
         metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
         metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
-        own, correlations = None, {}
+        own_scores, correlations = None, {}
         if self.scorer:
-            own = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples))
-            metrics |= {"eval_score": own.mean(), "eval_score_std": own.std(unbiased=False)}
+            own_scores = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples))
+            metrics |= {"eval_score": own_scores.mean(), "eval_score_std": own_scores.std(unbiased=False)}
         by_judge = judge(self.judges, self.tokenizer, self.prompts, samples).by_source if self.judges else {}
         for name, judged in by_judge.items():
             scores = judged.only_scored()
             if not len(scores):
                 continue  # a judge of other prompts than these
             metrics[f"eval/{name}"], metrics[f"eval_std/{name}"] = scores.mean(), scores.std(unbiased=False)
-            if own is not None:
-                correlations[f"eval_correlation/{name}"] = correlation(own.cpu()[judged.scored.cpu()], scores.cpu())
+            if own_scores is not None:
+                correlations[f"eval_correlation/{name}"] = correlation(
+                    own_scores.cpu()[judged.scored.cpu()], scores.cpu()
+                )
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety
 

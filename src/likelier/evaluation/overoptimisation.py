@@ -109,7 +109,7 @@ def measure_overoptimisation(points: Sequence[Point], evaluation: EvaluationResu
 
 def describe_judge(points: Sequence[Point], name: str) -> dict[str, Any]:
     """Return one judge's first, best and last score, and the fit of its curve."""
-    start, last = points[0], points[-1]
+    start, end = points[0], points[-1]
     best = max(points, key=lambda point: point.gold[name])
     kl, gains = [point.kl for point in points], [point.gold[name] - start.gold[name] for point in points]
     fit = fit_curve(kl, gains, "rl")
@@ -118,9 +118,9 @@ def describe_judge(points: Sequence[Point], name: str) -> dict[str, Any]:
         "best": best.gold[name],
         "best_step": best.step,
         "best_kl": best.kl,
-        "last": last.gold[name],
-        "fell": best.gold[name] - last.gold[name],
-        "proxy_rose": last.proxy - best.proxy,
+        "last": end.gold[name],
+        "fell": best.gold[name] - end.gold[name],
+        "proxy_rose": end.proxy - best.proxy,
         "alpha": fit.alpha if fit else None,
         "beta": fit.beta if fit else None,
         "kl_at_peak": fit.kl_at_peak if fit else None,
@@ -146,6 +146,6 @@ def interpolate_gold(points: Sequence[Point], name: str, kl: Sequence[float]) ->
     ordered = sorted(points, key=lambda point: point.kl)
     d = np.sqrt([max(point.kl, 0.0) for point in ordered])
     gold = [point.gold[name] for point in ordered]
-    wanted = np.sqrt(kl)
-    scores = np.interp(wanted, d, gold)
-    return [float(score) if place <= d[-1] else None for place, score in zip(wanted, scores, strict=True)]
+    distances = np.sqrt(kl)
+    scores = np.interp(distances, d, gold)
+    return [float(score) if distance <= d[-1] else None for distance, score in zip(distances, scores, strict=True)]

@@ -156,8 +156,8 @@ class OtherResult(ModelResult):
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "OtherResult":
         """Rebuild the record from the output of `to_json`."""
-        own = {key: record[key] for key in ("name", "model", "kl", "kl_interval")}
-        return cls(**own, judges=read_judges(record), b=ResponseStats(**record["b"]))
+        values = {key: record[key] for key in ("name", "model", "kl", "kl_interval")}
+        return cls(**values, judges=read_judges(record), b=ResponseStats(**record["b"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +232,7 @@ def to_tuple(value: Any) -> Any:
 
 def make_headline(judge: JudgeResult) -> JsonObject:
     """Return the figures of the deciding judge; the scores are None if that is people."""
-    names = [each.name for each in fields(JudgeResult)] + ["score_a", "score_b"]
+    names = [field.name for field in fields(JudgeResult)] + ["score_a", "score_b"]
     return {name: getattr(judge, name, None) for name in names}
 
 

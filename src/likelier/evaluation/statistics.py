@@ -22,12 +22,12 @@ class WinRate(NamedTuple):
 
 def compute_win_rate(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> WinRate:
     """Return the share of rows where b scores above a, ties counting half, with a cluster-bootstrap interval."""
-    outcomes = wins(scores_a, scores_b)
+    outcomes = compute_wins(scores_a, scores_b)
     ties = int((outcomes == 0.5).sum())
     return WinRate(float(outcomes.mean()), rate_interval(outcomes, clusters, seed), ties, len(outcomes))
 
 
-def wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
+def compute_wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
     """Return 1 where b scores above a, 0 where below, 1/2 where equal."""
     outcomes: Floats = (np.sign(np.asarray(scores_b, float) - np.asarray(scores_a, float)) + 1) / 2
     return outcomes

@@ -178,15 +178,15 @@ def measure_fast_answers(answers: Answers) -> tuple[Floats, Floats]:
     timed = ~np.isnan(answers.seconds)
     sorted_times = np.sort(answers.seconds[timed])
     times = [answers.seconds[timed & (answers.annotator == annotator)] for annotator in range(num_annotators)]
-    medians = np.array([np.median(own) if len(own) else np.nan for own in times])
+    medians = np.array([np.median(seconds) if len(seconds) else np.nan for seconds in times])
     excess, p_values = np.zeros(num_annotators), np.ones(num_annotators)
-    for annotator, own in enumerate(times):
+    for annotator, seconds in enumerate(times):
         others = np.delete(medians, annotator)
-        if len(own) and not np.isnan(others).all():
+        if len(seconds) and not np.isnan(others).all():
             limit = FAST_FRACTION * float(np.nanmedian(others))
-            own_fast, all_fast = int((own < limit).sum()), int(np.searchsorted(sorted_times, limit))
+            own_fast, all_fast = int((seconds < limit).sum()), int(np.searchsorted(sorted_times, limit))
             excess[annotator], p_values[annotator] = compare_rates(
-                own_fast, len(own), all_fast - own_fast, len(sorted_times) - len(own)
+                own_fast, len(seconds), all_fast - own_fast, len(sorted_times) - len(seconds)
             )
     return excess, p_values
 

@@ -32,7 +32,7 @@ def back_up_store(store: Store, target: Path) -> dict[str, int]:
         make_parent(real)
         copy_sqlite(store.path, partial)
         sync_file(partial)
-        with new_media(store, real.with_name(f"{real.name}{MEDIA_SUFFIX}")) as num_media:
+        with copy_media(store, real.with_name(f"{real.name}{MEDIA_SUFFIX}")) as num_media:
             num_judgements = count_judgements(partial)
             os.replace(partial, real)
         sync_folder(real.parent)
@@ -46,12 +46,12 @@ def back_up_store(store: Store, target: Path) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def new_media(store: Store, folder: Path) -> Iterator[int]:
+def copy_media(store: Store, folder: Path) -> Iterator[int]:
     """Copy all media files into a folder and yield their number; a new folder is removed if the backup fails."""
     media, is_new = store.media(), not folder.exists()
     try:
         for record in media:
-            store.media_folder.copy_to(record, MediaFolder(folder, str(folder)).place(record.sha256))
+            store.media_folder.copy_to(record, MediaFolder(folder, str(folder)).path_of(record.sha256))
         yield len(media)
     except BaseException:
         if is_new:

@@ -92,8 +92,8 @@ class FeedbackCheck:
             AnnotatorCheck(**{**person, "flags": tuple(person["flags"])}) for person in record["annotators"]
         )
         interval = record["alpha_interval"]
-        own = {each.name: record[each.name] for each in fields(cls)}
-        return cls(**own | {"annotators": annotators, "alpha_interval": tuple(interval) if interval else None})
+        values = {field.name: record[field.name] for field in fields(cls)}
+        return cls(**values | {"annotators": annotators, "alpha_interval": tuple(interval) if interval else None})
 
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:

@@ -195,11 +195,11 @@ def copy_sqlite(path: Path, target: Path) -> None:
 
 def remove_copy(path: Path) -> None:
     """Remove an unfinished copy and SQLite's side files."""
-    for each in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
-        each.unlink(missing_ok=True)
+    for file in (path, path.with_name(f"{path.name}-journal"), path.with_name(f"{path.name}-wal")):
+        file.unlink(missing_ok=True)
 
 
-def empty_log(connection: sa.Connection) -> bool:
+def checkpoint_wal(connection: sa.Connection) -> bool:
     """Checkpoint the write-ahead log into the database file; call it outside a transaction.
 
     False: readers blocked it, and part of the data is still only in the log.
@@ -209,7 +209,7 @@ def empty_log(connection: sa.Connection) -> bool:
     return not busy or num_logged == num_written
 
 
-def identify(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Return device and inode number of a file; None if there is none."""
     try:
         status = path.stat()
@@ -243,8 +243,8 @@ def check_schema(connection: sa.Connection) -> str | None:
             return "a database of another program; give the file that `likelier data import` made"
         damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if damage != "ok":
-            what = " ".join(damage.split())
-            return f"damaged ({what}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
+            problem = " ".join(damage.split())
+            return f"damaged ({problem}); go back to a copy, or save what can be read with `sqlite3 FILE .recover`"
     if tables and "alembic_version" not in tables:
         return "its tables are not Likelier's"
     version = read_version(connection)
@@ -265,7 +265,7 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def take_lock(path: Path) -> TextIO:
+def acquire_lock(path: Path) -> TextIO:
     """Lock a database for writing until the returned file is closed or this process ends in any way.
 
     LikelierError: another process still holds the lock after `WAIT_SECONDS`, or locking fails.
@@ -277,25 +277,25 @@ def take_lock(path: Path) -> TextIO:
         raise cannot_write(lock_path(path), error, "; writing to the database needs it") from error
     start = time.monotonic()
     while not lock_descriptor(file.fileno(), blocking=False):
-        holder = read_holder(file)
+        holder = read_lock_holder(file)
         if time.monotonic() - start > (WAIT_FOR_SERVER_SECONDS if SERVING in holder else WAIT_SECONDS):
             file.close()
             if SERVING in holder:
                 raise LikelierError(f"{path}: in use by process {holder}; stop it first")
             raise LikelierError(f"{path}: process {holder} is writing to it; try again when it is done")
         time.sleep(0.05)
-    write_holder(file)
+    write_lock_holder(file)
     return file
 
 
-def write_holder(lock: TextIO, address: str = "") -> None:
+def write_lock_holder(lock: TextIO, address: str = "") -> None:
     """Write this process's id and the address of the page that it serves into the lock file."""
     lock.truncate(0)
     lock.write(f"{os.getpid()}{SERVING}{address}" if address else str(os.getpid()))
     lock.flush()
 
 
-def read_holder(lock: TextIO) -> str:
+def read_lock_holder(lock: TextIO) -> str:
     """Describe the process that holds the lock, by the id in the lock file."""
     with contextlib.suppress(OSError):  # Windows lets nobody else read what is locked
         lock.seek(0)
@@ -304,7 +304,7 @@ def read_holder(lock: TextIO) -> str:
 
 
 @contextlib.contextmanager
-def named_errors(name: str) -> Iterator[None]:
+def convert_database_errors(name: str) -> Iterator[None]:
     """Convert database errors to one-line errors that name the database."""
     try:
         yield

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from likelier.errors import ConfigError, DataError, cannot_write
-from likelier.files import explain_no_file, sync_folder
+from likelier.files import explain_unreadable, sync_folder
 from likelier.records import MEDIA_KINDS, Media
 
 CHUNK = 1 << 20
-HEAD = 4096
+HEAD_BYTES = 4096
 """Bytes at the beginning of a file that tell its kind."""
 MAGIC = (
     ("image/png", re.compile(rb"\x89PNG\r\n\x1a\n")),
@@ -42,7 +42,7 @@ def read_media(path: Path) -> Media:
     try:
         status = path.stat()
         if not path.is_file():
-            raise DataError(f"{path}: {explain_no_file(path) if path.is_dir() else 'not a regular file'}")
+            raise DataError(f"{path}: {explain_unreadable(path) if path.is_dir() else 'not a regular file'}")
         return describe(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -52,15 +52,15 @@ def read_media(path: Path) -> Media:
 def describe(path: Path, size: int, modified_ns: int) -> Media:
     """Cached `read_media`, keyed by size and modification time, since many lines may refer to one file."""
     with open(path, "rb") as file:
-        head = file.read(HEAD)
+        head = file.read(HEAD_BYTES)
         kind = media_kind(head)
         if kind is None:
-            raise DataError(f"{path}: {why_refused(head)}; use {', '.join(MEDIA_KINDS)}")
+            raise DataError(f"{path}: {explain_unsupported(head)}; use {', '.join(MEDIA_KINDS)}")
         file.seek(0)
         return Media(kind, hashlib.file_digest(file, "sha256").hexdigest(), size)
 
 
-def why_refused(head: bytes) -> str:
+def explain_unsupported(head: bytes) -> str:
     """Explain why the first bytes of a file match no supported media type."""
     if not head:
         return "an empty file"
@@ -78,7 +78,7 @@ class MediaFolder:
     def __init__(self, folder: Path | None, database: str) -> None:
         self.folder, self.database = folder, database
 
-    def place(self, sha256: str) -> Path:
+    def path_of(self, sha256: str) -> Path:
         """Return the path of the file with this hash. ConfigError: the database has no media folder."""
         if self.folder is None:
             advice = "add ?media_folder=/absolute/path to its URL"
@@ -90,7 +90,7 @@ class MediaFolder:
 
         The file is flushed to disk. DataError: it no longer has the hash in `media`.
         """
-        target = self.place(media.sha256)
+        target = self.path_of(media.sha256)
         if target.is_file() and file_hash(target) == media.sha256:
             return False
         copy_verified(source, target, media)
@@ -98,7 +98,7 @@ class MediaFolder:
 
     def find(self, media: Media) -> Path:
         """Return the file of a response. DataError: it is missing, or its size has changed."""
-        path = self.place(media.sha256)
+        path = self.path_of(media.sha256)
         if not path.is_file():
             raise DataError(f"{path}: missing ({media.kind}, {media.size} bytes); restore it, or import it again")
         if (size := path.stat().st_size) != media.size:
@@ -112,7 +112,7 @@ class MediaFolder:
 
     def remove(self, media: Media) -> None:
         """Remove a file that `add` added."""
-        path = self.place(media.sha256)
+        path = self.path_of(media.sha256)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other files are in it
             path.parent.rmdir()

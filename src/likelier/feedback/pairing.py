@@ -54,15 +54,15 @@ class Queue:
         """Record that a comparison has risen to a level."""
         heappush(self.risen[level], (self.keys[index], index))
 
-    def first(self, level: int, levels: Sequence[int], seen: set[int]) -> int | None:
-        """Return the index of the first comparison of a level that is not in `seen`; None if there is none."""
-        place, risen = self.places[level], self.risen[level]
-        while place < len(self.order) and (levels[self.order[place]] != level or self.order[place] in seen):
-            place += 1
-        self.places[level] = place
-        while risen and (levels[risen[0][1]] != level or risen[0][1] in seen):
+    def first(self, level: int, levels: Sequence[int], judged: set[int]) -> int | None:
+        """Return the index of the first comparison of a level that is not in `judged`; None if there is none."""
+        position, risen = self.places[level], self.risen[level]
+        while position < len(self.order) and (levels[self.order[position]] != level or self.order[position] in judged):
+            position += 1
+        self.places[level] = position
+        while risen and (levels[risen[0][1]] != level or risen[0][1] in judged):
             heappop(risen)
-        firsts = [index for _, index in risen[:1]] + self.order[place : place + 1]
+        firsts = [index for _, index in risen[:1]] + self.order[position : position + 1]
         return min(firsts, key=self.keys.__getitem__, default=None)
 
 
@@ -132,7 +132,7 @@ class Pairing:
             if comparison in self.indices:
                 return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
         queue = self.open_queue(annotator)
-        for level in self.levels_in_order():
+        for level in self.list_eligible_levels():
             index = queue.first(level, self.levels, self.seen[annotator])
             if index is not None:
                 left, right = self.choose_sides(index)
@@ -142,10 +142,12 @@ class Pairing:
     def open_queue(self, annotator: str) -> Queue:
         """Return the annotator's queue of comparisons."""
         if annotator not in self.queues:
-            self.queues[annotator] = Queue([stable_id(self.seed, annotator, each.id) for each in self.comparisons])
+            self.queues[annotator] = Queue(
+                [stable_id(self.seed, annotator, comparison.id) for comparison in self.comparisons]
+            )
         return self.queues[annotator]
 
-    def levels_in_order(self) -> list[int]:
+    def list_eligible_levels(self) -> list[int]:
         """Return the eligible levels, most urgent first."""
         if self.limit is None:
             return sorted(level for level, num in self.num_of_level.items() if num)
@@ -153,9 +155,9 @@ class Pairing:
 
     def find_repeatable(self, annotator: str) -> tuple[str, str, str] | None:
         """Return the annotator's oldest unrepeated answer that is at least `repeat_gap` answers old."""
-        own, times = self.own[annotator], self.times[annotator]
-        num_old = max(0, len(own) - self.repeat_gap + 1)
-        return next((own[place] for place in range(num_old) if times[own[place][0]] == 1), None)
+        answers, times = self.own[annotator], self.times[annotator]
+        num_old = max(0, len(answers) - self.repeat_gap + 1)
+        return next((answers[position] for position in range(num_old) if times[answers[position][0]] == 1), None)
 
     def choose_sides(self, index: int) -> tuple[str, str]:
         """Return (left, right) in the order shown less often so far; ties are broken by a hash of the seed."""
@@ -174,7 +176,9 @@ class Pairing:
 
 def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], judgements_per_comparison: int) -> int:
     """Count the judgements missing until each comparison has `judgements_per_comparison` different annotators."""
-    people = Counter(comparison for comparison, _ in {(each.comparison_id, each.annotator) for each in judgements})
+    people = Counter(
+        comparison for comparison, _ in {(judgement.comparison_id, judgement.annotator) for judgement in judgements}
+    )
     return sum(max(0, judgements_per_comparison - people[comparison]) for comparison in comparisons)
 
 

@@ -88,7 +88,7 @@ def simulate_judgements(
             left, right = (second, first) if swapped else (first, second)
             margin = float(margins[panel[judge].taste][number]) * (-1 if swapped else 1)
             judgements.append(judge_comparison(panel[judge], traits[judge], comparison, left, right, margin, generator))
-    return [replace(each, key=stable_id(origin, number)) for number, each in enumerate(judgements)]
+    return [replace(judgement, key=stable_id(origin, number)) for number, judgement in enumerate(judgements)]
 
 
 def taste_margins(
@@ -179,8 +179,8 @@ def choose(vice: Vice | None, margin: float, longer_by: int, generator: np.rando
         opposite: dict[Choice, Choice] = {"left": "right", "right": "left", "tie": "tie"}
         return opposite[honest]
     if vice in ("longer", "shorter"):
-        wanted = longer_by if vice == "longer" else -longer_by
-        return guess if wanted == 0 else "left" if wanted > 0 else "right"
+        preference = longer_by if vice == "longer" else -longer_by
+        return guess if preference == 0 else "left" if preference > 0 else "right"
     return "left" if vice == "left" else "right"
 
 

@@ -20,25 +20,25 @@ from likelier.errors import DataError, LikelierError
 from likelier.feedback.database import (
     MEDIA_FOLDER,
     SCHEMA,
+    acquire_lock,
     annotators,
     check_schema,
+    checkpoint_wal,
     comparisons,
+    convert_database_errors,
     database_url,
-    empty_log,
+    file_identity,
     file_state,
     first_line,
-    identify,
     judgements,
     lock_path,
-    named_errors,
     postgresql_engine,
     prepare_file,
     prompts,
     read_version,
     responses,
     sqlite_engine,
-    take_lock,
-    write_holder,
+    write_lock_holder,
 )
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.pairing import Shown
@@ -75,7 +75,7 @@ class Store:
         self.created = self.is_current = False
         self.lock: TextIO | None = None
         self.lock_guard = threading.Lock()
-        self.identity = identify(path) if path else None
+        self.identity = file_identity(path) if path else None
         self.last_written: tuple[int, int] | None = None
         """Size and time of the SQLite file after our last write; None before the first."""
         self.is_in_file = True
@@ -132,12 +132,12 @@ class Store:
             if not self.is_in_file:
                 print_note(f"{self.name}: another process reads it; until it ends, copy {self.name}-wal with it")
         else:  # the log of this name belongs to another file by now: the last connection to close would remove it
-            self.keep_logs()
+            self.close_without_checkpoint()
         if self.lock:
             self.lock.close()
             self.lock = self.last_written = None
 
-    def keep_logs(self) -> None:
+    def close_without_checkpoint(self) -> None:
         """Close all connections without checkpointing the write-ahead log: a read-only one is closed last."""
         with contextlib.suppress(DBAPIError), self.reader.connect():
             self.writer.dispose()
@@ -146,7 +146,7 @@ class Store:
 
     def is_in_place(self) -> bool:
         """True if the open SQLite file is still at its path; always for PostgreSQL."""
-        return self.path is None or identify(self.path) == self.identity
+        return self.path is None or file_identity(self.path) == self.identity
 
     def check_in_place(self) -> None:
         """LikelierError: the file was moved, removed or replaced since it was opened."""
@@ -180,19 +180,22 @@ class Store:
         """
         with self.lock_guard:
             if self.path and not self.lock:
-                self.lock = take_lock(self.path)
+                self.lock = acquire_lock(self.path)
             if not self.is_current:
-                with named_errors(self.name):
+                with convert_database_errors(self.name):
                     self.migrate()
                 self.is_current = True
             if self.path and self.last_written is None:
-                with named_errors(self.name), self.writer.connect():  # the first connection may change the file
+                with (
+                    convert_database_errors(self.name),
+                    self.writer.connect(),
+                ):  # the first connection may change the file
                     self.last_written = file_state(self.path)
 
     def show_address(self, address: str) -> None:
         """Publish the address at which this process serves the database to other writers; needs the lock."""
         if self.lock:
-            write_holder(self.lock, address)
+            write_lock_holder(self.lock, address)
 
     def migrate(self) -> None:
         """Create the tables, or migrate those of an older version after a backup of the file."""
@@ -204,12 +207,12 @@ class Store:
         backup = back_up(self.path, version) if outdated and version and self.path else None
         upgrade(self.writer)
         if outdated:
-            kept = (
+            backup_note = (
                 f"{backup} is the file as it was"
                 if backup
                 else "in one transaction, without a copy (pg_dump makes one)"
             )
-            print_note(f"{self.name}: migrated from version {version} to {SCHEMA}; {kept}")
+            print_note(f"{self.name}: migrated from version {version} to {SCHEMA}; {backup_note}")
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
@@ -219,7 +222,7 @@ class Store:
         """
         self.prepare_to_write()
         self.check_in_place()
-        with named_errors(self.name), self.writer.connect() as connection:
+        with convert_database_errors(self.name), self.writer.connect() as connection:
             writer = None
             try:
                 with connection.begin():
@@ -231,7 +234,7 @@ class Store:
                     writer.remove_new_media()
                 raise
             if self.path:  # while we still have the only connection that writes
-                self.is_in_file = empty_log(connection)
+                self.is_in_file = checkpoint_wal(connection)
                 self.check_in_place()
                 self.last_written = file_state(self.path)
 
@@ -239,7 +242,7 @@ class Store:
     def reading(self) -> Iterator[sa.Connection]:
         """Open a consistent view of the database. LikelierError: its file was moved or replaced."""
         self.check_in_place()
-        with named_errors(self.name), self.reader.connect() as connection:
+        with convert_database_errors(self.name), self.reader.connect() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's transactions are so by themselves
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -339,10 +342,10 @@ class Store:
     def counts(self) -> dict[str, int]:
         """Count prompts, responses, comparisons, judgements and known annotators."""
         count = sa.select(sa.func.count())
-        known = count.select_from(annotators).where(annotators.c.id != "")
+        num_annotators = count.select_from(annotators).where(annotators.c.id != "")
         with self.reading() as connection:
             counts = {
                 table.name: connection.execute(count.select_from(table)).scalar_one()
                 for table in (prompts, responses, comparisons, judgements)
             }
-            return counts | {"annotators": connection.execute(known).scalar_one()}
+            return counts | {"annotators": connection.execute(num_annotators).scalar_one()}

@@ -97,8 +97,8 @@ class Writer:
         """Return the judgements stored under these keys."""
         stored = {}
         for start in range(0, len(keys), ROWS_PER_QUERY):
-            wanted = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
-            for row in self.connection.execute(sa.select(*JUDGEMENT_COLUMNS).where(wanted)):
+            has_key = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(*JUDGEMENT_COLUMNS).where(has_key)):
                 stored[row.key] = to_judgement(row)
         return stored
 
@@ -106,8 +106,8 @@ class Writer:
         """Return the `extra` columns of those prompts that are stored."""
         stored = {}
         for start in range(0, len(prompt_ids), ROWS_PER_QUERY):
-            wanted = prompts.c.id.in_(prompt_ids[start : start + ROWS_PER_QUERY])
-            for row in self.connection.execute(sa.select(prompts.c.id, prompts.c.extra).where(wanted)):
+            has_id = prompts.c.id.in_(prompt_ids[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(prompts.c.id, prompts.c.extra).where(has_id)):
                 stored[row.id] = json.loads(row.extra)
         return stored
 
@@ -124,15 +124,15 @@ def fold_name(name: str) -> str:
 
 def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
     """Return the judgements with every empty key filled by `content_key`."""
-    seen: Counter[str] = Counter()
-    return [record if record.key else replace(record, key=content_key(record, seen)) for record in records]
+    counts: Counter[str] = Counter()
+    return [record if record.key else replace(record, key=content_key(record, counts)) for record in records]
 
 
-def content_key(record: Judgement, seen: Counter[str]) -> str:
+def content_key(record: Judgement, counts: Counter[str]) -> str:
     """Make a key from the judgement's content and the number of equal ones before it.
 
-    `seen` counts judgements by content and is updated.
+    `counts` counts judgements by content and is updated.
     """
     content = stable_id("judgement", vars(record))
-    seen[content] += 1
-    return content if seen[content] == 1 else stable_id(content, seen[content])
+    counts[content] += 1
+    return content if counts[content] == 1 else stable_id(content, counts[content])

@@ -38,7 +38,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def explain_no_file(path: Path) -> str:
+def explain_unreadable(path: Path) -> str:
     """Explain why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"
 
@@ -57,17 +57,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
     DataError: as `read_jsonl`, for any other line.
     """
-    return [parse_line(path, number, line) for number, line in read_lines(path, half_last_line=True)]
+    return [parse_line(path, number, line) for number, line in read_lines(path, allow_partial_last_line=True)]
 
 
-def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, allow_partial_last_line: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (line number, line) of a UTF-8 text file, gzipped or not; blank lines are skipped.
 
-    `half_last_line`: invalid JSON after the last newline is skipped too. DataError: missing, not UTF-8, a damaged gzip
+    `allow_partial_last_line`: invalid JSON after the last newline is skipped too. DataError: missing, not UTF-8, a
+    damaged gzip
     file, or a line above `MAX_LINE_BYTES`, since 1 MB of gzip may expand to a line of a gigabyte.
     """
     if not path.is_file():
-        raise DataError(f"{path}: {explain_no_file(path)}")
+        raise DataError(f"{path}: {explain_unreadable(path)}")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
@@ -75,7 +76,7 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
             for number, raw in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), 1):
                 if len(raw) > MAX_LINE_BYTES:
                     raise DataError(f"{path}:{number}: longer than {MAX_LINE_BYTES >> 20} MiB; break it into lines")
-                if half_last_line and not raw.endswith(b"\n") and is_broken(raw):
+                if allow_partial_last_line and not raw.endswith(b"\n") and is_invalid_json(raw):
                     return
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if line.strip():
@@ -88,7 +89,7 @@ def read_lines(path: Path, half_last_line: bool = False) -> Iterator[tuple[int, 
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def is_broken(line: bytes) -> bool:
+def is_invalid_json(line: bytes) -> bool:
     """True if a line is not valid JSON."""
     try:
         json.loads(line)
@@ -139,21 +140,21 @@ def write_atomically(path: Path, write: Callable[[TextIO], object], private: boo
         with open(path, "wb") as raw:
             write_text(raw, write, packed=path.suffix == ".gz")
         return
-    whole = Path(os.path.realpath(path))
-    unfinished = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path))
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        check_not_folder(whole)
-        make_parent(whole)
+        check_not_folder(target)
+        make_parent(target)
         with open(unfinished, "wb", opener=open_private if private else None) as raw:
             write_text(raw, write, packed=path.suffix == ".gz")
             raw.flush()
             os.fsync(raw.fileno())
-        os.replace(unfinished, whole)
+        os.replace(unfinished, target)
     except OSError as error:
         if error.filename in (
             None,
             str(unfinished),
-            str(whole),
+            str(target),
         ):  # name the file as the user did, not as the temporary one
             error.filename = str(path)
         raise
@@ -240,7 +241,7 @@ def write_jsonl(path: Path, records: Iterable[Any], private: bool = False) -> in
 
 def record_content(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that take part in comparison; others only record the source."""
-    compared = {each.name for each in fields(record) if each.compare}
+    compared = {field.name for field in fields(record) if field.compare}
     return {name: value for name, value in asdict(record).items() if name in compared}
 
 
@@ -253,7 +254,7 @@ def write_json(path: Path, record: Any, private: bool = False) -> None:
 def read_json(path: Path) -> Any:
     """Read one JSON document. DataError: missing, or as for `parse_json`."""
     if not path.is_file():
-        raise DataError(f"{path}: {explain_no_file(path)}")
+        raise DataError(f"{path}: {explain_unreadable(path)}")
     try:
         return parse_json(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:

@@ -52,7 +52,7 @@ def is_deeper(value: Any, limit: int) -> bool:
     """Return True if lists and objects are nested more than `limit` deep."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(limit):
-        children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
+        children = (child for nested in level for child in (nested.values() if isinstance(nested, dict) else nested))
         level = [child for child in children if isinstance(child, list | dict)]
         if not level:
             return False
@@ -65,11 +65,11 @@ def check_fields(record: dict[str, Any], where: str) -> None:
         raise DataError(f"{where}: {len(record):,} fields; a line may have {MAX_FIELDS:,}")
 
 
-def list_fields(record: dict[str, Any], most: int = 12) -> str:
+def list_fields(record: dict[str, Any], max_fields: int = 12) -> str:
     """List a record's field names for an error message, as many as fit; `nothing` if there are none."""
     names = [truncate(name) for name in sorted(record)]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more or "nothing"
+    more = f" and {len(names) - max_fields} more" if len(names) > max_fields else ""
+    return ", ".join(names[:max_fields]) + more or "nothing"
 
 
 def truncate(text: str, length: int = 40) -> str:

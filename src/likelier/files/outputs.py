@@ -26,9 +26,9 @@ def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (
     """
     refuse_database(path)
     is_ours = bool(mark) and has_mark(path, mark)
-    for each in inputs:
-        if same_file(path, each) or (not is_ours and each.is_dir() and is_within(path, each)):
-            raise ConfigError(f"{path}: an input of this command ({each}), never written over; give another -o")
+    for input_path in inputs:
+        if same_file(path, input_path) or (not is_ours and input_path.is_dir() and is_within(path, input_path)):
+            raise ConfigError(f"{path}: an input of this command ({input_path}), never written over; give another -o")
     if path.is_file() and not overwrite and not is_ours and not is_stream(path):
         raise ConfigError(f"{path}: exists already; --overwrite replaces it, or give another -o")
 
@@ -37,8 +37,8 @@ def refuse_database(path: Path) -> None:
     """ConfigError: `path` is a SQLite database or a file that belongs to one."""
     if (database := owning_database(path)) is None:
         return
-    what = "a database" if same_file(path, database) else f"a part of the database {database}"
-    raise ConfigError(f"{path}: {what}, never written over; give another -o")
+    description = "a database" if same_file(path, database) else f"a part of the database {database}"
+    raise ConfigError(f"{path}: {description}, never written over; give another -o")
 
 
 def owning_database(path: Path) -> Path | None:
@@ -47,7 +47,7 @@ def owning_database(path: Path) -> Path | None:
     owners = [real, *(real.with_name(real.name.removesuffix(end)) for end in DATABASE_SUFFIXES if real.name != end)]
     if real.parent.name.endswith(MEDIA_SUFFIX) and real.parent.name != MEDIA_SUFFIX:
         owners.append(real.parent.with_name(real.parent.name.removesuffix(MEDIA_SUFFIX)))
-    return next((each for each in owners if is_sqlite(each)), None)
+    return next((owner for owner in owners if is_sqlite(owner)), None)
 
 
 def is_sqlite(path: Path) -> bool:
@@ -74,11 +74,11 @@ def database_files(path: Path) -> list[Path]:
     return [path, *(path.with_name(f"{path.name}{end}") for end in (*DATABASE_SUFFIXES, MEDIA_SUFFIX))]
 
 
-def same_file(one: Path, other: Path) -> bool:
+def same_file(first: Path, second: Path) -> bool:
     """Return True if both paths refer to one file, or would if it existed."""
-    if one.exists() and other.exists():
-        return os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)
+    if first.exists() and second.exists():
+        return os.path.samefile(first, second)
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -87,7 +87,7 @@ def is_within(path: Path, folder: Path) -> bool:
         return False
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         return True
-    return path.stat().st_nlink > 1 and any(same_file(path, each) for each in folder.rglob("*") if each.is_file())
+    return path.stat().st_nlink > 1 and any(same_file(path, file) for file in folder.rglob("*") if file.is_file())
 
 
 def is_stream(path: Path) -> bool:
@@ -95,10 +95,10 @@ def is_stream(path: Path) -> bool:
     return path.is_absolute() and path.parts[:2] == ("/", "dev")
 
 
-def free_name(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """`path`, with a number before its suffix if it exists."""
-    number, place = 1, path
-    while os.path.lexists(place):
+    number, candidate = 1, path
+    while os.path.lexists(candidate):
         number += 1
-        place = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return place
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate

@@ -39,7 +39,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
 
     ConfigError, DataError: an invalid setting, data file or model folder. NumericError: see `Guard`.
     """
-    dpo, began = config.dpo, time.monotonic()
+    dpo, start_time = config.dpo, time.monotonic()
     model, tokenizer, data, heldout_eval = prepare(config)
     before = heldout_eval(model) if heldout_eval else None
     # The reference is the model before its first step: its log-probabilities are taken now, and no copy is kept.
@@ -65,7 +65,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
     result: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - start_time, 1),
         **evaluate_pairs(all_logprobs(model, data.held_out, dpo), held_out_ref, data.held_out, dpo.beta),
         "pairs": len(data.train),
         "left_out": data.num_left_out,
@@ -128,10 +128,10 @@ def prepare(config: Config) -> Setup:
     train, held_out = (
         [
             tokenized
-            for pair in part
+            for pair in pairs_part
             if pair.prompt not in held_out_prompts and (tokenized := tokenize_pair(tokenizer, pair, dpo, longest))
         ]
-        for part in (pairs.train, pairs.test or pairs.valid)
+        for pairs_part in (pairs.train, pairs.test or pairs.valid)
     )
     rows = (row for pair in train + held_out for row in (pair.prompt, pair.chosen, pair.rejected))
     check_in_vocabulary(tokenizer, rows, vocabulary_size(model), config.model)
@@ -161,7 +161,7 @@ def pair_logprobs(
     """Log-probabilities of chosen and rejected responses from one forward pass, and the sum of token entropies."""
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
-    prompts, prompt_mask, tokens, mask = (part.to(model.device) for part in (prompts, prompt_mask, tokens, mask))
+    prompts, prompt_mask, tokens, mask = (tensor.to(model.device) for tensor in (prompts, prompt_mask, tokens, mask))
     logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
     return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
 
@@ -196,12 +196,12 @@ def update(
     state.optimizer.zero_grad()
     size, parts = dpo.micro_batch_size or len(pairs), []
     for first in range(0, len(pairs), size):
-        part = pairs[first : first + size]
-        loss, stats = mean_loss(model, part, ref[first : first + size], dpo)
-        share = len(part) / len(pairs)
+        micro_batch = pairs[first : first + size]
+        loss, stats = mean_loss(model, micro_batch, ref[first : first + size], dpo)
+        share = len(micro_batch) / len(pairs)
         (loss * share).backward()
         parts.append({name: value * share for name, value in (stats | {"loss": loss.detach()}).items()})
-    means = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+    means = {name: torch.stack([micro_batch[name] for micro_batch in parts]).sum() for name in parts[0]}
     _, means["grad_norm"] = guarded_step(
         state,
         means["loss"],

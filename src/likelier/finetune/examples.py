@@ -45,12 +45,12 @@ def read_examples(path: Path) -> list[Example]:
     """
     path = path / "train.jsonl" if path.is_dir() else path
     if path.name.removesuffix(".gz").endswith(".txt"):
-        found = [Example(None, text.strip()) for text in read_text(path).split(SEPARATOR) if text.strip()]
+        examples = [Example(None, text.strip()) for text in read_text(path).split(SEPARATOR) if text.strip()]
     else:
-        found = [example for number, record in read_jsonl(path) for example in parse_record(path, number, record)]
-    if not found:
+        examples = [example for number, record in read_jsonl(path) for example in parse_record(path, number, record)]
+    if not examples:
         raise DataError(f"{path}: nothing to learn from; give {SHAPES} on each line, or a .txt file")
-    return found
+    return examples
 
 
 def read_text(path: Path) -> str:
@@ -100,11 +100,11 @@ def parse_dialogue(path: Path, number: int, record: dict[str, Any]) -> list[Exam
     turns = check_text(path, number, record, "messages")
     if isinstance(turns, str):
         raise DataError(f"{path}:{number}: `messages` must be a list of messages with role and content")
-    answers = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and at > 0]
-    found = [Example(turns[:at], turns[at]["content"]) for at in answers]
-    if not found:
+    answers = [index for index, turn in enumerate(turns) if turn["role"] == "assistant" and index > 0]
+    examples = [Example(turns[:index], turns[index]["content"]) for index in answers]
+    if not examples:
         raise DataError(f"{path}:{number}: `messages` holds no answer of the assistant")
-    return found
+    return examples
 
 
 def tokenize_examples(
@@ -130,5 +130,5 @@ def tokenize_examples(
 
 def cut_text(tokens: list[int], max_length: int) -> list[TokenizedExample]:
     """Split a text into sequences of `max_length`; a last one of a single token has no target and is dropped."""
-    cuts = [tokens[at : at + max_length] for at in range(0, len(tokens), max_length)]
+    cuts = [tokens[start : start + max_length] for start in range(0, len(tokens), max_length)]
     return [TokenizedExample(piece, 1) for piece in cuts if len(piece) > 1]

@@ -47,7 +47,7 @@ def count_pieces(pattern: str, texts: Sequence[str], vocab_size: int) -> Tokeniz
     counts = Counter(piece for text in texts for piece, _ in cut.pre_tokenize_str(text))
     common = sorted(counts, key=lambda piece: (-counts[piece], piece))
     entries = [*SPECIAL, *common[: vocab_size - len(SPECIAL)]]
-    tokenizer = Tokenizer(models.WordLevel({piece: at for at, piece in enumerate(entries)}, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel({piece: index for index, piece in enumerate(entries)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.Fuse()
     return tokenizer
@@ -95,8 +95,8 @@ def new_causal_lm(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenize
         raise ConfigError(f"sft.architecture.model_type: transformers has no {model_type!r}; try llama") from error
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
+            matches = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{matches[0]}`?" if matches else ""
             raise ConfigError(f"sft.architecture: {model_type} has no setting `{name}`{hint}")
     settings |= {
         "vocab_size": len(tokenizer),

@@ -34,7 +34,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
 
     ConfigError, DataError: an invalid setting, data file or model folder. NumericError: see `Guard`.
     """
-    sft, began = config.sft, time.monotonic()
+    sft, start_time = config.sft, time.monotonic()
     model, tokenizer, data, heldout_eval = prepare(config)
     # Before the first step, so that "before" and "after" are one model apart and share their random numbers.
     before = heldout_eval(model) if heldout_eval else None
@@ -58,7 +58,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
     result: dict[str, Any] = {
         "steps": data.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - start_time, 1),
         "loss": state.counts["loss"],
         "valid_loss": mean_loss(model, data.held_out, sft),
         "examples": len(data.train) + len(data.held_out),
@@ -148,12 +148,12 @@ def update(
 ) -> dict[str, float]:
     """Take one optimizer step on a batch; returns its metrics. The micro-batch size only changes memory."""
     loss, accuracy = token_means(model, batch, sft, backward=True)
-    taken, grad_norm = guarded_step(
+    stepped, grad_norm = guarded_step(
         state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch).tensors(), {})
     )
     state.optimizer.zero_grad()
     state.counts["num_tokens"] += sum(len(example.tokens) for example in batch)
-    if taken:
+    if stepped:
         state.counts["loss"] = float(loss)
     means = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(grad_norm)}
     return means | {name: state.counts[name] for name in ("optimizer_steps", "num_tokens")}
@@ -175,8 +175,8 @@ def token_means(
     size = sft.micro_batch_size or sft.batch_size
     loss = num_right = torch.zeros((), device=model.device)
     for first in range(0, len(by_length), size):
-        part = pad_examples(by_length[first : first + size])
-        part_loss, part_right = token_sums(model, part, sft.bf16)
+        micro_batch = pad_examples(by_length[first : first + size])
+        part_loss, part_right = token_sums(model, micro_batch, sft.bf16)
         if backward:
             (part_loss / num_targets).backward()
         loss, num_right = loss + part_loss.detach(), num_right + part_right
@@ -211,7 +211,7 @@ def token_sums(
     model: PreTrainedModel, batch: PaddedExamples, bf16: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the sum of -log p over the target tokens, and how many of them equal the argmax."""
-    tokens, mask, target_mask = (part.to(model.device) for part in batch)
+    tokens, mask, target_mask = (tensor.to(model.device) for tensor in batch)
     with autocast(model.device, bf16):
         logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
     # Logits at a place predict the token behind it. The loss is taken in fp32, also of bfloat16 logits.

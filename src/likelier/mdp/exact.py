@@ -134,14 +134,14 @@ def policy_iteration(mdp: TabularMDP) -> tuple[Floats, Ints]:
     """
     num_states, num_actions = mdp.rewards.shape
     actions = mdp.best_actions(np.zeros(num_states))
-    seen = set()
+    visited = set()
     while True:
-        seen.add(actions.tobytes())
+        visited.add(actions.tobytes())
         values = mdp.policy_values(np.eye(num_actions)[actions])
         q = mdp.action_values(values)
         gain = q.max(1) - q[np.arange(num_states), actions]
         actions = np.where(gain > mdp.tie_tolerance(values), q.argmax(1), actions)
-        if actions.tobytes() in seen:
+        if actions.tobytes() in visited:
             return values, mdp.best_actions(values)[None]
 
 

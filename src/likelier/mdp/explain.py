@@ -86,5 +86,5 @@ def compare_learners(mdp: TabularMDP, policy: Floats | None) -> Iterator[dict[st
 
 def sample_curve(iterates: Iterable[Any], steps: Iterable[int], distance: Callable[[Any], float]) -> Curve:
     """Return (step, distance of the iterate) at the given steps, counted from 1."""
-    wanted = set(steps)
-    return [(step, distance(np.copy(each))) for step, each in enumerate(iterates, start=1) if step in wanted]
+    shown_steps = set(steps)
+    return [(step, distance(np.copy(iterate))) for step, iterate in enumerate(iterates, start=1) if step in shown_steps]

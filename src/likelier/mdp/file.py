@@ -111,7 +111,7 @@ def check_keys(settings: Mapping[Any, Any]) -> None:
     """Raise DataError for an unknown or a missing key."""
     for key in settings:
         if key not in KEYS:
-            raise DataError(f"unknown key `{key}`{suggest(str(key), KEYS)}")
+            raise DataError(f"unknown key `{key}`{suggest_name(str(key), KEYS)}")
     for key in REQUIRED:
         if key not in settings:
             raise DataError(f"`{key}` is missing; an MDP file has {', '.join(REQUIRED)}")
@@ -119,11 +119,11 @@ def check_keys(settings: Mapping[Any, Any]) -> None:
 
 def parse_names(settings: Mapping[Any, Any], key: str) -> list[str]:
     """Parse a list of distinct names."""
-    given = settings[key]
-    if not isinstance(given, list) or not given:
-        raise DataError(f"{key}: expected a list of names, got {shorten(given)}")
-    parsed = [parse_name(each, key) for each in given]
-    if duplicate := next((name for i, name in enumerate(parsed) if name in parsed[:i]), None):
+    names = settings[key]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{key}: expected a list of names, got {shorten(names)}")
+    parsed = [parse_name(name, key) for name in names]
+    if duplicate := next((parsed_name for i, parsed_name in enumerate(parsed) if parsed_name in parsed[:i]), None):
         raise DataError(f"{key}: `{duplicate}` is there twice")
     return parsed
 
@@ -138,42 +138,42 @@ def parse_name(value: Any, where: str) -> str:
     return name
 
 
-def parse_index(value: Any, where: str, known: Sequence[str], kind: str) -> int:
-    """Return the index of a name in `known`. DataError: it is not there."""
+def parse_index(value: Any, where: str, names: Sequence[str], kind: str) -> int:
+    """Return the index of a name in `names`. DataError: it is not there."""
     name = parse_name(value, where)
-    if name not in known:
-        raise DataError(f"{where}: unknown {kind} `{name}`{suggest(name, known)}")
-    return known.index(name)
+    if name not in names:
+        raise DataError(f"{where}: unknown {kind} `{name}`{suggest_name(name, names)}")
+    return names.index(name)
 
 
-def suggest(name: str, known: Sequence[str]) -> str:
+def suggest_name(name: str, names: Sequence[str]) -> str:
     """Return the end of an error message: the closest known name, or the allowed names."""
-    match = difflib.get_close_matches(name, known, n=1)
-    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    match = difflib.get_close_matches(name, names, n=1)
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {listed}"
 
 
-def parse_mapping(given: Any, where: str, known: Sequence[str], kind: str) -> list[tuple[int, str, Any]]:
+def parse_mapping(mapping: Any, where: str, names: Sequence[str], kind: str) -> list[tuple[int, str, Any]]:
     """Return (index, place in the file, value) for each entry of a mapping whose keys are names."""
-    if not isinstance(given, dict):
-        raise DataError(f"{where}: expected {{{kind}: …}}, got {shorten(given)}")
+    if not isinstance(mapping, dict):
+        raise DataError(f"{where}: expected {{{kind}: …}}, got {shorten(mapping)}")
     entries = {}
-    for key, value in given.items():
-        index = parse_index(key, where, known, kind)
+    for key, value in mapping.items():
+        index = parse_index(key, where, names, kind)
         if index in entries:
-            raise DataError(f"{where}: `{known[index]}` is given twice")
-        entries[index] = (index, f"{where}.{known[index]}", value)
+            raise DataError(f"{where}: `{names[index]}` is given twice")
+        entries[index] = (index, f"{where}.{names[index]}", value)
     return list(entries.values())
 
 
 def parse_nested(
-    given: Any, where: str, states: Sequence[str], actions: Sequence[str]
+    mapping: Any, where: str, states: Sequence[str], actions: Sequence[str]
 ) -> list[tuple[int, int, str, Any]]:
     """Return (state, action, place in the file, value) for each entry of `{state: {action: value}}`."""
     return [
-        (s, a, place, value)
-        for s, state_place, row in parse_mapping(given, where, states, "state")
-        for a, place, value in parse_mapping(row, state_place, actions, "action")
+        (s, a, position, value)
+        for s, state_place, row in parse_mapping(mapping, where, states, "state")
+        for a, position, value in parse_mapping(row, state_place, actions, "action")
     ]
 
 
@@ -196,21 +196,21 @@ def parse_integer(settings: Mapping[Any, Any], key: str, high: int) -> int | Non
     return value
 
 
-def parse_distribution(given: Any, where: str, known: Sequence[str], kind: str = "state") -> Floats:
+def parse_distribution(mapping: Any, where: str, names: Sequence[str], kind: str = "state") -> Floats:
     """Parse `{name: p}` as a vector. DataError: an invalid probability, or a sum above 1."""
-    probabilities = np.zeros(len(known))
-    for index, place, value in parse_mapping(given, where, known, kind):
-        probabilities[index] = parse_number(value, place, 0, 1)
+    probabilities = np.zeros(len(names))
+    for index, position, value in parse_mapping(mapping, where, names, kind):
+        probabilities[index] = parse_number(value, position, 0, 1)
     if (mass := math.fsum(probabilities)) > 1 + MASS_TOLERANCE:
         raise DataError(f"{where}: probabilities sum to {mass:.10g}, which is above 1; lower them")
     return probabilities
 
 
-def parse_terminal(given: Any, states: Sequence[str], transitions: Floats, rewards: Floats) -> set[int]:
+def parse_terminal(names: Any, states: Sequence[str], transitions: Floats, rewards: Floats) -> set[int]:
     """Parse the terminal states. DataError: one has transitions or rewards."""
-    if not isinstance(given, list):
-        raise DataError(f"terminal: expected a list of states, got {shorten(given)}")
-    terminal = {parse_index(each, "terminal", states, "state") for each in given}
+    if not isinstance(names, list):
+        raise DataError(f"terminal: expected a list of states, got {shorten(names)}")
+    terminal = {parse_index(name, "terminal", states, "state") for name in names}
     for s in sorted(terminal):
         if transitions[s].any() or rewards[s].any():
             raise DataError(f"terminal: `{states[s]}` has transitions or rewards; a terminal state has neither")
@@ -219,19 +219,19 @@ def parse_terminal(given: Any, states: Sequence[str], transitions: Floats, rewar
 
 def parse_start(settings: Mapping[Any, Any], states: Sequence[str], terminal: set[int]) -> Floats:
     """Parse `start: state` or `start: {state: p}`; the first state that is not terminal by default."""
-    given = settings.get("start", next((state for s, state in enumerate(states) if s not in terminal), states[0]))
-    if not isinstance(given, dict):
-        return np.asarray(np.eye(len(states))[parse_index(given, "start", states, "state")])
-    start = parse_distribution(given, "start", states)
+    initial = settings.get("start", next((state for s, state in enumerate(states) if s not in terminal), states[0]))
+    if not isinstance(initial, dict):
+        return np.asarray(np.eye(len(states))[parse_index(initial, "start", states, "state")])
+    start = parse_distribution(initial, "start", states)
     if abs(start.sum() - 1) > MASS_TOLERANCE:
         raise DataError(f"start: probabilities sum to {start.sum():.10g}; they must sum to 1")
     return start
 
 
-def parse_policy(given: Any, states: Sequence[str], actions: Sequence[str]) -> Floats:
+def parse_policy(mapping: Any, states: Sequence[str], actions: Sequence[str]) -> Floats:
     """Parse `{state: action}` or `{state: {action: p}}`."""
     policy = np.zeros((len(states), len(actions)))
-    for s, where, choice in parse_mapping(given, "policy", states, "state"):
+    for s, where, choice in parse_mapping(mapping, "policy", states, "state"):
         if isinstance(choice, dict):
             policy[s] = parse_distribution(choice, where, actions, "action")
         else:
@@ -289,11 +289,13 @@ def find_incomplete_policy(mdp: TabularMDP, policy: Floats | None, states: Seque
     ]
 
 
-def find_false_claims(given: Any, mdp: TabularMDP, policy: Floats | None, states: Sequence[str]) -> list[Problem]:
+def find_false_claims(
+    claimed_values: Any, mdp: TabularMDP, policy: Floats | None, states: Sequence[str]
+) -> list[Problem]:
     """Find claimed values that differ from the policy's, or from the optimal ones if there is no policy."""
     claimed = {
         s: parse_number(value, where, -MAX_REWARD, MAX_REWARD)
-        for s, where, value in parse_mapping(given, "claimed_values", states, "state")
+        for s, where, value in parse_mapping(claimed_values, "claimed_values", states, "state")
     }
     best = mdp.optimal_values()
     true = best if policy is None else mdp.policy_values(policy)

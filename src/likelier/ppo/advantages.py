@@ -40,8 +40,8 @@ def gae(
     for delta, carried in zip(reversed(deltas.unbind(1)), reversed(carry.unbind(1)), strict=True):
         ahead = torch.addcmul(delta, carried, ahead)
         advantages.append(ahead)
-    whole = torch.stack(advantages[::-1], 1) if advantages else deltas
-    return whole, whole + values
+    stacked = torch.stack(advantages[::-1], 1) if advantages else deltas
+    return stacked, stacked + values
 
 
 def leave_one_out(scores: Float[Tensor, "G K"]) -> Float[Tensor, "G K"]:
@@ -83,12 +83,12 @@ def check_group_size(scores: Tensor) -> int:
 
 def reinforce_pp(rewards: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], gamma: float = 1.0) -> Float[Tensor, "B T"]:
     """Per-token return-to-go, whitened over the whole batch (REINFORCE++; Hu 2025); 0 outside the mask."""
-    kept = torch.where(mask, rewards, 0.0)
+    masked_rewards = torch.where(mask, rewards, 0.0)
     # REINFORCE with the return to go; the batch-wide whitening below takes the place of a critic or a group.
-    to_go = torch.empty_like(kept)
-    ahead = kept.new_zeros(len(kept))
-    for t in reversed(range(kept.shape[1])):
-        ahead = kept[:, t] + gamma * ahead
+    to_go = torch.empty_like(masked_rewards)
+    ahead = masked_rewards.new_zeros(len(masked_rewards))
+    for t in reversed(range(masked_rewards.shape[1])):
+        ahead = masked_rewards[:, t] + gamma * ahead
         to_go[:, t] = ahead
     return masked_whiten(to_go, mask)
 

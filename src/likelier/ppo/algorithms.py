@@ -50,8 +50,8 @@ class Algorithm:
 
     def describe(self) -> str:
         """Return the summary and the algorithm's own defaults, for the reference of settings."""
-        given = ", ".join(f"{name} {str(value).lower()}" for name, value in self.defaults.items())
-        return f"`{self.name}`: {self.summary}" + (f" (default {given})" if given else "")
+        defaults = ", ".join(f"{name} {str(value).lower()}" for name, value in self.defaults.items())
+        return f"`{self.name}`: {self.summary}" + (f" (default {defaults})" if defaults else "")
 
     def idle_settings(self) -> Iterator[tuple[Sequence[str], str]]:
         """Settings of `ppo` without effect under this algorithm, and why."""

@@ -30,8 +30,8 @@ class Batch:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, for writing to disk."""
-        own = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
-        return own | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
+        tensors = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
+        return tensors | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
 
     def rows(self, index: Int[Tensor, " N"]) -> "Batch":
         """Return a copy of the rows at `index`."""

@@ -11,10 +11,10 @@ from torch import Tensor
 def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int | None = None) -> Float[Tensor, "..."]:
     """Mean of `x` where `mask`; 0 for an empty mask. Masked elements never reach the result or its gradient."""
     # `where`, not a product: 0 * NaN is NaN, in the value and in the gradient.
-    kept = torch.where(mask, x, 0.0)
+    masked = torch.where(mask, x, 0.0)
     if dim is None:
-        return kept.sum() / mask.sum().clamp(min=1)
-    return kept.sum(dim) / mask.sum(dim).clamp(min=1)
+        return masked.sum() / mask.sum().clamp(min=1)
+    return masked.sum(dim) / mask.sum(dim).clamp(min=1)
 
 
 def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: bool = False) -> Float[Tensor, ""]:
@@ -24,17 +24,17 @@ def masked_var(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], unbiased: boo
 
 def masked_means(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
     """Means of several tensors over one mask, in one pass."""
-    kept = torch.where(mask, torch.stack(list(xs)), 0.0).flatten(1)
-    return (kept.sum(1) / mask.sum().clamp(min=1)).unbind()
+    masked = torch.where(mask, torch.stack(list(xs)), 0.0).flatten(1)
+    return (masked.sum(1) / mask.sum().clamp(min=1)).unbind()
 
 
 def masked_vars(xs: Sequence[Float[Tensor, "..."]], mask: Bool[Tensor, "..."]) -> tuple[Float[Tensor, ""], ...]:
     """Population variances of several tensors over one mask, in one pass; exactly 0 for equal numbers (`centre`)."""
     # Stacked: one pass over the mask for all of them; a small minibatch would spend more on stats than on its gradient.
-    whole, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
+    stacked, count = torch.stack(list(xs)), mask.sum().clamp(min=1)
     rows = (len(xs), *[1] * mask.dim())
-    largest = torch.where(mask, whole, -math.inf).flatten(1).amax(1).view(rows)
-    below = torch.where(mask, whole - largest, 0.0)
+    largest = torch.where(mask, stacked, -math.inf).flatten(1).amax(1).view(rows)
+    below = torch.where(mask, stacked - largest, 0.0)
     off = torch.where(mask, below - (below.flatten(1).sum(1) / count).view(rows), 0.0)
     return (off.square().flatten(1).sum(1) / count).unbind()
 

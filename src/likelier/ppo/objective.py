@@ -66,7 +66,7 @@ class PPOLoss:
         """Backpropagate the loss of one micro-batch; return its parts, detached."""
         loss, losses = self.compute(outputs, batch, context)
         loss.backward()
-        return {name: each.detach() for name, each in losses.items()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def compute(self, outputs: Evaluation, batch: Batch, context: LossContext) -> tuple[Float[Tensor, ""], Stats]:
         """Return the loss, and its parts by the names of the metrics."""

@@ -62,11 +62,11 @@ def concat_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
     """Concatenate the outputs of several parts of a batch."""
     if len(parts) == 1:
         return parts[0]
-    values = [part.values for part in parts if part.values is not None]
+    values = [evaluation.values for evaluation in parts if evaluation.values is not None]
     return Evaluation(
-        torch.cat([part.logprobs for part in parts]),
+        torch.cat([evaluation.logprobs for evaluation in parts]),
         torch.cat(values) if values else None,
-        torch.cat([part.entropy for part in parts]),
+        torch.cat([evaluation.entropy for evaluation in parts]),
     )
 
 

@@ -47,7 +47,7 @@ class SkipCounter(Protocol):
         """Record an update without non-finite numbers."""
         ...
 
-    def skip(self, reason: str, batch: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    def skip(self, reason: str, batch: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> None:
         """Record a skipped update, with the batch and the tensors that explain it."""
         ...
 
@@ -138,7 +138,9 @@ def accumulate_gradients(
     parts = take_shard(batch).cut(config.micro_batch_size)
     normalizer = tokens if how == "token" else default_normalizer(batch.mask, how)
     context = LossContext(config, normalizer, tokens, len(parts) == get_world_size() == 1)
-    outputs, losses = zip(*(backward_micro_batch(policy, part, objective, context) for part in parts), strict=True)
+    outputs, losses = zip(
+        *(backward_micro_batch(policy, micro_batch, objective, context) for micro_batch in parts), strict=True
+    )
     return gather_outputs(concat_evaluations(outputs), len(batch)), sum_losses(losses)
 
 
@@ -163,7 +165,7 @@ def sum_losses(losses: Sequence[Stats]) -> Stats:
     """Sum the losses of a minibatch over all micro-batches and processes."""
     if len(losses) == 1 and get_world_size() == 1:
         return losses[0]
-    sums = all_reduce_sum(torch.stack([torch.stack(list(each.values())) for each in losses]).sum(0))
+    sums = all_reduce_sum(torch.stack([torch.stack(list(part_losses.values())) for part_losses in losses]).sum(0))
     return dict(zip(losses[0], sums, strict=True))
 
 
@@ -198,17 +200,21 @@ def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: Upda
     stats["grad_clipped"] = (columns["grad_norm"] > config.max_grad_norm).float().mean()
 
     new = concat_evaluations([result.outputs for result in results])
-    seen = replace(batch, inputs={}).rows(torch.cat([result.rows for result in results]))
+    trained_rows = replace(batch, inputs={}).rows(torch.cat([result.rows for result in results]))
     bounds = config.cliprange, config.clip_high, config.dual_clip
-    terms = policy_terms(new.logprobs, seen.old_logprobs, seen.advantages, seen.mask, *bounds)
-    stats |= policy_stats(terms, seen.mask) | {"entropy": masked_mean(new.entropy, seen.mask)}
+    terms = policy_terms(new.logprobs, trained_rows.old_logprobs, trained_rows.advantages, trained_rows.mask, *bounds)
+    stats |= policy_stats(terms, trained_rows.mask) | {"entropy": masked_mean(new.entropy, trained_rows.mask)}
     if not clips:
         stats["clipfrac"] = torch.full_like(stats["clipfrac"], math.nan)
     # Before the first step both passes are the same function of the same weights: anything but 0 is a bug.
     deviation = (terms.ratio - 1).abs()
     stats |= {"ratio_deviation": deviation.max(), "first_ratio_deviation": deviation[: len(results[0].rows)].max()}
-    if new.values is not None and seen.old_values is not None and seen.returns is not None:
-        values = value_terms(new.values, seen.old_values, seen.returns, seen.mask, config.cliprange_value)
-        stats["value_clipfrac"] = masked_mean(values.is_clipped.to(new.values), seen.mask)
-        stats["explained_variance"] = explained_variance(seen.old_values, seen.returns, seen.mask)
+    if new.values is not None and trained_rows.old_values is not None and trained_rows.returns is not None:
+        values = value_terms(
+            new.values, trained_rows.old_values, trained_rows.returns, trained_rows.mask, config.cliprange_value
+        )
+        stats["value_clipfrac"] = masked_mean(values.is_clipped.to(new.values), trained_rows.mask)
+        stats["explained_variance"] = explained_variance(
+            trained_rows.old_values, trained_rows.returns, trained_rows.mask
+        )
     return stats

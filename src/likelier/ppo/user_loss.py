@@ -10,23 +10,23 @@ from torch import Tensor
 from likelier.errors import ConfigError, LikelierError
 from likelier.ppo.batch import Batch
 from likelier.ppo.losses import Aggregate, aggregate_terms
-from likelier.userfile import find_function, users_code
+from likelier.userfile import find_function, user_code_errors
 
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """loss(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef), to be minimised; tensors [B, T], True in the
 mask counts, elsewhere they hold 0. It returns the terms of the tokens, [B, T], or one number."""
 
 
-def load_loss(where: str | None) -> LossFunction | None:
+def load_loss(import_string: str | None) -> LossFunction | None:
     """Load the function `file.py:function` or `package.module:function`. ConfigError: there is none."""
-    return None if where is None else find_function(where, "loss function")
+    return None if import_string is None else find_function(import_string, "loss function")
 
 
 @dataclass(frozen=True)
 class UserLoss:
     """A user's policy loss, in place of the clipped loss and any KL term."""
 
-    where: str
+    import_string: str
     """Its name in messages."""
     function: LossFunction
     kl_coef: float
@@ -61,12 +61,12 @@ class UserLoss:
         LikelierError: it raises, returns no tensor of a valid shape, one without gradient, or non-finite numbers for
         finite arguments. With non-finite arguments the guard skips the update.
         """
-        mask, given = batch.mask, (logprobs, batch.old_logprobs, batch.ref_logprobs, batch.advantages)
+        mask, arguments = batch.mask, (logprobs, batch.old_logprobs, batch.ref_logprobs, batch.advantages)
         # Copies, so that a function that writes into its arguments spoils nothing; 0 outside the mask, so that one
         # that multiplies by the mask need not fear NaN there.
-        tensors = [torch.where(mask, x, 0.0) for x in given if x is not None]
-        assert len(tensors) == len(given), "a user's loss needs log-probabilities of the reference"
-        with users_code(self.label, LikelierError):
+        tensors = [torch.where(mask, x, 0.0) for x in arguments if x is not None]
+        assert len(tensors) == len(arguments), "a user's loss needs log-probabilities of the reference"
+        with user_code_errors(self.label, LikelierError):
             terms = self.function(*tensors, mask.clone(), self.kl_coef)  # type: ignore[call-arg,arg-type]
         if not isinstance(terms, Tensor) or terms.shape not in ((), mask.shape):
             shape = f"a tensor of shape {list(terms.shape)}" if isinstance(terms, Tensor) else type(terms).__name__
@@ -85,7 +85,7 @@ class UserLoss:
     @property
     def label(self) -> str:
         """The start of error messages about this function."""
-        return f"loss function `{self.where}`"
+        return f"loss function `{self.import_string}`"
 
     def try_out(self, num_rows: int, num_tokens: int, is_whole: bool, device: torch.device) -> None:
         """Call the function once on random inputs of the right shapes, so that mistakes show before models are loaded.

@@ -25,7 +25,7 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
 
     The scores predict judgements, so the predicted probabilities account for each annotator's error rate (`flip`).
     """
-    right, target, logits = hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
+    right, target, logits = compute_hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
     return {
         "accuracy": float(right.mean()),
         "accuracy_interval": rate_interval(right, clusters(pairs)),
@@ -40,12 +40,12 @@ def check_baselines(
     difference: Floats, train: Sequence[Preference], valid: Sequence[Preference], test: Sequence[Preference]
 ) -> dict[str, Any]:
     """Evaluate length and bag-of-words baselines, fitted on `train`, and the model's gain over length."""
-    right = hits(difference, test)
-    by_length = hits(fit_length(train)(test), test)
-    words = fit_words(train, valid or train)
-    by_words = hits(words.differences(test), test)
-    alike = select_equal_length(test)
-    alike_clusters = [clusters(test)[at] for at in alike]
+    right = compute_hits(difference, test)
+    by_length = compute_hits(fit_length(train)(test), test)
+    words = fit_bag_of_words(train, valid or train)
+    by_words = compute_hits(words.differences(test), test)
+    equal_length = select_equal_length(test)
+    alike_clusters = [clusters(test)[index] for index in equal_length]
     return {
         "length_only_accuracy": float(by_length.mean()),
         "bag_of_words_accuracy": float(by_words.mean()),
@@ -53,12 +53,12 @@ def check_baselines(
         "over_length_only_interval": mean_interval(right - by_length, clusters(test)),
         "over_bag_of_words": float((right - by_words).mean()),
         "over_bag_of_words_interval": mean_interval(right - by_words, clusters(test)),
-        "equal_length_accuracy": float(right[alike].mean()),
-        "equal_length_interval": rate_interval(right[alike], alike_clusters),
+        "equal_length_accuracy": float(right[equal_length].mean()),
+        "equal_length_interval": rate_interval(right[equal_length], alike_clusters),
     }
 
 
-def hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
+def compute_hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
     """Return 1 where the chosen response scores higher, 0 where lower, 1/2 for equal scores or a tie.
 
     Judgements of annotators with `flip` above 1/2, who mostly answer wrongly, are reversed.
@@ -107,18 +107,21 @@ def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
     places = np.minimum(((expected - 0.5) * 2 * NUM_BINS).astype(int), NUM_BINS - 1)
     return [
         {
-            "expected": float(expected[places == place].mean()),
-            "observed": float(won[places == place].mean()),
-            "pairs": int((places == place).sum()),
+            "expected": float(expected[places == bin_index].mean()),
+            "observed": float(won[places == bin_index].mean()),
+            "pairs": int((places == bin_index).sum()),
         }
-        for place in np.unique(places)
+        for bin_index in np.unique(places)
     ]
 
 
 def calibration_error(difference: Floats, target: Floats) -> float:
     """Expected calibration error: mean of |observed - predicted| over the bins, weighted by their pairs."""
     bins = calibration(difference, target)
-    return sum(each["pairs"] * abs(each["expected"] - each["observed"]) for each in bins) / len(difference)
+    return sum(
+        calibration_bin["pairs"] * abs(calibration_bin["expected"] - calibration_bin["observed"])
+        for calibration_bin in bins
+    ) / len(difference)
 
 
 def length_differences(pairs: Sequence[Preference]) -> Floats:
@@ -146,7 +149,7 @@ def weights(pairs: Sequence[Preference]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Words:
+class BagOfWords:
     """A bag-of-words score: the sum over words of weight times log(1 + count)."""
 
     vocabulary: dict[str, int]
@@ -154,8 +157,8 @@ class Words:
 
     def scores(self, texts: Sequence[str]) -> Floats:
         """Return the score of each text, [N]."""
-        found: Floats = word_counts(texts, self.vocabulary) @ self.weights
-        return found
+        scores: Floats = word_counts(texts, self.vocabulary) @ self.weights
+        return scores
 
     def differences(self, pairs: Sequence[Preference]) -> Floats:
         """Return the scores of chosen minus rejected responses, [N]."""
@@ -163,13 +166,15 @@ class Words:
         return self.scores(chosen) - self.scores(rejected)
 
 
-def fit_words(train: Sequence[Preference], valid: Sequence[Preference]) -> Words:
+def fit_bag_of_words(train: Sequence[Preference], valid: Sequence[Preference]) -> BagOfWords:
     """Fit a logistic regression on differences of bags of words; the penalty is chosen by the loss on `valid`."""
     chosen, rejected = chosen_and_rejected(train)
     vocabulary = make_vocabulary([*chosen, *rejected])
     columns = word_counts(chosen, vocabulary) - word_counts(rejected, vocabulary)
-    tried = [Words(vocabulary, fit_logistic(columns, targets(train), weights(train), penalty)) for penalty in PENALTIES]
-    return min(tried, key=lambda words: log_losses(words.differences(valid), targets(valid)).mean())
+    candidates = [
+        BagOfWords(vocabulary, fit_logistic(columns, targets(train), weights(train), penalty)) for penalty in PENALTIES
+    ]
+    return min(candidates, key=lambda words: log_losses(words.differences(valid), targets(valid)).mean())
 
 
 def chosen_and_rejected(pairs: Sequence[Preference]) -> tuple[list[str], list[str]]:
@@ -179,8 +184,10 @@ def chosen_and_rejected(pairs: Sequence[Preference]) -> tuple[list[str], list[st
 
 def make_vocabulary(texts: Sequence[str], min_texts: int = 2) -> dict[str, int]:
     """Assign a column to each lower-case word that occurs in at least `min_texts` texts."""
-    seen = Counter(word for text in texts for word in set(lower_words(text)))
-    return {word: at for at, word in enumerate(sorted(word for word, count in seen.items() if count >= min_texts))}
+    counts = Counter(word for text in texts for word in set(lower_words(text)))
+    return {
+        word: index for index, word in enumerate(sorted(word for word, count in counts.items() if count >= min_texts))
+    }
 
 
 def lower_words(text: str) -> list[str]:

@@ -41,10 +41,10 @@ class Ensemble:
         """Return the models' mean score minus `caution` times their standard deviation, [B]."""
         return self.combine(self.each(prompts, responses))
 
-    def combine(self, each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    def combine(self, scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
         """Subtract the spread from the mean, to keep a policy away from responses on which the models disagree (Coste
         et al. 2024, "Reward model ensembles help mitigate overoptimization")."""
-        return each.mean(0) - self.caution * std_between_models(each) if self.caution else each.mean(0)
+        return scores.mean(0) - self.caution * std_between_models(scores) if self.caution else scores.mean(0)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
         """Score a batch as a `Source`; with several models, also return their disagreement."""
@@ -52,9 +52,9 @@ class Ensemble:
         return score_all(self.combine(each), std_between_models(each) if len(self.members) > 1 else None)
 
 
-def std_between_models(each: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+def std_between_models(scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Population standard deviation between models, [B]."""
-    return each.std(0, unbiased=False)
+    return scores.std(0, unbiased=False)
 
 
 def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ensemble:

@@ -24,8 +24,8 @@ from likelier.distributed import broadcast
 from likelier.errors import ConfigError, LikelierError
 from likelier.records import Text
 from likelier.reward.parse_scores import parse_scores, parse_token_scores
-from likelier.reward.responses import Logged, ResponseBatch, SourceScores
-from likelier.userfile import users_code
+from likelier.reward.responses import LoggedValues, ResponseBatch, SourceScores
+from likelier.userfile import user_code_errors
 
 TRL_TEXTS = ("completions", "completion_ids", "completions_ids")
 """A parameter of one of these names marks a function written for TRL; the last stands in older documentation of TRL."""
@@ -71,10 +71,10 @@ class FunctionContext:
             raise LikelierError(f"log_extra({column!r}): {len(listed)} values for {self.num_responses} responses")
         self.columns[str(column)] = listed
 
-    def logged(self) -> Logged:
+    def logged(self) -> LoggedValues:
         """Return the means of the logged numbers, and the logged columns."""
         means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
-        return Logged(means, dict(self.columns))
+        return LoggedValues(means, dict(self.columns))
 
 
 class UserFunction:
@@ -82,28 +82,35 @@ class UserFunction:
     compare responses or count its calls."""
 
     def __init__(
-        self, function: Callable[..., Any], where: str, context: FunctionContext, per_token: bool = False
+        self, function: Callable[..., Any], import_string: str, context: FunctionContext, per_token: bool = False
     ) -> None:
         """ConfigError: a TRL function, which scores whole responses, is used per token."""
-        self.function, self.label, self.context = function, f"reward function `{where}`", context
+        self.function, self.label, self.context = function, f"reward function `{import_string}`", context
         self.per_token = per_token
         parameters = list(get_signature(function).parameters.values())
         self.for_trl = is_for_trl(parameters)
         if self.for_trl and per_token:
             raise ConfigError(f"{self.label}: a function of `completions` scores whole responses; leave per: token out")
-        taken = [] if self.for_trl else positional_parameters(parameters)[: 3 if per_token else 2]
-        self.named = [each for each in parameters if each.name not in {one.name for one in taken} and has_name(each)]
-        self.takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        self.reserved = set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {each.name for each in taken}
+        positional = [] if self.for_trl else positional_parameters(parameters)[: 3 if per_token else 2]
+        self.named = [
+            parameter
+            for parameter in parameters
+            if parameter.name not in {one.name for one in positional} and has_name(parameter)
+        ]
+        self.takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self.reserved = (
+            set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {parameter.name for parameter in positional}
+        )
 
-    def check_columns(self, known: Collection[str]) -> None:
+    def check_columns(self, prompt_columns: Collection[str]) -> None:
         """ConfigError: a required parameter is not a column of the prompts."""
-        given = set(known) | (set(TRL_NAMES) if self.for_trl else set())
-        for each in self.named:
-            if each.default is each.empty and each.name not in given:
-                columns = ", ".join(known) or "none"
+        available = set(prompt_columns) | (set(TRL_NAMES) if self.for_trl else set())
+        for parameter in self.named:
+            if parameter.default is parameter.empty and parameter.name not in available:
+                columns = ", ".join(prompt_columns) or "none"
                 raise ConfigError(
-                    f"{self.label}: its parameter `{each.name}` is no column of the prompts; known columns: {columns}"
+                    f"{self.label}: its parameter `{parameter.name}` is no column of the prompts; "
+                    f"known columns: {columns}"
                 )
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
@@ -127,19 +134,19 @@ class UserFunction:
 
     def call(self, batch: ResponseBatch) -> Any:
         """Call the function, awaiting it if it is asynchronous. LikelierError: it raises."""
-        rows = [] if self.for_trl else [[each.text for each in batch.prompts], list(batch.texts)]
+        rows = [] if self.for_trl else [[prompt.text for prompt in batch.prompts], list(batch.texts)]
         if self.per_token:
             rows.append([list(row) for row in batch.token_texts or ()])
         keywords = self.select_accepted({name: list(values) for name, values in batch.columns.items()}, self.reserved)
         if self.for_trl:
             keywords |= self.select_accepted(trl_arguments(batch, self.context))
-        with users_code(self.label, LikelierError):
+        with user_code_errors(self.label, LikelierError):
             returned = self.function(*rows, **keywords)
             return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
 
     def select_accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
         """Return those of `arguments` that the function accepts."""
-        names = {each.name for each in self.named}
+        names = {parameter.name for parameter in self.named}
         return {
             name: value
             for name, value in arguments.items()
@@ -161,8 +168,10 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
     """The keyword arguments that TRL's GRPO trainer passes besides the columns."""
     ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
     return {
-        "prompts": [each.text for each in batch.prompts],
-        "completions": [to_completion(each.text, text) for each, text in zip(batch.prompts, batch.texts, strict=True)],
+        "prompts": [prompt.text for prompt in batch.prompts],
+        "completions": [
+            to_completion(prompt.text, text) for prompt, text in zip(batch.prompts, batch.texts, strict=True)
+        ],
         "completion_ids": ids,
         "completions_ids": ids,
         "trainer_state": context.state,

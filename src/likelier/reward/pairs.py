@@ -13,7 +13,7 @@ from likelier.errors import ConfigError
 from likelier.records import Preference, Text, read_preferences, to_plain_text
 from likelier.training.setup import seeded_generator
 
-BATCHES_IN_A_BUCKET = 16
+BATCHES_PER_BUCKET = 16
 MIN_STEPS = 300
 """Optimizer steps that the data is passed over for, as often as needed, unless `num_epochs` says otherwise."""
 
@@ -117,7 +117,7 @@ class BatchPlan:
         return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
     def sort_within_buckets(self, groups: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Sort groups by length within buckets of about `BATCHES_IN_A_BUCKET` batches."""
-        bucket = -(-BATCHES_IN_A_BUCKET * self.batch_size * len(groups) // len(self.lengths))
+        """Sort groups by length within buckets of about `BATCHES_PER_BUCKET` batches."""
+        bucket = -(-BATCHES_PER_BUCKET * self.batch_size * len(groups) // len(self.lengths))
         for start in range(0, len(groups), bucket):
             yield from sorted(groups[start : start + bucket], key=lambda group: max(self.lengths[row] for row in group))

@@ -73,7 +73,7 @@ def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | N
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedValues:
     """Values logged by reward functions in one call of the scorer (TRL's `log_metric` and `log_extra`)."""
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Logged:
     """By name; one value per response."""
 
 
-class Judged(NamedTuple):
+class JudgedBatch(NamedTuple):
     """The scores of a batch, by source."""
 
     batch: ResponseBatch
@@ -90,7 +90,7 @@ class Judged(NamedTuple):
     """Unweighted; of a source per token the sum over the tokens."""
     at_tokens: Float[Tensor, "B T"] | None
     """The weighted sum of the sources per token; None without any."""
-    logged: Logged
+    logged: LoggedValues
 
     @property
     def each(self) -> dict[str, Float[Tensor, " B"]]:

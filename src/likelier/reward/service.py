@@ -13,7 +13,7 @@ from likelier.distributed import broadcast
 from likelier.errors import ConfigError, LikelierError
 from likelier.reward.parse_scores import parse_scores
 from likelier.reward.responses import ResponseBatch, Source, SourceScores, score_all
-from likelier.userfile import brief
+from likelier.userfile import summarise_error
 
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_RETRIES = 3
@@ -21,7 +21,7 @@ MAX_BYTES, MAX_BYTES_PER_RESPONSE = 1 << 20, 1 << 10
 """Bytes of an answer: a MiB, and a KiB for each response. A number takes 25; an endless answer must not fill memory."""
 
 
-class RefusedAnswer(Exception):
+class InvalidAnswer(Exception):
     """An invalid answer for which a retry is pointless."""
 
 
@@ -29,8 +29,8 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
     """Rejects redirects: prompts and responses go to the configured address and to no other host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        """Always raise RefusedAnswer."""
-        raise RefusedAnswer(f"status {code} points to {newurl}; redirects are not followed, give that address")
+        """Always raise InvalidAnswer."""
+        raise InvalidAnswer(f"status {code} points to {newurl}; redirects are not followed, give that address")
 
 
 def http_source(address: str) -> Source:
@@ -66,10 +66,10 @@ def post(address: str, body: bytes, max_bytes: int) -> Any:
     for attempt in range(HTTP_RETRIES + 1):
         try:
             return read_answer(request, max_bytes)
-        except RefusedAnswer as error:
+        except InvalidAnswer as error:
             raise LikelierError(f"reward service {address}: {error}") from None
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            reason = brief(error)
+            reason = summarise_error(error)
         if attempt < HTTP_RETRIES:
             time.sleep(0.2 * 2**attempt)
     raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
@@ -96,7 +96,7 @@ def make_request(address: str, body: bytes) -> urllib.request.Request:
 
 
 def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
-    """Read the JSON of one answer. OSError, ValueError, HTTPException: there is none. RefusedAnswer: it is too long.
+    """Read the JSON of one answer. OSError, ValueError, HTTPException: there is none. InvalidAnswer: it is too long.
 
     The whole answer is timed too, since a socket's time-out restarts with every byte.
     """
@@ -110,7 +110,7 @@ def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
             parts.append(part)
             left -= len(part)
             if left < 0:
-                raise RefusedAnswer(f"the answer is longer than {max_bytes:,} bytes; send the scores alone")
+                raise InvalidAnswer(f"the answer is longer than {max_bytes:,} bytes; send the scores alone")
             if time.monotonic() > until:
                 raise TimeoutError(f"no whole answer within {HTTP_TIMEOUT_SECONDS:g} s")
         if reply.length:  # read1 ends without an error where the service hung up

@@ -14,7 +14,7 @@ from likelier.errors import ConfigError, LikelierError
 from likelier.records import Prompt, column_names, to_plain_text
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.functions import FunctionContext, TrainerState, UserFunction
-from likelier.reward.responses import Judged, ResponseBatch, Source
+from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
 from likelier.text.sampler import Samples
 from likelier.userfile import find_function
@@ -42,18 +42,18 @@ class Scorer:
         """Update the training progress that reward functions can read."""
         self.context.state = TrainerState(step, num_steps)
 
-    def judge(self, batch: ResponseBatch) -> Judged:
+    def judge(self, batch: ResponseBatch) -> JudgedBatch:
         """Return the scores of each source. `batch.token_texts` is required if `reads_tokens`."""
         self.context.begin(len(batch.texts))
         by_source = {name: source(batch) for name, source in self.sources.items()}
         if not self.token_sources:
-            return Judged(batch, by_source, None, self.context.logged())
+            return JudgedBatch(batch, by_source, None, self.context.logged())
         at_tokens = {name: source(batch) for name, source in self.token_sources.items()}
         by_source |= {name: scores._replace(values=scores.values.sum(1)) for name, scores in at_tokens.items()}
         weighted = torch.stack([self.weights[name] * scores.values for name, scores in at_tokens.items()]).sum(0)
-        return Judged(batch, by_source, weighted, self.context.logged())
+        return JudgedBatch(batch, by_source, weighted, self.context.logged())
 
-    def combine(self, judged: Judged) -> Float[Tensor, " B"]:
+    def combine(self, judged: JudgedBatch) -> Float[Tensor, " B"]:
         """Weighted sum over the sources that scored a response. LikelierError: none scored it."""
         unscored = ~torch.stack([each.scored for each in judged.by_source.values()]).any(0)
         if unscored.any():
@@ -115,6 +115,8 @@ def check_columns(prompts: Sequence[Prompt], *scorers: Scorer | None) -> None:
                 source.check_columns(columns)
 
 
-def judge(scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: Samples) -> Judged:
+def judge(
+    scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], samples: Samples
+) -> JudgedBatch:
     """Score sampled responses with each source."""
     return scorer.judge(ResponseBatch.from_samples(prompts, samples, tokenizer, scorer.reads_tokens))

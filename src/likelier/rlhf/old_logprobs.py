@@ -56,12 +56,12 @@ def behaviour_logprobs(
         # One minibatch of these rows: in the same cuts into micro-batches as the update's first one.
         one_minibatch = config.model_copy(update={"num_mini_batches": 1})
         first = {name: tensor[rows] for name, tensor in inputs.items()}
-        own, values, entropy = evaluate_old_policy(policy, first, tokens[rows], mask[rows], one_minibatch)
+        sampler_logprobs, values, entropy = evaluate_old_policy(policy, first, tokens[rows], mask[rows], one_minibatch)
     else:
         rows = torch.arange(len(mask))
         # All rows: a critic needs them for its values, and recomputing means them all.
-        own, values, entropy = evaluate_old_policy(policy, inputs, tokens, mask, config)
-    mean_gap, max_gap = logprob_gap(own, samples.logprobs[rows], mask[rows])
+        sampler_logprobs, values, entropy = evaluate_old_policy(policy, inputs, tokens, mask, config)
+    mean_gap, max_gap = logprob_gap(sampler_logprobs, samples.logprobs[rows], mask[rows])
     # Negated, so that NaN raises as well: with it every ratio of the update would be NaN.
     if reuse and not float(mean_gap) <= MAX_MEAN_GAP:
         raise NumericError(
@@ -71,9 +71,13 @@ def behaviour_logprobs(
     # Only with `recompute`: where ratios are taken against the sampler itself they hold these weights already.
     cap, weights = config.importance_cap, None
     if cap is not None:
-        weights = importance_weights(own, samples.logprobs, mask, cap)
-    sampling = measure_sampling(own, entropy, samples.logprobs[rows], mask[rows], samples.prompt_mask[rows])
-    return BehaviourPolicy(samples.logprobs if reuse else own, values, weights, mean_gap, max_gap, sampling)
+        weights = importance_weights(sampler_logprobs, samples.logprobs, mask, cap)
+    sampling = measure_sampling(
+        sampler_logprobs, entropy, samples.logprobs[rows], mask[rows], samples.prompt_mask[rows]
+    )
+    return BehaviourPolicy(
+        samples.logprobs if reuse else sampler_logprobs, values, weights, mean_gap, max_gap, sampling
+    )
 
 
 def logprob_gap(

@@ -14,7 +14,7 @@ from likelier.ppo.batch import Batch
 from likelier.ppo.kl import clamped_share
 from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Prompt
-from likelier.reward.responses import Judged
+from likelier.reward.responses import JudgedBatch
 from likelier.reward.sources import Scorer, judge
 from likelier.rlhf.measures import Measures, measure_repetition, measure_scores, monte_carlo_explained_variance
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
@@ -45,7 +45,7 @@ class Actors:
 class ScoredResponses:
     """The scores of sampled responses, before and after shaping."""
 
-    judged: Judged
+    judged: JudgedBatch
     """The unweighted scores of each source, and what reward functions logged."""
     scores: Float[Tensor, " B"]
     """In the units of the reward sources, with the penalty of a missing end."""

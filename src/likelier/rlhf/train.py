@@ -29,7 +29,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     `sampler` generates the responses of rollouts and evaluations; default: `ExactSampler`. ConfigError, DataError: an
     invalid setting, prompt file or model folder. NumericError: see `Guard`.
     """
-    ppo, began = config.ppo, time.monotonic()
+    ppo, start_time = config.ppo, time.monotonic()
     actors, prompts, heldout_eval, user_loss = prepare(config, sampler)
     before = heldout_eval(actors.reference)
     actors.shaper.set_reference_mean(before["eval_score"])
@@ -66,16 +66,16 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     after = heldout_eval(actors.policy.model)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
-    result = summarise(state, began, before, after)
+    result = summarise(state, start_time, before, after)
     return run.finish(result | {"findings": find_problems(run.folder, config, before)})
 
 
-def summarise(state: "State", began: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """Counts, seconds since `began`, evaluations before and after training, and figures for the command line."""
+def summarise(state: "State", start_time: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """Counts, seconds since `start_time`, evaluations before and after training, and figures for the command line."""
     return {
         "steps": state.ppo.steps,
         "optimizer_steps": state.optimizer_steps,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - start_time, 1),
         "score_before": before["eval_score"],
         "score_after": after["eval_score"],
         "kl": after["eval_kl"],

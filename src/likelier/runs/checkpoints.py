@@ -9,7 +9,7 @@ from typing import Any
 
 from likelier.errors import DataError
 from likelier.files import hash_file, read_json, sync_file, sync_folder, write_atomically, write_json
-from likelier.files.outputs import free_name
+from likelier.files.outputs import unused_path
 from likelier.runs.record import RunRecord
 from likelier.terminal import print_stderr
 
@@ -119,7 +119,7 @@ def list_newer_checkpoints(folder: Path, step: int) -> list[Path]:
 def set_aside(checkpoints: Sequence[Path]) -> None:
     """Rename checkpoints to `aside-checkpoint-<step>`, where no run looks for them and none deletes them."""
     for checkpoint in checkpoints:
-        place = free_name(checkpoint.with_name(f"aside-{checkpoint.name}"))
+        place = unused_path(checkpoint.with_name(f"aside-{checkpoint.name}"))
         checkpoint.rename(place)
         sync_folder(checkpoint.parent)
         print_stderr(f"{checkpoint}: newer than what is resumed; set aside as {place.name}")

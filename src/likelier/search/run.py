@@ -142,10 +142,10 @@ def make_jobs(config: Config, trials: Sequence[Values], folder: Path, accept_cha
 def run_trials(jobs: Sequence[Job], config: Config, folder: Path, workers: int) -> dict[Path, str]:
     """Run the jobs without result or recorded failure; returns {run folder: reason} of failures."""
     metric = search_metric(config)[0]
-    left = [job for job in jobs if not job.result.exists() and not job.failure.exists()]
+    remaining = [job for job in jobs if not job.result.exists() and not job.failure.exists()]
     failures = {job.folder: read_json(job.failure)["reason"] for job in jobs if job.failure.exists()}
     with progress("search", len(jobs)) as bar:
-        bar.advance(len(jobs) - len(left))
+        bar.advance(len(jobs) - len(remaining))
 
         def report_end(job: Job, code: int) -> None:
             if job.result.exists():
@@ -155,7 +155,7 @@ def run_trials(jobs: Sequence[Job], config: Config, folder: Path, workers: int) 
             bar.advance(note=f"trial {job.trial} fold {job.fold}: {note}")
 
         preload = [STAGES[config.search.stage].module, "torch"]
-        code = run_jobs(left, run_one, lambda job: job.log, report_end, workers, preload)
+        code = run_jobs(remaining, run_one, lambda job: job.log, report_end, workers, preload)
     if code:
         done = sum(job.result.exists() for job in jobs)
         raise Stopped(f"stopped after {done} of {len(jobs)} runs", code, resume_command(folder))

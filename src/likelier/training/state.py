@@ -57,11 +57,11 @@ def save_state(
     write_json(folder / "trainer_state.json", dict(extra))
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], kind: str) -> None:
     """NumericError: a weight is not finite, as after an overflow in the last step, which no loss has shown yet."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise NumericError(f"{name} in {what} is not finite; lower the learning rate and resume")
+            raise NumericError(f"{name} in {kind} is not finite; lower the learning rate and resume")
 
 
 def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -39,23 +39,24 @@ class TrainingState:
 
 
 def guarded_step(
-    state: TrainingState, loss: Tensor, max_grad_norm: float, what: str, bad_batch: BadBatch
+    state: TrainingState, loss: Tensor, max_grad_norm: float, loss_name: str, bad_batch: BadBatch
 ) -> tuple[bool, Tensor]:
     """Clip the gradients and step, or skip the step if they are not finite; returns (stepped, norm before clipping).
 
     Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and a
-    single overflow of its second moments would persist and spoil all later steps. `what` names the loss in the guard's
+    single overflow of its second moments would persist and spoil all later steps. `loss_name` names the loss in the
+    guard's
     error (NumericError after too many skipped steps in a row).
     """
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    taken = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
-    if taken:
+    stepped = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
+    if stepped:
         state.optimizer.step()
         state.guard.accept()
         state.counts["optimizer_steps"] += 1
     else:
         tensors, numbers = bad_batch()
-        reason = f"{what}, its gradient or the optimizer was not finite in"
+        reason = f"{loss_name}, its gradient or the optimizer was not finite in"
         state.guard.skip(reason, tensors, {"loss": loss, "grad_norm": grad_norm, **numbers})
-    return taken, grad_norm
+    return stepped, grad_norm

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from likelier.control.fast.actor_critic import FEW, ActorCriticMLP, MLPFunction, activate, numpy_mlp
+from likelier.control.fast.actor_critic import SMALL_SIZE, ActorCriticMLP, MLPFunction, activate, numpy_mlp
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -26,7 +26,7 @@ def plain(made, tower, num_outputs):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("rows", [3, FEW])
+@pytest.mark.parametrize("rows", [3, SMALL_SIZE])
 def test_both_towers_are_what_pytorch_makes_of_them(activation, rows):
     made, features = towers(activation), torch.randn(rows, 4, requires_grad=True)
     outputs, values = made(features)
@@ -62,7 +62,7 @@ def test_without_a_graph_the_numbers_are_the_same_bits():
 
 
 def test_tanh_of_many_numbers():
-    z = torch.linspace(-30, 30, 2 * FEW).view(2, FEW, 1)
+    z = torch.linspace(-30, 30, 2 * SMALL_SIZE).view(2, SMALL_SIZE, 1)
     given = activate(z - 0.5, torch.ones(2, 1, 1), torch.full((2, 1, 1), 0.5), "tanh")
     torch.testing.assert_close(given, z.tanh(), atol=4e-7, rtol=0)
 

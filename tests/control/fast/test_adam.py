@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from likelier.control.fast.adam import FusedSteps
+from likelier.control.fast.adam import FusedAdamW
 
 
 def nets() -> list[nn.Linear]:
@@ -16,7 +16,7 @@ def adam(net: nn.Linear, weight_decay: float = 0.0) -> torch.optim.AdamW:
     return torch.optim.AdamW(net.parameters(), lr=0.1, eps=1e-5, weight_decay=weight_decay, fused=True)
 
 
-def learn(net: nn.Linear, optimizer: torch.optim.AdamW, steps: torch.optim.Optimizer | FusedSteps) -> None:
+def learn(net: nn.Linear, optimizer: torch.optim.AdamW, steps: torch.optim.Optimizer | FusedAdamW) -> None:
     """Six steps of a falling rate; the third has no gradient of the bias."""
     draw = torch.Generator().manual_seed(1)
     for step in range(6):
@@ -32,7 +32,7 @@ def learn(net: nn.Linear, optimizer: torch.optim.AdamW, steps: torch.optim.Optim
 def test_steps_are_those_of_pytorch_bit_by_bit(weight_decay: float) -> None:
     ours, theirs = nets()
     optimizer, theirs_optimizer = adam(ours, weight_decay), adam(theirs, weight_decay)
-    learn(ours, optimizer, FusedSteps(optimizer))
+    learn(ours, optimizer, FusedAdamW(optimizer))
     learn(theirs, theirs_optimizer, theirs_optimizer)
     assert torch.equal(ours.weight, theirs.weight)
     assert torch.equal(ours.bias, theirs.bias)
@@ -44,14 +44,14 @@ def test_steps_are_those_of_pytorch_bit_by_bit(weight_decay: float) -> None:
 def test_a_parameter_whose_first_gradient_comes_late_gets_its_state_then() -> None:
     ours, theirs = nets()
     optimizer, theirs_optimizer = adam(ours), adam(theirs)
-    for net, steps in ((ours, FusedSteps(optimizer)), (theirs, theirs_optimizer)):
+    for net, steps in ((ours, FusedAdamW(optimizer)), (theirs, theirs_optimizer)):
         for step in range(3):
             net.weight.grad = torch.full((2, 3), 1.0 + step)
             net.bias.grad = torch.ones(2) if step else None
             steps.step()
     assert torch.equal(ours.weight, theirs.weight)
     assert torch.equal(ours.bias, theirs.bias)
-    assert FusedSteps(optimizer).state is optimizer.state
+    assert FusedAdamW(optimizer).state is optimizer.state
 
 
 def test_groups_of_which_one_comes_late_or_has_no_gradient() -> None:
@@ -60,7 +60,7 @@ def test_groups_of_which_one_comes_late_or_has_no_gradient() -> None:
     for net in (ours, theirs):
         groups = [{"params": [net.weight], "lr": 0.1}, {"params": [net.bias], "lr": 0.2}]
         kept.append(torch.optim.AdamW(groups, fused=True))
-    for net, steps in ((ours, FusedSteps(kept[0])), (theirs, kept[1])):
+    for net, steps in ((ours, FusedAdamW(kept[0])), (theirs, kept[1])):
         for step in range(4):
             net.weight.grad = torch.full((2, 3), 1.0 + step)
             net.bias.grad = torch.ones(2) if step == 2 else None

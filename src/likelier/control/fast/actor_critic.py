@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 from likelier.control.spaces import Array
 
-FEW = 4096
+SMALL_SIZE = 4096
 """Numbers below which PyTorch's own tanh is the faster one."""
 
 MINUS_ONE = torch.tensor(-1.0)
@@ -36,22 +36,20 @@ class ActorCriticMLP(nn.Module):
         sizes = list(pairwise([num_inputs, *hidden, num_outputs]))
         self.weights = [nn.Parameter(torch.zeros(2, outputs, inputs)) for inputs, outputs in sizes]
         self.biases = [nn.Parameter(torch.zeros(2, 1, outputs)) for _, outputs in sizes]
-        for at, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            self.register_parameter(f"weight_{at}", weight)
-            self.register_parameter(f"bias_{at}", bias)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            self.register_parameter(f"weight_{layer}", weight)
+            self.register_parameter(f"bias_{layer}", bias)
 
     @torch.no_grad()
-    def initialise(
-        self, generator: torch.Generator, gain: float, gain_of_outputs: float, gain_of_values: float
-    ) -> None:
+    def initialise(self, generator: torch.Generator, gain: float, output_gain: float, value_gain: float) -> None:
         """Initialise orthogonally, as is usual for PPO; biases are 0."""
         *hidden, last = self.weights
-        for each in hidden:
-            for tower in each:
+        for weight in hidden:
+            for tower in weight:
                 nn.init.orthogonal_(tower, gain, generator=generator)
         # Small outputs: the first policy is nearly uniform (Huang et al. 2022, detail 2). The critic has its own gain.
-        nn.init.orthogonal_(last[0], gain_of_outputs, generator=generator)
-        nn.init.orthogonal_(last[1, :1], gain_of_values, generator=generator)
+        nn.init.orthogonal_(last[0], output_gain, generator=generator)
+        nn.init.orthogonal_(last[1, :1], value_gain, generator=generator)
 
     def forward(self, features: Float[Tensor, "N I"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
         """The policy's outputs and the values."""
@@ -87,26 +85,26 @@ class MLPFunction(torch.autograd.Function):
     def forward(ctx: FunctionCtx, features: Tensor, activation: str, *layers: Tensor) -> tuple[Tensor, Tensor]:
         """Run all layers, saving the activations for backward."""
         weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
-        *given, last = forward_layers(features, weights, biases, activation)
-        ctx.save_for_backward(*given, *weights)
+        *layer_inputs, output = forward_layers(features, weights, biases, activation)
+        ctx.save_for_backward(*layer_inputs, *weights)
         ctx.activation = activation  # type: ignore[attr-defined]
-        return split_heads(last)
+        return split_heads(output)
 
     @staticmethod
-    def backward(ctx: Any, by_outputs: Tensor, by_values: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_outputs: Tensor, grad_values: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients with respect to features, weights and biases."""
         saved = ctx.saved_tensors
-        given, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        layer_inputs, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         # Only the first output of the critic is a value; the padding gives its other outputs the gradient 0.
-        g = torch.stack([by_outputs, nn.functional.pad(by_values, (0, by_outputs.shape[1] - 1))])
+        g = torch.stack([grad_outputs, nn.functional.pad(grad_values, (0, grad_outputs.shape[1] - 1))])
         by_weights: list[Tensor] = []
         by_biases: list[Tensor] = []
-        for h, weight in zip(reversed(given), reversed(weights), strict=True):
+        for h, weight in zip(reversed(layer_inputs), reversed(weights), strict=True):
             # From the last layer down: g is by now the gradient by what this layer gave, before its activation.
             by_weights.insert(0, multiply_transposed(g, h))
             by_biases.insert(0, g.sum(1, keepdim=True))
             # The features are no activation; their gradient is needed only under a network of pixels.
-            if h is not given[0]:
+            if h is not layer_inputs[0]:
                 g = activation_backward(torch.bmm(g, weight), h, ctx.activation)
         by_features = torch.bmm(g, weights[0]).sum(0) if ctx.needs_input_grad[0] else None
         return by_features, None, *by_weights, *by_biases
@@ -124,15 +122,15 @@ def forward_layers(
 ) -> list[Float[Tensor, "2 N W"]]:
     """Return the input of each layer of both networks, and the last layer's output."""
     # A view, not a copy: both towers read the same features.
-    seen = [features.expand(2, *features.shape)]
+    layer_inputs = [features.expand(2, *features.shape)]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        seen.append(activate(seen[-1], weight, bias, activation))
-    return [*seen, torch.baddbmm(biases[-1], seen[-1], weights[-1].transpose(1, 2))]
+        layer_inputs.append(activate(layer_inputs[-1], weight, bias, activation))
+    return [*layer_inputs, torch.baddbmm(biases[-1], layer_inputs[-1], weights[-1].transpose(1, 2))]
 
 
-def split_heads(last: Float[Tensor, "2 N O"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
+def split_heads(output: Float[Tensor, "2 N O"]) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N 1"]]:
     """Split the last layer's output into the policy's outputs and the values."""
-    return last[0], last[1, :, :1]
+    return output[0], output[1, :, :1]
 
 
 def activate(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation: str) -> Float[Tensor, "2 N O"]:
@@ -141,10 +139,10 @@ def activate(x: Float[Tensor, "2 N I"], weight: Tensor, bias: Tensor, activation
     tanh z = 2 sigmoid(2 z) - 1: for large tensors PyTorch's tanh takes three times as long on a CPU (2x256x64: 104 µs
     against 34), for small ones it is faster. The product yields 2 z directly.
     """
-    many = activation == "tanh" and 2 * x.shape[1] * weight.shape[1] > FEW
-    scale = 2 if many else 1
+    is_large = activation == "tanh" and 2 * x.shape[1] * weight.shape[1] > SMALL_SIZE
+    scale = 2 if is_large else 1
     z = torch.baddbmm(bias, x, weight.transpose(1, 2), beta=scale, alpha=scale)
-    if many:
+    if is_large:
         return torch.add(MINUS_ONE, z.sigmoid_(), alpha=2, out=z)
     return z.relu_() if activation == "relu" else z.tanh_()
 

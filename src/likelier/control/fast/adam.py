@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 
-class FusedSteps:
+class FusedAdamW:
     """AdamW by PyTorch's fused kernel alone; bitwise equal to `torch.optim.AdamW(fused=True)`.
 
     The kernel takes 20 µs for two networks of 64x64 on a CPU; PyTorch's grouping of parameters by device and dtype and

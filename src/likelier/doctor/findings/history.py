@@ -112,10 +112,10 @@ class History:
         """Return mean and standard error over lines `start` to `stop`; None if the metric was not logged there."""
         window = slice(start, stop)
         values, steps = self.column(name)[window], self.steps[window]
-        known = np.isfinite(values)
-        if not known.any():
+        is_logged = np.isfinite(values)
+        if not is_logged.any():
             return None
-        values, steps = values[known], steps[known]
+        values, steps = values[is_logged], steps[is_logged]
         between = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         error = max(between, self.error_of_step(name, window)) / math.sqrt(len(values))
         return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
@@ -126,14 +126,14 @@ class History:
         spread = spread[np.isfinite(spread)]
         return float(np.sqrt(np.mean(spread**2) / self.batch_size)) if len(spread) else 0.0
 
-    def level_over(self, name: str, other: Level) -> Level | None:
+    def level_over(self, name: str, window: Level) -> Level | None:
         """Return the metric's level over the steps of another level."""
-        within = np.flatnonzero((self.steps >= other.first) & (self.steps <= other.last))
+        within = np.flatnonzero((self.steps >= window.first) & (self.steps <= window.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)
 
     def worst(self, name: str) -> Level | None:
         """The window (a fifth of the run, 3 to 10 steps) with the highest mean; None if the run is shorter."""
         width = min(10, max(3, len(self.lines) // 5))
-        windows = [self.level(name, at, at + width) for at in range(len(self.lines) - width + 1)]
-        known = [level for level in windows if level is not None]
-        return max(known, key=lambda level: level.mean, default=None)
+        windows = [self.level(name, start, start + width) for start in range(len(self.lines) - width + 1)]
+        levels = [level for level in windows if level is not None]
+        return max(levels, key=lambda level: level.mean, default=None)

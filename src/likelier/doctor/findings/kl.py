@@ -8,7 +8,7 @@ from likelier.doctor.findings.history import Finding, History, Level, Severity, 
 from likelier.doctor.findings.sampling import SamplingFault, diagnose_sampling
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 
-UNKNOWN = SamplingFault(
+UNKNOWN_FAULT = SamplingFault(
     "The tokens are not sampled from the policy that is measured: another temperature, truncated sampling, padding",
     "Compare the sampler's log-probabilities with the trainer's (sampler_difference), with and without padding",
 )
@@ -16,7 +16,7 @@ OTHER_REFERENCE = SamplingFault(
     "The reference is not the policy's start: padding, positions, temperature or weights differ between the two passes",
     "Give both passes the same tokens, masks and temperature, and the reference the weights of the policy's start",
 )
-NOISE = SamplingFault(
+ESTIMATOR_NOISE = SamplingFault(
     "One-sample noise of k1: the KL is smaller than the chance error of a batch, and its true value may be above 0",
     "Nothing need be done; a larger ppo.batch_size measures it better",
 )
@@ -29,7 +29,7 @@ def kl_negative(run: History) -> Finding | None:
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
     low = find_lowest_window(run)
     if low is not None and low.mean < min(-0.01, -4 * low.error):
-        fault = diagnose_sampling(run) or UNKNOWN
+        fault = diagnose_sampling(run) or UNKNOWN_FAULT
         return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {fmt(low.error)}", *fault)
     late = run.late("kl", least=8, share=0.5)
     if late is None or late.num < 8:
@@ -37,8 +37,8 @@ def kl_negative(run: History) -> Finding | None:
     window = run.column("kl")[-late.num :]
     if np.mean(window < 0) < 0.4 or window.min() > -0.05 or late.mean > 2 * late.error:
         return None
-    seen = f"kl {late} nats, ± {fmt(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
-    return Finding("kl_negative", "info", run.last, seen, *NOISE)
+    evidence = f"kl {late} nats, ± {fmt(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
+    return Finding("kl_negative", "info", run.last, evidence, *ESTIMATOR_NOISE)
 
 
 def nonzero_first_kl(run: History) -> Level | None:
@@ -52,7 +52,7 @@ def nonzero_first_kl(run: History) -> Level | None:
 def find_lowest_window(run: History) -> Level | None:
     """Return the window of 3 to 10 steps with the lowest mean KL."""
     width = min(10, max(3, len(run.lines) // 5))
-    windows = [run.level("kl", at, at + width) for at in range(len(run.lines) - width + 1)]
+    windows = [run.level("kl", start, start + width) for start in range(len(run.lines) - width + 1)]
     return min((level for level in windows if level), key=lambda level: level.mean, default=None)
 
 
@@ -66,28 +66,28 @@ def kl_explodes(run: History) -> Finding | None:
     if high is None or length is None:
         return None
     a_token, target = high.mean / max(1.0, length.mean), run.ppo.kl_target
-    far = high.mean > max(20.0, 2 * (target or 0.0)) and a_token > 0.4
+    is_high = high.mean > max(20.0, 2 * (target or 0.0)) and a_token > 0.4
     unpaid = high.mean > 3 and a_token > 0.5 and penalty_exceeds_gain(run)
     jumps = high.mean > 2 and update is not None and update.mean > 0.2
     missed = target is not None and len(run.lines) >= 10 and high.mean > 2.5 * target
-    if not (far or unpaid or jumps or missed):
+    if not (is_high or unpaid or jumps or missed):
         return None
-    seen = [
+    evidence = [
         f"kl {high} nats a response",
         f"{fmt(a_token)} a token",
         f"kl_coef {fmt(run.ppo.kl_coef)}",
     ]
     if target is not None:
-        seen.append(f"kl_target {fmt(target)}")
-    seen += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
-    missed_only = missed and not (far or unpaid or jumps)
+        evidence.append(f"kl_target {fmt(target)}")
+    evidence += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
+    missed_only = missed and not (is_high or unpaid or jumps)
     too_fast = jumps or (update is not None and update.mean > 0.1)
     foreseen = median_until(run, high, "explained_variance_mc")
     if misled := foreseen < -0.3:
-        seen.append(f"explained_variance_mc {fmt(foreseen)} (median up to step {high.last})")
+        evidence.append(f"explained_variance_mc {fmt(foreseen)} (median up to step {high.last})")
     severity: Severity = "error" if high.mean > 30 or unpaid else "warning"
     return Finding(
-        "kl_explodes", severity, run.last, "; ".join(seen), *explain_high_kl(run, too_fast, missed_only, misled)
+        "kl_explodes", severity, run.last, "; ".join(evidence), *explain_high_kl(run, too_fast, missed_only, misled)
     )
 
 

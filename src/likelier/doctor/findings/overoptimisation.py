@@ -38,13 +38,13 @@ def describe_reversal(curve: Sequence[CurvePoint], judge: str) -> str | None:
     This precedes the fall of the judge: among the current policy's responses the score prefers those that the judge
     likes less.
     """
-    known = [(point, point.num_responses) for point in curve if judge in point.correlations and point.num_responses]
-    if len(known) < 4:
+    points = [(point, point.num_responses) for point in curve if judge in point.correlations and point.num_responses]
+    if len(points) < 4:
         return None
-    steps = [point.step for point, _ in known]
-    correlations = [point.correlations[judge] for point, _ in known]
+    steps = [point.step for point, _ in points]
+    correlations = [point.correlations[judge] for point, _ in points]
     first, last = float(np.mean(correlations[:2])), float(np.mean(correlations[-2:]))
-    error = 1 / math.sqrt(2 * known[-1][1])
+    error = 1 / math.sqrt(2 * points[-1][1])
     if first < 3 * error or last > -3 * error:
         return None
     return (
@@ -55,19 +55,22 @@ def describe_reversal(curve: Sequence[CurvePoint], judge: str) -> str | None:
 
 def measure_drop(curve: Sequence[CurvePoint], judge: str) -> tuple[float, str] | None:
     """(Fall of a judge from its best in standard errors, description); None unless the score rose meanwhile."""
-    known = [point for point in curve if judge in point.judges]
-    if len(known) < 2:
+    points = [point for point in curve if judge in point.judges]
+    if len(points) < 2:
         return None
-    gold, score = np.array([point.judges[judge] for point in known]), np.array([point.score for point in known], float)
-    error, together = estimate_judge_error(known, judge, gold), 2 if len(known) >= 4 else 1
+    gold, score = (
+        np.array([point.judges[judge] for point in points]),
+        np.array([point.score for point in points], float),
+    )
+    error, together = estimate_judge_error(points, judge, gold), 2 if len(points) >= 4 else 1
     if together == 1:
         error *= math.sqrt(2)  # single measurements
-    smooth_gold, smooth_score = (compute_running_means(each, together) for each in (gold, score))
+    smooth_gold, smooth_score = (compute_running_means(values, together) for values in (gold, score))
     best = int(smooth_gold[:-1].argmax())
     fell, rose = smooth_gold[best] - smooth_gold[-1], smooth_score[-1] - smooth_score[best]
     if fell <= 3 * error or rose <= 0:
         return None
-    best_step, last_step = known[best + together - 1].step, known[-1].step
+    best_step, last_step = points[best + together - 1].step, points[-1].step
     description = (
         f"{judge} fell from {fmt(smooth_gold[best])} at step {best_step} to {fmt(smooth_gold[-1])} "
         f"at step {last_step} (± {fmt(error)}), while eval_score rose from {fmt(smooth_score[best])} "

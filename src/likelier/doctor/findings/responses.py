@@ -2,7 +2,7 @@
 
 from likelier.doctor.findings.history import Finding, History, fmt
 
-FEW_STEPS = 6
+MIN_STEPS = 6
 
 
 def length_collapse(run: History) -> Finding | None:
@@ -10,7 +10,7 @@ def length_collapse(run: History) -> Finding | None:
     start, late = run.start("response_length"), run.late("response_length")
     if start is not None and late is not None and max(start.mean, late.mean) < 1.5:
         return report_immediate_ends(run, f"response_length {start}, {late}")
-    if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean < 3:
+    if len(run.lines) < MIN_STEPS or start is None or late is None or start.mean < 3:
         return None
     if late.mean + 3 * late.error > 0.5 * start.mean:
         return None
@@ -25,7 +25,7 @@ def length_collapse(run: History) -> Finding | None:
     )
 
 
-def report_immediate_ends(run: History, seen: str) -> Finding | None:
+def report_immediate_ends(run: History, evidence: str) -> Finding | None:
     """Responses of a single token although more are allowed."""
     limit, strings = run.ppo.response_length, run.ppo.stop_strings
     if limit < 8:
@@ -34,7 +34,7 @@ def report_immediate_ends(run: History, seen: str) -> Finding | None:
         "length_collapse",
         "error",
         run.last,
-        f"{seen} tokens, of at most {limit}",
+        f"{evidence} tokens, of at most {limit}",
         "Responses end at once, from the start: what stops them comes as the first token"
         + (f" (ppo.stop_strings {strings})" if strings else ""),
         "Read samples.jsonl; take away the stop string that responses begin with, or end prompts so that an answer "
@@ -45,7 +45,7 @@ def report_immediate_ends(run: History, seen: str) -> Finding | None:
 def length_blowup(run: History) -> Finding | None:
     """Responses grew by half or more, or reached the length limit."""
     start, late = run.start("response_length"), run.late("response_length")
-    if len(run.lines) < FEW_STEPS or start is None or late is None:
+    if len(run.lines) < MIN_STEPS or start is None or late is None:
         return None
     limit = run.ppo.response_length
     grown = late.mean - 3 * late.error > 1.5 * start.mean and late.mean - start.mean > 2
@@ -92,7 +92,7 @@ def never_ends(run: History) -> Finding | None:
 def entropy_collapse(run: History) -> Finding | None:
     """The policy has become nearly deterministic."""
     start, late = run.start("entropy"), run.late("entropy")
-    if len(run.lines) < FEW_STEPS or start is None or late is None or start.mean <= 0:
+    if len(run.lines) < MIN_STEPS or start is None or late is None or start.mean <= 0:
         return None
     share = late.mean / start.mean
     if (late.mean + 2 * late.error) / start.mean > 0.4 and late.mean > 0.02:

@@ -20,16 +20,16 @@ class SamplingFault(NamedTuple):
     remedy: str
 
 
-TRUNCATED = SamplingFault(
+TRUNCATED_SAMPLING = SamplingFault(
     "Truncated sampling: the sampler leaves out tokens (top-k, top-p, minimum length, bans) that the trainer counts",
     "Sample from the whole distribution, or let the same truncation into every log-probability",
 )
-TEMPERATURE = SamplingFault(
+OTHER_TEMPERATURE = SamplingFault(
     "Another temperature or other weights: the sampler's distribution is not the trainer's",
     "Divide the logits by the same temperature in sampling and in every log-probability; hand the sampler the newest "
     "weights",
 )
-PADDING = SamplingFault(
+VISIBLE_PADDING = SamplingFault(
     "Padding: rows with padding get other log-probabilities than rows without",
     "Let no padding reach attention, positions or the mask: masks come from lengths, never from token ids",
 )
@@ -50,10 +50,10 @@ def sampler_mismatch(run: History) -> Finding | None:
         return None
     gap, error = sampling_gap(run)
     severity: Severity = "warning" if fault is ROUNDED else "error"
-    seen = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
+    evidence = [f"{name} {level}" for name in DIFFERENCES if (level := run.level(name, 0, len(run.lines)))]
     if math.isfinite(gap):
-        seen.append(f"-log pi of the tokens minus entropy {fmt(gap)} ± {fmt(error)} nats a token")
-    return Finding("sampler_mismatch", severity, run.last, "; ".join(seen), *fault)
+        evidence.append(f"-log pi of the tokens minus entropy {fmt(gap)} ± {fmt(error)} nats a token")
+    return Finding("sampler_mismatch", severity, run.last, "; ".join(evidence), *fault)
 
 
 DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "response_length")
@@ -71,13 +71,13 @@ def diagnose_sampling(run: History) -> SamplingFault | None:
     apart = everywhere is not None and (everywhere.mean > rounding or (largest is not None and largest.mean > outlier))
     if apart and everywhere is not None:
         if unpadded is not None and unpadded.mean < 0.1 * everywhere.mean:
-            return PADDING
+            return VISIBLE_PADDING
         if is_rounding(run, everywhere, largest, signed):
             return ROUNDED
-        return TRUNCATED if signed is not None and signed.mean > 0.95 * everywhere.mean else TEMPERATURE
+        return TRUNCATED_SAMPLING if signed is not None and signed.mean > 0.95 * everywhere.mean else OTHER_TEMPERATURE
     gap, error = sampling_gap(run)
     if math.isfinite(gap) and abs(gap) > max(0.01, 5 * error):
-        return TRUNCATED if gap < 0 else TEMPERATURE
+        return TRUNCATED_SAMPLING if gap < 0 else OTHER_TEMPERATURE
     return None
 
 
@@ -99,10 +99,10 @@ def is_rounding(run: History, everywhere: Level, largest: Level | None, signed: 
 def padding_counted(run: History) -> bool:
     """True if responses that ended early are counted at the full length limit."""
     ended, length = run.column("ended_rate"), run.column("response_length")
-    known = np.isfinite(ended) & np.isfinite(length)
-    if not known.any() or not run.ppo.may_end:
+    is_logged = np.isfinite(ended) & np.isfinite(length)
+    if not is_logged.any() or not run.ppo.may_end:
         return False
-    return bool(ended[known].mean() > 0.1 and (length[known] >= run.ppo.response_length).all())
+    return bool(ended[is_logged].mean() > 0.1 and (length[is_logged] >= run.ppo.response_length).all())
 
 
 def sampling_gap(run: History) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def sampling_gap(run: History) -> tuple[float, float]:
     For tokens drawn from pi the expectation is 0 for any pi.
     """
     gap, error = run.column("sampling_gap"), run.column("sampling_gap_error")
-    known = np.isfinite(gap) & np.isfinite(error)
-    if not known.any():
+    is_logged = np.isfinite(gap) & np.isfinite(error)
+    if not is_logged.any():
         return math.nan, math.nan
-    return float(gap[known].mean()), float(np.sqrt((error[known] ** 2).sum()) / known.sum())
+    return float(gap[is_logged].mean()), float(np.sqrt((error[is_logged] ** 2).sum()) / is_logged.sum())

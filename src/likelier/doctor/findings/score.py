@@ -11,18 +11,18 @@ from likelier.intervals import Floats, wilson
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.runs.curve import CurvePoint
 
-FEW_STEPS = 10
-ENOUGH_JUDGED = 150
+MIN_STEPS = 10
+MIN_JUDGED = 150
 """Responses on which a correlation is known to about 0.08."""
-NO_CORRELATION = 0.08
-OF_USE = 0.6
+MIN_CORRELATION = 0.08
+USEFUL_ACCURACY = 0.6
 """Accuracy on held-out pairs that a reward model of some use may have; people agree with one another in 0.7."""
-MEND_SATURATED = (
+FIX_SATURATED = (
     "Take the score before any squashing or clipping (a logit, not its sigmoid), grade what is all or "
     "nothing, or stop: there is nothing left to learn from it"
 )
-MEND_DROWNED = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
-MEND_SCORER = (
+FIX_DROWNED = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
+FIX_SCORER = (
     "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
     "model's prompts, chat template and max_length, or give it more pairs that people agree on"
 )
@@ -70,20 +70,20 @@ def scores_after_warmup(run: History) -> tuple[Floats, float]:
 def reward_flat(run: History) -> Finding | None:
     """The score does not rise, although there were enough responses to detect a rise of half a standard deviation."""
     scores, error_of_step = scores_after_warmup(run)
-    if len(scores) < FEW_STEPS or 2 * len(run.lines) < run.ppo.steps:
+    if len(scores) < MIN_STEPS or 2 * len(run.lines) < run.ppo.steps:
         return None
-    ways = estimate_rises(scores, error_of_step)
-    best, spread = max(ways, key=lambda way: way.z), run.level("score_std", 0, len(run.lines))
-    if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * ways[1].error > spread.mean):
+    estimates = estimate_rises(scores, error_of_step)
+    best, spread = max(estimates, key=lambda estimate: estimate.z), run.level("score_std", 0, len(run.lines))
+    if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * estimates[1].error > spread.mean):
         return None
-    rise = ways[1]
-    fell = max(way.z for way in ways[:2]) < -3
-    seen = f"score changed by {fmt(rise.rise)} ± {fmt(rise.error)} from the first third of {len(scores)} steps"
+    rise = estimates[1]
+    fell = max(estimate.z for estimate in estimates[:2]) < -3
+    evidence = f"score changed by {fmt(rise.rise)} ± {fmt(rise.error)} from the first third of {len(scores)} steps"
     return Finding(
         "reward_flat",
         "error" if fell else "warning",
         run.last,
-        f"{seen} to the last, up to step {run.last}" + (f"; score_std {spread}" if spread else ""),
+        f"{evidence} to the last, up to step {run.last}" + (f"; score_std {spread}" if spread else ""),
         *explain_flat_reward(run, spread),
     )
 
@@ -95,8 +95,8 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
         return "Every response has the same score", "Give a score that tells responses apart"
     if moved is not None and moved.mean < 1e-5:
         rate = run.level("learning_rate", 0, len(run.lines))
-        said = f", learning_rate {fmt(rate.mean)}" if rate else ""
-        return f"The updates change nothing (approx_kl {fmt(moved.mean)}{said})", "Raise ppo.learning_rate"
+        rate_note = f", learning_rate {fmt(rate.mean)}" if rate else ""
+        return f"The updates change nothing (approx_kl {fmt(moved.mean)}{rate_note})", "Raise ppo.learning_rate"
     if kl is not None and kl.mean < max(0.2, 2 * kl.error):
         why = f"its steps are small, or kl_coef {fmt(run.ppo.kl_coef)} holds it"
         return (
@@ -105,11 +105,11 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
         )
     if clipped is not None and clipped.mean > 0.2:
         return f"The steps are too large (clipfrac {clipped})", "Lower ppo.learning_rate and ppo.num_ppo_epochs"
-    if known := explain_drowned_score(run):
-        return known
-    far = f" (kl {kl} nats)" if kl else ""
+    if drowned := explain_drowned_score(run):
+        return drowned
+    kl_note = f" (kl {kl} nats)" if kl else ""
     return (
-        f"The policy moves{far}, but not towards the score: it hardly depends on the response, or noise drowns it",
+        f"The policy moves{kl_note}, but not towards the score: it hardly depends on the response, or noise drowns it",
         "Run likelier doctor on the config: it scores several responses to each prompt; use larger batches",
     )
 
@@ -123,7 +123,7 @@ def explain_drowned_score(run: History) -> tuple[str, str] | None:
             "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
         )
     if drowned := compare_with_penalty(run):
-        return f"The KL penalty drowns the score ({drowned})", MEND_DROWNED
+        return f"The KL penalty drowns the score ({drowned})", FIX_DROWNED
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
     if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
         cause = (
@@ -145,31 +145,34 @@ def scorer_saturated(run: History) -> Finding | None:
     if start is None or late is None or score is None or late.num < 3:
         return None
     constant = constant_sources(run)
-    seen = f"score {score}, score_std {start}, {late}"
+    evidence = f"score {score}, score_std {start}, {late}"
     ends = [(name, run.late(name)) for name in ("score_top_share", "score_bottom_share")]
     at_end = next((f"{name} {level}" for name, level in ends if level and level.mean >= 0.9), None)
-    remedy = MEND_SATURATED
+    remedy = FIX_SATURATED
     if has_no_spread(late, score):
         cause = "All responses have the same score"
     elif constant:
-        seen, cause = f"{seen}; {', '.join(constant)}", "A source gives every response the same score"
+        evidence, cause = f"{evidence}; {', '.join(constant)}", "A source gives every response the same score"
     elif at_end and run.batch_size >= 4:
-        seen, cause = f"{seen}; {at_end}", "The score has an end, and nearly all responses are there"
+        evidence, cause = f"{evidence}; {at_end}", "The score has an end, and nearly all responses are there"
     elif len(run.lines) >= 6 and late.mean < 0.1 * start.mean:
         cause = "The score has levelled off, or the responses have become alike"
     elif late.mean < 1e-3 * abs(score.mean):
         cause = "The score's spread is lost beside its size"
         remedy = "Take its mean off (ppo.reward_center=true), or set ppo.reward_norm=running"
     elif drowned := compare_with_penalty(run):
-        seen, cause = f"{seen}; {drowned}", "The score tells responses apart by far less than the KL penalty does"
-        remedy = MEND_DROWNED
+        evidence, cause = (
+            f"{evidence}; {drowned}",
+            "The score tells responses apart by far less than the KL penalty does",
+        )
+        remedy = FIX_DROWNED
     else:
         return None
     return Finding(
         "scorer_saturated",
         "error" if has_no_spread(late, score) else "warning",
         run.last,
-        seen,
+        evidence,
         cause,
         remedy,
     )
@@ -214,7 +217,7 @@ def check_heldout_pairs(run: History) -> Finding | None:
         if accuracy is None or not pairs:
             continue
         low, high = wilson(accuracy, pairs)
-        if low <= 0.5 and high < OF_USE:
+        if low <= 0.5 and high < USEFUL_ACCURACY:
             return Finding(
                 "scorer_at_chance",
                 "error",
@@ -222,7 +225,7 @@ def check_heldout_pairs(run: History) -> Finding | None:
                 f"accuracy of {name} on {pairs} held-out pairs {fmt(accuracy)}, "
                 f"95 % interval {fmt(low)} to {fmt(high)} (seen at step {run.last})",
                 "The reward model does not rank pairs that it has not seen better than a coin",
-                MEND_SCORER,
+                FIX_SCORER,
             )
     return None
 
@@ -235,21 +238,21 @@ def check_judge_correlation(run: History) -> Finding | None:
     # Scores that do not vary correlate with nothing, so such an evaluation is no evidence.
     measured = [point for point in run.curve if point.num_responses and point.score_std != 0]
     counts = np.cumsum([point.num_responses for point in measured])
-    if not len(counts) or counts[-1] < ENOUGH_JUDGED:
+    if not len(counts) or counts[-1] < MIN_JUDGED:
         return None
-    early = measured[: int(np.searchsorted(counts, ENOUGH_JUDGED)) + 1]
+    early = measured[: int(np.searchsorted(counts, MIN_JUDGED)) + 1]
     means, since = mean_correlations(early), mean_correlations(measured)
-    if not means or max(*means.values(), *since.values()) > NO_CORRELATION:
+    if not means or max(*means.values(), *since.values()) > MIN_CORRELATION:
         return None
-    said = ", ".join(f"{fmt(mean)} with {name}" for name, mean in sorted(means.items()))
-    opposed = max(means.values()) < -NO_CORRELATION
+    correlations = ", ".join(f"{fmt(mean)} with {name}" for name, mean in sorted(means.items()))
+    opposed = max(means.values()) < -MIN_CORRELATION
     return Finding(
         "scorer_at_chance",
         "error",
         run.last,
-        f"Correlation of the score on {counts[len(early) - 1]:.0f} held-out responses: {said}",
+        f"Correlation of the score on {counts[len(early) - 1]:.0f} held-out responses: {correlations}",
         "The judges prefer the opposite" if opposed else "The score has nothing to do with what the judges see",
-        ("Look at the sign of the score and of the judge first. " if opposed else "") + MEND_SCORER,
+        ("Look at the sign of the score and of the judge first. " if opposed else "") + FIX_SCORER,
     )
 
 
@@ -270,7 +273,7 @@ def check_score_after_training(run: History) -> Finding | None:
     if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.error < 1:
         return None
     too_wild = kl.mean > 15 or (clipped is not None and clipped.mean > 0.2)
-    best = max(estimate_rises(scores, error_of_step), key=lambda way: way.rise + 2 * way.error)
+    best = max(estimate_rises(scores, error_of_step), key=lambda estimate: estimate.rise + 2 * estimate.error)
     if too_wild or has_no_spread(spread, run.late("score")) or best.rise + 2 * best.error > 0.25 * spread.mean:
         return None
     if foreseen is not None and foreseen.mean > 0.1:
@@ -281,7 +284,7 @@ def check_score_after_training(run: History) -> Finding | None:
         run.last,
         f"kl {kl} nats, while the score rose by {fmt(best.rise)} ± {fmt(best.error)} (score_std {spread})",
         "What the policy changes makes no difference to the score: it seems to be drawn by chance",
-        MEND_SCORER,
+        FIX_SCORER,
     )
 
 
@@ -292,26 +295,26 @@ def advantage_zero(run: History) -> Finding | None:
     if score is None or score.num < 3:
         return None
     if spread is not None and has_no_spread(spread, score):
-        seen, cause = (
+        evidence, cause = (
             f"score_std {spread}",
             "All responses have the same score, so only the KL penalty tells them apart",
         )
     elif equal is not None and equal.mean >= 0.8:
-        seen, cause = f"equal_groups {equal}", "The responses to a prompt all have the same score"
+        evidence, cause = f"equal_groups {equal}", "The responses to a prompt all have the same score"
     elif within is not None and spread is not None and within.mean < 0.02 * spread.mean:
-        seen, cause = (
+        evidence, cause = (
             f"group_score_std {within}, score_std {spread}",
             "The score depends on the prompt, not the response",
         )
     elif used is not None and used.mean < 1e-6:
-        seen, cause = f"advantage_std {used}", "The advantages are 0"
+        evidence, cause = f"advantage_std {used}", "The advantages are 0"
     else:
         return None
     return Finding(
         "advantage_zero",
         "error",
         run.last,
-        seen,
+        evidence,
         cause,
         "Take prompts that the model sometimes gets right and sometimes wrong, raise ppo.responses_per_prompt or "
         "ppo.temperature, or grade the score more finely",

@@ -19,13 +19,13 @@ def find_discount(ppo: PPOConfig, step: int) -> Finding | None:
     """A discount below 1 together with a KL penalty: early tokens hardly see the score, and the optimum changes."""
     if ppo.gamma == 1.0 or ppo.loss is not None or not (ppo.kl_coef or ppo.kl_target):
         return None
-    seen = ppo.gamma ** (ppo.response_length - 1)
+    weight = ppo.gamma ** (ppo.response_length - 1)
     return Finding(
         "gamma_with_kl",
         "warning",
         step,
         f"gamma {ppo.gamma}, kl_coef {fmt(ppo.kl_coef)}: from the first of {ppo.response_length} tokens the score "
-        f"counts {100 * seen:.0f} % (step {step})",
+        f"counts {100 * weight:.0f} % (step {step})",
         "The score stands on the last token, so a discount takes it off early tokens and leaves their own KL penalty "
         "whole: score - kl_coef x KL is no longer what is optimised",
         "Set ppo.gamma=1",
@@ -58,17 +58,19 @@ def explain_misplaced_penalty(config: PPOConfig) -> str | None:
         ("loss", "k3"): "k3 in the loss penalises KL(reference || policy), not KL(policy || reference)",
         ("loss_ratio", "k2"): "k2 with the ratio penalises the mean of squared log-ratios, which is not the KL",
     }
-    found = [reason] if (reason := reasons.get((config.kl_place, config.kl_estimator))) else []
+    departures = [reason] if (reason := reasons.get((config.kl_place, config.kl_estimator))) else []
     if config.kl_place != "reward":
         if config.kl_level == "token":
-            found.append("kl_level token leaves out the KL that a token leads to")
+            departures.append("kl_level token leaves out the KL that a token leads to")
         if ALGORITHMS[config.algorithm].spread or config.whiten_advantages:
-            found.append(
+            departures.append(
                 "advantages are divided by their spread and the penalty is not, so kl_coef is multiplied by it"
             )
         if config.loss_aggregation == "sequence":
-            found.append("loss_aggregation sequence divides by length, so that long responses are charged less")
-    if not found:
+            departures.append("loss_aggregation sequence divides by length, so that long responses are charged less")
+    if not departures:
         return None
-    where = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"
-    return f"{where}: {'; '.join(found)}. Score - kl_coef * KL is optimised by k1 in the reward (see docs/prove.md)"
+    setting = f"ppo.kl_estimator {config.kl_estimator}, ppo.kl_place {config.kl_place}"
+    return (
+        f"{setting}: {'; '.join(departures)}. Score - kl_coef * KL is optimised by k1 in the reward (see docs/prove.md)"
+    )

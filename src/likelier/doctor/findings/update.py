@@ -6,9 +6,9 @@ from likelier.doctor.findings.history import Finding, History, Level, fmt
 from likelier.doctor.findings.score import has_no_spread
 
 ROUNDING, ROUNDING_BF16 = 1e-4, 1e-2
-USUAL_NORM = 1.0
+TYPICAL_MAX_GRAD_NORM = 1.0
 """The default of `max_grad_norm`."""
-USUAL_CLIP = 0.2
+TYPICAL_CLIPRANGE = 0.2
 """A policy that moves every ratio as far as this clip has an approx_kl of half its square."""
 
 
@@ -17,10 +17,10 @@ def ratio_not_one(run: History) -> Finding | None:
     name = "first_ratio_deviation" if run.has("first_ratio_deviation") else "ratio"
     bound = (ROUNDING_BF16 if run.ppo.bf16 else ROUNDING) if name != "ratio" else 0.1
     apart = run.column(name) if name != "ratio" else abs(run.column(name) - 1)
-    wrong = [at for at, value in enumerate(apart) if value > bound]
+    wrong = [index for index, value in enumerate(apart) if value > bound]
     if not wrong or (name == "ratio" and len(wrong) < 0.5 * len(apart)):
         return None
-    worst = max(wrong, key=lambda at: apart[at])
+    worst = max(wrong, key=lambda index: apart[index])
     return Finding(
         "ratio_not_one",
         "error" if apart[worst] > 0.01 else "warning",
@@ -41,7 +41,9 @@ def clipfrac_high(run: History) -> Finding | None:
     if high is None:
         return None
     moved = run.level_over("approx_kl", high)
-    narrow = moved is not None and moved.mean < (0.005 if run.ppo.cliprange >= USUAL_CLIP else USUAL_CLIP**2 / 2)
+    narrow = moved is not None and moved.mean < (
+        0.005 if run.ppo.cliprange >= TYPICAL_CLIPRANGE else TYPICAL_CLIPRANGE**2 / 2
+    )
     if high.mean < (0.2 if narrow else 0.3) * share_that_can:
         return None
     return Finding(
@@ -85,7 +87,7 @@ def gradients_clipped(run: History) -> Finding | None:
     always = share.mean > 0.95 if share is not None else bool((run.column("grad_norm") > bound).all())
     if not always or norm.mean < 3 * bound:
         return None
-    small = norm.mean < 3 * USUAL_NORM
+    small = norm.mean < 3 * TYPICAL_MAX_GRAD_NORM
     return Finding(
         "gradients_clipped",
         "warning",
@@ -94,7 +96,7 @@ def gradients_clipped(run: History) -> Finding | None:
         "ppo.max_grad_norm is far below gradients of the usual size"
         if small
         else "The scale of rewards, values or loss is far above what ppo.max_grad_norm allows",
-        f"Raise ppo.max_grad_norm ({USUAL_NORM:.0f} is usual)"
+        f"Raise ppo.max_grad_norm ({TYPICAL_MAX_GRAD_NORM:.0f} is usual)"
         if small
         else "Scale the score to a spread near 1 (`weight` of its entry in `reward`, ppo.reward_scale), lower "
         "ppo.vf_coef, or raise ppo.max_grad_norm",
@@ -103,8 +105,8 @@ def gradients_clipped(run: History) -> Finding | None:
 
 def value_not_learning(run: History) -> Finding | None:
     """The critic explains none of the variance of the returns after enough training."""
-    true, own = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
-    judged = true or own
+    true, bootstrapped = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
+    judged = true or bootstrapped
     spread, score = run.late("score_std"), run.late("score")
     if judged is None or len(run.lines) < 12 or (spread and has_no_spread(spread, score)):
         return None
@@ -118,16 +120,16 @@ def value_not_learning(run: History) -> Finding | None:
         "value_not_learning",
         "error" if judged.mean < -0.5 else "warning",
         run.last,
-        f"explained_variance {own} (returns of GAE), {true} (rewards that followed)"
+        f"explained_variance {bootstrapped} (returns of GAE), {true} (rewards that followed)"
         + (f", value_clipfrac {clipped}" if clipped else ""),
-        *explain_blind_critic(run, own.mean if own else None, clipped.mean if clipped else 0.0),
+        *explain_blind_critic(run, bootstrapped.mean if bootstrapped else None, clipped.mean if clipped else 0.0),
     )
 
 
 def informative_responses(run: History) -> float:
     """Number of responses so far that inform the critic: twice those off the most common score, at most all."""
-    alike = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
-    return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(alike))).sum())
+    most_common = np.fmax(run.column("score_top_share"), run.column("score_bottom_share"))
+    return float(run.batch_size * np.minimum(1.0, 2 * (1 - np.nan_to_num(most_common))).sum())
 
 
 def predictions_are_frozen(run: History, late: Level) -> bool:

@@ -16,7 +16,7 @@ from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorabl
 from likelier.feedback.formats.importer import Importer, ParsedLine
 from likelier.feedback.store import Store
 from likelier.files import parse_line, read_lines, write_jsonl
-from likelier.files.outputs import free_name
+from likelier.files.outputs import unused_path
 from likelier.records import JudgedComparison
 
 BATCH = 1000
@@ -34,15 +34,15 @@ class Format(NamedTuple):
     """Media responses are written, as files beside the JSONL file."""
 
 
-def write_each(write: Write, store: Store) -> Iterator[Line | None]:
+def write_lines(write: Write, store: Store) -> Iterator[Line | None]:
     """Write one line per judgement of text responses."""
     return (write(judged) if judged.is_text else None for judged in store.judged_by_content())
 
 
 FORMATS = {
-    "trl": Format(trl.read, partial(write_each, trl.write)),
-    "anthropic": Format(anthropic.read, partial(write_each, anthropic.write)),
-    "openai-summaries": Format(openai_summaries.read, partial(write_each, openai_summaries.write)),
+    "trl": Format(trl.read, partial(write_lines, trl.write)),
+    "anthropic": Format(anthropic.read, partial(write_lines, anthropic.write)),
+    "openai-summaries": Format(openai_summaries.read, partial(write_lines, openai_summaries.write)),
     "likelier": Format(native.read, native.lines, holds_media=True),
 }
 
@@ -99,7 +99,7 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
     )
 
 
-def are_transcripts(path: Path) -> bool:
+def is_hh_rlhf(path: Path) -> bool:
     """Return True if the first line is of the `anthropic` format, which `trl` reads as plain text."""
     number, text = next(read_lines(path))
     try:
@@ -151,7 +151,7 @@ def write_quarantine(target: Path, bad: list[dict[str, Any]]) -> str:
 
     Existing files are kept: the name gets a number, unless the existing file holds the same lines.
     """
-    written = free_name(target)
+    written = unused_path(target)
     try:
         write_jsonl(written, bad, private=True)
         if written != target and target.is_file() and filecmp.cmp(target, written, shallow=False):
@@ -199,7 +199,7 @@ def export_media(store: Store, path: Path) -> None:
 def find_format(name: str) -> Format:
     """Return a format by name. ConfigError: unknown."""
     if name not in FORMATS:
-        near = difflib.get_close_matches(name, FORMATS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        matches = difflib.get_close_matches(name, FORMATS, 1)
+        hint = f"; did you mean {matches[0]}?" if matches else ""
         raise ConfigError(f"--format {name!r}: choose one of {', '.join(FORMATS)}{hint}")
     return FORMATS[name]

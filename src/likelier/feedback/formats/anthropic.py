@@ -14,9 +14,9 @@ from likelier.feedback.formats.entry import (
     Place,
     common_prefix,
     make_preference_entry,
-    name_passed_over,
     order_texts,
     read_text,
+    record_ignored_fields,
 )
 from likelier.records import JudgedComparison, Message, Text
 
@@ -41,7 +41,7 @@ def read(record: Line, where: Place) -> Entry:
     entry = make_preference_entry(
         parse_turns(chosen[:cut]), strip_space(chosen[start:]), strip_space(rejected[start:]), where, {}
     )
-    return name_passed_over(entry, record, COLUMNS)
+    return record_ignored_fields(entry, record, COLUMNS)
 
 
 def write(judged: JudgedComparison) -> Line | None:

@@ -92,19 +92,19 @@ def order_texts(judged: JudgedComparison) -> tuple[str, str] | None:
     return {"left": texts, "right": texts[::-1], "tie": None}[judged.judgement.choice]
 
 
-def refuse_equal(one: Any, other: Any, where: Place, names: str = "`chosen` and `rejected`") -> None:
+def refuse_equal(first: Any, second: Any, where: Place, names: str = "`chosen` and `rejected`") -> None:
     """DataError: two values that must differ are equal."""
-    if one == other:
+    if first == second:
         raise DataError(f"{where}: {names} are the same; there is nothing to prefer")
 
 
-def common_prefix(one: str, other: str) -> str:
+def common_prefix(first: str, second: str) -> str:
     """Return the longest common prefix of two texts."""
-    low, high = 0, min(len(one), len(other))
+    low, high = 0, min(len(first), len(second))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
-    return one[:low]
+        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
+    return first[:low]
 
 
 def read_text(record: Line, key: str, where: Place) -> str:
@@ -135,7 +135,7 @@ def read_messages(value: Any, key: str, where: Place) -> list[Message]:
     return [Message(role=turn["role"], content=turn["content"]) for turn in value]
 
 
-def name_passed_over(entry: Entry, record: Line, read: frozenset[str]) -> Entry:
+def record_ignored_fields(entry: Entry, record: Line, read: frozenset[str]) -> Entry:
     """Return the entry with the names of non-empty fields of its line that were not read."""
     others = tuple(name for name, value in record.items() if name not in read and value not in (None, "", [], {}))
     return replace(entry, passed_over=others) if others else entry

@@ -13,7 +13,9 @@ from likelier.records import Comparison, Judgement, Media, Prompt, Response
 T = TypeVar("T", Prompt, Response, Comparison)
 
 
-CHANGED = "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"
+CONTRADICTS_STORED = (
+    "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"
+)
 OTHER_TOOLS = "`tools` differ from those that this prompt has already; one text has one list of tools"
 
 
@@ -45,7 +47,7 @@ class Importer:
 
     def add(self, lines: list[ParsedLine]) -> list[tuple[ParsedLine, str]]:
         """Store a batch; returns the lines that contradict stored records, each with the reason."""
-        stored = self.writer.stored_judgements([key for line in lines if (key := given_key(line.entry))])
+        stored = self.writer.stored_judgements([key for line in lines if (key := read_key(line.entry))])
         with_tools = any(line.entry.prompt.extra.get("tools") for line in lines)
         if with_tools:
             self.look_up_tools({line.entry.prompt.id for line in lines})
@@ -61,7 +63,7 @@ class Importer:
                 if judgement and judgement.key:
                     stored[judgement.key] = judgement
             elif same_key != judgement:
-                refused.append((line, CHANGED.format(given_key(line.entry))))
+                refused.append((line, CONTRADICTS_STORED.format(read_key(line.entry))))
                 continue
             self.passed_over |= dict.fromkeys(line.entry.passed_over)
         self.num_read += len(lines) - len(refused)
@@ -82,18 +84,20 @@ class Importer:
         """Store entries and count the new records that each is about, without those that it refers to."""
         self.store_media(entries)
         add = self.writer
-        add.add_prompts(self.unseen(entry.prompt for entry in entries if entry.responses))
-        self.num_stored += add.add_prompts(self.unseen(entry.prompt for entry in entries if not entry.responses))
-        add.add_responses(self.unseen(chain.from_iterable(entry.responses for entry in entries if entry.comparison)))
+        add.add_prompts(self.select_new(entry.prompt for entry in entries if entry.responses))
+        self.num_stored += add.add_prompts(self.select_new(entry.prompt for entry in entries if not entry.responses))
+        add.add_responses(
+            self.select_new(chain.from_iterable(entry.responses for entry in entries if entry.comparison))
+        )
         self.num_stored += add.add_responses(
-            self.unseen(chain.from_iterable(entry.responses for entry in entries if not entry.comparison))
+            self.select_new(chain.from_iterable(entry.responses for entry in entries if not entry.comparison))
         )
         comparisons = [(entry.comparison, entry.judgement) for entry in entries if entry.comparison]
-        add.add_comparisons(self.unseen(comparison for comparison, judgement in comparisons if judgement))
+        add.add_comparisons(self.select_new(comparison for comparison, judgement in comparisons if judgement))
         self.num_stored += add.add_comparisons(
-            self.unseen(comparison for comparison, judgement in comparisons if not judgement)
+            self.select_new(comparison for comparison, judgement in comparisons if not judgement)
         )
-        add.add_comparisons(self.unseen(chain.from_iterable(entry.offered for entry in entries)))
+        add.add_comparisons(self.select_new(chain.from_iterable(entry.offered for entry in entries)))
         self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
 
     def store_media(self, entries: list[Entry]) -> None:
@@ -104,7 +108,7 @@ class Importer:
                     self.writer.add_media(record, source)
                     self.seen_media.add(record)
 
-    def unseen(self, records: Iterable[T]) -> Iterator[T]:
+    def select_new(self, records: Iterable[T]) -> Iterator[T]:
         """The records whose id has not occurred in this file before."""
         for record in records:
             if (record_id := record.id) not in self.seen_ids:
@@ -116,6 +120,6 @@ class Importer:
         return judgement if judgement.key else replace(judgement, key=content_key(judgement, self.equal_judgements))
 
 
-def given_key(entry: Entry) -> str:
+def read_key(entry: Entry) -> str:
     """Return the judgement's key given in the line; empty if there is none."""
     return entry.judgement.key if entry.judgement else ""

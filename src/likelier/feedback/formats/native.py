@@ -87,7 +87,7 @@ def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
     value = require(record, "responses", where)
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `responses` must be a list of responses, got {shorten(value)}")
-    candidates = [read_response({"responses": each}, "responses", prompt.id, where) for each in value]
+    candidates = [read_response({"responses": response}, "responses", prompt.id, where) for response in value]
     distinct = {(candidate.text, candidate.media): candidate for candidate in reversed(candidates)}.values()
     pairs = combinations(reversed(distinct), 2)
     return Entry(
@@ -97,7 +97,7 @@ def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
 
 def lines(store: Store) -> Iterator[Line]:
     """Return all lines of an export, in an order determined by their content."""
-    first = {asked.id: asked.response_a for asked in store.comparisons()}
+    first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
     shown_ids, judged_ids = set(), set()
     for judged in store.judged_by_content():
         yield judgement_line(judged, swapped=first[judged.judgement.comparison_id] == judged.judgement.right)
@@ -119,16 +119,16 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     shown_ids = set(shown_ids)
-    for asked in store.comparisons():
-        if asked.id not in judged_ids:
-            left, right = responses[asked.response_a], responses[asked.response_b]
-            record = prompt_line(prompts[asked.prompt_id], "comparison")
+    for comparison in store.comparisons():
+        if comparison.id not in judged_ids:
+            left, right = responses[comparison.response_a], responses[comparison.response_b]
+            record = prompt_line(prompts[comparison.prompt_id], "comparison")
             yield record | {"left": write_response(left), "right": write_response(right)}
-            shown_ids |= {asked.response_a, asked.response_b}
+            shown_ids |= {comparison.response_a, comparison.response_b}
     for response_id, alone in responses.items():
         if response_id not in shown_ids:
             yield prompt_line(prompts[alone.prompt_id], "response") | {"response": write_response(alone)}
-    answered = {each.prompt_id for each in responses.values()}
+    answered = {text.prompt_id for text in responses.values()}
     for prompt_id, prompt in prompts.items():
         if prompt_id not in answered:
             yield prompt_line(prompt, "prompt")
@@ -180,9 +180,9 @@ def read_response(record: Line, key: str, prompt_id: str, where: Place) -> Respo
 
 def media_files(record: Line, where: Place) -> Iterator[tuple[Media, Path]]:
     """Return the media files of a line that `read_response` has checked, with their paths."""
-    for part in (record.get("left"), record.get("right"), record.get("response"), *record.get("responses", ())):
-        if isinstance(part, dict) and "media" in part:
-            yield read_media_part(part, where)
+    for response in (record.get("left"), record.get("right"), record.get("response"), *record.get("responses", ())):
+        if isinstance(response, dict) and "media" in response:
+            yield read_media_part(response, where)
 
 
 def read_media_part(part: Line, where: Place) -> tuple[Media, Path]:
@@ -232,8 +232,8 @@ def read_typed(record: Line, key: str, kind: Any, default: Any, where: Place) ->
     """Return a field of the given type, or its default. DataError: another type."""
     value = record.get(key, default)
     if not isinstance(value, kind):
-        wanted = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
-        raise DataError(f"{where}: `{key}` must be {wanted}, got {shorten(value)}")
+        type_name = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
+        raise DataError(f"{where}: `{key}` must be {type_name}, got {shorten(value)}")
     return value
 
 
@@ -243,10 +243,10 @@ def check_choice(value: Any, allowed: tuple[str, ...], key: str, where: Place) -
         raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shorten(value)}")
 
 
-def refuse_unknown(record: Line, known: set[str], where: Place) -> None:
+def refuse_unknown(record: Line, fields: set[str], where: Place) -> None:
     """DataError: a field that is not part of the format."""
     for key in record:
-        if key not in known:
-            near = difflib.get_close_matches(key, sorted(known), 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"allowed: {', '.join(sorted(known))}"
+        if key not in fields:
+            matches = difflib.get_close_matches(key, sorted(fields), 1)
+            hint = f"did you mean `{matches[0]}`?" if matches else f"allowed: {', '.join(sorted(fields))}"
             raise DataError(f"{where}: unknown field `{key}`; {hint}")

@@ -21,7 +21,7 @@ from likelier.feedback.formats.entry import (
 from likelier.files.json_text import list_fields
 from likelier.records import JudgedComparison, Prompt, Response, read_name
 
-KEPT = "openai-summaries"
+EXTRA_KEY = "openai-summaries"
 HEADINGS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
 
 
@@ -37,9 +37,14 @@ def read(record: Line, where: Place) -> Entry:
     if choice not in (0, 1) or isinstance(choice, bool):
         raise DataError(f"{where}: `choice` must be 0 or 1, got {shorten(choice)}")
     worker = read_text(record, "worker", where) if "worker" in record else ""
-    kept = collect_unmapped(record, info, summaries)
+    unmapped = collect_unmapped(record, info, summaries)
     return make_judgement_entry(
-        prompt, left, right, choice="right" if choice else "left", annotator=worker, extra={KEPT: kept} if kept else {}
+        prompt,
+        left,
+        right,
+        choice="right" if choice else "left",
+        annotator=worker,
+        extra={EXTRA_KEY: unmapped} if unmapped else {},
     )
 
 
@@ -49,10 +54,12 @@ def write(judged: JudgedComparison) -> Line | None:
     info = write_info(prompt)
     if judgement.choice == "tie" or info is None:
         return None
-    kept = dict(judgement.extra.get(KEPT, {}))
-    more = kept.pop("summaries", [{}, {}])
-    summaries = [write_summary(side, extra) for side, extra in zip((judged.left, judged.right), more, strict=True)]
-    record = kept | {"info": kept.get("info", {}) | info, "summaries": summaries}
+    unmapped = dict(judgement.extra.get(EXTRA_KEY, {}))
+    extra_fields = unmapped.pop("summaries", [{}, {}])
+    summaries = [
+        write_summary(side, extra) for side, extra in zip((judged.left, judged.right), extra_fields, strict=True)
+    ]
+    record = unmapped | {"info": unmapped.get("info", {}) | info, "summaries": summaries}
     record["choice"] = 1 if judgement.choice == "right" else 0
     return record | ({"worker": judgement.annotator} if judgement.annotator else {})
 
@@ -88,14 +95,20 @@ def read_summary(summary: Line, prompt_id: str, where: Place) -> Response:
     return make_response(prompt_id, read_text(summary, "text", where), policy)
 
 
-def write_summary(written: Response, more: Line) -> Line:
+def write_summary(response: Response, extra_fields: Line) -> Line:
     """Format a response as a summary."""
-    return more | {"text": written.text} | ({"policy": written.model} if written.model else {})
+    return extra_fields | {"text": response.text} | ({"policy": response.model} if response.model else {})
 
 
 def collect_unmapped(record: Line, info: Line, summaries: list[Line]) -> Line:
     """Return the fields that have no counterpart in prompt, responses or judgement."""
-    kept = {key: value for key, value in record.items() if key not in ("info", "summaries", "choice", "worker")}
+    unmapped = {key: value for key, value in record.items() if key not in ("info", "summaries", "choice", "worker")}
     more_info = {key: value for key, value in info.items() if key not in HEADINGS or value is None}
-    more = [{key: value for key, value in summary.items() if key not in ("text", "policy")} for summary in summaries]
-    return kept | ({"info": more_info} if more_info else {}) | ({"summaries": more} if any(more) else {})
+    extra_fields = [
+        {key: value for key, value in summary.items() if key not in ("text", "policy")} for summary in summaries
+    ]
+    return (
+        unmapped
+        | ({"info": more_info} if more_info else {})
+        | ({"summaries": extra_fields} if any(extra_fields) else {})
+    )

@@ -15,10 +15,10 @@ from likelier.feedback.formats.entry import (
     Place,
     common_prefix,
     make_preference_entry,
-    name_passed_over,
     order_texts,
     read_messages,
     read_text,
+    record_ignored_fields,
     refuse_equal,
     require,
     shorten,
@@ -32,7 +32,7 @@ QUESTION_COLUMNS = ("question", "instruction", "input", "query")
 
 def read(record: Line, where: Place) -> Entry:
     """Read one record of TRL's preference format."""
-    return name_passed_over(read_preference(record, where), record, COLUMNS)
+    return record_ignored_fields(read_preference(record, where), record, COLUMNS)
 
 
 def read_preference(record: Line, where: Place) -> Entry:
@@ -68,9 +68,9 @@ def write(judged: JudgedComparison) -> Line | None:
         return None
     prompt = judged.prompt.text
     chosen, rejected = pair if isinstance(prompt, str) else ([assistant_turn(pair[0])], [assistant_turn(pair[1])])
-    kept = {key: judged.judgement.extra[key] for key in ("margin",) if key in judged.judgement.extra}
-    kept |= {key: judged.prompt.extra[key] for key in ("tools",) if key in judged.prompt.extra}
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected} | kept
+    extra = {key: judged.judgement.extra[key] for key in ("margin",) if key in judged.judgement.extra}
+    extra |= {key: judged.prompt.extra[key] for key in ("tools",) if key in judged.prompt.extra}
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected} | extra
 
 
 def refuse_question(record: Line, where: Place) -> None:
@@ -97,7 +97,7 @@ def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
     ('The sky is', ' blue.', ' black.')
     """
     common = common_prefix(chosen, rejected)
-    cut = max((place for place, character in enumerate(common) if character.isspace()), default=0)
+    cut = max((position for position, character in enumerate(common) if character.isspace()), default=0)
     return chosen[:cut], chosen[cut:], rejected[cut:]
 
 

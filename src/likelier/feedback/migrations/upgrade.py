@@ -54,7 +54,9 @@ def name_backup(copy: Path, target: Path) -> Path:
     An identical backup (of a migration that was killed) is reused.
     """
     names = chain([target.name], (f"{target.name}.{number}" for number in count(2)))
-    place = next(
-        place for place in map(target.with_name, names) if not place.exists() or filecmp.cmp(place, copy, shallow=False)
+    candidate = next(
+        candidate
+        for candidate in map(target.with_name, names)
+        if not candidate.exists() or filecmp.cmp(candidate, copy, shallow=False)
     )
-    return place if place.exists() else copy.rename(place)
+    return candidate if candidate.exists() else copy.rename(candidate)

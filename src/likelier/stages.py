@@ -164,6 +164,7 @@ ROWS = (
             "value_loss": "Value loss",
             "clipfrac": "Clip fraction",
             "explained_variance": "Explained variance",
+            "grad_norm": "Gradient norm",
         },
         files={"critic_model": "model", "loss": "code"},
         memory_setting="ppo.micro_batch_size",

@@ -363,7 +363,7 @@ def test_config_check_show_and_schema(run, tmp_path):
 def test_doctor_of_a_run_and_what_it_cannot_look_at(run, tmp_path):
     folder = tmp_path / "run"
     write_jsonl(folder / "metrics.jsonl", broken_metrics.lines())
-    assert run("doctor", folder)[1] == "no findings\n"
+    assert run("doctor", folder)[1] == "No findings.\n"
     write_jsonl(folder / "metrics.jsonl", broken_metrics.lines(first_ratio_deviation=0.2))
     code, out, err = run("doctor", folder, "--json")
     assert (code, err) == (0, "")

@@ -332,7 +332,7 @@ def poison_demo(folder, into):
 
 def test_the_page_asks_for_nothing(demo):
     page = render_page(demo)
-    assert re.findall(r"https?:|src=|href=|url\(|@import|<script|<link|<iframe", page) == []
+    assert re.findall(r"https?:|src=|href=(?!\"#)|url\(|@import|<script|<link|<iframe", page) == []
 
 
 @pytest.mark.parametrize(
@@ -364,6 +364,41 @@ def test_the_page_asks_for_nothing(demo):
 )
 def test_numbers_as_a_person_reads_them(shown, expected):
     assert shown == expected
+
+
+def test_the_verdict_and_the_doctors_errors_lead(demo, tmp_path):
+    """Also of a folder that an earlier version wrote, without a verdict."""
+    folder = Path(shutil.copytree(demo, tmp_path / "demo"))
+    finding = {"name": "kl_explodes", "severity": "error", "step": 60, "evidence": "kl 41", "cause": "C", "remedy": "R"}
+    result = read_json(folder / "policy" / "result.json")
+    write_json(folder / "policy" / "result.json", result | {"findings": [finding]})
+    path = folder / "evaluation" / "evaluation.json"
+    write_json(path, read_json(path) | {"num_prompts": 12, "kl": -0.1, "interval": [0.4, 0.9]})
+    head = render_page(folder).partition("<main>")[0]
+    places = [head.index(text) for text in ("Cannot tell.", "Only 12 prompts", "none is below 0", "kl_explodes</span>")]
+    assert places == sorted(places)
+    assert '<a href="#samples">Before and after</a>' in head
+    assert re.search(r'<p class="note">\S+ against \S+, \d+ \w+ 20\d\d</p>', head)
+
+
+def test_of_too_few_steps_no_findings_is_no_health(tmp_path):
+    folder = demo_folder.write_demo(tmp_path / "demo") / "policy"
+    (folder / "metrics.jsonl").write_text('{"step": 1, "score": 0.5}\n')
+    assert "No findings in 1 step, too few to find much out" in render_page(folder)
+
+
+def test_settings_that_differ_and_phases_of_a_step(tmp_path):
+    folder = demo_folder.write_demo(tmp_path / "demo")
+    one, two = (Path(shutil.copytree(folder / "policy", tmp_path / name)) for name in ("one", "two"))
+    config = (two / "config.yaml").read_text()
+    (two / "config.yaml").write_text(config.replace("kl_coef: 0.06", "kl_coef: 0.5"))
+    (one / "timing.jsonl").write_text('{"step": 1, "sample_seconds": 3.0, "update_seconds": 1.0}\n')
+    page = render_page(one, two)
+    table = re.search(r"<table[^>]*>\s*<caption>PPO: settings in which the runs differ.*?</table>", page, re.DOTALL)[0]
+    assert re.findall(r'<th scope="row">(.*?)</th>', table) == ["ppo.kl_coef"]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", table) == ["0.06", "0.5"]
+    assert "sample 3 s (75\u00a0%), update 1 s (25\u00a0%)" in page
+    assert "settings in which" not in render_page(one)
 
 
 def test_who_was_missed_and_who_was_wronged():

@@ -22,7 +22,7 @@ def show(result: Result) -> None:
         for key in ("evidence", "cause", "remedy"):
             echo(f"  {key:<9}{finding[key]}")
     if not result["findings"] and "zoo" not in result:
-        echo("no findings")
+        echo(result.get("in_words", "No findings."))
 
 
 @result_command(show)
@@ -56,7 +56,11 @@ def doctor(
 def examine_folder(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The findings of a run. ConfigError: settings were given too."""
     from likelier.doctor.examine import examine_run
+    from likelier.doctor.findings.history import explain_silence
+    from likelier.files import read_log
 
     if overrides:
         raise ConfigError(f"doctor: {overrides[0]}: a run has its settings; only a config takes others")
-    return {"run": folder, "findings": examine_run(folder)}
+    findings = examine_run(folder)
+    silence = {} if findings else {"in_words": explain_silence(len(read_log(folder / "metrics.jsonl")))}
+    return {"run": folder, "findings": findings, **silence}

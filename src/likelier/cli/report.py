@@ -22,6 +22,10 @@ def report(
         str | None, typer.Option("--db", metavar="DB", help="Feedback database whose comparisons are shown.")
     ] = None,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the page on this machine alone, and refresh it while a run goes on.")
+    ] = False,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="With --watch; 0 takes a free one.")] = 0,
     overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
@@ -39,5 +43,11 @@ def report(
 
     inputs = [*(runs or []), *(list_files(db) if db is not None else [])]
     check_output(out, overwrite, inputs, GENERATOR_MARK)
+    if watch:
+        from likelier.report.watch import have_ended
+        from likelier.report.watch import watch as serve
+
+        serve(out, lambda: write_report(runs or [], out, db), lambda: have_ended(runs or []), port)
+        return {"file": out}
     write_report(runs or [], out, db)
     return {"file": out}

@@ -11,6 +11,10 @@ from typing import Any, Literal, NamedTuple
 from markupsafe import Markup
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, right, top, bottom in percent of the plot."""
+ABOVE, BELOW = -11, 20
+"""Pixels from a point to the baseline of its label."""
 Spacing = Literal["even", "root", "log"]
 """Scale of an x axis: linear, square root (from 0) or logarithmic (above 0)."""
 MAX_POINTS = 240
@@ -53,13 +57,13 @@ class Series:
     """A named curve.
 
     Styles: `line`, with a dot at each point if there are few; `way`, a fainter trajectory that ends in a large dot and
-    may turn back; `dots`, without a line; `guide`, a thin reference line.
+    may turn back; `dots`, without a line; `guide`, a thin reference line; `outline`, a line without dots.
     """
 
     name: str
     points: Sequence[Point]
     colour: int = 0
-    style: Literal["line", "way", "dots", "guide"] = "line"
+    style: Literal["line", "way", "dots", "guide", "outline"] = "line"
     labels: Mapping[Point, str] = field(default_factory=dict)
     """Labels of some of the points."""
     spans: Mapping[Point, Point] = field(default_factory=dict)
@@ -111,7 +115,7 @@ def line_chart(
     parts = [
         draw_grid(x, y, places, ys),
         *(draw_curve(each, x, y) for each in drawn),
-        *(draw_labels(each, x, y) for each in drawn),
+        draw_labels(drawn, x, y),
     ]
     letters = max(5, *(len(format_short(value)) for value in ys))
     summary = f"{title}: {y_label} over {x_label}; " + "; ".join(describe_series(each) for each in drawn)
@@ -176,7 +180,7 @@ def draw_curve(series: Series, x: Scale, y: Scale) -> Markup:
     line = Markup(
         '<svg class="stretch" viewBox="0 0 100 100" preserveAspectRatio="none"><path class="{} c{}" d="{}"/></svg>'
     ).format(series.style, series.colour, path)
-    if series.style == "guide":
+    if series.style in ("guide", "outline"):
         return line
     dot = Markup('<circle class="{} c{}" cx="{}%" cy="{}%" r="{}"><title>{}: {} at {}</title></circle>')
     radii = choose_dot_radii(series.style, len(points))
@@ -213,12 +217,37 @@ def choose_dot_radii(style: str, count: int) -> list[float]:
     return [radius] * (count - 1) + [6 if style == "way" else radius]
 
 
-def draw_labels(series: Series, x: Scale, y: Scale) -> Markup:
-    """Draw the labels of a curve, each above its point and within the plot."""
-    text = Markup('<text class="mark {}" x="{}%" y="{}%" dy="-11">{}</text>')
-    places = [(x.percent(px), round(100 - y.percent(py), 2), word) for (px, py), word in series.labels.items()]
-    sides = ["low" if px < 12 else "high" if px > 88 else "middle" for px, _, _ in places]
-    return Markup("").join(text.format(side, *place) for side, place in zip(sides, places, strict=True))
+def draw_labels(drawn: Sequence[Series], x: Scale, y: Scale) -> Markup:
+    """Draw the labels of all curves, each above or below its point and within the plot.
+
+    A label that would lie on another one on a phone is `crowded`: narrow pages leave it to the point's tooltip.
+    """
+    text = Markup('<text class="mark {}{}" x="{}%" y="{}%" dy="{}">{}</text>')
+    taken: list[Box] = []
+    parts = []
+    labels = [(*point, word) for each in drawn for point, word in each.labels.items()]
+    for value_x, value_y, word in labels:
+        px, py = x.percent(value_x), round(100 - y.percent(value_y), 2)
+        side = "low" if px < 12 else "high" if px > 88 else "middle"
+        boxes = {dy: label_box(px, py, dy, word, side) for dy in (ABOVE, BELOW)}
+        free = [dy for dy, box in boxes.items() if not any(overlap(box, other) for other in taken)]
+        dy = free[0] if free else ABOVE
+        if free:
+            taken.append(boxes[dy])
+        parts.append(text.format(side, "" if free else " crowded", px, py, dy, word))
+    return Markup("").join(parts)
+
+
+def label_box(px: float, py: float, dy: int, word: str, side: str) -> Box:
+    """Return left, right, top and bottom of a label in percent of a phone's plot, 290 by 240 pixels."""
+    width, middle = 100 * 7.5 * len(word) / 290, py + 100 * (dy - 4) / 240
+    left = px - {"low": 0.0, "middle": width / 2, "high": width}[side]
+    return left, left + width, middle - 3.5, middle + 3.5
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Return True if two boxes share some area."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def thin_points(points: Sequence[Point]) -> Sequence[Point]:

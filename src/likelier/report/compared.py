@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
@@ -42,8 +43,32 @@ def make_compared_view(db: str, page: Path) -> dict[str, Any]:
             "judgements": len(judged),
             "simulated": sum(entry.judgement.simulated for entry in judged),
             "shown": shown,
+            "annotators": describe_annotators(judged),
             "folder": media_folder(page) if beside else "",
         }
+
+
+def describe_annotators(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
+    """Return how much and how each annotator judged, the busiest first; shares of left are of what was no tie."""
+    given: dict[str, list[JudgedComparison]] = defaultdict(list)
+    for entry in judged:
+        given[entry.judgement.annotator].append(entry)
+    people = []
+    for name, entries in sorted(given.items(), key=lambda item: (-len(item[1]), item[0])):
+        choices = Counter(entry.judgement.choice for entry in entries)
+        sides = choices["left"] + choices["right"]
+        times = [entry.judgement.duration_seconds for entry in entries if entry.judgement.duration_seconds is not None]
+        people.append(
+            {
+                "id": name or "unknown",
+                "judgements": len(entries),
+                "ties": choices["tie"],
+                "left_rate": choices["left"] / sides if sides else None,
+                "seconds": median(times) if times else None,
+                "simulated": all(entry.judgement.simulated for entry in entries),
+            }
+        )
+    return people
 
 
 def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder, page: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """One self-contained HTML page from run folders; it shows what the stages wrote and recomputes nothing."""
 
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from likelier.files import dump_line, read_json, write_atomically
 from likelier.files.outputs import GENERATOR_MARK
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.compared import make_compared_view
+from likelier.report.evaluation import make_evaluation_view, name_model
 from likelier.report.runs import (
     Training,
     describe_agent,
     draw_judge_charts,
     draw_training_charts,
     extract_points,
+    list_differing_settings,
     make_best_of_n_series,
     read_trainings,
 )
@@ -55,6 +59,10 @@ FLAG_DESCRIPTIONS = {
     "too_many_ties": "says tie where others see a difference",
 }
 SAMPLES_SHOWN = 4
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 
 
 def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> JsonObject:
@@ -76,6 +84,8 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         sections = own_sections | sections
         trainings += own_trainings
     sections = dict.fromkeys(SECTIONS) | sections
+    if sections["evaluation"]:
+        sections["evaluation"] = sections["evaluation"] | make_evaluation_view(sections["evaluation"])
     latest_first = list(STAGES.values())[::-1]
     page = make_environment().get_template("report.html").render(
         **sections,
@@ -90,9 +100,39 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         flag_words=FLAG_DESCRIPTIONS,
         compared=make_compared_view(db, out) if db else None,
         samples_shown=SAMPLES_SHOWN,
+        subject=describe_subject(sections["evaluation"], trainings),
+        date=find_date(folders),
+        differing=list_differing_settings(trainings),
     )  # fmt: skip
     write_atomically(out, lambda file: file.write(page), private=bool(db or sections["check"]))  # both name annotators
     return {"file": str(out)}
+
+
+def describe_subject(evaluation: JsonObject | None, trainings: Sequence[Training]) -> str:
+    """Return the names of the models that the page is about; empty if none is known."""
+    if evaluation and evaluation.get("model_a") and evaluation.get("model_b"):
+        return f"{name_model(str(evaluation['model_b']))} against {name_model(str(evaluation['model_a']))}"
+    starts = dict.fromkeys(str(dict(run.settings).get("model") or "") for run in trainings)
+    return ", ".join(name_model(start) for start in starts if start)
+
+
+def find_date(folders: Sequence[Path]) -> str:
+    """Return the day of the newest record in the folders, as `29 November 2026`; empty without any."""
+    names = ("*.json", "*/*.json", "metrics.jsonl", "*/metrics.jsonl")
+    times = [path.stat().st_mtime for folder in folders for name in names for path in folder.glob(name)]
+    if not times:
+        return ""
+    day = time.localtime(max(times))
+    return f"{day.tm_mday} {MONTHS[day.tm_mon - 1]} {day.tm_year}"
+
+
+def list_contents(main: Markup) -> list[tuple[str, str]]:
+    """Return id and title of each section of the page."""
+    headings = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', main, re.DOTALL)
+    return [
+        (name, Markup(re.sub(r"<small>.*?</small>", "", title, flags=re.DOTALL)).striptags())
+        for name, title in headings
+    ]
 
 
 def find_last_round(folder: Path) -> Path:
@@ -128,7 +168,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
-    templates.filters["column"] = column
+    templates.filters |= {"column": column, "contents": list_contents}
     templates.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
     return templates
 

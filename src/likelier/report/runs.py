@@ -1,16 +1,19 @@
 """Run folders for the report: settings, versions, training curves, judges' scores over KL, trained agents."""
 
 import json
+import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
 
 from likelier.addresses import hide_secrets
 from likelier.config import read_yaml
+from likelier.doctor.findings.history import explain_silence
 from likelier.files import read_json, read_log
 from likelier.report.charts import Point, Series, is_number, line_chart
 from likelier.runs.curve import CurvePoint, read_curve
@@ -40,6 +43,13 @@ class Training:
     versions: Mapping[str, str]
     result: JsonObject
     """The contents of result.json; empty until the run ends."""
+    timing: list[JsonObject] = field(default_factory=list)
+    """The lines of timing.jsonl."""
+
+    @property
+    def title(self) -> str:
+        """The title of its stage."""
+        return STAGES[self.verb].title
 
     @property
     def initial_evaluation(self) -> JsonObject:
@@ -55,6 +65,28 @@ class Training:
     def findings(self) -> list[JsonObject] | None:
         """The doctor's findings; None if it has not run (another stage, or a run that has not ended)."""
         return self.result.get("findings")
+
+    @property
+    def errors(self) -> list[JsonObject]:
+        """The findings that are errors."""
+        return [finding for finding in self.findings or () if finding["severity"] == "error"]
+
+    @property
+    def silence(self) -> str:
+        """What it means that nothing was found."""
+        return explain_silence(len(self.lines))
+
+    @property
+    def phases(self) -> list[JsonObject]:
+        """Mean seconds of each phase of a step and its share of the whole, the longest first."""
+        names = dict.fromkeys(name for line in self.timing for name in line if name.endswith("_seconds"))
+        seconds = {name: fmean(line.get(name) or 0.0 for line in self.timing) for name in names}
+        whole = sum(seconds.values()) or 1.0
+        phases = [
+            {"name": name.removesuffix("_seconds").replace("_", " "), "seconds": each, "share": each / whole}
+            for name, each in seconds.items()
+        ]
+        return sorted(phases, key=lambda phase: -phase["seconds"])
 
 
 def read_trainings(folder: Path, name: str) -> list[Training]:
@@ -76,6 +108,7 @@ def read_training(name: str, run: Path) -> Training:
         settings=list(flatten_settings(settings)),
         versions=metadata.get("versions", {}),
         result=result,
+        timing=read_log(run / "timing.jsonl") if (run / "timing.jsonl").is_file() else [],
     )
 
 
@@ -113,7 +146,35 @@ def draw_training_charts(trainings: Sequence[Training], stage: Stage) -> list[Ma
             held_out = extract_points(runs[0].lines, "step", HELD_OUT_METRICS[metric])
             series.append(Series("held out", held_out, 1, "dots"))
         charts.append(line_chart(title, "step", describe_unit(stage, metric), series, small=True))
+    charts.append(draw_cut_share(runs))
     return [chart for chart in charts if chart]
+
+
+def draw_cut_share(runs: Sequence[Training]) -> Markup:
+    """Draw the share of responses that were cut at the length limit; empty where it was not logged."""
+    series = [
+        Series(
+            run.name if len(runs) > 1 else "training",
+            [(step, 1 - ended) for step, ended in extract_points(run.lines, "step", "ended_rate")],
+            colour % 6,
+        )
+        for colour, run in enumerate(runs)
+    ]
+    return line_chart("Cut at the length limit", "step", "share of responses", series, small=True)
+
+
+def list_differing_settings(trainings: Sequence[Training]) -> list[JsonObject]:
+    """Return a table for each stage with several runs: its settings that differ, with the value of each run."""
+    tables = []
+    for verb in dict.fromkeys(run.verb for run in trainings):
+        runs = [run for run in trainings if run.verb == verb]
+        values = [dict(run.settings) for run in runs]
+        names = dict.fromkeys(name for each in values for name in each)
+        rows = [(name, [each.get(name) for each in values]) for name in names]
+        differing = [(name, row) for name, row in rows if any(value != row[0] for value in row[1:])]
+        if differing:
+            tables.append({"title": STAGES[verb].title, "runs": [run.name for run in runs], "rows": differing})
+    return tables
 
 
 def describe_unit(stage: Stage, metric: str) -> str:
@@ -139,7 +200,7 @@ def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> 
     charts = []
     for judge in (*judges, None):
         series = [
-            Series(name, extract_scores(curve, judge), colour % 4, "way")
+            Series(name, extract_scores(curve, judge), colour % 4, "way", spans=estimate_spans(curve, judge))
             for colour, (name, (_, curve)) in enumerate(zip(names, curves, strict=True))
         ]
         series.append(
@@ -155,6 +216,18 @@ def extract_scores(curve: Iterable[CurvePoint], judge: str | None) -> list[Point
     """Return (KL, score by a judge) of the evaluations with both; `judge` None: the score that PPO trains against."""
     pairs = ((point.kl, point.score if judge is None else point.judges.get(judge)) for point in curve)
     return [(kl, score) for kl, score in pairs if kl is not None and score is not None]
+
+
+def estimate_spans(curve: Iterable[CurvePoint], judge: str | None) -> dict[Point, Point]:
+    """Return the 95 % interval of the mean score at each point whose spread over responses is known."""
+    spans: dict[Point, Point] = {}
+    for point in curve:
+        score = point.score if judge is None else point.judges.get(judge)
+        std = point.score_std if judge is None else point.judge_stds.get(judge)
+        if point.kl is not None and score is not None and std is not None and point.num_responses:
+            margin = 1.96 * std / math.sqrt(point.num_responses)
+            spans[point.kl, score] = (score - margin, score + margin)
+    return spans
 
 
 def name_curve(run: Training, several_stages: bool, several_folders: bool) -> str:

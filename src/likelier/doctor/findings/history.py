@@ -46,6 +46,17 @@ class Level(NamedTuple):
         return f"{fmt(self.mean)} in {steps}"
 
 
+MIN_STEPS = 10
+"""Steps below which most findings are not looked for."""
+
+
+def explain_silence(num_steps: int) -> str:
+    """Return what no findings mean after so many steps: health, or that nothing could be found out."""
+    if num_steps >= MIN_STEPS:
+        return "No findings."
+    return f"No findings in {num_steps} step{'s' * (num_steps != 1)}, too few to find much out: no sign of health."
+
+
 def fmt(value: float) -> str:
     """Format a number with three significant digits."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

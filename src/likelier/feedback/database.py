@@ -38,6 +38,14 @@ MEDIA_FOLDER = "media_folder"
 SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536")
 
 metadata = sa.MetaData()
+SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "decode to UTF-8", "not a database", "mismatch")
+"""In SQLite's messages about what a file holds; the others are about locks, disks and permissions."""
+
+
+class DamagedRow(ValueError):
+    """A row holds what Likelier never writes: the file is damaged, or another program has changed it."""
+
+
 prompts = sa.Table(
     "prompts",
     metadata,
@@ -139,7 +147,10 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
     """Make the engine for one file: any number of readers (`ro`), or a single writer (`rw`)."""
 
     def connect() -> sqlite3.Connection:
-        connection = connect_sqlite(path, mode)
+        try:
+            connection = connect_sqlite(path, mode)
+        except UnicodeDecodeError as error:  # SQLite's own message quotes the damaged bytes
+            raise sqlite3.DatabaseError("malformed") from error
         for setting in SQLITE_SETTINGS if mode == "ro" else ("journal_mode=WAL", *SQLITE_SETTINGS):
             connection.execute(f"PRAGMA {setting}")
         return connection
@@ -167,7 +178,7 @@ def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:
             return connection
         connection.close()
         return open_connection(path, "mode=ro&immutable=1")
-    except sqlite3.DatabaseError:  # damaged: whoever reads it says so
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # damaged: whoever reads it says so
         pass
     return connection
 
@@ -310,8 +321,12 @@ def convert_database_errors(name: str) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise DataError(f"{name}: a record does not fit what is stored ({first_line(error)})") from error
+    except DamagedRow as error:
+        raise DataError(f"{name}: damaged: {error}; restore a backup") from error
+    except UnicodeDecodeError as error:  # SQLite's own message about a damaged file
+        raise DataError(f"{name}: damaged ({error.reason}); restore a backup") from error
     except DBAPIError as error:
-        kind = DataError if "malformed" in str(error.orig) else LikelierError
+        kind = DataError if any(sign in str(error.orig) for sign in SIGNS_OF_DAMAGE) else LikelierError
         raise kind(f"{name}: the database failed ({first_line(error)})") from error
 
 

@@ -1,14 +1,16 @@
 """Conversion between records and rows of the feedback database."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from likelier.feedback.database import judgements, media, prompts, read_version, responses
+from likelier.feedback.database import DamagedRow, judgements, media, prompts, read_version, responses
 from likelier.files import dump_line
-from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, Response
+from likelier.files.json_text import truncate
+from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Media, Prompt, Response
 
 JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name != "number")
 ROWS_PER_FETCH = 1000
@@ -64,7 +66,16 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
-    """Convert a row to a judgement."""
+    """Convert a row to a judgement. DamagedRow: it is none."""
+    where = f"judgement {row.key!r}"
+    check_texts(where, row, ("key", "comparison_id", "annotator_id", "left_id", "right_id", "choice", "guideline"))
+    if row.choice not in get_args(Choice):
+        raise DamagedRow(f"{where}: choice is {truncate(row.choice)!r}")
+    seconds = row.duration_seconds
+    if not (seconds is None or (isinstance(seconds, int | float) and math.isfinite(seconds))):
+        raise DamagedRow(f"{where}: duration_seconds is {truncate(repr(seconds))}")
+    if not isinstance(row.created_at, str | None):
+        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
     return Judgement(
         key=row.key,
         comparison_id=row.comparison_id,
@@ -76,14 +87,46 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
         created_at=row.created_at,
         simulated=row.simulated,
         guideline=row.guideline,
-        extra=json.loads(row.extra),
+        extra=parse_stored(row.extra, where, dict),
     )
+
+
+def check_texts(where: str, row: sa.Row[Any], names: Sequence[str]) -> None:
+    """DamagedRow: a column holds no text. SQLite stores values of any type in any column."""
+    for name in names:
+        if not isinstance(value := getattr(row, name), str):
+            raise DamagedRow(f"{where}: {name} is {truncate(repr(value))}, not a text")
+
+
+def parse_stored(text: Any, where: str, *types: type) -> Any:
+    """Parse a column of JSON. DamagedRow: it is none, or holds none of these types; a list must be one of messages."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedRow(f"{where}: {truncate(repr(text))} is not JSON") from error
+    if not isinstance(value, types) or (isinstance(value, list) and not all(isinstance(each, dict) for each in value)):
+        raise DamagedRow(f"{where}: {truncate(text)} is not what stands there")
+    return value
+
+
+def to_prompt(row: sa.Row[Any]) -> Prompt:
+    """Convert a row to a prompt. DamagedRow: it is none."""
+    where = f"prompt {row.id!r}"
+    check_texts(where, row, ("id", "conversation"))
+    return Prompt(parse_stored(row.text, where, str, list), row.conversation, parse_stored(row.extra, where, dict))
+
+
+def to_response(row: sa.Row[Any]) -> Response:
+    """Convert a row to a response. DamagedRow: it is none."""
+    check_texts(f"response {row.id!r}", row, ("id", "prompt_id", "text", "model", "stop_reason"))
+    file = None if row.sha256 is None else Media(row.kind, row.sha256, row.size)
+    return Response(row.prompt_id, row.text, row.model, row.stop_reason, file)
 
 
 def read_prompts(connection: sa.Connection) -> dict[str, Prompt]:
     """Return all prompts by id, sorted."""
     rows = connection.execute(sa.select(prompts).order_by(prompts.c.id))
-    return {row.id: Prompt(json.loads(row.text), row.conversation, json.loads(row.extra)) for row in rows}
+    return {row.id: to_prompt(row) for row in rows}
 
 
 def read_responses(connection: sa.Connection) -> dict[str, Response]:
@@ -93,16 +136,7 @@ def read_responses(connection: sa.Connection) -> dict[str, Response]:
         query = sa.select(*text_columns, sa.null().label("sha256"))
     else:
         query = sa.select(*text_columns, media).outerjoin_from(responses, media)
-    return {
-        row.id: Response(
-            row.prompt_id,
-            row.text,
-            row.model,
-            row.stop_reason,
-            None if row.sha256 is None else Media(row.kind, row.sha256, row.size),
-        )
-        for row in connection.execute(query.order_by(responses.c.id))
-    }
+    return {row.id: to_response(row) for row in connection.execute(query.order_by(responses.c.id))}
 
 
 def read_media(connection: sa.Connection) -> list[Media]:
@@ -118,8 +152,13 @@ def read_judged(connection: sa.Connection, order: Sequence[Any]) -> Iterator[Jud
     prompt_of, response_of = read_prompts(connection), read_responses(connection)
     query = sa.select(*JUDGEMENT_COLUMNS).order_by(*order).execution_options(yield_per=ROWS_PER_FETCH)
     for row in connection.execute(query):
-        left, right = response_of[row.left_id], response_of[row.right_id]
-        yield JudgedComparison(to_judgement(row), prompt_of[left.prompt_id], left, right)
+        judgement = to_judgement(row)
+        try:
+            left, right = response_of[judgement.left], response_of[judgement.right]
+            prompt = prompt_of[left.prompt_id]
+        except KeyError as error:
+            raise DamagedRow(f"judgement {judgement.key!r}: no prompt or response {truncate(str(error))}") from error
+        yield JudgedComparison(judgement, prompt, left, right)
 
 
 def in_byte_order(column: sa.Column[str], connection: sa.Connection) -> sa.ColumnElement[str]:

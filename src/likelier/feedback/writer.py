@@ -1,6 +1,5 @@
 """A transaction that adds records to the feedback database."""
 
-import json
 import secrets
 import unicodedata
 from collections import Counter
@@ -18,6 +17,7 @@ from likelier.feedback.rows import (
     JUDGEMENT_COLUMNS,
     comparison_row,
     judgement_row,
+    parse_stored,
     prompt_row,
     response_row,
     to_judgement,
@@ -108,7 +108,7 @@ class Writer:
         for start in range(0, len(prompt_ids), ROWS_PER_QUERY):
             has_id = prompts.c.id.in_(prompt_ids[start : start + ROWS_PER_QUERY])
             for row in self.connection.execute(sa.select(prompts.c.id, prompts.c.extra).where(has_id)):
-                stored[row.id] = json.loads(row.extra)
+                stored[row.id] = parse_stored(row.extra, f"prompt {row.id!r}", dict)
         return stored
 
     def remove_new_media(self) -> None:

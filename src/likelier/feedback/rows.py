@@ -91,7 +91,7 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
     )
 
 
-def check_texts(where: str, row: sa.Row[Any], names: Sequence[str]) -> None:
+def check_texts(where: str, row: Any, names: Sequence[str]) -> None:
     """DamagedRow: a column holds no text. SQLite stores values of any type in any column."""
     for name in names:
         if not isinstance(value := getattr(row, name), str):
@@ -116,7 +116,7 @@ def to_prompt(row: sa.Row[Any]) -> Prompt:
     return Prompt(parse_stored(row.text, where, str, list), row.conversation, parse_stored(row.extra, where, dict))
 
 
-def to_response(row: sa.Row[Any]) -> Response:
+def to_response(row: Any) -> Response:
     """Convert a row to a response. DamagedRow: it is none."""
     check_texts(f"response {row.id!r}", row, ("id", "prompt_id", "text", "model", "stop_reason"))
     file = None if row.sha256 is None else Media(row.kind, row.sha256, row.size)

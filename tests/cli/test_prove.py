@@ -8,6 +8,7 @@ import pytest
 
 from likelier.cli import main
 from likelier.cli.prove import COLUMNS, format_row, to_markdown, verdict
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.prove.fixed_points import fixed_point_name
 from likelier.prove.matrix import describe_place, make_matrix, random_table
 
@@ -16,6 +17,7 @@ ROW = {
     "algorithm": "dpo",
     "estimator": None,
     "place": None,
+    "group": None,
     "expected": True,
     "distance": 0.00123,
     "reached": True,
@@ -35,8 +37,8 @@ def test_of_an_own_loss_it_is_said_whether_it_reaches_the_optimum():
 
 
 def test_a_row_as_people_read_it():
-    assert format_row(ROW) == ["dpo", "–", "–", "optimum", "0.0012", "yes", "0.5000"]
-    assert to_markdown([ROW]).splitlines()[2] == "| dpo | – | – | optimum | 0.0012 | yes | 0.5000 |"
+    assert format_row(ROW) == ["dpo", "–", "–", "–", "optimum", "0.0012", "yes", "0.5000"]
+    assert to_markdown([ROW]).splitlines()[2] == "| dpo | – | – | – | optimum | 0.0012 | yes | 0.5000 |"
 
 
 @pytest.mark.slow
@@ -69,13 +71,14 @@ def test_the_pages_table_is_the_codes():
     lines = re.findall(r"^\| (.*) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     start = lines.index(" | ".join(COLUMNS))
     rows = [line.split(" | ") for line in lines[start + 2 :] if line.count(" | ") == len(COLUMNS) - 1]
-    found = {tuple(row[:3]): (row[3], row[5]) for row in rows}
+    found = {tuple(row[:4]): (row[4], row[6]) for row in rows}
     for config in make_matrix(random_table(0)):
         name = fixed_point_name(config)
-        assert found.pop((config.algorithm, config.kl_estimator, describe_place(config))) == (
+        group = str(config.responses_per_prompt) if ALGORITHMS[config.algorithm].needs_groups else "–"
+        assert found.pop((config.algorithm, config.kl_estimator, describe_place(config), group)) == (
             name,
             "yes" if name == "optimum" else "no",
         )
-    assert found.pop(("dpo", "–", "–")) == ("optimum", "yes")
-    assert found.pop(("best_of_n", "–", "–")) == ("best of 4", "no")
+    assert found.pop(("dpo", "–", "–", "–")) == ("optimum", "yes")
+    assert found.pop(("best_of_n", "–", "–", "–")) == ("best of 4", "no")
     assert found == {}

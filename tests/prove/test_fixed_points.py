@@ -13,6 +13,7 @@ from likelier.prove.fixed_points import (
     length_optimum,
     next_token_optimum,
     reversed_kl_optimum,
+    small_group,
     spread_optimum,
 )
 from likelier.prove.matrix import describe_place, make_config, make_matrix
@@ -39,7 +40,8 @@ def make_two_answers(beta=1.0):
 
 
 def test_fixed_point_of_each_row():
-    rows = make_matrix(make_two_answers())
+    matrix = make_matrix(make_two_answers())
+    rows = [config for config in matrix if not small_group(config)]
     reaching = {(c.algorithm, c.kl_estimator, c.kl_place) for c in rows if fixed_point_name(c) == "optimum"}
     assert reaching == REACH
     named = {(c.algorithm, c.kl_estimator, describe_place(c)): fixed_point_name(c) for c in rows}
@@ -52,6 +54,8 @@ def test_fixed_point_of_each_row():
     assert [fixed_point_name(c) for c in rows if c.kl_level == "token"] == ["next token"] * 2
     assert named["ppo", "k1", "reward_sequence"] == named["grpo", "k1", "reward_sequence"] == "optimum"
     assert named["grpo", "k3", "loss_sequence"] == "length spread reversed"
+    groups = [fixed_point_name(config) for config in matrix if small_group(config)]
+    assert groups == ["optimum"] * 2 + ["group spread"] * 2 + ["group spread reversed"] * 2
 
 
 def test_the_optimum_by_hand():

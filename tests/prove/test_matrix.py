@@ -51,8 +51,9 @@ UNIQUE = {
 
 
 def test_matrix_has_every_cell_once():
-    cells = [(c.algorithm, describe_place(c), c.kl_estimator) for c in make_matrix(random_table(1))]
-    assert len(cells) == len(set(cells)) == 5 * 3 * 3 + 2 + 4
+    matrix = make_matrix(random_table(1))
+    cells = [(c.algorithm, describe_place(c), c.kl_estimator, c.responses_per_prompt) for c in matrix]
+    assert len(cells) == len(set(cells)) == 5 * 3 * 3 + 2 + 4 + 3 * 2
     for config in make_matrix(random_table(1)):
         assert (config.gamma, config.temperature, config.lr_schedule) == (1.0, 1.0, "linear")
         assert config.whiten_advantages is False

@@ -9,6 +9,7 @@ With p the policy's distribution over whole responses, ref the reference's, L = 
     pushed down      k2 or k3 as a reward, which is not the gradient of E[r] - beta E[k2 or k3]; numerically
     next token       pi(a|s) ∝ ref(a|s) exp(E[r | s, a] / beta): each token is charged its own KL only
     spread …         as without the word, with beta multiplied by the standard deviation of the rewards under p itself
+    group spread …   as spread, for groups of a few responses: r is replaced by its expected advantage in such a group
     length optimum   p ∝ ref exp((r + c |y|) / beta), c = beta KL(p || ref) / E_p|y|: a bonus for each token
     length …         other KL losses where each response's loss is divided by its length |y|; numerically
 """
@@ -24,6 +25,7 @@ from likelier.config import PPOConfig
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import kl_in_loss, make_kl_term
 from likelier.ppo.losses import scale_by_length
+from likelier.prove.groups import group_advantages
 from likelier.prove.tabular_lm import TabularLM, kl_divergence, optimal_log_distribution
 from likelier.rlhf.rewards import compute_kl_penalties
 from likelier.training.setup import make_optimizer, schedule, set_learning_rate
@@ -35,6 +37,9 @@ SPREAD_EPS = 1e-4
 """The constant that `group_normalised` adds to the standard deviation."""
 
 MAX_ITERATIONS, TOLERANCE = 5000, 1e-12
+MAX_GROUP_ITERATIONS, GROUP_TOLERANCE = 100, 1e-4
+MAX_SMALL_GROUP = 64
+"""Larger groups count as one of all responses: their advantages may be 8 and more, which beta no longer holds."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,14 @@ def fixed_point_name(config: PPOConfig) -> str:
     # Advantages divided by a standard deviation, a penalty that is not: beta is in effect multiplied by it.
     elif ALGORITHMS[config.algorithm].spread and name != "best response":
         name = "spread" if name == "optimum" else f"spread {name}"
+        name = f"group {name}" if small_group(config) else name
     return f"length {name}" if config.loss_aggregation == "sequence" else name
+
+
+def small_group(config: PPOConfig) -> int | None:
+    """Return the size of groups so small that their own spread is not that of all responses; None: of no others."""
+    small = ALGORITHMS[config.algorithm].spread == "responses" and config.responses_per_prompt <= MAX_SMALL_GROUP
+    return config.responses_per_prompt if small else None
 
 
 def fixed_point_key(config: PPOConfig) -> tuple[str, str]:
@@ -87,7 +99,7 @@ def fixed_point_key(config: PPOConfig) -> tuple[str, str]:
         return name, f"{config.kl_estimator} {config.loss_aggregation}"
     if name.startswith("length"):
         return name, f"{config.algorithm} {config.kl_estimator} {config.kl_place} {config.kl_level}"
-    return name, config.algorithm if "spread" in name else ""
+    return name, f"{config.algorithm} {small_group(config)}" if "spread" in name else ""
 
 
 def fixed_point(table: Table, config: PPOConfig) -> LogDistribution:
@@ -107,6 +119,10 @@ def fixed_point(table: Table, config: PPOConfig) -> LogDistribution:
         return spread_optimum(lambda beta: optimal_log_distribution(ref, rewards, beta), table, config)
     if name == "spread reversed":
         return spread_optimum(lambda beta: reversed_kl_optimum(ref, rewards, beta), table, config)
+    if name == "group spread":
+        return group_optimum(lambda gains: optimal_log_distribution(ref, gains, table.beta), table, config)
+    if name == "group spread reversed":
+        return group_optimum(lambda gains: reversed_kl_optimum(ref, gains, table.beta), table, config)
     return follow_expected_update(table, config)
 
 
@@ -171,6 +187,18 @@ def spread_optimum(solve: SolveForBeta, table: Table, config: PPOConfig) -> LogD
     return policy
 
 
+def group_optimum(
+    solve: Callable[[Float[Tensor, " R"]], LogDistribution], table: Table, config: PPOConfig
+) -> LogDistribution:
+    """Solve for the policy that is optimal for its own expected advantages, by damped iteration from the reference."""
+    expect, policy = group_advantages(table.rewards, config.responses_per_prompt), table.ref
+    for _ in range(MAX_GROUP_ITERATIONS):
+        previous, policy = policy, torch.log_softmax((policy + solve(expect(policy))) / 2, 0)
+        if (policy.exp() - previous.exp()).abs().max() < GROUP_TOLERANCE:
+            break
+    return policy
+
+
 def return_std(gains: Tensor, probabilities: Tensor, lengths: Tensor, config: PPOConfig) -> Tensor:
     """Return the standard deviation that divides advantages: GRPO's over responses, REINFORCE++'s over tokens."""
     weights = probabilities * (lengths if ALGORITHMS[config.algorithm].spread == "tokens" else 1)
@@ -206,7 +234,9 @@ def expected_loss(
         probabilities = old.sum(1).exp()
         gains = rewards - compute_kl_penalties(old, ref, mask, config.kl_coef, config).sum(1)
         advantages = gains - (probabilities * gains).sum()
-        if ALGORITHMS[config.algorithm].spread:
+        if size := small_group(config):
+            advantages = group_advantages(gains, size)(old.sum(1))
+        elif ALGORITHMS[config.algorithm].spread:
             advantages = advantages / (return_std(gains, probabilities, mask.sum(1), config) + SPREAD_EPS)
     terms = -advantages[:, None] * logprobs
     if term := make_kl_term(config, config.kl_coef):

@@ -45,6 +45,9 @@ SEQUENCE_MEAN_CELLS = (
     ("rloo", "k2", "loss"),
     ("grpo", "k3", "loss"),
 )
+GROUP_CELLS = (("k1", "reward"), ("k2", "loss"), ("k3", "loss"))
+GROUP_SIZES = (4, 16)
+"""Responses to a prompt as people use them."""
 BATCH_SIZE = 1024
 NUM_STEPS = 150
 SETTINGS: dict[str, Any] = {
@@ -68,6 +71,8 @@ class Row:
     algorithm: str
     estimator: str | None
     place: str | None
+    group: int | None
+    """Responses in a group with its own mean and spread; None: the algorithm has no groups."""
     expected: bool
     """True if its fixed point is the optimum, or within `REACHED_KL` of it."""
     distance: float
@@ -87,12 +92,21 @@ class Row:
 
 
 def make_config(
-    table: Table, algorithm: str, estimator: str, place: str, level: str = "response", aggregation: str | None = None
+    table: Table,
+    algorithm: str,
+    estimator: str,
+    place: str,
+    level: str = "response",
+    aggregation: str | None = None,
+    group: int | None = None,
 ) -> PPOConfig:
-    """Make the settings of one run on a table; `level` is `kl_level`, `aggregation` is `loss_aggregation`."""
+    """Make the settings of one run on a table; `level` is `kl_level`, `aggregation` is `loss_aggregation`.
+
+    `group` is the number of responses in a group; by default a whole batch is one.
+    """
     size = BATCH_SIZE * min(8, math.ceil(len(table.rewards) / RESPONSES_PER_BATCH))
     sizes: dict[str, Any] = {"batch_size": size, "total_episodes": size * NUM_STEPS}
-    sizes["responses_per_prompt"] = size if ALGORITHMS[algorithm].needs_groups else 1
+    sizes["responses_per_prompt"] = (group or size) if ALGORITHMS[algorithm].needs_groups else 1
     own: dict[str, Any] = {
         "algorithm": algorithm,
         "kl_estimator": estimator,
@@ -105,12 +119,13 @@ def make_config(
 
 
 def make_matrix(table: Table) -> list[PPOConfig]:
-    """List all algorithms x places x estimators; then KL losses at token level; then losses averaged per response."""
+    """List all algorithms x places x estimators, KL losses per token, losses averaged per response, small groups."""
     configs = [
         make_config(table, name, estimator, place) for name, place, estimator in product(ALGORITHMS, PLACES, ESTIMATORS)
     ]
     configs += [make_config(table, "ppo", estimator, place, "token") for estimator, place in TOKEN_LEVEL_CELLS]
-    return configs + [make_config(table, *cell, "response", "sequence") for cell in SEQUENCE_MEAN_CELLS]
+    configs += [make_config(table, *cell, "response", "sequence") for cell in SEQUENCE_MEAN_CELLS]
+    return configs + [make_config(table, "grpo", *cell, group=size) for cell in GROUP_CELLS for size in GROUP_SIZES]
 
 
 def describe_place(config: PPOConfig) -> str:
@@ -153,9 +168,10 @@ def prove(table: Table, seed: int = 0, workers: int = 1, configs: Iterable[PPOCo
             key = fixed_point_key(config)
             if key not in fixed_points:
                 fixed_points[key] = fixed_point(table, config)
-            cell = config.algorithm, config.kl_estimator, describe_place(config)
+            group = config.responses_per_prompt if ALGORITHMS[config.algorithm].needs_groups else None
+            cell = config.algorithm, config.kl_estimator, describe_place(config), group
             rows.append(make_row(table, policy, cell, key[0], fixed_points[key]))
-            bar.advance(note=" ".join(cell))
+            bar.advance(note=" ".join(map(str, cell[:3])))
     if configs is None:
         rows += [prove_dpo(table, seed), prove_best_of_n(table, seed)]
     return rows
@@ -164,7 +180,7 @@ def prove(table: Table, seed: int = 0, workers: int = 1, configs: Iterable[PPOCo
 def make_row(
     table: Table,
     policy: LogDistribution,
-    cell: tuple[str, str | None, str | None],
+    cell: tuple[str, str | None, str | None, int | None],
     name: str,
     fixed: LogDistribution,
     expected: bool | None = None,
@@ -198,7 +214,7 @@ def train_on_table(table: Table, seed: int, config: PPOConfig) -> LogDistributio
 
 def prove_dpo(table: Table, seed: int) -> Row:
     """Train DPO on random pairs, each judged once by Bradley-Terry with the table's rewards."""
-    return make_row(table, train_dpo(table, seed), ("dpo", None, None), "optimum", table.optimum)
+    return make_row(table, train_dpo(table, seed), ("dpo", None, None, None), "optimum", table.optimum)
 
 
 def train_dpo(table: Table, seed: int) -> LogDistribution:
@@ -233,6 +249,7 @@ def prove_best_of_n(table: Table, seed: int, n: int = BEST_OF, groups: int = 20_
         algorithm="best_of_n",
         estimator=None,
         place=None,
+        group=None,
         expected=False,
         distance=distance,
         reached=distance <= REACHED_KL,

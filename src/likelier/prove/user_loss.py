@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from likelier.prove.fixed_points import Table, fixed_point, fixed_point_key
+from likelier.prove.fixed_points import Table, fixed_point, fixed_point_key, small_group
 from likelier.prove.matrix import REACHED_KL, Row, make_config, make_matrix, make_row
 from likelier.prove.tabular_lm import kl_divergence, train_tabular
 
@@ -18,12 +18,12 @@ def prove_own(table: Table, where: str, seed: int = 0) -> Row:
     policy, _ = train_tabular(table.reference, table.rewards, config, seed)
     ended = policy.log_distribution().double()
     name, nearest = nearest_fixed_point(table, ended)
-    return make_row(table, ended, ("own", None, None), name, nearest, expected=True)
+    return make_row(table, ended, ("own", None, None, config.responses_per_prompt), name, nearest, expected=True)
 
 
 def nearest_fixed_point(table: Table, ended: Tensor) -> tuple[str, Tensor]:
     """Of all that the matrix leads to, what is nearest to where a policy ended; the optimum where that was reached."""
-    named = {fixed_point_key(config): config for config in make_matrix(table)}
+    named = {fixed_point_key(config): config for config in make_matrix(table) if not small_group(config)}
     points = [(key[0], fixed_point(table, config)) for key, config in named.items()]
     near = [point for point in points if point[0] == "optimum" and kl_divergence(ended, point[1]) <= REACHED_KL]
     return min(near or points, key=lambda point: kl_divergence(point[1], ended))

@@ -226,7 +226,7 @@ def judge_accuracy(data: Path, judges: list[Source]) -> dict[str, Any]:
     rows = read_sst(data / "sst2" / "dev-part-a.tsv.gz")
     sources = [RewardSource(**judge) for judge in judges]
     texts = [readable(text) for text, _ in rows]
-    scores = make_scorer(sources, "cpu").judge(ResponseBatch([Prompt("")] * len(rows), texts)).each
+    scores = make_scorer(sources, "cpu").judge(ResponseBatch([Prompt("")] * len(rows), texts)).unweighted
     sign = torch.tensor([1.0 if positive else -1.0 for _, positive in rows])
     found = {}
     for name, score in scores.items():

@@ -20,8 +20,7 @@ def find_function(import_string: str, role: str) -> Callable[..., Any]:
     """Import `file.py:function` or `package.module:function`; modules are searched for in the working folder first.
 
     ConfigError, beginning with `role` and `import_string`: no such file, module or name, an error during import, or an
-    object
-    that is not callable.
+    object that is not callable.
     """
     source, _, name = import_string.rpartition(":")
     label = f"{role} `{import_string}`"

@@ -9,7 +9,7 @@ from likelier.bugs.run import load_bug_config
 from likelier.config import build_config
 from likelier.doctor import preflight
 from likelier.doctor.preflight import (
-    Sampled,
+    InitialSamples,
     best_of,
     check_judges,
     check_people,
@@ -27,7 +27,9 @@ PLAIN = build_config({"ppo": {"response_length": 8}})
 def sampled(scores, again=None, ended=1.0, **judged):
     """One row a prompt."""
     found = torch.tensor(scores)
-    return Sampled(found, found if again is None else torch.tensor(again), judged, torch.full((found.numel(),), ended))
+    return InitialSamples(
+        found, found if again is None else torch.tensor(again), judged, torch.full((found.numel(),), ended)
+    )
 
 
 def names(findings):

@@ -193,11 +193,11 @@ def test_what_functions_log():
         return [0.0 for _ in completions]
 
     batch = batch_of(["p", "q"], ["a", "b"])
-    context.begin(2)
+    context.clear(2)
     score(logs, batch, context)
     assert context.logged().metrics == {"hits": 0.75}
     assert context.logged().columns == {"read as": ["A", "B"], "odd": ["nan", "{1, 2}"]}
-    context.begin(2)
+    context.clear(2)
     assert (context.logged().metrics, context.logged().columns) == ({}, {})
 
     def logs_too_few(completions, log_extra, **kwargs):

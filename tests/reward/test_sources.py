@@ -102,7 +102,7 @@ def test_a_weighted_sum_and_what_each_source_says(file: Path):
         RewardSource(function=f"{file}:length", weight=0.0),
     ]
     scorer = make_scorer(given, "cpu")
-    each = scorer.judge(batch_of(["ab"], ["abc"])).each
+    each = scorer.judge(batch_of(["ab"], ["abc"])).unweighted
     assert {name: scores.tolist() for name, scores in each.items()} == {
         "mine.py:length": [6.0],
         "prompt": [2.0],
@@ -144,7 +144,7 @@ def test_numbers_at_tokens_beside_whole_scores(file: Path):
     assert scorer.reads_tokens
     batch = batch_of(["p", "p"], ["abc d", "e"], [["abc", " d"], ["e"]])
     judged = scorer.judge(batch)
-    assert {name: scores.tolist() for name, scores in judged.each.items()} == {
+    assert {name: scores.tolist() for name, scores in judged.unweighted.items()} == {
         "mine.py:length": [10.0, 2.0],
         "shape": [5.0, 1.0],
         "mine.py:at_tokens": [5.0, 1.0],

@@ -98,5 +98,5 @@ def test_token_rewards_reach_their_tokens(rewarded):
     wanted = add_at_last_token(2.0 * is_a, torch.full((len(mask),), 14.0), mask)
     torch.testing.assert_close(rollout.batch.returns * mask, wanted)
     torch.testing.assert_close(rollout.scored.scores, is_a.sum(1) + 7.0)
-    torch.testing.assert_close(rollout.scored.judged.each["mine.py:is_a"], is_a.sum(1).float())
+    torch.testing.assert_close(rollout.scored.judged.unweighted["mine.py:is_a"], is_a.sum(1).float())
     assert rollout.stats()["score/mine.py:is_a"] == pytest.approx(float(is_a.sum(1).float().mean()))

@@ -29,7 +29,7 @@ from likelier.config.load import (
     suggest_names,
 )
 from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, RewardSource, Scoring, refuse_people
-from likelier.config.search import Range, SearchConfig, Tried
+from likelier.config.search import Range, SearchConfig, SearchValues
 from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
 
@@ -59,8 +59,8 @@ __all__ = [
     "SamplingConfig",
     "Scoring",
     "SearchConfig",
+    "SearchValues",
     "Training",
-    "Tried",
     "UpdateConfig",
     "apply_override",
     "build_config",

@@ -38,7 +38,7 @@ def check_function(function: Any) -> str | Callable[..., Any]:
     raise ValueError(f"write file.py:name or package.module:name, got {function!r}")
 
 
-UsersFunction = Annotated[
+FunctionName = Annotated[
     str | Callable[..., Any],
     PlainValidator(check_function),
     PlainSerializer(name_function, return_type=str, when_used="json"),
@@ -55,7 +55,7 @@ class RewardSource(Block):
 
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
-    function: UsersFunction | None = None
+    function: FunctionName | None = None
     """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`; None
     for a response leaves this source out of its sum. Further parameters are columns of the prompt file, by name.
     Functions for TRL's GRPO (`prompts, completions, **kwargs`) work as they are."""

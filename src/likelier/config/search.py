@@ -33,7 +33,7 @@ class Range(Block):
         return self
 
 
-Tried = Annotated[
+SearchValues = Annotated[
     Annotated[list[Any], Field(min_length=1), Tag("values")] | Annotated[Range, Tag("range")],
     Discriminator(
         lambda value: {list: "values", dict: "range", Range: "range"}.get(type(value)),
@@ -50,7 +50,7 @@ class SearchConfig(Block):
     """What a trial trains."""
     method: Literal["grid", "random"] = "grid"
     """Every combination of the values, or combinations drawn by chance."""
-    space: dict[str, Tried] = {}
+    space: dict[str, SearchValues] = {}
     """Field to the values tried: `ppo.gamma: [0.9, 1]`, or for random search `{low: 0.9, high: 1.0, log: false}`."""
     num_trials: Positive = 16
     """Combinations that a random search draws."""

@@ -44,14 +44,14 @@ class PlainLoader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
             too_large = isinstance(error, OverflowError) or len(node.value) > 4000  # int() takes 4,300 digits
             if not too_large:
-                raise refuse_scalar(node, f"is no {node.tag.rpartition(':')[2]}") from error
+                raise scalar_error(node, f"is no {node.tag.rpartition(':')[2]}") from error
         if too_large:
-            raise refuse_scalar(node, "is too large for a number")
+            raise scalar_error(node, "is too large for a number")
         return value
 
 
-def refuse_scalar(node: yaml.ScalarNode, problem: str) -> yaml.YAMLError:
-    """Make the error for a value, with its line."""
+def scalar_error(node: yaml.ScalarNode, problem: str) -> yaml.YAMLError:
+    """Return the error for a value, with its line."""
     text = node.value if len(node.value) <= 40 else node.value[:37] + "..."
     return yaml.constructor.ConstructorError(problem=f"`{text}` {problem}", problem_mark=node.start_mark)
 

@@ -132,18 +132,18 @@ class SubEnv:
         """Start the next episode; returns its first observation, encoded."""
         self.episode, self.length = self.episode + 1, 0
         seed = episode_seed(self.seed, self.purpose, self.index, self.episode)
-        self.watchdog.start(self.where("reset"))
+        self.watchdog.start(self.describe_call("reset"))
         try:
             result = self.env.reset(seed=seed)
         except (LikelierError, Terminated):
             raise
         except (Exception, SystemExit) as error:  # a user's environment may raise anything
-            raise EnvError(f"{self.where('reset')} raises {summarise_error(error)}") from error
+            raise EnvError(f"{self.describe_call('reset')} raises {summarise_error(error)}") from error
         self.watchdog.stop()
         if not isinstance(result, tuple) or len(result) != 2:
-            raise EnvError(f"{self.where('reset')} returned {describe(result)}; return (observation, info)")
+            raise EnvError(f"{self.describe_call('reset')} returned {describe(result)}; return (observation, info)")
         if not isinstance(result[1], dict):
-            raise EnvError(f"{self.where('reset')}: info is {describe(result[1])}, not a dict")
+            raise EnvError(f"{self.describe_call('reset')}: info is {describe(result[1])}, not a dict")
         self.stack[:] = self.check_and_encode(result[0], "reset")
         return self.observation()
 
@@ -156,21 +156,23 @@ class SubEnv:
         except (LikelierError, Terminated):
             raise
         except (Exception, SystemExit) as error:  # likewise
-            raise EnvError(f"{self.where('step')} raises {summarise_error(error)}") from error
+            raise EnvError(f"{self.describe_call('step')} raises {summarise_error(error)}") from error
         self.watchdog.stop()
         if not isinstance(result, tuple) or len(result) != 5:
             raise EnvError(
-                f"{self.where('step')} returned {describe(result)}; "
+                f"{self.describe_call('step')} returned {describe(result)}; "
                 "return (observation, reward, terminated, truncated, info)"
             )
         observation, reward, terminated, truncated, info = result
         if not isinstance(reward, NUMBER_TYPES) or not -FLOAT32_MAX <= reward <= FLOAT32_MAX:
-            raise EnvError(f"{self.where('step')}: reward is {describe(reward)}, not a finite number of 32 bits")
+            raise EnvError(
+                f"{self.describe_call('step')}: reward is {describe(reward)}, not a finite number of 32 bits"
+            )
         for field, value in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(value, BOOL_TYPES):
-                raise EnvError(f"{self.where('step')}: {field} is {describe(value)}, not a bool")
+                raise EnvError(f"{self.describe_call('step')}: {field} is {describe(value)}, not a bool")
         if not isinstance(info, dict):
-            raise EnvError(f"{self.where('step')}: info is {describe(info)}, not a dict")
+            raise EnvError(f"{self.describe_call('step')}: info is {describe(info)}, not a dict")
         new = self.check_and_encode(observation, "step")
         if len(self.stack) > 1:
             self.stack[:-1] = self.stack[1:]
@@ -185,7 +187,7 @@ class SubEnv:
         """Encode an observation. EnvError: it is not in the observation space, or not finite."""
         flaw = self.find_flaw(observation)
         if flaw:
-            raise EnvError(f"{self.where(call)}: observation {flaw}")
+            raise EnvError(f"{self.describe_call(call)}: observation {flaw}")
         return self.spaces.observations.encode(observation)
 
     def find_flaw(self, observation: Any) -> str | None:
@@ -209,7 +211,7 @@ class SubEnv:
         wrong = np.flatnonzero(~(np.abs(flat) <= FLOAT32_MAX))
         return f"holds {flat[wrong[0]]} at index {wrong[0]}" if len(wrong) else None
 
-    def where(self, call: str) -> str:
+    def describe_call(self, call: str) -> str:
         """Name of the environment, episode and step, for error messages."""
         return f"{self.name}: environment {self.index}, episode {self.episode}, step {self.length}: {call}"
 

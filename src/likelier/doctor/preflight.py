@@ -34,7 +34,7 @@ MIN_PAIRS = 300
 MIN_AGREEMENT = 0.6
 
 
-class Sampled(NamedTuple):
+class InitialSamples(NamedTuple):
     """Responses of the initial policy, scored by the reward and by each judge."""
 
     scores: Float[Tensor, "P K"]
@@ -77,7 +77,7 @@ def empty_history(config: Config) -> History:
     return History([{"step": 0}], config, rewards=read_reward_results(config.reward))
 
 
-def sample_start(config: Config) -> Sampled:
+def sample_start(config: Config) -> InitialSamples:
     """Sample and score responses of `config.model`, as in the first step of a run."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
@@ -96,7 +96,7 @@ def sample_start(config: Config) -> Sampled:
     first, rescored = (scorer.combine(judge(scorer, tokenizer, repeated, samples)) for _ in range(2))
     by_judge = judge(judges, tokenizer, repeated, samples).by_source if judges else {}
     grouped = (len(prompts), RESPONSES_PER_PROMPT)
-    return Sampled(
+    return InitialSamples(
         scores=first.view(grouped),
         rescored=rescored.view(grouped),
         judged={
@@ -108,7 +108,7 @@ def sample_start(config: Config) -> Sampled:
     )
 
 
-def check_scores(sampled: Sampled, config: Config) -> list[Finding]:
+def check_scores(sampled: InitialSamples, config: Config) -> list[Finding]:
     """Findings on scores: no spread within prompts, saturation, noise; and responses that never end."""
     scores, findings = sampled.scores, []
     total, within = float(scores.std(unbiased=False)), float(scores.std(1).mean())
@@ -157,7 +157,7 @@ def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Findi
     }
 
 
-def check_judges(sampled: Sampled) -> list[Finding]:
+def check_judges(sampled: InitialSamples) -> list[Finding]:
     """Findings on judges: best-of-16 by the training score gains nothing by a held-out judge."""
     findings = []
     for name, judged in sampled.judged.items():

@@ -50,11 +50,11 @@ class Queue:
         self.places: defaultdict[int, int] = defaultdict(int)
         self.risen: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
 
-    def rise(self, index: int, level: int) -> None:
+    def move_up(self, index: int, level: int) -> None:
         """Record that a comparison has risen to a level."""
         heappush(self.risen[level], (self.keys[index], index))
 
-    def first(self, level: int, levels: Sequence[int], judged: set[int]) -> int | None:
+    def find_first(self, level: int, levels: Sequence[int], judged: set[int]) -> int | None:
         """Return the index of the first comparison of a level that is not in `judged`; None if there is none."""
         position, risen = self.places[level], self.risen[level]
         while position < len(self.order) and (levels[self.order[position]] != level or self.order[position] in judged):
@@ -114,15 +114,15 @@ class Pairing:
         self.excess_left[index] += 1 if judgement.left == self.comparisons[index].response_a else -1
         if index not in self.seen[judgement.annotator]:
             self.seen[judgement.annotator].add(index)
-            self.rise(index)
+            self.count_annotator(index)
 
-    def rise(self, index: int) -> None:
+    def count_annotator(self, index: int) -> None:
         """Add one annotator to a comparison's count."""
         self.num_of_level[self.levels[index]] -= 1
         self.levels[index] += 1
         self.num_of_level[self.levels[index]] += 1
         for queue in self.queues.values():
-            queue.rise(index, self.levels[index])
+            queue.move_up(index, self.levels[index])
 
     def next_comparison(self, annotator: str) -> Assignment | None:
         """Return the annotator's next comparison; None if there is none left for them."""
@@ -133,7 +133,7 @@ class Pairing:
                 return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
         queue = self.open_queue(annotator)
         for level in self.list_eligible_levels():
-            index = queue.first(level, self.levels, self.seen[annotator])
+            index = queue.find_first(level, self.levels, self.seen[annotator])
             if index is not None:
                 left, right = self.choose_sides(index)
                 return Assignment(self.comparisons[index], left, right)

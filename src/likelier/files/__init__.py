@@ -64,8 +64,7 @@ def read_lines(path: Path, allow_partial_last_line: bool = False) -> Iterator[tu
     """Yield (line number, line) of a UTF-8 text file, gzipped or not; blank lines are skipped.
 
     `allow_partial_last_line`: invalid JSON after the last newline is skipped too. DataError: missing, not UTF-8, a
-    damaged gzip
-    file, or a line above `MAX_LINE_BYTES`, since 1 MB of gzip may expand to a line of a gigabyte.
+    damaged gzip file, or a line above `MAX_LINE_BYTES`, since 1 MB of gzip may expand to a line of a gigabyte.
     """
     if not path.is_file():
         raise DataError(f"{path}: {explain_unreadable(path)}")

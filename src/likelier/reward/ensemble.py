@@ -28,7 +28,7 @@ class Ensemble:
     def __init__(self, members: Sequence[RewardModel], means: Sequence[float], caution: float = 0.0) -> None:
         self.members, self.means, self.caution = members, means, caution
 
-    def each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
+    def score_each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
         """Score with each model, [models, B]. Several processes score a shard each; all return the whole batch."""
         rows, num_rows = shard(len(responses)), len(responses)
         prompts, responses = list(prompts)[rows], list(responses)[rows]
@@ -39,7 +39,7 @@ class Ensemble:
 
     def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
         """Return the models' mean score minus `caution` times their standard deviation, [B]."""
-        return self.combine(self.each(prompts, responses))
+        return self.combine(self.score_each(prompts, responses))
 
     def combine(self, scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
         """Subtract the spread from the mean, to keep a policy away from responses on which the models disagree (Coste
@@ -48,8 +48,8 @@ class Ensemble:
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
         """Score a batch as a `Source`; with several models, also return their disagreement."""
-        each = self.each([prompt.text for prompt in batch.prompts], batch.texts)
-        return score_all(self.combine(each), std_between_models(each) if len(self.members) > 1 else None)
+        scores = self.score_each([prompt.text for prompt in batch.prompts], batch.texts)
+        return score_all(self.combine(scores), std_between_models(scores) if len(self.members) > 1 else None)
 
 
 def std_between_models(scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:

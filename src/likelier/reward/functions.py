@@ -52,9 +52,9 @@ class FunctionContext:
 
     def __init__(self) -> None:
         self.state = TrainerState()
-        self.begin(0)
+        self.clear(0)
 
-    def begin(self, num_responses: int) -> None:
+    def clear(self, num_responses: int) -> None:
         """Clear the values logged for the last batch."""
         self.num_responses = num_responses
         self.metrics: dict[str, list[float]] = {}

@@ -93,7 +93,7 @@ class JudgedBatch(NamedTuple):
     logged: LoggedValues
 
     @property
-    def each(self) -> dict[str, Float[Tensor, " B"]]:
+    def unweighted(self) -> dict[str, Float[Tensor, " B"]]:
         """Unweighted scores by source; 0 where a source gave none."""
         return {name: scores.values for name, scores in self.by_source.items()}
 

@@ -44,7 +44,7 @@ class Scorer:
 
     def judge(self, batch: ResponseBatch) -> JudgedBatch:
         """Return the scores of each source. `batch.token_texts` is required if `reads_tokens`."""
-        self.context.begin(len(batch.texts))
+        self.context.clear(len(batch.texts))
         by_source = {name: source(batch) for name, source in self.sources.items()}
         if not self.token_sources:
             return JudgedBatch(batch, by_source, None, self.context.logged())
@@ -62,7 +62,7 @@ class Scorer:
             raise LikelierError(
                 f"response {row} has no score: {names} returned None for it; its prompt begins {prompt[:60]!r}"
             )
-        return torch.stack([self.weights[name] * scores for name, scores in judged.each.items()]).sum(0)
+        return torch.stack([self.weights[name] * scores for name, scores in judged.unweighted.items()]).sum(0)
 
     def __call__(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
         """Weighted sum of the sources for each response. LikelierError: a response has no score from any source."""

@@ -69,7 +69,7 @@ class Rollout:
     """Shaped score minus KL penalty, if that is part of the reward, summed over each response."""
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
-    old: BehaviourPolicy
+    behaviour: BehaviourPolicy
     measures: Measures
     """Metrics that only the doctor reads."""
 
@@ -87,7 +87,7 @@ class Rollout:
             "response_length": length.mean(),
             "ended_rate": torch.tensor([reason != "length" for reason in self.samples.stop_reasons]).float().mean(),
         }
-        means |= {"sampler_difference": self.old.mean_gap, "sampler_difference_max": self.old.max_gap}
+        means |= {"sampler_difference": self.behaviour.mean_gap, "sampler_difference_max": self.behaviour.max_gap}
         means |= {f"score/{name}": judged.scored_by(name).mean() for name in judged.by_source}
         means |= {
             f"disagreement/{name}": scores.disagreement.mean()

@@ -44,17 +44,17 @@ class Job:
     accept_changes: bool = False
 
     @property
-    def log(self) -> Path:
+    def log_path(self) -> Path:
         """Path of the run's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
-    def failure(self) -> Path:
+    def failure_path(self) -> Path:
         """Path of the recorded reason why the run failed permanently."""
         return self.folder.with_name(f"{self.folder.name}.failure.json")
 
     @property
-    def result(self) -> Path:
+    def result_path(self) -> Path:
         """Path of the run's `result.json`."""
         return self.folder / "result.json"
 
@@ -142,22 +142,22 @@ def make_jobs(config: Config, trials: Sequence[Values], folder: Path, accept_cha
 def run_trials(jobs: Sequence[Job], config: Config, folder: Path, workers: int) -> dict[Path, str]:
     """Run the jobs without result or recorded failure; returns {run folder: reason} of failures."""
     metric = search_metric(config)[0]
-    remaining = [job for job in jobs if not job.result.exists() and not job.failure.exists()]
-    failures = {job.folder: read_json(job.failure)["reason"] for job in jobs if job.failure.exists()}
+    remaining = [job for job in jobs if not job.result_path.exists() and not job.failure_path.exists()]
+    failures = {job.folder: read_json(job.failure_path)["reason"] for job in jobs if job.failure_path.exists()}
     with progress("search", len(jobs)) as bar:
         bar.advance(len(jobs) - len(remaining))
 
         def report_end(job: Job, code: int) -> None:
-            if job.result.exists():
+            if job.result_path.exists():
                 note = f"{metric} {read_score(job, metric)}"
             else:
                 note = failures[job.folder] = failure_reason(job, code)
             bar.advance(note=f"trial {job.trial} fold {job.fold}: {note}")
 
         preload = [STAGES[config.search.stage].module, "torch"]
-        code = run_jobs(remaining, run_one, lambda job: job.log, report_end, workers, preload)
+        code = run_jobs(remaining, run_one, lambda job: job.log_path, report_end, workers, preload)
     if code:
-        done = sum(job.result.exists() for job in jobs)
+        done = sum(job.result_path.exists() for job in jobs)
         raise Stopped(f"stopped after {done} of {len(jobs)} runs", code, resume_command(folder))
     return failures
 
@@ -173,7 +173,7 @@ def run_one(job: Job) -> None:
     try:
         train_stage(job.stage, job.config, job.folder, "auto", job.accept_changes)
     except NumericError as error:
-        write_json(job.failure, {"reason": str(error)})
+        write_json(job.failure_path, {"reason": str(error)})
     except LikelierError as error:
         print_stderr(f"likelier: {error}")
         sys.exit(error.exit_code)
@@ -181,12 +181,12 @@ def run_one(job: Job) -> None:
 
 def failure_reason(job: Job, code: int) -> str:
     """The guard's reason, the signal that killed the run, or the last line of its output."""
-    if job.failure.exists():
-        return str(read_json(job.failure)["reason"])
+    if job.failure_path.exists():
+        return str(read_json(job.failure_path)["reason"])
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines() or [f"exit code {code}"]
+    lines = job.log_path.read_text(encoding="utf-8", errors="replace").splitlines() or [f"exit code {code}"]
     return lines[-1].removeprefix("likelier: ")
 
 
@@ -198,7 +198,7 @@ def search_metric(config: Config) -> tuple[str, Direction]:
 
 def read_score(job: Job, metric: str) -> float | None:
     """The metric of a finished run; None if it is null. ConfigError: the result has no such number."""
-    result = read_json(job.result)
+    result = read_json(job.result_path)
     try:
         value = look_up(result, metric)
     except KeyError as error:

@@ -21,8 +21,7 @@ class Guard:
 
     With a `folder`, the first batch of each series of skips is saved there: its tensors in
     `bad-batch-<step>.safetensors`, the numbers computed from it in `bad-batch-<step>.json`; at most `MAX_SAVED_BATCHES`
-    in a
-    run.
+    in a run.
     """
 
     def __init__(self, max_in_a_row: int, folder: Path | None = None) -> None:

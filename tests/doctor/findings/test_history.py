@@ -14,8 +14,8 @@ def log(**columns):
 
 def test_a_level_has_the_larger_of_both_errors():
     run = log(kl=[1.0, 3.0], kl_std=[8.0, 8.0], episodes=[64, 128])
-    assert run.level("kl", 0, 2).error == pytest.approx(math.sqrt(2) / math.sqrt(2))  # between the steps
-    assert run.level("kl", 0, 1).error == pytest.approx(8 / math.sqrt(64))  # between the responses
+    assert run.level("kl", 0, 2).stderr == pytest.approx(math.sqrt(2) / math.sqrt(2))  # between the steps
+    assert run.level("kl", 0, 1).stderr == pytest.approx(8 / math.sqrt(64))  # between the responses
     assert str(run.level("kl", 0, 2)) == "2 in steps 1 to 2"
     assert str(run.level("kl", 1, 2)) == "3 in step 2"
 
@@ -30,7 +30,7 @@ def test_what_is_missing_is_left_out():
 
 def test_windows():
     run = log(kl=[float(at) for at in range(1, 41)])
-    assert run.start("kl")[2:4] == (1, 4)
-    assert run.late("kl")[2:4] == (31, 40)
-    assert run.worst("kl")[2:4] == (33, 40)
-    assert log(kl=[1.0, 2.0]).worst("kl") is None
+    assert run.initial_level("kl")[2:4] == (1, 4)
+    assert run.final_level("kl")[2:4] == (31, 40)
+    assert run.highest_level("kl")[2:4] == (33, 40)
+    assert log(kl=[1.0, 2.0]).highest_level("kl") is None

@@ -36,7 +36,7 @@ class Level(NamedTuple):
     """Mean and standard error of a metric over a window of steps."""
 
     mean: float
-    error: float
+    stderr: float
     first: int
     last: int
     num: int
@@ -110,11 +110,11 @@ class History:
         """True if the metric was logged at least once."""
         return bool(np.isfinite(self.column(name)).any())
 
-    def start(self, name: str) -> Level | None:
+    def initial_level(self, name: str) -> Level | None:
         """Level over the first tenth of the run (1 to 5 steps), before the policy has changed much."""
         return self.level(name, 0, min(5, max(1, len(self.lines) // 10)))
 
-    def late(self, name: str, least: int = 3, share: float = 0.25) -> Level | None:
+    def final_level(self, name: str, least: int = 3, share: float = 0.25) -> Level | None:
         """Level over the last quarter of the run (`least` to 25 steps)."""
         count = min(25, max(least, round(share * len(self.lines))))
         return self.level(name, max(0, len(self.lines) - count), len(self.lines))
@@ -128,10 +128,10 @@ class History:
             return None
         values, steps = values[is_logged], steps[is_logged]
         between = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        error = max(between, self.error_of_step(name, window)) / math.sqrt(len(values))
+        error = max(between, self.stderr_of_step(name, window)) / math.sqrt(len(values))
         return Level(float(values.mean()), error, int(steps[0]), int(steps[-1]), len(values))
 
-    def error_of_step(self, name: str, window: slice) -> float:
+    def stderr_of_step(self, name: str, window: slice) -> float:
         """Return the standard error of one step's mean, from the spread over responses; 0 if that was not logged."""
         spread = self.column(f"{name}_std")[window]
         spread = spread[np.isfinite(spread)]
@@ -142,7 +142,7 @@ class History:
         within = np.flatnonzero((self.steps >= window.first) & (self.steps <= window.last))
         return self.level(name, int(within[0]), int(within[-1]) + 1)
 
-    def worst(self, name: str) -> Level | None:
+    def highest_level(self, name: str) -> Level | None:
         """The window (a fifth of the run, 3 to 10 steps) with the highest mean; None if the run is shorter."""
         width = min(10, max(3, len(self.lines) // 5))
         windows = [self.level(name, start, start + width) for start in range(len(self.lines) - width + 1)]

@@ -28,23 +28,23 @@ def kl_negative(run: History) -> Finding | None:
         fault = diagnose_sampling(run) or OTHER_REFERENCE
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
     low = find_lowest_window(run)
-    if low is not None and low.mean < min(-0.01, -4 * low.error):
+    if low is not None and low.mean < min(-0.01, -4 * low.stderr):
         fault = diagnose_sampling(run) or UNKNOWN_FAULT
-        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {fmt(low.error)}", *fault)
-    late = run.late("kl", least=8, share=0.5)
+        return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {fmt(low.stderr)}", *fault)
+    late = run.final_level("kl", least=8, share=0.5)
     if late is None or late.num < 8:
         return None
     window = run.column("kl")[-late.num :]
-    if np.mean(window < 0) < 0.4 or window.min() > -0.05 or late.mean > 2 * late.error:
+    if np.mean(window < 0) < 0.4 or window.min() > -0.05 or late.mean > 2 * late.stderr:
         return None
-    evidence = f"kl {late} nats, ± {fmt(late.error)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
+    evidence = f"kl {late} nats, ± {fmt(late.stderr)}; below 0 in {int((window < 0).sum())} of {late.num} steps"
     return Finding("kl_negative", "info", run.last, evidence, *ESTIMATOR_NOISE)
 
 
 def nonzero_first_kl(run: History) -> Level | None:
     """The KL of step 1 if it is not 0, although policy and reference are equal there."""
     first = run.level("kl", 0, 1)
-    if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.error):
+    if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.stderr):
         return None
     return first
 
@@ -62,7 +62,7 @@ def kl_explodes(run: History) -> Finding | None:
         return Finding(
             "kl_explodes", "error", run.last, f"kl {apart} nats, before anything was learned", *OTHER_REFERENCE
         )
-    high, length, update = run.worst("kl"), run.late("response_length"), run.worst("approx_kl")
+    high, length, update = run.highest_level("kl"), run.final_level("response_length"), run.highest_level("approx_kl")
     if high is None or length is None:
         return None
     a_token, target = high.mean / max(1.0, length.mean), run.ppo.kl_target
@@ -79,7 +79,7 @@ def kl_explodes(run: History) -> Finding | None:
     ]
     if target is not None:
         evidence.append(f"kl_target {fmt(target)}")
-    evidence += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.worst(name))]
+    evidence += [f"{name} {level}" for name in ("approx_kl", "clipfrac") if (level := run.highest_level(name))]
     missed_only = missed and not (is_high or unpaid or jumps)
     too_fast = jumps or (update is not None and update.mean > 0.1)
     foreseen = median_until(run, high, "explained_variance_mc")
@@ -94,7 +94,7 @@ def kl_explodes(run: History) -> Finding | None:
 def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) -> tuple[str, str]:
     """Explain a KL that is too high: cause and remedy."""
     ppo = run.ppo
-    start, late = run.start("entropy"), run.late("entropy")
+    start, late = run.initial_level("entropy"), run.final_level("entropy")
     if ppo.entropy_coef and start is not None and late is not None and late.mean > 1.5 * start.mean:
         return (
             f"The entropy bonus drives the policy to tokens at random (entropy {start}, {late} nats a token)",
@@ -111,7 +111,7 @@ def explain_high_kl(run: History, too_fast: bool, missed: bool, misled: bool) ->
             slower,
         )
     if missed:
-        prices = f"{fmt(ppo.kl_coef)}, now {run.late('kl_coef', least=1, share=0)}"
+        prices = f"{fmt(ppo.kl_coef)}, now {run.final_level('kl_coef', least=1, share=0)}"
         return (
             f"The controller does not keep the KL near ppo.kl_target (kl_coef was {prices})"
             + (f"; does the loss of {ppo.loss} use it?" if ppo.loss else ""),
@@ -161,7 +161,7 @@ def penalty_exceeds_gain(run: History) -> bool:
     """True if score minus KL penalty fell below its start, or if there is no penalty at all."""
     if run.ppo.kl_coef == 0 and run.ppo.loss is None:
         return True
-    start, late = run.start("reward"), run.late("reward")
+    start, late = run.initial_level("reward"), run.final_level("reward")
     if start is None or late is None:
         return False
-    return late.mean + 3 * late.error < start.mean - 3 * start.error
+    return late.mean + 3 * late.stderr < start.mean - 3 * start.stderr

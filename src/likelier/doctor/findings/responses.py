@@ -7,12 +7,12 @@ MIN_STEPS = 6
 
 def length_collapse(run: History) -> Finding | None:
     """Responses shrank to less than half their initial length."""
-    start, late = run.start("response_length"), run.late("response_length")
+    start, late = run.initial_level("response_length"), run.final_level("response_length")
     if start is not None and late is not None and max(start.mean, late.mean) < 1.5:
         return report_immediate_ends(run, f"response_length {start}, {late}")
     if len(run.lines) < MIN_STEPS or start is None or late is None or start.mean < 3:
         return None
-    if late.mean + 3 * late.error > 0.5 * start.mean:
+    if late.mean + 3 * late.stderr > 0.5 * start.mean:
         return None
     return Finding(
         "length_collapse",
@@ -44,11 +44,11 @@ def report_immediate_ends(run: History, evidence: str) -> Finding | None:
 
 def length_blowup(run: History) -> Finding | None:
     """Responses grew by half or more, or reached the length limit."""
-    start, late = run.start("response_length"), run.late("response_length")
+    start, late = run.initial_level("response_length"), run.final_level("response_length")
     if len(run.lines) < MIN_STEPS or start is None or late is None:
         return None
     limit = run.ppo.response_length
-    grown = late.mean - 3 * late.error > 1.5 * start.mean and late.mean - start.mean > 2
+    grown = late.mean - 3 * late.stderr > 1.5 * start.mean and late.mean - start.mean > 2
     at_limit = late.mean > 0.9 * limit and start.mean < 0.75 * limit
     if not grown and not at_limit:
         return None
@@ -69,10 +69,10 @@ def length_blowup(run: History) -> Finding | None:
 
 def never_ends(run: History) -> Finding | None:
     """Hardly any response ends before the length limit, although the settings allow it."""
-    late = run.late("ended_rate")
+    late = run.final_level("ended_rate")
     if not run.ppo.may_end or late is None or late.num < 3 or late.mean > 0.05:
         return None
-    start = run.start("ended_rate")
+    start = run.initial_level("ended_rate")
     always = start is None or start.mean <= 0.1
     punished = run.ppo.missing_eos_penalty is not None
     lost = "or the policy has broken down" if punished else "since it loses nothing by it"
@@ -91,11 +91,11 @@ def never_ends(run: History) -> Finding | None:
 
 def entropy_collapse(run: History) -> Finding | None:
     """The policy has become nearly deterministic."""
-    start, late = run.start("entropy"), run.late("entropy")
+    start, late = run.initial_level("entropy"), run.final_level("entropy")
     if len(run.lines) < MIN_STEPS or start is None or late is None or start.mean <= 0:
         return None
     share = late.mean / start.mean
-    if (late.mean + 2 * late.error) / start.mean > 0.4 and late.mean > 0.02:
+    if (late.mean + 2 * late.stderr) / start.mean > 0.4 and late.mean > 0.02:
         return None
     return Finding(
         "entropy_collapse",
@@ -110,10 +110,14 @@ def entropy_collapse(run: History) -> Finding | None:
 
 def repetition(run: History) -> Finding | None:
     """Responses repeat n-grams."""
-    start, late, length = run.start("repetition"), run.late("repetition"), run.late("response_length")
+    start, late, length = (
+        run.initial_level("repetition"),
+        run.final_level("repetition"),
+        run.final_level("response_length"),
+    )
     if start is None or late is None or length is None or late.num < 3 or length.mean < 6:
         return None
-    certain = late.mean - 3 * late.error
+    certain = late.mean - 3 * late.stderr
     grown = certain > start.mean + 0.15 and certain > 1.5 * start.mean
     if not grown and certain < 0.5:
         return None
@@ -137,5 +141,5 @@ def explain_repetition(run: History) -> str:
 
 def score_rose(run: History) -> bool:
     """True if the score is above its initial level."""
-    start, late = run.start("score"), run.late("score")
+    start, late = run.initial_level("score"), run.final_level("score")
     return start is not None and late is not None and late.mean > start.mean

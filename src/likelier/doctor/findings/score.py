@@ -21,7 +21,7 @@ FIX_SATURATED = (
     "Take the score before any squashing or clipping (a logit, not its sigmoid), grade what is all or "
     "nothing, or stop: there is nothing left to learn from it"
 )
-FIX_DROWNED = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
+FIX_WEAK_SIGNAL = "Raise the `weight` of its source or set ppo.reward_norm=running; or lower ppo.kl_coef"
 FIX_SCORER = (
     "Score the same responses twice, and look at the accuracy of the reward run on held-out pairs; check the reward "
     "model's prompts, chat template and max_length, or give it more pairs that people agree on"
@@ -32,15 +32,15 @@ class Rise(NamedTuple):
     """Increase of the score, in units of the score, with its standard error."""
 
     rise: float
-    error: float
+    stderr: float
 
     @property
     def z(self) -> float:
         """The rise in standard errors."""
-        return self.rise / self.error
+        return self.rise / self.stderr
 
 
-def estimate_rises(scores: Floats, error_of_step: float) -> list[Rise]:
+def estimate_rises(scores: Floats, stderr_of_step: float) -> list[Rise]:
     """Estimate the rise in three ways: linear fit, first to last third, first steps to last third.
 
     The noise of a step is estimated from the median difference of neighbours, which is robust to trends and jumps, and
@@ -50,7 +50,7 @@ def estimate_rises(scores: Floats, error_of_step: float) -> list[Rise]:
     n, third = len(scores), len(scores) // 3
     rounding = 1e-6 * max(1.0, float(np.abs(scores).max()))
     between = 1.4826 * float(np.median(np.abs(np.diff(scores)))) / math.sqrt(2)
-    noise = max(between, error_of_step, rounding)
+    noise = max(between, stderr_of_step, rounding)
     slope = float(np.polyfit(np.arange(n), scores, 1)[0])
     last = float(scores[-third:].mean())
     return [
@@ -64,21 +64,21 @@ def scores_after_warmup(run: History) -> tuple[Floats, float]:
     """Scores of the steps after the critic's warm-up, and the standard error of one step's mean."""
     scores = run.column("score")[run.ppo.critic_warmup_steps :]
     window = slice(run.ppo.critic_warmup_steps, None)
-    return scores[np.isfinite(scores)], run.error_of_step("score", window)
+    return scores[np.isfinite(scores)], run.stderr_of_step("score", window)
 
 
 def reward_flat(run: History) -> Finding | None:
     """The score does not rise, although there were enough responses to detect a rise of half a standard deviation."""
-    scores, error_of_step = scores_after_warmup(run)
+    scores, stderr_of_step = scores_after_warmup(run)
     if len(scores) < MIN_STEPS or 2 * len(run.lines) < run.ppo.steps:
         return None
-    estimates = estimate_rises(scores, error_of_step)
+    estimates = estimate_rises(scores, stderr_of_step)
     best, spread = max(estimates, key=lambda estimate: estimate.z), run.level("score_std", 0, len(run.lines))
-    if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * estimates[1].error > spread.mean):
+    if best.z > 2 or (spread is not None and spread.mean > 0 and 4 * estimates[1].stderr > spread.mean):
         return None
     rise = estimates[1]
     fell = max(estimate.z for estimate in estimates[:2]) < -3
-    evidence = f"score changed by {fmt(rise.rise)} ± {fmt(rise.error)} from the first third of {len(scores)} steps"
+    evidence = f"score changed by {fmt(rise.rise)} ± {fmt(rise.stderr)} from the first third of {len(scores)} steps"
     return Finding(
         "reward_flat",
         "error" if fell else "warning",
@@ -90,14 +90,14 @@ def reward_flat(run: History) -> Finding | None:
 
 def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
     """Explain a score that does not rise: cause and remedy."""
-    kl, moved, clipped = run.late("kl"), run.level("approx_kl", 0, len(run.lines)), run.worst("clipfrac")
-    if spread is not None and has_no_spread(spread, run.late("score")):
+    kl, moved, clipped = run.final_level("kl"), run.level("approx_kl", 0, len(run.lines)), run.highest_level("clipfrac")
+    if spread is not None and has_no_spread(spread, run.final_level("score")):
         return "Every response has the same score", "Give a score that tells responses apart"
     if moved is not None and moved.mean < 1e-5:
         rate = run.level("learning_rate", 0, len(run.lines))
         rate_note = f", learning_rate {fmt(rate.mean)}" if rate else ""
         return f"The updates change nothing (approx_kl {fmt(moved.mean)}{rate_note})", "Raise ppo.learning_rate"
-    if kl is not None and kl.mean < max(0.2, 2 * kl.error):
+    if kl is not None and kl.mean < max(0.2, 2 * kl.stderr):
         why = f"its steps are small, or kl_coef {fmt(run.ppo.kl_coef)} holds it"
         return (
             f"The policy stays where it was (kl {kl} nats): {why}",
@@ -105,7 +105,7 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
         )
     if clipped is not None and clipped.mean > 0.2:
         return f"The steps are too large (clipfrac {clipped})", "Lower ppo.learning_rate and ppo.num_ppo_epochs"
-    if drowned := explain_drowned_score(run):
+    if drowned := explain_weak_signal(run):
         return drowned
     kl_note = f" (kl {kl} nats)" if kl else ""
     return (
@@ -114,16 +114,16 @@ def explain_flat_reward(run: History, spread: Level | None) -> tuple[str, str]:
     )
 
 
-def explain_drowned_score(run: History) -> tuple[str, str] | None:
+def explain_weak_signal(run: History) -> tuple[str, str] | None:
     """Explain by which settings the score's signal is lost among the tokens; None if by none."""
-    ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.late("response_length")
+    ppo, own, length = run.ppo, run.level("unpunished_std", 0, len(run.lines)), run.final_level("response_length")
     if own is not None and ppo.missing_eos_penalty is not None and ppo.missing_eos_penalty > 20 * own.mean > 0:
         return (
             f"The penalty of a missing end ({fmt(ppo.missing_eos_penalty)}) drowns the score (unpunished_std {own})",
             "Lower ppo.missing_eos_penalty to one or two standard deviations of the score",
         )
     if drowned := compare_with_penalty(run):
-        return f"The KL penalty drowns the score ({drowned})", FIX_DROWNED
+        return f"The KL penalty drowns the score ({drowned})", FIX_WEAK_SIGNAL
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
     if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
         cause = (
@@ -141,12 +141,12 @@ def has_no_spread(spread: Level, score: Level | None) -> bool:
 
 def scorer_saturated(run: History) -> Finding | None:
     """The score no longer distinguishes responses: nearly all are equal, or at the best or worst possible score."""
-    start, late, score = run.start("score_std"), run.late("score_std"), run.late("score")
+    start, late, score = run.initial_level("score_std"), run.final_level("score_std"), run.final_level("score")
     if start is None or late is None or score is None or late.num < 3:
         return None
     constant = constant_sources(run)
     evidence = f"score {score}, score_std {start}, {late}"
-    ends = [(name, run.late(name)) for name in ("score_top_share", "score_bottom_share")]
+    ends = [(name, run.final_level(name)) for name in ("score_top_share", "score_bottom_share")]
     at_end = next((f"{name} {level}" for name, level in ends if level and level.mean >= 0.9), None)
     remedy = FIX_SATURATED
     if has_no_spread(late, score):
@@ -165,7 +165,7 @@ def scorer_saturated(run: History) -> Finding | None:
             f"{evidence}; {drowned}",
             "The score tells responses apart by far less than the KL penalty does",
         )
-        remedy = FIX_DROWNED
+        remedy = FIX_WEAK_SIGNAL
     else:
         return None
     return Finding(
@@ -183,7 +183,7 @@ def compare_with_penalty(run: History) -> str | None:
 
     At the optimum score - kl_coef * KL is equal for all responses, so score and penalty have the same spread.
     """
-    spread, price, kl = run.late("unpunished_std"), run.late("kl_coef"), run.late("kl_std")
+    spread, price, kl = run.final_level("unpunished_std"), run.final_level("kl_coef"), run.final_level("kl_std")
     if run.ppo.loss is not None or spread is None or price is None or kl is None:
         return None
     if spread.mean >= 0.02 * price.mean * kl.mean:
@@ -267,14 +267,18 @@ def mean_correlations(curve: Sequence[CurvePoint]) -> dict[str, float]:
 
 def check_score_after_training(run: History) -> Finding | None:
     """The policy moved far but the score did not change: it does not depend on the response."""
-    scores, error_of_step = scores_after_warmup(run)
-    kl, clipped, spread = run.late("kl"), run.worst("clipfrac"), run.level("score_std", 0, len(run.lines))
-    foreseen = run.late("explained_variance_mc")
-    if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.error < 1:
+    scores, stderr_of_step = scores_after_warmup(run)
+    kl, clipped, spread = (
+        run.final_level("kl"),
+        run.highest_level("clipfrac"),
+        run.level("score_std", 0, len(run.lines)),
+    )
+    foreseen = run.final_level("explained_variance_mc")
+    if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.stderr < 1:
         return None
     too_wild = kl.mean > 15 or (clipped is not None and clipped.mean > 0.2)
-    best = max(estimate_rises(scores, error_of_step), key=lambda estimate: estimate.rise + 2 * estimate.error)
-    if too_wild or has_no_spread(spread, run.late("score")) or best.rise + 2 * best.error > 0.25 * spread.mean:
+    best = max(estimate_rises(scores, stderr_of_step), key=lambda estimate: estimate.rise + 2 * estimate.stderr)
+    if too_wild or has_no_spread(spread, run.final_level("score")) or best.rise + 2 * best.stderr > 0.25 * spread.mean:
         return None
     if foreseen is not None and foreseen.mean > 0.1:
         return None
@@ -282,7 +286,7 @@ def check_score_after_training(run: History) -> Finding | None:
         "scorer_at_chance",
         "warning",
         run.last,
-        f"kl {kl} nats, while the score rose by {fmt(best.rise)} ± {fmt(best.error)} (score_std {spread})",
+        f"kl {kl} nats, while the score rose by {fmt(best.rise)} ± {fmt(best.stderr)} (score_std {spread})",
         "What the policy changes makes no difference to the score: it seems to be drawn by chance",
         FIX_SCORER,
     )
@@ -290,8 +294,12 @@ def check_score_after_training(run: History) -> Finding | None:
 
 def advantage_zero(run: History) -> Finding | None:
     """The responses to a prompt have equal scores, so all advantages are 0."""
-    spread, score = run.late("score_std"), run.late("score")
-    equal, within, used = run.late("equal_groups"), run.late("group_score_std"), run.late("advantage_std")
+    spread, score = run.final_level("score_std"), run.final_level("score")
+    equal, within, used = (
+        run.final_level("equal_groups"),
+        run.final_level("group_score_std"),
+        run.final_level("advantage_std"),
+    )
     if score is None or score.num < 3:
         return None
     if spread is not None and has_no_spread(spread, score):

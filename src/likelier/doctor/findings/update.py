@@ -35,7 +35,7 @@ def ratio_not_one(run: History) -> Finding | None:
 
 def clipfrac_high(run: History) -> Finding | None:
     """The policy loss of many tokens is clipped, so they contribute no gradient."""
-    high = run.worst("clipfrac")
+    high = run.highest_level("clipfrac")
     updates = run.lines[-1].get("optimizer_steps", 0) / run.last
     share_that_can = 1 - 1 / updates if updates >= 2 else 1.0  # the first minibatch has ratio 1
     if high is None:
@@ -105,17 +105,20 @@ def gradients_clipped(run: History) -> Finding | None:
 
 def value_not_learning(run: History) -> Finding | None:
     """The critic explains none of the variance of the returns after enough training."""
-    true, bootstrapped = run.late("explained_variance_mc", share=1 / 3), run.late("explained_variance", share=1 / 3)
+    true, bootstrapped = (
+        run.final_level("explained_variance_mc", share=1 / 3),
+        run.final_level("explained_variance", share=1 / 3),
+    )
     judged = true or bootstrapped
-    spread, score = run.late("score_std"), run.late("score")
+    spread, score = run.final_level("score_std"), run.final_level("score")
     if judged is None or len(run.lines) < 12 or (spread and has_no_spread(spread, score)):
         return None
     long_enough = len(run.lines) >= 30 and informative_responses(run) >= 1000
-    blind = long_enough and judged.mean + judged.error < 0.05
-    harmful = judged.mean + judged.error < -0.3 and run.batch_size * len(run.lines) >= 300
+    blind = long_enough and judged.mean + judged.stderr < 0.05
+    harmful = judged.mean + judged.stderr < -0.3 and run.batch_size * len(run.lines) >= 300
     if not (blind or harmful or predictions_are_frozen(run, judged)):
         return None
-    clipped = run.late("value_clipfrac")
+    clipped = run.final_level("value_clipfrac")
     return Finding(
         "value_not_learning",
         "error" if judged.mean < -0.5 else "warning",

@@ -76,7 +76,7 @@ class Importer:
         self.tools |= {prompt_id: extra.get("tools") for prompt_id, extra in stored.items()}
 
     def has_same_tools(self, prompt: Prompt) -> bool:
-        """False if the prompt's text is already known with other tools: a text has one list of tools."""
+        """False if the prompt is already stored with other tools: a text can have only one list of tools."""
         tools = prompt.extra.get("tools")
         return bool(self.tools.setdefault(prompt.id, tools) == tools) or not tools
 

@@ -31,7 +31,7 @@ def lines(num_steps=40, seed=0, **spoilt):
         "kl": np.where(done > 0, noisy(kl, np.sqrt(2 * kl / BATCH)), 0.0),
         "kl_std": np.sqrt(2 * kl),
         "response_length": noisy(25.0, 1.0),
-        "ended_rate": np.clip(noisy(0.9, 0.03), 0, 1),
+        "ended_rate": np.clip(noisy(0.95, 0.02), 0, 1),
         "entropy": noisy(1.6 - 0.4 * done, 0.03),
         "repetition": noisy(0.05, 0.01),
         "approx_kl": np.abs(noisy(0.004, 0.001)),

@@ -9,6 +9,7 @@ from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.files import write_jsonl
+from likelier.text.exact_sampler import ExactSampler
 from tiny import save_tiny_model
 
 
@@ -87,3 +88,41 @@ def test_columns_stay_with_the_prompt(world, tmp_path):
     assert extra == {"a": {"reference": "b", "points": 2}, "b": {"reference": None, "points": None}}
     write(world, tmp_path / "plain.jsonl")
     assert not any("prompt_extra" in line for line in lines(tmp_path / "plain.jsonl"))
+
+
+def test_after_a_kill_it_goes_on_from_the_batches_that_are_done(world, tmp_path, monkeypatch):
+    """The second of three batches fails: the first is not sampled again, and the file is the same in the end."""
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    write(world, whole, batch_size=3)
+    sampled, sample = [], ExactSampler.sample
+
+    def count(self, prompts, sampling, draws):
+        sampled.append(prompts[0])
+        if len(sampled) == 2:
+            raise KeyboardInterrupt
+        return sample(self, prompts, sampling, draws)
+
+    monkeypatch.setattr(ExactSampler, "sample", count)
+    with pytest.raises(KeyboardInterrupt):
+        write(world, out, batch_size=3)
+    assert not out.exists()
+    with open(tmp_path / "out.jsonl.part", "a") as part:
+        part.write('{"schema_version": 1, "rec')  # the kill came within a line
+    write(world, out, batch_size=3)
+    assert sampled[:3] == ["a b", "b", "b"]
+    assert out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+def test_batches_made_from_something_else_are_not_gone_on_with(world, tmp_path):
+    write_jsonl(tmp_path / "out.jsonl.part", [{"candidates": "another key"}, {"prompt": "x"}])
+    write(world, tmp_path / "out.jsonl")
+    assert [line["prompt"] for line in lines(tmp_path / "out.jsonl")][:2] == ["a b", "b"]
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(1, True), (14, False)])
+def test_often_cut_is_said(world, tmp_path, capsys, monkeypatch, length, is_cut):
+    monkeypatch.setattr("likelier.progress.plain_lines", True)
+    write_jsonl(tmp_path / "one.jsonl", [{"prompt": "a"}])
+    write_candidates(str(world / "model"), tmp_path / "one.jsonl", 30, tmp_path / "out", length, device="cpu", top_k=8)
+    assert ("often_cut: " in capsys.readouterr().err) == is_cut

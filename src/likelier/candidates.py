@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from likelier.files import write_jsonl
-from likelier.progress import progress
+from likelier.files import dump_line, read_log, stable_id, write_jsonl
+from likelier.progress import print_note, progress
 from likelier.records import Prompt, Response, read_prompts
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
@@ -13,6 +13,8 @@ from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples, Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
+OFTEN_CUT = 0.1
+"""Share of responses cut at the length limit above which it is said."""
 PromptWithResponses = tuple[Prompt, list[Response]]
 
 
@@ -21,39 +23,99 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     prompts: Path,
     k: int,
     out: Path,
-    response_length: int = 64,
+    response_length: int = 256,
     temperature: float = 1.0,
     stop_strings: Sequence[str] = (),
     batch_size: int = 64,
     seed: int = 0,
     device: str = "auto",
+    top_k: int | None = None,
+    top_p: float | None = None,
+    use_generation_config: bool = False,
+    part: Path | None = None,
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
     Imported into a database (`feedback.formats.import_file`), every pair of responses to a prompt becomes a comparison.
     Returns the numbers of prompts and responses. ConfigError, DataError: a prompt file, model folder or setting that
     cannot be used.
+
+    Batches that are done stand in `part` (by default beside `out`, with `.part` behind its name) until all are: after a
+    kill the same command goes on from there, to the same file.
     """
     read = read_prompts(prompts)
-    sampling = Sampling(response_length, temperature, tuple(stop_strings))
-    sampled = sample_responses(model, read, k, sampling, batch_size, seed, device)
-    write_jsonl(out, map(format_line, sampled))
+    sampling = Sampling(response_length, temperature, tuple(stop_strings), top_k=top_k, top_p=top_p)
+    part = part or out.with_name(f"{out.name}.part")
+    size = max(1, batch_size // k)
+    asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]
+    key = stable_id(describe_model(model), asked, k, vars(sampling), use_generation_config, size, seed)
+    done = read_part(part, key, size)
+    sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config)
+    records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
+    write_jsonl(out, records)
+    part.unlink(missing_ok=True)
+    cut = sum(each["stop_reason"] == "length" for record in records for each in record["responses"])
+    if cut > OFTEN_CUT * k * len(read):
+        print_note(
+            f"often_cut: {cut:,} of {k * len(read):,} responses were cut at {response_length} tokens; "
+            "raise --response-length (ppo.response_length of a circle)"
+        )
     return {"prompts": len(read), "responses": k * len(read)}
 
 
-def sample_responses(
-    name: str, prompts: Sequence[Prompt], k: int, sampling: Sampling, batch_size: int, seed: int, device: str
+def describe_model(model: str) -> list[Any]:
+    """Return a model's name and, of a folder, its files with size and time of change."""
+    files = sorted(path for path in Path(model).glob("*") if path.is_file())
+    return [model, [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]]
+
+
+def read_part(part: Path, key: str, size: int) -> list[dict[str, Any]]:
+    """Return the records of the batches of `size` prompts that are done; none if they were made from anything else."""
+    lines = read_log(part) if part.is_file() else []
+    if not lines or lines[0] != {"candidates": key}:
+        return []
+    return lines[1 : 1 + (len(lines) - 1) // size * size]
+
+
+def append_to_part(
+    part: Path, key: str, done: Sequence[dict[str, Any]], records: Iterator[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Write records to `part`, behind those that are `done`, as they come, and yield them."""
+    first = next(records, None)
+    if first is None:
+        return
+    write_jsonl(part, [{"candidates": key}, *done, first])
+    yield first
+    with part.open("a", encoding="utf-8") as file:
+        for record in records:
+            file.write(dump_line(record) + "\n")
+            file.flush()
+            yield record
+
+
+def sample_responses(  # noqa: PLR0913
+    name: str,
+    prompts: Sequence[Prompt],
+    k: int,
+    sampling: Sampling,
+    batch_size: int,
+    seed: int,
+    device: str,
+    start: int = 0,
+    use_generation_config: bool = False,
 ) -> Iterator[PromptWithResponses]:
-    """Sample about `batch_size` responses at once; yields each prompt with its responses.
+    """Sample about `batch_size` responses at once; yields each prompt, from number `start` on, with its responses.
 
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
     model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name)
     check_prompts(model, tokenizer, prompts, sampling.response_length, "--response-length")
+    sampling = sampling.with_generation_config(model) if use_generation_config else sampling
     sampler = ExactSampler(model, tokenizer, batch_size)
     size = max(1, batch_size // k)
     with progress("candidates", len(prompts)) as job:
-        for first in range(0, len(prompts), size):
+        job.skip(start)
+        for first in range(start, len(prompts), size):
             batch = prompts[first : first + size]
             generator = seeded_generator(seed, first, "candidates", model.device)
             draws = draw_uniforms(generator, k * len(batch), sampling.response_length, model.device)

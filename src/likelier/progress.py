@@ -27,7 +27,8 @@ class ProgressBar:
         self.name, self.total, self.bars = escape_controls(name), total, bars
         self.done = 0
         self.task = bars.add_task(self.name, total=total, note="") if bars else None
-        self.last_line = time.monotonic()
+        self.began = self.last_line = time.monotonic()
+        self.skipped = 0
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Advance by `steps`; `note`, such as `score 1.2`, is shown after the bar."""
@@ -35,8 +36,19 @@ class ProgressBar:
         if self.bars and self.task is not None:
             self.bars.update(self.task, advance=steps, note=escape_controls(note))
         elif plain_lines and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            print_stderr(f"{self.name}: {self.done}/{self.total} {note}".rstrip())
+            print_stderr(f"{self.name}: {self.done}/{self.total}{self.describe_time_left()} {note}".rstrip())
             self.last_line = time.monotonic()
+
+    def skip(self, steps: int) -> None:
+        """Count steps that an earlier process has done."""
+        self.skipped += steps
+        self.advance(steps)
+
+    def describe_time_left(self) -> str:
+        """Return the estimated time left as `, 3 min left`; empty if it is below a minute or unknown."""
+        done = self.done - self.skipped
+        seconds = (time.monotonic() - self.began) / done * (self.total - self.done) if done > 0 else 0.0
+        return f", {seconds / 60:.0f} min left" if seconds >= 60 else ""
 
     def say(self, line: str) -> None:
         """Print a permanent line above the bar."""

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from likelier.config import EvalConfig, PPOConfig
 from likelier.text.exact_sampler import ExactSampler
@@ -91,4 +92,36 @@ def test_uniforms_are_those_of_the_generator() -> None:
 def test_sampling_settings_of_a_block() -> None:
     config = PPOConfig(response_length=7, temperature=0.5, stop_token=None, stop_strings=["."], bf16=True)
     assert Sampling.from_config(config) == Sampling(7, 0.5, (".",), end_token=False, bf16=True)
-    assert Sampling.from_config(EvalConfig()) == Sampling(64, 1.0, (), end_token=True, bf16=False)
+    assert Sampling.from_config(EvalConfig()) == Sampling(256, 1.0, (), end_token=True, bf16=False)
+
+
+def test_top_k_and_top_p_by_hand():
+    """Probabilities 0.5, 0.3, 0.15, 0.05 in another order; top-p keeps what reaches it, and always the likeliest."""
+    logits = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
+
+    def kept(**limits):
+        return Sampling(1, **limits).truncate(logits)[0].isfinite().tolist()
+
+    assert Sampling(1).truncate(logits) is logits
+    assert kept(top_k=2) == [False, True, False, True]
+    assert kept(top_p=0.5) == [False, True, False, False]
+    assert kept(top_p=0.75) == [False, True, False, True]
+    assert kept(top_p=1e-6) == [False, True, False, False]
+    assert kept(top_k=3, top_p=0.9) == [True, True, False, True]
+    assert kept(top_p=0.75, temperature=0.5) == [False, True, False, True]  # 0.69 of the squares, 0.93 with the second
+    assert kept(top_p=0.6, temperature=0.5) == [False, True, False, False]
+
+
+def test_a_models_own_generation_settings():
+    sizes = {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**sizes))
+    plain = Sampling(8, 0.7)
+    assert plain.with_generation_config(model) == plain  # it names none
+    model.generation_config = GenerationConfig(do_sample=True, temperature=0.6, top_k=20, top_p=0.95)
+    assert plain.with_generation_config(model) == Sampling(8, 0.6, top_k=20, top_p=0.95)

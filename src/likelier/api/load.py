@@ -25,7 +25,7 @@ class LanguageModel:
     def generate(
         self,
         prompts: Sequence[Text],
-        response_length: int = 64,
+        response_length: int = 256,
         temperature: float = 1.0,
         seed: int = 0,
         stop_strings: Sequence[str] = (),

@@ -20,8 +20,19 @@ def candidates(
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="Responses to each prompt.")] = 2,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="JSONL file to write.")] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="DB", help="Feedback database to add to.")] = None,
-    response_length: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens in a response.")] = 64,
+    response_length: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens in a response.")] = 256,
     temperature: Annotated[float, typer.Option(metavar="T", help="Sampling temperature, above 0.")] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="N", min=1, help="Sample from the N likeliest tokens only.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
+    ] = None,
+    use_generation_config: Annotated[
+        bool,
+        typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json."),
+    ] = False,
     stop_string: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
     ] = None,
@@ -36,6 +47,10 @@ def candidates(
         raise ConfigError("candidates: give either -o FILE or --db DB")
     if not 0 < temperature < float("inf"):
         raise ConfigError(f"--temperature: must be above 0, got {temperature}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"--top-p: must be above 0 and at most 1, got {top_p}")
+    if use_generation_config and (temperature, top_k, top_p) != (1.0, None, None):
+        raise ConfigError("--use-generation-config: it says these; leave out --temperature, --top-k and --top-p")
     if "" in (stop_string or []):
         raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
     if db is not None:
@@ -58,6 +73,10 @@ def candidates(
             batch_size=batch_size,
             seed=seed,
             device=device,
+            top_k=top_k,
+            top_p=top_p,
+            use_generation_config=use_generation_config,
+            part=Path(f"{db}.candidates.part") if db is not None and "://" not in db else None,
         )
         if db is not None:
             add_to_database(file, db)

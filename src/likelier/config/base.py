@@ -38,9 +38,9 @@ def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) 
 
 
 class SamplingConfig(Block):
-    """How responses are sampled in training and evaluation: from the model's own distribution, without truncation."""
+    """How responses are sampled in training and evaluation: from the model's own distribution; PPO never truncates."""
 
-    response_length: Positive = 64
+    response_length: Positive = 256
     """Most tokens in a response."""
     temperature: PositiveFloat = 1.0
     """Logits are divided by this in sampling, and in PPO in every log-probability."""

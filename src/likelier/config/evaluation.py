@@ -11,6 +11,8 @@ from pydantic import (
 from likelier.config.base import Block, Device, Port, Positive, SamplingConfig, refuse_idle
 from likelier.config.rewards import RewardSource, Scoring
 
+TopP = Annotated[float, Field(gt=0, le=1)]
+
 
 class OtherModel(Block):
     """A further model, evaluated on the same prompts as the two models being compared."""
@@ -53,6 +55,12 @@ class EvalConfig(SamplingConfig):
     """Controls: the best of n responses of `model_a` by `selector`."""
     selector: Scoring = []
     """What picks the best of n: the score that was trained against."""
+    top_k: Positive | None = None
+    """Sample from so many of the likeliest tokens only; None: from all. The KL is that of the whole distributions."""
+    top_p: TopP | None = None
+    """Sample from the likeliest tokens that together have this probability; None: from all."""
+    use_generation_config: bool = False
+    """Sample each model with the temperature, top-k and top-p of its own `generation_config.json`."""
     batch_size: Positive = 64
     """Responses sampled at once."""
     device: Device = "auto"
@@ -64,7 +72,12 @@ class EvalConfig(SamplingConfig):
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
-        refuse_idle(self, [(not self.best_of, ("selector",), "it picks the best of n, and best_of is not set")])
+        own = ("temperature", "top_k", "top_p")
+        rules = [
+            (not self.best_of, ("selector",), "it picks the best of n, and best_of is not set"),
+            (self.use_generation_config, own, "use_generation_config takes each model's own"),
+        ]
+        refuse_idle(self, rules)
         return self
 
     @model_validator(mode="after")

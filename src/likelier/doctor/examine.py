@@ -35,6 +35,7 @@ FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     text.length_collapse,
     text.length_blowup,
     text.never_ends,
+    text.often_cut,
     text.entropy_collapse,
     text.repetition,
     settings.gamma_with_kl,

@@ -23,6 +23,7 @@ from likelier.evaluation.statistics import compute_shift, compute_win_rate
 from likelier.evaluation.verdict import read_training_errors
 from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
+from likelier.progress import print_note
 from likelier.records import Prompt, Response, read_prompts, to_plain_text
 from likelier.reward.sources import Scorer, check_columns, make_scorer
 from likelier.reward.verdict import read_reward_results
@@ -105,7 +106,9 @@ def compare(
     """
     repeated = [prompt for prompt in prompts for _ in range(config.responses_per_prompt)]
     generator = seeded_generator(seed, 0, "evaluate a", a.model.device)
+    print_note(f"eval: {config.model_a} answers {len(repeated):,} prompts")
     responses_a = sample_and_score(a, repeated, judges, config, generator)
+    print_note(f"eval: {config.model_b} answers")
     result, responses_b = compare_with_responses(a, b, responses_a, repeated, judges, config, seed)
     if selector and config.best_of:
         best_of = evaluate_best_of_n(a, prompts, judges, selector, responses_a, config, seed)

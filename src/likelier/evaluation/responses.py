@@ -34,6 +34,11 @@ class EvaluatedModel:
         model, tokenizer = load_policy(path, device), load_tokenizer(path)
         return cls(model, tokenizer, ExactSampler(model, tokenizer, batch_size))
 
+    def get_sampling(self, config: EvalConfig) -> Sampling:
+        """Return how this model is sampled: as the config says, or as its own generation settings do."""
+        sampling = Sampling.from_config(config)
+        return sampling.with_generation_config(self.model) if config.use_generation_config else sampling
+
     def sample(self, prompts: Sequence[Text], sampling: Sampling, generator: torch.Generator) -> Samples:
         """Sample one response to each prompt."""
         draws = draw_uniforms(generator, len(prompts), sampling.response_length, self.model.device)
@@ -53,7 +58,7 @@ def sample_and_score(
     model: EvaluatedModel, prompts: Sequence[Prompt], judges: Scorer, config: EvalConfig, generator: torch.Generator
 ) -> ScoredResponses:
     """Sample one response to each prompt and score it. NumericError: a score is not finite."""
-    samples = model.sample([prompt.text for prompt in prompts], Sampling.from_config(config), generator)
+    samples = model.sample([prompt.text for prompt in prompts], model.get_sampling(config), generator)
     by_judge = judge(judges, model.tokenizer, prompts, samples).by_source
     for name, scores in by_judge.items():
         if not scores.values.isfinite().all():
@@ -86,9 +91,10 @@ def estimate_kl(
     """
     if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():
         return None, None, None
-    if config.temperature != 1.0:
+    pure = {"temperature": 1.0, "top_k": None, "top_p": None, "use_generation_config": False}
+    if any(getattr(config, name) != value for name, value in pure.items()):
         generator = seeded_generator(seed, 0, "evaluate kl", b.model.device)
-        sampling = Sampling.from_config(config.model_copy(update={"temperature": 1.0}))
+        sampling = Sampling.from_config(config.model_copy(update=pure))
         samples = b.sample(samples.prompts, sampling, generator)
     batches = torch.arange(len(samples.tokens)).split(config.batch_size)
     log_ratios = torch.cat([compute_log_ratios(a.model, b.model, samples, rows) for rows in batches])

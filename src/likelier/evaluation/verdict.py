@@ -12,6 +12,8 @@ from likelier.reward.verdict import assess_reward_model, share
 Name = Literal["better", "worse", "cannot_tell", "judge_unproven"]
 FEW_PROMPTS = 50
 """With fewer prompts the interval of a win rate is wider than ±0.14, and a few of them decide it."""
+OFTEN_CUT = 0.1
+"""Share of answers cut at the length limit above which they are not shown as if they had ended."""
 WORDS: Mapping[Name, str] = {
     "better": "Better",
     "worse": "Worse",
@@ -67,6 +69,12 @@ def describe_proof(judge: str, proof: Mapping[str, Any] | None) -> tuple[str, ..
 def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return sentences on few prompts, a KL below 0, and errors in the new model's training."""
     limits, prompts, kl = [], record.get("num_prompts"), record.get("kl")
+    for name, side in (("old", "a"), ("new", "b")):
+        cut = 1 - (record.get(side) or {}).get("ended_rate", 1.0)
+        if cut > OFTEN_CUT:
+            limits.append(
+                f"{share(cut)} of the {name} answers were cut at the length limit: raise eval.response_length."
+            )
     if prompts is not None and prompts < FEW_PROMPTS:
         limits.append(f"Only {prompts} prompt{'s' * (prompts != 1)}: others may say otherwise.")
     if kl is not None and kl < 0:

@@ -57,6 +57,7 @@ SETTINGS: dict[str, Any] = {
     "adam_eps": 1e-8,
     "max_grad_norm": 100.0,
     "whiten_advantages": False,
+    "response_length": 64,
 }
 """Two optimizer steps per batch, so that ratios leave 1. Algorithms with groups get one group per batch."""
 CRITIC_SETTINGS: dict[str, Any] = {"vf_coef": 1.0, "cliprange_value": None}

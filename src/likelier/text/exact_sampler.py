@@ -134,7 +134,7 @@ def decode(
             logits = logits[place]
             decoder.keep_rows(place)
         for step in range(length):
-            token, logprob = draw_tokens(logits, sampling.temperature, draws[rows, step])
+            token, logprob = draw_tokens(sampling.truncate(logits), sampling.temperature, draws[rows, step])
             tokens[rows, step], logprobs[rows, step] = token, logprob
             ended = stops.find_ended(token, tokens, rows, step) & ~finished
             lengths[rows] = torch.where(ended, step + 1, lengths[rows])

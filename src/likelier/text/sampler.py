@@ -1,7 +1,8 @@
 """The `Sampler` protocol, which separates training from the generation of responses."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from likelier.config import PPOConfig, SamplingConfig
+from likelier.config import EvalConfig, PPOConfig, SamplingConfig
+from likelier.errors import ConfigError
 from likelier.records import Text
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are sampled: from the model's distribution at a temperature, without truncation."""
+    """How responses are sampled: from the model's distribution at a temperature; PPO never truncates it."""
 
     response_length: int
     """Most tokens in a response."""
@@ -27,6 +29,10 @@ class Sampling:
     """A response ends at the model's end token; otherwise always at the full length."""
     bf16: bool = False
     """Forward passes in bfloat16 autocast; log-probabilities are computed in float32."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens are drawn; None: all."""
+    top_p: float | None = None
+    """Only the likeliest tokens that together have this probability are drawn; None: all."""
 
     @classmethod
     def from_config(cls, config: SamplingConfig) -> "Sampling":
@@ -37,7 +43,39 @@ class Sampling:
             stop_strings=tuple(config.stop_strings),
             end_token=config.stop_token == "eos",
             bf16=isinstance(config, PPOConfig) and config.bf16,
+            top_k=config.top_k if isinstance(config, EvalConfig) else None,
+            top_p=config.top_p if isinstance(config, EvalConfig) else None,
         )
+
+    def with_generation_config(self, model: PreTrainedModel) -> "Sampling":
+        """Take temperature, top-k and top-p of the model's own `generation_config.json`, as far as it names them.
+
+        ConfigError: a temperature that is not above 0.
+        """
+        own = getattr(model, "generation_config", None)
+        if own is None or (own.do_sample is False and own.temperature in (None, 1.0)):
+            return self
+        temperature = own.temperature if own.temperature is not None else self.temperature
+        if not temperature > 0:
+            raise ConfigError(f"{model.name_or_path}: generation_config.json: temperature {temperature}: not above 0")
+        top_k = own.top_k or None
+        top_p = own.top_p if own.top_p and own.top_p < 1 else None
+        return replace(self, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    def truncate(self, logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
+        """Return the logits with -inf for tokens outside top-k and top-p; unchanged without either.
+
+        As transformers does: top-k first, then the smallest set of the likeliest of these (at the temperature) whose
+        probability reaches top-p (Holtzman et al. 2020); the likeliest token always stays.
+        """
+        if self.top_k is not None and self.top_k < logits.shape[1]:
+            logits = logits.masked_fill(logits < logits.topk(self.top_k, dim=1).values[:, -1:], -math.inf)
+        if self.top_p is not None:
+            ordered, places = logits.sort(dim=1, descending=True)
+            probabilities = (ordered.float() / self.temperature).softmax(1)
+            beyond = probabilities.cumsum(1) - probabilities >= self.top_p
+            logits = logits.masked_fill(beyond.scatter(1, places, beyond), -math.inf)
+        return logits
 
 
 @dataclass(frozen=True)

@@ -55,3 +55,12 @@ def test_repetition():
     assert "from the start" in text.repetition(history(repetition=0.7)).cause
     assert text.repetition(history(repetition=ramp(0.05, 0.12))) is None
     assert text.repetition(history(repetition=0.7, response_length=4.0)) is None  # too short to say
+
+
+def test_often_cut():
+    found = text.often_cut(history(ended_rate=0.7))
+    assert "ended_rate 0.7" in found.evidence
+    assert text.often_cut(history(ended_rate=0.95)) is None
+    assert text.often_cut(history(ended_rate=ramp(0.7, 0.99))) is None  # the policy has learned to end
+    assert text.often_cut(history(ended_rate=0.0)) is None  # that is never_ends
+    assert text.often_cut(history({"stop_token": None}, ended_rate=0.5)) is None

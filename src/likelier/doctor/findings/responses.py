@@ -89,6 +89,27 @@ def never_ends(run: History) -> Finding | None:
     )
 
 
+OFTEN_CUT = 0.1
+"""Share of responses cut at the length limit from which on what is scored is often no whole answer."""
+
+
+def often_cut(run: History) -> Finding | None:
+    """More than a tenth of the responses are cut at the length limit, from the start and to the end."""
+    start, late = run.initial_level("ended_rate"), run.final_level("ended_rate")
+    if not run.ppo.may_end or start is None or late is None or late.num < 3:
+        return None
+    if never_ends(run) or max(start.mean, late.mean + 2 * late.stderr) > 1 - OFTEN_CUT:
+        return None
+    return Finding(
+        "often_cut",
+        "warning",
+        run.last,
+        f"ended_rate {start}, {late}; all others are cut at ppo.response_length {run.ppo.response_length}",
+        "The limit is too short for what the model has to say: parts of answers are scored as if they were whole",
+        "Raise ppo.response_length, or set ppo.missing_eos_penalty if shorter answers are wanted",
+    )
+
+
 def entropy_collapse(run: History) -> Finding | None:
     """The policy has become nearly deterministic."""
     start, late = run.initial_level("entropy"), run.final_level("entropy")

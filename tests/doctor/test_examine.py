@@ -152,3 +152,27 @@ def test_each_finding_is_said_once_and_not_again_after_a_resume(tmp_path):
     again = []
     Watch(config, tmp_path, again.append).examine_step(40)
     assert again == []
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "reason"),
+    [
+        ("result.json", [], "result.json: expected a JSON object, got list"),
+        ("result.json", {"before": 5}, "its logs or result.json: damaged, or of another program"),
+        ("run.json", 5, "run.json: expected a JSON object, got int"),
+        ("run.json", {"verb": ["ppo"]}, r"a run of `\['ppo'\]`"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path, name, record, reason):
+    write_run(tmp_path)
+    write_json(tmp_path / name, record)
+    with pytest.raises(DataError, match=reason):
+        examine_run(tmp_path)
+
+
+def test_a_metric_that_is_no_number_is_named_with_its_line(tmp_path):
+    write_run(tmp_path)
+    with open(tmp_path / "metrics.jsonl", "a") as log:
+        log.write('{"step": 99, "kl": "high"}\n')
+    with pytest.raises(DataError, match=r"metrics.jsonl:41: kl is 'high', not a number"):
+        examine_run(tmp_path)

@@ -284,7 +284,12 @@ def test_a_training_that_has_not_ended_has_no_agent_yet(tmp_path):
         (lambda folder: None, "no such run folder"),
         (lambda folder: folder.mkdir(), "no metrics.jsonl, circle.json, evaluation.json or search.json to show"),
         (lambda folder: write_json(folder / "check.json", {"comparisons": 3}), "check.json: no field `judgements`"),
-        (lambda folder: write_json(folder / "evaluation.json", []), "evaluation.json: no field `win_rate`"),
+        (lambda folder: write_json(folder / "evaluation.json", {}), "evaluation.json: no field `win_rate`"),
+        (
+            lambda folder: write_json(folder / "evaluation.json", []),
+            "evaluation.json: expected a JSON object, got list",
+        ),
+        (lambda folder: write_text(folder / "metrics.jsonl", '{"step": "x"}\n'), "metrics.jsonl:1: step is 'x', not a"),
         (lambda folder: write_text(folder / "arms.json", "{'arms': "), "arms.json: broken JSON"),
         (lambda folder: write_text(folder / "metrics.jsonl", '{"step": 1}\n{"st\n'), "metrics.jsonl:2: broken JSON"),
     ],
@@ -297,6 +302,29 @@ def test_what_cannot_be_shown_is_named_in_one_line(tmp_path, make, text):
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("arms.json", lambda record: record | {"arms": "x"}),
+        ("arms.json", lambda record: record | {"arms": [{"a": 1}]}),
+        ("arms.json", lambda record: record | {"best_of": [1e308]}),
+        ("check.json", lambda record: record | {"annotators": [{"id": 3}]}),
+        ("circle.json", lambda record: record | {"stages": 5}),
+        ("evaluation/evaluation.json", lambda record: record | {"judges": [1]}),
+        ("policy/result.json", lambda record: record | {"findings": 5}),
+        ("policy/run.json", lambda record: {"verb": 5}),
+        ("policy/run.json", lambda record: {"versions": 5}),
+    ],
+)
+def test_a_record_of_another_shape_is_named(tmp_path, name, damage):
+    path = demo_folder.write_demo(tmp_path / "run") / name
+    write_json(path, damage(read_json(path)))
+    with pytest.raises(DataError) as caught:
+        write_report([tmp_path / "run"], tmp_path / "page.html")
+    assert str(caught.value).startswith((f"{path}: ", f"{path.parent}: damaged"))
+    assert not (tmp_path / "page.html").exists()
 
 
 def write_text(path, text):

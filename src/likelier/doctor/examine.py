@@ -13,8 +13,9 @@ from likelier.doctor.findings import overoptimisation as drift
 from likelier.doctor.findings import responses as text
 from likelier.doctor.findings.history import Finding, History
 from likelier.errors import DataError
-from likelier.files import read_json, read_log
+from likelier.files import read_log, read_object
 from likelier.reward.verdict import read_reward_results
+from likelier.runs.logs import faults_as_data_errors, read_metrics
 from likelier.stages import STAGES
 from likelier.text.words import split_words
 
@@ -61,16 +62,16 @@ def examine_run(folder: Path) -> list[dict[str, Any]]:
     """Findings about a run, finished or not. DataError: no such run, no step yet, or a stage without an examiner."""
     if not (folder / "metrics.jsonl").is_file():
         raise DataError(f"{folder}: no metrics.jsonl; give the folder of a run, or a config to look at before a run")
-    about, result = (
-        read_json(folder / name) if (folder / name).is_file() else {} for name in ("run.json", "result.json")
-    )
+    about, result = (read_object(folder / name) for name in ("run.json", "result.json"))
     verb = about.get("verb", "ppo")
     examined = [stage.verb for stage in STAGES.values() if stage.examiner]
     if verb not in examined:
         raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of {' and '.join(examined)}")
     path = folder / "config.yaml"
     config = build_config(read_yaml(path), source=str(path)) if path.is_file() else Config()
-    return STAGES[verb].load_examiner()(folder, config, result)
+    examine_stage = STAGES[verb].load_examiner()
+    with faults_as_data_errors(f"{folder}: its logs or result.json"):
+        return examine_stage(folder, config, result)
 
 
 def examine_reward(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -98,11 +99,6 @@ def read_history(folder: Path, config: Config, before: Mapping[str, Any]) -> His
     if "repetition" not in lines[-1] and samples.is_file():
         lines = fill_in_from_samples(lines, read_log(samples))
     return History(lines, config, before, read_reward_results(config.reward))
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, without an incomplete last one."""
-    return read_log(folder / "metrics.jsonl")
 
 
 def fill_in_from_samples(lines: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

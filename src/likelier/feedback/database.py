@@ -149,10 +149,10 @@ def sqlite_engine(path: Path, mode: str) -> sa.Engine:
     def connect() -> sqlite3.Connection:
         try:
             connection = connect_sqlite(path, mode)
+            for setting in SQLITE_SETTINGS if mode == "ro" else ("journal_mode=WAL", *SQLITE_SETTINGS):
+                connection.execute(f"PRAGMA {setting}")
         except UnicodeDecodeError as error:  # SQLite's own message quotes the damaged bytes
-            raise sqlite3.DatabaseError("malformed") from error
-        for setting in SQLITE_SETTINGS if mode == "ro" else ("journal_mode=WAL", *SQLITE_SETTINGS):
-            connection.execute(f"PRAGMA {setting}")
+            raise sqlite3.DatabaseError("malformed: a name or a text of it is not UTF-8") from error
         return connection
 
     size, begin = (8, "BEGIN") if mode == "ro" else (1, "BEGIN IMMEDIATE")

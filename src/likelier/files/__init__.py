@@ -250,6 +250,14 @@ def write_json(path: Path, record: Any, private: bool = False) -> None:
     write_atomically(path, lambda file: file.write(text), private)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read one JSON object; empty if there is no such file. DataError: another type, or as for `read_json`."""
+    record = read_json(path) if path.is_file() else {}
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(record).__name__}")
+    return record
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON document. DataError: missing, or as for `parse_json`."""
     if not path.is_file():

@@ -3,15 +3,16 @@
 import re
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from likelier import __version__
 from likelier.errors import DataError
-from likelier.files import dump_line, read_json, write_atomically
+from likelier.files import dump_line, read_object, write_atomically
 from likelier.files.outputs import GENERATOR_MARK
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.compared import make_compared_view
@@ -27,6 +28,8 @@ from likelier.report.runs import (
     read_trainings,
 )
 from likelier.report.search import make_search_view
+from likelier.runs.logs import FAULTS, explain_fault, faults_as_data_errors
+from likelier.runs.record import read_verb
 from likelier.stages import STAGES
 
 JsonObject = dict[str, Any]
@@ -70,7 +73,7 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
 
     Curves show all runs; any other section shows the first folder that has it, and a circle its last round. `db` adds
     comparisons of a feedback database; media files that are too large for the page are written beside it.
-    DataError: a folder does not exist, has nothing to show, or holds a file that lacks required fields.
+    DataError: a folder does not exist, has nothing to show, or holds a file that is damaged or lacks required fields.
     """
     sections: JsonObject = {}
     trainings: list[Training] = []
@@ -83,11 +86,25 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
             raise DataError(explain_empty(folder))
         sections = own_sections | sections
         trainings += own_trainings
-    sections = dict.fromkeys(SECTIONS) | sections
+    compared = make_compared_view(db, out) if db else None
+    try:
+        page = render_page(sections, trainings, folders, compared)
+    except (*FAULTS, UndefinedError) as error:
+        raise explain_fault(find_damaged(folders, trainings), error) from error
+    private = bool(db or sections.get("check"))  # both name annotators
+    write_atomically(out, lambda file: file.write(page), private=private)
+    return {"file": str(out)}
+
+
+def render_page(
+    found: JsonObject, trainings: Sequence[Training], folders: Sequence[Path], compared: JsonObject | None = None
+) -> str:
+    """Render the page of the sections that were found. FAULTS, UndefinedError: a record is not as a stage writes it."""
+    sections = dict.fromkeys(SECTIONS) | found
     if sections["evaluation"]:
         sections["evaluation"] = sections["evaluation"] | make_evaluation_view(sections["evaluation"])
     latest_first = list(STAGES.values())[::-1]
-    page = make_environment().get_template("report.html").render(
+    return make_environment().get_template("report.html").render(
         **sections,
         generator=Markup(f'{GENERATOR_MARK} {__version__}">'),
         runs=trainings,
@@ -98,14 +115,31 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         calibration=draw_calibration(sections["reward"]),
         people=summarise_flags(sections["check"]),
         flag_words=FLAG_DESCRIPTIONS,
-        compared=make_compared_view(db, out) if db else None,
+        compared=compared,
         samples_shown=SAMPLES_SHOWN,
         subject=describe_subject(sections["evaluation"], trainings),
         date=find_date(folders),
         differing=list_differing_settings(trainings),
     )  # fmt: skip
-    write_atomically(out, lambda file: file.write(page), private=bool(db or sections["check"]))  # both name annotators
-    return {"file": str(out)}
+
+
+def find_damaged(folders: Sequence[Path], trainings: Sequence[Training]) -> str:
+    """Return the file or the run that cannot be shown alone; all folders if only their combination cannot."""
+    for folder in folders:
+        for section, record in read_sections(folder).items():
+            if not can_render({section: record}, []):
+                return str(find_section_file(folder, section))
+    damaged = (run.folder for run in trainings if not can_render({}, [run]))
+    return str(next(damaged, ", ".join(map(str, folders))))
+
+
+def can_render(sections: JsonObject, trainings: Sequence[Training]) -> bool:
+    """True if a page of these alone can be rendered."""
+    try:
+        render_page(sections, trainings, [])
+    except (*FAULTS, UndefinedError):
+        return False
+    return True
 
 
 def describe_subject(evaluation: JsonObject | None, trainings: Sequence[Training]) -> str:
@@ -158,6 +192,7 @@ def explain_empty(folder: Path) -> str:
     return f"{folder}: no metrics.jsonl, circle.json, evaluation.json or search.json to show"
 
 
+@cache
 def make_environment() -> Environment:
     """Make the template environment: everything is escaped; filters format numbers."""
     templates = Environment(
@@ -220,23 +255,22 @@ def duration(seconds: Any) -> str:
 def read_sections(folder: Path) -> JsonObject:
     """Return a folder's records by section. DataError: a field is missing."""
     sections: JsonObject = {}
-    for section, (names, required) in SECTIONS.items():
-        path = next((folder / name for name in names if (folder / name).is_file()), None)
-        if path is None:
+    for section, (_, required) in SECTIONS.items():
+        if (path := find_section_file(folder, section)) is None:
             continue
-        record = read_json(path)
+        record = read_object(path)
         if path.name == "result.json" and ("accuracy" not in record or read_verb(path.parent) not in ("", "reward")):
             continue  # another stage's result
         if missing := [field for field in required if field not in record]:
             raise DataError(f"{path}: no field `{missing[0]}`; let the stage that writes this file write it anew")
-        sections[section] = record | make_search_view(folder, record) if section == "search" else record
+        with faults_as_data_errors(str(path)):
+            sections[section] = record | make_search_view(folder, record) if section == "search" else record
     return sections
 
 
-def read_verb(run: Path) -> str:
-    """Return the verb in a run's run.json; empty if there is none."""
-    metadata = run / "run.json"
-    return str(read_json(metadata).get("verb", "")) if metadata.is_file() else ""
+def find_section_file(folder: Path, section: str) -> Path | None:
+    """Return the file of a section's record in a folder; None if there is none."""
+    return next((folder / name for name in SECTIONS[section][0] if (folder / name).is_file()), None)
 
 
 def draw_arm_charts(arms: JsonObject | None) -> list[Markup]:

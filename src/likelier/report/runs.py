@@ -14,9 +14,12 @@ from markupsafe import Markup
 from likelier.addresses import hide_secrets
 from likelier.config import read_yaml
 from likelier.doctor.findings.history import explain_silence
-from likelier.files import read_json, read_log
+from likelier.errors import DataError
+from likelier.files import read_log, read_object
+from likelier.files.json_text import truncate
 from likelier.report.charts import Point, Series, is_number, line_chart
 from likelier.runs.curve import CurvePoint, read_curve
+from likelier.runs.logs import read_metrics
 from likelier.stages import STAGES, Stage
 
 JsonObject = dict[str, Any]
@@ -97,14 +100,16 @@ def read_trainings(folder: Path, name: str) -> list[Training]:
 
 def read_training(name: str, run: Path) -> Training:
     """Read a run folder; run.json, result.json and config.yaml may be absent."""
-    metadata, result = (read_json(run / file) if (run / file).is_file() else {} for file in ("run.json", "result.json"))
+    metadata, result = (read_object(run / file) for file in ("run.json", "result.json"))
+    if (verb := metadata.get("verb", "ppo")) not in STAGES:
+        raise DataError(f"{run / 'run.json'}: no stage is called {truncate(repr(verb))}")
     settings = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
     settings = json.loads(hide_secrets(json.dumps(settings)))  # older versions wrote passwords
     return Training(
         name=name,
         folder=run,
-        verb=metadata.get("verb", "ppo"),
-        lines=read_log(run / "metrics.jsonl"),
+        verb=verb,
+        lines=read_metrics(run),
         settings=list(flatten_settings(settings)),
         versions=metadata.get("versions", {}),
         result=result,

@@ -9,13 +9,18 @@ from pathlib import Path
 import torch
 
 from likelier.config import Config, RewardModelConfig
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, DataError
+from likelier.progress import print_note
 from likelier.records import Preference, Text, read_preferences, to_plain_text
+from likelier.text.reward_model import RewardModel, new_reward_model
 from likelier.training.setup import seeded_generator
 
 BATCHES_PER_BUCKET = 16
 MIN_STEPS = 300
 """Optimizer steps that the data is passed over for, as often as needed, unless `num_epochs` says otherwise."""
+
+TEMPLATE_TOKENS = 256
+"""Room for what a chat template adds to a text."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,25 @@ class Pairs:
     test: list[Preference]
     made_from: str
     """SHA-256 of the files."""
+
+    def drop_equal_after_cut(self, config: Config) -> "Pairs":
+        """Leave out pairs of which only the same end is read, with a note. DataError: none is left to train on."""
+        settings = config.reward_model
+        with torch.random.fork_rng(devices=[]):  # the weights do not matter: only tokenizer and context do
+            reward = new_reward_model(config.model, "cpu", settings.max_length, from_scratch=settings.from_scratch)
+        parts = {part: drop_equal_after_cut(getattr(self, part), reward) for part in ("train", "valid", "test")}
+        num_equal = sum(len(getattr(self, part)) - len(kept) for part, kept in parts.items())
+        if self.train and not parts["train"]:
+            raise DataError(
+                f"{config.data}: the last {reward.max_length} tokens of both sides are the same in every pair; raise "
+                "reward_model.max_length, or shorten the responses"
+            )
+        if num_equal:
+            print_note(
+                f"{config.data}: {num_equal} pairs are the same in their last {reward.max_length} tokens, which is all "
+                "that is read of them, and are left out; raise reward_model.max_length, or shorten the responses"
+            )
+        return Pairs(**parts, made_from=self.made_from)
 
 
 def load_pairs(config: Config) -> Pairs:
@@ -51,6 +75,23 @@ def pairs_folder(config: Config) -> Path:
         how = "`likelier data import` and `likelier preferences` make one of it"
         raise ConfigError(f"data: {config.data} is a file; give a folder with train.jsonl: {how}")
     return Path(config.data)
+
+
+def drop_equal_after_cut(pairs: list[Preference], reward: RewardModel) -> list[Preference]:
+    """Return the pairs without those whose two sides the model reads as the same tokens: they have nothing to teach.
+
+    Only texts that may be longer than `max_length` tokens are looked at; a byte is at least as much as a token.
+    """
+
+    def is_long(pair: Preference) -> bool:
+        longer = max(pair.chosen, pair.rejected, key=len)
+        return len((to_plain_text(pair.prompt) + longer).encode()) + TEMPLATE_TOKENS > reward.max_length
+
+    def is_equal(pair: Preference) -> bool:
+        tokens, mask = reward.encode([pair.prompt] * 2, [pair.chosen, pair.rejected])
+        return bool(mask[0].equal(mask[1]) and tokens[0].equal(tokens[1]))
+
+    return [pair for pair in pairs if not (is_long(pair) and is_equal(pair))]
 
 
 def columns(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[str]]:

@@ -42,7 +42,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     NumericError: see `Guard`.
     """
     settings, began = config.reward_model, time.monotonic()
-    pairs = load_pairs(config)
+    pairs = load_pairs(config).drop_equal_after_cut(config)
     plan = BatchPlan.from_pairs(pairs.train, settings)
     total, optimizer_steps = plan.steps * settings.ensemble_size, 0
 

@@ -10,12 +10,13 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 # One mark for each extra and each state of the files that decide what is installed.
 state := $(shell cat pyproject.toml $(CONSTRAINTS) | cksum | cut -d ' ' -f 1)
 train := $(VENV)/.train-$(state)
+gym := $(VENV)/.gym-$(state)
 test := $(VENV)/.test-$(state)
 docs := $(VENV)/.docs-$(state)
 
 .PHONY: demo test quick lint bench battery serve docs system
 
-demo: $(train)
+demo: $(gym)
 	@$(bin)/likelier demo
 
 test: $(test) system lint

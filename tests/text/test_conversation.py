@@ -20,6 +20,17 @@ def test_messages_without_a_template_read_like_a_dialogue() -> None:
     assert render(tiny_tokenizer(), TALK) == "be kind\n\nHuman: hi\n\nAssistant:"
 
 
+def test_a_model_without_a_template_is_named_once_where_it_matters(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("likelier.progress.plain_lines", True)
+    tokenizer = tiny_tokenizer()
+    tokenizer.name_or_path = "models/plain"
+    render(tokenizer, "plain text needs none")
+    for _ in range(2):
+        render(tokenizer, TALK)
+    line = "models/plain: no chat template, so turns are written as `Human: …` and `Assistant: …`\n"
+    assert capsys.readouterr().err == line
+
+
 def test_text_is_continued_as_it_is() -> None:
     assert render(tiny_tokenizer(chat=True), " hi {{ x }}") == " hi {{ x }}"
 

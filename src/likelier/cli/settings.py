@@ -8,7 +8,7 @@ import typer
 from likelier.cli.options import CONFIG, OVERRIDES
 from likelier.cli.output import JSON, Result, result_command
 from likelier.cli.train import load_settings
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, DataError
 from likelier.terminal import echo, escape_controls
 
 app = typer.Typer(help="Check, show or describe the settings.")
@@ -34,8 +34,20 @@ def show_indented(schema: Result) -> None:
 @app.command()
 @result_command()
 def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Result:
-    """Validate a file of settings without running anything."""
-    load_settings(config, overrides, None)
+    """See whether settings are right, and their models and files there, without a run; every fault is named."""
+    from pydantic import ValidationError
+
+    from likelier.config.load import describe_errors
+    from likelier.runs.inputs import list_missing
+
+    try:
+        settings = load_settings(config, overrides, None)
+    except ConfigError as error:
+        if isinstance(error.__cause__, ValidationError):
+            raise ConfigError(f"{config}: {describe_errors(error.__cause__)}") from error
+        raise
+    if missing := list_missing(settings):
+        raise DataError(f"{config}: {'; '.join(missing)}")
     return {"file": config, "ok": True}
 
 

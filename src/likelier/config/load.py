@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from likelier.config.base import Block
 from likelier.config.circle import CircleConfig
@@ -85,16 +86,26 @@ def apply_override(settings: dict[str, Any], override: str) -> dict[str, Any]:
     return settings | {head: apply_override(below, f"{rest}={value}")}
 
 
+def describe_errors(error: ValidationError) -> str:
+    """Describe all validation errors in one line, as `describe_error` does the first."""
+    return "; ".join(map(describe_fault, error.errors(include_url=False)))
+
+
 def describe_error(error: ValidationError) -> str:
     """Describe the first validation error in one line: field, value, what is allowed."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(key) for key in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown setting `{field}`{suggest_names(first['loc'])}"
-    value = shorten(first["input"])
-    reason = first["msg"].removeprefix("Value error, ")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field or 'settings'}: {reason}" + (f", got {value}" if first["type"] != "value_error" else "") + more
+    return describe_fault(first) + ("" if first["type"] == "extra_forbidden" else more)
+
+
+def describe_fault(fault: ErrorDetails) -> str:
+    """Describe one validation error."""
+    field = ".".join(str(key) for key in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown setting `{field}`{suggest_names(fault['loc'])}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    got = "" if fault["type"] == "value_error" else f", got {shorten(fault['input'])}"
+    return f"{field or 'settings'}: {reason}{got}"
 
 
 def shorten(value: Any) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from likelier.config import GymConfig
-from likelier.control.envs import EnvError, SubEnv, describe
+from likelier.control.envs import EnvError, SubEnv, describe, make_env
 from likelier.control.nets import ActorCritic
 from likelier.control.spaces import Array
 from likelier.control.watchdog import Watchdog
@@ -79,6 +79,15 @@ def take_step(env: SubEnv, action: Any) -> tuple[Array, float, bool, bool]:
             "(what was trained is in the run's folder `model`)"
         )
     return env.step(action)
+
+
+def draws_pictures(config: GymConfig) -> bool:
+    """Return True if the environment says that it can be rendered as pictures; many cannot, and need not."""
+    env = make_env(config)
+    try:
+        return "rgb_array" in (getattr(env, "metadata", None) or {}).get("render_modes", [])
+    finally:
+        env.close()
 
 
 def draw_gif(

@@ -9,7 +9,7 @@ import torch
 from likelier.config import Config, GymConfig
 from likelier.control.agent import save_agent
 from likelier.control.envs import VectorEnv
-from likelier.control.evaluate import draw_gif, evaluate
+from likelier.control.evaluate import draw_gif, draws_pictures, evaluate
 from likelier.control.fast.adam import FusedAdamW
 from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
@@ -83,8 +83,9 @@ def evaluate_agent(state: "State", config: Config, watchdog: Watchdog, folder: P
     result: dict[str, Any] = evaluate(policy, normalize, gym, config.seed, watchdog)
     if gym.gif:
         path = folder / "agent.gif"
-        problem = draw_gif(policy, normalize, gym, config.seed, watchdog, path)
-        result |= {"gif": None if problem else str(path), "gif_problem": problem}
+        can_draw = draws_pictures(gym)
+        problem = draw_gif(policy, normalize, gym, config.seed, watchdog, path) if can_draw else None
+        result |= {"gif": str(path) if can_draw and not problem else None, "gif_problem": problem}
     return result
 
 

@@ -58,6 +58,50 @@ def list_inputs(verb: str, config: Config) -> Iterator[tuple[str, Kind, Any]]:
         yield from list_sources("eval.scorer", config.eval.scoring)
 
 
+FILE_ENDINGS = (".py", ".yaml", ".yml")
+"""Of an environment that is a file of the user's."""
+
+
+def list_missing(config: Config) -> list[str]:
+    """Return `setting: value: what is missing` for every file, model and code of a config that is not there.
+
+    A model that is no path may be on the hub, which is not asked; an environment's id is known to Gymnasium alone.
+    """
+    evaluation = config.eval
+    named: dict[str, tuple[Kind, Any]] = {
+        "model": ("model", config.model),
+        "prompts": ("file", config.prompts),
+        "data": ("file", config.data),
+        "eval.model_a": ("model", evaluation.model_a),
+        "eval.model_b": ("model", evaluation.model_b),
+        "eval.prompts": ("file", evaluation.prompts),
+    }
+    named |= {f"eval.others.{number}.model": ("model", each.model) for number, each in enumerate(evaluation.others)}
+    inputs = [each for stage in STAGES.values() for each in list_block_inputs(stage, config)]
+    inputs = [each for each in inputs if each[0] != "gym.env_id" or each[2].partition(":")[0].endswith(FILE_ENDINGS)]
+    inputs += list_sources("reward", config.reward)
+    inputs += list_sources("eval.scorer", evaluation.scoring)
+    inputs += list_sources("eval.selector", evaluation.selector)
+    named |= {setting: (kind, value) for setting, kind, value in inputs}
+    faults = {setting: find_fault(kind, value) for setting, (kind, value) in named.items() if value}
+    return [f"{setting}: {named[setting][1]}: {fault}" for setting, fault in faults.items() if fault]
+
+
+def find_fault(kind: Kind, value: Any) -> str:
+    """Return what is missing of an input; empty if it is there, or may be on the hub."""
+    if kind == "callable":
+        return ""
+    if kind in ("file", "pairs"):
+        return "" if Path(value).exists() else "no such file"
+    if kind == "code":
+        return "" if find_code_files(value) else "no such file or module"
+    if Path(value).exists():
+        return "" if find_model_files(value) else "no model in it"
+    first, *rest = Path(value).parts
+    is_path = value.startswith(("/", ".", "~")) or len(rest) > 1 or Path(first).is_dir()
+    return "no such folder" if is_path else ""
+
+
 def list_block_inputs(stage: Stage, config: Config) -> Iterator[tuple[str, Kind, Any]]:
     """Yield the inputs that the block of a stage names."""
     block = getattr(config, stage.block)

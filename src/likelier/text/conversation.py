@@ -1,10 +1,12 @@
 """Prompts as the text that a model continues, and with a response as the text that a reward model reads."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
+from likelier.progress import print_note
 from likelier.records import Message, Text
 from likelier.text.chat_template import FAILURES, render_template
 from likelier.text.convention import always_begins
@@ -26,9 +28,16 @@ def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
     if isinstance(text, str):
         return text
     if tokenizer.chat_template is None:
+        note_missing_template(tokenizer.name_or_path or "the tokenizer")
         names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
         return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
     return apply_template(tokenizer, text, opens_turn=True)
+
+
+@cache
+def note_missing_template(model: str) -> None:
+    """Say once for each model how its conversations are written: a chat model's template may have been left behind."""
+    print_note(f"{model}: no chat template, so turns are written as `Human: …` and `Assistant: …`")
 
 
 def render_conversation(tokenizer: PreTrainedTokenizerBase, prompt: Text, response: str) -> str:

@@ -116,6 +116,7 @@ def test_a_round_whose_reward_is_at_chance_keeps_its_model_and_says_so(tmp_path,
     assert sampled == [("m", 0), ("m", 1)]
     page = (tmp_path / "out" / "round-2" / "report.html").read_text()
     assert "the reward model is at chance" in page
+    assert "<code>reward_at_chance</code>" in page
     with pytest.raises(KeyError):  # it goes on to PPO, whose stand-in is not there
         monkeypatch.setattr(circle, "train_policy", lambda each: {}["trained"])
         run_circle(build_config({**config.model_dump(exclude_unset=True), "ppo": {"anyway": True}}), tmp_path / "out")

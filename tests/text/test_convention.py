@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from likelier.files import write_json
+from likelier.runs.older import go_on_from
+from likelier.runs.record import NOT_COMPARED
 from likelier.text.convention import ALWAYS_BEGIN, AS_TOKENIZER, MARK, always_begins, is_made_here
 from likelier.text.models import load_tokenizer, save_model
 from likelier.text.reward_model import load_reward_model, new_reward_model
@@ -58,3 +61,16 @@ def test_a_new_reward_model_reads_the_end_token_behind_plain_texts(tmp_path: Pat
     assert reward.encode(["a"], ["b"])[0].tolist() == [[3, 4, 1]]
     save_model(tmp_path / "reward", reward.model, reward.tokenizer, "")
     assert load_reward_model(tmp_path / "reward").encode(["a"], ["b"])[0].tolist() == [[3, 4, 1]]
+
+
+def test_a_run_that_an_older_version_began_reads_its_models_as_before(tmp_path: Path) -> None:
+    save_elsewhere(tmp_path / "model")
+    run = tmp_path / "run"
+    run.mkdir()
+    for changes, expected in (([], [3, 4]), ([{"step": 2, **NOT_COMPARED}], [0, 3, 4])):
+        write_json(run / "run.json", {"verb": "sft", "changes": changes})
+        with go_on_from(run / "checkpoint-4"):
+            assert encode(load_tokenizer(tmp_path / "model"), ["ab"]) == [expected]
+        with go_on_from(None):
+            assert encode(load_tokenizer(tmp_path / "model"), ["ab"]) == [[3, 4]]
+    assert not is_made_here(load_tokenizer(tmp_path / "model"))

@@ -11,6 +11,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from likelier.runs.older import GOES_ON
+
 MARK = "likelier_texts"
 """Entry of `tokenizer_config.json`; absent in models from elsewhere."""
 AS_TOKENIZER = "tokenizer"
@@ -25,8 +27,14 @@ def mark_made(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def mark_if_made_before(tokenizer: PreTrainedTokenizerBase, path: str | Path, options: dict[str, Any]) -> None:
-    """Mark a tokenizer without a mark whose model card says that Likelier made it; `options` of `from_pretrained`."""
+    """Mark a tokenizer without a mark whose model card says that Likelier made it; `options` of `from_pretrained`.
+
+    In a run that an older version began every model is read as it was.
+    """
     if MARK in tokenizer.init_kwargs:
+        return
+    if GOES_ON.get():
+        tokenizer.init_kwargs[MARK] = ALWAYS_BEGIN
         return
     card = cached_file(
         str(path),

@@ -507,3 +507,11 @@ def test_a_database_on_read_only_media_is_read(store: Store, tmp_path: Path, mon
     (tmp_path / "feedback.db-wal").write_text("more")  # what it holds would be missing: SQLite says what is wrong
     database.connect_sqlite(tmp_path / "feedback.db", "ro").close()
     assert options[-1] == "mode=ro"
+
+
+def test_a_pipe_or_a_device_is_no_database(tmp_path):
+    os.mkfifo(tmp_path / "pipe.db")
+    (tmp_path / "device.db").symlink_to("/dev/zero")
+    for name in ("pipe.db", "device.db"):
+        with pytest.raises(DataError, match="a pipe or a device, not a database file"):
+            Store.open(tmp_path / name)

@@ -314,7 +314,7 @@ def test_what_cannot_be_shown_is_named_in_one_line(tmp_path, make, text):
         ("circle.json", lambda record: record | {"stages": 5}),
         ("evaluation/evaluation.json", lambda record: record | {"judges": [1]}),
         ("policy/result.json", lambda record: record | {"findings": 5}),
-        ("policy/run.json", lambda record: {"verb": 5}),
+        ("policy/run.json", lambda record: {"verb": []}),
         ("policy/run.json", lambda record: {"versions": 5}),
     ],
 )

@@ -133,6 +133,8 @@ def prepare_file(path: Path, create: bool) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder, not a database file")
+    if path.exists() and not path.is_file():  # opening a pipe waits for whoever writes to it
+        raise DataError(f"{path}: a pipe or a device, not a database file")
     if not path.exists():
         if not create:
             raise DataError(f"{path}: no such database; `likelier data import` makes one")

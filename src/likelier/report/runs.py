@@ -101,7 +101,8 @@ def read_trainings(folder: Path, name: str) -> list[Training]:
 def read_training(name: str, run: Path) -> Training:
     """Read a run folder; run.json, result.json and config.yaml may be absent."""
     metadata, result = (read_object(run / file) for file in ("run.json", "result.json"))
-    if (verb := metadata.get("verb", "ppo")) not in STAGES:
+    verb = metadata.get("verb", "ppo")
+    if not isinstance(verb, str) or verb not in STAGES:
         raise DataError(f"{run / 'run.json'}: no stage is called {truncate(repr(verb))}")
     settings = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
     settings = json.loads(hide_secrets(json.dumps(settings)))  # older versions wrote passwords

@@ -1,6 +1,7 @@
 """The store: what goes in comes out once, nothing is half stored, and a file that is not ours is left alone."""
 
 import fcntl
+import os
 import shutil
 import sqlite3
 import subprocess

@@ -45,14 +45,7 @@ def candidates(
     """Let a model write K responses to each prompt."""
     if (out is None) == (db is None):
         raise ConfigError("candidates: give either -o FILE or --db DB")
-    if not 0 < temperature < float("inf"):
-        raise ConfigError(f"--temperature: must be above 0, got {temperature}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"--top-p: must be above 0 and at most 1, got {top_p}")
-    if use_generation_config and (temperature, top_k, top_p) != (1.0, None, None):
-        raise ConfigError("--use-generation-config: it says these; leave out --temperature, --top-k and --top-p")
-    if "" in (stop_string or []):
-        raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
+    check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [])
     if db is not None:
         check_database_exists(db)
     if out is not None:
@@ -81,6 +74,20 @@ def candidates(
         if db is not None:
             add_to_database(file, db)
     return written
+
+
+def check_sampling(
+    temperature: float, top_k: int | None, top_p: float | None, use_generation_config: bool, stop_strings: list[str]
+) -> None:
+    """ConfigError: an option of sampling that is out of bounds, or has no effect."""
+    if not 0 < temperature < float("inf"):
+        raise ConfigError(f"--temperature: must be above 0, got {temperature}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"--top-p: must be above 0 and at most 1, got {top_p}")
+    if use_generation_config and (temperature, top_k, top_p) != (1.0, None, None):
+        raise ConfigError("--use-generation-config: it says these; leave out --temperature, --top-k and --top-p")
+    if "" in stop_strings:
+        raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
 
 
 def check_database_exists(db: str) -> None:

@@ -1,14 +1,39 @@
-"""Runs that an older version began and that go on here: what they read must stay as it was."""
+"""Runs that an older version began and that go on here: texts and defaults must stay as they were."""
 
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
+from likelier.config import Config
+from likelier.config.yaml_file import read_yaml
 from likelier.runs.record import NOT_COMPARED, read_run_json
 
 GOES_ON: ContextVar[bool] = ContextVar("GOES_ON", default=False)
 """True while a run that an older version began is trained in this process."""
+
+FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
+    ("reward_model", "num_epochs"): 1,
+    ("ppo", "response_length"): 64,
+    ("eval", "response_length"): 64,
+}
+"""Defaults that have changed since the first release, as they were."""
+
+
+def keep_former_defaults(config: Config, recorded: Path) -> Config:
+    """Return the settings with the defaults of the version that began the run, if they were its defaults.
+
+    `recorded`: the file with all settings of the run, which need not exist. A setting that the user gives stays.
+    """
+    if not recorded.is_file():
+        return config
+    settings = read_yaml(recorded)
+    for (block, name), former in FORMER_DEFAULTS.items():
+        given, own = getattr(config, block), settings.get(block)
+        if name not in given.model_fields_set and isinstance(own, dict) and own.get(name) == former:
+            config = config.model_copy(update={block: given.model_copy(update={name: former})})
+    return config
 
 
 def was_begun_by_older(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.config import Config
-from likelier.runs.older import go_on_from
+from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
 from likelier.runs.torchrun import torchrun_rank
@@ -49,6 +49,8 @@ class WorkerRun(DistributedRun):
 def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_changes: bool = False) -> dict[str, Any]:
     """Train a stage in `folder`; returns its result. ConfigError, DataError: see `Run`."""
     trainer = STAGES[verb].load_trainer()
+    if resume != "never":
+        config = keep_former_defaults(config, folder / "config.yaml")
     with shared_run(folder, verb, config, resume, accept_changes) as run, go_on_from(run.checkpoint):
         return trainer(config, run)
 

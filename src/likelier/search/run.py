@@ -20,6 +20,7 @@ from likelier.progress import progress
 from likelier.report.page import write_report
 from likelier.runs.folder import is_unused, make_folder, take_lock
 from likelier.runs.naming import refuse_idle_acceptance, resume_command
+from likelier.runs.older import keep_former_defaults
 from likelier.runs.record import compare_folder, refuse_other_verb
 from likelier.runs.run import MAY_CHANGE
 from likelier.runs.settings import refuse_changes
@@ -74,6 +75,8 @@ def run_search(
     ConfigError, DataError: an invalid search, raised before any run. Stopped: after a signal. LikelierError: all trials
     failed.
     """
+    if resume != "never":
+        config = keep_former_defaults(config, folder / "config.yaml")
     started, combinations = time.monotonic(), make_trials(config)
     workers = workers or default_workers(config)
     refuse_idle_acceptance(resume, accept_changes)

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from likelier.signals import end_on_signals, end_without_teardown
+from likelier.terminal.signals import end_on_signals, end_without_teardown
 
 
 def main() -> int:

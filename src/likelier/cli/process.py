@@ -12,8 +12,8 @@ from likelier.addresses import hide_secrets
 from likelier.cli import torchrun
 from likelier.cli.failures import explain_failure
 from likelier.errors import Interrupted, Terminated
-from likelier.signals import end_at_once, is_importing
 from likelier.terminal import print_stderr
+from likelier.terminal.signals import end_at_once, is_importing
 
 
 def run_reporting_failures(work: Callable[[], int], argv: Sequence[str]) -> int:

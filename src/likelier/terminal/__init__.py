@@ -1,4 +1,4 @@
-"""Text for people on a terminal. Every line that is printed goes through `echo`, every table through `print_table`."""
+"""What people see in a terminal: each line goes through `echo`, each table through `print_table`; and ends by signals."""
 
 import re
 import sys

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from likelier.signals import LINES, is_importing
+from likelier.terminal.signals import LINES, is_importing
 
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-START = "import os, signal, time; from likelier.signals import end_on_signals; end_on_signals()\n"
+START = "import os, signal, time; from likelier.terminal.signals import end_on_signals; end_on_signals()\n"
 
 
 def run(script, folder, **variables):
@@ -43,7 +43,7 @@ def test_an_import_that_swallows_exceptions_does_not_swallow_a_signal(tmp_path, 
 def test_an_import_is_seen_in_the_frames(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "looks.py").write_text(
-        "import sys\nfrom likelier.signals import is_importing\nseen = is_importing(sys._getframe())"
+        "import sys\nfrom likelier.terminal.signals import is_importing\nseen = is_importing(sys._getframe())"
     )
     import looks
 

@@ -171,7 +171,7 @@ class Preference:
     """A training pair for reward models and DPO, made from one judgement.
 
     `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (averaged if an annotator answered
-    several times); `flip` is the annotator's error rate; `weight` balances annotators.
+    several times); `flip` is the rate at which the annotator picks the worse side; `weight` balances annotators.
     """
 
     prompt: Text

@@ -13,7 +13,7 @@ from likelier.cli.output import JSON, Result, result_command
 def preferences(
     db: DB,
     out: Annotated[Path, typer.Option("-o", metavar="DIR", help="Folder for train, valid and test.")],
-    check: Annotated[bool, typer.Option(help="Drop flagged annotators; give each an error rate.")] = True,
+    check: Annotated[bool, typer.Option(help="Drop flagged annotators; turn the reversed round.")] = True,
     seed: Annotated[int, typer.Option(metavar="N", help="Decides which conversation goes to which split.")] = 0,
     valid_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for validation.")] = 0.1,
     test_share: Annotated[float, typer.Option(metavar="SHARE", help="Conversations kept for the test.")] = 0.2,

@@ -27,7 +27,7 @@ class CircleConfig(Block):
     judgements_per_comparison: Positive = 2
     """Judgements of each comparison, by different people: agreement cannot be measured from one."""
     check_feedback: bool = True
-    """Let the check drop flagged annotators and put error rates into the likelihood."""
+    """Let the check drop flagged annotators and turn the reversed round."""
     port: Port = 0
     """Port of the judging page; 0 takes a free one."""
     baselines: list[BaselineName] = []

@@ -36,7 +36,7 @@ class AnnotatorFinding(Protocol):
 
     @property
     def error_rate(self) -> float | None:
-        """Rate of wrong answers; None if unknown."""
+        """Rate of wrong answers, for the card; None if unknown."""
 
     @property
     def flags(self) -> Sequence[str]:
@@ -79,10 +79,11 @@ def make_preferences(
 ) -> dict[str, Any]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
-    A preference carries its annotator's error rate as `flip` and a `weight` that balances people. Judgements of flagged
-    annotators are dropped, but those of someone who only answers the wrong way round: the error rate says so. Without a
-    check, `flip` is 0, `weight` 1 and nobody is dropped. No conversation stands in two splits (`conversation_groups`).
-    The same judgements, check and settings give the same bytes.
+    Judgements of flagged annotators are dropped; of someone whose only flag is `reversed` they are kept with `flip` 1.
+    Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
+    Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
+    people. Without a check, `flip` is 0, `weight` 1 and nobody is dropped. No conversation stands in two splits
+    (`conversation_groups`). The same judgements, check and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = split or Split()
@@ -155,11 +156,11 @@ def make_preference(
 
 
 def flip_rate(person: AnnotatorFinding | None) -> float:
-    """Return an annotator's error rate; above one half, which inverts a pair, only if that is statistically certain."""
-    if person is None or not person.id or person.error_rate is None or math.isnan(person.error_rate):
-        return 0.0
-    highest = 1.0 if "reversed" in person.flags else 0.5
-    return round(min(max(person.error_rate, 0.0), highest), 6)
+    """Return how often an annotator picks the side that they find worse: 1 for one who is flagged as reversed, else 0.
+
+    An error rate is no such thing: most errors are close pairs, of which `sigmoid(difference)` has its share already.
+    """
+    return 1.0 if person is not None and person.id and "reversed" in person.flags else 0.0
 
 
 def balanced_weights(annotators: Sequence[str]) -> list[float]:
@@ -299,6 +300,7 @@ def make_card(
                 "id": name,
                 "judgements": given[name],
                 "used": used[name],
+                "error_rate": found[name].error_rate if name in found else None,
                 "flip": flip_rate(found.get(name)),
                 "weight": weight.get(name),
                 "flags": list(found[name].flags) if name in found else [],

@@ -1,8 +1,8 @@
 """The scale of a reward learned from preferences, where the truth is known: 1 for honest and dishonest people alike.
 
-Utilities are drawn with a standard deviation of 1.5, and honest people answer by Bradley-Terry's model in their unit. The
-reward is the true utility times a factor, which is fitted with the shipped loss to the pairs that the commands make; a
-factor of 1 is right, and so is then the price of a nat of KL.
+Utilities are drawn with a standard deviation of 1.5, and honest people answer by Bradley-Terry's model in their unit.
+The reward is the true utility times a factor, which is fitted with the shipped loss to the pairs that the commands
+make; a factor of 1 is right, and so is then the price of a nat of KL.
 """
 
 import json

@@ -48,7 +48,7 @@ UNPENALISED_ARM = "no KL penalty"
 REWARD_WORK, EVALUATION_WORK = 13, 3
 """Cost of training a reward model and of an evaluation, in PPO steps."""
 SETTINGS: dict[str, Any] = {
-    "reward": [{"function": f"{variety.__file__}:variety", "weight": 12.5, "name": "variety"}],
+    "reward": [{"function": f"{variety.__file__}:variety", "weight": 30.0, "name": "variety"}],
     "circle": {"num_eval_prompts": 144, "responses_per_prompt": 4},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3, "batch_size": 64},
     "ppo": {

@@ -17,6 +17,7 @@ from likelier.records import column_names, distinct_prompts, prompt_line, read_p
 from likelier.report.page import number, percent, span, write_report
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.lock import lock_folder
+from likelier.runs.older import keep_former_defaults
 from likelier.runs.record import compare_folder
 from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
@@ -67,6 +68,7 @@ def run_circle(
     model, made_from, repeats, result = config.model, "", 0, {}
     with lock_folder(out):
         compare_folder(out, "circle", config, accept_changes)
+        config = keep_former_defaults(config, out)
         for turn in range(1, rounds + 1):
             folder = out / f"round-{turn}"
             db, prompts = find_database(config, out), folder / "prompts"
@@ -86,8 +88,7 @@ def find_database(config: Config, out: Path) -> str:
 
 
 def check_people(config: Config, out: Path) -> None:
-    """Check the people of `eval.scorer`. ConfigError: the next round would train on their judgements, or they cannot
-    judge the baselines."""
+    """ConfigError: the next round would train on judgements of `eval.scorer`, or people cannot judge the baselines."""
     if not (people := config.eval.people):
         return
     db = find_database(config, out)

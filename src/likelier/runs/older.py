@@ -21,17 +21,20 @@ FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
 """Defaults that have changed since the first release, as they were."""
 
 
-def keep_former_defaults(config: Config, recorded: Path) -> Config:
-    """Return the settings with the defaults of the version that began the run, if they were its defaults.
+def keep_former_defaults(config: Config, folder: Path) -> Config:
+    """Return the settings with the defaults of the version that began the run, search or circle in `folder`.
 
-    `recorded`: the file with all settings of the run, which need not exist. A setting that the user gives stays.
+    Runs and searches have recorded their settings: what is not a former default there stays as it is now. A setting
+    that the user gives stays too.
     """
-    if not recorded.is_file():
+    recorded = folder / "config.yaml"
+    if not recorded.is_file() and not was_begun_by_older(folder):
         return config
-    settings = read_yaml(recorded)
+    settings = read_yaml(recorded) if recorded.is_file() else None
     for (block, name), former in FORMER_DEFAULTS.items():
-        given, own = getattr(config, block), settings.get(block)
-        if name not in given.model_fields_set and isinstance(own, dict) and own.get(name) == former:
+        given = getattr(config, block)
+        own = (settings.get(block) or {}).get(name) if settings is not None else former
+        if name not in given.model_fields_set and own == former:
             config = config.model_copy(update={block: given.model_copy(update={name: former})})
     return config
 

@@ -50,7 +50,7 @@ def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_cha
     """Train a stage in `folder`; returns its result. ConfigError, DataError: see `Run`."""
     trainer = STAGES[verb].load_trainer()
     if resume != "never":
-        config = keep_former_defaults(config, folder / "config.yaml")
+        config = keep_former_defaults(config, folder)
     with shared_run(folder, verb, config, resume, accept_changes) as run, go_on_from(run.checkpoint):
         return trainer(config, run)
 

@@ -76,7 +76,7 @@ def run_search(
     failed.
     """
     if resume != "never":
-        config = keep_former_defaults(config, folder / "config.yaml")
+        config = keep_former_defaults(config, folder)
     started, combinations = time.monotonic(), make_trials(config)
     workers = workers or default_workers(config)
     refuse_idle_acceptance(resume, accept_changes)

@@ -372,5 +372,7 @@ def test_a_reward_that_breaks_later_leaves_the_checkpoint_to_go_on_from(place, c
     assert "later.py:reward" in capfd.readouterr().err
     assert (place / "run" / "checkpoint-1").is_dir()
     (place / "later.py").write_text("def reward(prompts, responses):\n    return [1.0] * len(responses)\n")
-    assert main([*words, "--resume", "auto", "--json"]) == 0
+    assert main([*words, "--resume", "auto"]) == 2
+    assert "--accept-changes" in capfd.readouterr().err
+    assert main([*words, "--resume", "auto", "--accept-changes", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["steps"] == 2

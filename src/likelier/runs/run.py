@@ -120,8 +120,14 @@ class Run:
         """Return the checkpoint that `resume` asks for; None to start anew."""
         if resume == "never":
             return None
-        if resume == "auto" or Path(resume).resolve() == self.folder.resolve():
+        if resume == "auto":
             return find_newest_checkpoint(self.folder)
+        if Path(resume).resolve() == self.folder.resolve():
+            if newest := find_newest_checkpoint(self.folder):
+                return newest
+            raise DataError(
+                f"{resume}: cannot resume: it has no checkpoint; `--out {resume} --resume auto` starts a run there"
+            )
         if reason := find_damage(Path(resume)):
             raise DataError(f"{resume}: cannot resume: {reason}")
         return Path(resume)

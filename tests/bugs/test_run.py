@@ -12,7 +12,7 @@ CAUSES = {
     "kl_negative-padding": "Padding",
 }
 
-AGAIN = {"healthy-rloo", "kl_negative-temperature", "kl_negative-padding"}
+AGAIN = {"healthy-rloo", "kl_negative-temperature", "kl_negative-padding", "kl_negative-noise"}
 """Configs whose finding, or lack of any, another one shows too; `make battery` runs them."""
 
 

@@ -199,7 +199,7 @@ def test_the_real_page_over_http_with_two_people(world, tmp_path, monkeypatch):
         if len(links) <= 2:
             threading.Thread(target=visit, args=(f"person {len(links)}", links[-1]), daemon=True).start()
 
-    monkeypatch.setattr(server, "print_line", say)
+    monkeypatch.setattr(server, "print_stderr", say)
     config = config_of(world, tmp_path / "people.db", judgements_per_comparison=2)
     found = evaluate(config, tmp_path / "out", server.serve)
     whole = read_json(tmp_path / "out" / "evaluation.json")

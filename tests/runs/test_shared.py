@@ -86,17 +86,23 @@ VARIANTS = {
 }
 
 
+AGAIN = {"loss", "scores"}
+"""Variants of which `make battery` sees to it."""
+
+
 @pytest.mark.slow
-def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path):
-    for name, settings in VARIANTS.items():
-        words = ["ppo", config, "ppo.total_episodes=96", "ppo.learning_rate=0.005", *settings, "--out"]
-        code, _, err = likelier(*words, tmp_path / name / "one")
-        assert code == 0, err
-        assert [code for code, _, _ in together(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [0, 0]
-        one, two = ([line for _, line in read_jsonl(tmp_path / name / run / "metrics.jsonl")] for run in ("one", "two"))
-        assert len(one) == 3
-        for alone, shared in zip(one, two, strict=True):
-            assert shared == {key: pytest.approx(value, abs=1e-4, rel=1e-4) for key, value in alone.items()}, name
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.battery if name in AGAIN else ()) for name in VARIANTS]
+)
+def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path, name):
+    words = ["ppo", config, "ppo.total_episodes=64", "ppo.learning_rate=0.005", *VARIANTS[name], "--out"]
+    code, _, err = likelier(*words, tmp_path / name / "one")
+    assert code == 0, err
+    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [0, 0]
+    one, two = ([line for _, line in read_jsonl(tmp_path / name / run / "metrics.jsonl")] for run in ("one", "two"))
+    assert len(one) == 2
+    for alone, shared in zip(one, two, strict=True):
+        assert shared == {key: pytest.approx(value, abs=1e-4, rel=1e-4) for key, value in alone.items()}, name
 
 
 def test_it_goes_on_to_the_same_bits(config, tmp_path):
@@ -151,20 +157,20 @@ def test_a_reward_that_fails_in_the_first_process_ends_the_other(config, tmp_pat
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
-    """Twenty steps in two processes that nobody disturbs."""
+    """Ten steps in two processes that nobody disturbs."""
     folder = tmp_path_factory.mktemp("whole")
-    words = ["ppo", config, "ppo.total_episodes=640", "--out", folder / "run"]
+    words = ["ppo", config, "ppo.total_episodes=320", "--out", folder / "run"]
     assert [code for code, _, _ in together(2, folder / "tmp", *words)] == [0, 0]
     return folder / "run"
 
 
 def disturbed(config, folder, disturb):
-    """The same by torchrun, which starts all again where one ends; `disturb(pids by rank)` after five steps."""
+    """The same by torchrun, which starts all again where one ends; `disturb(pids by rank)` after three steps."""
     launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=3"]
-    words = ["ppo", config, "ppo.total_episodes=640", "--out", folder, "--resume", "auto"]
+    words = ["ppo", config, "ppo.total_episodes=320", "--out", folder, "--resume", "auto"]
     with subprocess.Popen([*launcher, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True) as running:
         log = folder / "metrics.jsonl"
-        while not log.exists() or log.read_text().count("\n") < 5:
+        while not log.exists() or log.read_text().count("\n") < 3:
             assert running.poll() is None, running.communicate()
             time.sleep(0.02)
         disturb(workers_of(running.pid))

@@ -121,8 +121,10 @@ def prepare(config: Config) -> Setup:
     """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
     dpo, pairs = config.dpo, load_pairs(config)
     model, tokenizer = load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model)
+    # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)
+    # A pair on a held-out prompt would make the evaluation measure memory.
     held_out_prompts = heldout_eval.texts if heldout_eval else []
     longest = min(dpo.max_length, context_length(model))
     train, held_out = (
@@ -137,6 +139,7 @@ def prepare(config: Config) -> Setup:
     check_in_vocabulary(tokenizer, rows, vocabulary_size(model), config.model)
     if not train:
         raise DataError(f"{config.data}: no pair is left to learn from; the longest may have {longest} tokens")
+    # Pairs of a prompt need not share a batch, as they do for a reward model: no response is scored twice here.
     each_alone = list(range(len(train)))
     plan = BatchPlan([pair.num_tokens for pair in train], each_alone, dpo.batch_size, dpo.num_epochs)
     return Setup(model, tokenizer, DPOData(train, held_out, plan, len(pairs.train) - len(train)), heldout_eval)
@@ -148,6 +151,7 @@ def tokenize_pair(
     """Tokenize a pair; None if prompt plus response exceed `longest` tokens, or the prompt has none."""
     prompt, chosen = encode_with_response(tokenizer, pair.prompt, pair.chosen, end=True)
     _, rejected = encode_with_response(tokenizer, pair.prompt, pair.rejected, end=True)
+    # Left out, not cut: a response without its end, or on half a prompt, is not the one that people judged.
     if not prompt or len(prompt) + max(len(chosen), len(rejected)) > longest:
         return None
     flip = pair.flip if dpo.use_flip else 0.0
@@ -159,16 +163,19 @@ def pair_logprobs(
     model: PreTrainedModel, pairs: Sequence[TokenizedPair], bf16: bool
 ) -> tuple[Float[Tensor, "N 2"], Float[Tensor, ""]]:
     """Log-probabilities of chosen and rejected responses from one forward pass, and the sum of token entropies."""
+    # Both sides in one batch, so that rounding is alike in chosen and rejected: the loss takes their difference.
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
     prompts, prompt_mask, tokens, mask = (tensor.to(model.device) for tensor in (prompts, prompt_mask, tokens, mask))
     logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
+    # Summed, not averaged over tokens: the loss is about whole responses (Rafailov et al. 2023, eq. 7).
     return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
 
 
 @torch.no_grad()
 def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig) -> Float[Tensor, "N 2"]:
     """Compute log-probabilities of chosen and rejected responses for all pairs, batched by length."""
+    # A forward pass costs its longest row: sorted, little of it is padding.
     by_length = sorted(range(len(pairs)), key=lambda row: pairs[row].num_tokens)
     size = dpo.micro_batch_size or dpo.batch_size
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
@@ -198,6 +205,7 @@ def update(
     for first in range(0, len(pairs), size):
         micro_batch = pairs[first : first + size]
         loss, stats = mean_loss(model, micro_batch, ref[first : first + size], dpo)
+        # Weighted by its pairs, so that the gradient is the batch's, however it is cut into micro-batches.
         share = len(micro_batch) / len(pairs)
         (loss * share).backward()
         parts.append({name: value * share for name, value in (stats | {"loss": loss.detach()}).items()})
@@ -223,6 +231,7 @@ def mean_loss(
     logprobs, entropy = pair_logprobs(model, pairs, dpo.bf16)
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
     loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight)
+    # Watch these two: the loss only fixes their difference, and both may fall together (Pal et al. 2024).
     chosen, rejected = logprobs.detach().mean(0)
     tokens = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
     return loss, stats | {"logps/chosen": chosen, "logps/rejected": rejected, "entropy": entropy / tokens}
@@ -238,6 +247,7 @@ def evaluate_pairs(
     """
     if not pairs:
         return {"accuracy": None, "log_loss": None}
+    # In float64, and without weights: what is measured are people's judgements, one by one.
     now, before = logprobs.double(), ref.double()
     target = now.new_tensor([pair.target for pair in pairs])
     loss, stats = dpo_loss(now[:, 0], now[:, 1], before[:, 0], before[:, 1], beta, target)

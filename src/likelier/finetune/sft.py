@@ -83,12 +83,14 @@ class SFTData:
     @property
     def steps(self) -> int:
         """Optimizer steps in the whole run."""
+        # Rounded up: the last, smaller batch is trained on too.
         return self.sft.max_steps or -(-len(self.train) * self.sft.num_epochs // self.sft.batch_size)
 
     def batch(self, step: int) -> list[TokenizedExample]:
         """Return the examples of one step. Batches do not stop at the end of an epoch; the last one may be smaller."""
         size, end = self.sft.batch_size, len(self.train) * self.sft.num_epochs
         stop = (step + 1) * size if self.sft.max_steps else min((step + 1) * size, end)
+        # Each epoch in an order of its own, known from the seed: resuming needs no state of a data loader.
         order = EpochOrder(len(self.train), self.seed, "lessons")
         return [self.train[row] for row in order.rows(step * size, stop)]
 
@@ -118,15 +120,18 @@ def prepare(config: Config) -> Setup:
         torch.nn.Module.to(model, device)
     else:
         model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
+    # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)
     if heldout_eval:
+        # Trained on, these prompts would measure memory.
         held_out_prompts = heldout_eval.texts
         examples = [example for example in examples if example.prompt not in held_out_prompts]
     tokenized, num_cut = tokenize_examples(tokenizer, examples, min(sft.max_length, context_length(model)))
     check_in_vocabulary(tokenizer, (example.tokens for example in tokenized), vocabulary_size(model), config.model)
     if not tokenized:
         raise DataError(f"{config.data}: no prompt leaves room for a response in {sft.max_length} tokens")
+    # Files are often sorted, so what is held out is drawn; a twentieth, at most 256 examples, tells overfitting.
     order = torch.randperm(len(tokenized), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
     shuffled, num_held_out = [tokenized[row] for row in order], min(256, len(tokenized) // 20)
     data = SFTData(shuffled[num_held_out:], shuffled[:num_held_out], num_cut, sft, config.seed)
@@ -151,8 +156,10 @@ def update(
     stepped, grad_norm = guarded_step(
         state, loss, sft.max_grad_norm, "the loss", lambda: (pad_examples(batch).tensors(), {})
     )
+    # After a skipped step too: its NaN would be added to the next gradient.
     state.optimizer.zero_grad()
     state.counts["num_tokens"] += sum(len(example.tokens) for example in batch)
+    # The loss in the result is one that was learned from.
     if stepped:
         state.counts["loss"] = float(loss)
     means = {"loss": float(loss), "mean_token_accuracy": float(accuracy), "grad_norm": float(grad_norm)}
@@ -177,6 +184,7 @@ def token_means(
     for first in range(0, len(by_length), size):
         micro_batch = pad_examples(by_length[first : first + size])
         part_loss, part_right = token_sums(model, micro_batch, sft.bf16)
+        # Part by part, so that the activations of one micro-batch are held at a time.
         if backward:
             (part_loss / num_targets).backward()
         loss, num_right = loss + part_loss.detach(), num_right + part_right
@@ -204,6 +212,7 @@ def pad_examples(examples: Sequence[TokenizedExample]) -> PaddedExamples:
 
 def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:
     """Return a mask of the tokens to predict: real tokens from each row's `start` on."""
+    # The prompt is given, not to be learned: its tokens are read and have no loss.
     return mask & (torch.arange(mask.shape[1]) >= starts[:, None])
 
 

@@ -84,11 +84,14 @@ class Member:
         """`optimizer_steps`: taken by the members before this one; the count is the run's."""
         settings, self.number = config.reward_model, number
         self.settings = settings
+        # transformers draws random weights from torch's global generator; the fork leaves that to whoever called.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded_generator(config.seed, number, "reward weights").initial_seed())
+            # Members differ in head and order: where the data leave a score open they disagree (Coste et al. 2024).
             head = seeded_generator(config.seed, number, "reward head")
             device = pick_device(settings.device)
             self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
+        # In the checkpoint too: a run resumed after its best epoch must still write that epoch's weights.
         self.best = copy.deepcopy(self.reward.model)
         optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
         guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": self.reward, "best": self.best}
@@ -118,6 +121,7 @@ class Member:
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
             loss, chosen, rejected = self.loss(part)
+            # Weighted by its pairs, so that the gradient is the batch's, however it is cut into micro-batches.
             share = loss * (len(part) / len(batch))
             share.backward()
             losses.append(share.detach())
@@ -140,8 +144,10 @@ class Member:
         self.state.counts["num_tokens"] += int(mask.sum())
         with autocast(self.reward.device, self.settings.bf16):
             scores = self.reward(tokens, mask)
+        # A response of a ranking is in several pairs; it costs one forward pass (Ouyang et al. 2022, section 3.5).
         better, worse = scores[torch.tensor(places, device=scores.device)]
         loss = preference_loss(better, worse, **self.labels(part))
+        # The likelihood sees differences alone, so a constant is free: this pins it (Eisenstein et al. 2023).
         return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
 
     def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
@@ -158,7 +164,9 @@ class Member:
             return {}
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
         labels = {name: values.cpu() for name, values in self.labels(valid).items()}
+        # Log loss and not accuracy: PPO follows the size of the score, and an overfitted model is first too sure.
         loss = float(preference_loss(chosen, rejected, **labels))
+        # NaN compares false to everything: as the first epoch's loss it would stay the best.
         better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         if self.settings.early_stopping and better:
             self.best.load_state_dict(self.reward.model.state_dict())
@@ -173,6 +181,7 @@ class Member:
         if self.best_loss is not None:
             self.reward.model.load_state_dict(self.best.state_dict())
         folder = run / (f"model-{self.number}" if self.number else "model")
+        # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
         scores = np.concatenate(score_pairs(self.reward.score, some))
         base = Path(config.model).name
@@ -199,6 +208,7 @@ def distinct_texts(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], 
     """Return the distinct (prompt, response) texts, and the indices of chosen and rejected among them, [2, N]."""
     prompts, chosen, rejected = columns(pairs)
     both = list(zip([*prompts, *prompts], [*chosen, *rejected], strict=True))
+    # A prompt may be a list of messages, which cannot be hashed: its text stands for it.
     distinct = {(str(prompt), response): (prompt, response) for prompt, response in both}
     numbers = {key: number for number, key in enumerate(distinct)}
     places = [numbers[str(prompt), response] for prompt, response in both]

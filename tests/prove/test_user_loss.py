@@ -46,11 +46,12 @@ def file(tmp_path_factory):
     return path
 
 
+RIGHT = pytest.param("right", "optimum", marks=pytest.mark.battery)
 NO_PENALTY = pytest.param("no_penalty", "best response", marks=pytest.mark.battery)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "ends"), [("right", "optimum"), ("terms", "optimum"), NO_PENALTY])
+@pytest.mark.parametrize(("name", "ends"), [RIGHT, ("terms", "optimum"), NO_PENALTY])
 def test_a_loss_ends_where_its_formula_leads(file, name, ends, capfd):
     row = prove_own(random_table(1), f"{file}:{name}")
     assert (row.algorithm, row.expected, row.fixed_point) == ("own", True, ends)

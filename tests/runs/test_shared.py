@@ -86,7 +86,7 @@ VARIANTS = {
 }
 
 
-AGAIN = {"loss", "scores"}
+AGAIN = {"critic apart", "loss", "scores"}
 """Variants of which `make battery` sees to it."""
 
 

@@ -26,7 +26,8 @@ def load(folder: Path, *pairs: Preference, max_length: int):
     return load_pairs(config).drop_equal_after_cut(config)
 
 
-def test_pairs_that_are_the_same_after_the_cut_are_left_out_in_one_line(tmp_path, capfd):
+def test_pairs_that_are_the_same_after_the_cut_are_left_out_in_one_line(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("likelier.progress.plain_lines", True)  # a command with --json in this process turns them off
     # six tokens and the end token are read: both sides of SAME_END end in the same seven
     pairs = load(tmp_path, SAME_END, OTHER_END, SHORT, max_length=7)
     assert (pairs.train, pairs.test) == ([OTHER_END, SHORT], [SHORT])

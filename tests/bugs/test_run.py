@@ -14,7 +14,7 @@ CAUSES = {
 
 AGAIN = {"healthy-rloo", "kl_negative-temperature", "kl_negative-padding", "kl_negative-noise"}
 """Configs whose finding, or lack of any, another one shows too."""
-LONG = {"clipfrac_high", "clipfrac_zero", "entropy_collapse", "length_blowup"}
+LONG = {"clipfrac_high", "clipfrac_zero", "entropy_collapse", "gold_drift", "length_blowup"}
 """Configs that take longest; `tests/doctor/findings` has their findings from metrics."""
 IN_BATTERY = AGAIN | LONG
 

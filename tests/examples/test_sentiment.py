@@ -60,7 +60,7 @@ def test_a_way_back_towards_the_start_does_not_count() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["model", pytest.param("function", marks=pytest.mark.battery)])
+@pytest.mark.parametrize("reward", [pytest.param("model", marks=pytest.mark.battery), "function"])
 def test_the_whole_experiment_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str) -> None:
     draw = random.Random(0)
     lines = [(f"a {draw.choice(GOOD if good else BAD)} {draw.choice(THINGS)} number {n}\t{good:d}") for n in range(120)

@@ -113,6 +113,7 @@ class State:
         rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
         if self.gym.cliprange_schedule == "constant":
             return rate, self.gym
+        # From the whole clip range to nothing, as Stable-Baselines3's schedules count.
         left = 1.0 - step / self.gym.steps
         return rate, self.gym.model_copy(update={"cliprange": left * self.gym.cliprange})
 
@@ -125,6 +126,7 @@ class State:
         """Write a checkpoint."""
         counts = {"optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
+        # Environments cannot be written: their seeds and actions are, and are replayed.
         save_arrays(folder / "world.safetensors", self.env_state.state())
 
     def load(self, checkpoint: Path | None) -> None:

@@ -188,6 +188,7 @@ def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DP
 def new_state(model: PreTrainedModel, dpo: DPOConfig, folder: Path) -> TrainingState:
     """Return optimizer, guard and counters at step 0."""
     optimizer = make_optimizer([(model.parameters(), dpo.learning_rate)], dpo)
+    # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
     modules = {"model": weights_to_save(model, dpo.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder))
 

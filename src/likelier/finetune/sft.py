@@ -126,6 +126,7 @@ def prepare(config: Config) -> Setup:
     if heldout_eval:
         # Trained on, these prompts would measure memory.
         held_out_prompts = heldout_eval.texts
+        # Compared as texts: a prompt that stands in both files is held out, whatever its columns.
         examples = [example for example in examples if example.prompt not in held_out_prompts]
     tokenized, num_cut = tokenize_examples(tokenizer, examples, min(sft.max_length, context_length(model)))
     check_in_vocabulary(tokenizer, (example.tokens for example in tokenized), vocabulary_size(model), config.model)
@@ -141,6 +142,7 @@ def prepare(config: Config) -> Setup:
 def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingState:
     """Return optimizer, guard and counters at step 0."""
     optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft)
+    # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
     modules = {"model": weights_to_save(model, sft.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder), loss=0.0)
 

@@ -124,6 +124,7 @@ class Member:
             # Weighted by its pairs, so that the gradient is the batch's, however it is cut into micro-batches.
             share = loss * (len(part) / len(batch))
             share.backward()
+            # Detached: the graph of a part is freed before the next one is built.
             losses.append(share.detach())
             scores.append(torch.stack([chosen, rejected]).detach())
         loss, both = torch.stack(losses).sum(), torch.cat(scores, 1)
@@ -154,12 +155,14 @@ class Member:
         """Target, weight, margin and flip of each pair, as the loss takes them."""
         device = self.reward.device
         found = {name: [getattr(pair, name) for pair in part] for name in ("weight", "margin", "target", "flip")}
+        # Without flips everybody is believed alike.
         if not self.settings.use_flip:
             del found["flip"]
         return {name: torch.tensor(values, dtype=torch.float32, device=device) for name, values in found.items()}
 
     def end_epoch(self, valid: Sequence[Preference], step: int) -> dict[str, float]:
         """Evaluate on the validation pairs after `step` steps, and keep the weights if they are the best so far."""
+        # Nothing to choose by: the last weights stay.
         if not valid:
             return {}
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
@@ -178,6 +181,7 @@ class Member:
 
     def write_model(self, run: Path, config: Config, pairs: Pairs) -> None:
         """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
+        # The best epoch's weights, which need not be the last: training goes on past the best.
         if self.best_loss is not None:
             self.reward.model.load_state_dict(self.best.state_dict())
         folder = run / (f"model-{self.number}" if self.number else "model")
@@ -238,6 +242,7 @@ def score_pairs(
     found = []
     for start in range(0, len(pairs), PAIRS_SCORED_AT_ONCE):
         prompts, chosen, rejected = columns(pairs[start : start + PAIRS_SCORED_AT_ONCE])
+        # In parts: all tokens of a large file at once would not fit into memory.
         found.append(score([*prompts, *prompts], [*chosen, *rejected]).double().numpy().reshape(2, -1))
     chosen_scores, rejected_scores = np.concatenate(found, axis=1)
     return chosen_scores, rejected_scores
@@ -245,6 +250,7 @@ def score_pairs(
 
 def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
     """Evaluate the run's ensemble on the test pairs, else on the validation pairs; None without either."""
+    # Validation pairs chose the epoch, so figures on them flatter; they stand in where there are no test pairs.
     held_out = pairs.test or pairs.valid
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")

@@ -90,6 +90,7 @@ class State:
 
     def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
         self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
+        # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
         self.saved_weights = weights_to_save(self.policy, ppo.lora_rank)
         # A group each: the critic may learn at a rate of its own, and alone while it warms up.
         rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
@@ -110,6 +111,7 @@ class State:
 
     def count_steps(self, update: dict[str, float]) -> int:
         """Add the optimizer steps of an update; returns the total."""
+        # Not steps times epochs: `target_kl` ends an update early, and the guard skips some.
         self.optimizer_steps += int(update["optimizer_steps"])
         return self.optimizer_steps
 

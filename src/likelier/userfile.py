@@ -100,7 +100,7 @@ def user_code_errors(label: str, failure: type[LikelierError]) -> Iterator[None]
 
 
 def run_file(path: str) -> ModuleType:
-    """Run a Python file as a module registered in `sys.modules`, where dataclasses and pickle look it up."""
+    """Run a Python file as a module registered in `sys.modules`, where dataclasses look it up."""
     name = f"likelier_function_{stable_id(str(Path(path).resolve()))}"
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)

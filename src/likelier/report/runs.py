@@ -76,7 +76,7 @@ class Training:
 
     @property
     def silence(self) -> str:
-        """What it means that nothing was found."""
+        """Explain what it means that the doctor found nothing."""
         return explain_silence(len(self.lines))
 
     @property

@@ -1,4 +1,4 @@
-"""What a run was started with, in `run.json` and in each checkpoint; compared when it is resumed."""
+"""The record of a run's inputs and versions, in `run.json` and in each checkpoint; compared on resume."""
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What people see in a terminal: each line goes through `echo`, each table through `print_table`; ends by signals."""
+"""Output to a terminal: each line goes through `echo`, each table through `print_table`; ends by signals."""
 
 import re
 import sys

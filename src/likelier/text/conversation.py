@@ -48,9 +48,9 @@ def render_conversation(tokenizer: PreTrainedTokenizerBase, prompt: Text, respon
 
 
 def render_answer(tokenizer: PreTrainedTokenizerBase, prompt: Text, opening: str, response: str) -> tuple[str, bool]:
-    """What a model should write behind `opening`, the rendered prompt, and True if that closes its turn.
+    """Return the text to be generated after `opening`, the rendered prompt, and True if it closes the turn.
 
-    With a template: what it writes up to the first special token behind the response. A template whose opening is
+    With a template: its text up to the first special token behind the response. A template whose opening is
     another than that of a conversation (an open `<think>`) has the response as it is, with the same closing. False
     where the turn must be closed with the end token: plain prompts, and templates that close without a special token.
     """

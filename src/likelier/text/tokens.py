@@ -34,7 +34,7 @@ AFFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, Affixes] = WeakKeyDictionary
 
 
 def find_affixes(tokenizer: PreTrainedTokenizerBase) -> Affixes:
-    """What a tokenizer puts around a plain text: `[CLS]` and `[SEP]`, say, or nothing. Tried once on a letter."""
+    """Return the special tokens that a tokenizer puts around plain text, such as `[CLS]`; tried once on a letter."""
     if tokenizer not in AFFIXES:
         text, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
         starts = [start for start in range(len(whole) - len(text) + 1) if whole[start : start + len(text)] == text]

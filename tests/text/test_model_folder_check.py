@@ -164,7 +164,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(port: int) -> N
     began = time.monotonic()
     with pytest.raises(DataError, match="^gpt2-misspelt: [^\n]*no such folder[^\n]*the hub does not answer"):
         load_tokenizer("gpt2-misspelt")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_hub_names_pass_and_missing_folders_do_not(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_request_that_is_not_whole_in_time_is_ended_however_it_drips(page, mon
         head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 Request Timeout")
         assert json.loads(body) == {"detail": "the request was not whole after 0.7 seconds"}
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])

@@ -14,7 +14,17 @@ CAUSES = {
 
 AGAIN = {"healthy-rloo", "kl_negative-temperature", "kl_negative-padding", "kl_negative-noise"}
 """Configs whose finding, or lack of any, another one shows too."""
-LONG = {"clipfrac_high", "clipfrac_zero", "entropy_collapse", "gold_drift", "length_blowup"}
+LONG = {
+    "clipfrac_high",
+    "clipfrac_zero",
+    "entropy_collapse",
+    "gold_drift",
+    "length_blowup",
+    "repetition",
+    "reward_flat",
+    "scorer_at_chance",
+    "value_not_learning",
+}
 """Configs that take longest; `tests/doctor/findings` has their findings from metrics."""
 IN_BATTERY = AGAIN | LONG
 

@@ -59,7 +59,15 @@ def test_learns_to_balance_a_pole(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("actions", "enough"), [("discrete", 9.5), ("multi", 9.0), ("binary", 9.0), ("box", 8.0)])
+@pytest.mark.parametrize(
+    ("actions", "enough"),
+    [
+        ("discrete", 9.5),
+        ("box", 8.0),
+        pytest.param("multi", 9.0, marks=pytest.mark.battery),
+        pytest.param("binary", 9.0, marks=pytest.mark.battery),
+    ],
+)
 def test_learns_to_do_what_is_shown(tmp_path, actions, enough):
     gym = {
         "env_id": f"{BROKEN_ENVS}:Identity",

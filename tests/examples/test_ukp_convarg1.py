@@ -87,7 +87,7 @@ def test_one_real_debate(converter: ModuleType, tmp_path: Path, shared: Path) ->
         assert import_file(tmp_path / "ukp.jsonl", "likelier", store).stored == 0
 
 
-@pytest.mark.slow
+@pytest.mark.battery
 def test_all_real_debates(converter: ModuleType, tmp_path: Path, shared: Path) -> None:
     records = list(converter.judgements(shared / "data" / "ukp-convarg1"))
     assert len(records) == len({record["id"] for record in records}) == 66_165

@@ -48,6 +48,8 @@ UNIQUE = {
     "length spread reversed",
 }
 """Fixed points that do not depend on the path of training."""
+MAIN = ("optimum", "best response", "reversed", "pushed down", "spread reversed", "next token")
+"""Fixed points of one table in `make test`; the others are variants of these with a price or a length."""
 
 
 def test_matrix_has_every_cell_once():
@@ -148,11 +150,11 @@ def test_where_all_responses_are_as_long_their_means_change_nothing():
 
 
 @pytest.mark.slow
-def test_every_kind_of_fixed_point_is_reached_on_one_table():
-    """One cell of each fixed point that the matrix holds; `make battery` trains all, small groups too."""
+def test_the_main_fixed_points_are_reached_on_one_table():
+    """One cell of each; `make battery` trains all, small groups too."""
     table = random_table(0)
-    one_each = {name: config for config in make_matrix(table) if "group" not in (name := fixed_point_name(config))}
-    assert len(one_each) >= 8
+    one_each = {name: config for config in make_matrix(table) if (name := fixed_point_name(config)) in MAIN}
+    assert one_each.keys() == set(MAIN)
     assert_rows_hold(prove(table, configs=list(one_each.values())))
 
 

@@ -19,9 +19,8 @@ docs := $(VENV)/.docs-$(state)
 demo: $(gym)
 	@$(bin)/likelier demo
 
-# Three processes on two cores: now and then each test waits for a process that it starts, or for the disk.
 test: $(test) system lint
-	@$(bin)/pytest -n 3 -m "not battery"
+	@$(bin)/pytest -n 2 -m "not battery"
 
 quick: $(test)
 	@$(bin)/pytest -n 2 -m "not slow and not battery"

@@ -16,9 +16,18 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import pytest
 import torch
 
+from likelier import progress
+from typecheck import start_checks
+
 torch.set_num_threads(1)
 # A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup() -> None:
+    """Check shapes and types at the beginning of each test, and print notes whatever the test before it asked for."""
+    start_checks()
+    progress.plain_lines = True
 
 
 @pytest.fixture(scope="session")

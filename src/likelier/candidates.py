@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from likelier.files import dump_line, read_log, stable_id, write_jsonl
+from likelier.files import dump_line, list_file_states, read_log, stable_id, write_jsonl
 from likelier.progress import print_note, progress
 from likelier.records import Prompt, Response, read_prompts
 from likelier.text.exact_sampler import ExactSampler, load_policy
@@ -48,7 +48,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]
-    key = stable_id(describe_model(model), asked, k, vars(sampling), use_generation_config, size, seed)
+    key = stable_id([model, list_file_states(Path(model))], asked, k, vars(sampling), use_generation_config, size, seed)
     done = read_part(part, key, size)
     sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
@@ -61,12 +61,6 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
             "raise --response-length (ppo.response_length of a circle)"
         )
     return {"prompts": len(read), "responses": k * len(read)}
-
-
-def describe_model(model: str) -> list[Any]:
-    """Return a model's name and, of a folder, its files with size and time of change."""
-    files = sorted(path for path in Path(model).glob("*") if path.is_file())
-    return [model, [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]]
 
 
 def read_part(part: Path, key: str, size: int) -> list[dict[str, Any]]:

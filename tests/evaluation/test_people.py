@@ -282,7 +282,7 @@ def test_killed_terminated_interrupted_and_ended(world, tmp_path):
         process.send_signal(signal)
         assert (process.wait(), process.out.read_text()) == (code, "")
         assert said in process.err.read_text()
-        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out" / "evaluation.json").exists()
     process, link = start(config, tmp_path / "out")
     assert Browser(link, "Ann").judge(more_a, most=1) == 1
     process.send_signal(2)

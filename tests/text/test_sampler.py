@@ -8,7 +8,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from likelier.config import EvalConfig, PPOConfig
 from likelier.text.exact_sampler import ExactSampler
-from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms, join_samples
 from model_families import VOCABULARY, tiny_model, tiny_tokenizer
 from samplers import EngineSampler, ScriptedSampler
 
@@ -53,6 +53,19 @@ def test_what_the_protocol_promises(name: str, end_token: bool) -> None:
     assert torch.isfinite(samples.logprobs).all()
     assert (samples.logprobs[samples.mask] < 0).all()
     assert samples.logprobs[~samples.mask].count_nonzero() == 0
+
+
+def test_parts_are_joined_in_the_order_of_the_rows() -> None:
+    sampler, draws = make("exact"), torch.rand(3, 6, generator=torch.Generator().manual_seed(0))
+    prompts = ["abc", "the cat sat", "x"]
+    whole = sampler.sample(prompts, Sampling(6), draws)
+    rows = [[2, 0], [1]]
+    parts = [sampler.sample([prompts[row] for row in part], Sampling(6), draws[part]) for part in rows]
+    joined = join_samples(parts, [2, 0, 1])
+    assert (joined.prompts, joined.texts, joined.stop_reasons) == (prompts, whole.texts, whole.stop_reasons)
+    assert torch.equal(joined.tokens, whole.tokens)
+    assert torch.equal(joined.prompt_tokens, whole.prompt_tokens)
+    assert torch.equal(joined.prompt_mask, whole.prompt_mask)
 
 
 @pytest.mark.parametrize("name", ["exact", "scripted", "engine"])

@@ -9,7 +9,7 @@ import typer
 from likelier.cli.options import DEVICE, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
-from likelier.files import check_writable
+from likelier.files import check_writable, stable_id
 from likelier.files.outputs import check_output
 
 
@@ -69,11 +69,16 @@ def candidates(
             top_k=top_k,
             top_p=top_p,
             use_generation_config=use_generation_config,
-            part=Path(f"{db}.candidates.part") if db is not None and "://" not in db else None,
+            part=None if db is None else name_part(db),
         )
         if db is not None:
             add_to_database(file, db)
     return written
+
+
+def name_part(db: str) -> Path:
+    """Return the file of finished batches: beside the database, or for that of a server in the current folder."""
+    return Path(f"candidates-{stable_id(db)}.part" if "://" in db else f"{db}.candidates.part")
 
 
 def check_sampling(

@@ -10,6 +10,7 @@ import numpy as np
 from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.best_of_n import evaluate_best_of_n
+from likelier.evaluation.kept_samples import PART, KeptSamples
 from likelier.evaluation.people import AnnotationPage, HumanPreferences, ResponsePair, ask_people, open_people
 from likelier.evaluation.responses import (
     EvaluatedModel,
@@ -48,7 +49,8 @@ ACCURACY_FIELDS = (
 def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> EvaluationResult:
     """Compare `eval.model_b` with `eval.model_a`; writes `evaluation.json` in `out` and returns it without the samples.
 
-    `page` is served if people are among the judges; without one only stored judgements count.
+    `page` is served if people are among the judges; without one only stored judgements count. Batches of responses that
+    are done stand in `responses.part` until all is: after a kill the same evaluation in `out` goes on from there.
     ConfigError, DataError: a setting, prompt file, model or judge that cannot be used. Stopped: see `ask_people`.
     """
     settings = config.eval
@@ -62,12 +64,16 @@ def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> E
     check_writable(out / "evaluation.json")
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_people(settings)) if settings.people else None
-        result = load_and_compare(config, lambda pairs: ask_people(store, pairs, settings, page) if store else None)
+        kept = KeptSamples(out / PART)
+        result = load_and_compare(
+            config, lambda pairs: ask_people(store, pairs, settings, page) if store else None, kept
+        )
     write_json(out / "evaluation.json", result.to_json())
+    kept.remove()
     return replace(result, samples=(), worst=(), responses={})
 
 
-def load_and_compare(config: Config, ask: AskPeople) -> EvaluationResult:
+def load_and_compare(config: Config, ask: AskPeople, kept: KeptSamples) -> EvaluationResult:
     """Load the models, prompts and judges of `config.eval`, and compare.
 
     The result also says how far its judges and the new model's training can be trusted.
@@ -75,7 +81,8 @@ def load_and_compare(config: Config, ask: AskPeople) -> EvaluationResult:
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
-    a, b = (EvaluatedModel.load(path, device, settings.batch_size) for path in (settings.model_a, settings.model_b))
+    paths = (settings.model_a, settings.model_b)
+    a, b = (EvaluatedModel.load(path, device, settings.batch_size, kept) for path in paths)
     for each in (a, b):
         check_prompts(each.model, each.tokenizer, prompts, settings.response_length, "eval.response_length")
     judges = make_scorer(settings.scoring, settings.device)
@@ -172,7 +179,7 @@ def compare_other(
     seed: int,
 ) -> OtherResult:
     """Compare one more model with a, as model b was compared and with the same random numbers."""
-    b = EvaluatedModel.load(other.model, a.model.device, config.batch_size)
+    b = EvaluatedModel.load(other.model, a.model.device, config.batch_size, a.kept)
     result, _ = compare_with_responses(a, b, responses_a, prompts, judges, config, seed)
     return OtherResult(
         name=other.label,

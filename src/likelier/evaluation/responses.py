@@ -8,14 +8,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import EvalConfig
 from likelier.errors import NumericError
+from likelier.evaluation.kept_samples import KeptSamples
 from likelier.evaluation.result import ResponseStats
 from likelier.intervals import Floats, Interval, mean_interval
-from likelier.records import Prompt, Text
+from likelier.progress import progress
+from likelier.records import Prompt, Text, to_plain_text
 from likelier.reward.sources import Scorer, judge
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
-from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms, join_samples
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -24,15 +26,21 @@ from likelier.training.setup import seeded_generator
 class EvaluatedModel:
     """A model with its tokenizer and sampler."""
 
+    path: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     sampler: Sampler
+    batch_size: int
+    kept: KeptSamples | None = None
+    """Where batches that are done are kept."""
 
     @classmethod
-    def load(cls, path: str, device: torch.device, batch_size: int) -> "EvaluatedModel":
+    def load(
+        cls, path: str, device: torch.device, batch_size: int, kept: KeptSamples | None = None
+    ) -> "EvaluatedModel":
         """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
         model, tokenizer = load_policy(path, device), load_tokenizer(path)
-        return cls(model, tokenizer, ExactSampler(model, tokenizer, batch_size))
+        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size), batch_size, kept)
 
     def get_sampling(self, config: EvalConfig) -> Sampling:
         """Return how this model is sampled: as the config says, or as its own generation settings do."""
@@ -40,9 +48,22 @@ class EvaluatedModel:
         return sampling.with_generation_config(self.model) if config.use_generation_config else sampling
 
     def sample(self, prompts: Sequence[Text], sampling: Sampling, generator: torch.Generator) -> Samples:
-        """Sample one response to each prompt."""
+        """Sample one response to each prompt, prompts of like length together."""
         draws = draw_uniforms(generator, len(prompts), sampling.response_length, self.model.device)
-        return self.sampler.sample(prompts, sampling, draws)
+        order = sorted(range(len(prompts)), key=lambda row: len(to_plain_text(prompts[row])))
+        parts = []
+        with progress("eval: responses", len(prompts)) as job:
+            for first in range(0, len(prompts), self.batch_size):
+                rows = order[first : first + self.batch_size]
+                parts.append(self.sample_batch([prompts[row] for row in rows], sampling, draws[rows]))
+                job.advance(len(rows))
+        return join_samples(parts, order)
+
+    def sample_batch(self, prompts: Sequence[Text], sampling: Sampling, draws: torch.Tensor) -> Samples:
+        """Sample a batch, or return it as it was kept."""
+        if self.kept is None:
+            return self.sampler.sample(prompts, sampling, draws)
+        return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def list_file_states(folder: Path) -> list[list[Any]]:
+    """Return [name, size, time of change] of each file of a folder, sorted; nothing if it is none."""
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
 def explain_unreadable(path: Path) -> str:
     """Explain why a path that is not a file cannot be read."""
     return "a folder, not a file" if path.is_dir() else "no such file"

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from likelier.config import EvalConfig, PPOConfig, SamplingConfig
@@ -96,6 +97,31 @@ class Samples:
     """`end_token`, `stop_string` or `length`."""
     texts: list[str]
     """Without special tokens, cut before a stop string."""
+
+
+def join_samples(parts: Sequence[Samples], order: Sequence[int]) -> Samples:
+    """Return the rows of all parts, one after another, as one; row i of them stands at `order[i]` of the result."""
+    width = max(part.prompt_tokens.shape[1] for part in parts)
+    place = torch.tensor(order).argsort()
+
+    def join(name: str, width: int = 0) -> Tensor:
+        rows = [getattr(part, name) for part in parts]
+        return torch.cat([functional.pad(row, (max(0, width - row.shape[1]), 0)) for row in rows])[place]
+
+    def collect(name: str) -> list[Any]:
+        rows = [row for part in parts for row in getattr(part, name)]
+        return [rows[number] for number in place.tolist()]
+
+    return Samples(
+        prompts=collect("prompts"),
+        prompt_tokens=join("prompt_tokens", width),
+        prompt_mask=join("prompt_mask", width),
+        tokens=join("tokens"),
+        mask=join("mask"),
+        logprobs=join("logprobs"),
+        stop_reasons=collect("stop_reasons"),
+        texts=collect("texts"),
+    )
 
 
 @runtime_checkable

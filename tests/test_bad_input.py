@@ -181,7 +181,7 @@ CASES = [
     case("preferences --db f.db -o prompts.jsonl", 2, "prompts.jsonl/train.jsonl: Not a directory"),
     case("report runs/done -o pairs", 2, "pairs: Is a directory"),
     case("report runs/done -o prompts.jsonl/x", 2, "prompts.jsonl/x: Not a directory"),
-    case("eval c.yaml --out prompts.jsonl/run", 2, "prompts.jsonl/run/evaluation.json: cannot be written"),
+    case("eval c.yaml --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
     case("sft c.yaml data=sft.jsonl --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
     case("reward c.yaml data=pairs --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
     case("gym CartPole-v1 --out prompts.jsonl/run", 2, "prompts.jsonl/run: cannot be written"),
@@ -342,7 +342,6 @@ def test_a_busy_port_is_named(place, capfd):
         "sft c.yaml data=sft.jsonl",
         "reward c.yaml data=pairs",
         "ppo c.yaml",
-        "eval c.yaml",
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(words, place, capfd, monkeypatch):
@@ -351,6 +350,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(words, place, c
 
     monkeypatch.setattr(os, "fsync", full)
     refuse(words.split(), 1, ("No space left on device",), place, capfd)
+
+
+def test_a_full_disk_keeps_the_responses_of_an_evaluation_for_the_next_try(place, capfd, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert main(["eval", "c.yaml", "--out", "e"]) == 1
+    assert capfd.readouterr().err.endswith("likelier: e/evaluation.json: cannot be written (No space left on device)\n")
+    assert sorted(os.listdir("e")) == [".lock", "responses.part"]
+    assert main(["eval", "c.yaml", "--out", "e"]) == 0
+    assert sorted(os.listdir("e")) == [".lock", "evaluation.json"]
 
 
 def test_a_folder_without_leave_to_write_is_one_line(place, capfd, monkeypatch):

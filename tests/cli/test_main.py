@@ -183,7 +183,9 @@ def test_sigterm_with_nothing_to_save_is_143(run, verb):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.battery)]
+)
 def test_a_signal_ends_a_run_after_a_good_checkpoint_and_resume_goes_on(run, tmp_path, monkeypatch, number, code):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("the sky is blue\n<|endoftext|>\n" * 20)

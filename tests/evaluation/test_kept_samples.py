@@ -85,7 +85,9 @@ def test_a_line_cut_by_a_kill_is_dropped_and_a_damaged_file_counts_as_none(model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.battery)]
+)
 def test_an_evaluation_that_was_stopped_goes_on_by_the_same_command(model, tmp_path, monkeypatch, capfd, number, code):
     monkeypatch.chdir(tmp_path)
     Path("judge.py").write_text(JUDGE)

@@ -183,7 +183,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.battery
 def test_torchrun_starts_it_again_after_a_kill(config, whole, tmp_path):
     """The real launcher: one process is killed, all are started again, and the end has the same bits."""
     err = disturbed(config, tmp_path / "run", lambda workers: os.kill(workers[1], signal.SIGKILL))

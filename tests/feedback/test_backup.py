@@ -71,6 +71,18 @@ def test_a_folder_is_no_place_for_a_backup(store: Store, tmp_path: Path) -> None
         back_up_store(store, tmp_path)
 
 
+def test_a_device_is_no_place_for_a_backup(store: Store) -> None:
+    """The backup took the device's place."""
+    with pytest.raises(ConfigError, match="/dev/null: a pipe or a device"):
+        back_up_store(store, Path("/dev/null"))
+
+
+def test_a_backup_is_not_packed(store: Store, tmp_path: Path) -> None:
+    """`-o monday.db.gz` held a database that no gunzip unpacks."""
+    with pytest.raises(ConfigError, match=r"monday\.db\.gz: a backup is a database, not packed"):
+        back_up_store(store, tmp_path / "monday.db.gz")
+
+
 def test_postgresql_has_pg_dump(store: Store, tmp_path: Path) -> None:
     store.path = None
     with pytest.raises(ConfigError, match="a PostgreSQL database; pg_dump backs it up"):

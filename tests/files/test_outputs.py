@@ -8,7 +8,7 @@ import pytest
 
 from likelier.errors import ConfigError
 from likelier.files import write_jsonl
-from likelier.files.outputs import GENERATOR_MARK, check_output, owning_database, unused_path
+from likelier.files.outputs import GENERATOR_MARK, check_output, is_stream, owning_database, unused_path
 
 
 @pytest.fixture
@@ -74,6 +74,28 @@ def test_files_of_an_input_folder_are_inputs_but_our_own_page(tmp_path):
 
 def test_a_stream_may_lead_to_a_file_of_the_shell():
     check_output(Path("/dev/stdout"))
+
+
+def test_a_stream_that_is_appended_to_a_file_does_not_replace_it(tmp_path):
+    """`-o /dev/stdout >> all.jsonl` replaced all.jsonl."""
+    with (tmp_path / "all.jsonl").open("w") as file:
+        path = Path(f"/dev/fd/{file.fileno()}")
+        check_output(path)
+        file.write("mine")
+        file.flush()
+        with pytest.raises(ConfigError, match="exists already"):
+            check_output(path)
+
+
+def test_files_in_shared_memory_are_no_streams():
+    """Everything below /dev was replaced without asking."""
+    assert [is_stream(Path(name)) for name in ("/dev/shm/a.jsonl", "/dev/stdout", "/dev/fd/63", "/dev/null", "a")] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_taken_name_gets_a_number(tmp_path):

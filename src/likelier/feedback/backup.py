@@ -13,18 +13,22 @@ from likelier.feedback.database import copy_sqlite, remove_copy
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.store import Store
 from likelier.files import check_not_folder, make_parent, sync_file, sync_folder
-from likelier.files.outputs import MEDIA_SUFFIX
+from likelier.files.outputs import MEDIA_SUFFIX, is_stream
 
 
 def back_up_store(store: Store, target: Path) -> dict[str, int]:
     """Copy a consistent snapshot to `target` and its media to `<target>.media`; returns the numbers of both.
 
     The copy is flushed to disk, media files first, before it is renamed to `target`. ConfigError: a PostgreSQL
-    database, or `target` cannot be written. LikelierError: writing failed. DataError: a media file is missing or was
+    database, or `target` is no file, ends in `.gz` or cannot be written. LikelierError: writing failed. DataError: a media file is missing or was
     changed.
     """
     if store.path is None:
         raise ConfigError(f"{store.name}: a PostgreSQL database; pg_dump backs it up")
+    if is_stream(target):
+        raise ConfigError(f"{target}: a pipe or a device; a database needs a file")
+    if target.suffix == ".gz":
+        raise ConfigError(f"{target}: a backup is a database, not packed; leave .gz out, and pack it afterwards")
     real = Path(os.path.realpath(target))
     partial = real.with_name(f".{real.name}.{os.getpid()}.tmp")
     try:

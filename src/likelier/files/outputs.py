@@ -1,6 +1,7 @@
 """Decides if an output may be written: never over an input or a database, over other files only on request."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ GENERATOR_MARK = '<meta name="generator" content="Likelier'
 """How our HTML pages say who wrote them: such a page is replaced by a newer one without asking."""
 MARK_BYTES = 4096
 """The mark stands within the first bytes of a page."""
+STREAM_NAME = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+"""Names of a process's open files; other files under `/dev`, as in `/dev/shm`, are files."""
 
 
 def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (), mark: str = "") -> None:
@@ -29,7 +32,7 @@ def check_output(path: Path, overwrite: bool = False, inputs: Iterable[Path] = (
     for input_path in inputs:
         if same_file(path, input_path) or (not is_ours and input_path.is_dir() and is_within(path, input_path)):
             raise ConfigError(f"{path}: an input of this command ({input_path}), never written over; give another -o")
-    if path.is_file() and not overwrite and not is_ours and not is_stream(path):
+    if path.is_file() and not (overwrite or is_ours or is_empty_stream(path)):
         raise ConfigError(f"{path}: exists already; --overwrite replaces it, or give another -o")
 
 
@@ -91,8 +94,14 @@ def is_within(path: Path, folder: Path) -> bool:
 
 
 def is_stream(path: Path) -> bool:
-    """True for a name such as `/dev/stdout`, which may refer to a file that the shell has just created."""
-    return path.is_absolute() and path.parts[:2] == ("/", "dev")
+    """True for a pipe, a device, or a name such as `/dev/stdout`, even if the shell has sent it to a file."""
+    is_special = path.exists() and not (path.is_file() or path.is_dir())
+    return is_special or STREAM_NAME.fullmatch(str(path)) is not None
+
+
+def is_empty_stream(path: Path) -> bool:
+    """True for a stream that the shell has sent to a new file; `>>` may have sent it to one with content."""
+    return is_stream(path) and path.stat().st_size == 0
 
 
 def unused_path(path: Path) -> Path:

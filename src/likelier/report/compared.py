@@ -11,6 +11,7 @@ from urllib.parse import quote
 from likelier.errors import DataError
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.store import Store
+from likelier.files.outputs import is_stream
 from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, to_plain_text
 
 INLINE_BYTES = 256 * 1024
@@ -84,7 +85,6 @@ def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder,
 
 
 def describe_response(response: Response, folder: MediaFolder, page: Path) -> dict[str, Any]:
-    """Return the text of a response, or the media file to show in its place."""
     """Return what the page shows of a response: its text, or its media file."""
     if response.media is None:
         return {"text": response.text, "media": None}
@@ -99,7 +99,7 @@ def describe_media(media: Media, folder: MediaFolder, page: Path) -> Mapping[str
         if media.size <= INLINE_BYTES:
             data = b64encode(folder.find(media).read_bytes()).decode()
             return view | {"address": f"data:{media.kind};base64,{data}"}
-        if page.exists() and not page.is_file():
+        if is_stream(page):
             return view | {"problem": "too large to be part of the page"}
         place = f"{media_folder(page)}/{media.sha256}{MEDIA_KINDS[media.kind]}"
         folder.copy_to(media, page.parent / place)

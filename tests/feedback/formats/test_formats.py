@@ -175,7 +175,9 @@ def test_columns_that_a_format_passes_over_are_named(store: Store, tmp_path: Pat
 
 
 @pytest.mark.parametrize("prompt", [{}, {"prompt": ""}])
-@pytest.mark.parametrize("names", [("question",), ("instruction",), ("instruction", "input"), ("query",)])
+@pytest.mark.parametrize(
+    "names", [("question",), ("instruction",), ("instruction", "input"), ("query",), ("Question",), ("context",)]
+)
 def test_a_question_in_another_column_is_refused(
     store: Store, tmp_path: Path, prompt: Line, names: tuple[str, ...]
 ) -> None:
@@ -183,6 +185,21 @@ def test_a_question_in_another_column_is_refused(
     columns = " and ".join(f"`{name}`" for name in names)
     with pytest.raises(DataError, match=f"a.jsonl:1: no `prompt`, but {columns}; name the column"):
         import_file(write(tmp_path / "a.jsonl", record), "trl", store)
+
+
+def test_fields_of_a_turn_that_are_passed_over_are_named(store: Store, tmp_path: Path) -> None:
+    """`thinking` beside a content was lost without a word."""
+    answer = assistant("a") | {"thinking": "Hm.", "name": None}
+    record = {"prompt": [user("Hi")], "chosen": [answer], "rejected": [assistant("b")]}
+    assert import_file(write(tmp_path / "a.jsonl", record), "trl", store).passed_over == ("chosen[].thinking",)
+
+
+def test_a_text_beside_conversations_that_do_not_repeat_it_is_refused(store: Store, tmp_path: Path) -> None:
+    """The text, an instruction to the system, was lost without a word."""
+    turns = {"chosen": [user("Hi"), assistant("a")], "rejected": [user("Hi"), assistant("b")]}
+    assert import_file(write(tmp_path / "a.jsonl", turns | {"prompt": "Hi "}), "trl", store).stored == 1
+    with pytest.raises(DataError, match=r"b\.jsonl:1: `prompt` is a text that no turn repeats"):
+        import_file(write(tmp_path / "b.jsonl", turns | {"prompt": "Answer in French."}), "trl", store)
 
 
 @pytest.mark.parametrize("field", ["tool_calls", "function_call"])

@@ -16,7 +16,7 @@ from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorabl
 from likelier.feedback.formats.importer import Importer, ParsedLine
 from likelier.feedback.store import Store
 from likelier.files import parse_line, read_lines, write_jsonl
-from likelier.files.outputs import unused_path
+from likelier.files.outputs import is_stream, unused_path
 from likelier.records import JudgedComparison
 
 BATCH = 1000
@@ -190,7 +190,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
 def export_media(store: Store, path: Path) -> None:
     """Copy all media files to the folder that the lines of `path` refer to."""
     media = store.media()
-    if media and path.exists() and not path.is_file():
+    if media and is_stream(path):
         raise ConfigError(f"{path}: no file, so that media files cannot be written beside it; give -o a file")
     for record in media:
         store.media_folder.copy_to(record, path.parent / native.media_reference(record))

@@ -23,6 +23,8 @@ from likelier.records import (
 
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
+TURN_FIELDS = ("role", "content")
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 UNKNOWN_SIDES = {"sides": "unknown"}
 """In `Judgement.extra`: the format does not say which response was shown on which side."""
 
@@ -136,9 +138,16 @@ def read_messages(value: Any, key: str, where: Place) -> list[Message]:
 
 
 def record_ignored_fields(entry: Entry, record: Line, read: frozenset[str]) -> Entry:
-    """Return the entry with the names of non-empty fields of its line that were not read."""
-    others = tuple(name for name, value in record.items() if name not in read and value not in (None, "", [], {}))
-    return replace(entry, passed_over=others) if others else entry
+    """Return the entry with the names of non-empty fields of its line, and of its turns, that were not read."""
+    others = [name for name, value in record.items() if name not in read and value not in EMPTY]
+    turns = [(key, turn) for key in sorted(read) for turn in as_turns(record.get(key))]
+    others += [f"{key}[].{name}" for key, turn in turns for name in turn if name not in TURN_FIELDS and turn[name]]
+    return replace(entry, passed_over=tuple(dict.fromkeys(others))) if others else entry
+
+
+def as_turns(value: Any) -> list[Line]:
+    """Return the turns of a conversation; none of any other value."""
+    return [turn for turn in value if isinstance(turn, dict) and "content" in turn] if isinstance(value, list) else []
 
 
 def refuse_unstorable(record: Line, where: Place) -> None:

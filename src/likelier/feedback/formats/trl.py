@@ -26,8 +26,11 @@ from likelier.feedback.formats.entry import (
 from likelier.records import JudgedComparison, Message
 
 COLUMNS = frozenset(("prompt", "chosen", "rejected", "margin", "tools"))
-QUESTION_COLUMNS = ("question", "instruction", "input", "query")
-"""Where other formats keep the question: beside one of these two texts have no implicit prompt."""
+QUESTION_COLUMNS = (
+    *("question", "instruction", "instructions", "input", "query"),
+    *("context", "history", "post", "messages"),
+)
+"""Where other formats keep the question, in any capitals: beside one of these two texts have no implicit prompt."""
 
 
 def read(record: Line, where: Place) -> Entry:
@@ -55,6 +58,7 @@ def read_preference(record: Line, where: Place) -> Entry:
         start = read_messages(record["prompt"], "prompt", where)
     else:  # a text beside conversations repeats their first turn
         start, turns, others = split_turns(turns, others)
+        refuse_other_prompt(record.get("prompt"), start, where)
     if not start:
         raise DataError(f"{where}: no `prompt`, and `chosen` and `rejected` do not begin with the same turn")
     answers = read_answer(turns, "chosen", where), read_answer(others, "rejected", where)
@@ -75,9 +79,17 @@ def write(judged: JudgedComparison) -> Line | None:
 
 def refuse_question(record: Line, where: Place) -> None:
     """DataError: two texts without a prompt, and a question in a column that is not TRL's."""
-    if names := [name for name in QUESTION_COLUMNS if record.get(name)]:
+    names = [name for name, value in record.items() if value and name.casefold() in QUESTION_COLUMNS]
+    if names:
+        names.sort(key=lambda name: QUESTION_COLUMNS.index(name.casefold()))
         columns = " and ".join(f"`{name}`" for name in names)
         raise DataError(f"{where}: no `prompt`, but {columns}; name the column that holds the question `prompt`")
+
+
+def refuse_other_prompt(prompt: Any, turns: list[Message], where: Place) -> None:
+    """DataError: a text beside conversations that none of their common turns repeats; it would be lost."""
+    if turns and isinstance(prompt, str) and prompt.strip() not in ("", *(turn["content"].strip() for turn in turns)):
+        raise DataError(f"{where}: `prompt` is a text that no turn repeats; make it a list of messages, or leave it out")
 
 
 def read_margin(record: Line, where: Place) -> Line:

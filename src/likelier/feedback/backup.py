@@ -20,8 +20,8 @@ def back_up_store(store: Store, target: Path) -> dict[str, int]:
     """Copy a consistent snapshot to `target` and its media to `<target>.media`; returns the numbers of both.
 
     The copy is flushed to disk, media files first, before it is renamed to `target`. ConfigError: a PostgreSQL
-    database, or `target` is no file, ends in `.gz` or cannot be written. LikelierError: writing failed. DataError: a media file is missing or was
-    changed.
+    database, or `target` is no file, ends in `.gz` or cannot be written. LikelierError: writing failed. DataError: a
+    media file is missing or was changed.
     """
     if store.path is None:
         raise ConfigError(f"{store.name}: a PostgreSQL database; pg_dump backs it up")

@@ -89,7 +89,7 @@ def refuse_question(record: Line, where: Place) -> None:
 def refuse_other_prompt(prompt: Any, turns: list[Message], where: Place) -> None:
     """DataError: a text beside conversations that none of their common turns repeats; it would be lost."""
     if turns and isinstance(prompt, str) and prompt.strip() not in ("", *(turn["content"].strip() for turn in turns)):
-        raise DataError(f"{where}: `prompt` is a text that no turn repeats; make it a list of messages, or leave it out")
+        raise DataError(f"{where}: `prompt` is a text that no turn repeats; make it a list of messages")
 
 
 def read_margin(record: Line, where: Place) -> Line:

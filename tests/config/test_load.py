@@ -160,6 +160,8 @@ def test_a_wrong_file_is_one_line(tmp_path, text, words):
         ("seed.sub=1", "seed is not a block of settings"),
         ("ppo.clprange=0.1", "did you mean `cliprange`"),
         ("reward=[{", "not YAML"),
+        ("ppo.learning_rate=1e400", "`ppo.learning_rate=1e400`:1: not YAML: `1e400` is too large"),
+        (f"seed={'9' * 5000}", "^`seed=9{72}...`.{,150}$"),
     ],
 )
 def test_a_wrong_override_is_one_line(tmp_path, override, words):

@@ -25,6 +25,7 @@ def test_a_model_without_a_template_is_named_once_where_it_matters(capsys, monke
     tokenizer = tiny_tokenizer()
     tokenizer.name_or_path = "models/plain"
     render(tokenizer, "plain text needs none")
+    assert find_closing_token(tokenizer) is None  # nor does the end of a plain text
     for _ in range(2):
         render(tokenizer, TALK)
     line = "models/plain: no chat template, so turns are written as `Human: …` and `Assistant: …`\n"

@@ -38,7 +38,7 @@ def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Re
     from pydantic import ValidationError
 
     from likelier.config.load import describe_errors
-    from likelier.runs.inputs import list_missing
+    from likelier.runs.inputs import list_hub_names, list_missing
 
     try:
         settings = load_settings(config, overrides, None)
@@ -48,7 +48,10 @@ def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Re
         raise
     if missing := list_missing(settings):
         raise DataError(f"{config}: {'; '.join(missing)}")
-    return {"file": config, "ok": True}
+    hub_names = list_hub_names(settings)
+    if hub_names and not json:
+        echo(f"{config}: not here, so taken for a name on the hub, which was not asked: {'; '.join(hub_names)}")
+    return {"file": config, "ok": True, "on_hub": hub_names}
 
 
 @app.command()

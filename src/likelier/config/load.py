@@ -75,15 +75,20 @@ def build_config(settings: dict[str, Any], overrides: Sequence[str] = (), source
 def apply_override(settings: dict[str, Any], override: str) -> dict[str, Any]:
     """Return `settings` with the override `a.b=value` applied; the value is parsed as YAML."""
     path, equals, value = override.partition("=")
+    name = f"`{override if len(override) <= 80 else override[:77] + '...'}`"
     if not equals or not path:
-        raise ConfigError(f"`{override}`: settings on the command line look like ppo.learning_rate=1e-5")
-    head, _, rest = path.partition(".")
-    if not rest:
-        return settings | {head: parse_yaml(value, f"`{override}`")}
-    below = settings.get(head) or {}
-    if not isinstance(below, dict):
-        raise ConfigError(f"`{override}`: {head} is not a block of settings")
-    return settings | {head: apply_override(below, f"{rest}={value}")}
+        raise ConfigError(f"{name}: settings on the command line look like ppo.learning_rate=1e-5")
+    parsed = parse_yaml(value, name)
+    *blocks, key = path.split(".")
+    merged = block = dict(settings)
+    for head in blocks:
+        below = block.get(head) or {}
+        if not isinstance(below, dict):
+            raise ConfigError(f"{name}: {head} is not a block of settings")
+        block[head] = dict(below)
+        block = block[head]
+    block[key] = parsed
+    return merged
 
 
 def describe_errors(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,19 @@ def list_missing(config: Config) -> list[str]:
 
     A model that is no path may be on the hub, which is not asked; an environment's id is known to Gymnasium alone.
     """
+    named = list_named(config)
+    faults = {setting: find_fault(kind, value) for setting, (kind, value) in named.items()}
+    return [f"{setting}: {named[setting][1]}: {fault}" for setting, fault in faults.items() if fault]
+
+
+def list_hub_names(config: Config) -> list[str]:
+    """Return `setting: value` for every model that is not here, and so must be on the hub."""
+    models = {setting: value for setting, (kind, value) in list_named(config).items() if kind == "model"}
+    return [f"{key}: {value}" for key, value in models.items() if not (Path(value).exists() or is_model_path(value))]
+
+
+def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
+    """Return the files, models and code that a config names, by setting."""
     evaluation = config.eval
     named: dict[str, tuple[Kind, Any]] = {
         "model": ("model", config.model),
@@ -83,8 +97,7 @@ def list_missing(config: Config) -> list[str]:
     inputs += list_sources("eval.scorer", evaluation.scoring)
     inputs += list_sources("eval.selector", evaluation.selector)
     named |= {setting: (kind, value) for setting, kind, value in inputs}
-    faults = {setting: find_fault(kind, value) for setting, (kind, value) in named.items() if value}
-    return [f"{setting}: {named[setting][1]}: {fault}" for setting, fault in faults.items() if fault]
+    return {setting: (kind, value) for setting, (kind, value) in named.items() if value}
 
 
 def find_fault(kind: Kind, value: Any) -> str:
@@ -97,9 +110,13 @@ def find_fault(kind: Kind, value: Any) -> str:
         return "" if find_code_files(value) else "no such file or module"
     if Path(value).exists():
         return "" if find_model_files(value) else "no model in it"
+    return "no such folder" if is_model_path(value) else ""
+
+
+def is_model_path(value: str) -> bool:
+    """True if the name of a model that is not here can only be a path, and no `name` or `owner/name` on the hub."""
     first, *rest = Path(value).parts
-    is_path = value.startswith(("/", ".", "~")) or len(rest) > 1 or Path(first).is_dir()
-    return "no such folder" if is_path else ""
+    return value.startswith(("/", ".", "~")) or len(rest) > 1 or Path(first).is_dir() or bool(re.search(r"\s", value))
 
 
 def list_block_inputs(stage: Stage, config: Config) -> Iterator[tuple[str, Kind, Any]]:

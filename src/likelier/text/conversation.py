@@ -65,6 +65,8 @@ def render_answer(tokenizer: PreTrainedTokenizerBase, prompt: Text, opening: str
 
 def find_closing_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token with which the chat template closes the assistant's turn; None: it has none, or refuses to say."""
+    if tokenizer.chat_template is None:
+        return None
     prompt: Text = [{"role": "user", "content": "a"}]
     try:
         answer, is_closed = render_answer(tokenizer, prompt, render(tokenizer, prompt), "b")

@@ -132,6 +132,7 @@ def test_a_service_gets_name_and_password_and_no_error_tells_them(monkeypatch):
     [
         ["check", "--db", "mysql://ann:s3cret@host/db"],
         ["check", "--db", "postgresql://ann:s3cret@[host/db"],
+        ["check", "--db", "postgresql://ann:s3cret@host:port/db"],
         ["config", "check", "c.yaml", "reward=[{http: 'http://ann:s3cret@host', wait: x}]"],
         ["config", "check", "c.yaml", "rewards=[http://ann:s3cret@host"],
         ["config", "show", "c.yaml", "reward=[{http: 'http://ann:s3cret@host'}]"],

@@ -364,7 +364,10 @@ def test_create_does_not_touch_another_programs_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("db", ["mysql://somewhere/feedback", "sqlite://", "sqlite:///:memory:", "no such ://"])
+@pytest.mark.parametrize(
+    "db",
+    ["mysql://somewhere/feedback", "sqlite://", "sqlite:///:memory:", "no such ://", "postgresql://u@h:port/feedback"],
+)
 def test_a_url_that_cannot_be_used(db: str) -> None:
     with pytest.raises(ConfigError, match="--db"):
         Store.open(db, create=True)

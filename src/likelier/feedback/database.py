@@ -110,7 +110,7 @@ def database_url(db: str | Path) -> sa.URL:
         return sa.URL.create("sqlite", database=str(db))
     try:
         url = sa.make_url(fill_secrets(db))
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ConfigError(f"--db {db!r}: not a URL that SQLAlchemy understands") from error
     backend = url.get_backend_name()
     if backend == "postgresql":

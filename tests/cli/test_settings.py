@@ -56,5 +56,6 @@ def test_what_is_there_or_may_be_on_the_hub_passes(check):
         "model: Qwen/Qwen2.5-0.5B-Instruct\nprompts: p.jsonl\nreward: [{function: 'r.py:f'}, {http: 'http://host'}]\n"
     )
     code, printed = check(text + "gym: {env_id: CartPole-v1}\n", "--json")
-    assert (code, json.loads(printed)) == (0, {"file": "c.yaml", "ok": True, "on_hub": ["model: Qwen/Qwen2.5-0.5B-Instruct"]})
+    on_hub = ["model: Qwen/Qwen2.5-0.5B-Instruct"]
+    assert (code, json.loads(printed)) == (0, {"file": "c.yaml", "ok": True, "on_hub": on_hub})
     assert "not here, so taken for a name on the hub" in check(text)[1]

@@ -134,6 +134,18 @@ class Judgement:
     guideline: str = ""
     key: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    both_bad: bool = False
+    """Of a tie: neither is good."""
+    strength: int | None = None
+    """How much better the chosen side is: 1 slightly, 2, 3 much; None if nobody asked."""
+    supersedes: str | None = None
+    """Key of an earlier judgement by the same person, which this one replaces in every count."""
+
+    def __post_init__(self) -> None:
+        if self.both_bad and self.choice != "tie":
+            raise ValueError(f"both_bad with choice {self.choice!r}; it is of a tie")
+        if self.strength is not None and (self.choice == "tie" or self.strength not in (1, 2, 3)):
+            raise ValueError(f"strength {self.strength!r} with choice {self.choice!r}; it is 1, 2 or 3, of no tie")
 
     @property
     def preferred(self) -> str | None:

@@ -18,7 +18,8 @@ from alembic.config import Config
 
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import migrations
-from likelier.feedback.database import database_url, metadata
+from likelier.feedback.database import database_url
+from likelier.feedback.tables import metadata
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store

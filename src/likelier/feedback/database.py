@@ -23,9 +23,9 @@ from likelier.files.outputs import database_files
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest step in `migrations/`: the version that is written."""
-READABLE = ("0001", SCHEMA)
+READABLE = ("0001", "0002", SCHEMA)
 """Versions that can be read as they are. Before the first write an older one is migrated."""
 WAIT_SECONDS = 5.0
 """How long to wait for another writer."""
@@ -37,71 +37,12 @@ MEDIA_FOLDER = "media_folder"
 """The word in the query of a PostgreSQL URL that says where media files are."""
 SQLITE_SETTINGS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536")
 
-metadata = sa.MetaData()
 SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "decode to UTF-8", "not a database", "mismatch")
 """In SQLite's messages about what a file holds; the others are about locks, disks and permissions."""
 
 
 class DamagedRow(ValueError):
     """A row holds what Likelier never writes: the file is damaged, or another program has changed it."""
-
-
-prompts = sa.Table(
-    "prompts",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("conversation", sa.Text, nullable=False),
-    sa.Column("extra", sa.Text, nullable=False),
-)
-responses = sa.Table(
-    "responses",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("stop_reason", sa.Text, nullable=False),
-    sa.Column("media_sha256", sa.Text, sa.ForeignKey("media.sha256")),
-)
-media = sa.Table(
-    "media",
-    metadata,
-    sa.Column("sha256", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
-)
-comparisons = sa.Table(
-    "comparisons",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
-    sa.Column("response_a", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
-    sa.Column("response_b", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
-)
-annotators = sa.Table("annotators", metadata, sa.Column("id", sa.Text, primary_key=True))
-people = sa.Table(
-    "people",
-    metadata,
-    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-)
-judgements = sa.Table(
-    "judgements",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("key", sa.Text, nullable=False, unique=True),
-    sa.Column("comparison_id", sa.Text, sa.ForeignKey("comparisons.id"), nullable=False, index=True),
-    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False, index=True),
-    sa.Column("left_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
-    sa.Column("right_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
-    sa.Column("choice", sa.Text, nullable=False),
-    sa.Column("duration_seconds", sa.Float),
-    sa.Column("created_at", sa.Text),
-    sa.Column("simulated", sa.Boolean, nullable=False),
-    sa.Column("guideline", sa.Text, nullable=False),
-    sa.Column("extra", sa.Text, nullable=False),
-)
 
 
 def database_url(db: str | Path) -> sa.URL:

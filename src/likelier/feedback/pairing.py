@@ -14,6 +14,8 @@ from likelier.records import Comparison, Judgement
 
 REPEAT_SHARE = 0.05
 """Fraction of an annotator's comparisons that repeat an earlier one."""
+LEASE_SECONDS = 600.0
+"""How long a comparison that is on somebody's screen is kept for them."""
 
 
 @dataclass(frozen=True)
@@ -34,35 +36,37 @@ class Shown(NamedTuple):
     annotator: str
     left: str
     right: str
+    supersedes: bool = False
+    """It replaces an earlier judgement of the same comparison by the same annotator."""
 
 
 class Queue:
     """One annotator's comparisons in an order of their own (by hash); finds the first of a level without a scan.
 
-    The level of a comparison is the number of people who have judged it. Levels only rise, and judged comparisons stay
-    judged, so each level keeps a cursor, before which none of its comparisons is left, and a heap of those that have
-    risen to it since.
+    The level of a comparison is the number of people who have judged it or are about to. Each level keeps a cursor,
+    before which none of its comparisons was left, and a heap of those that have come to it since, from below, or back
+    from above where somebody left without an answer.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = keys
         self.order = sorted(range(len(keys)), key=keys.__getitem__)
         self.places: defaultdict[int, int] = defaultdict(int)
-        self.risen: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+        self.moved: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
 
-    def move_up(self, index: int, level: int) -> None:
-        """Record that a comparison has risen to a level."""
-        heappush(self.risen[level], (self.keys[index], index))
+    def move(self, index: int, level: int) -> None:
+        """Record that a comparison has come to a level."""
+        heappush(self.moved[level], (self.keys[index], index))
 
     def find_first(self, level: int, levels: Sequence[int], judged: set[int]) -> int | None:
         """Return the index of the first comparison of a level that is not in `judged`; None if there is none."""
-        position, risen = self.places[level], self.risen[level]
+        position, moved = self.places[level], self.moved[level]
         while position < len(self.order) and (levels[self.order[position]] != level or self.order[position] in judged):
             position += 1
         self.places[level] = position
-        while risen and (levels[risen[0][1]] != level or risen[0][1] in judged):
-            heappop(risen)
-        firsts = [index for _, index in risen[:1]] + self.order[position : position + 1]
+        while moved and (levels[moved[0][1]] != level or moved[0][1] in judged):
+            heappop(moved)
+        firsts = [index for _, index in moved[:1]] + self.order[position : position + 1]
         return min(firsts, key=self.keys.__getitem__, default=None)
 
 
@@ -74,7 +78,9 @@ class Pairing:
     have not judged. With `judgements_per_comparison`, each is judged by that many annotators, and started comparisons
     come first: otherwise, with few answers to many comparisons, annotators would hardly overlap.
 
-    The cost per question does not grow with the judgements; an annotator's first question sorts all comparisons.
+    A comparison that was assigned is leased: it counts as judged when others are given theirs, until it is answered,
+    skipped, or the lease expires. The cost per question does not grow with the judgements; an annotator's first question
+    sorts all comparisons.
     """
 
     def __init__(
@@ -89,8 +95,11 @@ class Pairing:
         self.repeat_share, self.repeat_gap = repeat_share, repeat_gap
         self.indices = {comparison.id: index for index, comparison in enumerate(self.comparisons)}
         self.levels = [0] * len(self.comparisons)
-        """How many different people have judged each comparison."""
+        """How many different people have judged each comparison, or hold a lease of it."""
         self.num_of_level = Counter(self.levels)
+        self.num_people = [0] * len(self.comparisons)
+        """How many different people have judged each comparison."""
+        self.num_judged_by = Counter(self.num_people)
         self.num_shown = [0] * len(self.comparisons)
         self.excess_left = [0] * len(self.comparisons)
         """How often each comparison's first response was on the left, less how often on the right."""
@@ -99,35 +108,100 @@ class Pairing:
         self.times: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """How often each annotator has judged each comparison."""
         self.seen: defaultdict[str, set[int]] = defaultdict(set)
+        """What each annotator has judged, skipped, or holds a lease of."""
+        self.held: defaultdict[str, list[Assignment]] = defaultdict(list)
+        """What each annotator was assigned and has not answered, in order."""
+        self.leases: dict[tuple[str, int], float] = {}
+        """When each lease ends, by annotator and comparison, the first to end first."""
+        self.skipped: set[tuple[str, str]] = set()
+        """Annotators with comparisons that they skipped."""
         self.queues: dict[str, Queue] = {}
         self.num_judgements = 0
+        """Of those that count: none that supersedes another, which was counted itself."""
+        self.num_stored = 0
 
     def add(self, judgement: Judgement | Shown) -> None:
         """Count a judgement; with an unknown comparison it counts only towards the annotator's repeat gap."""
+        self.num_stored += 1
+        if judgement.supersedes:
+            return
         self.num_judgements += 1
         self.own[judgement.annotator].append((judgement.comparison_id, judgement.left, judgement.right))
         self.times[judgement.annotator][judgement.comparison_id] += 1
+        self.held[judgement.annotator] = [
+            held for held in self.held[judgement.annotator] if held.comparison.id != judgement.comparison_id
+        ]
         index = self.indices.get(judgement.comparison_id)
         if index is None:
             return
         self.num_shown[index] += 1
         self.excess_left[index] += 1 if judgement.left == self.comparisons[index].response_a else -1
-        if index not in self.seen[judgement.annotator]:
+        is_first = self.times[judgement.annotator][judgement.comparison_id] == 1
+        if is_first:
+            self.num_judged_by[self.num_people[index]] -= 1
+            self.num_people[index] += 1
+            self.num_judged_by[self.num_people[index]] += 1
+        if self.leases.pop((judgement.annotator, index), None) is None and is_first:
             self.seen[judgement.annotator].add(index)
-            self.count_annotator(index)
+            self.change_level(index, 1)
 
-    def count_annotator(self, index: int) -> None:
-        """Add one annotator to a comparison's count."""
+    def change_level(self, index: int, change: int) -> None:
+        """Count one annotator more, or less, at a comparison."""
         self.num_of_level[self.levels[index]] -= 1
-        self.levels[index] += 1
+        self.levels[index] += change
         self.num_of_level[self.levels[index]] += 1
         for queue in self.queues.values():
-            queue.move_up(index, self.levels[index])
+            queue.move(index, self.levels[index])
+
+    def assign(self, annotator: str, now: float, count: int = 1) -> list[Assignment]:
+        """Return what an annotator holds, with new comparisons up to `count`; fewer if there are no more for them.
+
+        `now` is in seconds. All that they hold is leased for `LEASE_SECONDS` from now on.
+        """
+        self.end_leases(now)
+        held = self.held[annotator]
+        for assignment in held:
+            self.lease(annotator, assignment, now + LEASE_SECONDS)
+        while len(held) < count and (new := self.next_comparison(annotator)):
+            held.append(new)
+            self.lease(annotator, new, now + LEASE_SECONDS)
+        return held[:count]
+
+    def lease(self, annotator: str, assignment: Assignment, end: float) -> None:
+        """Begin or renew the lease of a comparison; a repeat needs none, since its annotator is counted already."""
+        index = self.indices[assignment.comparison.id]
+        if assignment.repeat:
+            return
+        if self.leases.pop((annotator, index), None) is None:
+            self.seen[annotator].add(index)
+            self.change_level(index, 1)
+        self.leases[annotator, index] = end  # at the end of the table, which so stays sorted
+
+    def end_leases(self, now: float) -> None:
+        """Give back what nobody answered in time."""
+        while self.leases and (first := next(iter(self.leases.items())))[1] <= now:
+            (annotator, index), _ = first
+            del self.leases[annotator, index]
+            self.seen[annotator].discard(index)
+            self.held[annotator] = [
+                held for held in self.held[annotator] if held.comparison is not self.comparisons[index]
+            ]
+            self.change_level(index, -1)
+
+    def skip(self, annotator: str, comparison_id: str) -> None:
+        """Give back a comparison that an annotator cannot judge; they are not asked it again."""
+        index = self.indices.get(comparison_id)
+        held = self.held[annotator]
+        self.held[annotator] = [each for each in held if each.comparison.id != comparison_id]
+        self.skipped.add((annotator, comparison_id))
+        if index is not None and self.leases.pop((annotator, index), None) is not None:
+            self.change_level(index, -1)
 
     def next_comparison(self, annotator: str) -> Assignment | None:
         """Return the annotator's next comparison; None if there is none left for them."""
         # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same one again.
-        if hash_uniform("repeat?", self.seed, annotator, len(self.own[annotator])) < self.repeat_share:
+        num_before = len(self.own[annotator]) + len(self.held[annotator])
+        if hash_uniform("repeat?", self.seed, annotator, num_before) < self.repeat_share:
             comparison, left, right = self.find_repeatable(annotator) or ("", "", "")
             if comparison in self.indices:
                 return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
@@ -157,7 +231,17 @@ class Pairing:
         """Return the annotator's oldest unrepeated answer that is at least `repeat_gap` answers old."""
         answers, times = self.own[annotator], self.times[annotator]
         num_old = max(0, len(answers) - self.repeat_gap + 1)
-        return next((answers[position] for position in range(num_old) if times[answers[position][0]] == 1), None)
+        held = {assignment.comparison.id for assignment in self.held[annotator]}
+        return next(
+            (
+                answers[position]
+                for position in range(num_old)
+                if times[(comparison := answers[position][0])] == 1
+                and comparison not in held
+                and (annotator, comparison) not in self.skipped
+            ),
+            None,
+        )
 
     def choose_sides(self, index: int) -> tuple[str, str]:
         """Return (left, right) in the order shown less often so far; ties are broken by a hash of the seed."""
@@ -171,7 +255,7 @@ class Pairing:
     def count_missing(self, judgements_per_comparison: int) -> int:
         """Count the judgements missing until each comparison has that many different annotators."""
         levels = range(judgements_per_comparison)
-        return sum((judgements_per_comparison - level) * self.num_of_level[level] for level in levels)
+        return sum((judgements_per_comparison - level) * self.num_judged_by[level] for level in levels)
 
 
 def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], judgements_per_comparison: int) -> int:

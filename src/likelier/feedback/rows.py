@@ -7,12 +7,19 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from likelier.feedback.database import DamagedRow, judgements, media, prompts, read_version, responses
+from likelier.feedback.database import DamagedRow, read_version
+from likelier.feedback.tables import judgements, media, prompts, responses
 from likelier.files import dump_line
 from likelier.files.json_text import truncate
 from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Media, Prompt, Response
 
 JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name != "number")
+BEFORE_0003: Sequence[sa.ColumnElement[Any]] = (
+    *(column for column in JUDGEMENT_COLUMNS if column.name not in ("both_bad", "strength", "supersedes")),
+    sa.false().label("both_bad"),
+    sa.null().label("strength"),
+    sa.null().label("supersedes"),
+)
 ROWS_PER_FETCH = 1000
 
 
@@ -62,7 +69,24 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
         "simulated": record.simulated,
         "guideline": record.guideline,
         "extra": dump_line(record.extra),
+        "both_bad": record.both_bad,
+        "strength": record.strength,
+        "supersedes": record.supersedes,
     }
+
+
+def select_judgements(connection: sa.Connection, with_superseded: bool = False) -> sa.Select[Any]:
+    """Select the columns of judgements, of those that no later one supersedes unless asked for."""
+    if read_version(connection) in ("0001", "0002"):
+        return sa.select(*BEFORE_0003)
+    query = sa.select(*JUDGEMENT_COLUMNS)
+    return query if with_superseded else query.where(is_current())
+
+
+def is_current() -> sa.ColumnElement[bool]:
+    """Hold for judgements that no later one supersedes."""
+    later = judgements.alias()
+    return ~sa.exists().where(later.c.supersedes == judgements.c.key)
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
@@ -76,6 +100,14 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
         raise DamagedRow(f"{where}: duration_seconds is {truncate(repr(seconds))}")
     if not isinstance(row.created_at, str | None):
         raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
+    try:
+        return make_judgement(row, where)
+    except ValueError as error:
+        raise DamagedRow(f"{where}: {error}") from error
+
+
+def make_judgement(row: sa.Row[Any], where: str) -> Judgement:
+    """Make the record of a row. ValueError: fields that exclude each other."""
     return Judgement(
         key=row.key,
         comparison_id=row.comparison_id,
@@ -88,6 +120,9 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
         simulated=row.simulated,
         guideline=row.guideline,
         extra=parse_stored(row.extra, where, dict),
+        both_bad=bool(row.both_bad),
+        strength=row.strength,
+        supersedes=row.supersedes,
     )
 
 
@@ -147,10 +182,13 @@ def read_media(connection: sa.Connection) -> list[Media]:
     return [Media(row.kind, row.sha256, row.size) for row in rows]
 
 
-def read_judged(connection: sa.Connection, order: Sequence[Any]) -> Iterator[JudgedComparison]:
+def read_judged(
+    connection: sa.Connection, order: Sequence[Any], with_superseded: bool = False
+) -> Iterator[JudgedComparison]:
     """Yield judgements in the given order; prompts and responses, which they share, stay in memory."""
     prompt_of, response_of = read_prompts(connection), read_responses(connection)
-    query = sa.select(*JUDGEMENT_COLUMNS).order_by(*order).execution_options(yield_per=ROWS_PER_FETCH)
+    query = select_judgements(connection, with_superseded).order_by(*order)
+    query = query.execution_options(yield_per=ROWS_PER_FETCH)
     for row in connection.execute(query):
         judgement = to_judgement(row)
         try:

@@ -21,39 +21,39 @@ from likelier.feedback.database import (
     MEDIA_FOLDER,
     SCHEMA,
     acquire_lock,
-    annotators,
     check_schema,
     checkpoint_wal,
-    comparisons,
     convert_database_errors,
     database_url,
     file_identity,
     file_state,
     first_line,
-    judgements,
     lock_path,
     postgresql_engine,
     prepare_file,
-    prompts,
     read_version,
-    responses,
     sqlite_engine,
     write_lock_holder,
 )
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.pairing import Shown
 from likelier.feedback.rows import (
-    JUDGEMENT_COLUMNS,
     in_byte_order,
     read_judged,
     read_media,
     read_prompts,
     read_responses,
+    select_judgements,
     to_judgement,
 )
+from likelier.feedback.tables import annotators, comparisons, judgements, prompts, responses
 from likelier.feedback.writer import Writer, fill_keys
 from likelier.progress import print_note
 from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, Response
+
+
+class Superseded(LikelierError):
+    """A judgement that another one supersedes already, or that is not there, cannot be superseded."""
 
 
 class Store:
@@ -272,10 +272,12 @@ class Store:
         """Store one judgement; returns the one stored under its key, on a repeat the first.
 
         On return it is in the database file, not only in the write-ahead log. LikelierError: a reader blocks that for
-        too long.
+        too long. Superseded: what it supersedes is not there, another's, or superseded already.
         """
         with self.transaction() as writer:
             keyed = fill_keys([record])[0]
+            if keyed.supersedes and not writer.can_supersede(keyed):
+                raise Superseded("this answer was changed already, or is not yours")
             writer.add_judgements([keyed])
             stored = writer.stored_judgements([keyed.key])[keyed.key]
         if not self.is_in_file:
@@ -310,29 +312,39 @@ class Store:
             return [Comparison(*row) for row in rows]
 
     def judgements(self) -> list[Judgement]:
-        """Return all judgements in chronological order."""
+        """Return the judgements that no later one supersedes, in chronological order."""
         with self.reading() as connection:
-            rows = connection.execute(sa.select(*JUDGEMENT_COLUMNS).order_by(judgements.c.number))
+            rows = connection.execute(select_judgements(connection).order_by(judgements.c.number))
             return [to_judgement(row) for row in rows]
+
+    def newest_judgements(self, count: int) -> list[Judgement]:
+        """Return the last `count` judgements that none supersedes, the newest first."""
+        with self.reading() as connection:
+            query = select_judgements(connection).order_by(judgements.c.number.desc()).limit(count)
+            return [to_judgement(row) for row in connection.execute(query)]
 
     def shown_after(self, number: int) -> tuple[list[Shown], int]:
         """Return comparison, annotator and sides of judgements numbered above `number`, and the count of all."""
         names = (judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id)
-        query = sa.select(*names, judgements.c.left_id, judgements.c.right_id).where(judgements.c.number > number)
         with self.reading() as connection:
-            new = [Shown(*row) for row in connection.execute(query.order_by(judgements.c.number))]
+            is_old = read_version(connection) != SCHEMA
+            supersedes = sa.false() if is_old else judgements.c.supersedes.is_not(None)
+            query = sa.select(*names, judgements.c.left_id, judgements.c.right_id, supersedes.label("supersedes"))
+            rows = connection.execute(query.where(judgements.c.number > number).order_by(judgements.c.number))
+            new = [Shown(*row) for row in rows]
             return new, connection.execute(sa.select(sa.func.count()).select_from(judgements)).scalar_one()
 
     def judged(self) -> list[JudgedComparison]:
-        """Return all judgements with their prompts and responses, in chronological order."""
+        """Return the judgements that no later one supersedes with prompts and responses, in chronological order."""
         with self.reading() as connection:
             return list(read_judged(connection, (judgements.c.number,)))
 
-    def judged_by_content(self) -> Iterator[JudgedComparison]:
-        """Yield all judgements with prompts and responses, in an order determined by their content."""
+    def judged_by_content(self, with_superseded: bool = False) -> Iterator[JudgedComparison]:
+        """Yield judgements with prompts and responses, in an order determined by their content."""
         with self.reading() as connection:
             columns = (judgements.c.comparison_id, judgements.c.key)
-            yield from read_judged(connection, [in_byte_order(column, connection) for column in columns])
+            order = [in_byte_order(column, connection) for column in columns]
+            yield from read_judged(connection, order, with_superseded)
 
     def media(self) -> list[Media]:
         """Return all media files of responses, sorted by hash."""
@@ -340,7 +352,7 @@ class Store:
             return read_media(connection)
 
     def counts(self) -> dict[str, int]:
-        """Count prompts, responses, comparisons, judgements and known annotators."""
+        """Count prompts, responses, comparisons, judgements that none supersedes, and known annotators."""
         count = sa.select(sa.func.count())
         num_annotators = count.select_from(annotators).where(annotators.c.id != "")
         with self.reading() as connection:
@@ -348,4 +360,8 @@ class Store:
                 table.name: connection.execute(count.select_from(table)).scalar_one()
                 for table in (prompts, responses, comparisons, judgements)
             }
+            if read_version(connection) == SCHEMA:
+                later = judgements.alias()
+                superseded = count.select_from(judgements).join(later, later.c.supersedes == judgements.c.key)
+                counts["judgements"] -= connection.execute(superseded).scalar_one()
             return counts | {"annotators": connection.execute(num_annotators).scalar_one()}

@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from likelier.feedback.database import annotators, comparisons, judgements, media, people, prompts, responses
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.rows import (
     JUDGEMENT_COLUMNS,
@@ -22,11 +21,16 @@ from likelier.feedback.rows import (
     response_row,
     to_judgement,
 )
+from likelier.feedback.tables import annotators, comparisons, judgements, media, people, prompts, responses
 from likelier.files import stable_id
 from likelier.records import Comparison, Judgement, Media, Prompt, Response
 
 ROWS_PER_QUERY = 500
 """Below the limit on parameters of every SQLite in use."""
+
+
+LATER_FIELDS = ("both_bad", "strength", "supersedes")
+"""Fields of a judgement that came after its first keys were made."""
 
 
 class Writer:
@@ -93,6 +97,13 @@ class Writer:
         """Remove a person's name; the pseudonymous judgements stay."""
         self.connection.execute(people.delete().where(people.c.name.in_(list(self.find_people(name)))))
 
+    def can_supersede(self, record: Judgement) -> bool:
+        """True if the judgement supersedes the annotator's current one of the same comparison, or did so before."""
+        earlier = self.stored_judgements([record.supersedes or ""]).get(record.supersedes or "")
+        later = self.connection.execute(sa.select(judgements.c.key).where(judgements.c.supersedes == record.supersedes))
+        is_own = earlier and (earlier.annotator, earlier.comparison_id) == (record.annotator, record.comparison_id)
+        return bool(is_own) and later.scalar_one_or_none() in (None, record.key)
+
     def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
         """Return the judgements stored under these keys."""
         stored = {}
@@ -133,6 +144,8 @@ def content_key(record: Judgement, counts: Counter[str]) -> str:
 
     `counts` counts judgements by content and is updated.
     """
-    content = stable_id("judgement", vars(record))
+    # What older versions did not know is left out where it says nothing, so that their keys stay.
+    said = {name: value for name, value in vars(record).items() if name not in LATER_FIELDS or value}
+    content = stable_id("judgement", said)
     counts[content] += 1
     return content if counts[content] == 1 else stable_id(content, counts[content])

@@ -9,9 +9,8 @@ from fastapi.responses import JSONResponse
 
 from likelier.errors import LikelierError
 from likelier.terminal import print_stderr
+from likelier.web.site import Site
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Host names that requests may have: another one means that a foreign site points here (DNS rebinding)."""
 MAX_BODY_BYTES = 20_000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -24,20 +23,24 @@ HEADERS = {
 }
 
 
-def add_guards(app: FastAPI) -> None:
+HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+def add_guards(app: FastAPI, site: Site) -> None:
     """Refuse what our page would not send; give errors one shape and every reply the headers.
 
     A failure that answers cannot be stored is also printed on stderr, once.
     """
     printed: set[str] = set()
+    headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = check_request(request)
+        refusal = check_request(request, site)
         if refusal:
             refusal.headers["Connection"] = "close"  # otherwise the body, however long, would be read to its end
         response = refusal or await call_next(request)
-        response.headers.update(HEADERS)
+        response.headers.update(headers)
         return response
 
     @app.exception_handler(RequestValidationError)
@@ -57,16 +60,16 @@ def add_guards(app: FastAPI) -> None:
         return error_response(500, "the server made a mistake; the terminal says which")
 
 
-def check_request(request: Request) -> Response | None:
+def check_request(request: Request, site: Site) -> Response | None:
     """Return the error for a request that our page would not send: foreign host or origin, wrong type, large body.
 
     A body in chunks has no length that could be checked, and counts over one that is given (RFC 9112, section 6.3).
     """
     host, length = request.headers.get("host", ""), request.headers.get("content-length", "")
-    if parse_host(host) not in LOOPBACK:
+    if not site.knows(parse_host(host)):
         return error_response(403, "unknown host name")
     if request.method == "POST":
-        if request.headers.get("origin") != f"http://{host}":
+        if request.headers.get("origin") != site.origin_for(host):
             return error_response(403, "requests come from this page only")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return error_response(415, "send application/json")

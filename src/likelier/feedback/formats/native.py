@@ -37,12 +37,14 @@ from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Promp
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
 ANSWER_FIELDS = {"choice", "annotator", "duration_seconds", "created_at", "simulated", "guideline", "extra"}
+LATER_FIELDS = {"both_bad", "strength", "supersedes"}
+"""Fields of an answer that are written only where they say something: the first release refuses them."""
 FIELDS = {
     "prompt": PROMPT_FIELDS,
     "response": PROMPT_FIELDS | {"response"},
     "responses": PROMPT_FIELDS | {"responses"},
     "comparison": PROMPT_FIELDS | {"left", "right"},
-    "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS,
+    "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS | LATER_FIELDS,
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
 MEDIA_FIELDS = {"media", "sha256", "model", "stop_reason"}
@@ -99,7 +101,7 @@ def lines(store: Store) -> Iterator[Line]:
     """Return all lines of an export, in an order determined by their content."""
     first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
     shown_ids, judged_ids = set(), set()
-    for judged in store.judged_by_content():
+    for judged in store.judged_by_content(with_superseded=True):
         yield judgement_line(judged, swapped=first[judged.judgement.comparison_id] == judged.judgement.right)
         judged_ids.add(judged.judgement.comparison_id)
         shown_ids |= {judged.judgement.left, judged.judgement.right}
@@ -111,7 +113,8 @@ def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
     judgement = judged.judgement
     record = prompt_line(judged.prompt, "judgement") | {"id": judgement.key, "swapped": swapped}
     record |= {"left": write_response(judged.left), "right": write_response(judged.right)}
-    return record | {key: getattr(judgement, key) for key in ANSWER_FIELDS}
+    record |= {key: getattr(judgement, key) for key in ANSWER_FIELDS}
+    return record | {key: value for key in sorted(LATER_FIELDS) if (value := getattr(judgement, key))}
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
@@ -207,6 +210,9 @@ def read_answer(record: Line, where: Place) -> Line:
     """Return the fields of a `Judgement` in a line, with their defaults."""
     choice = require(record, "choice", where)
     check_choice(choice, get_args(Choice), "choice", where)
+    both_bad = read_typed(record, "both_bad", bool, False, where)
+    if both_bad and choice != "tie":
+        raise DataError(f"{where}: `both_bad` is of a tie, and `choice` is {choice}")
     return {
         "choice": choice,
         "annotator": read_typed(record, "annotator", str, "", where),
@@ -215,7 +221,20 @@ def read_answer(record: Line, where: Place) -> Line:
         "simulated": read_typed(record, "simulated", bool, False, where),
         "guideline": read_typed(record, "guideline", str, "", where),
         "extra": read_typed(record, "extra", dict, {}, where),
+        "both_bad": both_bad,
+        "strength": read_strength(record, choice, where),
+        "supersedes": read_typed(record, "supersedes", (str, type(None)), None, where),
     }
+
+
+def read_strength(record: Line, choice: str, where: Place) -> int | None:
+    """Return how much better the chosen side is. DataError: not 1, 2 or 3, or of a tie."""
+    value = record.get("strength")
+    if value is None:
+        return None
+    if isinstance(value, bool) or value not in (1, 2, 3) or choice == "tie":
+        raise DataError(f"{where}: `strength` must be 1, 2 or 3, and of no tie, got {shorten(value)}")
+    return int(value)
 
 
 def read_seconds(record: Line, where: Place) -> float | None:

@@ -1,0 +1,170 @@
+"""Who may come in: accounts by one-time invitation, and sessions that outlive the server.
+
+Tokens are random and stand in the database as SHA-256 alone, so that a copy of it opens nothing. There are no
+passwords: whoever needs a link on another device, or has lost theirs, gets a new invitation to the same account.
+"""
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import sqlalchemy as sa
+
+from likelier.errors import LikelierError
+from likelier.feedback.store import Store
+from likelier.feedback.tables import accounts, annotators, invitations, people, sessions
+from likelier.feedback.writer import Writer
+
+Role = Literal["annotator", "reviewer", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""Each may do what those before it may."""
+DAY = 86_400.0
+INVITATION_SECONDS = 7 * DAY
+IDLE_SECONDS = 14 * DAY
+"""A session ends when it was not used for so long (ASVS 7.3.1)."""
+ABSOLUTE_SECONDS = 90 * DAY
+"""A session ends so long after it began, used or not (ASVS 7.3.2)."""
+SEEN_EVERY = 3600.0
+"""Seconds between writes of the time at which a session was last used."""
+
+
+class InvitationError(LikelierError):
+    """An invitation that opens nothing: it is unknown, used or expired, or the name belongs to somebody else."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account; `annotator` is the pseudonym under which they judge."""
+
+    annotator: str
+    name: str
+    role: Role
+    disabled: bool = False
+
+    def may(self, role: Role) -> bool:
+        """True if their role includes what `role` may do."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+def hash_token(token: str) -> str:
+    """Hash a token for the database. Fast: a random token of 256 bits cannot be guessed, unlike a password."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Accounts:
+    """The accounts, invitations and sessions of a feedback database."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def invite(self, role: Role, annotator: str | None = None) -> str:
+        """Return the token of a new invitation, which works once; with `annotator` it opens that person's account."""
+        token, now = secrets.token_urlsafe(32), time.time()
+        with self.store.transaction() as writer:
+            writer.connection.execute(invitations.delete().where(invitations.c.expires_at < now))
+            row = {"token_hash": hash_token(token), "role": role, "annotator_id": annotator}
+            writer.insert(invitations, [row | {"expires_at": now + INVITATION_SECONDS}])
+        return token
+
+    def accept(self, token: str, name: str) -> str:
+        """Use an invitation under a name, and return the token of a new session. InvitationError: it opens nothing."""
+        session, now = secrets.token_urlsafe(32), time.time()
+        with self.store.transaction() as writer:
+            is_this = invitations.c.token_hash == hash_token(token)
+            invitation = writer.connection.execute(sa.select(invitations).where(is_this)).one_or_none()
+            if invitation is None or invitation.expires_at < now:
+                raise InvitationError("this link was used before or is too old; ask for a new one")
+            annotator = invitation.annotator_id or choose_annotator(writer, name, invitation.role)
+            open_account(writer, annotator, invitation.role, now)
+            writer.connection.execute(invitations.delete().where(is_this))
+            row = {"token_hash": hash_token(session), "annotator_id": annotator, "created_at": now, "seen_at": now}
+            writer.insert(sessions, [row])
+        return session
+
+    def is_open(self, token: str) -> bool:
+        """True if an invitation can still be used."""
+        query = sa.select(invitations.c.expires_at).where(invitations.c.token_hash == hash_token(token))
+        with self.store.reading() as connection:
+            expires_at = connection.execute(query).scalar_one_or_none()
+        return expires_at is not None and expires_at >= time.time()
+
+    def find(self, session: str) -> Person | None:
+        """Return whose session this is; None if it has ended, or the account is disabled.
+
+        Read from the database each time: a role that was taken away is gone with the next request (CVE-2026-44553).
+        """
+        now = time.time()
+        query = (
+            sa.select(sessions.c.annotator_id, people.c.name, accounts.c.role, sessions.c.seen_at)
+            .join(accounts, accounts.c.annotator_id == sessions.c.annotator_id)
+            .outerjoin(people, people.c.annotator_id == sessions.c.annotator_id)
+            .where(sessions.c.token_hash == hash_token(session), ~accounts.c.disabled)
+            .where(sessions.c.seen_at > now - IDLE_SECONDS, sessions.c.created_at > now - ABSOLUTE_SECONDS)
+        )
+        with self.store.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        if now - row.seen_at > SEEN_EVERY:
+            self.update_seen(session, now)
+        return Person(row.annotator_id, row.name or "", row.role)
+
+    def update_seen(self, session: str, now: float) -> None:
+        """Note that a session was used."""
+        with self.store.transaction() as writer:
+            writer.connection.execute(
+                sessions.update().where(sessions.c.token_hash == hash_token(session)).values(seen_at=now)
+            )
+
+    def log_out(self, session: str) -> None:
+        """End a session."""
+        with self.store.transaction() as writer:
+            writer.connection.execute(sessions.delete().where(sessions.c.token_hash == hash_token(session)))
+
+    def set_disabled(self, annotator: str, disabled: bool) -> bool:
+        """Shut a person out at once, or let them in again by a new link. False: no such account."""
+        with self.store.transaction() as writer:
+            update = accounts.update().where(accounts.c.annotator_id == annotator).values(disabled=disabled)
+            num_changed = writer.connection.execute(update).rowcount
+            if disabled:
+                writer.connection.execute(sessions.delete().where(sessions.c.annotator_id == annotator))
+                writer.connection.execute(invitations.delete().where(invitations.c.annotator_id == annotator))
+        return num_changed > 0
+
+    def list_people(self) -> list[Person]:
+        """Return everybody with an account, in the order in which they came."""
+        query = (
+            sa.select(accounts.c.annotator_id, people.c.name, accounts.c.role, accounts.c.disabled)
+            .outerjoin(people, people.c.annotator_id == accounts.c.annotator_id)
+            .order_by(accounts.c.created_at, accounts.c.annotator_id)
+        )
+        with self.store.reading() as connection:
+            return [Person(row[0], row.name or "", row.role, row.disabled) for row in connection.execute(query)]
+
+
+def choose_annotator(writer: Writer, name: str, role: Role) -> str:
+    """Return the pseudonym for a name: a new one, or that of a person from before there were accounts.
+
+    An invitation as admin, which comes from the terminal or from another admin, opens any account. InvitationError: the
+    name belongs to somebody who has an account, whose judgements a stranger could go on with.
+    """
+    for known in writer.find_people(name).values():
+        has_account = writer.connection.execute(sa.select(accounts).where(accounts.c.annotator_id == known)).first()
+        if has_account and role != "admin":
+            raise InvitationError("this name is taken; if it is you, ask for a link to your own account, or add a letter")
+    return writer.add_person(name)
+
+
+def open_account(writer: Writer, annotator: str, role: Role, now: float) -> None:
+    """Create an account, or raise the role of the one that is there; a disabled one is opened again."""
+    is_this = accounts.c.annotator_id == annotator
+    account = writer.connection.execute(sa.select(accounts).where(is_this)).one_or_none()
+    if account is None:
+        writer.insert(annotators, [{"id": annotator}])
+        row = {"annotator_id": annotator, "role": role, "disabled": False, "created_at": now}
+        writer.insert(accounts, [row])
+        return
+    higher = max(account.role, role, key=ROLES.index)
+    writer.connection.execute(accounts.update().where(is_this).values(role=higher, disabled=False))

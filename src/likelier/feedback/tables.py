@@ -1,0 +1,90 @@
+"""Tables of the feedback database: what people judge, what they answered, and who may come in."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+)
+responses = sa.Table(
+    "responses",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("stop_reason", sa.Text, nullable=False),
+    sa.Column("media_sha256", sa.Text, sa.ForeignKey("media.sha256")),
+)
+media = sa.Table(
+    "media",
+    metadata,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+)
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False, index=True),
+    sa.Column("response_a", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("response_b", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+)
+annotators = sa.Table("annotators", metadata, sa.Column("id", sa.Text, primary_key=True))
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+judgements = sa.Table(
+    "judgements",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("comparison_id", sa.Text, sa.ForeignKey("comparisons.id"), nullable=False, index=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False, index=True),
+    sa.Column("left_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("right_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False),
+    sa.Column("choice", sa.Text, nullable=False),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("created_at", sa.Text),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("guideline", sa.Text, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+    sa.Column("both_bad", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("strength", sa.Integer),
+    sa.Column("supersedes", sa.Text),
+    sa.Index("judgements_supersedes", "supersedes", unique=True),
+)
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("token_hash", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id")),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token_hash", sa.Text, primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("accounts.annotator_id"), nullable=False, index=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)

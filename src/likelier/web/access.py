@@ -1,0 +1,89 @@
+"""Who may ask for what: one table of routes and roles, enforced for every request."""
+
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from fastapi import HTTPException, Request
+from likelier.errors import LikelierError
+from likelier.feedback.accounts import Accounts, Person, Role
+
+ACCESS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/"): None,
+    ("POST", "/join"): None,
+    ("POST", "/logout"): "annotator",
+    ("GET", "/static/{name}"): None,
+    ("GET", "/questions"): "annotator",
+    ("POST", "/judgements"): "annotator",
+    ("POST", "/skip"): "annotator",
+    ("GET", "/media/{sha256}"): "annotator",
+    ("GET", "/owner"): "admin",
+    ("GET", "/owner/state"): "admin",
+    ("POST", "/owner/invitations"): "admin",
+    ("POST", "/owner/people"): "admin",
+    ("GET", "/owner/export/{name}"): "admin",
+}
+"""The least role for each route; None: everybody. A route that does not stand here is refused to all."""
+
+
+class Visitor(BaseUser):
+    """The person behind a request."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True: there is a session."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """Return the person's name."""
+        return self.person.name
+
+
+class SessionBackend(AuthenticationBackend):
+    """Finds the session of a request in the database, by its cookie."""
+
+    def __init__(self, accounts: Accounts, cookie: str) -> None:
+        self.accounts, self.cookie = accounts, cookie
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        """Return the person with their role. AuthenticationError: the database cannot be read."""
+        session = conn.cookies.get(self.cookie)
+        if not session:
+            return None
+        try:
+            person = await run_in_threadpool(self.accounts.find, session)
+        except LikelierError as error:
+            raise AuthenticationError(str(error)) from error
+        return (AuthCredentials([person.role]), Visitor(person)) if person else None
+
+
+def check_access(request: Request) -> None:
+    """Refuse a request that `ACCESS` does not allow. 403: no session, or a role that may not."""
+    place = (request.method, request.scope["route"].path)
+    if place not in ACCESS:
+        raise HTTPException(403, "nobody may do this")
+    role = ACCESS[place]
+    if role is None:
+        return
+    person = find_person(request)
+    if person is None:
+        raise HTTPException(403, "open the link that the server printed, or that you were sent")
+    if not person.may(role):
+        raise HTTPException(403, f"this is for the role {role}")
+
+
+def find_person(request: Request) -> Person | None:
+    """Return the person behind a request; None without a session."""
+    return request.user.person if isinstance(request.user, Visitor) else None
+
+
+def get_person(request: Request) -> Person:
+    """Return the person behind a request to a route that needs a role. 403: there is no session."""
+    person = find_person(request)
+    if person is None:
+        raise HTTPException(403, "open the link that the server printed, or that you were sent")
+    return person

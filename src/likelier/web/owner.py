@@ -1,0 +1,142 @@
+"""The owner's page: progress, people and their figures, invitations, exports."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
+from jinja2 import Environment
+from pydantic import BaseModel, ConfigDict, Field
+
+from likelier.feedback.accounts import Role
+from likelier.feedback.check import check_feedback
+from likelier.feedback.formats import FORMATS, export_file
+from likelier.records import to_plain_text
+from likelier.web.access import get_person
+from likelier.web.room import Room
+
+NEWEST = 10
+"""Judgements that are shown."""
+CHECK_EVERY = 20
+"""So many new judgements make the figures of all people worth computing again."""
+
+
+class Invitation(BaseModel):
+    """Whom to invite: somebody new, or a person of ours on another device."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Role = "annotator"
+    annotator: str | None = Field(default=None, max_length=64)
+
+
+class Change(BaseModel):
+    """Shut a person out, or let them in again."""
+
+    model_config = ConfigDict(extra="forbid")
+    annotator: str = Field(max_length=64)
+    disabled: bool
+
+
+class Figures:
+    """The check of the feedback, computed again once there is enough that is new: it reads every judgement."""
+
+    def __init__(self, room: Room) -> None:
+        self.room, self.num_judgements, self.check = room, -1, {}
+
+    def read(self) -> dict[str, Any]:
+        """Return the check as `likelier check --json` does, or what is known of no judgements."""
+        num_judgements = self.room.update_pairing().num_judgements
+        if num_judgements and abs(num_judgements - self.num_judgements) >= min(CHECK_EVERY, num_judgements):
+            self.check = check_feedback(self.room.store.judged()).to_json()
+            self.num_judgements = num_judgements
+        return self.check
+
+
+def add_owner_routes(app: FastAPI, room: Room, templates: Environment) -> None:
+    """Add the page and what it asks and sends; all of it is for admins (`access.ACCESS`)."""
+    figures = Figures(room)
+
+    @app.get("/owner")
+    def owner(request: Request) -> Response:
+        return HTMLResponse(templates.get_template("owner.html").render(person=get_person(request), formats=FORMATS))
+
+    @app.get("/owner/state")
+    def state() -> dict[str, Any]:
+        return describe_state(room, figures.read())
+
+    @app.post("/owner/invitations")
+    def invite(invitation: Invitation) -> dict[str, str]:
+        known = {person.annotator: person for person in room.accounts.list_people()}
+        if invitation.annotator is not None and invitation.annotator not in known:
+            raise HTTPException(422, "no such person")
+        role = known[invitation.annotator].role if invitation.annotator else invitation.role
+        return {"path": f"/?token={room.accounts.invite(role, invitation.annotator)}"}
+
+    @app.post("/owner/people")
+    def change_person(change: Change, request: Request) -> dict[str, Any]:
+        if change.annotator == get_person(request).annotator:
+            raise HTTPException(422, "you cannot shut yourself out")
+        if not room.accounts.set_disabled(change.annotator, change.disabled):
+            raise HTTPException(422, "no such person")
+        return describe_state(room, figures.read())
+
+    @app.get("/owner/export/{name}")
+    def export(name: str) -> Response:
+        if name not in FORMATS:
+            raise HTTPException(404, "no such format")
+        headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
+        return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+
+
+def read_export(room: Room, name: str) -> Iterator[bytes]:
+    """Yield an export as `likelier data export` writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "export.jsonl"
+        export_file(room.store, name, file)
+        with file.open("rb") as lines:
+            yield from iter(lambda: lines.read(1 << 16), b"")
+
+
+def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
+    """Return what the owner's page shows."""
+    people = room.accounts.list_people()
+    names = {person.annotator: person.name for person in people}
+    figures = {annotator["id"]: annotator for annotator in check.get("annotators", ())}
+    pairing = room.update_pairing()
+    return {
+        "comparisons": len(room.comparisons),
+        "judgements": pairing.num_judgements,
+        "missing": room.count_missing(),
+        "per_comparison": room.per_comparison,
+        "alpha": check.get("alpha"),
+        "alpha_interval": check.get("alpha_interval"),
+        "people": [
+            {
+                "annotator": person.annotator,
+                "name": person.name,
+                "role": person.role,
+                "disabled": person.disabled,
+                "judgements": sum(pairing.times[person.annotator].values()),
+                "error_rate": figures.get(person.annotator, {}).get("error_rate"),
+                "flags": figures.get(person.annotator, {}).get("flags", []),
+            }
+            for person in people
+        ],
+        "newest": [
+            {
+                "annotator": names.get(judgement.annotator) or judgement.annotator,
+                "choice": judgement.choice,
+                "prompt": describe_prompt(room, judgement.comparison_id),
+                "created_at": judgement.created_at,
+            }
+            for judgement in room.store.newest_judgements(NEWEST)
+        ],
+    }
+
+
+def describe_prompt(room: Room, comparison_id: str) -> str:
+    """Return the beginning of the prompt of a comparison."""
+    comparison = room.comparisons.get(comparison_id)
+    return to_plain_text(room.prompts[comparison.prompt_id])[:120] if comparison else ""

@@ -1,0 +1,186 @@
+"""What the routes of the judging page share: the store, who is there, and what is asked next."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from likelier.feedback.accounts import Accounts, Person
+from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
+from likelier.feedback.store import Store
+from likelier.records import Choice, Judgement, Media, Text, to_plain_text
+from likelier.web.guesses import Guess, Guesses
+
+Guesser = Callable[[Text, str, str], float]
+"""(prompt, left, right) to the probability that the left response wins."""
+SHOWN_AHEAD = 2
+"""Comparisons sent at once: the next one is in the browser before it is asked for."""
+
+
+class UnknownComparison(ValueError):
+    """A judgement about responses that are not the two sides of a comparison of this page."""
+
+
+class Room:
+    """The store, its accounts, and the assignment of comparisons to people.
+
+    `announce(token)` is called with each link's token, a new one as soon as the last was used; `when_finished` is
+    called once there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is
+    asked one twice; `wanted` is then how many judgements these lack until `per_comparison` different people have
+    judged each.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        guesser: Guesser | None,
+        wanted: int | None,
+        per_comparison: int | None,
+        only: Collection[str] | None = None,
+    ) -> None:
+        self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
+        self.accounts = Accounts(store)
+        self.announce: Callable[[str], object] = lambda token: None
+        self.when_finished: Callable[[], object] = lambda: None
+        self.guesses: defaultdict[str, Guesses] = defaultdict(Guesses)
+        self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
+        self.responses = {response.id: response for response in store.responses()}
+        comparisons = {comparison.id: comparison for comparison in store.comparisons()}
+        self.comparisons = comparisons if only is None else {each: comparisons[each] for each in only}
+        self.media = self.find_media()
+        self.per_comparison, self.pairing_lock = per_comparison, threading.Lock()
+        self.start_pairing()
+        self.num_before = self.update_pairing().num_judgements
+        if only is not None:
+            self.wanted = self.count_missing()
+        self.token = self.accounts.invite("admin")
+        """Of the link that is printed: the owner's, and then one for another person."""
+
+    def find_media(self) -> dict[str, Media]:
+        """Return the media files that this page may show, by hash."""
+        shown = [pair.response_a for pair in self.comparisons.values()]
+        shown += [pair.response_b for pair in self.comparisons.values()]
+        return {media.sha256: media for each in shown if (media := self.responses[each].media)}
+
+    def let_in(self, token: str, name: str) -> str:
+        """Trade an invitation for the token of a session. InvitationError: it opens nothing."""
+        session = self.accounts.accept(token, name)
+        if token == self.token:
+            self.token = self.accounts.invite("annotator")
+            self.announce(self.token)
+        return session
+
+    def start_pairing(self) -> None:
+        """Begin to choose comparisons as if there were no judgement yet."""
+        repeat_share = REPEAT_SHARE if self.only is None else 0.0
+        self.pairing = Pairing(
+            list(self.comparisons.values()), judgements_per_comparison=self.per_comparison, repeat_share=repeat_share
+        )
+        self.last_number = 0
+
+    def update_pairing(self) -> Pairing:
+        """Count the judgements that have come since the last call, ours and those of other processes."""
+        with self.pairing_lock:
+            new, num_stored = self.store.shown_after(self.last_number)
+            if self.pairing.num_stored + len(new) != num_stored:
+                # PostgreSQL gives out a number before the judgement is stored, so that a lower one may come later.
+                self.start_pairing()
+                new, _ = self.store.shown_after(0)
+            for shown in new:
+                self.pairing.add(shown)
+                self.last_number = shown.number
+            return self.pairing
+
+    def count_judged(self) -> int:
+        """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
+        if self.only is not None and self.wanted is not None:
+            return self.wanted - self.count_missing()
+        return self.update_pairing().num_judgements - self.num_before
+
+    def count_missing(self) -> int:
+        """Count the judgements that the comparisons of this page lack."""
+        return self.update_pairing().count_missing(self.per_comparison or 1)
+
+    def next_questions(self, person: Person) -> dict[str, Any]:
+        """Return the comparisons that a person judges next, how far they are, and `done` if there are none."""
+        num_judged, guesses = self.count_judged(), self.guesses[person.annotator]
+        is_open = self.wanted is None or num_judged < self.wanted
+        questions = [self.show(each, guesses) for each in self.assign(person)] if is_open else []
+        progress = {
+            "judged": num_judged,
+            "wanted": self.wanted,
+            "own": len(self.pairing.times[person.annotator]),
+            "guesses": guesses.summary(),
+            "hits": list(guesses.hits),
+        }
+        return {"done": not questions, "questions": questions, "progress": progress}
+
+    def assign(self, person: Person) -> list[Assignment]:
+        """Return the next comparisons for a person."""
+        pairing = self.update_pairing()
+        with self.pairing_lock:
+            return pairing.assign(person.annotator, time.monotonic(), SHOWN_AHEAD)
+
+    def skip(self, person: Person, comparison_id: str) -> None:
+        """Do not ask a person this comparison again."""
+        with self.pairing_lock:
+            self.pairing.skip(person.annotator, comparison_id)
+
+    def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
+        """Return ids, texts and addresses of media files, never who made them; let the guesser guess."""
+        comparison, prompt = assignment.comparison, self.prompts[assignment.comparison.prompt_id]
+        sides = {"left": self.responses[assignment.left], "right": self.responses[assignment.right]}
+        media = {
+            side: {"url": f"/media/{response.media.sha256}", "kind": response.media.kind}
+            for side, response in sides.items()
+            if response.media
+        }
+        texts = {side: response.text for side, response in sides.items()}
+        cut = [side for side, response in sides.items() if response.stop_reason == "length"]
+        if self.guesser is not None and not media:
+            guesses.add(comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
+        return {
+            "ids": {"comparison_id": comparison.id, "left": assignment.left, "right": assignment.right},
+            "prompt": to_plain_text(prompt),
+            "turns": prompt if isinstance(prompt, list) else None,
+            **texts,
+            "cut": cut,
+            "media": media,
+        }
+
+    def store_answer(
+        self,
+        person: Person,
+        key: str,
+        ids: dict[str, str],
+        choice: Choice,
+        duration_seconds: float,
+        both_bad: bool,
+        strength: int | None,
+        supersedes: str | None,
+    ) -> tuple[Judgement, Guess | None]:
+        """Store one judgement; returns the one stored under its key, and how it had been guessed.
+
+        UnknownComparison: ids that do not belong together.
+        """
+        comparison = self.comparisons.get(ids["comparison_id"])
+        if comparison is None or {ids["left"], ids["right"]} != {comparison.response_a, comparison.response_b}:
+            raise UnknownComparison("these responses are not the two sides of this comparison")
+        stored = self.store.add_judgement(
+            Judgement(
+                annotator=person.annotator,
+                **ids,
+                choice=choice,
+                duration_seconds=duration_seconds,
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                key=f"{person.annotator}:{key}",
+                both_bad=both_bad,
+                strength=strength,
+                supersedes=f"{person.annotator}:{supersedes}" if supersedes else None,
+            )
+        )
+        if self.wanted is not None and self.count_judged() >= self.wanted:
+            self.when_finished()
+        return stored, self.guesses[person.annotator].score(stored)

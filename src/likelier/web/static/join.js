@@ -1,0 +1,19 @@
+// Uses an invitation: by a request of its own, so that a chat program that looks at a link does not use it up.
+const $ = (id) => document.getElementById(id);
+
+$("who").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const token = new URLSearchParams(location.search).get("token");
+  let told = "No connection. Try again.";
+  try {
+    const reply = await fetch("/join", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token, name: $("name").value }),
+    });
+    if (reply.ok) return void location.replace("/");
+    told = (await reply.json()).detail;
+  } catch { /* the line above says it */ }
+  $("trouble").textContent = told;
+  $("trouble").hidden = false;
+});

@@ -19,6 +19,7 @@ from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import database
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
+from likelier.feedback.tables import metadata
 from likelier.records import Comparison, Judgement, Media, Prompt, Response
 from media_files import image
 
@@ -195,7 +196,7 @@ def test_the_settings_that_keep_what_was_acknowledged(store: Store) -> None:
 
 def test_the_steps_make_exactly_the_tables_that_the_store_uses(store: Store) -> None:
     with store.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), database.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_one_process_writes_and_the_other_is_told_so(

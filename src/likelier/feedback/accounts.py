@@ -153,7 +153,9 @@ def choose_annotator(writer: Writer, name: str, role: Role) -> str:
     for known in writer.find_people(name).values():
         has_account = writer.connection.execute(sa.select(accounts).where(accounts.c.annotator_id == known)).first()
         if has_account and role != "admin":
-            raise InvitationError("this name is taken; if it is you, ask for a link to your own account, or add a letter")
+            raise InvitationError(
+                "this name is taken; if it is you, ask for a link to your own account, or add a letter"
+            )
     return writer.add_person(name)
 
 

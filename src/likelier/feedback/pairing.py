@@ -79,7 +79,7 @@ class Pairing:
     come first: otherwise, with few answers to many comparisons, annotators would hardly overlap.
 
     A comparison that was assigned is leased: it counts as judged when others are given theirs, until it is answered,
-    skipped, or the lease expires. The cost per question does not grow with the judgements; an annotator's first question
+    skipped, or the lease expires. The cost per question does not grow with the judgements; an annotator's first one
     sorts all comparisons.
     """
 

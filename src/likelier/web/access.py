@@ -1,19 +1,19 @@
 """Who may ask for what: one table of routes and roles, enforced for every request."""
 
+from fastapi import HTTPException, Request
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from fastapi import HTTPException, Request
 from likelier.errors import LikelierError
 from likelier.feedback.accounts import Accounts, Person, Role
 
 ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/"): None,
-    ("POST", "/join"): None,
+    ("POST", "/name"): None,
     ("POST", "/logout"): "annotator",
     ("GET", "/static/{name}"): None,
-    ("GET", "/questions"): "annotator",
+    ("GET", "/question"): "annotator",
     ("POST", "/judgements"): "annotator",
     ("POST", "/skip"): "annotator",
     ("GET", "/media/{sha256}"): "annotator",

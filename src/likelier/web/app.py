@@ -7,15 +7,16 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.middleware.authentication import AuthenticationMiddleware
 
 from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError, Person
 from likelier.feedback.store import Store, Superseded
+from likelier.records import Judgement
 from likelier.web.access import SessionBackend, check_access, find_person, get_person
-from likelier.web.guards import add_guards, error_response
+from likelier.web.guards import Failures, add_guards
 from likelier.web.owner import add_owner_routes
 from likelier.web.room import Guesser, Room, UnknownComparison
 from likelier.web.site import Site
@@ -29,17 +30,18 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 """Files that may be asked for, by their exact names."""
+INVITATION_COOKIE_SECONDS = 3600.0
+"""How long a browser keeps a link that was opened, for a person who thinks about a name."""
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
 """So many wrong links are tried in so many seconds before all are refused for a while."""
 KEY = r"^[0-9a-f-]{8,64}$"
 Visitor = Annotated[Person, Depends(get_person)]
 
 
-class Joining(BaseModel):
-    """An invitation and the name under which it is used; names are stored apart from judgements."""
+class Name(BaseModel):
+    """A person's name; stored apart from their judgements."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-    token: str = Field(min_length=1, max_length=100)
     name: str = Field(min_length=1, max_length=100)
 
 
@@ -90,12 +92,13 @@ def create_app(
     room, site = Room(store, guesser, wanted, per_comparison, only), site or Site()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(check_access)])
     app.state.room = room
+    failures = Failures()
     app.add_middleware(
         AuthenticationMiddleware,
         backend=SessionBackend(room.accounts, site.cookie),
-        on_error=lambda request, error: error_response(503, str(error)),
+        on_error=lambda request, error: failures.answer(error),
     )
-    add_guards(app, site)
+    add_guards(app, site, failures)
     templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
     add_doors(app, room, site, templates)
     add_judging(app, room)
@@ -108,37 +111,43 @@ def add_doors(app: FastAPI, room: Room, site: Site, templates: Environment) -> N
     """Add the page itself, coming in by an invitation, and going out."""
     failed: deque[float] = deque(maxlen=MAX_FAILED_LINKS)
 
+    def set_cookie(reply: Response, name: str, value: str, seconds: float) -> None:
+        reply.set_cookie(name, value, int(seconds), secure=site.is_secure, httponly=True, samesite="lax")
+
     @app.get("/")
     def show_page(request: Request, token: str = "") -> Response:
         person = find_person(request)
+        if token:  # the address bar forgets it; it is used by the name's POST, not by a chat program that looks at it
+            reply = RedirectResponse("/", 303)
+            if person is None:
+                set_cookie(reply, site.invitation_cookie, token[:100], INVITATION_COOKIE_SECONDS)
+            return reply
         if person is None:
-            is_open = len(token) <= 100 and room.accounts.is_open(token)
+            is_open = room.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
             page = templates.get_template("join.html" if is_open else "closed.html")
             return HTMLResponse(page.render(guessing=room.guesser is not None), 200 if is_open else 403)
-        if token:  # the address bar forgets it
-            return RedirectResponse("/", 303)
         page = templates.get_template("judge.html")
         return HTMLResponse(page.render(guessing=room.guesser is not None, person=person))
 
-    @app.post("/join")
-    def join(joining: Joining) -> Response:
+    @app.post("/name")
+    def name(given: Name, request: Request) -> Response:
         if len(failed) == MAX_FAILED_LINKS and time.monotonic() - failed[0] < LINK_SECONDS:
             raise HTTPException(429, "too many wrong links; try again in a minute")
         try:
-            session = room.let_in(joining.token, joining.name)
+            session = room.let_in(request.cookies.get(site.invitation_cookie, ""), given.name)
         except InvitationError as error:
             failed.append(time.monotonic())
             raise HTTPException(403, str(error)) from error
-        reply = Response(status_code=204)
-        reply.set_cookie(
-            site.cookie, session, int(ABSOLUTE_SECONDS), secure=site.is_secure, httponly=True, samesite="lax"
-        )
+        person = room.accounts.find(session)
+        reply = JSONResponse(room.next_question(person) if person else {})
+        set_cookie(reply, site.cookie, session, ABSOLUTE_SECONDS)
+        reply.delete_cookie(site.invitation_cookie, secure=site.is_secure, httponly=True, samesite="lax")
         return reply
 
     @app.post("/logout")
     def log_out(request: Request) -> Response:
         room.accounts.log_out(request.cookies[site.cookie])
-        reply = Response(status_code=204)
+        reply = JSONResponse({})
         reply.delete_cookie(site.cookie, secure=site.is_secure, httponly=True, samesite="lax")
         return reply
 
@@ -146,34 +155,24 @@ def add_doors(app: FastAPI, room: Room, site: Site, templates: Environment) -> N
 def add_judging(app: FastAPI, room: Room) -> None:
     """Add what the page asks and sends."""
 
-    @app.get("/questions")
-    def questions(person: Visitor) -> dict[str, Any]:
-        return room.next_questions(person)
+    @app.get("/question")
+    def question(person: Visitor) -> dict[str, Any]:
+        return room.next_question(person)
 
     @app.post("/judgements")
     def judge(answer: Answer, person: Visitor) -> dict[str, Any]:
-        ids = {"comparison_id": answer.comparison_id, "left": answer.left, "right": answer.right}
         try:
-            _, guess = room.store_answer(
-                person,
-                answer.key,
-                ids,
-                answer.choice,
-                answer.duration_seconds,
-                answer.both_bad,
-                answer.strength,
-                answer.supersedes,
-            )
+            guess = room.store_answer(person, Judgement(annotator=person.annotator, **answer.model_dump()))
         except UnknownComparison as error:
             raise HTTPException(422, str(error)) from error
         except Superseded as error:
             raise HTTPException(409, str(error)) from error
-        return {"guess": guess._asdict() if guess else None, **room.next_questions(person)}
+        return {"guess": guess._asdict() if guess else None, **room.next_question(person)}
 
     @app.post("/skip")
     def skip(skipped: Skipped, person: Visitor) -> dict[str, Any]:
         room.skip(person, skipped.comparison_id)
-        return {"guess": None, **room.next_questions(person)}
+        return {"guess": None, **room.next_question(person)}
 
 
 def add_files(app: FastAPI, room: Room) -> None:

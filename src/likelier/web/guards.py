@@ -26,12 +26,22 @@ HEADERS = {
 HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def add_guards(app: FastAPI, site: Site) -> None:
-    """Refuse what our page would not send; give errors one shape and every reply the headers.
+class Failures:
+    """Answers requests that the database fails, and prints each failure on stderr once."""
 
-    A failure that answers cannot be stored is also printed on stderr, once.
-    """
-    printed: set[str] = set()
+    def __init__(self) -> None:
+        self.printed: set[str] = set()
+
+    def answer(self, error: Exception) -> JSONResponse:
+        """Return a 503 with the reason."""
+        if str(error) not in self.printed:
+            self.printed.add(str(error))
+            print_stderr(f"likelier: {error}")
+        return error_response(503, str(error))
+
+
+def add_guards(app: FastAPI, site: Site, failures: Failures) -> None:
+    """Refuse what our page would not send; give errors one shape and every reply the headers."""
     headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
 
     @app.middleware("http")
@@ -50,10 +60,7 @@ def add_guards(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(LikelierError)
     async def failed(request: Request, error: LikelierError) -> Response:
-        if str(error) not in printed:
-            printed.add(str(error))
-            print_stderr(f"likelier: {error}")
-        return error_response(503, str(error))
+        return failures.answer(error)
 
     @app.exception_handler(Exception)
     async def internal_error(request: Request, error: Exception) -> Response:

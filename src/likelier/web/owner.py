@@ -11,7 +11,7 @@ from jinja2 import Environment
 from pydantic import BaseModel, ConfigDict, Field
 
 from likelier.feedback.accounts import Role
-from likelier.feedback.check import check_feedback
+from likelier.feedback.check import check as check_feedback
 from likelier.feedback.formats import FORMATS, export_file
 from likelier.records import to_plain_text
 from likelier.web.access import get_person
@@ -43,7 +43,8 @@ class Figures:
     """The check of the feedback, computed again once there is enough that is new: it reads every judgement."""
 
     def __init__(self, room: Room) -> None:
-        self.room, self.num_judgements, self.check = room, -1, {}
+        self.room, self.num_judgements = room, -1
+        self.check: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
         """Return the check as `likelier check --json` does, or what is known of no judgements."""

@@ -4,13 +4,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from likelier.feedback.accounts import Accounts, Person
 from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
 from likelier.feedback.store import Store
-from likelier.records import Choice, Judgement, Media, Text, to_plain_text
+from likelier.records import Judgement, Media, Text, to_plain_text
 from likelier.web.guesses import Guess, Guesses
 
 Guesser = Callable[[Text, str, str], float]
@@ -103,11 +104,11 @@ class Room:
         """Count the judgements that the comparisons of this page lack."""
         return self.update_pairing().count_missing(self.per_comparison or 1)
 
-    def next_questions(self, person: Person) -> dict[str, Any]:
-        """Return the comparisons that a person judges next, how far they are, and `done` if there are none."""
+    def next_question(self, person: Person) -> dict[str, Any]:
+        """Return what a person judges next, what comes after it, and how far they are; `done` if there is none."""
         num_judged, guesses = self.count_judged(), self.guesses[person.annotator]
-        is_open = self.wanted is None or num_judged < self.wanted
-        questions = [self.show(each, guesses) for each in self.assign(person)] if is_open else []
+        count = SHOWN_AHEAD if self.wanted is None else min(SHOWN_AHEAD, self.wanted - num_judged)
+        questions = [self.show(each, guesses) for each in self.assign(person, count)] if count > 0 else []
         progress = {
             "judged": num_judged,
             "wanted": self.wanted,
@@ -115,13 +116,14 @@ class Room:
             "guesses": guesses.summary(),
             "hits": list(guesses.hits),
         }
-        return {"done": not questions, "questions": questions, "progress": progress}
+        first, following = [*questions, None, None][:2]
+        return {"done": first is None, **(first or {}), "next": following, "progress": progress}
 
-    def assign(self, person: Person) -> list[Assignment]:
-        """Return the next comparisons for a person."""
+    def assign(self, person: Person, count: int) -> list[Assignment]:
+        """Return the next `count` comparisons for a person."""
         pairing = self.update_pairing()
         with self.pairing_lock:
-            return pairing.assign(person.annotator, time.monotonic(), SHOWN_AHEAD)
+            return pairing.assign(person.annotator, time.monotonic(), count)
 
     def skip(self, person: Person, comparison_id: str) -> None:
         """Do not ask a person this comparison again."""
@@ -141,46 +143,33 @@ class Room:
         cut = [side for side, response in sides.items() if response.stop_reason == "length"]
         if self.guesser is not None and not media:
             guesses.add(comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
+        turns = prompt if isinstance(prompt, list) else None
         return {
             "ids": {"comparison_id": comparison.id, "left": assignment.left, "right": assignment.right},
-            "prompt": to_plain_text(prompt),
-            "turns": prompt if isinstance(prompt, list) else None,
-            **texts,
-            "cut": cut,
-            "media": media,
+            "shown": {"prompt": to_plain_text(prompt), "turns": turns, **texts, "cut": cut, "media": media},
         }
 
     def store_answer(
         self,
         person: Person,
-        key: str,
-        ids: dict[str, str],
-        choice: Choice,
-        duration_seconds: float,
-        both_bad: bool,
-        strength: int | None,
-        supersedes: str | None,
-    ) -> tuple[Judgement, Guess | None]:
-        """Store one judgement; returns the one stored under its key, and how it had been guessed.
+        answer: Judgement,
+    ) -> Guess | None:
+        """Store a judgement as this person's, once for each key; returns how it had been guessed.
 
-        UnknownComparison: ids that do not belong together.
+        UnknownComparison: ids that do not belong together. Superseded: see `Store.add_judgement`.
         """
-        comparison = self.comparisons.get(ids["comparison_id"])
-        if comparison is None or {ids["left"], ids["right"]} != {comparison.response_a, comparison.response_b}:
+        comparison = self.comparisons.get(answer.comparison_id)
+        if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
             raise UnknownComparison("these responses are not the two sides of this comparison")
         stored = self.store.add_judgement(
-            Judgement(
+            replace(
+                answer,
                 annotator=person.annotator,
-                **ids,
-                choice=choice,
-                duration_seconds=duration_seconds,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                key=f"{person.annotator}:{key}",
-                both_bad=both_bad,
-                strength=strength,
-                supersedes=f"{person.annotator}:{supersedes}" if supersedes else None,
+                key=f"{person.annotator}:{answer.key}",
+                supersedes=f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None,
             )
         )
         if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()
-        return stored, self.guesses[person.annotator].score(stored)
+        return self.guesses[person.annotator].score(stored)

@@ -1,23 +1,39 @@
-"""Runs the judging page on this machine."""
+"""Runs the judging page, for this machine or for others."""
 
 import socket
+import ssl
 import webbrowser
 from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
 from likelier.terminal import print_stderr
-from likelier.web.app import Guesser, create_app
+from likelier.web.app import create_app
 from likelier.web.connections import Connection
-from likelier.web.guards import LOOPBACK
+from likelier.web.room import Guesser
+from likelier.web.site import find_own_address, make_site
+
+
+@dataclass(frozen=True)
+class Access:
+    """How browsers reach the page: see `make_site` for what is refused."""
+
+    host: str = "127.0.0.1"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    public_url: str = ""
+    insecure_http: bool = False
 
 
 def serve(
     store: Store,
-    host: str = "127.0.0.1",
     port: int = 8000,
+    access: Access | None = None,
     open_browser: bool = False,
     wanted: int | None = None,
     per_comparison: int | None = None,
@@ -26,34 +42,29 @@ def serve(
 ) -> int:
     """Serve the page until Ctrl-C, or until there are `wanted` new judgements; returns how many there are.
 
-    With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. A link is
-    printed on stderr; it works once, and then a new one for the next person is printed.
-    ConfigError: an address that other machines can reach (there are no accounts yet). LikelierError: the port is taken,
-    or another process has the database.
+    With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. The
+    owner's link is printed on stderr; it works once, and then one for another person is printed.
+    ConfigError: an address that other machines can reach without anything that protects it, or a certificate that
+    cannot be used. LikelierError: the port is taken, or another process has the database.
     Stopped: SIGTERM after there were judgements.
     """
-    if host not in LOOPBACK:
-        raise ConfigError(f"--host {host}: the page has no accounts yet, so it listens on 127.0.0.1 only")
+    access = access or Access()
+    make_site(access.host, port, bool(access.tls_cert), access.public_url, access.insecure_http)
+    check_certificate(access)
     store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
-    listener = listen(host, port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    listener = listen(access.host, port)
+    port = listener.getsockname()[1]
+    site = make_site(access.host, port, bool(access.tls_cert), access.public_url, access.insecure_http)
+    address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
     store.show_address(address)
-    app = create_app(store, guesser, wanted, per_comparison, only)
+    app = create_app(store, guesser, wanted, per_comparison, only, site)
     room = app.state.room
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=75,
-        proxy_headers=False,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(make_config(app, access))
     room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
     print_stderr(f"judge here: {address}/?token={room.token}")
+    if access.insecure_http:
+        print_stderr("warning: --insecure-http: whoever shares this network can read and change what is sent")
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
@@ -64,6 +75,44 @@ def serve(
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
     return int(room.count_judged())
+
+
+def make_config(app: FastAPI, access: Access) -> uvicorn.Config:
+    """Return uvicorn's settings. Headers of proxies are not believed: the page's address is what we were told."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=75,
+        proxy_headers=False,
+        server_header=False,
+        ssl_certfile=access.tls_cert,
+        ssl_keyfile=access.tls_key,
+    )
+
+
+def check_certificate(access: Access) -> None:
+    """ConfigError: one of certificate and key without the other, or a pair that cannot be used."""
+    if (access.tls_cert is None) != (access.tls_key is None):
+        raise ConfigError("--tls-cert and --tls-key: give both")
+    if access.tls_cert is None or access.tls_key is None:
+        return
+    for option, path in (("--tls-cert", access.tls_cert), ("--tls-key", access.tls_key)):
+        if not path.is_file():
+            raise ConfigError(f"{option} {path}: no such file")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(access.tls_cert, access.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"--tls-cert {access.tls_cert}: cannot be used with the key ({error})") from error
+
+
+def name_host(host: str) -> str:
+    """Return the host for a link: of an address that stands for all, the one that others reach."""
+    if host in ("0.0.0.0", "::"):
+        return find_own_address()
+    return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:

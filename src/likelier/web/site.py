@@ -35,6 +35,11 @@ class Site:
         prefix = "__Host-" if self.is_secure else ""
         return f"{prefix}likelier-{self.port}" if self.port else f"{prefix}likelier"
 
+    @property
+    def invitation_cookie(self) -> str:
+        """Name of the cookie that holds an opened link until its person has given a name."""
+        return f"{self.cookie}-invitation"
+
     def knows(self, host: str | None) -> bool:
         """True if the host is one of ours."""
         return host in self.hosts or (self.any_address and is_address(host))
@@ -63,11 +68,13 @@ def make_site(host: str, port: int, has_tls: bool, public_url: str = "", insecur
     is_local = host in LOOPBACK
     if not (is_local or has_tls or insecure_http):
         raise ConfigError(
-            f"--host {host}: other machines can reach it, and what is sent could be read on the way; give --tls-cert and "
-            "--tls-key, or --public-url https://... behind a proxy, or on a closed network --insecure-http"
+            f"--host {host}: other machines can reach it, and what is sent could be read on the way; give --tls-cert "
+            "and --tls-key, or --public-url https://... behind a proxy, or on a closed network --insecure-http"
         )
     if insecure_http and (is_local or has_tls):
-        raise ConfigError("--insecure-http: has no effect here; it is for a --host that other machines reach without TLS")
+        raise ConfigError(
+            "--insecure-http: has no effect here; it is for a --host that other machines reach without TLS"
+        )
     scheme = "https" if has_tls else "http"
     if is_local:
         return Site(scheme, LOOPBACK, port=port)
@@ -84,9 +91,7 @@ def make_public_site(public_url: str) -> Site:
         raise ConfigError(f"--public-url {public_url}: {error}") from error
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
         raise ConfigError(f"--public-url {public_url}: give https://, a host, and nothing behind it")
-    return Site(
-        "https", (*LOOPBACK, parts.hostname), public_origin=f"https://{parts.netloc.lower()}", port=port or 443
-    )
+    return Site("https", (*LOOPBACK, parts.hostname), public_origin=f"https://{parts.netloc.lower()}", port=port or 443)
 
 
 def find_own_address() -> str:

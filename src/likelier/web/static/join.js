@@ -3,13 +3,12 @@ const $ = (id) => document.getElementById(id);
 
 $("who").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const token = new URLSearchParams(location.search).get("token");
   let told = "No connection. Try again.";
   try {
-    const reply = await fetch("/join", {
+    const reply = await fetch("/name", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ token, name: $("name").value }),
+      body: JSON.stringify({ name: $("name").value }),
     });
     if (reply.ok) return void location.replace("/");
     told = (await reply.json()).detail;

@@ -1,6 +1,10 @@
-// Shows one question after another; an answer is sent again until the server says that it is stored.
+// Shows one question after another. The next one is here before it is needed; an answer is kept until it is acknowledged.
+import { keep, forget, waiting } from "/static/outbox.js";
+
 const $ = (id) => document.getElementById(id);
-let current = null, shownAt = 0, busy = false;
+const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150, EMPTY = "(an empty answer)", CUT = "(cut at the length limit)";
+let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null;
+const answered = new Set();
 
 async function ask(path, body) {
   const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
@@ -8,11 +12,12 @@ async function ask(path, body) {
     try {
       const reply = await fetch(path, options);
       const found = await reply.json();
-      trouble(reply.ok ? "" : found.detail);
-      if (reply.ok) return found;
-      if (reply.status < 500) return null;
+      if (reply.ok) { trouble(""); return { found }; }
+      if (reply.status === 403) trouble("You are no longer logged in. Your answers are kept here: open a new link, and they are sent.");
+      else trouble(found.detail);
+      if (reply.status < 500 && reply.status !== 429) return { status: reply.status };
     } catch {
-      trouble("No connection. Your answer is kept here and sent again.");
+      trouble("No connection. Your answers are kept here and sent again.");
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -20,32 +25,69 @@ async function ask(path, body) {
 
 function trouble(text) { $("trouble").textContent = text; $("trouble").hidden = !text; }
 
-function show(found) {
-  if (!found) return;
-  const { judged, wanted } = found.progress;
-  $("count").textContent = wanted ? `${judged} of ${wanted}` : `${judged} judged`;
-  $("bar").hidden = !wanted;
-  if (wanted) $("bar").value = Math.min(1, judged / wanted);
-  if ($("guess")) reveal(found.guess, found.progress);
-  $("who").hidden = true;
-  $("question").hidden = found.done;
-  $("done").hidden = !found.done;
-  current = found.done ? null : found.ids;
-  if (found.done) return;
-  $("prompt").textContent = found.shown.prompt.trim();
-  for (const side of ["left", "right"]) fill(side, found.shown[side], found.shown.media[side]);
+function take(found) {
+  const known = new Set([...answered, ...questions.map(idOf)]);
+  questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
+  progress = found.progress;
+  done = found.done;
+  if (done) {
+    questions = [];
+    if (!shown?.supersedes) shown = null;
+  }
+  if ($("guess")) reveal(found.guess, progress);
+}
+
+const idOf = ({ ids }) => [ids.comparison_id, ids.left].join();
+
+function refresh() {
+  if (progress) {
+    const { judged, wanted, own } = progress;
+    $("count").textContent = wanted ? `${judged} of ${wanted}` : `${judged} judged, ${own} by you`;
+    $("bar").hidden = !wanted;
+    if (wanted) $("bar").value = Math.min(1, judged / wanted);
+  }
+  $("undo").disabled = !last;
+  if (shown === null && questions.length) show(questions.shift(), null);
+  $("question").hidden = !shown;
+  $("done").hidden = !(done && !shown);
+  $("wait").hidden = Boolean(shown) || done;
+}
+
+function show(question, supersedes) {
+  shown = { question, supersedes };
+  $("again").hidden = !supersedes;
+  const { turns, prompt } = question.shown;
+  $("prompt").replaceChildren(...(turns ? turns.map(turn) : [text(prompt)]));
+  for (const side of ["left", "right"]) fill(side, question.shown);
+  delete document.body.dataset.chosen;
+  scrollTo(0, 0);
   shownAt = performance.now();
 }
 
-function fill(side, text, media) {
-  if (!media) return void ($(side).textContent = text.trim());
+// Without blank lines around it; the indentation of the first line stays.
+const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
+
+function turn({ role, content }) {
+  const part = Object.assign(document.createElement("div"), { className: "turn", dir: "auto" });
+  part.append(Object.assign(document.createElement("b"), { textContent: role }), text(content));
+  return part;
+}
+
+function fill(side, shown) {
+  const media = shown.media[side], content = text(shown[side]);
+  if (media) return void $(side).replaceChildren(player(side, media));
+  const notes = [content ? "" : EMPTY, shown.cut.includes(side) ? CUT : ""].filter(Boolean);
+  $(side).replaceChildren(content, ...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
+}
+
+function player(side, media) {
   const family = media.kind.split("/")[0], label = `${side} answer, ${family}`;
-  const player = document.createElement(family === "image" ? "img" : family);
-  if (family === "image") player.alt = label;
-  else Object.assign(player, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
-  player.addEventListener("error", () => { $(side).textContent = "This file cannot be shown. The terminal may say why."; });
-  player.src = media.url;
-  $(side).replaceChildren(player);
+  const element = document.createElement(family === "image" ? "img" : family);
+  if (family === "image") element.alt = label;
+  else Object.assign(element, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
+  element.addEventListener("error", () => { $(side).textContent = "This file cannot be shown. The terminal may say why."; });
+  element.src = media.url;
+  return element;
 }
 
 function reveal(guess, { guesses, hits }) {
@@ -56,23 +98,78 @@ function reveal(guess, { guesses, hits }) {
   $("guess").hidden = !guesses && !guess;
 }
 
-async function answer(choice) {
-  if (!current || busy) return;
-  busy = true;
-  document.body.dataset.chosen = choice;
-  const seconds = Math.min(86400, (performance.now() - shownAt) / 1000);
-  show(await ask("/judgements", { ...current, choice, key: crypto.randomUUID(), duration_seconds: seconds }));
-  delete document.body.dataset.chosen;
-  busy = false;
+async function answer(choice, both_bad = false) {
+  if (!shown || performance.now() - answeredAt < DOUBLE_KEY_MS) return;
+  answeredAt = performance.now();
+  const { question, supersedes } = shown, key = crypto.randomUUID();
+  const duration_seconds = Math.min(MAX_SECONDS, (performance.now() - shownAt) / 1000);
+  shown = null;
+  document.body.dataset.chosen = both_bad ? "bad" : choice;
+  answered.add(idOf(question));
+  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) });
+  last = { question, key };
+  refresh();
+  send();
 }
 
+// Sends what is kept, oldest first; only one sender at a time, so that no answer overtakes the one it supersedes.
+function send() {
+  sending ??= (async () => {
+    for (let left = await waiting(); left.length; left = await waiting()) {
+      for (const { number, answer } of left) {
+        const { found, status } = await ask("/judgements", answer);
+        if (status === 403) return;
+        await forget(number);
+        if (found) take(found);
+        refresh();
+      }
+    }
+  })().finally(() => { sending = null; });
+  return sending;
+}
+
+async function skip() {
+  if (!shown || shown.supersedes) return;
+  const { question } = shown;
+  shown = null;
+  answered.add(idOf(question));
+  refresh();
+  const { found } = await ask("/skip", { comparison_id: question.ids.comparison_id });
+  if (found) take(found);
+  refresh();
+}
+
+function undo() {
+  if (!last) return;
+  if (shown) questions.unshift(shown.question);
+  const { question, key } = last;
+  last = null;
+  show(question, key);
+  refresh();
+}
+
+const ACTIONS = { left: () => answer("left"), right: () => answer("right"), tie: () => answer("tie"), bad: () => answer("tie", true), skip, undo };
+const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo" };
 addEventListener("keydown", (event) => {
-  const choice = { 1: "left", 2: "right", 0: "tie" }[event.key];
-  if (choice && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && event.target.tagName !== "INPUT") answer(choice);
+  const action = KEYS[event.key];
+  if (action && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && event.target.tagName !== "INPUT") ACTIONS[action]();
 });
-for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => answer(button.dataset.choice));
-$("who").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  show(await ask("/name", { name: $("name").value }));
+for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => ACTIONS[button.dataset.choice]());
+addEventListener("online", () => send());
+$("logout").addEventListener("click", async () => {
+  await send();
+  const { status } = await ask("/logout", {});
+  if (!status || status === 403) location.replace("/");
 });
-if (document.body.dataset.named === "yes") show(await ask("/question")); else { $("who").hidden = false; $("name").focus(); }
+
+async function begin() {
+  await send();
+  const { found } = await ask("/question");
+  if (found) take(found);
+  refresh();
+}
+
+refresh();
+await begin();
+// What somebody else left without an answer is asked here, as soon as it is given back.
+setInterval(() => { if (done && !shown && !sending) begin(); }, ASK_AGAIN_MS);

@@ -80,6 +80,7 @@ FENCES = {
     "sqlalchemy": [
         "feedback.store",
         "feedback.database",
+        "feedback.tables",
         "feedback.rows",
         "feedback.writer",
         "feedback.accounts",

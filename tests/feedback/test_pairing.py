@@ -1,9 +1,12 @@
 """Assignment of comparisons: order, balance of sides, repeats and limits."""
 
+import random
 from collections import Counter
 from dataclasses import replace
 
-from likelier.feedback.pairing import Assignment, Pairing, num_missing
+import pytest
+
+from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing
 from likelier.records import Comparison, Judgement
 
 
@@ -136,9 +139,70 @@ def test_counts_kept_along_the_way_are_those_of_a_fresh_start() -> None:
         assert kept.count_missing(2) == fresh.count_missing(2) == num_missing([c.id for c in comparisons], answers, 2)
 
 
-def test_num_missing_counts_different_people():
+def test_num_missing_counts_different_people() -> None:
     """Of 3 comparisons with 2 people each: one by ann twice (1 missing), one by three people (0), one by nobody (2)."""
     given = [("one", "ann"), ("one", "ann"), ("two", "ann"), ("two", "bob"), ("two", "cyd"), ("other", "ann")]
     judgements = [Judgement(comparison, who, "l", "r", "left") for comparison, who in given]
     assert num_missing(["one", "two", "three"], judgements, 2) == 3
     assert num_missing([], judgements, 2) == 0
+
+
+def test_what_is_on_a_screen_is_nobody_elses() -> None:
+    """Two people who asked for the last pair at once judged it twice."""
+    pairing = Pairing(make_comparisons(2), judgements_per_comparison=1, repeat_share=0.0)
+    ann = pairing.assign("ann", 0.0, 2)
+    assert len(ann) == 2
+    assert pairing.assign("bob", 1.0) == []
+    assert pairing.assign("ann", 2.0, 2) == ann  # who reloads the page gets the same
+
+
+def test_a_lease_that_expires_gives_the_comparison_back() -> None:
+    pairing = Pairing(make_comparisons(1), judgements_per_comparison=1, repeat_share=0.0)
+    (ann,) = pairing.assign("ann", 0.0)
+    assert pairing.assign("bob", LEASE_SECONDS - 1) == []
+    (bob,) = pairing.assign("bob", LEASE_SECONDS + 1)
+    assert bob.comparison == ann.comparison
+    pairing.add(judge(ann, "ann"))  # late, and it counts all the same
+    assert pairing.count_missing(1) == 0
+
+
+def test_a_lease_is_no_judgement() -> None:
+    pairing = Pairing(make_comparisons(3), judgements_per_comparison=2, repeat_share=0.0)
+    pairing.assign("ann", 0.0, 2)
+    assert pairing.count_missing(2) == 6
+
+
+def test_what_is_skipped_goes_to_others() -> None:
+    pairing = Pairing(make_comparisons(1), judgements_per_comparison=1, repeat_share=0.0)
+    (ann,) = pairing.assign("ann", 0.0)
+    pairing.skip("ann", ann.comparison.id)
+    assert pairing.assign("ann", 1.0) == []
+    assert [each.comparison for each in pairing.assign("bob", 1.0)] == [ann.comparison]
+
+
+def test_an_answer_that_supersedes_another_is_counted_once() -> None:
+    pairing = Pairing(make_comparisons(2), judgements_per_comparison=1, repeat_share=0.0)
+    (first,) = pairing.assign("ann", 0.0)
+    pairing.add(judge(first, "ann"))
+    pairing.add(replace(judge(first, "ann", "right"), supersedes="key"))
+    assert (pairing.num_judgements, pairing.num_stored, pairing.count_missing(1)) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_people_who_come_and_go_never_judge_one_too_often_and_leave_none(seed: int) -> None:
+    """100 comparisons by two each; some leave for good with a comparison on their screen, some skip."""
+    draw = random.Random(seed)
+    pairing, now, judged = Pairing(make_comparisons(100), judgements_per_comparison=2, repeat_share=0.0), 0.0, Counter()
+    for turn in range(3000):
+        now += 5.0
+        person = f"p{draw.randrange(8) + turn // 400}"
+        held = pairing.assign(person, now, 2)
+        if not held or draw.random() < 0.2:
+            continue
+        if draw.random() < 0.05:
+            pairing.skip(person, held[0].comparison.id)
+            continue
+        judged[held[0].comparison.id] += 1
+        pairing.add(judge(held[0], person))
+    assert set(judged.values()) == {2}
+    assert len(judged) == 100

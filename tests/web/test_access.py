@@ -8,8 +8,7 @@ from likelier.feedback.store import Store
 from likelier.records import Comparison, Prompt, Response
 from likelier.web.access import ACCESS
 from likelier.web.app import create_app
-
-HERE = "http://127.0.0.1:8000"
+from page_visitors import HERE, come_in
 
 
 @pytest.fixture
@@ -21,15 +20,6 @@ def store(tmp_path):
         opened.add_responses(pair)
         opened.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
         yield opened
-
-
-def come_in(app, role):
-    """A browser of a person with this role; None: without a session."""
-    client = TestClient(app, base_url=HERE, headers={"origin": HERE})
-    if role:
-        client.get("/", params={"token": app.state.room.accounts.invite(role)})
-        assert client.post("/name", json={"name": role}).status_code == 200
-    return client
 
 
 def list_routes(app):

@@ -1,8 +1,11 @@
 """The judging page: what it stores, whom it lets in, what it tells, and how it works in a browser."""
 
 import queue
+import subprocess
+import sys
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -536,3 +539,123 @@ def test_answers_to_a_database_that_was_moved_are_refused_and_the_terminal_says_
     assert "moved or replaced since it was opened" in question.json()["detail"]
     assert guest.get("/question").status_code == 503
     assert capfd.readouterr().err.count("moved or replaced") == 1
+
+
+def test_an_answer_that_is_changed_supersedes_the_first(store):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    first = client.post("/judgements", json=answer_to(question, "left")).json()
+    change = answer_to(question, "tie", key="0000-0002", both_bad=True, supersedes="0000-0001")
+    changed = client.post("/judgements", json=change).json()
+    assert (first["progress"]["judged"], changed["progress"]["judged"]) == (1, 1)
+    assert changed["ids"] == first["ids"]  # the next question is the same
+    (current,) = store.judgements()
+    assert (current.choice, current.both_bad) == ("tie", True)
+    assert store.counts()["judgements"] == 1
+    assert len(list(store.judged_by_content(with_superseded=True))) == 2  # nothing is ever edited
+    assert client.post("/judgements", json=change).status_code == 200  # a repeated request
+    again = client.post("/judgements", json=change | {"key": "0000-0003"})
+    assert (again.status_code, again.json()["detail"]) == (409, "this answer was changed already, or is not yours")
+
+
+def test_nobody_changes_the_answer_of_somebody_else(store):
+    app = create_app(store)
+    ann, eve = visitor(app, "Ann"), visitor(app, "Eve")
+    question = ann.get("/question").json()
+    ann.post("/judgements", json=answer_to(question))
+    theft = answer_to(question, "right", key="0000-0002", supersedes="0000-0001")
+    assert eve.post("/judgements", json=theft).status_code == 409
+    assert [judgement.choice for judgement in store.judgements()] == ["left"]
+
+
+def test_a_comparison_that_was_skipped_is_not_asked_again(store):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    reply = client.post("/skip", json={"comparison_id": question["ids"]["comparison_id"]}).json()
+    assert reply["ids"] == question["next"]["ids"]
+    assert store.judgements() == []
+    for number in range(5):
+        reply = client.post("/judgements", json=answer_to(reply, key=f"0000-000{number}")).json()
+    assert reply["done"]
+
+
+def test_strength_is_of_a_side(store):
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    assert client.post("/judgements", json=answer_to(question, "tie", strength=2)).status_code == 422
+    assert client.post("/judgements", json=answer_to(question, "left", both_bad=True)).status_code == 422
+    assert client.post("/judgements", json=answer_to(question, "left", strength=3)).status_code == 200
+    assert store.judgements()[0].strength == 3
+
+
+@pytest.mark.slow
+def test_undo_skip_and_both_bad_by_keys(chromium, store, monkeypatch):
+    link, end = start_serving(store, monkeypatch, wanted=3)
+    page, said = chromium.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(link)
+    page.get_by_label("Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("0 of 3").wait_for()
+    skipped = page.locator("#prompt").text_content()
+    page.keyboard.press("s")
+    wait_until(page, f"document.querySelector('#prompt').textContent !== {skipped!r}")
+    first = page.locator("#prompt").text_content()
+    page.keyboard.press("1")
+    page.get_by_text("1 of 3").wait_for()
+    page.keyboard.press("u")
+    page.get_by_text("Your last answer, to be changed").wait_for()
+    assert page.locator("#prompt").text_content() == first
+    page.wait_for_timeout(200)
+    page.keyboard.press("b")
+    page.get_by_text("Your last answer, to be changed").wait_for(state="hidden")
+    for number in (1, 2):
+        page.get_by_text(f"{number} of 3", exact=True).wait_for()
+        page.wait_for_timeout(200)
+        page.keyboard.press("2")
+    page.get_by_text("That was all. Thank you.").wait_for()
+    assert end() == 3
+    assert [(each.choice, each.both_bad) for each in store.judgements()] == [
+        ("tie", True),
+        ("right", False),
+        ("right", False),
+    ]
+    assert said == []
+    page.close()
+
+
+def start_process(db, port):
+    """`likelier serve` as a process of its own; returns it with its first link and the port."""
+    words = [sys.executable, "-m", "likelier", "serve", "--db", str(db), "--port", str(port)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    link = process.stderr.readline().split()[-1]
+    return process, link, urlsplit(link).port
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_no_answer_and_no_session(chromium, store, tmp_path):
+    """The page promised to keep answers; with the process the session was gone, and the answer with it."""
+    store.close()
+    process, link, port = start_process(store.path, 0)
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(link)
+    page.get_by_label("Your name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_text("0 judged").wait_for()
+    process.kill()
+    process.communicate()
+    for key in "12":  # the next question is here already
+        page.wait_for_timeout(200)
+        page.keyboard.press(key)
+    page.get_by_text("No connection. Your answers are kept here").wait_for()
+    page.close()  # and with it all that was not on the disk
+    process, _, _ = start_process(store.path, port)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_text("2 judged, 2 by you").wait_for()
+    context.close()
+    process.kill()
+    process.communicate()
+    with Store.open(store.path) as again:
+        assert sorted(judgement.choice for judgement in again.judgements()) == ["left", "right"]

@@ -103,7 +103,7 @@ def create_app(
     add_doors(app, room, site, templates)
     add_judging(app, room)
     add_files(app, room)
-    add_owner_routes(app, room, templates)
+    add_owner_routes(app, room, site, templates)
     return app
 
 

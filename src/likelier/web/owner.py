@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import segno
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import Environment
@@ -16,6 +17,7 @@ from likelier.feedback.formats import FORMATS, export_file
 from likelier.records import to_plain_text
 from likelier.web.access import get_person
 from likelier.web.room import Room
+from likelier.web.site import Site
 
 NEWEST = 10
 """Judgements that are shown."""
@@ -55,7 +57,7 @@ class Figures:
         return self.check
 
 
-def add_owner_routes(app: FastAPI, room: Room, templates: Environment) -> None:
+def add_owner_routes(app: FastAPI, room: Room, site: Site, templates: Environment) -> None:
     """Add the page and what it asks and sends; all of it is for admins (`access.ACCESS`)."""
     figures = Figures(room)
 
@@ -68,12 +70,14 @@ def add_owner_routes(app: FastAPI, room: Room, templates: Environment) -> None:
         return describe_state(room, figures.read())
 
     @app.post("/owner/invitations")
-    def invite(invitation: Invitation) -> dict[str, str]:
+    def invite(invitation: Invitation, request: Request) -> dict[str, Any]:
         known = {person.annotator: person for person in room.accounts.list_people()}
         if invitation.annotator is not None and invitation.annotator not in known:
             raise HTTPException(422, "no such person")
         role = known[invitation.annotator].role if invitation.annotator else invitation.role
-        return {"path": f"/?token={room.accounts.invite(role, invitation.annotator)}"}
+        path = f"/?token={room.accounts.invite(role, invitation.annotator)}"
+        link = site.origin_for(request.headers["host"]) + path
+        return {"path": path, "link": link, "code": draw_code(link)}
 
     @app.post("/owner/people")
     def change_person(change: Change, request: Request) -> dict[str, Any]:
@@ -89,6 +93,11 @@ def add_owner_routes(app: FastAPI, room: Room, templates: Environment) -> None:
             raise HTTPException(404, "no such format")
         headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
         return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+
+
+def draw_code(link: str) -> list[str]:
+    """Return the rows of a QR code, 1 for dark."""
+    return ["".join("1" if dark else "0" for dark in row) for row in segno.make(link, error="m", micro=False).matrix]
 
 
 def read_export(room: Room, name: str) -> Iterator[bytes]:

@@ -47,8 +47,8 @@ async function offer(body, whose) {
   const invitation = await ask("/owner/invitations", body);
   if (!invitation) return;
   $("whose").textContent = whose;
-  $("url").value = new URL(invitation.path, invitation.origin ?? location.origin).href;
-  draw(invitation.code ?? []);
+  $("url").value = invitation.link;
+  draw(invitation.code);
   $("link").hidden = false;
   $("url").select();
 }

@@ -1,0 +1,90 @@
+"""The owner's page: figures, people, invitations, exports."""
+
+import json
+
+import pytest
+
+from likelier.feedback.formats import export_file
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Prompt, Response
+from likelier.web.app import create_app
+from page_visitors import come_in
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "f.db", create=True) as opened:
+        for number in range(3):
+            prompt = Prompt(f"Tell me story {number}.")
+            pair = Response(prompt.id, "yes", "secret-model"), Response(prompt.id, "no", "secret-model")
+            opened.add_prompts([prompt])
+            opened.add_responses(pair)
+            opened.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+        yield opened
+
+
+def judge(client, number):
+    question = client.get("/question").json()
+    sent = {**question["ids"], "choice": "left", "key": f"0000-000{number}", "duration_seconds": 1.5}
+    assert client.post("/judgements", json=sent).status_code == 200
+
+
+def test_it_tells_how_far_everybody_is(store):
+    app = create_app(store, per_comparison=2)
+    owner, ann = come_in(app, "admin"), come_in(app, "annotator")
+    for number in range(3):
+        judge(ann, number)
+    judge(owner, 0)
+    state = owner.get("/owner/state").json()
+    assert (state["comparisons"], state["judgements"], state["missing"]) == (3, 4, 2)
+    assert [(each["name"], each["judgements"]) for each in state["people"]] == [("admin", 1), ("annotator", 3)]
+    assert [each["annotator"] for each in state["newest"]] == ["admin", "annotator", "annotator", "annotator"]
+    assert owner.get("/owner").status_code == 200
+
+
+def test_figures_are_there_before_the_first_judgement(store):
+    state = come_in(create_app(store), "admin").get("/owner/state").json()
+    assert (state["judgements"], state["alpha"], state["newest"]) == (0, None, [])
+
+
+def test_a_link_that_it_makes_opens_once(store):
+    app = create_app(store)
+    owner = come_in(app, "admin")
+    invitation = owner.post("/owner/invitations", json={"role": "reviewer"}).json()
+    guest = come_in(app, None)
+    assert guest.get(invitation["path"]).status_code == 200
+    assert guest.post("/name", json={"name": "Rita"}).status_code == 200
+    assert [each.role for each in app.state.room.accounts.list_people()] == ["admin", "reviewer"]
+    assert come_in(app, None).get(invitation["path"]).status_code == 403
+
+
+def test_its_qr_code_is_square_and_of_zeros_and_ones(store):
+    code = come_in(create_app(store), "admin").post("/owner/invitations", json={}).json()["code"]
+    assert {len(row) for row in code} == {len(code)}
+    assert set("".join(code)) == {"0", "1"}
+
+
+@pytest.mark.parametrize("sent", [{"role": "owner"}, {"annotator": "nobody"}, {"role": "admin", "more": 1}])
+def test_a_wrong_invitation_is_refused(store, sent):
+    assert come_in(create_app(store), "admin").post("/owner/invitations", json=sent).status_code == 422
+
+
+def test_owners_cannot_shut_themselves_out(store):
+    app = create_app(store)
+    owner = come_in(app, "admin")
+    (person,) = app.state.room.accounts.list_people()
+    reply = owner.post("/owner/people", json={"annotator": person.annotator, "disabled": True})
+    assert (reply.status_code, reply.json()) == (422, {"detail": "you cannot shut yourself out"})
+
+
+def test_an_export_is_that_of_the_command_line(store, tmp_path):
+    app = create_app(store)
+    owner = come_in(app, "admin")
+    judge(owner, 0)
+    for name in ("likelier", "trl"):
+        reply = owner.get(f"/owner/export/{name}")
+        export_file(store, name, tmp_path / name)
+        assert reply.content == (tmp_path / name).read_bytes()
+        assert reply.headers["content-disposition"] == f'attachment; filename="{name}.jsonl"'
+    assert len([json.loads(line) for line in reply.content.splitlines()]) == 1
+    assert owner.get("/owner/export/nothing").status_code == 404

@@ -18,10 +18,11 @@ from alembic.config import Config
 
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import migrations
+from likelier.feedback.accounts import Accounts, InvitationError
 from likelier.feedback.database import database_url
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.media import read_media
-from likelier.feedback.store import Store
+from likelier.feedback.store import Store, Superseded
 from likelier.feedback.tables import metadata
 from likelier.files import write_jsonl
 from likelier.records import Comparison, Judgement, Prompt, Response
@@ -83,6 +84,32 @@ def test_the_store_on_postgresql(server: str, tmp_path: Path) -> None:
     with Store.open(server) as store:
         assert store.counts()["judgements"] == 3
         same_export(store, tmp_path)
+
+
+def test_accounts_and_changed_answers_on_postgresql(server: str) -> None:
+    with Store.open(server, create=True) as store:
+        store.prepare_to_write()
+        accounts = Accounts(store)
+        token = accounts.invite("annotator")
+        session = accounts.accept(token, "Nora")
+        with pytest.raises(InvitationError):
+            accounts.accept(token, "Eve")
+        person = accounts.find(session)
+        assert person is not None
+        assert (person.name, person.role) == ("Nora", "annotator")
+        store.add_prompts([PROMPT])
+        store.add_responses([LEFT, RIGHT])
+        store.add_comparisons([COMPARISON])
+        before = store.counts()["judgements"]
+        first = replace(JUDGEMENT, annotator=person.annotator, key="first")
+        store.add_judgement(first)
+        store.add_judgement(replace(first, key="second", choice="right", strength=2, supersedes="first"))
+        assert store.counts()["judgements"] == before + 1
+        assert [each.key for each in store.newest_judgements(1)] == ["second"]
+        with pytest.raises(Superseded):
+            store.add_judgement(replace(first, key="third", supersedes="first"))
+        accounts.set_disabled(person.annotator, True)
+        assert accounts.find(session) is None
 
 
 def refused(store: Store) -> None:
@@ -179,7 +206,7 @@ def test_an_old_database_is_read_as_it_is_and_migrated_by_the_first_write(
 KILLED = """
 import os, signal, sys
 import sqlalchemy
-from likelier.feedback.store import Store
+from likelier.feedback.store import Store, Superseded
 from likelier.records import Prompt
 count, limit = 0, int(sys.argv[2])
 def step(*_):

@@ -350,7 +350,7 @@ def test_a_question_names_the_media_files_and_not_who_made_them(gallery):
     client, seen = visitor(create_app(gallery, guesser=lambda *texts: pytest.fail("the guesser reads texts only"))), {}
     for number in range(3):
         shown = (reply := client.get("/question").json())["shown"]
-        assert set(shown) == {"prompt", "turns", "left", "right", "cut", "media"}
+        assert set(shown) == {"prompt", "turns", "left", "right", "html", "cut", "media"}
         assert not {"model", "m0", "m1"} & set(str(shown["media"]).split("'"))
         for side in ("left", "right"):
             assert bool(shown[side]) != (side in shown["media"])
@@ -439,6 +439,7 @@ def test_in_a_browser(chromium, store, monkeypatch, capfd, width, scheme):
     assert end() == 5
     assert [judgement.choice for judgement in store.judgements()] == ["left", "right", "tie", "left", "right"]
     assert all(0 < judgement.duration_seconds < 60 for judgement in store.judgements())
+    assert len({judgement.comparison_id for judgement in store.judgements()}) == 5  # none is asked twice
     assert said == []
     assert {url.split("/")[2] for url in asked} == {link.split("/")[2]}
     assert "token" not in page.url

@@ -137,7 +137,7 @@ def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
         "newest": [
             {
                 "annotator": names.get(judgement.annotator) or judgement.annotator,
-                "choice": judgement.choice,
+                "choice": "both bad" if judgement.both_bad else judgement.choice,
                 "prompt": describe_prompt(room, judgement.comparison_id),
                 "created_at": judgement.created_at,
             }

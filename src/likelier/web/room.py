@@ -13,6 +13,7 @@ from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
 from likelier.feedback.store import Store
 from likelier.records import Judgement, Media, Text, to_plain_text
 from likelier.web.guesses import Guess, Guesses
+from likelier.web.markdown import render_markdown
 
 Guesser = Callable[[Text, str, str], float]
 """(prompt, left, right) to the probability that the left response wins."""
@@ -140,13 +141,21 @@ class Room:
             if response.media
         }
         texts = {side: response.text for side, response in sides.items()}
+        html = {side: rendered for side, text in texts.items() if (rendered := render_markdown(text))}
         cut = [side for side, response in sides.items() if response.stop_reason == "length"]
         if self.guesser is not None and not media:
             guesses.add(comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
         turns = prompt if isinstance(prompt, list) else None
         return {
             "ids": {"comparison_id": comparison.id, "left": assignment.left, "right": assignment.right},
-            "shown": {"prompt": to_plain_text(prompt), "turns": turns, **texts, "cut": cut, "media": media},
+            "shown": {
+                "prompt": to_plain_text(prompt),
+                "turns": turns,
+                **texts,
+                "html": html,
+                "cut": cut,
+                "media": media,
+            },
         }
 
     def store_answer(

@@ -3,7 +3,7 @@ import { keep, forget, waiting } from "/static/outbox.js";
 
 const $ = (id) => document.getElementById(id);
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150, EMPTY = "(an empty answer)", CUT = "(cut at the length limit)";
-let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null;
+let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null, raw = false;
 const answered = new Set();
 
 async function ask(path, body) {
@@ -26,7 +26,7 @@ async function ask(path, body) {
 function trouble(text) { $("trouble").textContent = text; $("trouble").hidden = !text; }
 
 function take(found) {
-  const known = new Set([...answered, ...questions.map(idOf)]);
+  const known = new Set([...answered, ...questions.map(idOf), ...(shown ? [idOf(shown.question)] : [])]);
   questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
   progress = found.progress;
   done = found.done;
@@ -59,6 +59,7 @@ function show(question, supersedes) {
   const { turns, prompt } = question.shown;
   $("prompt").replaceChildren(...(turns ? turns.map(turn) : [text(prompt)]));
   for (const side of ["left", "right"]) fill(side, question.shown);
+  $("raw").hidden = !Object.keys(question.shown.html).length;
   delete document.body.dataset.chosen;
   scrollTo(0, 0);
   shownAt = performance.now();
@@ -77,7 +78,11 @@ function fill(side, shown) {
   const media = shown.media[side], content = text(shown[side]);
   if (media) return void $(side).replaceChildren(player(side, media));
   const notes = [content ? "" : EMPTY, shown.cut.includes(side) ? CUT : ""].filter(Boolean);
-  $(side).replaceChildren(content, ...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
+  const html = shown.html[side];
+  $(side).classList.toggle("rendered", Boolean(html) && !raw);
+  if (html && !raw) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
+  else $(side).replaceChildren(content);
+  $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
 }
 
 function player(side, media) {
@@ -148,8 +153,15 @@ function undo() {
   refresh();
 }
 
-const ACTIONS = { left: () => answer("left"), right: () => answer("right"), tie: () => answer("tie"), bad: () => answer("tie", true), skip, undo };
-const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo" };
+function toggleRaw() {
+  if (!shown) return;
+  raw = !raw;
+  $("raw").ariaPressed = String(raw);
+  for (const side of ["left", "right"]) fill(side, shown.question.shown);
+}
+
+const ACTIONS = { raw: toggleRaw, left: () => answer("left"), right: () => answer("right"), tie: () => answer("tie"), bad: () => answer("tie", true), skip, undo };
+const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo", r: "raw" };
 addEventListener("keydown", (event) => {
   const action = KEYS[event.key];
   if (action && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && event.target.tagName !== "INPUT") ACTIONS[action]();

@@ -1,0 +1,25 @@
+"""Responses as people write them: Markdown to HTML that can do nothing but be read."""
+
+import nh3
+from markdown_it import MarkdownIt
+
+TAGS = {
+    *("p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+}
+"""No links and no images: neither may lead a judge away, or load anything."""
+MAX_CHARACTERS = 200_000
+"""A longer text is shown as it is: a page that hangs helps nobody."""
+parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+
+
+def render_markdown(text: str) -> str | None:
+    """Return the HTML of a text; None if it says no more than the text itself, or is too long.
+
+    HTML in the text is shown as it stands. What the parser makes is cleaned all the same: two locks.
+    """
+    if len(text) > MAX_CHARACTERS:
+        return None
+    html = nh3.clean(parser.render(text), tags=TAGS, attributes={"ol": {"start"}})
+    is_plain = not any(f"<{tag}" in html for tag in TAGS - {"p", "br"})
+    return None if is_plain else html

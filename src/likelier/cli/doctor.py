@@ -57,10 +57,12 @@ def examine_folder(folder: Path, overrides: list[str] | None) -> dict[str, Any]:
     """The findings of a run. ConfigError: settings were given too."""
     from likelier.doctor.examine import examine_run
     from likelier.doctor.findings.history import explain_silence
-    from likelier.files import read_log
+    from likelier.files import read_log, read_object
 
     if overrides:
         raise ConfigError(f"doctor: {overrides[0]}: a run has its settings; only a config takes others")
     findings = examine_run(folder)
-    silence = {} if findings else {"in_words": explain_silence(len(read_log(folder / "metrics.jsonl")))}
-    return {"run": folder, "findings": findings, **silence}
+    if findings:
+        return {"run": folder, "findings": findings}
+    in_words = explain_silence(len(read_log(folder / "metrics.jsonl")), read_object(folder / "result.json"))
+    return {"run": folder, "findings": findings, "in_words": in_words}

@@ -51,7 +51,7 @@ def check(config: CONFIG, overrides: OVERRIDES = None, json: JSON = False) -> Re
     hub_names = list_hub_names(settings)
     if hub_names and not json:
         echo(f"{config}: not here, so taken for a name on the hub, which was not asked: {'; '.join(hub_names)}")
-    return {"file": config, "ok": True, "on_hub": hub_names}
+    return {"file": config, "ok": True, **({"on_hub": hub_names} if hub_names else {})}
 
 
 @app.command()

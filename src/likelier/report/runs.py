@@ -77,7 +77,7 @@ class Training:
     @property
     def silence(self) -> str:
         """Explain what it means that the doctor found nothing."""
-        return explain_silence(len(self.lines))
+        return explain_silence(len(self.lines), self.result)
 
     @property
     def phases(self) -> list[JsonObject]:

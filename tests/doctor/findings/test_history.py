@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from likelier.doctor.findings.history import History
+from likelier.doctor.findings.history import History, explain_silence
 
 
 def log(**columns):
@@ -34,3 +34,10 @@ def test_windows():
     assert run.final_level("kl")[2:4] == (31, 40)
     assert run.highest_level("kl")[2:4] == (33, 40)
     assert log(kl=[1.0, 2.0]).highest_level("kl") is None
+
+
+def test_no_findings_of_a_reward_run_is_no_praise():
+    """Of a reward run that its baselines beat the doctor said `No findings.` alone."""
+    result = {"verdict": "no_better_than_baselines", "in_words": "Length alone cannot be told from it."}
+    assert explain_silence(100, result) == "No findings. Length alone cannot be told from it."
+    assert explain_silence(100, {"findings": []}) == "No findings."

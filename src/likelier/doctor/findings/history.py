@@ -50,8 +50,13 @@ MIN_STEPS = 10
 """Steps below which most findings are not looked for."""
 
 
-def explain_silence(num_steps: int) -> str:
-    """Return what no findings mean after so many steps: health, or that nothing could be found out."""
+def explain_silence(num_steps: int, result: Mapping[str, Any]) -> str:
+    """Return what no findings mean after so many steps: health, or that nothing could be found out.
+
+    Of a reward run, in which only accuracy on held-out pairs is looked at, also what its result says of that.
+    """
+    if "verdict" in result and "in_words" in result:
+        return f"No findings. {result['in_words']}"
     if num_steps >= MIN_STEPS:
         return "No findings."
     return f"No findings in {num_steps} step{'s' * (num_steps != 1)}, too few to find much out: no sign of health."

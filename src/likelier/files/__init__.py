@@ -244,6 +244,22 @@ def write_jsonl(path: Path, records: Iterable[Any], private: bool = False) -> in
     return count
 
 
+def write_array(path: Path, records: Iterable[dict[str, Any]], private: bool = False) -> int:
+    """Write a JSON array atomically, one record per line; returns their number."""
+    count = 0
+
+    def write(file: TextIO) -> None:
+        nonlocal count
+        file.write("[")
+        for record in records:
+            file.write(("," if count else "") + "\n" + dump_line(record))
+            count += 1
+        file.write("\n]\n")
+
+    write_atomically(path, write, private)
+    return count
+
+
 def record_content(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that take part in comparison; others only record the source."""
     compared = {field.name for field in fields(record) if field.compare}

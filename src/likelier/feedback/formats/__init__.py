@@ -2,36 +2,67 @@
 
 import difflib
 import filecmp
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from likelier.errors import ConfigError, DataError, cannot_write
-from likelier.feedback.formats import anthropic, native, openai_summaries, trl
-from likelier.feedback.formats.entry import Entry, Line, Place, refuse_unstorable
-from likelier.feedback.formats.importer import Importer, ParsedLine
+from likelier.feedback.formats import (
+    anthropic,
+    argilla,
+    chatbot_arena,
+    label_studio,
+    llama_factory,
+    native,
+    openai,
+    openai_summaries,
+    trl,
+    trl_prompts,
+    ultrafeedback,
+)
+from likelier.feedback.formats.entry import Entry, Line, Place
+from likelier.feedback.formats.importer import Importer, ParsedRow
+from likelier.feedback.formats.recognise import explain_unknown, recognise
+from likelier.feedback.formats.sources import (
+    CONTAINERS,
+    Row,
+    name_container,
+    open_rows,
+    read_record,
+    read_start,
+    rename_columns,
+)
 from likelier.feedback.store import Store
-from likelier.files import parse_line, read_lines, write_jsonl
+from likelier.files import write_array, write_jsonl
 from likelier.files.outputs import is_stream, unused_path
 from likelier.records import JudgedComparison
 
 BATCH = 1000
+ROWS_TO_RECOGNISE = 20
+"""Among so many rows at the start of a file one must be of a format that is known."""
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+Read = Callable[[Line, Place], Entry | list[Entry]]
 Write = Callable[[JudgedComparison], Line | None]
 
 
 class Format(NamedTuple):
     """Reader and writer of a file format."""
 
-    read: Callable[[Line, Place], Entry]
-    """Makes an entry of a line. DataError: what is wrong with the line, and its place."""
-    lines: Callable[[Store], Iterator[Line | None]]
-    """All lines of an export; None for each judgement that the format cannot hold."""
+    read: Read
+    """Makes the entries of a record. DataError: what is wrong with it, and its place."""
+    lines: Callable[[Store], Iterator[Line | None]] | None = None
+    """All lines of an export; None for each judgement that the format cannot hold. Formats without are only read."""
     holds_media: bool = False
     """Media responses are written, as files beside the JSONL file."""
+    columns_in: str = ""
+    """The object within a record whose fields `columns` renames; empty for the record itself."""
+    is_array: bool = False
+    """The format's own tool reads and writes a JSON array: an export named `.json` is one."""
 
 
 def write_lines(write: Write, store: Store) -> Iterator[Line | None]:
@@ -41,8 +72,15 @@ def write_lines(write: Write, store: Store) -> Iterator[Line | None]:
 
 FORMATS = {
     "trl": Format(trl.read, partial(write_lines, trl.write)),
+    "trl-prompts": Format(trl_prompts.read, trl_prompts.lines),
     "anthropic": Format(anthropic.read, partial(write_lines, anthropic.write)),
+    "openai": Format(openai.read, partial(write_lines, openai.write)),
     "openai-summaries": Format(openai_summaries.read, partial(write_lines, openai_summaries.write)),
+    "label-studio": Format(label_studio.read, label_studio.lines, columns_in="data", is_array=True),
+    "argilla": Format(argilla.read, argilla.lines, columns_in="fields", is_array=True),
+    "llama-factory": Format(llama_factory.read, partial(write_lines, llama_factory.write), is_array=True),
+    "chatbot-arena": Format(chatbot_arena.read, partial(write_lines, chatbot_arena.write), is_array=True),
+    "ultrafeedback": Format(ultrafeedback.read),
     "likelier": Format(native.read, native.lines, holds_media=True),
 }
 
@@ -61,6 +99,8 @@ class ImportCounts:
     """Where the bad lines are, with the reason for each."""
     passed_over: tuple[str, ...] = ()
     """Columns that the format does not read, and that held something."""
+    format: str = ""
+    """As what the file was read."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +111,28 @@ class ExportCounts:
     skipped: int
 
 
-def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = False) -> ImportCounts:
+def import_file(
+    path: Path,
+    format_name: str | None,
+    store: Store,
+    skip_bad: bool = False,
+    columns: Mapping[str, str] = NO_COLUMNS,
+) -> ImportCounts:
     """Import a file (gzipped or not) in one transaction: all of it or nothing.
 
-    With `skip_bad` bad lines are written to a quarantine file next to the database. Importing a file twice stores
-    nothing new. DataError: names the first bad line and their number, or there is no good line. ConfigError: an unknown
-    format.
+    Without a name the format is recognised. `columns` renames columns of the file, {name in the format: column}. With
+    `skip_bad` bad records are written to a quarantine file next to the database. Importing a file twice stores nothing
+    new. DataError: names the first bad record and their number, or there is no good one, or a format that is not
+    known. ConfigError: an unknown format.
     """
-    read = find_format(format_name).read
+    if format_name is not None:
+        find_format(format_name)
+    container = format_name if format_name in CONTAINERS else name_container(path)
+    name, rows = choose_format(path, format_name, container, columns)
+    read = partial(read_entries, FORMATS[name], dict(columns))
     with store.transaction() as writer:
         importer = Importer(writer)
-        bad = import_lines(path, read, importer)
+        bad = import_rows(rows, read, importer)
         if bad and not (skip_bad and importer.num_read):
             raise DataError(bad[0]["reason"] + explain_bad_lines(len(bad), importer.num_read))
         if not importer.num_read:
@@ -96,41 +147,77 @@ def import_file(path: Path, format_name: str, store: Store, skip_bad: bool = Fal
         annotators=totals["annotators"],
         quarantine=quarantine,
         passed_over=tuple(importer.passed_over),
+        format=format_name or name,
     )
+
+
+def choose_format(
+    path: Path, format_name: str | None, container: str, columns: Mapping[str, str]
+) -> tuple[str, Iterator[Row]]:
+    """Return the name of the format of a file's records, given or recognised by the first of them, and its rows."""
+    if format_name is not None and format_name not in CONTAINERS:
+        return format_name, open_rows(path, container)
+    if container == "text":
+        raise explain_unknown(path, container, read_start(path).decode("utf-8", errors="replace"))
+    rows = open_rows(path, container)
+    first = list(islice(rows, ROWS_TO_RECOGNISE))
+    if not first:
+        raise DataError(f"{path}: no records; it should hold one JSON object a line")
+    record: Any = None
+    for row in first:
+        try:
+            record = read_record(row)
+        except DataError:
+            continue
+        if name := recognise(rename_columns(record, dict(columns), row.where)[0]):
+            return name, chain(first, rows)
+    if record is None:
+        read_record(first[0])  # which raises: no row can be read
+    raise explain_unknown(path, container, record)
 
 
 def is_hh_rlhf(path: Path) -> bool:
     """Return True if the first line is of the `anthropic` format, which `trl` reads as plain text."""
-    number, text = next(read_lines(path))
+    row = next(open_rows(path, name_container(path)))
     try:
-        read_entry(Place(path, number), text, anthropic.read)
+        anthropic.read(read_record(row), row.where)
     except DataError:
         return False
     return True
 
 
-def import_lines(path: Path, read: Callable[[Line, Place], Entry], importer: Importer) -> list[dict[str, Any]]:
-    """Import the valid lines; return the bad ones with number and reason."""
+def import_rows(rows: Iterator[Row], read: Callable[[Row], list[Entry]], importer: Importer) -> list[dict[str, Any]]:
+    """Import the valid rows; return the bad ones with number and reason."""
     bad = []
-    lines = read_lines(path)
-    while batch := list(islice(lines, BATCH)):
+    while batch := list(islice(rows, BATCH)):
         parsed = []
-        for number, text in batch:
+        for row in batch:
             try:
-                parsed.append(ParsedLine(number, text, read_entry(Place(path, number), text, read)))
+                parsed.append(ParsedRow(row, read(row)))
             except DataError as error:
-                bad.append({"line": number, "reason": str(error), "text": text})
-        for line, reason in importer.add(parsed):
-            bad.append({"line": line.number, "reason": f"{path}:{line.number}: {reason}", "text": line.text})
+                bad.append({"line": row.where.number, "reason": str(error), "text": row.as_text()})
+        for refused, reason in importer.add(parsed):
+            where = refused.row.where
+            bad.append({"line": where.number, "reason": f"{where}: {reason}", "text": refused.row.as_text()})
     return sorted(bad, key=itemgetter("line"))
 
 
-def read_entry(where: Place, text: str, read: Callable[[Line, Place], Entry]) -> Entry:
-    """Parse one line and read its record into an `Entry`."""
-    record = parse_line(where.path, where.number, text)
-    if "\\u" in text:  # only an escape can bring in what no database takes
-        refuse_unstorable(record, where)
-    return read(record, where)
+def read_entries(chosen: Format, columns: dict[str, str], row: Row) -> list[Entry]:
+    """Parse one row and read its record into entries."""
+    record = read_record(row)
+    displaced: tuple[str, ...] = ()
+    if columns:
+        inner = record.get(chosen.columns_in)
+        if chosen.columns_in and isinstance(inner, dict):
+            renamed, displaced = rename_columns(inner, columns, row.where)
+            record = record | {chosen.columns_in: renamed}
+        else:
+            record, displaced = rename_columns(record, columns, row.where)
+    entries = chosen.read(record, row.where)
+    entries = entries if isinstance(entries, list) else [entries]
+    if not displaced:
+        return entries
+    return [replace(entries[0], passed_over=(*entries[0].passed_over, *displaced)), *entries[1:]]
 
 
 def explain_bad_lines(num_bad: int, num_good: int) -> str:
@@ -169,10 +256,14 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     written. DataError: a media file is missing or was changed. LikelierError: writing failed.
     """
     chosen, num_skipped = find_format(format_name), 0
+    if chosen.lines is None:
+        exported = ", ".join(name for name, other in FORMATS.items() if other.lines)
+        raise ConfigError(f"--format {format_name}: is only read; choose one of {exported}")
+    written_lines = chosen.lines(store)
 
     def writable_lines() -> Iterator[Line]:
         nonlocal num_skipped
-        for line in chosen.lines(store):
+        for line in written_lines:
             if line is None:
                 num_skipped += 1
             else:
@@ -181,7 +272,8 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     if chosen.holds_media:
         export_media(store, path)
     try:
-        num_written = write_jsonl(path, writable_lines(), private=True)
+        as_array = chosen.is_array and path.name.endswith((".json", ".json.gz"))
+        num_written = (write_array if as_array else write_jsonl)(path, writable_lines(), private=True)
     except OSError as error:
         raise cannot_write(path, error) from error
     return ExportCounts(num_written, num_skipped)

@@ -17,8 +17,9 @@ from likelier.feedback.formats.entry import (
     order_texts,
     read_text,
     record_ignored_fields,
+    to_messages,
 )
-from likelier.records import JudgedComparison, Message, Text
+from likelier.records import JudgedComparison, Message
 
 COLUMNS = frozenset(("chosen", "rejected"))
 ANSWER = "\n\nAssistant:"
@@ -67,11 +68,6 @@ def parse_turns(transcript: str) -> list[Message]:
 def strip_space(text: str) -> str:
     """Remove the space between a turn's marker and its text."""
     return text.removeprefix(" ")
-
-
-def to_messages(prompt: Text) -> list[Message]:
-    """Convert a prompt to messages; a plain text is one human turn."""
-    return ([Message(role="user", content=prompt)] if prompt else []) if isinstance(prompt, str) else prompt
 
 
 def reads_back(record: Line, prompt: list[Message], pair: tuple[str, str]) -> bool:

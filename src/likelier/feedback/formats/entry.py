@@ -30,13 +30,14 @@ UNKNOWN_SIDES = {"sides": "unknown"}
 
 
 class Place(NamedTuple):
-    """File and line number, for error messages."""
+    """File and line number, for error messages; `unit` names what is counted where it is not lines."""
 
     path: Path
     number: int
+    unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.number}"
+        return f"{self.path}: {self.unit} {self.number}" if self.unit else f"{self.path}:{self.number}"
 
 
 make_prompt = lru_cache(maxsize=1024)(Prompt)
@@ -62,20 +63,20 @@ class Entry:
 
 
 def make_preference_entry(
-    text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None
+    text: Text, chosen: str, rejected: str, where: Place, extra: Line, tools: Any = None, **answer: Any
 ) -> Entry:
     """Make a judgement of which only the winner is known. DataError: both texts are equal.
 
-    A hash of the content puts the winner left or right, so that unknown sides do not look like a side bias.
+    A hash of the content puts the winner left or right, so that unknown sides do not look like a side bias. `answer`
+    holds other fields of `Judgement`.
     """
     refuse_equal(chosen, rejected, where)
     prompt = Prompt(text, extra={"tools": tools} if tools else {})
     winner, loser = make_response(prompt.id, chosen), make_response(prompt.id, rejected)
     winner_left = int(stable_id("side", winner.id, loser.id), 16) % 2 == 0
     left, right = (winner, loser) if winner_left else (loser, winner)
-    return make_judgement_entry(
-        prompt, left, right, choice="left" if winner_left else "right", extra=extra | UNKNOWN_SIDES
-    )
+    choice = "left" if winner_left else "right"
+    return make_judgement_entry(prompt, left, right, choice=choice, extra=extra | UNKNOWN_SIDES, **answer)
 
 
 def make_judgement_entry(
@@ -128,13 +129,47 @@ def read_messages(value: Any, key: str, where: Place) -> list[Message]:
     """Return a non-empty list of turns, each with a known role and a text."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shorten(value)}")
+    messages = []
     for turn in value:
-        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
+        content = join_parts(turn.get("content")) if isinstance(turn, dict) else None
+        if content is None:
             raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shorten(turn)}")
         if turn.get("role") not in ROLES:
             raise DataError(f"{where}: `{key}` has a turn of role {shorten(turn.get('role'))}; use {', '.join(ROLES)}")
+        messages.append(Message(role=turn["role"], content=content))
     refuse_calls(value, key, str(where))
-    return [Message(role=turn["role"], content=turn["content"]) for turn in value]
+    return messages
+
+
+def join_parts(content: Any) -> str | None:
+    """Return a turn's text, which may be a list of parts of type `text`; None for anything else."""
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        texts = [part.get("text", part.get("value")) for part in content]
+        return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else None
+    return content if isinstance(content, str) else None
+
+
+def read_answer(turns: list[Message], key: str, where: Place) -> str:
+    """Return the text of a single assistant turn. DataError: anything else."""
+    if len(turns) != 1 or turns[0]["role"] != "assistant":
+        roles = ", ".join(turn["role"] for turn in turns) or "no turn"
+        raise DataError(f"{where}: `{key}` must hold one assistant turn after the prompt, got {roles}")
+    return turns[0]["content"]
+
+
+def to_messages(prompt: Text) -> list[Message]:
+    """Convert a prompt to messages; a plain text is one user turn."""
+    return ([Message(role="user", content=prompt)] if prompt else []) if isinstance(prompt, str) else prompt
+
+
+def user_turn(text: str) -> Message:
+    """Make a user turn of a text."""
+    return Message(role="user", content=text)
+
+
+def assistant_turn(text: str) -> Message:
+    """Make an assistant turn of a text."""
+    return Message(role="assistant", content=text)
 
 
 def record_ignored_fields(entry: Entry, record: Line, read: frozenset[str]) -> Entry:

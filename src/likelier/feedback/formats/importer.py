@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from likelier.feedback.formats.entry import Entry
+from likelier.feedback.formats.sources import Row
 from likelier.feedback.writer import Writer, content_key
 from likelier.records import Comparison, Judgement, Media, Prompt, Response
 
@@ -19,19 +20,18 @@ CONTRADICTS_STORED = (
 OTHER_TOOLS = "`tools` differ from those that this prompt has already; one text has one list of tools"
 
 
-class ParsedLine(NamedTuple):
-    """A valid line of a file."""
+class ParsedRow(NamedTuple):
+    """A valid line or record of a file."""
 
-    number: int
-    text: str
-    entry: Entry
+    row: Row
+    entries: list[Entry]
 
 
 class Importer:
-    """Adds lines to a store. `num_read` counts lines, `num_stored` those with new content.
+    """Adds rows to a store. `num_read` counts rows, `num_stored` new records that they are about.
 
     A judgement without a key gets one from its content and the number of equal ones earlier in the file, so that
-    importing the file again, in any order of lines, stores nothing.
+    importing the file again, in any order of rows, stores nothing.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -41,34 +41,43 @@ class Importer:
         self.seen_ids: set[str] = set()
         self.seen_media: set[Media] = set()
         self.tools: dict[str, Any] = {}
-        """Tools by prompt, of the batches in which any line has tools."""
+        """Tools by prompt, of the batches in which any row has tools."""
         self.passed_over: dict[str, None] = {}
         """Names of the columns that the format does not read, in order of first appearance."""
 
-    def add(self, lines: list[ParsedLine]) -> list[tuple[ParsedLine, str]]:
-        """Store a batch; returns the lines that contradict stored records, each with the reason."""
-        stored = self.writer.stored_judgements([key for line in lines if (key := read_key(line.entry))])
-        with_tools = any(line.entry.prompt.extra.get("tools") for line in lines)
+    def add(self, rows: list[ParsedRow]) -> list[tuple[ParsedRow, str]]:
+        """Store a batch; returns the rows that contradict stored records, each with the reason."""
+        entries = [entry for row in rows for entry in row.entries]
+        stored = self.writer.stored_judgements([key for entry in entries if (key := read_key(entry))])
+        with_tools = any(entry.prompt.extra.get("tools") for entry in entries)
         if with_tools:
-            self.look_up_tools({line.entry.prompt.id for line in lines})
+            self.look_up_tools({entry.prompt.id for entry in entries})
         new, refused = [], []
-        for line in lines:
-            if with_tools and not self.has_same_tools(line.entry.prompt):
-                refused.append((line, OTHER_TOOLS))
+        for row in rows:
+            if reason := self.find_contradiction(row.entries, stored, with_tools):
+                refused.append((row, reason))
                 continue
-            judgement = line.entry.judgement
-            same_key = stored.get(judgement.key) if judgement else None
-            if same_key is None:
-                new.append(line.entry)
+            for entry in row.entries:
+                judgement = entry.judgement
                 if judgement and judgement.key:
+                    if judgement.key in stored:
+                        continue
                     stored[judgement.key] = judgement
-            elif same_key != judgement:
-                refused.append((line, CONTRADICTS_STORED.format(read_key(line.entry))))
-                continue
-            self.passed_over |= dict.fromkeys(line.entry.passed_over)
-        self.num_read += len(lines) - len(refused)
+                new.append(entry)
+            self.passed_over |= dict.fromkeys(name for entry in row.entries for name in entry.passed_over)
+        self.num_read += len(rows) - len(refused)
         self.store(new)
         return refused
+
+    def find_contradiction(self, entries: list[Entry], stored: dict[str, Judgement], with_tools: bool) -> str:
+        """Return why entries cannot be stored beside the records that are there; empty if they can."""
+        for entry in entries:
+            if with_tools and not self.has_same_tools(entry.prompt):
+                return OTHER_TOOLS
+            same_key = stored.get(read_key(entry))
+            if same_key is not None and same_key != entry.judgement:
+                return CONTRADICTS_STORED.format(read_key(entry))
+        return ""
 
     def look_up_tools(self, prompt_ids: set[str]) -> None:
         """Look up the tools of the prompts that are stored already."""

@@ -6,16 +6,17 @@ splitting a word).
 """
 
 import math
-from typing import Any
 
 from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
     Place,
+    assistant_turn,
     common_prefix,
     make_preference_entry,
     order_texts,
+    read_answer,
     read_messages,
     read_text,
     record_ignored_fields,
@@ -119,16 +120,3 @@ def split_turns(chosen: list[Message], rejected: list[Message]) -> tuple[list[Me
     while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
         common += 1
     return chosen[:common], chosen[common:], rejected[common:]
-
-
-def read_answer(turns: list[Message], key: str, where: Place) -> str:
-    """Return the text of a single assistant turn. DataError: anything else."""
-    if len(turns) != 1 or turns[0]["role"] != "assistant":
-        roles = ", ".join(turn["role"] for turn in turns) or "no turn"
-        raise DataError(f"{where}: `{key}` must hold one assistant turn after the prompt, got {roles}")
-    return turns[0]["content"]
-
-
-def assistant_turn(text: str) -> Any:
-    """Make an assistant turn of a text."""
-    return {"role": "assistant", "content": text}

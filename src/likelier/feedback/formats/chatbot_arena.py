@@ -1,0 +1,137 @@
+"""Chatbot Arena (FastChat, MT-bench): two conversations with the same questions, their models, the winner, the judge.
+
+The left response is model A's. Where the conversations have several rounds they part at the first answer: what follows
+belongs to the response, with the markers of hh-rlhf between its turns. Other fields (language, `tstamp`, question) are
+kept as the judgement's `extra` and exported again.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from likelier.errors import DataError
+from likelier.feedback.formats.anthropic import ROLES, SPEAKERS, TURN, strip_space
+from likelier.feedback.formats.entry import (
+    Entry,
+    Line,
+    Place,
+    assistant_turn,
+    make_judgement_entry,
+    make_response,
+    read_messages,
+    read_text,
+    record_ignored_fields,
+    refuse_equal,
+    require,
+    shorten,
+    to_messages,
+)
+from likelier.records import JudgedComparison, Message, Prompt, Response, read_name
+
+EXTRA_KEY = "chatbot-arena"
+CONVERSATIONS = ("conversation_a", "conversation_b")
+MODELS = ("model_a", "model_b")
+MAPPED = frozenset((*CONVERSATIONS, *MODELS, "winner", "judge"))
+BOTH_BAD = "tie (bothbad)"
+CHOICES = {"model_a": "left", "model_b": "right", "tie": "tie", BOTH_BAD: "tie", "both_bad": "tie"}
+WINNERS = {"left": "model_a", "right": "model_b", "tie": "tie"}
+
+
+def read(record: Line, where: Place) -> Entry:
+    """Read one battle."""
+    winner = require(record, "winner", where)
+    if not isinstance(winner, str) or winner not in CHOICES:
+        raise DataError(f"{where}: `winner` must be one of {', '.join(WINNERS.values())}, {BOTH_BAD}, got {winner!r}")
+    sides = [read_side(record, key, where) for key in CONVERSATIONS]
+    common = count_common(*sides)
+    if not common:
+        raise DataError(f"{where}: the two conversations do not begin with the same question")
+    prompt = Prompt(sides[0][:common])
+    left, right = (
+        make_response(prompt.id, join_turns(turns[common:]), read_text(record, model, where))
+        for turns, model in zip(sides, MODELS, strict=True)
+    )
+    refuse_equal(left.id, right.id, where, "the two answers and their models")
+    unmapped = {key: value for key, value in record.items() if key not in MAPPED}
+    if winner not in WINNERS.values():
+        unmapped["winner"] = BOTH_BAD
+    entry = make_judgement_entry(
+        prompt,
+        left,
+        right,
+        choice=CHOICES[winner],
+        annotator=read_name(record, "judge"),
+        created_at=read_time(record.get("tstamp")),
+        extra={EXTRA_KEY: unmapped} if unmapped else {},
+    )
+    return record_ignored_fields(entry, {key: record[key] for key in CONVERSATIONS}, frozenset(CONVERSATIONS))
+
+
+def write(judged: JudgedComparison) -> Line | None:
+    """Format a judgement as a battle; a plain prompt is one user turn. None without a question."""
+    judgement, messages = judged.judgement, to_messages(judged.prompt.text)
+    if not messages or messages[-1]["role"] != "user":
+        return None
+    unmapped = dict(judgement.extra.get(EXTRA_KEY, {}))
+    time = {} if EXTRA_KEY in judgement.extra else write_time(judgement.created_at)
+    record = {"winner": WINNERS[judgement.choice]} | unmapped | time
+    for key, model, side in zip(CONVERSATIONS, MODELS, (judged.left, judged.right), strict=True):
+        record |= {key: messages + split_turns(side), model: side.model}
+    return record | ({"judge": judgement.annotator} if judgement.annotator else {})
+
+
+def read_side(record: Line, key: str, where: Place) -> list[Message]:
+    """Return a conversation, up to the round that was judged (`turn` of MT-bench)."""
+    if record.get(key) is None:
+        raise DataError(f"{where}: no `{key}`: without the conversations there is nothing to learn from")
+    turns = read_messages(record[key], key, where)
+    rounds = record.get("turn")
+    if isinstance(rounds, int) and not isinstance(rounds, bool) and rounds > 0:
+        turns = turns[: 2 * rounds]
+    if turns[-1]["role"] != "assistant":
+        raise DataError(f"{where}: `{key}` must end with the assistant's turn, got {turns[-1]['role']}")
+    return turns
+
+
+def count_common(first: Sequence[Message], second: Sequence[Message]) -> int:
+    """Return the length of the common beginning that ends with a user's turn and leaves each side an answer."""
+    common = 0
+    for one, other in zip(first[:-1], second[:-1], strict=False):
+        if one != other:
+            break
+        common += 1
+    while common and first[common - 1]["role"] != "user":
+        common -= 1
+    return common
+
+
+def join_turns(turns: list[Message]) -> str:
+    """Return an answer and what follows it as one text."""
+    rest = (f"\n\n{SPEAKERS.get(turn['role'], 'System')}: {turn['content']}" for turn in turns[1:])
+    return turns[0]["content"] + "".join(rest)
+
+
+def split_turns(response: Response) -> list[Message]:
+    """Return the turns that `join_turns` joins, or the one answer that the text is."""
+    first, *pieces = TURN.split(response.text)
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    rest = [Message(role=ROLES[speaker], content=strip_space(text)) for speaker, text in pairs]
+    turns = [assistant_turn(first), *rest]
+    return turns if turns[-1]["role"] == "assistant" and join_turns(turns) == response.text else [
+        assistant_turn(response.text)
+    ]
+
+
+def read_time(seconds: Any) -> str | None:
+    """Return seconds since 1970 as a date; None if they are none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def write_time(created_at: str | None) -> Line:
+    """Return `tstamp` in seconds since 1970; nothing if the date is unknown or no date."""
+    try:
+        return {"tstamp": datetime.fromisoformat(created_at).timestamp()} if created_at else {}
+    except ValueError:
+        return {}

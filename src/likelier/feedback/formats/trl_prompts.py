@@ -1,0 +1,31 @@
+"""TRL's prompt-only data: prompts to be answered, with whatever other columns the file has (a reference answer, tools).
+
+An export holds all prompts of the database.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from likelier.feedback.formats.entry import Entry, Line, Place, read_messages, require
+from likelier.feedback.store import Store
+from likelier.records import PROMPT_FIELDS, Prompt, Text, read_name
+
+
+def read(record: Line, where: Place) -> Entry:
+    """Read one prompt; its other columns travel with it."""
+    text = read_prompt(require(record, "prompt", where), where)
+    columns = {name: value for name, value in record.items() if name not in PROMPT_FIELDS and value is not None}
+    return Entry(Prompt(text, read_name(record, "conversation"), columns))
+
+
+def read_prompt(value: Any, where: Place) -> Text:
+    """Return a text or messages."""
+    return value if isinstance(value, str) else read_messages(value, "prompt", where)
+
+
+def lines(store: Store) -> Iterator[Line]:
+    """Return all prompts."""
+    for prompt in store.prompts():
+        yield prompt.extra | ({"conversation": prompt.conversation} if prompt.conversation else {}) | {
+            "prompt": prompt.text
+        }

@@ -29,6 +29,14 @@ class DataError(LikelierError):
     exit_code = 3
 
 
+class UnknownFormatError(DataError):
+    """A data file in no known format; `example` is a record of the nearest one, of a few lines."""
+
+    def __init__(self, message: str, example: str) -> None:
+        super().__init__(message)
+        self.example = example
+
+
 class NumericError(LikelierError):
     """Non-finite or unreliable numbers; training stopped before they reached the weights. Exit code 4."""
 

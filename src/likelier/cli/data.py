@@ -7,43 +7,73 @@ import typer
 
 from likelier.cli.options import DB, OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
+from likelier.errors import ConfigError
 from likelier.terminal import echo
 
 app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database.")
-FORMAT = Annotated[str, typer.Option("--format", metavar="FORMAT", help="trl, anthropic, openai-summaries, likelier.")]
+FORMATS = (
+    *("trl", "trl-prompts", "anthropic", "openai", "openai-summaries", "label-studio", "argilla", "llama-factory"),
+    *("chatbot-arena", "ultrafeedback", "likelier"),
+)
+"""Names of the formats, here too, so that `--help` does not import the database."""
+ONLY_READ = ("ultrafeedback",)
+READ = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
+WRITTEN = Annotated[
+    str,
+    typer.Option("--format", metavar="FORMAT", help=f"{', '.join(name for name in FORMATS if name not in ONLY_READ)}."),
+]
 
 
 @app.command("import")
 @result_command()
 def import_judgements(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, gzip'ed or not.")],
-    format_name: FORMAT,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines or a JSON array, gzip'ed or not.")],
     db: DB,
+    format_name: READ = None,
+    columns: Annotated[
+        str,
+        typer.Option("--columns", metavar="NAMES", help="The file's names of columns: prompt=q,chosen=a,rejected=b."),
+    ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Put bad lines aside, in a file.")] = False,
     json: JSON = False,
 ) -> Result:
-    """Read a file of preferences into the database, creating it if needed."""
+    """Read a file of feedback into the database, creating it if needed. Without `--format` it is recognised."""
     from dataclasses import asdict
 
     from likelier.feedback.formats import import_file, is_hh_rlhf
     from likelier.feedback.store import Store
     from likelier.files.json_text import list_fields
+    from likelier.progress import print_note
 
+    renamed = parse_columns(columns)
     with Store.open(db, create=True) as store:
-        counts = import_file(file, format_name, store, skip_bad=skip_bad)
+        counts = import_file(file, format_name, store, skip_bad=skip_bad, columns=renamed)
+    if format_name is None:
+        print_note(f"{file}: read as {counts.format}")
     if format_name == "trl" and not json and is_hh_rlhf(file):
         echo(f"{file}: transcripts, read as plain text; --format anthropic would tell their turns apart")
     if counts.passed_over and not json:
         names = list_fields(dict.fromkeys(counts.passed_over))
-        echo(f"{file}: columns passed over, since {format_name} has no place for them: {names}")
+        echo(f"{file}: columns passed over, since {counts.format} has no place for them: {names}")
     return asdict(counts)
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Parse `prompt=q,chosen=a` to {"prompt": "q", "chosen": "a"}. ConfigError: a part without a name on each side."""
+    columns = {}
+    for part in text.split(",") if text else ():
+        name, _, column = (piece.strip() for piece in part.partition("="))
+        if not name or not column or name in columns:
+            raise ConfigError(f"--columns {text!r}: write NAME=COLUMN, once for each name, as in prompt=q,chosen=a")
+        columns[name] = column
+    return columns
 
 
 @app.command("export")
 @result_command()
 def export_judgements(
     db: DB,
-    format_name: FORMAT,
+    format_name: WRITTEN,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],
     overwrite: OVERWRITE = False,
     json: JSON = False,

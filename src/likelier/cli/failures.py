@@ -17,6 +17,8 @@ EXTRA_OF_PACKAGE = dict.fromkeys(
     ("torch", "transformers", "safetensors", "tokenizers", "jaxtyping", "peft"), "train"
 ) | {
     "psycopg": "postgres",
+    "pyarrow": "parquet",
+    "datasets": "datasets",
     "gymnasium": "gym",
     "PIL": "gym",
 }

@@ -11,7 +11,8 @@ from types import FrameType
 from likelier.addresses import hide_secrets
 from likelier.cli import torchrun
 from likelier.cli.failures import explain_failure
-from likelier.errors import Interrupted, Terminated
+from likelier.errors import Interrupted, Terminated, UnknownFormatError
+from likelier.progress import print_note
 from likelier.terminal import print_stderr
 from likelier.terminal.signals import end_at_once, is_importing
 
@@ -30,6 +31,8 @@ def run_reporting_failures(work: Callable[[], int], argv: Sequence[str]) -> int:
             line, code = explain_failure(error, argv)
             if torchrun.should_report(error):
                 print_error(line)
+                if isinstance(error, UnknownFormatError):
+                    print_note(error.example)
             return code
 
 

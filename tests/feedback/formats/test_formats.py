@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data_files import Line, assistant, lines, user, write
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback.formats import FORMATS, ExportCounts, ImportCounts, export_file, import_file
 from likelier.feedback.store import Store
-from likelier.files import dump_line, write_jsonl
+from likelier.files import dump_line
 from likelier.records import Comparison, Judgement, Prompt, Response
 from media_files import image, sound
 
-Line = dict[str, Any]
 TRL = {"prompt": "Tell me", "chosen": " a joke.", "rejected": " nothing."}
 ANTHROPIC = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello.", "rejected": "\n\nHuman: Hi\n\nAssistant: Go away."}
 SUMMARIES = {
@@ -35,50 +35,74 @@ SUMMARIES = {
     "extra": {"confidence": 3},
 }
 LIKELIER = {"prompt": "Tell me", "left": "a joke", "right": {"text": "nothing", "model": "m"}, "choice": "left"}
-EXAMPLES = {"trl": TRL, "anthropic": ANTHROPIC, "openai-summaries": SUMMARIES, "likelier": LIKELIER}
-
-
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database to copy: quicker than making one for each example."""
-    path = tmp_path_factory.mktemp("blank") / "blank.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, blank: Path) -> Iterator[Store]:
-    shutil.copy(blank, tmp_path / "feedback.db")
-    with Store.open(tmp_path / "feedback.db") as opened:
-        yield opened
-
-
-def write(path: Path, *records: Line) -> Path:
-    write_jsonl(path, records)
-    return path
-
-
-def lines(path: Path) -> list[Line]:
-    return [json.loads(line) for line in path.read_bytes().decode().splitlines()]
+HUMAN = {"from": "human", "value": "Hi"}
+FACTORY = {
+    "conversations": [HUMAN],
+    "chosen": {"from": "gpt", "value": "Hello."},
+    "rejected": {"from": "gpt", "value": "Go."},
+}
+OPENAI = {
+    "input": {"messages": [user("Hi")]},
+    "preferred_output": [assistant("Hello.")],
+    "non_preferred_output": [assistant("Go.")],
+}
+ARENA = {
+    "model_a": "one",
+    "model_b": "two",
+    "winner": "model_a",
+    "conversation_a": [user("Hi"), assistant("Hello.")],
+    "conversation_b": [user("Hi"), assistant("Go.")],
+}
+TASK = {
+    "data": {"prompt": "Hi", "response1": "Hello.", "response2": "Go."},
+    "annotations": [{"completed_by": 3, "result": [{"type": "pairwise", "value": {"selected": "left"}}]}],
+}
+RANKED = {"prompt": "Hi", "response1": "Hello.", "response2": "Go."} | {
+    "preference": [{"user_id": "u", "value": {"rank": [1, 2], "value": ["response1", "response2"]}}]
+}
+SCORED = {"instruction": "Hi", "completions": [{"response": "Hello.", "score": 5}, {"response": "Go.", "score": 2}]}
+EXAMPLES = {
+    "trl": TRL,
+    "trl-prompts": {"prompt": "Hi", "answer": "Hello."},
+    "anthropic": ANTHROPIC,
+    "openai": OPENAI,
+    "openai-summaries": SUMMARIES,
+    "label-studio": TASK,
+    "argilla": RANKED,
+    "llama-factory": FACTORY,
+    "chatbot-arena": ARENA,
+    "ultrafeedback": SCORED,
+    "likelier": LIKELIER,
+}
+WRITTEN = [name for name, chosen in FORMATS.items() if chosen.lines]
 
 
 def test_counts_of_an_import(store: Store, tmp_path: Path) -> None:
     file = write(
         tmp_path / "a.jsonl", SUMMARIES, SUMMARIES | {"worker": "w2"}, SUMMARIES | {"worker": "w2", "choice": 0}
     )
-    assert import_file(file, "openai-summaries", store) == ImportCounts(3, 3, 0, judgements=3, annotators=2)
+    assert import_file(file, "openai-summaries", store) == ImportCounts(
+        3, 3, 0, judgements=3, annotators=2, format="openai-summaries"
+    )
     assert store.counts() == {"prompts": 1, "responses": 2, "comparisons": 1, "judgements": 3, "annotators": 2}
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_file_again_stores_nothing_new(store: Store, tmp_path: Path, name: str) -> None:
     twice = write(tmp_path / "a.jsonl", EXAMPLES[name], EXAMPLES[name])
-    assert import_file(twice, name, store).stored == 2  # two people may have answered alike
+    judged = 0 if name == "trl-prompts" else 2
+    assert import_file(twice, name, store).stored == (judged or 1)  # two people may have answered alike
     assert import_file(twice, name, store).stored == 0
-    assert store.counts()["judgements"] == 2
+    assert store.counts()["judgements"] == judged
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_each_format_is_recognised(store: Store, tmp_path: Path, name: str) -> None:
+    counts = import_file(write(tmp_path / "a.jsonl", EXAMPLES[name]), None, store)
+    assert (counts.format, counts.stored) == (name, 1)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_an_export_comes_back_as_nothing_new(store: Store, tmp_path: Path, name: str) -> None:
     import_file(write(tmp_path / "a.jsonl", EXAMPLES[name]), name, store)
     assert export_file(store, name, tmp_path / "b.jsonl").written == 1
@@ -97,14 +121,6 @@ def judged(store: Store, name: str, record: Line, tmp_path: Path) -> tuple[Any, 
     (found,) = store.judged()
     texts = found.left.text, found.right.text
     return (found.prompt.text, *(texts if found.judgement.choice == "left" else texts[::-1]))
-
-
-def user(text: str) -> Line:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> Line:
-    return {"role": "assistant", "content": text}
 
 
 @pytest.mark.parametrize(
@@ -395,16 +411,79 @@ def likelier_records(draw: Callable[..., Any]) -> Line:
     }
 
 
+@st.composite
+def llama_factory_records(draw: Callable[..., Any]) -> Line:
+    speakers = draw(st.sampled_from([["human"], ["system", "human"], ["human", "gpt", "human"]]))
+    better, worse = draw(PAIRS)
+    record = {"conversations": [{"from": speaker, "value": draw(TEXTS)} for speaker in speakers]}
+    record |= {"chosen": {"from": "gpt", "value": better}, "rejected": {"from": "gpt", "value": worse}}
+    return record | draw(st.fixed_dictionaries({}, optional={"tools": st.just("[search]")}))
+
+
+@st.composite
+def openai_records(draw: Callable[..., Any]) -> Line:
+    given_ = {"messages": draw(CONVERSATIONS)}
+    given_ |= draw(st.fixed_dictionaries({}, optional={"tools": st.just(["x"]), "parallel_tool_calls": st.booleans()}))
+    better, worse = draw(PAIRS)
+    return {"input": given_, "preferred_output": [assistant(better)], "non_preferred_output": [assistant(worse)]}
+
+
+@st.composite
+def arena_records(draw: Callable[..., Any]) -> Line:
+    one, other = draw(st.tuples(PLAIN, PLAIN).filter(lambda pair: pair[0] != pair[1]))
+    start = [user(draw(PLAIN))]
+    more = [user("More"), assistant("Yes")] if draw(st.booleans()) else []
+    record = {"conversation_a": [*start, assistant(one), *more], "conversation_b": [*start, assistant(other), *more]}
+    record |= {"model_a": draw(PLAIN), "model_b": draw(PLAIN)}
+    record |= {"winner": draw(st.sampled_from(["model_a", "model_b", "tie", "tie (bothbad)"]))}
+    optional = {"judge": PLAIN.filter(bool), "tstamp": st.floats(0, 2e9), "language": PLAIN}
+    return record | draw(st.fixed_dictionaries({}, optional=optional))
+
+
+@st.composite
+def tasks(draw: Callable[..., Any]) -> Line:
+    first, second = draw(PAIRS)
+    answer = {"from_name": "preference", "to_name": "response1,response2", "type": "pairwise"}
+    annotation = {"result": [answer | {"value": {"selected": draw(st.sampled_from(["left", "right"]))}}]}
+    annotation |= {"was_cancelled": False, "ground_truth": False, "lead_time": draw(st.none() | st.floats(0, 1e6))}
+    who = {"completed_by": st.integers(0, 99) | st.builds(lambda name: {"email": name}, st.just("ann"))}
+    annotation |= draw(st.fixed_dictionaries({}, optional=who | {"created_at": PLAIN.filter(bool)}))
+    data = {"prompt": draw(TEXTS | CONVERSATIONS), "response1": first, "response2": second}
+    return {"data": data, "annotations": [annotation], "predictions": []}
+
+
+@st.composite
+def ranked_records(draw: Callable[..., Any]) -> Line:
+    first, second = draw(PAIRS)
+    value = {"rank": draw(st.sampled_from([[1, 2], [2, 1], [1, 1]])), "value": ["response1", "response2"]}
+    answer = {"user_id": draw(st.none() | PLAIN.filter(bool)), "value": value, "status": "submitted"}
+    record = {"prompt": draw(TEXTS | CONVERSATIONS), "response1": first, "response2": second}
+    return record | {"preference": [answer], "preference-suggestion": None}
+
+
+@st.composite
+def prompt_records(draw: Callable[..., Any]) -> Line:
+    columns = draw(st.dictionaries(PLAIN, TEXTS | FINITE, max_size=2))
+    optional = {"conversation": PLAIN.filter(bool)}
+    return columns | draw(st.fixed_dictionaries({"prompt": TEXTS | CONVERSATIONS}, optional=optional))
+
+
 STRATEGIES = {
     "trl": trl_records(),
+    "trl-prompts": prompt_records(),
+    "openai": openai_records(),
+    "llama-factory": llama_factory_records(),
+    "chatbot-arena": arena_records(),
+    "label-studio": tasks(),
+    "argilla": ranked_records(),
     "anthropic": anthropic_records(),
     "openai-summaries": summary_records(),
     "likelier": likelier_records(),
 }
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@pytest.mark.parametrize("name", WRITTEN)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(data=st.data())
 def test_any_record_comes_out_as_it_went_in(blank: Path, name: str, data: st.DataObject) -> None:
     record = data.draw(STRATEGIES[name])
@@ -538,9 +617,9 @@ def test_an_absent_file_is_an_error(store: Store, tmp_path: Path) -> None:
         import_file(tmp_path / "a.jsonl", "trl", store)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("label-studio", ""), ("antropic", "; did you mean anthropic?")])
+@pytest.mark.parametrize(("name", "hint"), [("prodigy", ""), ("antropic", "; did you mean anthropic?")])
 def test_a_format_that_is_not_offered(store: Store, tmp_path: Path, name: str, hint: str) -> None:
-    message = f"choose one of trl, anthropic, openai-summaries, likelier{hint}$"
+    message = f"choose one of {', '.join(FORMATS)}{hint}$"
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         import_file(tmp_path / "a.jsonl", name, store)
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
@@ -559,8 +638,9 @@ def test_an_import_killed_half_way_leaves_nothing(tmp_path: Path, blank: Path) -
     script = (
         "import os, sys; from pathlib import Path\n"
         "from likelier.feedback import formats; from likelier.feedback.store import Store\n"
-        "parse = formats.parse_line\n"
-        "formats.parse_line = lambda path, number, text: os._exit(9) if number == 2400 else parse(path, number, text)\n"
+        "from likelier.feedback.formats import sources\n"
+        "parse = sources.parse_line\n"
+        "sources.parse_line = lambda path, number, text: os._exit(9) if number == 2400 else parse(path, number, text)\n"
         "formats.import_file(Path(sys.argv[2]), 'trl', Store.open(sys.argv[1]))\n"
     )
     assert (
@@ -628,7 +708,9 @@ def with_images(folder: Path) -> Path:
 
 
 def test_media_files_come_out_as_they_went_in(store: Store, tmp_path: Path, blank: Path) -> None:
-    assert import_file(with_images(tmp_path), "likelier", store) == ImportCounts(4, 5, 0, judgements=3, annotators=2)
+    assert import_file(with_images(tmp_path), "likelier", store) == ImportCounts(
+        4, 5, 0, judgements=3, annotators=2, format="likelier"
+    )
     assert import_file(tmp_path / "in.jsonl", "likelier", store).stored == 0
     assert len(store.comparisons()) == 4  # the tone, which is there twice, against the text is one
     assert len(list((tmp_path / "feedback.db.media").iterdir())) == 3
@@ -647,7 +729,7 @@ def test_media_files_come_out_as_they_went_in(store: Store, tmp_path: Path, blan
     assert {path.name for path in (tmp_path / "two" / "media").iterdir()} == names
 
 
-@pytest.mark.parametrize("name", ["trl", "anthropic", "openai-summaries"])
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name not in ("likelier", "trl-prompts")])
 def test_text_formats_count_media_as_skipped(store: Store, tmp_path: Path, name: str) -> None:
     import_file(with_images(tmp_path), "likelier", store)
     assert export_file(store, name, tmp_path / "out.jsonl") == ExportCounts(1, 2)

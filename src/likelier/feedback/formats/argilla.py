@@ -27,7 +27,19 @@ from likelier.records import Choice, JudgedComparison, Prompt, Response, read_na
 
 QUESTION = "preference"
 NOT_LOST = frozenset(
-    "id external_id fields responses suggestions metadata vectors status inserted_at updated_at _server_id".split()
+    (
+        "id",
+        "external_id",
+        "fields",
+        "responses",
+        "suggestions",
+        "metadata",
+        "vectors",
+        "status",
+        "inserted_at",
+        "updated_at",
+        "_server_id",
+    )
 )
 """Fields of a record that are read, or say nothing of the answer."""
 
@@ -58,7 +70,9 @@ def read(record: Line, where: Place) -> list[Entry]:
     if not entries:
         offered = tuple(make_comparison(prompt.id, responses[a].id, responses[b].id) for a, b in pairs(responses))
         entries = [Entry(prompt, tuple(responses.values()), offered=offered)]
-    others = {f"fields.{name}" if nested else name: fields[name] for name in fields if name not in {*names, prompt_name}}
+    others = {
+        f"fields.{name}" if nested else name: fields[name] for name in fields if name not in {*names, prompt_name}
+    }
     others |= {answer.question: True for answer in submitted if not read_ranking(answer.value, fields)}
     return [record_ignored_fields(entries[0], others, NOT_LOST), *entries[1:]]
 
@@ -91,7 +105,9 @@ def collect_answers(record: Line) -> list[Answer]:
             answers += read_answers(question, value)
         elif isinstance(value, list):
             users, statuses = (record.get(f"{name}.{key}") or [None] * len(value) for key in ("users", "status"))
-            answers += [Answer(question, str(who or ""), *rest) for who, *rest in zip(users, value, statuses, strict=True)]
+            answers += [
+                Answer(question, str(who or ""), *rest) for who, *rest in zip(users, value, statuses, strict=True)
+            ]
     return answers
 
 

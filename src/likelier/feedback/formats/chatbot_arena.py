@@ -23,7 +23,6 @@ from likelier.feedback.formats.entry import (
     record_ignored_fields,
     refuse_equal,
     require,
-    shorten,
     to_messages,
 )
 from likelier.records import JudgedComparison, Message, Prompt, Response, read_name
@@ -117,9 +116,11 @@ def split_turns(response: Response) -> list[Message]:
     pairs = zip(pieces[::2], pieces[1::2], strict=True)
     rest = [Message(role=ROLES[speaker], content=strip_space(text)) for speaker, text in pairs]
     turns = [assistant_turn(first), *rest]
-    return turns if turns[-1]["role"] == "assistant" and join_turns(turns) == response.text else [
-        assistant_turn(response.text)
-    ]
+    return (
+        turns
+        if turns[-1]["role"] == "assistant" and join_turns(turns) == response.text
+        else [assistant_turn(response.text)]
+    )
 
 
 def read_time(seconds: Any) -> str | None:

@@ -38,7 +38,10 @@ def find_answers(fields: Line) -> list[str]:
             return [lower[name] for name in pair]
     for stem in ANSWER_STEMS:
         matches = ((ANSWER_NAME.fullmatch(name), name) for name in lower)
-        if len(numbered := sorted((match[2], lower[name]) for match, name in matches if match and match[1] == stem)) > 1:
+        if (
+            len(numbered := sorted((match[2], lower[name]) for match, name in matches if match and match[1] == stem))
+            > 1
+        ):
             return [name for _, name in numbered]
     return []
 

@@ -26,9 +26,29 @@ from likelier.files.json_text import list_fields
 from likelier.records import JudgedComparison, Prompt, Response
 
 NOT_LOST = frozenset(
-    "id data annotations completions predictions meta created_at updated_at inner_id project updated_by comment_count "
-    "total_annotations cancelled_annotations total_predictions unresolved_comment_count comment_authors drafts "
-    "file_upload last_comment_updated_at allow_skip".split()
+    (
+        "id",
+        "data",
+        "annotations",
+        "completions",
+        "predictions",
+        "meta",
+        "created_at",
+        "updated_at",
+        "inner_id",
+        "project",
+        "updated_by",
+        "comment_count",
+        "total_annotations",
+        "cancelled_annotations",
+        "total_predictions",
+        "unresolved_comment_count",
+        "comment_authors",
+        "drafts",
+        "file_upload",
+        "last_comment_updated_at",
+        "allow_skip",
+    )
 )
 """Fields of a task that are read, or say nothing of the answer."""
 

@@ -1,5 +1,6 @@
 """LLaMA-Factory's preference data sets: `alpaca` (instruction, input, chosen, rejected) and `sharegpt` (conversations).
 
+Its newer style, two whole conversations in `chosen_messages` and `rejected_messages`, is read too.
 An instruction is a user's turn, with `input` in the next line, after the turns of `system` and `history`, as
 LLaMA-Factory's own converters make it. Exports are all `sharegpt`, since one entry of `dataset_info.json` describes the
 whole file; turns of tools cannot be read.
@@ -24,22 +25,35 @@ from likelier.feedback.formats.entry import (
     to_messages,
     user_turn,
 )
+from likelier.feedback.formats.trl import split_turns
 from likelier.records import JudgedComparison, Message
 
 ALPACA = frozenset(("instruction", "input", "system", "history", "chosen", "rejected"))
 SHAREGPT = frozenset(("conversations", "messages", "system", "tools", "chosen", "rejected"))
+WHOLE = ("chosen_messages", "rejected_messages")
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
 
 
 def read(record: Line, where: Place) -> Entry:
     """Read one record of a preference data set."""
+    if WHOLE[0] in record:
+        return read_whole(record, where)
     conversational = "conversations" in record or "messages" in record
     prompt = read_conversation(record, where) if conversational else read_instruction(record, where)
     chosen, rejected = (read_side(require(record, key, where), key, where) for key in ("chosen", "rejected"))
     tools = record.get("tools") if conversational else None
     entry = make_preference_entry(prompt, chosen, rejected, where, {}, tools)
     return record_ignored_fields(entry, record, SHAREGPT if conversational else ALPACA)
+
+
+def read_whole(record: Line, where: Place) -> Entry:
+    """Read two whole conversations that begin alike."""
+    prompt, chosen, rejected = split_turns(*(read_messages(require(record, key, where), key, where) for key in WHOLE))
+    if not prompt:
+        raise DataError(f"{where}: `{WHOLE[0]}` and `{WHOLE[1]}` do not begin with the same turn")
+    answers = (read_answer(turns, key, where) for turns, key in zip((chosen, rejected), WHOLE, strict=True))
+    return record_ignored_fields(make_preference_entry(prompt, *answers, where, {}), record, frozenset(WHOLE))
 
 
 def write(judged: JudgedComparison) -> Line | None:

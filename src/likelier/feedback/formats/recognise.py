@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from likelier.errors import DataError
+from likelier.errors import UnknownFormatError
 from likelier.feedback.formats.entry import Line
+from likelier.feedback.formats.fields import find_answers
 from likelier.files.json_text import list_fields, truncate
 
 PAIR = {"chosen", "rejected"}
@@ -29,7 +30,9 @@ def is_hh(record: Line) -> bool:
 
 
 def is_llama_factory(record: Line) -> bool:
-    """True for a preference record in one of LLaMA-Factory's two styles."""
+    """True for a preference record in one of LLaMA-Factory's styles."""
+    if "chosen_messages" in record and "rejected_messages" in record:
+        return True
     starts = ("instruction", "conversations", "messages")
     return record.keys() >= PAIR and "prompt" not in record and any(name in record for name in starts)
 
@@ -53,7 +56,7 @@ def is_scored(record: Line) -> bool:
 
 def is_prompt(record: Line) -> bool:
     """True for a prompt without any answer."""
-    return "prompt" in record and not ANSWERS & record.keys()
+    return "prompt" in record and not ANSWERS & record.keys() and not find_answers(record)
 
 
 CHECKS: dict[str, Callable[[Line], bool]] = {
@@ -102,6 +105,7 @@ EXAMPLES = {
 }
 """Records that would do, of the formats that a file may be near to."""
 TYPICAL = {
+    "trl": {"prompt", "chosen", "rejected", "question", "answer", "response", "completion"},
     "openai": {"input", "output", "preferred_output", "non_preferred_output"},
     "chatbot-arena": {"model_a", "model_b", "winner", "conversation_a", "conversation_b", "judge"},
     "label-studio": {"data", "annotations", "predictions", "id"},
@@ -109,7 +113,6 @@ TYPICAL = {
     "llama-factory": {"conversations", "messages", "instruction", "input", "output", "system", "history"},
     "ultrafeedback": {"instruction", "completions", "models", "scores", "responses"},
     "likelier": {"prompt", "left", "right", "choice", "annotator"},
-    "trl": {"prompt", "chosen", "rejected", "question", "answer", "response", "completion"},
 }
 """Names of fields that point to a format, the first of equal ones."""
 
@@ -119,21 +122,18 @@ def recognise(record: Line) -> str | None:
     return next((name for name, check in CHECKS.items() if check(record)), None)
 
 
-def explain_unknown(path: Path, container: str, record: Any) -> DataError:
+def explain_unknown(path: Path, container: str, record: Any) -> UnknownFormatError:
     """Make the error of a file in no known format: what it looks like, the nearest format, and a record of that."""
     kinds = {"array": "a JSON array of objects", "csv": "CSV", "parquet": "Parquet", "hub": "a data set"}
     kind = kinds.get(container, "JSON objects")
+    advice = "; or name its columns: --columns prompt=NAME,chosen=NAME,rejected=NAME"
     if container == "text":
         first = str(record).lstrip("\ufeff").partition("\n")[0]
-        description = f"text that begins {truncate(first)!r}"
+        description, advice = f"text that begins {truncate(first)!r}", ""
         nearest = "csv" if "," in first or "\t" in first else "trl"
-    elif not isinstance(record, dict):
-        description, nearest = f"{kind.replace('objects', type(record).__name__)}, not of objects", "trl"
     else:
         description = f"{kind} with {list_fields(record)}"
-        nearest = "csv" if container == "csv" else max(TYPICAL, key=lambda name: len(TYPICAL[name] & record.keys()))
-    advice = "; or name its columns: --columns prompt=NAME,chosen=NAME,rejected=NAME" if isinstance(record, dict) else ""
-    return DataError(
-        f"{path}: {description}: no format that is known. The nearest is {nearest}, whose records look like this"
-        f"{advice}\n{EXAMPLES[nearest]}"
-    )
+        nearest = max(TYPICAL, key=lambda name: len(TYPICAL[name] & record.keys()))
+        nearest = "csv" if container == "csv" and nearest == "trl" else nearest
+    message = f"{path}: {description}: no format that is known; the nearest is {nearest}, with records as below{advice}"
+    return UnknownFormatError(message, EXAMPLES[nearest])

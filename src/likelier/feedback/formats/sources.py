@@ -112,7 +112,9 @@ def read_whole(path: Path) -> str:
     """Return a whole file. DataError: too large, or not UTF-8."""
     raw = read_bytes(path, MAX_DOCUMENT_BYTES + 1)
     if len(raw) > MAX_DOCUMENT_BYTES:
-        raise DataError(f"{path}: above {MAX_DOCUMENT_BYTES >> 30} GiB; write it as JSON lines, which are read one by one")
+        raise DataError(
+            f"{path}: above {MAX_DOCUMENT_BYTES >> 30} GiB; write it as JSON lines, which are read one by one"
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ splitting a word).
 """
 
 import math
+from typing import Any
 
 from likelier.errors import DataError
 from likelier.feedback.formats.entry import (

@@ -26,6 +26,8 @@ def read_prompt(value: Any, where: Place) -> Text:
 def lines(store: Store) -> Iterator[Line]:
     """Return all prompts."""
     for prompt in store.prompts():
-        yield prompt.extra | ({"conversation": prompt.conversation} if prompt.conversation else {}) | {
-            "prompt": prompt.text
-        }
+        yield (
+            prompt.extra
+            | ({"conversation": prompt.conversation} if prompt.conversation else {})
+            | {"prompt": prompt.text}
+        )

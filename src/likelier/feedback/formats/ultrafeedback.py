@@ -1,8 +1,8 @@
 """Rows like UltraFeedback's: a prompt and several scored completions; each two make a judgement, equal scores a tie.
 
-The score is the mean of the fine-grained ratings where there is one, since UltraFeedback's `overall_score` is known to be
-wrong in places; then `overall_score`, `score`, `rating`, or `rank`, of which less is better. Both scores are kept in the
-judgement's `extra`. Who scored stands in no column (in UltraFeedback it was GPT-4): `annotator` names one, if present.
+The score is the mean of the fine-grained ratings where there is one, since `overall_score` of UltraFeedback is known to
+be wrong in places; then `overall_score`, `score`, `rating`, or `rank`, of which less is better. Both scores are kept in
+the judgement's `extra`. Who scored stands in no column (in UltraFeedback it was GPT-4): `annotator` names one.
 """
 
 from itertools import combinations
@@ -41,9 +41,7 @@ def read(record: Line, where: Place) -> list[Entry]:
         if left.id != right.id:
             choice: Choice = "tie" if left_score == right_score else "left" if left_score > right_score else "right"
             extra = {"scores": [left_score, right_score]} | UNKNOWN_SIDES
-            entries.append(
-                make_judgement_entry(prompt, left, right, choice=choice, annotator=annotator, extra=extra)
-            )
+            entries.append(make_judgement_entry(prompt, left, right, choice=choice, annotator=annotator, extra=extra))
     if not entries:
         raise DataError(f"{where}: all completions are the same; there is nothing to prefer")
     return [record_ignored_fields(entries[0], record, NOT_LOST), *entries[1:]]
@@ -91,14 +89,10 @@ def read_score(completion: Line) -> float | None:
         if (score := to_number(completion.get(key))) is not None:
             return sign * score
     annotations = completion.get("annotations")
-    ratings = [to_number(part.get("Rating")) for part in annotations.values()] if is_rated(annotations) else []
+    parts = annotations.values() if isinstance(annotations, dict) else ()
+    ratings = [to_number(part.get("Rating")) for part in parts if isinstance(part, dict)]
     numbers = [rating for rating in ratings if rating is not None]
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def is_rated(annotations: Any) -> bool:
-    """True for ratings by aspect."""
-    return isinstance(annotations, dict) and all(isinstance(part, dict) for part in annotations.values())
 
 
 def to_number(value: Any) -> float | None:

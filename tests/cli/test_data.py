@@ -1,5 +1,6 @@
 """`likelier data`: its help names the formats that there are; no verb writes over what it reads."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from likelier.feedback.formats import FORMATS
 def test_the_help_names_every_format():
     """The list stands in the help by itself, so that `--help` does not import the database."""
     commands = dict(list_commands(typer.main.get_command(app).commands))
-    for name in ("data import", "data export"):
+    for name, formats in {
+        "data import": FORMATS,
+        "data export": [key for key in FORMATS if FORMATS[key].lines],
+    }.items():
         (option,) = (parameter for parameter in commands[name].params if "--format" in parameter.opts)
-        assert option.help == f"{', '.join(FORMATS)}."
+        assert option.help == f"{', '.join(formats)}."
 
 
 def run(*words):
@@ -71,3 +75,42 @@ def test_candidates_spare_their_prompts(folder, capsys):
     words = ["candidates", "--model", "nowhere", "--prompts", "prompts.jsonl", "-o", "prompts.jsonl", "--overwrite"]
     assert run(*words) == 2
     assert "an input of this command" in capsys.readouterr().err
+
+
+def test_a_file_without_a_format_is_recognised(folder, capsys):
+    """The format is named on stderr, and in the result."""
+    Path("pairs.jsonl").write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n')
+    capsys.readouterr()
+    assert run("data", "import", "pairs.jsonl", "--db", "f.db") == 0
+    assert "pairs.jsonl: read as trl" in capsys.readouterr().err
+    assert run("data", "import", "pairs.jsonl", "--db", "f.db", "--json") == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["format"], err) == ("trl", "")
+
+
+def test_a_file_of_no_known_format_is_answered_with_the_nearest(folder, capsys):
+    """A ShareGPT file ended in `broken JSON`."""
+    Path("chats.json").write_text('[\n{"conversations": [{"from": "human", "value": "Hi"}]}\n]\n')
+    capsys.readouterr()
+    assert run("data", "import", "chats.json", "--db", "f.db") == 3
+    line, *example = capsys.readouterr().err.splitlines()
+    assert line == (
+        "likelier: chats.json: a JSON array of objects with conversations: no format that is known; the nearest is "
+        "llama-factory, with records as below; or name its columns: --columns prompt=NAME,chosen=NAME,rejected=NAME"
+    )
+    assert len(example) == 3
+    assert json.loads("".join(example)).keys() == {"conversations", "chosen", "rejected"}
+    assert run("data", "import", "chats.json", "--db", "f.db", "--json") == 3
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_columns_are_named(folder, capsys):
+    Path("pairs.jsonl").write_text('{"q": "q", "a": "a", "b": "b", "prompt": "other"}\n')
+    words = ["data", "import", "pairs.jsonl", "--db", "f.db", "--columns"]
+    capsys.readouterr()
+    assert run(*words, "prompt=q,chosen=a,rejected=b") == 0
+    assert "columns passed over, since trl has no place for them: prompt" in capsys.readouterr().err
+    assert run(*words, "prompt=q,chosen=x,rejected=b") == 3
+    assert "pairs.jsonl:1: no column `x` for chosen (found a, b, prompt, q)" in capsys.readouterr().err
+    assert run(*words, "prompt") == 2
+    assert "--columns 'prompt': write NAME=COLUMN" in capsys.readouterr().err

@@ -169,11 +169,19 @@ def choose_format(
             record = read_record(row)
         except DataError:
             continue
-        if name := recognise(rename_columns(record, dict(columns), row.where)[0]):
+        if name := recognise_renamed(record, dict(columns), row.where):
             return name, chain(first, rows)
     if record is None:
         read_record(first[0])  # which raises: no row can be read
     raise explain_unknown(path, container, record)
+
+
+def recognise_renamed(record: Line, columns: dict[str, str], where: Place) -> str | None:
+    """Return the format of a record with its columns renamed, unless the format renames those of an inner object."""
+    name = recognise(record)
+    if not columns or (name and FORMATS[name].columns_in in record):
+        return name
+    return recognise(rename_columns(record, columns, where)[0])
 
 
 def is_hh_rlhf(path: Path) -> bool:

@@ -32,7 +32,6 @@ NOT_LOST = frozenset(
         "external_id",
         "fields",
         "responses",
-        "suggestions",
         "metadata",
         "vectors",
         "status",
@@ -74,6 +73,7 @@ def read(record: Line, where: Place) -> list[Entry]:
         f"fields.{name}" if nested else name: fields[name] for name in fields if name not in {*names, prompt_name}
     }
     others |= {answer.question: True for answer in submitted if not read_ranking(answer.value, fields)}
+    others |= {name: value for name, value in record.items() if name.endswith(("suggestion", "suggestions"))}
     return [record_ignored_fields(entries[0], others, NOT_LOST), *entries[1:]]
 
 

@@ -591,7 +591,7 @@ def test_all_bad_lines_are_counted(store: Store, tmp_path: Path) -> None:
 
 def test_a_file_of_another_format_is_not_skipped_whole(store: Store, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", SUMMARIES, SUMMARIES)
-    with pytest.raises(DataError, match=r"none of the 2 lines can be read; is the format right"):
+    with pytest.raises(DataError, match=r"none of the 2 lines can be read; is it openai-summaries"):
         import_file(file, "trl", store, skip_bad=True)
     assert list(tmp_path.glob("*.bad.jsonl")) == []
 

@@ -134,7 +134,7 @@ def import_file(
         importer = Importer(writer)
         bad = import_rows(rows, read, importer)
         if bad and not (skip_bad and importer.num_read):
-            raise DataError(bad[0]["reason"] + explain_bad_lines(len(bad), importer.num_read))
+            raise DataError(bad[0]["reason"] + explain_bad_lines(len(bad), importer.num_read, path, container, name))
         if not importer.num_read:
             raise DataError(f"{path}: no records; it should hold one JSON object a line")
         quarantine = write_quarantine(quarantine_path(path, store), bad) if bad else None
@@ -228,12 +228,24 @@ def read_entries(chosen: Format, columns: dict[str, str], row: Row) -> list[Entr
     return [replace(entries[0], passed_over=(*entries[0].passed_over, *displaced)), *entries[1:]]
 
 
-def explain_bad_lines(num_bad: int, num_good: int) -> str:
+def explain_bad_lines(num_bad: int, num_good: int, path: Path, container: str, name: str) -> str:
     """Return the text after the first error: the number of bad lines, and what to do."""
     if not num_good:
-        return "" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; is the format right?)"
+        question = ask_for_format(path, container, name)
+        return (
+            f" ({question})" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; {question})"
+        )
     lines = "1 bad line" if num_bad == 1 else f"{num_bad} bad lines"
     return f" ({lines} in the file; --skip-bad leaves them out)"
+
+
+def find_other_format(path: Path, container: str, name: str) -> str | None:
+    """Return the format that the first record of a file is of, if it is another than `name`."""
+    try:
+        other = recognise(read_record(next(open_rows(path, container))))
+    except DataError:
+        return None
+    return other if other != name else None
 
 
 def quarantine_path(path: Path, store: Store) -> Path:

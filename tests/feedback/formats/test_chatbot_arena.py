@@ -55,7 +55,7 @@ def test_the_first_round_of_mt_bench_alone_was_judged(store: Store, tmp_path: Pa
 @pytest.mark.parametrize("winner", ["tie", "tie (bothbad)", "both_bad"])
 def test_ties(store: Store, tmp_path: Path, winner: str) -> None:
     import_file(write(tmp_path / "a.jsonl", BATTLE | {"winner": winner}), "chatbot-arena", store)
-    assert store.judgements()[0].choice == "tie"
+    assert (store.judgements()[0].choice, store.judgements()[0].both_bad) == ("tie", winner != "tie")
     export_file(store, "chatbot-arena", tmp_path / "b.jsonl")
     assert lines(tmp_path / "b.jsonl")[0]["winner"] == ("tie" if winner == "tie" else "tie (bothbad)")
 

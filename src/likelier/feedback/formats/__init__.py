@@ -231,10 +231,11 @@ def read_entries(chosen: Format, columns: dict[str, str], row: Row) -> list[Entr
 def explain_bad_lines(num_bad: int, num_good: int, path: Path, container: str, name: str) -> str:
     """Return the text after the first error: the number of bad lines, and what to do."""
     if not num_good:
-        question = ask_for_format(path, container, name)
-        return (
-            f" ({question})" if num_bad == 1 else f" (and so on: none of the {num_bad} lines can be read; {question})"
-        )
+        other = find_other_format(path, container, name)
+        question = f"is it {other}?" if other else "is the format right?"
+        if num_bad == 1:
+            return f" ({question})" if other else ""
+        return f" (and so on: none of the {num_bad} lines can be read; {question})"
     lines = "1 bad line" if num_bad == 1 else f"{num_bad} bad lines"
     return f" ({lines} in the file; --skip-bad leaves them out)"
 

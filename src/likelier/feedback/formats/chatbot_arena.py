@@ -52,13 +52,12 @@ def read(record: Line, where: Place) -> Entry:
     )
     refuse_equal(left.id, right.id, where, "the two answers and their models")
     unmapped = {key: value for key, value in record.items() if key not in MAPPED}
-    if winner not in WINNERS.values():
-        unmapped["winner"] = BOTH_BAD
     entry = make_judgement_entry(
         prompt,
         left,
         right,
         choice=CHOICES[winner],
+        both_bad=winner not in WINNERS.values(),
         annotator=read_name(record, "judge"),
         created_at=read_time(record.get("tstamp")),
         extra={EXTRA_KEY: unmapped} if unmapped else {},
@@ -73,7 +72,7 @@ def write(judged: JudgedComparison) -> Line | None:
         return None
     unmapped = dict(judgement.extra.get(EXTRA_KEY, {}))
     time = {} if EXTRA_KEY in judgement.extra else write_time(judgement.created_at)
-    record = {"winner": WINNERS[judgement.choice]} | unmapped | time
+    record = {"winner": BOTH_BAD if judgement.both_bad else WINNERS[judgement.choice]} | unmapped | time
     for key, model, side in zip(CONVERSATIONS, MODELS, (judged.left, judged.right), strict=True):
         record |= {key: messages + split_turns(side), model: side.model}
     return record | ({"judge": judgement.annotator} if judgement.annotator else {})

@@ -52,8 +52,8 @@ def read_whole(record: Line, where: Place) -> Entry:
     prompt, chosen, rejected = split_turns(*(read_messages(require(record, key, where), key, where) for key in WHOLE))
     if not prompt:
         raise DataError(f"{where}: `{WHOLE[0]}` and `{WHOLE[1]}` do not begin with the same turn")
-    answers = (read_answer(turns, key, where) for turns, key in zip((chosen, rejected), WHOLE, strict=True))
-    return record_ignored_fields(make_preference_entry(prompt, *answers, where, {}), record, frozenset(WHOLE))
+    better, worse = read_answer(chosen, WHOLE[0], where), read_answer(rejected, WHOLE[1], where)
+    return record_ignored_fields(make_preference_entry(prompt, better, worse, where, {}), record, frozenset(WHOLE))
 
 
 def write(judged: JudgedComparison) -> Line | None:

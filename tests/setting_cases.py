@@ -161,6 +161,7 @@ PPO = training(
         **ADAPTER,
         "critic": bites("shared"),
         "critic_model": bites("FOLDER/other"),
+        "reference": bites("FOLDER/other"),
         "critic_learning_rate": bites(1e-3),
         "critic_warmup_steps": bites(1),
         "num_eval_prompts": bites(1),
@@ -201,6 +202,9 @@ CIRCLE = {
     "judgements_per_comparison": bites(3, seen="result"),
     "check_feedback": bites(False, seen="result"),
     "port": bites(8123, seen="result"),
+    "start": elsewhere("runs/test_round.py::test_a_round_starts_and_measures_kl_where_it_is_told"),
+    "learn_from": elsewhere("test_circle.py::test_a_round_may_learn_from_its_own_judgements_alone"),
+    "accept": elsewhere("test_circle.py::test_only_a_better_policy_is_the_next_start"),
     "baselines": elsewhere("test_circle.py::test_baselines_stand_beside_ppo_on_the_same_evaluation"),
 }
 SEARCH = {

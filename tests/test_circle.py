@@ -3,6 +3,7 @@
 import contextlib
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from likelier import circle
 from likelier.circle import Round, make_split_key, run_circle, run_once, split_prompts
 from likelier.config import build_config
 from likelier.feedback.check import check
+from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.files import read_json, write_jsonl
 from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response, read_prompts
@@ -61,7 +63,10 @@ def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_pat
         monkeypatch.setattr(
             circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
         )
-    monkeypatch.setattr(circle, "write_round_report", lambda circle_round, done: {})
+    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k: {"in_words": ""})
+    monkeypatch.setattr(circle, "is_accepted", lambda config, results: True)
+    monkeypatch.setattr(circle, "compare_with_first", lambda circle_round: {})
+    monkeypatch.setattr(circle, "write_report", lambda folders, out: None)
     more, expected = CHANGES[change]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
@@ -78,7 +83,10 @@ def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch)
         monkeypatch.setattr(
             circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
         )
-    monkeypatch.setattr(circle, "write_round_report", lambda circle_round, done: {})
+    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k: {"in_words": ""})
+    monkeypatch.setattr(circle, "is_accepted", lambda config, results: True)
+    monkeypatch.setattr(circle, "compare_with_first", lambda circle_round: {})
+    monkeypatch.setattr(circle, "write_report", lambda folders, out: None)
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
     for text in ("Twice", "Thrice"):
         write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": text}])
@@ -145,7 +153,7 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
     """Ctrl-C after 3 of 5: going on asks for the other two, wanting 7 then for 2 more, and new answers for all 7."""
     circle_round, asked = round_in(tmp_path, judgements=5), []
     answers = circle_round.folder / "candidates" / "candidates.jsonl"
-    write_jsonl(answers, [{"prompt": "Once"}])
+    write_jsonl(answers, [{"record": "responses", "prompt": "Once", "responses": ["a", "b"]}])
     prompt = Prompt("Once")
     one, two = Response(prompt.id, "a"), Response(prompt.id, "b")
     pair = Comparison(prompt.id, one.id, two.id)
@@ -155,7 +163,7 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
         store.add_comparisons([pair])
         store.add_judgement(Judgement(pair.id, "earlier round", one.id, two.id, "left"))
 
-    def serve(store, port, wanted, per_comparison):
+    def serve(store, port, wanted, per_comparison, only):
         asked.append(wanted)
         for number in range(min(wanted, 3)):
             store.add_judgement(Judgement(pair.id, f"{len(asked)} {number}", one.id, two.id, "left"))
@@ -175,7 +183,7 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
         ),
     )
     assert run_once(more, "feedback", "another key", circle.ask_people)["judgements"] == 7
-    write_jsonl(answers, [{"prompt": "Twice"}])
+    write_jsonl(answers, [{"record": "responses", "prompt": "Twice", "responses": ["a", "b"]}])
     with pytest.raises(KeyboardInterrupt):
         run_once(more, "feedback", "a third key", circle.ask_people)
     assert asked == [5, 2, 2, 7]
@@ -258,3 +266,65 @@ def test_baselines_stand_beside_ppo_on_the_same_evaluation(tmp_path):
     page = (folder / "report.html").read_text()
     assert all(f"</svg>{name}</li>" in page for name in ("SFT", "DPO", "PPO", "other models"))
     assert run_circle(config, tmp_path / "out", collect=judge_all)["report"]  # everything is done already
+
+
+@pytest.mark.parametrize(
+    ("accept", "interval", "expected"),
+    [("better", (0.55, 0.7), True), ("better", (0.45, 0.7), False), ("always", (0.2, 0.4), True)],
+)
+def test_only_a_better_policy_is_the_next_start(monkeypatch, accept, interval, expected):
+    config = build_config({"circle": {"accept": accept}})
+    first = SimpleNamespace(first=SimpleNamespace(interval=interval))
+    monkeypatch.setattr(circle.EvaluationResult, "from_json", lambda record: first)
+    assert circle.is_accepted(config, {"policy": {}, "evaluation": {}}) is expected
+    assert circle.is_accepted(config, {}) is False  # a reward model at chance: there is no policy
+
+
+def test_a_round_that_is_as_before_keeps_its_key(tmp_path):
+    """Rounds that were done before there were references are not trained again."""
+    config = build_config({"model": "first"})
+    key = circle.make_policy_key(Round(config, tmp_path, "f.db", "first", tmp_path), {})
+    assert len(key) == 3
+    assert "reference" not in key[2]
+    assert circle.make_policy_key(Round(config, tmp_path, "f.db", "better", tmp_path), {})[3] == {
+        "start": None,
+        "reference": "first",
+    }
+
+
+def two_rounds_of_answers(circle_round):
+    """Judged answers of an earlier model, and the file of this round's, in the database too."""
+    rows = [
+        {"record": "responses", "prompt": f"Once {number}", "responses": [{"text": f"{model} {each}"} for each in "ab"]}
+        for model in ("old", "new")
+        for number in range(20)
+    ]
+    write_jsonl(circle_round.folder / "old.jsonl", rows[:20])
+    write_jsonl(circle_round.candidates, rows[20:])
+    with Store.open(circle_round.db, create=True) as store:
+        for path in (circle_round.folder / "old.jsonl", circle_round.candidates):
+            import_file(path, "likelier", store)
+    judge_all(circle_round)
+
+
+def test_the_page_of_a_round_asks_about_its_own_answers_alone(tmp_path, monkeypatch):
+    """From round 2 on, of 200 questions new people got 62 about the present model."""
+    circle_round, asked = round_in(tmp_path), []
+    two_rounds_of_answers(circle_round)
+
+    def serve(store, port, wanted, per_comparison, only):
+        texts = {response.id: response.text for response in store.responses()}
+        asked.extend(texts[pair.response_a] for pair in store.comparisons() if pair.id in only)
+
+    monkeypatch.setattr("likelier.web.server.serve", serve)
+    circle.ask_people(circle_round)
+    assert len(asked) == 20
+    assert {text.split()[0] for text in asked} == {"new"}
+
+
+@pytest.mark.parametrize(("learn_from", "pairs"), [("all", 80), ("last", 40)])
+def test_a_round_may_learn_from_its_own_judgements_alone(tmp_path, learn_from, pairs):
+    circle_round = round_in(tmp_path, check_feedback=False, learn_from=learn_from)
+    two_rounds_of_answers(circle_round)
+    made = circle.make_pairs(circle_round, circle.check_feedback(circle_round))
+    assert made["train"] + made["valid"] + made["test"] == pairs

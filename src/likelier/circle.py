@@ -1,10 +1,8 @@
 """The whole circle: prompts, candidates, feedback, check, preferences, reward, PPO, evaluation; round by round."""
 
-import hashlib
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,46 +10,23 @@ from typing import Any
 from likelier.config import Config, OtherModel, RewardSource
 from likelier.errors import ConfigError
 from likelier.evaluation.result import EvaluationResult
-from likelier.files import read_json, stable_id, write_json, write_jsonl
+from likelier.files import hash_file, read_json, stable_id, write_json, write_jsonl
+from likelier.progress import print_note
 from likelier.records import column_names, distinct_prompts, prompt_line, read_preferences, read_prompts
-from likelier.report.page import number, percent, span, write_report
+from likelier.report.circle_round import write_round_report
+from likelier.report.page import write_report
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.lock import lock_folder
 from likelier.runs.older import keep_former_defaults
 from likelier.runs.record import compare_folder
+from likelier.runs.round import Round
 from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
 
 Result = dict[str, Any]
 JUDGE = "a judge trained on other judgements"
-Collect = Callable[["Round"], Result]
+Collect = Callable[[Round], Result]
 """Adds judgements of a round's comparisons to its database; returns their number."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of the circle: its settings, folder, database and initial model."""
-
-    config: Config
-    folder: Path
-    db: str
-    model: str
-    prompts: Path
-    """Folder with `train.jsonl` and `kept_out.jsonl`."""
-    made_from: str = ""
-    """Key of the last round's policy, from which `model` was made; empty for the model of the config."""
-    accept_changes: bool = False
-    """Resume runs although their inputs have changed."""
-    repeats: int = 0
-    """Rounds before this one that left `model` as it was, since their reward model was at chance."""
-
-    def stage(self, **settings: Any) -> Config:
-        """Return the config with other settings, for one stage of this round."""
-        return self.config.model_copy(update=settings)
-
-    def run_folder(self, verb: str) -> Path:
-        """Return the run folder of a training stage."""
-        return self.folder / STAGES[verb].circle_folder
 
 
 def run_circle(
@@ -69,17 +44,33 @@ def run_circle(
     with lock_folder(out):
         compare_folder(out, "circle", config, accept_changes)
         config = keep_former_defaults(config, out)
+        folders = []
         for turn in range(1, rounds + 1):
             folder = out / f"round-{turn}"
             db, prompts = find_database(config, out), folder / "prompts"
             circle_round = Round(config, folder, db, model, prompts, made_from, accept_changes, repeats)
             results = train_and_evaluate(circle_round, collect_feedback(circle_round, collect or ask_people))
-            if "policy" in results:
+            accepted = is_accepted(config, results)
+            if accepted:
                 model, made_from = str(circle_round.run_folder("ppo") / "model"), results["policy"]["made_from"]
             else:
                 repeats += 1
-            result = write_round_report(circle_round, results)
+            result = write_round_report(folder, results, config.circle.responses_per_prompt) | {"accepted": accepted}
+            folders.append(folder)
+            if not accepted and config.circle.accept == "better":
+                print_note(f"round {turn}: not accepted, so {model} stays; {result['in_words']}")
+        if rounds > 1:
+            write_report(folders, out / "report.html")
+            result["report"] = str(out / "report.html")
     return {"rounds": rounds, **result}
+
+
+def is_accepted(config: Config, results: dict[str, Result]) -> bool:
+    """True if the next round begins with this round's policy."""
+    if "policy" not in results:
+        return False
+    interval = EvaluationResult.from_json(results["evaluation"]).first.interval
+    return config.circle.accept == "always" or (interval is not None and interval[0] > 0.5)
 
 
 def find_database(config: Config, out: Path) -> str:
@@ -111,17 +102,26 @@ def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]
     return results
 
 
+def make_policy_key(circle_round: Round, results: dict[str, Result]) -> list[Any]:
+    """Return the inputs of PPO. Where KL is measured from and where it starts are named if they are not `model`."""
+    rewards = [source.model_dump(exclude={"people"}) for source in circle_round.config.reward]
+    key: list[Any] = [results, rewards, circle_round.config.ppo.model_dump(exclude={"anyway", "reference"})]
+    more = {"start": circle_round.start if circle_round.start != circle_round.model else None}
+    more |= {"reference": circle_round.reference}
+    return [*key, more] if any(more.values()) else key
+
+
 def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[str, Result]:
     """Run the second half, from judgements to a trained policy and its evaluation; returns all stages' results.
 
     With a reward model at chance (see `reward.verdict`) there is neither, unless `ppo.anyway`.
     """
     config, results = circle_round.config, dict(results)
-    rewards = [source.model_dump(exclude={"people"}) for source in config.reward]
+    learned = [config.circle.learn_from] if config.circle.learn_from != "all" else []
     results["preferences"] = run_once(
         circle_round,
         "preferences",
-        [results, config.circle.check_feedback],
+        [results, config.circle.check_feedback, *learned],
         partial(make_pairs, checked=results["check"]),
     )
     results["reward"] = run_once(
@@ -129,8 +129,7 @@ def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[
     )
     if not config.ppo.anyway and not assess_reward_model(results["reward"]).is_usable:
         return results
-    ppo = config.ppo.model_dump(exclude={"anyway"})
-    results["policy"] = run_once(circle_round, "policy", [results, rewards, ppo], train_policy)
+    results["policy"] = run_once(circle_round, "policy", make_policy_key(circle_round, results), train_policy)
     for stage in list_baselines(config):
         made_from = [results, getattr(config, stage.block).model_dump()]
         results[stage.verb] = run_once(
@@ -139,27 +138,9 @@ def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[
     results["evaluation"] = run_once(
         circle_round, "evaluation", [results, config.eval.model_dump(exclude={"port"})], compare_models
     )
+    if circle_round.model != config.model and (config.eval.scoring or not config.eval.scorer):
+        results["against_first"] = run_once(circle_round, "against_first", results, compare_with_first)
     return results
-
-
-def write_round_report(circle_round: Round, results: dict[str, Result], title: str = "") -> Result:
-    """Write `circle.json` and the report; returns the result of the command."""
-    title = title or circle_round.folder.name.replace("-", " ").capitalize()
-    write_json(circle_round.folder / "circle.json", summarise_stages(circle_round, results) | {"title": title})
-    report = circle_round.folder / "report.html"
-    write_report([circle_round.folder], report)
-    evaluation = results.get("evaluation", {})
-    judge = EvaluationResult.from_json(evaluation).first if evaluation else None
-    verdict = assess_reward_model(results["reward"])
-    return {
-        "verdict": evaluation.get("verdict") or ("reward_at_chance" if not verdict.is_usable else None),
-        "in_words": evaluation.get("in_words") or verdict.sentence,
-        "reward_accuracy": results["reward"]["accuracy"],
-        "reward_at_chance": not verdict.is_usable,
-        "win_rate": judge.win_rate if judge else None,
-        "win_rate_interval": judge.interval if judge else None,
-        "report": str(report),
-    }
 
 
 def run_once(circle_round: Round, name: str, made_from: Any, make: Callable[[Round], Result]) -> Result:
@@ -222,7 +203,7 @@ def sample_candidates(circle_round: Round) -> Result:
     check_columns(read_prompts(circle_round.prompts / "train.jsonl"), scorer)  # before people spend time judging
     if circle_round.config.eval.people:
         open_people(circle_round.config.eval).close()
-    ppo, path = circle_round.config.ppo, circle_round.folder / "candidates" / "candidates.jsonl"
+    ppo, path = circle_round.config.ppo, circle_round.candidates
     result = write_candidates(
         circle_round.model,
         circle_round.prompts / "train.jsonl",
@@ -242,20 +223,29 @@ def sample_candidates(circle_round: Round) -> Result:
 def ask_people(circle_round: Round) -> Result:
     """Serve the annotation page until there are enough judgements.
 
-    Judgements from before an interruption count, also if their number was changed, as long as the responses are the
-    same.
+    Only this round's responses are shown: those of earlier models teach nothing new. Judgements from before an
+    interruption count, also if their number was changed, as long as the responses are the same.
     """
+    from likelier.feedback.formats.native import list_offered
     from likelier.feedback.store import Store
     from likelier.web.server import serve
 
     circle, begun = circle_round.config.circle, circle_round.folder / "begun.json"
-    compared = hashlib.sha256((circle_round.folder / "candidates" / "candidates.jsonl").read_bytes()).hexdigest()
+    candidates = circle_round.candidates
+    compared = hash_file(candidates)
     with Store.open(circle_round.db) as store:
         if not begun.exists() or read_json(begun)["compared"] != compared:
             write_json(begun, {"judgements": store.counts()["judgements"], "compared": compared})
         before = read_json(begun)["judgements"]
         if (wanted := circle.judgements - store.counts()["judgements"] + before) > 0:
-            serve(store, port=circle.port, wanted=wanted, per_comparison=circle.judgements_per_comparison)
+            asked = list_offered(candidates)
+            serve(
+                store,
+                port=circle.port,
+                wanted=wanted,
+                per_comparison=circle.judgements_per_comparison,
+                only=asked,
+            )
         return {"judgements": store.counts()["judgements"] - before}
 
 
@@ -271,12 +261,16 @@ def check_feedback(circle_round: Round) -> Result:
 def make_pairs(circle_round: Round, checked: Result) -> Result:
     """Write weighted preference pairs; `checked` is the result of `check_feedback` on the same database."""
     from likelier.feedback.check import FeedbackCheck
+    from likelier.feedback.formats.native import list_offered
     from likelier.feedback.store import Store
     from likelier.preferences.make import Split, make_preferences
 
-    findings = FeedbackCheck.from_json(checked) if circle_round.config.circle.check_feedback else None
+    circle = circle_round.config.circle
+    findings = FeedbackCheck.from_json(checked) if circle.check_feedback else None
+    only = list_offered(circle_round.candidates) if circle.learn_from == "last" else None
     with Store.open(circle_round.db) as store:
-        return make_preferences(store, circle_round.folder / "preferences", findings, Split(circle_round.config.seed))
+        split = Split(circle_round.config.seed)
+        return make_preferences(store, circle_round.folder / "preferences", findings, split, only=only)
 
 
 def train(circle_round: Round, verb: str, config: Config) -> Result:
@@ -291,14 +285,16 @@ def train_reward_model(circle_round: Round) -> Result:
 
 def train_policy(circle_round: Round) -> Result:
     """Train the policy with PPO against that reward model and the sources of the config."""
-    return train(circle_round, "ppo", make_policy_config(circle_round))
+    config = make_policy_config(circle_round)
+    ppo = config.ppo.model_copy(update={"reference": circle_round.reference})
+    return train(circle_round, "ppo", config.model_copy(update={"ppo": ppo}))
 
 
 def make_policy_config(circle_round: Round) -> Config:
     """Return the settings shared by PPO and its baselines: initial model, prompts and reward."""
     rewards = [make_reward_source(circle_round), *circle_round.config.reward]
     return circle_round.stage(
-        model=circle_round.model, prompts=str(circle_round.prompts / "train.jsonl"), reward=rewards
+        model=circle_round.start, prompts=str(circle_round.prompts / "train.jsonl"), reward=rewards
     )
 
 
@@ -328,6 +324,23 @@ def compare_models(circle_round: Round) -> Result:
     from likelier.evaluation.compare import evaluate
     from likelier.web.server import serve
 
+    config = make_evaluation_config(circle_round)
+    return evaluate(config, circle_round.folder / "evaluation", serve).to_json()
+
+
+def compare_with_first(circle_round: Round) -> Result:
+    """Compare the policy with the circle's first model, by the judges that score."""
+    from likelier.evaluation.compare import evaluate
+
+    config = make_evaluation_config(circle_round)
+    scorer = [source for source in config.eval.scorer if source.people is None]
+    alone = {"model_a": circle_round.config.model, "scorer": scorer, "others": [], "best_of": [], "selector": []}
+    config = config.model_copy(update={"eval": config.eval.model_copy(update=alone)})
+    return evaluate(config, circle_round.folder / "against_first").to_json()
+
+
+def make_evaluation_config(circle_round: Round) -> Config:
+    """Return the settings of the comparison with the round's initial model."""
     settings = {
         "model_a": circle_round.model,
         "model_b": str(circle_round.run_folder("ppo") / "model"),
@@ -339,8 +352,7 @@ def compare_models(circle_round: Round) -> Result:
         "stop_strings": circle_round.config.ppo.stop_strings,
         "others": [*circle_round.config.eval.others, *list_baseline_models(circle_round)],
     }
-    config = circle_round.stage(eval=circle_round.config.eval.model_copy(update=settings))
-    return evaluate(config, circle_round.folder / "evaluation", serve).to_json()
+    return circle_round.stage(eval=circle_round.config.eval.model_copy(update=settings))
 
 
 def list_baseline_models(circle_round: Round) -> list[OtherModel]:
@@ -361,40 +373,3 @@ def train_judge(circle_round: Round) -> str:
     config = circle_round.stage(data=str(data), seed=circle_round.config.seed + 1)
     train_stage("reward", config, judge / "run", "auto", circle_round.accept_changes)
     return str(judge / "run")
-
-
-def summarise_stages(circle_round: Round, results: dict[str, Result]) -> Result:
-    """Return each stage's figures for the report."""
-    from likelier.feedback.check import FeedbackCheck
-
-    check, pairs, reward = FeedbackCheck.from_json(results["check"]), results["preferences"], results["reward"]
-    num_people = len(check.annotators)
-    stages = {
-        "prompts": (f"{results['prompts']['prompts']:,}", f"{results['prompts']['kept_out']:,} held out"),
-        "candidates": (
-            f"{results['candidates']['responses']:,} responses",
-            f"{circle_round.config.circle.responses_per_prompt} to a prompt",
-        ),
-        "feedback": (f"{check.judgements:,} judgements", f"{num_people} annotator{'s' * (num_people != 1)}"),
-        "check": (f"{len(check.flagged)} flagged", ", ".join(check.flagged)),
-        "preferences": (f"{pairs['train']:,} pairs", f"{pairs['dropped']:,} dropped"),
-        "reward": (f"{percent(reward['accuracy'])} right", f"length alone {percent(reward['length_only_accuracy'])}"),
-        **summarise_policy(results),
-    }
-    verdict = assess_reward_model(reward)
-    return {
-        "stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stages.items()],
-        "reward_at_chance": not verdict.is_usable,
-    }
-
-
-def summarise_policy(results: dict[str, Result]) -> dict[str, tuple[str, str]]:
-    """Return the figures of PPO and the evaluation; of a round that skipped them, that it did."""
-    if "policy" not in results:
-        return {"ppo": ("skipped", "the reward model is at chance"), "evaluation": ("none", "the model is as it was")}
-    policy, evaluation = results["policy"], EvaluationResult.from_json(results["evaluation"])
-    scores = f"score {number(policy['score_before'])} → {number(policy['score_after'])}"
-    return {
-        "ppo": (f"{policy['steps']:,} steps", scores),
-        "evaluation": (f"{percent(evaluation.first.win_rate)} preferred", span(evaluation.first.interval)),
-    }

@@ -166,7 +166,7 @@ ROWS = (
             "explained_variance": "Explained variance",
             "grad_norm": "Gradient norm",
         },
-        files={"critic_model": "model", "loss": "code"},
+        files={"critic_model": "model", "reference": "model", "loss": "code"},
         memory_setting="ppo.micro_batch_size",
         distributed=True,
         examiner="likelier.doctor.examine:examine_ppo",

@@ -1,12 +1,12 @@
 """Settings of the circle."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
 )
 
-from likelier.config.base import Block, Port, Positive
+from likelier.config.base import Block, NonEmpty, Port, Positive
 from likelier.config.rewards import Address
 from likelier.stages import BaselineName
 
@@ -28,6 +28,14 @@ class CircleConfig(Block):
     """Judgements of each comparison, by different people: agreement cannot be measured from one."""
     check_feedback: bool = True
     """Let the check drop flagged annotators and turn the reversed round."""
+    start: NonEmpty = "last"
+    """Where PPO begins in each round: at the `last` model that was accepted, at the circle's `start`, or at a model's
+    folder. KL is measured from the circle's first model, unless `ppo.reference` says otherwise."""
+    learn_from: Literal["all", "last"] = "all"
+    """Train the reward model on the judgements of all rounds so far, or of the last one."""
+    accept: Literal["better", "always"] = "better"
+    """Whose answers people compare next, and where the next round starts: at a policy only if it is `better` (the whole
+    interval of its win rate is above one half), or at each (`always`)."""
     port: Port = 0
     """Port of the judging page; 0 takes a free one."""
     baselines: list[BaselineName] = []

@@ -148,6 +148,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     is its affair then: it gets `kl_coef`, and rewards hold no penalty. docs/prove.md says what it may return."""
     kl_coef: NonNegative = 0.05
     """Price of one nat of KL from the reference."""
+    reference: str | None = None
+    """Model that KL is measured from, with the same tokens; None: `model`, as it is at the start. In a circle that goes
+    round again from a better model, its first model."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """Estimator of the KL penalty; `likelier prove` shows where each leads. In the reward only k1 keeps its promise."""
     kl_place: Literal["reward", "loss", "loss_ratio"] = "reward"

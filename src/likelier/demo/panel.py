@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from likelier.circle import Result, Round
+from likelier.circle import Result
 from likelier.demo.tastes import TASTES
 from likelier.feedback.simulate import Annotator, Vice, simulate_judgements
 from likelier.feedback.store import Store
+from likelier.runs.round import Round
 
 NAMES = ("Ada", "Bo", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal", "Ivy", "Jo", "Kit", "Lou")
 VICES: tuple[Vice, ...] = ("random", "left", "right", "longer", "reversed")

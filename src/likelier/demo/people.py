@@ -5,10 +5,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from likelier.circle import Result, Round
+from likelier.circle import Result
 from likelier.feedback.store import Store
 from likelier.records import JudgedComparison, Text
 from likelier.reward.check import fit_logistic
+from likelier.runs.round import Round
 from likelier.text.conversation import render
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.padding import pad_right

@@ -17,13 +17,10 @@ from typing import Any
 
 from likelier.circle import (
     Result,
-    Round,
     check_feedback,
     collect_feedback,
     run_once,
-    summarise_stages,
     train_and_evaluate,
-    write_round_report,
 )
 from likelier.config import build_config
 from likelier.demo import tastes
@@ -35,10 +32,12 @@ from likelier.feedback.check import FeedbackCheck
 from likelier.files import read_json, read_log, write_json, write_jsonl
 from likelier.jobs import run_jobs
 from likelier.progress import progress
+from likelier.report.circle_round import summarise_stages, write_round_report
 from likelier.report.page import write_report
 from likelier.runs.curve import read_curve
 from likelier.runs.lock import lock_folder
 from likelier.runs.record import refuse_other_verb
+from likelier.runs.round import Round
 from likelier.runs.settings import list_differences
 from likelier.text import variety
 
@@ -111,11 +110,9 @@ def run_with_visitor(circle_round: Round) -> Result:
     """Run one round of the circle with the visitor's own judgements."""
     from likelier.demo.people import ask_visitor
 
-    return write_round_report(
-        circle_round,
-        train_and_evaluate(circle_round, collect_feedback(circle_round, ask_visitor)),
-        "Small stories, your taste",
-    )
+    results = train_and_evaluate(circle_round, collect_feedback(circle_round, ask_visitor))
+    k = circle_round.config.circle.responses_per_prompt
+    return write_round_report(circle_round.folder, results, k, "Small stories, your taste")
 
 
 def run_with_panel(circle_round: Round, name: str) -> Result:
@@ -346,10 +343,8 @@ def write_demo_report(
     description = (tastes.TASTES[taste].__doc__ or "").rstrip(".")
     metadata = {"simulated": True, "taste": {"name": taste, "description": description}, "seconds": seconds}
     metadata["command"] = f"likelier demo --seed {circle_round.config.seed} --taste {taste}"
-    write_json(
-        circle_round.folder / "circle.json",
-        summarise_stages(circle_round, done) | metadata | {"title": "Small stories, a hidden taste"},
-    )
+    stages = summarise_stages(done, circle_round.config.circle.responses_per_prompt)
+    write_json(circle_round.folder / "circle.json", stages | metadata | {"title": "Small stories, a hidden taste"})
     write_json(circle_round.folder / "check.json", done["check"] | {"planted": panel.planted})
     write_json(circle_round.folder / "arms.json", comparison)
     write_report([circle_round.folder], circle_round.folder / "report.html")

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -76,6 +76,7 @@ def make_preferences(
     check: Findings | None,
     split: Split | None = None,
     drop_flagged: bool = True,
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
@@ -83,12 +84,13 @@ def make_preferences(
     Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
     people. Without a check, `flip` is 0, `weight` 1 and nobody is dropped. No conversation stands in two splits
-    (`conversation_groups`). The same judgements, check and settings give the same bytes.
+    (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The same judgements, check
+    and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = split or Split()
     check_shares(split)
-    judged = store.judged()
+    judged = [item for item in store.judged() if only is None or item.judgement.comparison_id in only]
     found = {person.id: person for person in check.annotators} if check else {}
     kept = [item for item in judged if not why_dropped(item, found, drop_flagged)]
     if not kept:

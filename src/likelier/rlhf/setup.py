@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_world_size
@@ -70,12 +70,21 @@ def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
     model = load_policy(config.model, device)
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    # Before the adapter is put on: the reference is the model as it was.
-    reference = make_reference(model, ppo)
-    apply_lora(model, ppo, "ppo", config.seed)
     tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
+    # Before the adapter is put on: the reference is the model as it was.
+    reference = load_reference(ppo.reference, tokenizer, device) if ppo.reference else make_reference(model, ppo)
+    apply_lora(model, ppo, "ppo", config.seed)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
+
+
+def load_reference(path: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> PreTrainedModel:
+    """Load another model than the start as the frozen reference. ConfigError: it has other tokens."""
+    if load_tokenizer(path).get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(f"ppo.reference: {path}: has other tokens than `model`, so there is no KL between them")
+    reference = load_policy(path, device)
+    reference.requires_grad_(False).eval()
+    return reference
 
 
 def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:

@@ -8,6 +8,7 @@ from typing import Any
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_rank
 from likelier.doctor.examine import Watch, find_problems
+from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.kl import AdaptiveKL, FixedKL
 from likelier.ppo.objective import make_objective
 from likelier.ppo.update import ppo_update
@@ -31,8 +32,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
     """
     ppo, start_time = config.ppo, time.monotonic()
     actors, prompts, heldout_eval, user_loss = prepare(config, sampler)
-    before = heldout_eval(actors.reference)
-    actors.shaper.set_reference_mean(before["eval_score"])
+    before = evaluate_start(actors, heldout_eval, ppo)
     state = State(actors, ppo, run.folder)
     state.load(run.checkpoint)
 
@@ -68,6 +68,15 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
     result = summarise(state, start_time, before, after)
     return run.finish(result | {"findings": find_problems(run.folder, config, before)})
+
+
+def evaluate_start(actors: Actors, heldout_eval: HeldOutEval, ppo: PPOConfig) -> dict[str, float]:
+    """Evaluate the model that training starts from, and let the shaper know the mean score of the reference."""
+    # Before a checkpoint is loaded; without a `ppo.reference` start and reference are the same weights.
+    before = heldout_eval(actors.policy.model if ppo.reference else actors.reference)
+    of_reference = heldout_eval(actors.reference) if ppo.reference and ppo.reward_center else before
+    actors.shaper.set_reference_mean(of_reference["eval_score"])
+    return before
 
 
 def summarise(state: "State", start_time: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:

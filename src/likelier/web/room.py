@@ -30,8 +30,8 @@ class Room:
 
     `announce(token)` is called with each link's token, a new one as soon as the last was used; `when_finished` is
     called once there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is
-    asked one twice; `wanted` is then how many judgements these lack until `per_comparison` different people have
-    judged each.
+    asked one twice; `wanted` is then at most how many judgements these lack until `per_comparison` different people
+    have judged each.
     """
 
     def __init__(
@@ -55,8 +55,11 @@ class Room:
         self.per_comparison, self.pairing_lock = per_comparison, threading.Lock()
         self.start_pairing()
         self.num_before = self.update_pairing().num_judgements
+        self.until_judged = only is not None and wanted is None
+        """The page ends when no comparison lacks a judgement, whoever gave it."""
         if only is not None:
-            self.wanted = self.count_missing()
+            missing = self.count_missing()
+            self.wanted = missing if wanted is None else min(wanted, missing)
         self.token = self.accounts.invite("admin")
         """Of the link that is printed: the owner's, and then one for another person."""
 
@@ -97,7 +100,7 @@ class Room:
 
     def count_judged(self) -> int:
         """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
-        if self.only is not None and self.wanted is not None:
+        if self.until_judged and self.wanted is not None:
             return self.wanted - self.count_missing()
         return self.update_pairing().num_judgements - self.num_before
 

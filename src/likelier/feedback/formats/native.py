@@ -32,6 +32,7 @@ from likelier.feedback.formats.entry import (
 )
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
+from likelier.files import read_jsonl
 from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Prompt, Response
 
 SCHEMA_VERSION = 1
@@ -95,6 +96,12 @@ def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
     return Entry(
         prompt, tuple(candidates), offered=tuple(make_comparison(prompt.id, one.id, two.id) for one, two in pairs)
     )
+
+
+def list_offered(path: Path) -> list[str]:
+    """Return the ids of the comparisons that a file of several responses to each prompt offers."""
+    entries = [read_entry(record, Place(path, number)) for number, record in read_jsonl(path)]
+    return [comparison.id for entry in entries for comparison in entry.offered]
 
 
 def lines(store: Store) -> Iterator[Line]:

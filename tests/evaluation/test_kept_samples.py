@@ -80,6 +80,9 @@ def test_a_line_cut_by_a_kill_is_dropped_and_a_damaged_file_counts_as_none(model
     path.write_text("{}}\n" + whole)
     KeptSamples(path).sample(*given)
     assert (len(sampler.calls), path.read_text()) == (2, whole)
+    path.write_text('{"key": "a"}\n' + whole)  # of another shape: this was an internal error
+    KeptSamples(path).sample(*given)
+    assert (len(sampler.calls), path.read_text()) == (3, whole)
     kept.remove()
     assert not path.exists()
 

@@ -18,6 +18,8 @@ from likelier.text.sampler import Samples, Sampling
 
 PART = "responses.part"
 """Name of the file, in the folder of an evaluation."""
+FIELDS = {"key", "prompt_tokens", "tokens", "logprobs", "dtype", "stop_reasons", "texts"}
+"""Of a line of the file."""
 
 
 class KeptSamples:
@@ -30,6 +32,8 @@ class KeptSamples:
         try:
             records = read_log(path) if path.is_file() else []
         except DataError:
+            records = [{}]
+        if any(record.keys() != FIELDS for record in records):
             path.unlink()
             return
         self.kept = {record["key"]: record for record in records}

@@ -55,8 +55,8 @@ def test_preferences_and_a_report_of_a_database_are_too(folder):
     with Store.open(folder / "feedback.db") as store:
         make_preferences(store, folder / "pairs", None, Split(valid_share=0.0, test_share=0.0))
     write_report([], folder / "report.html", str(folder / "feedback.db"))
-    made = {name: mode for name, mode in modes(folder).items() if not name.endswith((".json", ".md"))}
-    assert {"train.jsonl", "report.html"} <= made.keys()
+    made = {name: mode for name, mode in modes(folder).items() if not name.endswith(".md")}
+    assert {"train.jsonl", "card.json", "report.html"} <= made.keys()
     assert set(made.values()) == {0o600}
 
 

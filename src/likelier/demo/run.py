@@ -344,7 +344,8 @@ def write_demo_report(
     metadata = {"simulated": True, "taste": {"name": taste, "description": description}, "seconds": seconds}
     metadata["command"] = f"likelier demo --seed {circle_round.config.seed} --taste {taste}"
     stages = summarise_stages(done, circle_round.config.circle.responses_per_prompt)
-    write_json(circle_round.folder / "circle.json", stages | metadata | {"title": "Small stories, a hidden taste"})
-    write_json(circle_round.folder / "check.json", done["check"] | {"planted": panel.planted})
+    title = {"title": "Small stories, a hidden taste"}
+    write_json(circle_round.folder / "circle.json", stages | metadata | title, private=True)
+    write_json(circle_round.folder / "check.json", done["check"] | {"planted": panel.planted}, private=True)
     write_json(circle_round.folder / "arms.json", comparison)
     write_report([circle_round.folder], circle_round.folder / "report.html")

@@ -110,7 +110,7 @@ def make_preferences(
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
     about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
-    write_json(out / CARD, about | make_card(judged, parts, found, out))
+    write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
 
 

@@ -14,7 +14,7 @@ Result = dict[str, Any]
 def write_round_report(folder: Path, results: dict[str, Result], responses_per_prompt: int, title: str = "") -> Result:
     """Write `circle.json` and the report of a round in `folder`; returns the result of the command."""
     title = title or folder.name.replace("-", " ").capitalize()
-    write_json(folder / "circle.json", summarise_stages(results, responses_per_prompt) | {"title": title})
+    write_json(folder / "circle.json", summarise_stages(results, responses_per_prompt) | {"title": title}, private=True)
     report = folder / "report.html"
     write_report([folder], report)
     evaluation = results.get("evaluation", {})

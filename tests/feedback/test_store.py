@@ -374,6 +374,17 @@ def test_a_url_that_cannot_be_used(db: str) -> None:
         Store.open(db, create=True)
 
 
+def test_a_database_with_two_names_is_not_written(tmp_path: Path) -> None:
+    """Two servers on one file, each with a lock and a write-ahead log beside the name that it knew."""
+    with Store.open(tmp_path / "a.db", create=True) as store:
+        store.add_prompts([PROMPT])
+    os.link(tmp_path / "a.db", tmp_path / "b.db")
+    with Store.open(tmp_path / "b.db") as store:
+        assert store.prompts() == [PROMPT]
+        with pytest.raises(LikelierError, match="b.db: has a second name"):
+            store.add_prompts([Prompt("Another.")])
+
+
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(DataError) as error:

@@ -222,8 +222,12 @@ def lock_path(path: Path) -> Path:
 def acquire_lock(path: Path) -> TextIO:
     """Lock a database for writing until the returned file is closed or this process ends in any way.
 
-    LikelierError: another process still holds the lock after `WAIT_SECONDS`, or locking fails.
+    LikelierError: another process still holds the lock after `WAIT_SECONDS`, or locking fails; or the file has a second
+    name (a hard link), which has a lock and a write-ahead log of its own, so that two writers would lose answers
+    (https://sqlite.org/howtocorrupt.html, 2.5).
     """
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise LikelierError(f"{path}: has a second name, a hard link; remove that, or work on a copy (`data backup`)")
     try:
         # The lock lives as long as the open file.
         file = open(lock_path(path), "a+", encoding="utf-8", opener=open_private)  # noqa: SIM115

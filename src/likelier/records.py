@@ -26,6 +26,7 @@ class Message(TypedDict):
 Text = str | list[Message]
 """A prompt's content: a text that the model continues, or messages rendered by its chat template."""
 Choice = Literal["left", "right", "tie"]
+RatingKind = Literal["thumbs", "scale"]
 MEDIA_KINDS = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -170,12 +171,33 @@ class JudgedComparison:
 
 @dataclass(frozen=True)
 class Rating:
-    """A person's numeric rating of one response."""
+    """One annotator's opinion of a single response, as it was given.
+
+    Of kind `thumbs` the value is 1 for up and 0 for down; of kind `scale` a number, more being better. `extra` has the
+    scale's ends, `{"scale": [1, 10]}`, where they are known.
+    """
 
     response_id: str
     annotator: str
     value: float
+    kind: RatingKind = "scale"
+    created_at: str | None = None
     simulated: bool = False
+    key: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind == "thumbs" and self.value not in (0.0, 1.0):
+            raise ValueError(f"a thumb is 1 (up) or 0 (down), got {self.value!r}")
+
+
+@dataclass(frozen=True)
+class RatedResponse:
+    """A rating with its prompt and response."""
+
+    rating: Rating
+    prompt: Prompt
+    response: Response
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from likelier.cli import main
 from likelier.errors import DataError
 from likelier.feedback.store import Store
+from likelier.records import Rating
 
 OLD = Path(__file__).parents[1] / "data/old/feedback/feedback.sqlite"
 SETTINGS = ("PRAGMA foreign_keys=OFF", "PRAGMA ignore_check_constraints=ON")
@@ -48,6 +49,30 @@ def test_a_damaged_row_is_named(tmp_path, statement, reason):
     with Store.open(path) as store, pytest.raises(DataError, match=reason) as caught:
         list(store.judged())
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE ratings SET kind = 'stars'", r"rating 'r': stars is 1.0"),
+        ("UPDATE ratings SET value = 0.5", r"rating 'r': thumbs is 0.5"),
+        ("UPDATE ratings SET value = 9e999, kind = 'scale'", r"rating 'r': scale is inf"),
+        ("UPDATE ratings SET created_at = 5", r"rating 'r': created_at is"),
+        ("UPDATE ratings SET extra = 'x'", r"rating 'r': 'x' is not JSON"),
+        ("UPDATE ratings SET response_id = 'x'", r"rating 'r': no prompt or response 'x'"),
+    ],
+)
+def test_a_damaged_rating_is_named(tmp_path, statement, reason):
+    path = Path(shutil.copy(OLD, tmp_path / "x.db"))
+    with Store.open(path) as store:
+        assert list(store.rated_by_content()) == []  # the old tables have none
+        with store.transaction() as writer:
+            writer.add_ratings([Rating(store.responses()[0].id, "ann", 1.0, "thumbs", key="r")])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for line in ("DROP TRIGGER ratings_no_update", *SETTINGS, statement):
+            connection.execute(line)
+    with Store.open(path) as store, pytest.raises(DataError, match=reason):
+        list(store.rated_by_content())
 
 
 def test_check_ends_with_3_and_one_line(tmp_path, capsys):

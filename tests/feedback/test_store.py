@@ -20,7 +20,7 @@ from likelier.feedback import database
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.feedback.tables import metadata
-from likelier.records import Comparison, Judgement, Media, Prompt, Response
+from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
 from media_files import image
 
 PROMPT = Prompt([{"role": "user", "content": "Tell me a story."}], conversation="c1", extra={"tools": []})
@@ -130,6 +130,24 @@ def test_the_database_itself_refuses_to_change_a_judgement(store: Store, tmp_pat
         with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
             connection.execute(statement)
     connection.close()
+
+
+def test_ratings_are_stored_once_and_only_added(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    thumb = Rating(SHORT.id, "ann", 1.0, "thumbs", key="r1")
+    stars = Rating(SHORT.id, "ann", 4.5, created_at="2026-01-01", simulated=True, key="r2", extra={"scale": [1, 5]})
+    for added in (2, 0):
+        with store.transaction() as writer:
+            assert writer.add_ratings([thumb, stars]) == added
+    assert [each.rating for each in store.rated_by_content()] == [thumb, stars]
+    assert all(each.response == SHORT and each.prompt == PROMPT for each in store.rated_by_content())
+    connection = sqlite3.connect(tmp_path / "feedback.db")
+    for statement in ("UPDATE ratings SET value = 0", "DELETE FROM ratings"):
+        with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
+            connection.execute(statement)
+    connection.close()
+    with pytest.raises(ValueError, match=r"a thumb is 1 \(up\) or 0 \(down\), got 5"):
+        Rating(SHORT.id, "ann", 5, "thumbs")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,21 @@ from likelier.terminal import echo
 
 app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database.")
 FORMATS = (
-    *("trl", "trl-prompts", "anthropic", "openai", "openai-summaries", "label-studio", "argilla", "llama-factory"),
-    *("chatbot-arena", "ultrafeedback", "likelier"),
+    *(
+        "trl",
+        "trl-unpaired",
+        "trl-prompts",
+        "anthropic",
+        "openai",
+        "openai-summaries",
+        "label-studio",
+        "argilla",
+        "llama-factory",
+    ),
+    *("chatbot-arena", "open-webui", "ultrafeedback", "likelier"),
 )
 """Names of the formats, here too, so that `--help` does not import the database."""
-ONLY_READ = ("ultrafeedback",)
+ONLY_READ = ("open-webui", "ultrafeedback")
 READ = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
 WRITTEN = Annotated[
     str,

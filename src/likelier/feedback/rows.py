@@ -8,10 +8,21 @@ from typing import Any, get_args
 import sqlalchemy as sa
 
 from likelier.feedback.database import DamagedRow, read_version
-from likelier.feedback.tables import judgements, media, prompts, responses
+from likelier.feedback.tables import judgements, media, prompts, ratings, responses
 from likelier.files import dump_line
 from likelier.files.json_text import truncate
-from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Media, Prompt, Response
+from likelier.records import (
+    Choice,
+    Comparison,
+    JudgedComparison,
+    Judgement,
+    Media,
+    Prompt,
+    RatedResponse,
+    Rating,
+    RatingKind,
+    Response,
+)
 
 JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name != "number")
 BEFORE_0003: Sequence[sa.ColumnElement[Any]] = (
@@ -77,10 +88,15 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
 
 def select_judgements(connection: sa.Connection, with_superseded: bool = False) -> sa.Select[Any]:
     """Select the columns of judgements, of those that no later one supersedes unless asked for."""
-    if read_version(connection) in ("0001", "0002"):
+    if not has_superseded(connection):
         return sa.select(*BEFORE_0003)
     query = sa.select(*JUDGEMENT_COLUMNS)
     return query if with_superseded else query.where(is_current())
+
+
+def has_superseded(connection: sa.Connection) -> bool:
+    """True if judgements of the database can supersede others: since version 0003."""
+    return read_version(connection) not in ("0001", "0002")
 
 
 def is_current() -> sa.ColumnElement[bool]:
@@ -124,6 +140,56 @@ def make_judgement(row: sa.Row[Any], where: str) -> Judgement:
         strength=row.strength,
         supersedes=row.supersedes,
     )
+
+
+def rating_row(record: Rating) -> dict[str, Any]:
+    """Convert a rating to a row."""
+    return {
+        "key": record.key,
+        "response_id": record.response_id,
+        "annotator_id": record.annotator,
+        "value": record.value,
+        "kind": record.kind,
+        "created_at": record.created_at,
+        "simulated": record.simulated,
+        "extra": dump_line(record.extra),
+    }
+
+
+def to_rating(row: sa.Row[Any]) -> Rating:
+    """Convert a row to a rating. DamagedRow: it is none."""
+    where = f"rating {row.key!r}"
+    check_texts(where, row, ("key", "response_id", "annotator_id", "kind"))
+    is_number = isinstance(row.value, int | float) and math.isfinite(row.value)
+    if row.kind not in get_args(RatingKind) or not is_number or (row.kind == "thumbs" and row.value not in (0, 1)):
+        raise DamagedRow(f"{where}: {truncate(row.kind)} is {truncate(repr(row.value))}")
+    if not isinstance(row.created_at, str | None):
+        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
+    return Rating(
+        response_id=row.response_id,
+        annotator=row.annotator_id,
+        value=float(row.value),
+        kind=row.kind,
+        created_at=row.created_at,
+        simulated=row.simulated,
+        key=row.key,
+        extra=parse_stored(row.extra, where, dict),
+    )
+
+
+def read_rated(connection: sa.Connection) -> Iterator[RatedResponse]:
+    """Yield all ratings with prompts and responses, in an order determined by their content."""
+    if read_version(connection) in ("0001", "0002", "0003"):
+        return
+    prompt_of, response_of = read_prompts(connection), read_responses(connection)
+    order = [in_byte_order(column, connection) for column in (ratings.c.response_id, ratings.c.key)]
+    for row in connection.execute(sa.select(ratings).order_by(*order).execution_options(yield_per=ROWS_PER_FETCH)):
+        rating = to_rating(row)
+        try:
+            response = response_of[rating.response_id]
+            yield RatedResponse(rating, prompt_of[response.prompt_id], response)
+        except KeyError as error:
+            raise DamagedRow(f"rating {rating.key!r}: no prompt or response {truncate(str(error))}") from error
 
 
 def check_texts(where: str, row: Any, names: Sequence[str]) -> None:

@@ -38,10 +38,12 @@ from likelier.feedback.database import (
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.pairing import Shown
 from likelier.feedback.rows import (
+    has_superseded,
     in_byte_order,
     read_judged,
     read_media,
     read_prompts,
+    read_rated,
     read_responses,
     select_judgements,
     to_judgement,
@@ -49,7 +51,7 @@ from likelier.feedback.rows import (
 from likelier.feedback.tables import annotators, comparisons, judgements, prompts, responses
 from likelier.feedback.writer import Writer, fill_keys
 from likelier.progress import print_note
-from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, Response
+from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, RatedResponse, Response
 
 
 class Superseded(LikelierError):
@@ -327,8 +329,7 @@ class Store:
         """Return comparison, annotator and sides of judgements numbered above `number`, and the count of all."""
         names = (judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id)
         with self.reading() as connection:
-            is_old = read_version(connection) != SCHEMA
-            supersedes = sa.false() if is_old else judgements.c.supersedes.is_not(None)
+            supersedes = judgements.c.supersedes.is_not(None) if has_superseded(connection) else sa.false()
             query = sa.select(*names, judgements.c.left_id, judgements.c.right_id, supersedes.label("supersedes"))
             rows = connection.execute(query.where(judgements.c.number > number).order_by(judgements.c.number))
             new = [Shown(*row) for row in rows]
@@ -346,6 +347,11 @@ class Store:
             order = [in_byte_order(column, connection) for column in columns]
             yield from read_judged(connection, order, with_superseded)
 
+    def rated_by_content(self) -> Iterator[RatedResponse]:
+        """Yield all ratings with prompts and responses, in an order determined by their content."""
+        with self.reading() as connection:
+            yield from read_rated(connection)
+
     def media(self) -> list[Media]:
         """Return all media files of responses, sorted by hash."""
         with self.reading() as connection:
@@ -360,7 +366,7 @@ class Store:
                 table.name: connection.execute(count.select_from(table)).scalar_one()
                 for table in (prompts, responses, comparisons, judgements)
             }
-            if read_version(connection) == SCHEMA:
+            if has_superseded(connection):
                 later = judgements.alias()
                 superseded = count.select_from(judgements).join(later, later.c.supersedes == judgements.c.key)
                 counts["judgements"] -= connection.execute(superseded).scalar_one()

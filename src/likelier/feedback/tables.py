@@ -64,6 +64,19 @@ judgements = sa.Table(
     sa.Column("supersedes", sa.Text),
     sa.Index("judgements_supersedes", "supersedes", unique=True),
 )
+ratings = sa.Table(
+    "ratings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("response_id", sa.Text, sa.ForeignKey("responses.id"), nullable=False, index=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False, index=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("extra", sa.Text, nullable=False),
+)
 accounts = sa.Table(
     "accounts",
     metadata,

@@ -18,12 +18,14 @@ from likelier.feedback.rows import (
     judgement_row,
     parse_stored,
     prompt_row,
+    rating_row,
     response_row,
     to_judgement,
+    to_rating,
 )
-from likelier.feedback.tables import annotators, comparisons, judgements, media, people, prompts, responses
+from likelier.feedback.tables import annotators, comparisons, judgements, media, people, prompts, ratings, responses
 from likelier.files import stable_id
-from likelier.records import Comparison, Judgement, Media, Prompt, Response
+from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
 
 ROWS_PER_QUERY = 500
 """Below the limit on parameters of every SQLite in use."""
@@ -79,6 +81,12 @@ class Writer:
         self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
         return self.insert(judgements, [judgement_row(record) for record in keyed])
 
+    def add_ratings(self, records: Iterable[Rating]) -> int:
+        """Store ratings, each with its key; returns how many were new."""
+        records = list(records)
+        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in records})])
+        return self.insert(ratings, [rating_row(record) for record in records])
+
     def add_person(self, name: str) -> str:
         """Return a person's pseudonym, created on first use; `ann` and `Ann` are one person (`fold_name`)."""
         if same := self.find_people(name):
@@ -113,6 +121,15 @@ class Writer:
                 stored[row.key] = to_judgement(row)
         return stored
 
+    def stored_ratings(self, keys: Sequence[str]) -> dict[str, Rating]:
+        """Return the ratings stored under these keys."""
+        stored = {}
+        for start in range(0, len(keys), ROWS_PER_QUERY):
+            has_key = ratings.c.key.in_(keys[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(ratings).where(has_key)):
+                stored[row.key] = to_rating(row)
+        return stored
+
     def stored_extras(self, prompt_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the `extra` columns of those prompts that are stored."""
         stored = {}
@@ -139,13 +156,13 @@ def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
     return [record if record.key else replace(record, key=content_key(record, counts)) for record in records]
 
 
-def content_key(record: Judgement, counts: Counter[str]) -> str:
-    """Make a key from the judgement's content and the number of equal ones before it.
+def content_key(record: Judgement | Rating, counts: Counter[str]) -> str:
+    """Make a key from the content of a judgement or rating and the number of equal ones before it.
 
-    `counts` counts judgements by content and is updated.
+    `counts` counts them by content and is updated.
     """
     # What older versions did not know is left out where it says nothing, so that their keys stay.
     said = {name: value for name, value in vars(record).items() if name not in LATER_FIELDS or value}
-    content = stable_id("judgement", said)
+    content = stable_id("judgement" if isinstance(record, Judgement) else "rating", said)
     counts[content] += 1
     return content if counts[content] == 1 else stable_id(content, counts[content])

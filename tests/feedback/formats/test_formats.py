@@ -20,7 +20,7 @@ from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback.formats import FORMATS, ExportCounts, ImportCounts, export_file, import_file
 from likelier.feedback.store import Store
 from likelier.files import dump_line
-from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.records import Comparison, Judgement, Prompt, Rating, Response
 from media_files import image, sound
 
 TRL = {"prompt": "Tell me", "chosen": " a joke.", "rejected": " nothing."}
@@ -61,8 +61,29 @@ RANKED = {"prompt": "Hi", "response1": "Hello.", "response2": "Go."} | {
     "preference": [{"user_id": "u", "value": {"rank": [1, 2], "value": ["response1", "response2"]}}]
 }
 SCORED = {"instruction": "Hi", "completions": [{"response": "Hello.", "score": 5}, {"response": "Go.", "score": 2}]}
+FEEDBACK = {
+    "id": "f1",
+    "user_id": "u1",
+    "type": "rating",
+    "data": {"rating": 1, "model_id": "one"},
+    "meta": {"message_id": "b", "chat_id": "c"},
+    "snapshot": {
+        "chat": {
+            "chat": {
+                "history": {
+                    "messages": {
+                        "a": {"id": "a", "parentId": None, "role": "user", "content": "Hi"},
+                        "b": {"id": "b", "parentId": "a", "role": "assistant", "content": "Hello.", "model": "one"},
+                    }
+                }
+            }
+        }
+    },
+}
 EXAMPLES = {
     "trl": TRL,
+    "trl-unpaired": {"prompt": "Hi", "completion": "Hello.", "label": True},
+    "open-webui": FEEDBACK,
     "trl-prompts": {"prompt": "Hi", "answer": "Hello."},
     "anthropic": ANTHROPIC,
     "openai": OPENAI,
@@ -90,10 +111,11 @@ def test_counts_of_an_import(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_file_again_stores_nothing_new(store: Store, tmp_path: Path, name: str) -> None:
     twice = write(tmp_path / "a.jsonl", EXAMPLES[name], EXAMPLES[name])
-    judged = 0 if name == "trl-prompts" else 2
-    assert import_file(twice, name, store).stored == (judged or 1)  # two people may have answered alike
+    stored = 1 if name == "trl-prompts" else 2  # two people may have answered alike
+    assert import_file(twice, name, store).stored == stored
     assert import_file(twice, name, store).stored == 0
-    assert store.counts()["judgements"] == judged
+    answers = store.counts()["judgements"] + len(list(store.rated_by_content()))
+    assert answers == (0 if name == "trl-prompts" else 2)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -288,6 +310,14 @@ def everything(store: Store) -> None:
     store.add_prompts([prompt, lonely, Prompt("no response")])
     store.add_responses([left, right, spare, unpaired])
     store.add_comparisons([judged, unjudged])
+    store.add_responses([rated := Response(lonely.id, "rated")])
+    with store.transaction() as writer:
+        writer.add_ratings(
+            [
+                Rating(rated.id, "ann", 4.5, "scale", "2026-01-01", True, "r1", {"scale": [1, 5]}),
+                Rating(rated.id, "bo", 0.0, "thumbs", key="r2"),
+            ]
+        )
     first = Judgement(judged.id, "ann", left.id, right.id, "tie", 1.25, "2026-01-01", True, "v1", "k1", {"why": "same"})
     again = Judgement(judged.id, "ann", right.id, left.id, "left", key="k2")
     store.add_judgements([first, again])
@@ -295,11 +325,12 @@ def everything(store: Store) -> None:
 
 def test_likelier_keeps_everything(store: Store, tmp_path: Path, blank: Path) -> None:
     everything(store)
-    assert export_file(store, "likelier", tmp_path / "a.jsonl").written == 5
+    assert export_file(store, "likelier", tmp_path / "a.jsonl") == ExportCounts(7, 0)
     shutil.copy(blank, tmp_path / "other.db")
     with Store.open(tmp_path / "other.db") as other:
         counts = import_file(tmp_path / "a.jsonl", "likelier", other)
-        assert (counts.read, counts.stored, counts.judgements) == (5, 5, 2)
+        assert (counts.read, counts.stored, counts.judgements) == (7, 7, 2)
+        assert list(other.rated_by_content()) == list(store.rated_by_content())
         for kind in ("prompts", "responses", "comparisons", "judgements", "judged"):
             assert getattr(other, kind)() == getattr(store, kind)()
         assert import_file(tmp_path / "a.jsonl", "likelier", other).stored == 0
@@ -311,9 +342,10 @@ def test_what_a_format_cannot_hold_is_counted(store: Store, tmp_path: Path) -> N
     everything(store)
     for name in ("trl", "anthropic"):
         counts = export_file(store, name, tmp_path / "a.jsonl")
-        assert (counts.written, counts.skipped) == (1, 1)  # the tie
-    counts = export_file(store, "openai-summaries", tmp_path / "a.jsonl")
-    assert (counts.written, counts.skipped) == (0, 2)  # nor a conversation
+        assert (counts.written, counts.skipped) == (1, 3)  # the tie and two ratings
+    assert export_file(store, "openai-summaries", tmp_path / "a.jsonl") == ExportCounts(0, 4)  # nor a conversation
+    assert export_file(store, "trl-unpaired", tmp_path / "a.jsonl") == ExportCounts(3, 2)  # the tie and the scale
+    assert export_file(store, "trl-prompts", tmp_path / "a.jsonl") == ExportCounts(3, 4)
 
 
 @pytest.mark.parametrize("text", ["x\n\nHuman: y", "x\n\nAssistant: y"])
@@ -468,8 +500,16 @@ def prompt_records(draw: Callable[..., Any]) -> Line:
     return columns | draw(st.fixed_dictionaries({"prompt": TEXTS | CONVERSATIONS}, optional=optional))
 
 
+@st.composite
+def unpaired_records(draw: Callable[..., Any]) -> Line:
+    prompt, text = draw(TEXTS | CONVERSATIONS), draw(TEXTS)
+    completion = text if isinstance(prompt, str) else [assistant(text)]
+    return {"prompt": prompt, "completion": completion, "label": draw(st.booleans())}
+
+
 STRATEGIES = {
     "trl": trl_records(),
+    "trl-unpaired": unpaired_records(),
     "trl-prompts": prompt_records(),
     "openai": openai_records(),
     "llama-factory": llama_factory_records(),
@@ -497,6 +537,7 @@ def test_any_record_comes_out_as_it_went_in(blank: Path, name: str, data: st.Dat
         assert (path / "out.jsonl").read_bytes() == (path / "in.jsonl").read_bytes()
 
 
+RATED = {"record": "rating", "prompt": "Tell me", "response": "a joke", "value": 4}
 BAD = [
     ("trl", '{"prompt": "a", "chosen": "b", "rejected": "b"}', "`chosen` and `rejected` are the same"),
     ("trl", '{"prompt": "a", "chosen": "b"}', "no field `rejected` (found chosen, prompt)"),
@@ -540,7 +581,10 @@ BAD = [
     ),
     ("likelier", json.dumps(LIKELIER | {"right": "a joke"}), "`left` and `right` are the same"),
     ("likelier", json.dumps(LIKELIER | {"left": {"model": "m"}}), "no field `text`"),
-    ("likelier", json.dumps(LIKELIER | {"record": "rating"}), "`record` must be one of prompt, response"),
+    ("likelier", json.dumps(LIKELIER | {"record": "rank"}), "`record` must be one of prompt, response"),
+    ("likelier", json.dumps(RATED | {"value": True}), "`value` must be a number, got True"),
+    ("likelier", json.dumps(RATED | {"kind": "thumbs"}), "`value` must be 1 (up) or 0 (down), got 4"),
+    ("likelier", json.dumps(RATED | {"kind": "stars"}), "`kind` must be one of thumbs, scale, got 'stars'"),
     ("likelier", json.dumps(LIKELIER | {"simulated": 1}), "`simulated` must be true or false, got 1"),
 ]
 
@@ -732,7 +776,8 @@ def test_media_files_come_out_as_they_went_in(store: Store, tmp_path: Path, blan
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name not in ("likelier", "trl-prompts")])
 def test_text_formats_count_media_as_skipped(store: Store, tmp_path: Path, name: str) -> None:
     import_file(with_images(tmp_path), "likelier", store)
-    assert export_file(store, name, tmp_path / "out.jsonl") == ExportCounts(1, 2)
+    written = 2 if name == "trl-unpaired" else 1
+    assert export_file(store, name, tmp_path / "out.jsonl") == ExportCounts(written, 2)
     assert not (tmp_path / "media").exists()
 
 

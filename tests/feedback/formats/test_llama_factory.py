@@ -74,3 +74,19 @@ def test_a_json_file_is_an_array(store: Store, tmp_path: Path) -> None:
     export_file(store, "llama-factory", tmp_path / "b.json")
     assert json.loads((tmp_path / "b.json").read_text()) == [SHAREGPT]
     assert import_file(tmp_path / "b.json", None, store).stored == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [user("Hi"), assistant("Hello.")], "label": True},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}], "kto_tag": True},
+        {"instruction": "Hi", "output": "Hello.", "kto_tag": True},
+    ],
+)
+def test_kto_data_are_thumbs(store: Store, tmp_path: Path, record: dict) -> None:
+    counts = import_file(write(tmp_path / "a.jsonl", record), None, store)
+    assert (counts.format, counts.passed_over) == ("llama-factory", ())
+    (rated,) = store.rated_by_content()
+    assert (rated.prompt.text, rated.response.text, rated.rating.value) == ([user("Hi")], "Hello.", 1.0)
+    assert export_file(store, "llama-factory", tmp_path / "b.jsonl").skipped == 1

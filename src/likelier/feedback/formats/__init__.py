@@ -19,10 +19,12 @@ from likelier.feedback.formats import (
     label_studio,
     llama_factory,
     native,
+    open_webui,
     openai,
     openai_summaries,
     trl,
     trl_prompts,
+    trl_unpaired,
     ultrafeedback,
 )
 from likelier.feedback.formats.entry import Entry, Line, Place
@@ -59,6 +61,8 @@ class Format(NamedTuple):
     """All lines of an export; None for each judgement that the format cannot hold. Formats without are only read."""
     holds_media: bool = False
     """Media responses are written, as files beside the JSONL file."""
+    holds_ratings: bool = False
+    """`lines` has the ratings of single responses too; elsewhere each is counted as skipped."""
     columns_in: str = ""
     """The object within a record whose fields `columns` renames; empty for the record itself."""
     is_array: bool = False
@@ -72,6 +76,7 @@ def write_lines(write: Write, store: Store) -> Iterator[Line | None]:
 
 FORMATS = {
     "trl": Format(trl.read, partial(write_lines, trl.write)),
+    "trl-unpaired": Format(trl_unpaired.read, trl_unpaired.lines, holds_ratings=True),
     "trl-prompts": Format(trl_prompts.read, trl_prompts.lines),
     "anthropic": Format(anthropic.read, partial(write_lines, anthropic.write)),
     "openai": Format(openai.read, partial(write_lines, openai.write)),
@@ -80,8 +85,9 @@ FORMATS = {
     "argilla": Format(argilla.read, argilla.lines, columns_in="fields", is_array=True),
     "llama-factory": Format(llama_factory.read, partial(write_lines, llama_factory.write), is_array=True),
     "chatbot-arena": Format(chatbot_arena.read, partial(write_lines, chatbot_arena.write), is_array=True),
+    "open-webui": Format(open_webui.read),
     "ultrafeedback": Format(ultrafeedback.read),
-    "likelier": Format(native.read, native.lines, holds_media=True),
+    "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True),
 }
 
 
@@ -105,7 +111,7 @@ class ImportCounts:
 
 @dataclass(frozen=True)
 class ExportCounts:
-    """Lines `written`, and judgements `skipped` because the format cannot hold them."""
+    """Lines `written`, and judgements and ratings `skipped` because the format cannot hold them."""
 
     written: int
     skipped: int
@@ -297,7 +303,8 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
         num_written = (write_array if as_array else write_jsonl)(path, writable_lines(), private=True)
     except OSError as error:
         raise cannot_write(path, error) from error
-    return ExportCounts(num_written, num_skipped)
+    num_lost = 0 if chosen.holds_ratings else sum(1 for _ in store.rated_by_content())
+    return ExportCounts(num_written, num_skipped + num_lost)
 
 
 def export_media(store: Store, path: Path) -> None:

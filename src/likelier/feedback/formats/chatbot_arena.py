@@ -6,8 +6,7 @@ kept as the judgement's `extra` and exported again.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from likelier.errors import DataError
 from likelier.feedback.formats.anthropic import ROLES, SPEAKERS, TURN, strip_space
@@ -25,6 +24,7 @@ from likelier.feedback.formats.entry import (
     require,
     to_messages,
 )
+from likelier.feedback.formats.fields import read_time
 from likelier.records import JudgedComparison, Message, Prompt, Response, read_name
 
 EXTRA_KEY = "chatbot-arena"
@@ -120,13 +120,6 @@ def split_turns(response: Response) -> list[Message]:
         if turns[-1]["role"] == "assistant" and join_turns(turns) == response.text
         else [assistant_turn(response.text)]
     )
-
-
-def read_time(seconds: Any) -> str | None:
-    """Return seconds since 1970 as a date; None if they are none."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def write_time(created_at: str | None) -> Line:

@@ -16,6 +16,8 @@ from likelier.records import (
     Media,
     Message,
     Prompt,
+    Rating,
+    RatingKind,
     Response,
     Text,
     refuse_calls,
@@ -54,6 +56,8 @@ class Entry:
     responses: tuple[Response, ...] = ()
     comparison: Comparison | None = None
     judgement: Judgement | None = None
+    rating: Rating | None = None
+    """Of the one response of the entry."""
     offered: tuple[Comparison, ...] = ()
     """Pairs of `responses` that people may be asked about."""
     media_files: Mapping[Media, Path] = field(default_factory=dict)
@@ -87,6 +91,12 @@ def make_judgement_entry(
     compared = make_comparison(left.prompt_id, *sides)
     judgement = Judgement(**{"annotator": ""} | answer, comparison_id=compared.id, left=left.id, right=right.id)
     return Entry(prompt, (left, right), compared, judgement)
+
+
+def make_rating_entry(prompt: Prompt, response: Response, value: float, kind: RatingKind, **more: Any) -> Entry:
+    """Make a rating of one response; `more` holds the other fields of `Rating`."""
+    rating = Rating(response.id, **{"annotator": ""} | more, value=value, kind=kind)
+    return Entry(prompt, (response,), rating=rating)
 
 
 def order_texts(judged: JudgedComparison) -> tuple[str, str] | None:

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from likelier.errors import DataError
 from likelier.feedback.formats.entry import Line, Place, read_messages, shorten
@@ -54,6 +56,19 @@ def read_field(fields: Line, name: str, where: Place) -> Text:
     if isinstance(value, list):
         return read_messages(value, name, where)
     raise DataError(f"{where}: `{name}` must be a text or a list of messages, got {shorten(value)}")
+
+
+def read_time(moment: Any) -> str | None:
+    """Return a number of seconds since 1970 (or of milli-, micro- or nanoseconds) as a date; None if it is none.
+
+    >>> read_time(1682351591132)
+    '2023-04-24T15:53:11+00:00'
+    """
+    if isinstance(moment, bool) or not isinstance(moment, int | float) or not 0 <= moment < 1e20:
+        return None
+    while moment >= 1e11:
+        moment /= 1000
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 def group_judgements(judged: Iterable[JudgedComparison]) -> Iterator[list[JudgedComparison]]:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 from likelier.feedback.formats.entry import Entry
 from likelier.feedback.formats.sources import Row
 from likelier.feedback.writer import Writer, content_key
-from likelier.records import Comparison, Judgement, Media, Prompt, Response
+from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
 
 T = TypeVar("T", Prompt, Response, Comparison)
+A = TypeVar("A", Judgement, Rating)
 
 
 CONTRADICTS_STORED = (
@@ -30,14 +31,14 @@ class ParsedRow(NamedTuple):
 class Importer:
     """Adds rows to a store. `num_read` counts rows, `num_stored` new records that they are about.
 
-    A judgement without a key gets one from its content and the number of equal ones earlier in the file, so that
-    importing the file again, in any order of rows, stores nothing.
+    A judgement or rating without a key gets one from its content and the number of equal ones earlier in the file, so
+    that importing the file again, in any order of rows, stores nothing.
     """
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.num_read = self.num_stored = 0
-        self.equal_judgements: Counter[str] = Counter()
+        self.equal_answers: Counter[str] = Counter()
         self.seen_ids: set[str] = set()
         self.seen_media: set[Media] = set()
         self.tools: dict[str, Any] = {}
@@ -48,7 +49,10 @@ class Importer:
     def add(self, rows: list[ParsedRow]) -> list[tuple[ParsedRow, str]]:
         """Store a batch; returns the rows that contradict stored records, each with the reason."""
         entries = [entry for row in rows for entry in row.entries]
-        stored = self.writer.stored_judgements([key for entry in entries if (key := read_key(entry))])
+        stored: dict[str, Judgement | Rating] = {
+            **self.writer.stored_judgements([read_key(entry) for entry in entries if entry.judgement]),
+            **self.writer.stored_ratings([read_key(entry) for entry in entries if entry.rating]),
+        }
         with_tools = any(entry.prompt.extra.get("tools") for entry in entries)
         if with_tools:
             self.look_up_tools({entry.prompt.id for entry in entries})
@@ -58,24 +62,24 @@ class Importer:
                 refused.append((row, reason))
                 continue
             for entry in row.entries:
-                judgement = entry.judgement
-                if judgement and judgement.key:
-                    if judgement.key in stored:
+                answer = entry.judgement or entry.rating
+                if answer and answer.key:
+                    if answer.key in stored:
                         continue
-                    stored[judgement.key] = judgement
+                    stored[answer.key] = answer
                 new.append(entry)
             self.passed_over |= dict.fromkeys(name for entry in row.entries for name in entry.passed_over)
         self.num_read += len(rows) - len(refused)
         self.store(new)
         return refused
 
-    def find_contradiction(self, entries: list[Entry], stored: dict[str, Judgement], with_tools: bool) -> str:
+    def find_contradiction(self, entries: list[Entry], stored: dict[str, Judgement | Rating], with_tools: bool) -> str:
         """Return why entries cannot be stored beside the records that are there; empty if they can."""
         for entry in entries:
             if with_tools and not self.has_same_tools(entry.prompt):
                 return OTHER_TOOLS
             same_key = stored.get(read_key(entry))
-            if same_key is not None and same_key != entry.judgement:
+            if same_key is not None and same_key != (entry.judgement or entry.rating):
                 return CONTRADICTS_STORED.format(read_key(entry))
         return ""
 
@@ -95,12 +99,10 @@ class Importer:
         add = self.writer
         add.add_prompts(self.select_new(entry.prompt for entry in entries if entry.responses))
         self.num_stored += add.add_prompts(self.select_new(entry.prompt for entry in entries if not entry.responses))
-        add.add_responses(
-            self.select_new(chain.from_iterable(entry.responses for entry in entries if entry.comparison))
-        )
-        self.num_stored += add.add_responses(
-            self.select_new(chain.from_iterable(entry.responses for entry in entries if not entry.comparison))
-        )
+        referred = [entry.responses for entry in entries if entry.comparison or entry.rating]
+        add.add_responses(self.select_new(chain.from_iterable(referred)))
+        alone = [entry.responses for entry in entries if not (entry.comparison or entry.rating)]
+        self.num_stored += add.add_responses(self.select_new(chain.from_iterable(alone)))
         comparisons = [(entry.comparison, entry.judgement) for entry in entries if entry.comparison]
         add.add_comparisons(self.select_new(comparison for comparison, judgement in comparisons if judgement))
         self.num_stored += add.add_comparisons(
@@ -108,6 +110,7 @@ class Importer:
         )
         add.add_comparisons(self.select_new(chain.from_iterable(entry.offered for entry in entries)))
         self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
+        self.num_stored += add.add_ratings([self.fill_key(entry.rating) for entry in entries if entry.rating])
 
     def store_media(self, entries: list[Entry]) -> None:
         """Copy the entries' media files, each once."""
@@ -124,11 +127,12 @@ class Importer:
                 self.seen_ids.add(record_id)
                 yield record
 
-    def fill_key(self, judgement: Judgement) -> Judgement:
-        """Return the judgement with a key, made from its content if it has none."""
-        return judgement if judgement.key else replace(judgement, key=content_key(judgement, self.equal_judgements))
+    def fill_key(self, answer: A) -> A:
+        """Return a judgement or rating with a key, made from its content if it has none."""
+        return answer if answer.key else replace(answer, key=content_key(answer, self.equal_answers))
 
 
 def read_key(entry: Entry) -> str:
-    """Return the judgement's key given in the line; empty if there is none."""
-    return entry.judgement.key if entry.judgement else ""
+    """Return the key of the judgement or rating given in the row; empty if there is none."""
+    answer = entry.judgement or entry.rating
+    return answer.key if answer else ""

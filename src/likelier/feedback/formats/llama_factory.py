@@ -1,6 +1,7 @@
 """LLaMA-Factory's preference data sets: `alpaca` (instruction, input, chosen, rejected) and `sharegpt` (conversations).
 
-Its newer style, two whole conversations in `chosen_messages` and `rejected_messages`, is read too.
+Its newer style, two whole conversations in `chosen_messages` and `rejected_messages`, is read too, and its KTO data,
+one conversation with a thumb (`label` or `kto_tag`).
 An instruction is a user's turn, with `input` in the next line, after the turns of `system` and `history`, as
 LLaMA-Factory's own converters make it. Exports are all `sharegpt`, since one entry of `dataset_info.json` describes the
 whole file; turns of tools cannot be read.
@@ -15,6 +16,8 @@ from likelier.feedback.formats.entry import (
     Place,
     assistant_turn,
     make_preference_entry,
+    make_rating_entry,
+    make_response,
     order_texts,
     read_answer,
     read_messages,
@@ -26,11 +29,13 @@ from likelier.feedback.formats.entry import (
     user_turn,
 )
 from likelier.feedback.formats.trl import split_turns
-from likelier.records import JudgedComparison, Message
+from likelier.feedback.formats.trl_unpaired import read_label
+from likelier.records import JudgedComparison, Message, Prompt
 
 ALPACA = frozenset(("instruction", "input", "system", "history", "chosen", "rejected"))
 SHAREGPT = frozenset(("conversations", "messages", "system", "tools", "chosen", "rejected"))
 WHOLE = ("chosen_messages", "rejected_messages")
+TAGS = ("kto_tag", "label")
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
 
@@ -40,6 +45,8 @@ def read(record: Line, where: Place) -> Entry:
     if WHOLE[0] in record:
         return read_whole(record, where)
     conversational = "conversations" in record or "messages" in record
+    if tag := next((name for name in TAGS if name in record and "chosen" not in record), None):
+        return read_thumb(record, tag, conversational, where)
     prompt = read_conversation(record, where) if conversational else read_instruction(record, where)
     chosen, rejected = (read_side(require(record, key, where), key, where) for key in ("chosen", "rejected"))
     tools = record.get("tools") if conversational else None
@@ -54,6 +61,18 @@ def read_whole(record: Line, where: Place) -> Entry:
         raise DataError(f"{where}: `{WHOLE[0]}` and `{WHOLE[1]}` do not begin with the same turn")
     better, worse = read_answer(chosen, WHOLE[0], where), read_answer(rejected, WHOLE[1], where)
     return record_ignored_fields(make_preference_entry(prompt, better, worse, where, {}), record, frozenset(WHOLE))
+
+
+def read_thumb(record: Line, tag: str, conversational: bool, where: Place) -> Entry:
+    """Read one record of KTO data, whose last turn was rated."""
+    if conversational:
+        *turns, last = read_conversation(record, where)
+        answer = read_answer([last], "messages", where)
+    else:
+        turns, answer = read_instruction(record, where), read_text(record, "output", where)
+    prompt = Prompt(turns)
+    entry = make_rating_entry(prompt, make_response(prompt.id, answer), read_label(record[tag], where, tag), "thumbs")
+    return record_ignored_fields(entry, record, (SHAREGPT if conversational else ALPACA) | {tag, "output"})
 
 
 def write(judged: JudgedComparison) -> Line | None:

@@ -1,5 +1,6 @@
 """`likelier`: all contents of the store, one self-contained judgement with prompt and responses per line.
 
+A rating of one response (`"record": "rating"`) has `response`, `value`, `kind` (`thumbs`: 1 up, 0 down; `scale`).
 Records without a judgement have their own lines: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
 candidates` writes `"responses"`; each pair of them becomes a comparison. A hand-written judgement needs only `prompt`,
 `left`, `right` and `choice`; `left` and `right` are texts, or objects with `text`, `model` and `stop_reason`. Instead
@@ -23,6 +24,7 @@ from likelier.feedback.formats.entry import (
     make_comparison,
     make_judgement_entry,
     make_prompt,
+    make_rating_entry,
     make_response,
     read_messages,
     read_text,
@@ -33,18 +35,20 @@ from likelier.feedback.formats.entry import (
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl
-from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Prompt, Response
+from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Prompt, RatedResponse, RatingKind, Response
 
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
 ANSWER_FIELDS = {"choice", "annotator", "duration_seconds", "created_at", "simulated", "guideline", "extra"}
 LATER_FIELDS = {"both_bad", "strength", "supersedes"}
 """Fields of an answer that are written only where they say something: the first release refuses them."""
+RATING_FIELDS = {"value", "kind", "annotator", "created_at", "simulated", "extra"}
 FIELDS = {
     "prompt": PROMPT_FIELDS,
     "response": PROMPT_FIELDS | {"response"},
     "responses": PROMPT_FIELDS | {"responses"},
     "comparison": PROMPT_FIELDS | {"left", "right"},
+    "rating": PROMPT_FIELDS | {"response", "id"} | RATING_FIELDS,
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS | LATER_FIELDS,
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
@@ -75,6 +79,10 @@ def read_entry(record: Line, where: Place) -> Entry:
         return Entry(prompt, (read_response(record, "response", prompt.id, where),))
     if kind == "responses":
         return make_candidates_entry(record, prompt, where)
+    if kind == "rating":
+        return make_rating_entry(
+            prompt, read_response(record, "response", prompt.id, where), **read_rating(record, where)
+        )
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
     if kind == "comparison":
@@ -104,6 +112,25 @@ def list_offered(path: Path) -> list[str]:
     return [comparison.id for entry in entries for comparison in entry.offered]
 
 
+def read_rating(record: Line, where: Place) -> Line:
+    """Return the fields of a `Rating` in a line, with their defaults."""
+    kind, value = record.get("kind", "scale"), require(record, "value", where)
+    check_choice(kind, get_args(RatingKind), "kind", where)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (kind == "thumbs" and value not in (0, 1)):
+        allowed = "1 (up) or 0 (down)" if kind == "thumbs" else "a number"
+        raise DataError(f"{where}: `value` must be {allowed}, got {shorten(value)}")
+    return {
+        "value": float(value),
+        "kind": kind,
+        "annotator": read_typed(record, "annotator", str, "", where),
+        "created_at": read_typed(record, "created_at", (str, type(None)), None, where),
+        "simulated": read_typed(record, "simulated", bool, False, where),
+        "extra": read_typed(record, "extra", dict, {}, where),
+        "key": read_typed(record, "id", str, "", where),
+    }
+
+
 def lines(store: Store) -> Iterator[Line]:
     """Return all lines of an export, in an order determined by their content."""
     first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
@@ -112,6 +139,9 @@ def lines(store: Store) -> Iterator[Line]:
         yield judgement_line(judged, swapped=first[judged.judgement.comparison_id] == judged.judgement.right)
         judged_ids.add(judged.judgement.comparison_id)
         shown_ids |= {judged.judgement.left, judged.judgement.right}
+    for rated in store.rated_by_content():
+        yield rating_line(rated)
+        shown_ids.add(rated.rating.response_id)
     yield from unjudged_lines(store, judged_ids, shown_ids)
 
 
@@ -122,6 +152,12 @@ def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
     record |= {"left": write_response(judged.left), "right": write_response(judged.right)}
     record |= {key: getattr(judgement, key) for key in ANSWER_FIELDS}
     return record | {key: value for key in sorted(LATER_FIELDS) if (value := getattr(judgement, key))}
+
+
+def rating_line(rated: RatedResponse) -> Line:
+    """Format a rating with its prompt and response."""
+    record = prompt_line(rated.prompt, "rating") | {"id": rated.rating.key, "response": write_response(rated.response)}
+    return record | {key: getattr(rated.rating, key) for key in RATING_FIELDS}
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:

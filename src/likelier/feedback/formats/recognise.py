@@ -33,8 +33,14 @@ def is_llama_factory(record: Line) -> bool:
     """True for a preference record in one of LLaMA-Factory's styles."""
     if "chosen_messages" in record and "rejected_messages" in record:
         return True
-    starts = ("instruction", "conversations", "messages")
-    return record.keys() >= PAIR and "prompt" not in record and any(name in record for name in starts)
+    starts = {"instruction", "conversations", "messages"} & record.keys()
+    tagged = "kto_tag" in record or ("label" in record and "instruction" not in record)
+    return bool(starts) and "prompt" not in record and (record.keys() >= PAIR or tagged)
+
+
+def is_open_webui(record: Line) -> bool:
+    """True for a record of feedback on a chat."""
+    return isinstance(record.get("data"), dict) and isinstance(record.get("meta"), dict) and "user_id" in record
 
 
 def is_argilla(record: Line) -> bool:
@@ -64,11 +70,13 @@ CHECKS: dict[str, Callable[[Line], bool]] = {
     "openai": holds("preferred_output", "non_preferred_output"),
     "openai-summaries": holds("info", "summaries", "choice"),
     "chatbot-arena": holds("model_a", "model_b", "winner"),
+    "open-webui": is_open_webui,
     "label-studio": lambda record: "data" in record and ("annotations" in record or "completions" in record),
     "argilla": is_argilla,
     "anthropic": is_hh,
     "llama-factory": is_llama_factory,
     "trl": lambda record: record.keys() >= PAIR,
+    "trl-unpaired": holds("prompt", "completion", "label"),
     "ultrafeedback": is_scored,
     "trl-prompts": is_prompt,
 }
@@ -97,6 +105,7 @@ EXAMPLES = {
  "chosen": {"from": "gpt", "value": "Red"},
  "rejected": {"from": "gpt", "value": "Seven"}}""",
     "trl": '{"prompt": "Name a colour.", "chosen": "Red", "rejected": "Seven"}',
+    "trl-unpaired": '{"prompt": "Name a colour.", "completion": "Red", "label": true}',
     "ultrafeedback": """\
 {"instruction": "Name a colour.",
  "completions": [{"model": "one", "response": "Red", "overall_score": 9},
@@ -113,6 +122,7 @@ TYPICAL = {
     "llama-factory": {"conversations", "messages", "instruction", "input", "output", "system", "history"},
     "ultrafeedback": {"instruction", "completions", "models", "scores", "responses"},
     "likelier": {"prompt", "left", "right", "choice", "annotator"},
+    "trl-unpaired": {"prompt", "completion", "label", "thumb", "thumbs", "rating"},
 }
 """Names of fields that point to a format, the first of equal ones."""
 

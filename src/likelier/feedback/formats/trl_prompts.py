@@ -1,6 +1,6 @@
 """TRL's prompt-only data: prompts to be answered, with whatever other columns the file has (a reference answer, tools).
 
-An export holds all prompts of the database.
+An export holds all prompts of the database, and no judgement.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,12 @@ def read_prompt(value: Any, where: Place) -> Text:
     return value if isinstance(value, str) else read_messages(value, "prompt", where)
 
 
-def lines(store: Store) -> Iterator[Line]:
-    """Return all prompts."""
+def lines(store: Store) -> Iterator[Line | None]:
+    """Return all prompts; None for each judgement."""
     for prompt in store.prompts():
         yield (
             prompt.extra
             | ({"conversation": prompt.conversation} if prompt.conversation else {})
             | {"prompt": prompt.text}
         )
+    yield from [None] * store.counts()["judgements"]

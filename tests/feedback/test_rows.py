@@ -57,7 +57,7 @@ def test_a_damaged_row_is_named(tmp_path, statement, reason):
         ("UPDATE ratings SET kind = 'stars'", r"rating 'r': stars is 1.0"),
         ("UPDATE ratings SET value = 0.5", r"rating 'r': thumbs is 0.5"),
         ("UPDATE ratings SET value = 9e999, kind = 'scale'", r"rating 'r': scale is inf"),
-        ("UPDATE ratings SET created_at = 5", r"rating 'r': created_at is"),
+        ("UPDATE ratings SET created_at = x'ff'", r"rating 'r': created_at is b'\\xff'"),
         ("UPDATE ratings SET extra = 'x'", r"rating 'r': 'x' is not JSON"),
         ("UPDATE ratings SET response_id = 'x'", r"rating 'r': no prompt or response 'x'"),
     ],

@@ -2,10 +2,10 @@
 
 import pytest
 
-from likelier.config import build_config
+from likelier.config import RewardSource, build_config
 from likelier.errors import ConfigError
 from likelier.files import write_json
-from likelier.reward.verdict import assess_reward_model, check_reward_runs
+from likelier.reward.verdict import assess_reward_model, check_reward_runs, read_reward_results
 from likelier.rlhf.setup import prepare
 
 GOOD = {
@@ -64,3 +64,14 @@ def test_an_unproven_reward_is_a_warning_and_a_good_or_unmeasured_one_is_silent(
     assert capsys.readouterr().err == ""
     check_reward_runs({"a": GOOD | {"accuracy_interval": [0.45, 0.9]}}, anyway=False)
     assert "the interval holds 50 %" in capsys.readouterr().err
+
+
+def test_a_reward_at_chance_does_not_hide_behind_another_of_its_name(tmp_path):
+    """Both models lie in a folder `model`: the result of the last was taken for that of both."""
+    results = {"bad": GOOD | {"accuracy": 0.5}, "good": GOOD}
+    for name, result in results.items():
+        write_json(tmp_path / name / "result.json", result)
+    found = read_reward_results([RewardSource(model=str(tmp_path / name / "model")) for name in results])
+    assert found == {"model": results["bad"], "model 2": GOOD}
+    with pytest.raises(ConfigError, match="reward: model: It ranks 50 %"):
+        check_reward_runs(found, anyway=False)

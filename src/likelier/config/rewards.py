@@ -99,6 +99,17 @@ class RewardSource(Block):
         return Path(self.model or function or hide_secrets(self.http or "")).name
 
 
+def name_sources(sources: Sequence[RewardSource]) -> list[str]:
+    """Return a distinct name for each source: its label, with its place behind it where another has that label."""
+    names: list[str] = []
+    for place, source in enumerate(sources, 1):
+        name = source.label
+        while name in names:
+            name, place = f"{source.label} {place}", place + 1
+        names.append(name)
+    return names
+
+
 PEOPLE_GIVE_NO_SCORE = (
     "people can judge in eval.scorer only, since they give no score while a model is trained: "
     "collect comparisons with `likelier circle` or `likelier serve`, and train a reward model from them"

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
-from likelier.config.rewards import PYTHON_CALLABLE, name_function
+from likelier.config.rewards import PYTHON_CALLABLE, name_function, name_sources
 from likelier.errors import ConfigError, LikelierError
 from likelier.records import Prompt, column_names, to_plain_text
 from likelier.reward.ensemble import load_ensemble
@@ -75,8 +75,7 @@ def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer
     whole: dict[str, Source] = {}
     per_token: dict[str, Source] = {}
     weights: dict[str, float] = {}
-    for source in sources:
-        name = source.label if source.label not in weights else f"{source.label} {len(weights) + 1}"
+    for name, source in zip(name_sources(sources), sources, strict=True):
         weights[name] = source.weight
         (per_token if source.per == "token" else whole)[name] = load_source(source, device, context)
     return Scorer(whole, weights, per_token, context)

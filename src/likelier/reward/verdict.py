@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from likelier.config import RewardSource
+from likelier.config.rewards import name_sources
 from likelier.errors import ConfigError
 from likelier.files import read_json
 from likelier.progress import print_note
@@ -109,11 +110,11 @@ def check_reward_runs(results: Mapping[str, Mapping[str, Any]], anyway: bool) ->
 
 
 def read_reward_results(sources: Sequence[RewardSource]) -> dict[str, dict[str, Any]]:
-    """`result.json` of the reward run behind each model; models from elsewhere are left out."""
+    """`result.json` of the reward run behind each model, by its name in metrics; models from elsewhere have none."""
     found = {}
-    for source in sources:
+    for name, source in zip(name_sources(sources), sources, strict=True):
         for folder in (Path(source.model), Path(source.model).parent) if source.model else ():
             if (folder / "result.json").is_file() and "accuracy" in (result := read_json(folder / "result.json")):
-                found[source.label] = result
+                found[name] = result
                 break
     return found

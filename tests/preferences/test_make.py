@@ -91,6 +91,16 @@ def test_a_judgement_becomes_a_pair(tmp_path: Path, choice: str, chosen: str, re
     )
 
 
+def test_rows_of_one_person_that_stand_twice_are_one_pair(tmp_path: Path) -> None:
+    """Each was trained on, though the check counts the first alone. Anonymous rows may be of different people."""
+    items = [judged("Hi"), judged("Hi", choice="right"), judged("Hi", "bob"), judged("Hi", ""), judged("Hi", "")]
+    rows = made(tmp_path, *items, check=Check([Person("ann", 0.1), Person("bob", 0.1)]))
+    assert [(row.annotator, row.chosen) for row in rows] == [("ann", "L"), ("bob", "L")]
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["dropped"] == {"answered before": 1}
+    assert sum(part["preferences"] for part in card["parts"].values()) == 7  # five of them anonymous
+
+
 def test_without_a_check_nothing_is_dropped_or_weighed(tmp_path: Path) -> None:
     rows = made(tmp_path, *(judged(f"{text} {n}") for n, text in enumerate(different_prompts(5))), judged("x", "bob"))
     assert {(row.flip, row.weight) for row in rows} == {(0.0, 1.0)}

@@ -83,7 +83,8 @@ def make_preferences(
     Judgements of flagged annotators are dropped; of someone whose only flag is `reversed` they are kept with `flip` 1.
     Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
-    people. Without a check, `flip` is 0, `weight` 1 and nobody is dropped. No conversation stands in two splits
+    people, and of somebody's answers to one comparison the first counts, as in the check. Without a check, `flip` is 0,
+    `weight` 1 and nobody is dropped. No conversation stands in two splits
     (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The same judgements, check
     and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
@@ -92,7 +93,7 @@ def make_preferences(
     check_shares(split)
     judged = [item for item in store.judged() if only is None or item.judgement.comparison_id in only]
     found = {person.id: person for person in check.annotators} if check else {}
-    kept = [item for item in judged if not why_dropped(item, found, drop_flagged)]
+    kept, reasons = choose_judgements(judged, found, drop_flagged)
     if not kept:
         advice = "import more, or look at `check`"
         if num_media := sum(not item.is_text for item in judged):
@@ -105,7 +106,6 @@ def make_preferences(
     ]
     parts = split_pairs(pairs, split)
     counts = write_parts(parts, out)
-    reasons = Counter(reason for item in judged if (reason := why_dropped(item, found, drop_flagged)))
     if unused := len(pairs) - sum(counts.values()):
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
@@ -124,6 +124,26 @@ def check_shares(split: Split) -> None:
         )
     if not split.held_out_annotators < 1:
         raise ConfigError(f"share of held-out annotators {split.held_out_annotators}: must be below 1")
+
+
+def choose_judgements(
+    judged: Sequence[JudgedComparison], found: Mapping[str, AnnotatorFinding], drop_flagged: bool
+) -> tuple[list[JudgedComparison], Counter[str]]:
+    """Return the judgements to learn from, and how many are dropped for each reason.
+
+    Rows that stand twice would let one person outvote the others; anonymous ones ("") may be of different people.
+    """
+    kept, reasons, answered = [], Counter[str](), set()
+    for item in judged:
+        answer = (item.judgement.annotator, item.judgement.comparison_id)
+        reason = why_dropped(item, found, drop_flagged) or ("answered before" if answer in answered else "")
+        if reason:
+            reasons[reason] += 1
+            continue
+        kept.append(item)
+        if item.judgement.annotator:
+            answered.add(answer)
+    return kept, reasons
 
 
 def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], drop_flagged: bool) -> str:

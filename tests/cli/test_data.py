@@ -1,6 +1,7 @@
 """`likelier data`: its help names the formats that there are; no verb writes over what it reads."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import typer
 
 from likelier.cli import app, main
 from likelier.cli.reference import list_commands
+from likelier.feedback.accounts import Accounts
 from likelier.feedback.formats import FORMATS
+from likelier.feedback.store import Store
 
 
 def test_the_help_names_every_format():
@@ -114,3 +117,33 @@ def test_columns_are_named(folder, capsys):
     assert "pairs.jsonl:1: no column `x` for chosen (found a, b, prompt, q)" in capsys.readouterr().err
     assert run(*words, "prompt") == 2
     assert "--columns 'prompt': write NAME=COLUMN" in capsys.readouterr().err
+
+
+def test_a_person_is_erased_from_the_file_itself_and_their_judgements_stay(folder, capsys):
+    with Store.open("f.db") as store:
+        accounts = Accounts(store)
+        session = accounts.accept(accounts.invite("annotator"), "Ann Example")
+        annotator = accounts.find(session).annotator
+        (earlier,) = store.judgements()
+        store.add_judgement(replace(earlier, annotator=annotator, key="hers"))
+    assert b"Ann Example" in Path("f.db").read_bytes()
+    capsys.readouterr()
+    assert run("data", "erase", "ANN example", "--db", "f.db", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"erased": [annotator]}
+    assert b"Ann Example" not in Path("f.db").read_bytes()
+    with Store.open("f.db") as store:
+        assert [each.annotator for each in store.judgements()] == ["x", annotator]
+        assert Accounts(store).find(session) is None
+        assert Accounts(store).list_people() == []
+
+
+def test_nobody_of_that_name_is_an_error(folder, capsys):
+    assert run("data", "erase", "Eve", "--db", "f.db") == 3
+    assert "nobody is called 'Eve'" in capsys.readouterr().err
+
+
+def test_a_page_without_a_comparison_is_refused(folder, capsys):
+    """It was served, and said thank you."""
+    assert run("serve", "--db", "new.db", "--port", "0") == 3
+    assert capsys.readouterr().err.startswith("likelier: new.db: no comparison to judge; `likelier data import`")
+    assert not Path("new.db").exists()

@@ -467,7 +467,7 @@ def test_an_answer_waits_until_it_is_stored(chromium, store, monkeypatch):
     page.route("**/judgements", unreliable)
     page.goto(link)
     page.get_by_label("Your name").fill("Ann")
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Begin").click()
     page.get_by_text("0 of 1").wait_for()
     page.wait_for_timeout(200)
     page.keyboard.press("2")
@@ -503,7 +503,7 @@ def test_images_and_sounds_in_a_browser(chromium, tmp_path, monkeypatch, width):
         page.on("console", lambda message: failed.append(message.text) if "Content Security" in message.text else None)
         page.goto(link)
         page.get_by_label("Your name").fill("Ann")
-        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Begin").click()
         for number in range(3):
             page.get_by_text(f"{number} of 3", exact=True).wait_for()
             wait_until(
@@ -596,7 +596,7 @@ def test_undo_skip_and_both_bad_by_keys(chromium, store, monkeypatch):
     page.on("console", lambda message: said.append(message.text))
     page.goto(link)
     page.get_by_label("Your name").fill("Ann")
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Begin").click()
     page.get_by_text("0 of 3").wait_for()
     skipped = page.locator("#prompt").text_content()
     page.keyboard.press("s")
@@ -642,7 +642,7 @@ def test_a_killed_server_loses_no_answer_and_no_session(chromium, store, tmp_pat
     page = context.new_page()
     page.goto(link)
     page.get_by_label("Your name").fill("Ann")
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Begin").click()
     page.get_by_text("0 judged").wait_for()
     process.kill()
     process.communicate()
@@ -660,3 +660,24 @@ def test_a_killed_server_loses_no_answer_and_no_session(chromium, store, tmp_pat
     process.communicate()
     with Store.open(store.path) as again:
         assert sorted(judgement.choice for judgement in again.judgements()) == ["left", "right"]
+
+
+@pytest.mark.slow
+def test_the_page_in_chinese(chromium, store, monkeypatch):
+    link, end = start_serving(store, monkeypatch, wanted=1)
+    context = chromium.new_context(locale="zh-CN", viewport={"width": 360, "height": 740})
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(link)
+    page.get_by_role("link", name="English").click()
+    page.get_by_text("Which answer is better?").wait_for()
+    page.get_by_role("link", name="中文").click()
+    page.get_by_label("你的名字").fill("小明")
+    page.get_by_role("button", name="开始").click()
+    page.get_by_text("0 / 1").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.keyboard.press("1")
+    page.get_by_text("全部完成，谢谢。").wait_for()
+    assert end() == 1
+    assert said == []
+    context.close()

@@ -148,7 +148,9 @@ def test_an_answer_that_nobody_reads_on_is_ended(page, monkeypatch):
         '{"name": "Ann"}',
         {"cookie": cookie, "origin": f"http://{host}"} | {"content-type": "application/json"},
     )
-    media = json.loads(client.getresponse().read())["shown"]["media"]
+    reply = client.getresponse()
+    cookie = reply.headers["set-cookie"].partition(";")[0]  # of the session; the one before held the link
+    media = json.loads(reply.read())["shown"]["media"]
     ((_, film),) = media.items()
     with connect(host) as connection:
         connection.sendall(f"GET {film['url']} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode())

@@ -1,7 +1,14 @@
-"""Serving: on this machine only, and one line where the port is taken."""
+"""Serving: for this machine or protected, and one line where the port is taken."""
 
 import os
+import queue
+import re
+import shutil
 import socket
+import ssl
+import subprocess
+import threading
+import urllib.request
 
 import pytest
 import uvicorn
@@ -9,7 +16,8 @@ import uvicorn
 from likelier.errors import ConfigError, LikelierError
 from likelier.feedback import database
 from likelier.feedback.store import Store
-from likelier.web.server import listen, serve
+from likelier.records import Comparison, Prompt, Response
+from likelier.web.server import Access, listen, serve
 
 
 def test_a_taken_port_is_one_line():
@@ -25,12 +33,68 @@ def test_who_follows_the_link_before_the_server_is_ready_waits_for_it():
         assert visitor.getpeername() == listener.getsockname()
 
 
-def test_the_server_listens_on_loopback_only(tmp_path):
-    with (
-        Store.open(tmp_path / "feedback.db", create=True) as store,
-        pytest.raises(ConfigError, match="no accounts yet"),
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "feedback.db", create=True) as opened:
+        prompt = Prompt("Tell me a story.")
+        pair = Response(prompt.id, "yes"), Response(prompt.id, "no")
+        opened.add_prompts([prompt])
+        opened.add_responses(pair)
+        opened.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+        yield opened
+
+
+def test_other_machines_need_protection(store):
+    with pytest.raises(ConfigError, match="--host 0.0.0.0: other machines can reach it"):
+        serve(store, port=0, access=Access(host="0.0.0.0"))
+
+
+def test_a_certificate_that_cannot_be_used_is_named(store, tmp_path):
+    key = tmp_path / "key.pem"
+    for access, words in (
+        (Access(tls_cert=key), "--tls-cert and --tls-key: give both"),
+        (Access(tls_cert=key, tls_key=key), f"--tls-cert {key}: no such file"),
     ):
-        serve(store, host="0.0.0.0", port=0)
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            serve(store, port=0, access=access)
+    key.write_text("no certificate")
+    with pytest.raises(ConfigError, match="cannot be used with the key") as caught:
+        serve(store, port=0, access=Access(tls_cert=key, tls_key=key))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate")
+def test_over_https_the_cookie_is_for_this_host_alone(store, tmp_path, monkeypatch):
+    """The real server with a certificate of its own making, and a client that trusts it."""
+    names = "subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=judge", "-addext"]
+    subprocess.run([*make, names, *files], check=True, capture_output=True)
+    links, servers, run = queue.Queue(), queue.Queue(), uvicorn.Server.run
+    monkeypatch.setattr("webbrowser.open", links.put)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: (servers.put(self), run(self, sockets)))
+    access = Access(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    thread = threading.Thread(
+        target=serve, args=(store,), kwargs={"port": 0, "access": access, "open_browser": True}, daemon=True
+    )
+    thread.start()
+    link = links.get(timeout=20)
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=trusted), urllib.request.HTTPCookieProcessor()
+    )
+    with opener.open(link, timeout=10) as reply:
+        assert "max-age" in reply.headers["strict-transport-security"]
+    base = link.partition("/?")[0]
+    headers = {"Content-Type": "application/json", "Origin": base}
+    with opener.open(urllib.request.Request(f"{base}/name", b'{"name": "Ann"}', headers), timeout=10) as reply:
+        cookie = reply.headers["set-cookie"]
+        assert reply.status == 200
+    assert cookie.startswith("__Host-likelier-")
+    assert all(part in cookie for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"))
+    servers.get(timeout=10).should_exit = True
+    thread.join(timeout=20)
 
 
 def test_the_socket_is_of_this_machine():
@@ -38,7 +102,7 @@ def test_the_socket_is_of_this_machine():
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
-def test_the_server_has_the_database_before_anybody_answers(tmp_path, monkeypatch):
+def test_the_server_has_the_database_before_anybody_answers(store, tmp_path, monkeypatch):
     """Two servers could open on one database, and an import slip in beside one, until the first answer."""
     monkeypatch.setattr(database, "WAIT_FOR_SERVER_SECONDS", 0.1)
     seen = []
@@ -50,7 +114,6 @@ def test_the_server_has_the_database_before_anybody_answers(tmp_path, monkeypatc
             seen.append((f"http://127.0.0.1:{sockets[0].getsockname()[1]}", str(caught.value)))
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    with Store.open(tmp_path / "feedback.db", create=True) as store:
-        serve(store, port=0)
+    serve(store, port=0)
     ((address, message),) = seen
     assert f"in use by process {os.getpid()}, serving it at {address}; stop it first" in message

@@ -1,4 +1,4 @@
-"""`likelier data import`, `export` and `backup`: judgements in the file formats of other tools, and backups."""
+"""`likelier data import`, `export`, `backup` and `erase`: feedback in the formats of other tools, copies, and names."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.terminal import echo
 
-app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database.")
+app = typer.Typer(help="Bring judgements in from other formats, or out to them; back up a database; erase a name.")
 FORMATS = (
     *(
         "trl",
@@ -128,3 +128,28 @@ def back_up(
     check_output(out, overwrite, list_files(db))
     with Store.open(db) as store:
         return {"file": out, **back_up_store(store, out)}
+
+
+@app.command("erase")
+@result_command()
+def erase(
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="The name as it was given on the page.")],
+    db: DB,
+    json: JSON = False,
+) -> Result:
+    """Erase a person's name, account and sessions from a database; their judgements stay, under a pseudonym.
+
+    Copies of the database keep the name: backups, and exports and reports that show it.
+    """
+    from likelier.errors import DataError
+    from likelier.feedback.store import Store
+
+    with Store.open(db) as store:
+        erased = store.erase_person(person)
+        if not erased:
+            raise DataError(
+                f"{store.name}: nobody is called {person!r}; `likelier check` and the owner's page list names"
+            )
+        if not json:
+            echo("copies of the database, exports and reports made before keep the name")
+        return {"erased": erased}

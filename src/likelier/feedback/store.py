@@ -291,10 +291,10 @@ class Store:
         with self.transaction() as writer:
             return writer.add_person(name)
 
-    def erase_person(self, name: str) -> None:
-        """Delete the name behind a pseudonym; the judgements stay."""
+    def erase_person(self, name: str) -> list[str]:
+        """Delete the name behind a pseudonym, and the account; returns the pseudonyms, whose judgements stay."""
         with self.transaction() as writer:
-            writer.erase_person(name)
+            return writer.erase_person(name)
 
     def prompts(self) -> list[Prompt]:
         """Return all prompts, sorted by id."""

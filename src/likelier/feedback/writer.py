@@ -23,7 +23,19 @@ from likelier.feedback.rows import (
     to_judgement,
     to_rating,
 )
-from likelier.feedback.tables import annotators, comparisons, judgements, media, people, prompts, ratings, responses
+from likelier.feedback.tables import (
+    accounts,
+    annotators,
+    comparisons,
+    invitations,
+    judgements,
+    media,
+    people,
+    prompts,
+    ratings,
+    responses,
+    sessions,
+)
 from likelier.files import stable_id
 from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
 
@@ -101,9 +113,14 @@ class Writer:
         rows = self.connection.execute(sa.select(people.c.name, people.c.annotator_id).order_by(people.c.annotator_id))
         return {row.name: row.annotator_id for row in rows if fold_name(row.name) == fold_name(name)}
 
-    def erase_person(self, name: str) -> None:
-        """Remove a person's name; the pseudonymous judgements stay."""
-        self.connection.execute(people.delete().where(people.c.name.in_(list(self.find_people(name)))))
+    def erase_person(self, name: str) -> list[str]:
+        """Remove a person's name, account, sessions and links; returns their pseudonyms, whose judgements stay."""
+        if self.connection.dialect.name == "sqlite":  # deleted rows are overwritten, not only marked as free
+            self.connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        erased = list(self.find_people(name).values())
+        for table in (sessions, invitations, accounts, people):
+            self.connection.execute(table.delete().where(table.c.annotator_id.in_(erased)))
+        return erased
 
     def can_supersede(self, record: Judgement) -> bool:
         """True if the judgement supersedes the annotator's current one of the same comparison, or did so before."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.middleware.authentication import AuthenticationMiddleware
 
@@ -17,7 +16,9 @@ from likelier.feedback.store import Store, Superseded
 from likelier.records import Judgement
 from likelier.web.access import SessionBackend, check_access, find_person, get_person
 from likelier.web.guards import Failures, add_guards
+from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.owner import add_owner_routes
+from likelier.web.pages import Pages
 from likelier.web.room import Guesser, Room, UnknownComparison
 from likelier.web.site import Site
 
@@ -25,6 +26,7 @@ STATIC = {
     "judge.js": "text/javascript",
     "outbox.js": "text/javascript",
     "join.js": "text/javascript",
+    "words.js": "text/javascript",
     "owner.js": "text/javascript",
     "judge.css": "text/css",
     "icon.svg": "image/svg+xml",
@@ -99,35 +101,40 @@ def create_app(
         on_error=lambda request, error: failures.answer(error),
     )
     add_guards(app, site, failures)
-    templates = Environment(loader=PackageLoader("likelier.web"), autoescape=True)
-    add_doors(app, room, site, templates)
+    pages = Pages()
+    add_page(app, room, site, pages)
+    add_doors(app, room, site)
     add_judging(app, room)
     add_files(app, room)
-    add_owner_routes(app, room, site, templates)
+    add_owner_routes(app, room, site, pages)
     return app
 
 
-def add_doors(app: FastAPI, room: Room, site: Site, templates: Environment) -> None:
-    """Add the page itself, coming in by an invitation, and going out."""
-    failed: deque[float] = deque(maxlen=MAX_FAILED_LINKS)
-
-    def set_cookie(reply: Response, name: str, value: str, seconds: float) -> None:
-        reply.set_cookie(name, value, int(seconds), secure=site.is_secure, httponly=True, samesite="lax")
+def add_page(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
+    """Add the page itself, and what a link and a choice of language come to."""
 
     @app.get("/")
-    def show_page(request: Request, token: str = "") -> Response:
-        person = find_person(request)
+    def show_page(request: Request, token: str = "", language: str = "", to: Literal["", "owner"] = "") -> Response:
+        person, guessing = find_person(request), room.guesser is not None
+        if language in LANGUAGES:
+            reply = RedirectResponse(f"/{to}", 303)
+            site.set_cookie(reply, COOKIE, language, COOKIE_SECONDS)
+            return reply
         if token:  # the address bar forgets it; it is used by the name's POST, not by a chat program that looks at it
             reply = RedirectResponse("/", 303)
             if person is None:
-                set_cookie(reply, site.invitation_cookie, token[:100], INVITATION_COOKIE_SECONDS)
+                site.set_cookie(reply, site.invitation_cookie, token[:100], INVITATION_COOKIE_SECONDS)
             return reply
         if person is None:
             is_open = room.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
-            page = templates.get_template("join.html" if is_open else "closed.html")
-            return HTMLResponse(page.render(guessing=room.guesser is not None), 200 if is_open else 403)
-        page = templates.get_template("judge.html")
-        return HTMLResponse(page.render(guessing=room.guesser is not None, person=person))
+            page = pages.render(request, "join.html" if is_open else "closed.html", guessing=guessing)
+            return HTMLResponse(page, 200 if is_open else 403)
+        return HTMLResponse(pages.render(request, "judge.html", guessing=guessing, person=person))
+
+
+def add_doors(app: FastAPI, room: Room, site: Site) -> None:
+    """Add coming in, by an invitation and a name, and going out."""
+    failed: deque[float] = deque(maxlen=MAX_FAILED_LINKS)
 
     @app.post("/name")
     def name(given: Name, request: Request) -> Response:
@@ -140,15 +147,15 @@ def add_doors(app: FastAPI, room: Room, site: Site, templates: Environment) -> N
             raise HTTPException(403, str(error)) from error
         person = room.accounts.find(session)
         reply = JSONResponse(room.next_question(person) if person else {})
-        set_cookie(reply, site.cookie, session, ABSOLUTE_SECONDS)
-        reply.delete_cookie(site.invitation_cookie, secure=site.is_secure, httponly=True, samesite="lax")
+        site.set_cookie(reply, site.cookie, session, ABSOLUTE_SECONDS)
+        site.delete_cookie(reply, site.invitation_cookie)
         return reply
 
     @app.post("/logout")
     def log_out(request: Request) -> Response:
         room.accounts.log_out(request.cookies[site.cookie])
         reply = JSONResponse({})
-        reply.delete_cookie(site.cookie, secure=site.is_secure, httponly=True, samesite="lax")
+        site.delete_cookie(reply, site.cookie)
         return reply
 
 
@@ -180,6 +187,8 @@ def add_files(app: FastAPI, room: Room) -> None:
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
+        if name in (f"{language}.json" for language in LANGUAGES):
+            return Response((files("likelier.web.languages") / name).read_bytes(), media_type="application/json")
         if name not in STATIC:
             raise HTTPException(404, "no such file")
         return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])

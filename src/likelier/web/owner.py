@@ -8,7 +8,6 @@ from typing import Any
 import segno
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
-from jinja2 import Environment
 from pydantic import BaseModel, ConfigDict, Field
 
 from likelier.feedback.accounts import Role
@@ -16,6 +15,7 @@ from likelier.feedback.check import check as check_feedback
 from likelier.feedback.formats import FORMATS, export_file
 from likelier.records import to_plain_text
 from likelier.web.access import get_person
+from likelier.web.pages import Pages
 from likelier.web.room import Room
 from likelier.web.site import Site
 
@@ -57,13 +57,13 @@ class Figures:
         return self.check
 
 
-def add_owner_routes(app: FastAPI, room: Room, site: Site, templates: Environment) -> None:
+def add_owner_routes(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
     """Add the page and what it asks and sends; all of it is for admins (`access.ACCESS`)."""
     figures = Figures(room)
 
     @app.get("/owner")
     def owner(request: Request) -> Response:
-        return HTMLResponse(templates.get_template("owner.html").render(person=get_person(request), formats=FORMATS))
+        return HTMLResponse(pages.render(request, "owner.html", person=get_person(request), formats=list_written()))
 
     @app.get("/owner/state")
     def state() -> dict[str, Any]:
@@ -89,10 +89,15 @@ def add_owner_routes(app: FastAPI, room: Room, site: Site, templates: Environmen
 
     @app.get("/owner/export/{name}")
     def export(name: str) -> Response:
-        if name not in FORMATS:
+        if name not in list_written():
             raise HTTPException(404, "no such format")
         headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
         return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+
+
+def list_written() -> list[str]:
+    """Return the formats that can be written."""
+    return [name for name, each in FORMATS.items() if each.lines]
 
 
 def draw_code(link: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from likelier.errors import ConfigError, LikelierError, Stopped, Terminated
+from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
 from likelier.terminal import print_stderr
 from likelier.web.app import create_app
@@ -45,12 +45,17 @@ def serve(
     With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. The
     owner's link is printed on stderr; it works once, and then one for another person is printed.
     ConfigError: an address that other machines can reach without anything that protects it, or a certificate that
-    cannot be used. LikelierError: the port is taken, or another process has the database.
+    cannot be used. DataError: there is no comparison. LikelierError: the port is taken, or another process has the
+    database.
     Stopped: SIGTERM after there were judgements.
     """
     access = access or Access()
     make_site(access.host, port, bool(access.tls_cert), access.public_url, access.insecure_http)
     check_certificate(access)
+    if not store.counts()["comparisons"]:
+        raise DataError(
+            f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some"
+        )
     store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
     listener = listen(access.host, port)
     port = listener.getsockname()[1]

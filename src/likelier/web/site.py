@@ -5,6 +5,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
+
 from likelier.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,6 +41,14 @@ class Site:
     def invitation_cookie(self) -> str:
         """Name of the cookie that holds an opened link until its person has given a name."""
         return f"{self.cookie}-invitation"
+
+    def set_cookie(self, reply: Response, name: str, value: str, seconds: float) -> None:
+        """Set a cookie that no script reads, for this site alone."""
+        reply.set_cookie(name, value, int(seconds), secure=self.is_secure, httponly=True, samesite="lax")
+
+    def delete_cookie(self, reply: Response, name: str) -> None:
+        """Delete a cookie of ours."""
+        reply.delete_cookie(name, secure=self.is_secure, httponly=True, samesite="lax")
 
     def knows(self, host: str | None) -> bool:
         """True if the host is one of ours."""

@@ -1,9 +1,13 @@
 // Uses an invitation: by a request of its own, so that a chat program that looks at a link does not use it up.
+import { say } from "/static/words.js";
+
 const $ = (id) => document.getElementById(id);
 
+// Until here the browser itself would send the form, and to the wrong place.
+$("who").querySelector("button").disabled = false;
 $("who").addEventListener("submit", async (event) => {
   event.preventDefault();
-  let told = "No connection. Try again.";
+  let told = say("no_connection");
   try {
     const reply = await fetch("/name", {
       method: "POST",

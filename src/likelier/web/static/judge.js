@@ -1,8 +1,9 @@
 // Shows one question after another. The next one is here before it is needed; an answer is kept until it is acknowledged.
 import { keep, forget, waiting } from "/static/outbox.js";
+import { say } from "/static/words.js";
 
 const $ = (id) => document.getElementById(id);
-const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150, EMPTY = "(an empty answer)", CUT = "(cut at the length limit)";
+const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150;
 let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null, raw = false;
 const answered = new Set();
 
@@ -13,11 +14,11 @@ async function ask(path, body) {
       const reply = await fetch(path, options);
       const found = await reply.json();
       if (reply.ok) { trouble(""); return { found }; }
-      if (reply.status === 403) trouble("You are no longer logged in. Your answers are kept here: open a new link, and they are sent.");
+      if (reply.status === 403) trouble(say("logged_out"));
       else trouble(found.detail);
       if (reply.status < 500 && reply.status !== 429) return { status: reply.status };
     } catch {
-      trouble("No connection. Your answers are kept here and sent again.");
+      trouble(say("offline"));
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -42,7 +43,7 @@ const idOf = ({ ids }) => [ids.comparison_id, ids.left].join();
 function refresh() {
   if (progress) {
     const { judged, wanted, own } = progress;
-    $("count").textContent = wanted ? `${judged} of ${wanted}` : `${judged} judged, ${own} by you`;
+    $("count").textContent = say(wanted ? "count_of" : "count", { judged, wanted, own });
     $("bar").hidden = !wanted;
     if (wanted) $("bar").value = Math.min(1, judged / wanted);
   }
@@ -77,7 +78,7 @@ function turn({ role, content }) {
 function fill(side, shown) {
   const media = shown.media[side], content = text(shown[side]);
   if (media) return void $(side).replaceChildren(player(side, media));
-  const notes = [content ? "" : EMPTY, shown.cut.includes(side) ? CUT : ""].filter(Boolean);
+  const notes = [content ? "" : say("empty"), shown.cut.includes(side) ? say("cut") : ""].filter(Boolean);
   const html = shown.html[side];
   $(side).classList.toggle("rendered", Boolean(html) && !raw);
   if (html && !raw) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
@@ -86,20 +87,20 @@ function fill(side, shown) {
 }
 
 function player(side, media) {
-  const family = media.kind.split("/")[0], label = `${side} answer, ${family}`;
+  const family = media.kind.split("/")[0], label = say(`${side}_media`, { kind: family });
   const element = document.createElement(family === "image" ? "img" : family);
   if (family === "image") element.alt = label;
   else Object.assign(element, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
-  element.addEventListener("error", () => { $(side).textContent = "This file cannot be shown. The terminal may say why."; });
+  element.addEventListener("error", () => { $(side).textContent = say("no_media"); });
   element.src = media.url;
   return element;
 }
 
 function reveal(guess, { guesses, hits }) {
-  const outcome = guess && { true: "It was right.", false: "It was wrong.", null: "You saw a tie." }[guess.hit];
-  $("told").textContent = guess ? `Its guess: the ${guess.side} one (${Math.round(100 * guess.confidence)} %). ${outcome}` : "";
+  const outcome = guess && say({ true: "hit", false: "miss", null: "guess_tie" }[guess.hit]);
+  $("told").textContent = guess ? say(`guess_${guess.side}`, { percent: Math.round(100 * guess.confidence), outcome }) : "";
   $("hits").replaceChildren(...hits.map((hit) => Object.assign(document.createElement("li"), { className: hit ? "hit" : "miss" })));
-  $("sentence").textContent = guesses && `The reward model ${guesses}.`;
+  $("sentence").textContent = guesses && say("guessed", { guesses, count: hits.length, right: hits.filter(Boolean).length });
   $("guess").hidden = !guesses && !guess;
 }
 

@@ -1,4 +1,6 @@
 // The owner's page: figures that are asked for again and again, invitations, and people who are let in or shut out.
+import { say } from "/static/words.js";
+
 const $ = (id) => document.getElementById(id), SECONDS = 5;
 const make = (tag, ...content) => { const element = document.createElement(tag); element.append(...content); return element; };
 const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
@@ -10,7 +12,7 @@ async function ask(path, body) {
     trouble(reply.ok ? "" : found.detail);
     return reply.ok ? found : null;
   } catch {
-    trouble("No connection. The figures are those of a while ago.");
+    trouble(say("stale"));
     return null;
   }
 }
@@ -18,28 +20,28 @@ async function ask(path, body) {
 function trouble(text) { $("trouble").textContent = text; $("trouble").hidden = !text; }
 
 function show(state) {
-  const interval = state.alpha_interval ? ` (${state.alpha_interval.map((end) => end.toFixed(2)).join(" to ")})` : "";
+  const interval = state.alpha_interval ? ` (${state.alpha_interval.map((end) => end.toFixed(2)).join(` ${say("to")} `)})` : "";
   const figures = {
-    Judgements: state.judgements.toLocaleString(),
-    "Still missing": state.missing.toLocaleString(),
-    Comparisons: state.comparisons.toLocaleString(),
-    "People each": state.per_comparison ?? "any",
-    "Agreement (Krippendorff’s alpha)": state.alpha === null || state.alpha === undefined ? "not yet known" : state.alpha.toFixed(2) + interval,
+    [say("judgements")]: state.judgements.toLocaleString(),
+    [say("missing")]: state.missing.toLocaleString(),
+    [say("comparisons")]: state.comparisons.toLocaleString(),
+    [say("people_each")]: state.per_comparison ?? say("any"),
+    [say("alpha")]: state.alpha === null || state.alpha === undefined ? say("unknown") : state.alpha.toFixed(2) + interval,
   };
   $("figures").replaceChildren(...Object.entries(figures).map(([name, value]) => make("div", make("dt", name), make("dd", String(value)))));
   $("people").replaceChildren(...state.people.map(describePerson));
   $("newest").replaceChildren(...state.newest.map(({ annotator, choice, prompt, created_at }) =>
-    make("tr", make("td", annotator), make("td", choice), make("td", prompt), make("td", created_at ? new Date(created_at).toLocaleString() : ""))));
+    make("tr", make("td", annotator), make("td", say(`choice_${choice}`)), make("td", prompt), make("td", created_at ? new Date(created_at).toLocaleString() : ""))));
 }
 
 function describePerson({ annotator, name, role, judgements, error_rate, flags, disabled }) {
-  const invite = make("button", "Link"), change = make("button", disabled ? "Let in" : "Shut out");
+  const invite = make("button", say("link")), change = make("button", say(disabled ? "let_in" : "shut_out"));
   for (const button of [invite, change]) button.className = "plain";
-  invite.addEventListener("click", () => offer({ annotator }, `For ${name || annotator}, on another device:`));
+  invite.addEventListener("click", () => offer({ annotator }, say("for_device", { name: name || annotator })));
   change.addEventListener("click", async () => { const state = await ask("/owner/people", { annotator, disabled: !disabled }); if (state) show(state); });
   change.disabled = annotator === document.querySelector("main").dataset.self;
   invite.disabled = disabled;
-  return make("tr", make("td", name || annotator), make("td", disabled ? "shut out" : role), make("td", String(judgements)),
+  return make("tr", make("td", name || annotator), make("td", say(disabled ? "shut_out_role" : role)), make("td", String(judgements)),
     make("td", percent(error_rate)), make("td", flags.join(", ")), make("td", invite, change));
 }
 
@@ -64,7 +66,7 @@ function draw(rows) {
 
 $("invite").addEventListener("submit", (event) => {
   event.preventDefault();
-  offer({ role: $("role").value }, `For one new ${$("role").value}:`);
+  offer({ role: $("role").value }, say("for_new", { role: say($("role").value) }));
 });
 $("copy").addEventListener("click", async () => {
   $("url").select();

@@ -23,10 +23,10 @@ FORMATS = (
         "argilla",
         "llama-factory",
     ),
-    *("chatbot-arena", "open-webui", "ultrafeedback", "likelier"),
+    *("chatbot-arena", "open-webui", "ultrafeedback", "csv", "parquet", "hub", "likelier"),
 )
 """Names of the formats, here too, so that `--help` does not import the database."""
-ONLY_READ = ("open-webui", "ultrafeedback")
+ONLY_READ = ("open-webui", "ultrafeedback", "hub")
 READ = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")]
 WRITTEN = Annotated[
     str,
@@ -37,7 +37,12 @@ WRITTEN = Annotated[
 @app.command("import")
 @result_command()
 def import_judgements(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines or a JSON array, gzip'ed or not.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSON lines, JSON, CSV, Parquet, gzip'ed or not; NAME or NAME:SPLIT of the hub."
+        ),
+    ],
     db: DB,
     format_name: READ = None,
     columns: Annotated[

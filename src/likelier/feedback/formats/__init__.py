@@ -22,6 +22,7 @@ from likelier.feedback.formats import (
     open_webui,
     openai,
     openai_summaries,
+    table,
     trl,
     trl_prompts,
     trl_unpaired,
@@ -50,6 +51,7 @@ ROWS_TO_RECOGNISE = 20
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 Read = Callable[[Line, Place], Entry | list[Entry]]
 Write = Callable[[JudgedComparison], Line | None]
+WriteFile = Callable[[Path, Iterator[Line], bool], int]
 
 
 class Format(NamedTuple):
@@ -65,6 +67,8 @@ class Format(NamedTuple):
     """`lines` has the ratings of single responses too; elsewhere each is counted as skipped."""
     columns_in: str = ""
     """The object within a record whose fields `columns` renames; empty for the record itself."""
+    write_file: WriteFile = write_jsonl
+    """Writes the lines of an export."""
     is_array: bool = False
     """The format's own tool reads and writes a JSON array: an export named `.json` is one."""
 
@@ -87,6 +91,9 @@ FORMATS = {
     "chatbot-arena": Format(chatbot_arena.read, partial(write_lines, chatbot_arena.write), is_array=True),
     "open-webui": Format(open_webui.read),
     "ultrafeedback": Format(ultrafeedback.read),
+    "csv": Format(table.read, partial(write_lines, table.write), write_file=table.write_csv),
+    "parquet": Format(table.read, partial(write_lines, table.write), write_file=table.write_parquet),
+    "hub": Format(table.read),
     "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True),
 }
 
@@ -175,19 +182,20 @@ def choose_format(
             record = read_record(row)
         except DataError:
             continue
-        if name := recognise_renamed(record, dict(columns), row.where):
+        if name := recognise_renamed(record, dict(columns), row.where, container):
             return name, chain(first, rows)
     if record is None:
         read_record(first[0])  # which raises: no row can be read
     raise explain_unknown(path, container, record)
 
 
-def recognise_renamed(record: Line, columns: dict[str, str], where: Place) -> str | None:
+def recognise_renamed(record: Line, columns: dict[str, str], where: Place, container: str) -> str | None:
     """Return the format of a record with its columns renamed, unless the format renames those of an inner object."""
     name = recognise(record)
-    if not columns or (name and FORMATS[name].columns_in in record):
-        return name
-    return recognise(rename_columns(record, columns, where)[0])
+    if columns and not (name and FORMATS[name].columns_in in record):
+        record = rename_columns(record, columns, where)[0]
+        name = recognise(record)
+    return container if container in CONTAINERS and table.is_table(record) else name
 
 
 def is_hh_rlhf(path: Path) -> bool:
@@ -300,7 +308,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
         export_media(store, path)
     try:
         as_array = chosen.is_array and path.name.endswith((".json", ".json.gz"))
-        num_written = (write_array if as_array else write_jsonl)(path, writable_lines(), private=True)
+        num_written = (write_array if as_array else chosen.write_file)(path, writable_lines(), True)
     except OSError as error:
         raise cannot_write(path, error) from error
     num_lost = 0 if chosen.holds_ratings else sum(1 for _ in store.rated_by_content())

@@ -276,6 +276,7 @@ def test_json_holds_null_for_what_is_no_number_and_texts_for_paths():
 
 def test_numbers_for_people():
     assert format_value(0.123456) == "0.1235"
+    assert format_value([]) == "–"  # an empty place looked like something left out
     assert format_value([0.25, 0.5]) == "0.25 to 0.5"
     assert format_value(["a", "b"]) == "a, b"
     assert format_value(None) == "–"

@@ -85,8 +85,8 @@ def is_nested(value: Any) -> bool:
 
 
 def format_value(value: Any) -> str:
-    """Format a number to four digits, an interval as `low to high`, a missing value as a dash."""
-    if value is None:
+    """Format a number to four digits, an interval as `low to high`, a missing value or an empty list as a dash."""
+    if value is None or value == [] or value == ():
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"

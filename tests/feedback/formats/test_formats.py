@@ -837,3 +837,9 @@ def test_media_files_cannot_be_written_beside_a_pipe(store: Store, tmp_path: Pat
     import_file(with_images(tmp_path), "likelier", store)
     with pytest.raises(ConfigError, match=r"/dev/null: no file, so that media files cannot be written beside it"):
         export_file(store, "likelier", Path("/dev/null"))
+
+
+def test_an_annotator_in_two_unicode_forms_is_one(store: Store, tmp_path: Path) -> None:
+    rows = [LIKELIER | {"annotator": name, "id": name} for name in ("Zo\u00eb", "Zoe\u0308")]
+    import_file(write(tmp_path / "a.jsonl", *rows), "likelier", store)
+    assert {item.judgement.annotator for item in store.judged()} == {"Zo\u00eb"}

@@ -1,5 +1,6 @@
 """The `Entry` of one line of a data file, and checks shared by all formats."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -86,10 +87,14 @@ def make_preference_entry(
 def make_judgement_entry(
     prompt: Prompt, left: Response, right: Response, swapped: bool = False, **answer: Any
 ) -> Entry:
-    """Make a judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`."""
+    """Make a judgement of two responses as they were shown; `answer` holds the other fields of `Judgement`.
+
+    One name in two Unicode forms is one annotator; capitals may tell ids apart.
+    """
     sides = (right.id, left.id) if swapped else (left.id, right.id)
     compared = make_comparison(left.prompt_id, *sides)
-    judgement = Judgement(**{"annotator": ""} | answer, comparison_id=compared.id, left=left.id, right=right.id)
+    answer["annotator"] = unicodedata.normalize("NFC", answer.get("annotator", ""))
+    judgement = Judgement(**answer, comparison_id=compared.id, left=left.id, right=right.id)
     return Entry(prompt, (left, right), compared, judgement)
 
 

@@ -38,6 +38,7 @@ def test_records_that_are_near_each_other(record: dict, name: str | None) -> Non
         ("array", {"conversations": []}, "llama-factory"),
         ("lines", {"input": {}, "output": {}}, "openai"),
         ("lines", {"text": "x"}, "trl"),
+        ("lines", {"prompt": "p", "response 1": "a", "response 2": "b", "label": 1}, "likelier"),
         ("csv", {"q": "x"}, "csv"),
         ("text", "name,age\n", "csv"),
         ("text", "Once upon a time", "trl"),

@@ -104,7 +104,8 @@ def test_a_data_set_of_the_hub(store: Store, monkeypatch: pytest.MonkeyPatch) ->
         turns = {"chosen": [user("Hi"), {"role": "assistant", "content": "A"}]}
         return [turns | {"rejected": [user("Hi"), {"role": "assistant", "content": "B"}], "score": float("nan")}]
 
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    stand_in = types.SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
     assert import_file(Path("some/pairs:test"), "hub", store).format == "hub"
     assert (asked, len(store.judgements())) == ([("some/pairs", "test")], 1)
     with pytest.raises(DataError, match=r"no/such: cannot be loaded from the hub \(Couldn't reach 'no/such'\)"):

@@ -145,5 +145,7 @@ def explain_unknown(path: Path, container: str, record: Any) -> UnknownFormatErr
         description = f"{kind} with {list_fields(record)}"
         nearest = max(TYPICAL, key=lambda name: len(TYPICAL[name] & record.keys()))
         nearest = "csv" if container == "csv" and nearest == "trl" else nearest
+        if len(find_answers(record)) > 1:  # two answers and a code of who won, which no column but `choice` can say
+            nearest, advice = "likelier", ""
     message = f"{path}: {description}: no format that is known; the nearest is {nearest}, with records as below{advice}"
     return UnknownFormatError(message, EXAMPLES[nearest])

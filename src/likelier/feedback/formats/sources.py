@@ -172,8 +172,9 @@ def read_hub(name: Path) -> Iterator[Row]:
 
     DataError: no such data set or split, or no connection. ModuleNotFoundError: datasets is an extra.
     """
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    disable_progress_bars()
     repository, _, split = str(name).partition(":")
     try:
         rows = load_dataset(repository, split=split or "train")

@@ -100,7 +100,8 @@ def make_judgement_entry(
 
 def make_rating_entry(prompt: Prompt, response: Response, value: float, kind: RatingKind, **more: Any) -> Entry:
     """Make a rating of one response; `more` holds the other fields of `Rating`."""
-    rating = Rating(response.id, **{"annotator": ""} | more, value=value, kind=kind)
+    more["annotator"] = unicodedata.normalize("NFC", more.get("annotator", ""))
+    rating = Rating(response.id, **more, value=value, kind=kind)
     return Entry(prompt, (response,), rating=rating)
 
 

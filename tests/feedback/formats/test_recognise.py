@@ -42,6 +42,7 @@ def test_records_that_are_near_each_other(record: dict, name: str | None) -> Non
         ("csv", {"q": "x"}, "csv"),
         ("text", "name,age\n", "csv"),
         ("text", "Once upon a time", "trl"),
+        ("text", "PK\x03\x04...", "csv"),
     ],
 )
 def test_the_nearest_format(container: str, record: object, nearest: str) -> None:

@@ -69,6 +69,12 @@ def test_a_line_of_json_that_is_no_object(tmp_path: Path) -> None:
         read_record(row)
 
 
+@pytest.mark.parametrize(("name", "hint"), [("some/pairs", "; --format hub loads a data set"), ("a.json", "$")])
+def test_a_file_that_is_not_there(store: Store, name: str, hint: str) -> None:
+    with pytest.raises(DataError, match=f"^{name}: no such file{hint}"):
+        import_file(Path(name), None, store)
+
+
 def test_what_a_table_holds_is_json() -> None:
     class Date:
         def __str__(self) -> str:

@@ -141,6 +141,8 @@ def explain_unknown(path: Path, container: str, record: Any) -> UnknownFormatErr
         first = str(record).lstrip("\ufeff").partition("\n")[0]
         description, advice = f"text that begins {truncate(first)!r}", ""
         nearest = "csv" if "," in first or "\t" in first else "trl"
+        if first.startswith("PK\x03\x04"):
+            description, nearest = "a workbook or another packed file", "csv"
     else:
         description = f"{kind} with {list_fields(record)}"
         nearest = max(TYPICAL, key=lambda name: len(TYPICAL[name] & record.keys()))

@@ -92,7 +92,9 @@ def suffix(path: Path) -> str:
 def read_start(path: Path) -> bytes:
     """Return a file's first bytes, of a gzipped one those within. DataError: it cannot be read."""
     if not path.is_file():
-        raise DataError(f"{path}: {explain_unreadable(path)}")
+        is_like_hub = len(path.parts) == 2 and not path.exists() and not path.suffix
+        hint = "; --format hub loads a data set of the hub" if is_like_hub else ""
+        raise DataError(f"{path}: {explain_unreadable(path)}{hint}")
     return read_bytes(path, FIRST_BYTES)
 
 

@@ -1,0 +1,79 @@
+"""Four rounds of the circle on the demo's model with a hidden taste: do later rounds go on getting better?
+
+`python bench/rounds.py [--rounds 4] [--seed 0] [--out runs/rounds] [circle.start=start ...]` prints a line for each round:
+the win rate by the true taste against the model before and against the first one, the true score, KL from the first
+model, and whether the round's policy was accepted.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+
+from likelier.circle import Result, run_circle
+from likelier.config import build_config
+from likelier.demo.panel import JUDGES_PER_COMPARISON, draw_panel
+from likelier.demo.run import draw_taste, start_round
+from likelier.evaluation.result import EvaluationResult
+from likelier.feedback.formats.native import list_offered
+from likelier.feedback.simulate import simulate_judgements
+from likelier.feedback.store import Store
+from likelier.files import read_json
+from likelier.runs.round import Round
+
+COMPARISONS = 1200
+"""Of each round, out of about 3,400."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/rounds"))
+    given = parser.parse_args()
+    taste = draw_taste(given.seed)
+    settings = start_round(given.out.with_name(f"{given.out.name}-prompts"), given.seed, taste).config
+    plain = settings.model_dump(exclude_unset=True) | {"eval": settings.eval.model_dump(exclude_unset=True)}
+    plain["eval"]["best_of"] = []
+    config = build_config(plain, given.overrides)
+    print(f"{taste}, seed {given.seed}, {' '.join(given.overrides) or 'as by default'}", flush=True)
+    for rounds in range(1, given.rounds + 1):
+        result = run_circle(config, given.out, rounds, lambda each: judge(each, given.seed, taste))
+        print_round(given.out / f"round-{rounds}", result)
+
+
+def judge(circle_round: Round, seed: int, taste: str) -> Result:
+    """Let the demo's honest panel judge some of this round's comparisons."""
+    offered = set(list_offered(circle_round.candidates))
+    with Store.open(circle_round.db) as store:
+        pairs = [pair for pair in store.comparisons() if pair.id in offered]
+        judgements = simulate_judgements(
+            random.Random(seed).sample(pairs, min(COMPARISONS, len(pairs))),
+            {prompt.id: prompt for prompt in store.prompts()},
+            {response.id: response for response in store.responses()},
+            draw_panel(seed, taste, honest=True).annotators,
+            np.random.default_rng(seed),
+            JUDGES_PER_COMPARISON,
+        )
+        store.add_judgements(judgements)
+    return {"judgements": len(judgements)}
+
+
+def print_round(folder: Path, result: Result) -> None:
+    """Print the figures of a round; its evaluation is against the model that it began with."""
+    evaluation = EvaluationResult.from_json(read_json(folder / "evaluation" / "evaluation.json"))
+    first = read_json(folder / "policy" / "result.json")["kl"]
+    low, high = result["win_rate_interval"]
+    against = f"{result['win_rate_first']:.2f}" if result["win_rate_first"] is not None else "the same"
+    print(
+        f"{folder.name}  win rate {result['win_rate']:.2f} ({low:.2f} to {high:.2f})  against the first {against}  "
+        f"true score {evaluation.score_a:.2f} to {evaluation.score_b:.2f}  {first:.1f} nats from the first  "
+        f"{'accepted' if result['accepted'] else 'not accepted'}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

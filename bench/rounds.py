@@ -1,6 +1,6 @@
 """Four rounds of the circle on the demo's model with a hidden taste: do later rounds go on getting better?
 
-`python bench/rounds.py [--rounds 4] [--seed 0] [--out runs/rounds] [circle.start=start ...]` prints a line for each round:
+`python bench/rounds.py [--rounds 4] [--seed 0] [--out runs/rounds] [circle.start=start ...]` prints a line a round:
 the win rate by the true taste against the model before and against the first one, the true score, KL from the first
 model, and whether the round's policy was accepted.
 """

@@ -111,3 +111,11 @@ def test_a_policy_that_pays_more_than_it_gets_is_driven_by_errors():
     misled = kl.kl_explodes(history(explained_variance_mc=-3.0, **lost))
     assert misled.cause.startswith("The critic misleads the policy")
     assert "explained_variance_mc -3 (median up to step 40)" in misled.evidence
+
+
+def test_a_reference_of_its_own_may_be_away_from_the_start():
+    """In the second round of a circle KL is measured from the first model: 3.3 nats in step 1 were called an error."""
+    away = {"kl": ramp(3.3, 4.0)}
+    assert kl.kl_explodes(history(**away)).severity == "error"
+    assert kl.kl_explodes(history({"reference": "first"}, **away)) is None
+    assert kl.kl_negative(history({"reference": "first"}, kl=ramp(3.3, 4.0))) is None

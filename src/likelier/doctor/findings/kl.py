@@ -44,6 +44,8 @@ def kl_negative(run: History) -> Finding | None:
 def nonzero_first_kl(run: History) -> Level | None:
     """The KL of step 1 if it is not 0, although policy and reference are equal there."""
     first = run.level("kl", 0, 1)
+    if run.ppo.reference:  # another model than the start
+        return None
     if first is None or first.first != 1 or abs(first.mean) < max(0.01, 2 * first.stderr):
         return None
     return first

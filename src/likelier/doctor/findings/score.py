@@ -274,7 +274,8 @@ def check_score_after_training(run: History) -> Finding | None:
         run.level("score_std", 0, len(run.lines)),
     )
     foreseen = run.final_level("explained_variance_mc")
-    if len(scores) < 15 or kl is None or spread is None or kl.mean - 3 * kl.stderr < 1:
+    first = run.level("kl", 0, 1) if run.ppo.reference else None  # a reference of its own is away from the start
+    if len(scores) < 15 or kl is None or spread is None or kl.mean - (first.mean if first else 0) - 3 * kl.stderr < 1:
         return None
     too_wild = kl.mean > 15 or (clipped is not None and clipped.mean > 0.2)
     best = max(estimate_rises(scores, stderr_of_step), key=lambda estimate: estimate.rise + 2 * estimate.stderr)

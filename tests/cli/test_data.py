@@ -147,3 +147,14 @@ def test_a_page_without_a_comparison_is_refused(folder, capsys):
     assert run("serve", "--db", "new.db", "--port", "0") == 3
     assert capsys.readouterr().err.startswith("likelier: new.db: no comparison to judge; `likelier data import`")
     assert not Path("new.db").exists()
+
+
+def test_names_that_differ_in_capitals_only_are_told(folder, capsys):
+    """In a file they may be ids, so they stay two; nothing about it is silent."""
+    line = {"prompt": "q", "left": "a", "right": "b", "choice": "left"}
+    Path("two.jsonl").write_text("".join(json.dumps(line | {"annotator": name}) + "\n" for name in ("Ann", "ann")))
+    assert run("data", "import", "two.jsonl", "--format", "likelier", "--db", "f.db") == 0
+    capsys.readouterr()
+    assert run("check", "--db", "f.db") == 0
+    said = capsys.readouterr().err
+    assert said == "annotators 'Ann', 'ann' differ in capitals or spaces only, and count as 2 people\n"

@@ -1,9 +1,12 @@
 """`likelier check`: agreement between annotators, their skill, and the biases of their answers."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from likelier.cli.options import DB
 from likelier.cli.output import JSON, Result, result_command
+from likelier.progress import print_note
 from likelier.terminal import echo, print_table
 
 
@@ -43,4 +46,23 @@ def check(db: DB, json: JSON = False) -> Result:
     from likelier.feedback.store import Store
 
     with Store.open(db) as store:
-        return check_feedback(store.judged()).to_json()
+        result = check_feedback(store.judged()).to_json()
+    for line in describe_doubles([annotator["id"] for annotator in result["annotators"]]):
+        print_note(line)
+    return result
+
+
+def describe_doubles(annotators: Iterable[str]) -> Iterator[str]:
+    """Yield a line for annotators whose names differ in capitals or spaces only: one person would count twice.
+
+    Names from the page are one person then; in imported files capitals may tell ids apart, so nothing is merged.
+    """
+    from likelier.feedback.writer import fold_name
+
+    same = defaultdict(list)
+    for name in annotators:
+        same[fold_name(name)].append(name)
+    for names in same.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            yield f"annotators {listed} differ in capitals or spaces only, and count as {len(names)} people"

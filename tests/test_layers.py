@@ -91,6 +91,8 @@ FENCES = {
     "starlette": ["web"],
     "uvicorn": ["web"],
     "h11": ["web"],
+    "pyarrow": ["feedback.formats"],
+    "datasets": ["feedback.formats"],
     "typer": ["cli"],
     "filelock": ["runs.folder", "feedback.database"],
 }

@@ -7,6 +7,7 @@ model, and whether the round's policy was accepted.
 
 import argparse
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ def judge(circle_round: Round, seed: int, taste: str) -> Result:
             np.random.default_rng(seed),
             JUDGES_PER_COMPARISON,
         )
-        store.add_judgements(judgements)
+        # Simulated keys are numbers from 0 on, in each round: without one each is keyed by what it says.
+        store.add_judgements(replace(judgement, key="") for judgement in judgements)
     return {"judgements": len(judgements)}
 
 

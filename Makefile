@@ -28,7 +28,7 @@ quick: $(test)
 lint: $(test)
 	@$(bin)/ruff check --no-cache
 	@$(bin)/ruff format --check --quiet --no-cache
-	@$(bin)/mypy
+	@$(bin)/mypy --num-workers 2
 
 battery: $(test)
 	@$(bin)/pytest -m battery --timeout 3600 || [ $$? -eq 5 ]  # 5: no such test yet

@@ -95,8 +95,19 @@ def test_a_process_that_was_killed_is_one_line():
         list(map_in_processes(os._exit, [3], 1, int))
 
 
-def test_ctrl_c_is_held_back_while_processes_start_and_not_lost():
-    with pytest.raises(KeyboardInterrupt), hold_back_interrupts():
-        os.kill(os.getpid(), signal.SIGINT)
-        started = True
-    assert started
+@pytest.mark.parametrize("has_other_threads", [False, True])
+def test_ctrl_c_is_held_back_while_processes_start_and_not_lost(has_other_threads):
+    """Another thread, which does not hold it blocked, received it, and it was raised in the middle."""
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    if has_other_threads:
+        other.start()
+    started = []
+    try:
+        with pytest.raises(KeyboardInterrupt), hold_back_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            started.append(True)
+        assert started
+    finally:
+        ended.set()

@@ -105,15 +105,23 @@ def map_in_processes(
 def hold_back_interrupts() -> Iterator[None]:
     """Processes that are started in this block never get Ctrl-C, which a terminal sends to all: they hold it blocked.
 
-    This process gets it after the block.
+    This process gets it after the block. The mask is for the children, which inherit it; where this process has other
+    threads one of them receives the signal all the same, and Python would raise it here at once: so it is noted.
     """
     block = getattr(signal, "pthread_sigmask", None)  # Windows has none
-    before = block(signal.SIG_BLOCK, {signal.SIGINT}) if block else None
+    if not block or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    mask = block(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        if block:
-            block(signal.SIG_SETMASK, before)
+        block(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def begin_worker(begin: Callable[[], object]) -> None:

@@ -27,7 +27,7 @@ def test_what_is_drawn_and_paid():
     assert [env.step(1)[3] for _ in range(pixel_grid.LIMIT)] == [False] * 24 + [True]
 
 
-@pytest.mark.slow
+@pytest.mark.battery
 def test_it_learns_to_walk(tmp_path, monkeypatch, capsys):
     short = ["gym.total_steps=20000", "gym.rollout_length=32", "gym.learning_rate=2e-3", "gym.num_eval_episodes=5"]
     monkeypatch.setattr(sys, "argv", ["pixel_grid.py", "--out", str(tmp_path / "run"), "--set", *short])

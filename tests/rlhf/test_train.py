@@ -58,12 +58,12 @@ def metrics(folder):
     [
         {"critic": "separate"},
         {"critic": "shared"},
-        {"algorithm": "rloo", "responses_per_prompt": 4},
         {"algorithm": "grpo", "responses_per_prompt": 4},
-        {"algorithm": "dr_grpo", "responses_per_prompt": 4},
-        {"algorithm": "reinforce_pp"},
+        pytest.param({"algorithm": "rloo", "responses_per_prompt": 4}, marks=pytest.mark.battery),
+        pytest.param({"algorithm": "dr_grpo", "responses_per_prompt": 4}, marks=pytest.mark.battery),
+        pytest.param({"algorithm": "reinforce_pp"}, marks=pytest.mark.battery),
     ],
-    ids=["separate", "shared", "rloo", "grpo", "dr_grpo", "reinforce_pp"],
+    ids=["separate", "shared", "grpo", "rloo", "dr_grpo", "reinforce_pp"],
 )
 def test_learns_the_best_answer_of_two_tokens(world, tmp_path, variant):
     result = train(config(world, total_episodes=32 * 20, **variant), tmp_path)

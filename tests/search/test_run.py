@@ -110,12 +110,20 @@ def start_search(streams, words):
 
 
 @pytest.mark.slow
-def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [(signal.SIGKILL, -9)],
+        pytest.param([(signal.SIGKILL, -9), (signal.SIGTERM, 75)], marks=pytest.mark.battery),
+    ],
+    ids=["killed", "killed-and-terminated"],
+)
+def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd, ends):
     """Two runs at once, killed and terminated, end with the bits of one run at a time."""
-    path, out = world / "c.yaml", world / "killed"
+    path, out = world / "c.yaml", world / f"killed-{len(ends)}"
     path.write_text(json.dumps(settings(world, {"ppo.learning_rate": RATES})))
     words = ["search", str(path), "--out", str(out), "--workers", "2", "--resume", "auto"]
-    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 75)):
+    for number, code in ends:
         process = start_search(world / "streams", words)
         known = len(list(out.glob("trial-*/fold-*/result.json")))
         while process.is_running() and len(list(out.glob("trial-*/fold-*/result.json"))) == known:
@@ -125,7 +133,7 @@ def test_killed_it_keeps_what_is_done_and_ends_the_same(world, serial, capfd):
         if number == signal.SIGTERM:
             assert f"of 6 runs; go on with: likelier search {path} --out {out}" in process.err.read_text()
     done = {path: path.stat().st_mtime_ns for path in out.glob("trial-*/fold-*/result.json")}
-    assert len(done) >= 2
+    assert len(done) >= len(ends)
     assert main([*words, "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     assert essence(out, result) == essence(*serial)
@@ -155,7 +163,7 @@ def test_reward_models_are_judged_on_held_out_conversations(world, tmp_path):
     assert load_config(tmp_path / "run" / "best.yaml").data == str(world / "pairs")
 
 
-@pytest.mark.slow
+@pytest.mark.battery
 def test_dpo_is_judged_on_held_out_conversations(world, tmp_path):
     asked = settings(world, {"dpo.learning_rate": [1e-6, 0.01]}, stage="dpo")
     asked["dpo"] = {"batch_size": 4, "device": "cpu", "num_epochs": 2}
@@ -179,7 +187,7 @@ class Right(gymnasium.Env):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.battery
 def test_agents_are_judged_by_fresh_episodes_on_other_seeds(tmp_path):
     (tmp_path / "right.py").write_text(RIGHT)
     gym = {"env_id": f"{tmp_path / 'right.py'}:Right", "total_steps": 320, "num_envs": 4, "rollout_length": 8}

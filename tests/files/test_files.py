@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from likelier.errors import DataError
-from likelier.files import MAX_LINE_BYTES, parse_line, read_json, read_jsonl, read_lines, write_jsonl
+from likelier.files import MAX_LINE_BYTES, parse_line, read_json, read_jsonl, read_lines, read_object, write_jsonl
 
 
 def test_a_flipped_bit_in_a_gzip_file_is_named(tmp_path):
@@ -63,3 +63,11 @@ def test_a_document_nested_too_deep_is_named(tmp_path):
     (tmp_path / "a.json").write_text(100_000 * "[")
     with pytest.raises(DataError, match=r"a\.json: JSON nested too deep"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error_and_an_absent_file_is_empty(tmp_path):
+    """`doctor` said "No findings" of a run whose `run.json` is a folder."""
+    assert read_object(tmp_path / "run.json") == {}
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(DataError, match=r"run\.json: a folder, not a file"):
+        read_object(tmp_path / "run.json")

@@ -274,7 +274,7 @@ def write_json(path: Path, record: Any, private: bool = False) -> None:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read one JSON object; empty if there is no such file. DataError: another type, or as for `read_json`."""
-    record = read_json(path) if path.is_file() else {}
+    record = read_json(path) if path.exists() else {}  # a folder of this name is an error, not an absent file
     if not isinstance(record, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record

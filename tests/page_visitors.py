@@ -2,6 +2,8 @@
 
 from fastapi.testclient import TestClient
 
+from likelier.records import Comparison, Prompt, Response
+
 HERE = "http://127.0.0.1:8000"
 
 
@@ -12,3 +14,12 @@ def come_in(app, role):
         client.get("/", params={"token": app.state.room.accounts.invite(role)})
         assert client.post("/name", json={"name": role}).status_code == 200
     return client
+
+
+def add_pair(store):
+    """Two responses to a prompt, to be compared."""
+    prompt = Prompt("Tell me a story.")
+    pair = Response(prompt.id, "yes"), Response(prompt.id, "no")
+    store.add_prompts([prompt])
+    store.add_responses(pair)
+    store.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])

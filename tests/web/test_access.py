@@ -5,20 +5,15 @@ from fastapi.testclient import TestClient
 
 from likelier.feedback.accounts import ROLES
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Prompt, Response
 from likelier.web.access import ACCESS
 from likelier.web.app import create_app
-from page_visitors import HERE, come_in
+from page_visitors import HERE, add_pair, come_in
 
 
 @pytest.fixture
 def store(tmp_path):
     with Store.open(tmp_path / "f.db", create=True) as opened:
-        prompt = Prompt("Tell me a story.")
-        pair = Response(prompt.id, "yes"), Response(prompt.id, "no")
-        opened.add_prompts([prompt])
-        opened.add_responses(pair)
-        opened.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+        add_pair(opened)
         yield opened
 
 

@@ -16,8 +16,8 @@ import uvicorn
 from likelier.errors import ConfigError, LikelierError
 from likelier.feedback import database
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Prompt, Response
 from likelier.web.server import Access, listen, serve
+from page_visitors import add_pair
 
 
 def test_a_taken_port_is_one_line():
@@ -36,11 +36,7 @@ def test_who_follows_the_link_before_the_server_is_ready_waits_for_it():
 @pytest.fixture
 def store(tmp_path):
     with Store.open(tmp_path / "feedback.db", create=True) as opened:
-        prompt = Prompt("Tell me a story.")
-        pair = Response(prompt.id, "yes"), Response(prompt.id, "no")
-        opened.add_prompts([prompt])
-        opened.add_responses(pair)
-        opened.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+        add_pair(opened)
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: accounts by one-time invitation, and sessions that outlive the server.
+"""Accounts by one-time invitation, and sessions that outlive the server.
 
 Tokens are random and stand in the database as SHA-256 alone, so that a copy of it opens nothing. There are no
 passwords: whoever needs a link on another device, or has lost theirs, gets a new invitation to the same account.

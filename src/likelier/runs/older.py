@@ -17,6 +17,7 @@ FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
     ("reward_model", "num_epochs"): 1,
     ("ppo", "response_length"): 64,
     ("eval", "response_length"): 64,
+    ("circle", "accept"): "always",
 }
 """Defaults that have changed since the first release, as they were."""
 

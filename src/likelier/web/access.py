@@ -1,4 +1,4 @@
-"""Who may ask for what: one table of routes and roles, enforced for every request."""
+"""Authorisation: one table of routes and roles, enforced for every request."""
 
 from fastapi import HTTPException, Request
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser

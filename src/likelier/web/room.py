@@ -1,4 +1,4 @@
-"""What the routes of the judging page share: the store, who is there, and what is asked next."""
+"""State shared by the routes of the judging page: the store, its accounts, and what is asked next."""
 
 import threading
 import time

@@ -44,7 +44,7 @@ NOT_LOST = frozenset(
 
 
 class Answer(NamedTuple):
-    """What one user answered to one question."""
+    """One user's answer to one question."""
 
     question: str
     user: str

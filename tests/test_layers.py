@@ -80,8 +80,11 @@ FENCES = {
     "sqlalchemy": [
         "feedback.store",
         "feedback.database",
+        "feedback.open_database",
         "feedback.tables",
+        "feedback.projects",
         "feedback.rows",
+        "feedback.ratings",
         "feedback.writer",
         "feedback.accounts",
         "feedback.migrations",

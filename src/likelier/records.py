@@ -141,6 +141,8 @@ class Judgement:
     """How much better the chosen side is: 1 slightly, 2, 3 much; None if nobody asked."""
     supersedes: str | None = None
     """Key of an earlier judgement by the same person, which this one replaces in every count."""
+    adjudicates: bool = False
+    """A reviewer's decision about answers that disagree, made in knowledge of these: no vote of its own."""
 
     def __post_init__(self) -> None:
         if self.both_bad and self.choice != "tie":
@@ -185,6 +187,10 @@ class Rating:
     simulated: bool = False
     key: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    duration_seconds: float | None = None
+    guideline: str = ""
+    supersedes: str | None = None
+    """Key of an earlier rating by the same person of the same response, which this one replaces."""
 
     def __post_init__(self) -> None:
         if self.kind == "thumbs" and self.value not in (0.0, 1.0):

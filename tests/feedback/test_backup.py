@@ -84,6 +84,6 @@ def test_a_backup_is_not_packed(store: Store, tmp_path: Path) -> None:
 
 
 def test_postgresql_has_pg_dump(store: Store, tmp_path: Path) -> None:
-    store.path = None
+    store.database.path = None
     with pytest.raises(ConfigError, match="a PostgreSQL database; pg_dump backs it up"):
         back_up_store(store, tmp_path / "monday.db")

@@ -461,7 +461,7 @@ def test_an_answer_that_a_reader_keeps_out_of_the_file_is_not_acknowledged(
 ) -> None:
     fill(store)
     monkeypatch.setattr(database, "WAIT_SECONDS", 0.1)
-    store.writer.dispose()  # connects again, with the shorter wait
+    store.database.writer.dispose()  # connects again, with the shorter wait
     with store.reading() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM judgements").scalar_one()
         with pytest.raises(LikelierError, match="another process keeps reading it; answer again when it is done"):

@@ -8,7 +8,15 @@ from typing import Any, get_args
 import sqlalchemy as sa
 
 from likelier.feedback.database import DamagedRow, read_version
-from likelier.feedback.tables import judgements, media, prompts, ratings, responses
+from likelier.feedback.tables import (
+    comparisons,
+    judgements,
+    media,
+    project_comparisons,
+    project_prompts,
+    prompts,
+    responses,
+)
 from likelier.files import dump_line
 from likelier.files.json_text import truncate
 from likelier.records import (
@@ -18,15 +26,16 @@ from likelier.records import (
     Judgement,
     Media,
     Prompt,
-    RatedResponse,
-    Rating,
-    RatingKind,
     Response,
 )
 
-JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name != "number")
+JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name not in ("number", "project"))
+BEFORE_0005: Sequence[sa.ColumnElement[Any]] = (
+    *(column for column in JUDGEMENT_COLUMNS if column.name != "adjudicates"),
+    sa.false().label("adjudicates"),
+)
 BEFORE_0003: Sequence[sa.ColumnElement[Any]] = (
-    *(column for column in JUDGEMENT_COLUMNS if column.name not in ("both_bad", "strength", "supersedes")),
+    *(column for column in BEFORE_0005 if column.name not in ("both_bad", "strength", "supersedes")),
     sa.false().label("both_bad"),
     sa.null().label("strength"),
     sa.null().label("supersedes"),
@@ -83,20 +92,51 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
         "both_bad": record.both_bad,
         "strength": record.strength,
         "supersedes": record.supersedes,
+        "adjudicates": record.adjudicates,
     }
 
 
-def select_judgements(connection: sa.Connection, with_superseded: bool = False) -> sa.Select[Any]:
-    """Select the columns of judgements, of those that no later one supersedes unless asked for."""
+def select_judgements(connection: sa.Connection, project: str, with_superseded: bool = False) -> sa.Select[Any]:
+    """Select the columns of a project's judgements, of those that no later one supersedes unless asked for."""
     if not has_superseded(connection):
         return sa.select(*BEFORE_0003)
-    query = sa.select(*JUDGEMENT_COLUMNS)
+    if not has_projects(connection):
+        query = sa.select(*BEFORE_0005)
+    else:
+        query = sa.select(*JUDGEMENT_COLUMNS).where(judgements.c.project == project)
     return query if with_superseded else query.where(is_current())
 
 
 def has_superseded(connection: sa.Connection) -> bool:
     """True if judgements of the database can supersede others: since version 0003."""
     return read_version(connection) not in ("0001", "0002")
+
+
+def has_projects(connection: sa.Connection) -> bool:
+    """True if the database can have several projects: since version 0005."""
+    return read_version(connection) not in ("0001", "0002", "0003", "0004")
+
+
+def of_project(connection: sa.Connection, table: sa.Table, project: str) -> sa.ColumnElement[bool]:
+    """Hold for rows of a project; of an older database for all."""
+    return table.c.project == project if has_projects(connection) else sa.true()
+
+
+def join_project(
+    connection: sa.Connection, query: sa.Select[Any], column: sa.Column[Any], membership: sa.Table, project: str
+) -> sa.Select[Any]:
+    """Restrict a query to the rows whose `column` a table of members lists for a project."""
+    if not has_projects(connection):
+        return query
+    target = next(each for each in membership.c if each.name != "project")
+    return query.join(membership, column == target).where(membership.c.project == project)
+
+
+def select_comparisons(connection: sa.Connection, project: str) -> sa.Select[Any]:
+    """Select the fields of a project's comparisons, sorted by id."""
+    columns = (comparisons.c.prompt_id, comparisons.c.response_a, comparisons.c.response_b)
+    query = sa.select(*columns).order_by(comparisons.c.id)
+    return join_project(connection, query, comparisons.c.id, project_comparisons, project)
 
 
 def is_current() -> sa.ColumnElement[bool]:
@@ -139,57 +179,8 @@ def make_judgement(row: sa.Row[Any], where: str) -> Judgement:
         both_bad=bool(row.both_bad),
         strength=row.strength,
         supersedes=row.supersedes,
+        adjudicates=bool(row.adjudicates),
     )
-
-
-def rating_row(record: Rating) -> dict[str, Any]:
-    """Convert a rating to a row."""
-    return {
-        "key": record.key,
-        "response_id": record.response_id,
-        "annotator_id": record.annotator,
-        "value": record.value,
-        "kind": record.kind,
-        "created_at": record.created_at,
-        "simulated": record.simulated,
-        "extra": dump_line(record.extra),
-    }
-
-
-def to_rating(row: sa.Row[Any]) -> Rating:
-    """Convert a row to a rating. DamagedRow: it is none."""
-    where = f"rating {row.key!r}"
-    check_texts(where, row, ("key", "response_id", "annotator_id", "kind"))
-    is_number = isinstance(row.value, int | float) and math.isfinite(row.value)
-    if row.kind not in get_args(RatingKind) or not is_number or (row.kind == "thumbs" and row.value not in (0, 1)):
-        raise DamagedRow(f"{where}: {truncate(row.kind)} is {truncate(repr(row.value))}")
-    if not isinstance(row.created_at, str | None):
-        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
-    return Rating(
-        response_id=row.response_id,
-        annotator=row.annotator_id,
-        value=float(row.value),
-        kind=row.kind,
-        created_at=row.created_at,
-        simulated=row.simulated,
-        key=row.key,
-        extra=parse_stored(row.extra, where, dict),
-    )
-
-
-def read_rated(connection: sa.Connection) -> Iterator[RatedResponse]:
-    """Yield all ratings with prompts and responses, in an order determined by their content."""
-    if read_version(connection) in ("0001", "0002", "0003"):
-        return
-    prompt_of, response_of = read_prompts(connection), read_responses(connection)
-    order = [in_byte_order(column, connection) for column in (ratings.c.response_id, ratings.c.key)]
-    for row in connection.execute(sa.select(ratings).order_by(*order).execution_options(yield_per=ROWS_PER_FETCH)):
-        rating = to_rating(row)
-        try:
-            response = response_of[rating.response_id]
-            yield RatedResponse(rating, prompt_of[response.prompt_id], response)
-        except KeyError as error:
-            raise DamagedRow(f"rating {rating.key!r}: no prompt or response {truncate(str(error))}") from error
 
 
 def check_texts(where: str, row: Any, names: Sequence[str]) -> None:
@@ -224,36 +215,39 @@ def to_response(row: Any) -> Response:
     return Response(row.prompt_id, row.text, row.model, row.stop_reason, file)
 
 
-def read_prompts(connection: sa.Connection) -> dict[str, Prompt]:
-    """Return all prompts by id, sorted."""
-    rows = connection.execute(sa.select(prompts).order_by(prompts.c.id))
-    return {row.id: to_prompt(row) for row in rows}
+def read_prompts(connection: sa.Connection, project: str) -> dict[str, Prompt]:
+    """Return all prompts of a project by id, sorted."""
+    query = join_project(connection, sa.select(prompts), prompts.c.id, project_prompts, project)
+    return {row.id: to_prompt(row) for row in connection.execute(query.order_by(prompts.c.id))}
 
 
-def read_responses(connection: sa.Connection) -> dict[str, Response]:
-    """Return all responses by id, sorted."""
+def read_responses(connection: sa.Connection, project: str) -> dict[str, Response]:
+    """Return all responses to the prompts of a project by id, sorted."""
     text_columns = [column for column in responses.c if column.name != "media_sha256"]
     if read_version(connection) == "0001":  # before there were media files
         query = sa.select(*text_columns, sa.null().label("sha256"))
     else:
         query = sa.select(*text_columns, media).outerjoin_from(responses, media)
+    query = join_project(connection, query, responses.c.prompt_id, project_prompts, project)
     return {row.id: to_response(row) for row in connection.execute(query.order_by(responses.c.id))}
 
 
-def read_media(connection: sa.Connection) -> list[Media]:
-    """Return all media files, sorted by hash."""
+def read_media(connection: sa.Connection, project: str) -> list[Media]:
+    """Return all media files of a project, sorted by hash."""
     if read_version(connection) == "0001":
         return []
-    rows = connection.execute(sa.select(media).order_by(media.c.sha256))
+    query = sa.select(media).join(responses, responses.c.media_sha256 == media.c.sha256).distinct()
+    query = join_project(connection, query, responses.c.prompt_id, project_prompts, project)
+    rows = connection.execute(query.order_by(media.c.sha256))
     return [Media(row.kind, row.sha256, row.size) for row in rows]
 
 
 def read_judged(
-    connection: sa.Connection, order: Sequence[Any], with_superseded: bool = False
+    connection: sa.Connection, project: str, order: Sequence[Any], with_superseded: bool = False
 ) -> Iterator[JudgedComparison]:
-    """Yield judgements in the given order; prompts and responses, which they share, stay in memory."""
-    prompt_of, response_of = read_prompts(connection), read_responses(connection)
-    query = select_judgements(connection, with_superseded).order_by(*order)
+    """Yield a project's judgements in the given order; prompts and responses, which they share, stay in memory."""
+    prompt_of, response_of = read_prompts(connection, project), read_responses(connection, project)
+    query = select_judgements(connection, project, with_superseded).order_by(*order)
     query = query.execution_options(yield_per=ROWS_PER_FETCH)
     for row in connection.execute(query):
         judgement = to_judgement(row)
@@ -268,3 +262,21 @@ def read_judged(
 def in_byte_order(column: sa.Column[str], connection: sa.Connection) -> sa.ColumnElement[str]:
     """Collate by bytes; PostgreSQL's default is the database's language."""
     return column if connection.dialect.name == "sqlite" else column.collate("C")
+
+
+def count_records(connection: sa.Connection, project: str) -> dict[str, int]:
+    """Count prompts, responses, comparisons, judgements that none supersedes, and the people who gave these."""
+    judged = select_judgements(connection, project).subquery()
+    queries = {
+        "prompts": join_project(connection, sa.select(prompts.c.id), prompts.c.id, project_prompts, project),
+        "responses": join_project(
+            connection, sa.select(responses.c.id), responses.c.prompt_id, project_prompts, project
+        ),
+        "comparisons": select_comparisons(connection, project).order_by(None),
+        "judgements": sa.select(judged.c.key),
+        "annotators": sa.select(judged.c.annotator_id).where(judged.c.annotator_id != "").distinct(),
+    }
+    return {
+        name: connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+        for name, query in queries.items()
+    }

@@ -1,8 +1,10 @@
-"""Tables of the feedback database: what people judge, what they answered, and who may come in."""
+"""Tables of the feedback database: what people judge, what they answered, projects, and who may come in."""
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+DEFAULT_PROJECT = "default"
+"""The only project of a database in which nobody named one."""
 
 prompts = sa.Table(
     "prompts",
@@ -62,7 +64,10 @@ judgements = sa.Table(
     sa.Column("both_bad", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("strength", sa.Integer),
     sa.Column("supersedes", sa.Text),
+    sa.Column("project", sa.Text, nullable=False, server_default=DEFAULT_PROJECT),
+    sa.Column("adjudicates", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("judgements_supersedes", "supersedes", unique=True),
+    sa.Index("judgements_by_project", "project", "number"),
 )
 ratings = sa.Table(
     "ratings",
@@ -76,6 +81,69 @@ ratings = sa.Table(
     sa.Column("created_at", sa.Text),
     sa.Column("simulated", sa.Boolean, nullable=False),
     sa.Column("extra", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False, server_default=DEFAULT_PROJECT),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("guideline", sa.Text, nullable=False, server_default=""),
+    sa.Column("supersedes", sa.Text),
+    sa.Index("ratings_supersedes", "supersedes", unique=True),
+    sa.Index("ratings_by_project", "project", "number"),
+)
+rankings = sa.Table(
+    "rankings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False, index=True),
+    sa.Column("order", sa.Text, nullable=False),
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("created_at", sa.Text),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("guideline", sa.Text, nullable=False),
+    sa.Column("supersedes", sa.Text),
+    sa.Column("extra", sa.Text, nullable=False),
+    sa.Index("rankings_by_project", "project", "number"),
+    sa.Index("rankings_supersedes", "supersedes", unique=True),
+)
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),
+)
+
+
+def membership_table(name: str, column: str, target: str) -> sa.Table:
+    """Return a table of what belongs to which project."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("project", sa.Text, sa.ForeignKey("projects.name"), primary_key=True),
+        sa.Column(column, sa.Text, sa.ForeignKey(target), primary_key=True, index=True),
+    )
+
+
+project_prompts = membership_table("project_prompts", "prompt_id", "prompts.id")
+project_comparisons = membership_table("project_comparisons", "comparison_id", "comparisons.id")
+members = membership_table("members", "annotator_id", "annotators.id")
+guidelines = sa.Table(
+    "guidelines",
+    metadata,
+    sa.Column("project", sa.Text, sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+gold = sa.Table(
+    "gold",
+    metadata,
+    sa.Column("project", sa.Text, sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("comparison_id", sa.Text, sa.ForeignKey("comparisons.id"), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("better", sa.Text, sa.ForeignKey("responses.id")),
+    sa.Column("explanation", sa.Text, nullable=False),
 )
 accounts = sa.Table(
     "accounts",
@@ -91,6 +159,7 @@ invitations = sa.Table(
     sa.Column("token_hash", sa.Text, primary_key=True),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id")),
+    sa.Column("project", sa.Text),
     sa.Column("expires_at", sa.Float, nullable=False),
 )
 sessions = sa.Table(

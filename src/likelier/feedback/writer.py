@@ -6,31 +6,35 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from likelier.feedback.media import MediaFolder
+from likelier.feedback.ratings import rating_row, to_rating
 from likelier.feedback.rows import (
     JUDGEMENT_COLUMNS,
     comparison_row,
     judgement_row,
     parse_stored,
     prompt_row,
-    rating_row,
     response_row,
     to_judgement,
-    to_rating,
 )
 from likelier.feedback.tables import (
+    DEFAULT_PROJECT,
     accounts,
     annotators,
     comparisons,
     invitations,
     judgements,
     media,
+    members,
     people,
+    project_comparisons,
+    project_prompts,
+    projects,
     prompts,
     ratings,
     responses,
@@ -43,16 +47,21 @@ ROWS_PER_QUERY = 500
 """Below the limit on parameters of every SQLite in use."""
 
 
-LATER_FIELDS = ("both_bad", "strength", "supersedes")
-"""Fields of a judgement that came after its first keys were made."""
+LATER_FIELDS = {
+    Judgement: ("both_bad", "strength", "supersedes", "adjudicates"),
+    Rating: ("duration_seconds", "guideline", "supersedes"),
+}
+"""Fields that came after the first keys were made."""
+A = TypeVar("A", Judgement, Rating)
 
 
 class Writer:
-    """Adds records within one transaction. Methods that add records return how many were new."""
+    """Adds records to a project within one transaction. Methods that add records return how many were new to it."""
 
-    def __init__(self, connection: sa.Connection, media_folder: MediaFolder) -> None:
-        self.connection, self.media_folder = connection, media_folder
+    def __init__(self, connection: sa.Connection, media_folder: MediaFolder, project: str = DEFAULT_PROJECT) -> None:
+        self.connection, self.media_folder, self.project = connection, media_folder, project
         self.new_media: list[Media] = []
+        self.has_project = False
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
         """Insert rows that do not exist yet; returns how many were new."""
@@ -62,9 +71,32 @@ class Writer:
         statement = dialect.insert(table).on_conflict_do_nothing().inline()
         return self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
+    def add_project(self) -> None:
+        """Store the project itself, unless it is there."""
+        if not self.has_project:
+            self.insert(projects, [{"name": self.project, "settings": "{}"}])
+            self.has_project = True
+
+    def add_to_project(self, membership: sa.Table, column: str, ids: Iterable[str]) -> int:
+        """Note what belongs to the project; returns how much of it was new."""
+        self.add_project()
+        return self.insert(membership, [{"project": self.project, column: each} for each in ids])
+
+    def name_key(self, record: A) -> A:
+        """Return a record with the keys that it has in this project: one file can be imported into several."""
+        if self.project == DEFAULT_PROJECT:
+            return record
+        key, supersedes = (
+            f"{self.project}/{key}" if key and not key.startswith(f"{self.project}/") else key
+            for key in (record.key, record.supersedes)
+        )
+        return replace(record, key=key or "", supersedes=supersedes)
+
     def add_prompts(self, records: Iterable[Prompt]) -> int:
         """Store prompts; returns how many were new."""
-        return self.insert(prompts, [prompt_row(record) for record in records])
+        rows = [prompt_row(record) for record in records]
+        self.insert(prompts, rows)
+        return self.add_to_project(project_prompts, "prompt_id", (row["id"] for row in rows))
 
     def add_media(self, record: Media, source: Path) -> None:
         """Copy a media file into the media folder, before the responses that refer to it are added.
@@ -85,19 +117,21 @@ class Writer:
 
     def add_comparisons(self, records: Iterable[Comparison]) -> int:
         """Store comparisons; returns how many were new."""
-        return self.insert(comparisons, [comparison_row(record) for record in records])
+        rows = [comparison_row(record) for record in records]
+        self.insert(comparisons, rows)
+        return self.add_to_project(project_comparisons, "comparison_id", (row["id"] for row in rows))
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
         """Store judgements; returns how many were new."""
-        keyed = fill_keys(records)
+        keyed = fill_keys(records, self)
         self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
-        return self.insert(judgements, [judgement_row(record) for record in keyed])
+        return self.insert(judgements, [judgement_row(record) | {"project": self.project} for record in keyed])
 
     def add_ratings(self, records: Iterable[Rating]) -> int:
         """Store ratings, each with its key; returns how many were new."""
         records = list(records)
         self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in records})])
-        return self.insert(ratings, [rating_row(record) for record in records])
+        return self.insert(ratings, [rating_row(record) | {"project": self.project} for record in records])
 
     def add_person(self, name: str) -> str:
         """Return a person's pseudonym, created on first use; `ann` and `Ann` are one person (`fold_name`)."""
@@ -118,7 +152,7 @@ class Writer:
         if self.connection.dialect.name == "sqlite":  # deleted rows are overwritten, not only marked as free
             self.connection.exec_driver_sql("PRAGMA secure_delete=ON")
         erased = list(self.find_people(name).values())
-        for table in (sessions, invitations, accounts, people):
+        for table in (sessions, invitations, members, accounts, people):
             self.connection.execute(table.delete().where(table.c.annotator_id.in_(erased)))
         return erased
 
@@ -167,10 +201,13 @@ def fold_name(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
 
 
-def fill_keys(records: Iterable[Judgement]) -> list[Judgement]:
-    """Return the judgements with every empty key filled by `content_key`."""
+def fill_keys(records: Iterable[Judgement], writer: Writer) -> list[Judgement]:
+    """Return the judgements with every empty key filled by `content_key`, as it is in the project."""
     counts: Counter[str] = Counter()
-    return [record if record.key else replace(record, key=content_key(record, counts)) for record in records]
+    return [
+        record if record.key else writer.name_key(replace(record, key=content_key(record, counts)))
+        for record in records
+    ]
 
 
 def content_key(record: Judgement | Rating, counts: Counter[str]) -> str:
@@ -179,7 +216,7 @@ def content_key(record: Judgement | Rating, counts: Counter[str]) -> str:
     `counts` counts them by content and is updated.
     """
     # What older versions did not know is left out where it says nothing, so that their keys stay.
-    said = {name: value for name, value in vars(record).items() if name not in LATER_FIELDS or value}
+    said = {name: value for name, value in vars(record).items() if name not in LATER_FIELDS[type(record)] or value}
     content = stable_id("judgement" if isinstance(record, Judgement) else "rating", said)
     counts[content] += 1
     return content if counts[content] == 1 else stable_id(content, counts[content])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from likelier.feedback.formats.entry import Entry
 from likelier.feedback.formats.sources import Row
+from likelier.feedback.tables import DEFAULT_PROJECT
 from likelier.feedback.writer import Writer, content_key
 from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
 
@@ -48,6 +49,7 @@ class Importer:
 
     def add(self, rows: list[ParsedRow]) -> list[tuple[ParsedRow, str]]:
         """Store a batch; returns the rows that contradict stored records, each with the reason."""
+        rows = [ParsedRow(row.row, [self.name_keys(entry) for entry in row.entries]) for row in rows]
         entries = [entry for row in rows for entry in row.entries]
         stored: dict[str, Judgement | Rating] = {
             **self.writer.stored_judgements([read_key(entry) for entry in entries if entry.judgement]),
@@ -127,9 +129,20 @@ class Importer:
                 self.seen_ids.add(record_id)
                 yield record
 
+    def name_keys(self, entry: Entry) -> Entry:
+        """Return an entry with the keys that its judgement or rating has in this project."""
+        if self.writer.project == DEFAULT_PROJECT:
+            return entry
+        name = self.writer.name_key
+        if entry.judgement:
+            return replace(entry, judgement=name(entry.judgement))
+        return replace(entry, rating=name(entry.rating)) if entry.rating else entry
+
     def fill_key(self, answer: A) -> A:
         """Return a judgement or rating with a key, made from its content if it has none."""
-        return answer if answer.key else replace(answer, key=content_key(answer, self.equal_answers))
+        if answer.key:
+            return answer
+        return self.writer.name_key(replace(answer, key=content_key(answer, self.equal_answers)))
 
 
 def read_key(entry: Entry) -> str:

@@ -40,15 +40,16 @@ from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Promp
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
 ANSWER_FIELDS = {"choice", "annotator", "duration_seconds", "created_at", "simulated", "guideline", "extra"}
-LATER_FIELDS = {"both_bad", "strength", "supersedes"}
+LATER_FIELDS = {"both_bad", "strength", "supersedes", "adjudicates"}
 """Fields of an answer that are written only where they say something: the first release refuses them."""
 RATING_FIELDS = {"value", "kind", "annotator", "created_at", "simulated", "extra"}
+LATER_RATING_FIELDS = {"duration_seconds", "guideline", "supersedes"}
 FIELDS = {
     "prompt": PROMPT_FIELDS,
     "response": PROMPT_FIELDS | {"response"},
     "responses": PROMPT_FIELDS | {"responses"},
     "comparison": PROMPT_FIELDS | {"left", "right"},
-    "rating": PROMPT_FIELDS | {"response", "id"} | RATING_FIELDS,
+    "rating": PROMPT_FIELDS | {"response", "id"} | RATING_FIELDS | LATER_RATING_FIELDS,
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS | LATER_FIELDS,
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
@@ -128,6 +129,9 @@ def read_rating(record: Line, where: Place) -> Line:
         "simulated": read_typed(record, "simulated", bool, False, where),
         "extra": read_typed(record, "extra", dict, {}, where),
         "key": read_typed(record, "id", str, "", where),
+        "duration_seconds": read_seconds(record, where),
+        "guideline": read_typed(record, "guideline", str, "", where),
+        "supersedes": read_typed(record, "supersedes", (str, type(None)), None, where),
     }
 
 
@@ -157,7 +161,8 @@ def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
 def rating_line(rated: RatedResponse) -> Line:
     """Format a rating with its prompt and response."""
     record = prompt_line(rated.prompt, "rating") | {"id": rated.rating.key, "response": write_response(rated.response)}
-    return record | {key: getattr(rated.rating, key) for key in RATING_FIELDS}
+    record |= {key: getattr(rated.rating, key) for key in RATING_FIELDS}
+    return record | {key: value for key in sorted(LATER_RATING_FIELDS) if (value := getattr(rated.rating, key))}
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
@@ -267,6 +272,7 @@ def read_answer(record: Line, where: Place) -> Line:
         "both_bad": both_bad,
         "strength": read_strength(record, choice, where),
         "supersedes": read_typed(record, "supersedes", (str, type(None)), None, where),
+        "adjudicates": read_typed(record, "adjudicates", bool, False, where),
     }
 
 

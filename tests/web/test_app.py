@@ -15,6 +15,7 @@ from likelier.feedback.media import read_media
 from likelier.feedback.pairing import Shown
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.web import room
 from likelier.web.app import create_app
 from likelier.web.guards import HEADERS
 from likelier.web.server import serve
@@ -178,7 +179,7 @@ def test_a_question_reads_no_judgement_again(store, monkeypatch):
     client, read, shown_after = visitor(create_app(store)), [], store.shown_after
 
     def watch(number):
-        read.append(len((found := shown_after(number))[0]))
+        read.append(len(found := shown_after(number)))
         return found
 
     monkeypatch.setattr(store, "shown_after", watch)
@@ -192,10 +193,14 @@ def test_a_question_reads_no_judgement_again(store, monkeypatch):
 def test_a_judgement_of_another_process_with_an_earlier_number_counts(store, monkeypatch):
     """PostgreSQL gives out numbers before judgements are stored, so that a lower one may come later."""
     app, pair = create_app(store, per_comparison=1), store.comparisons()[0]
+    monkeypatch.setattr(store.database, "path", None)  # as with PostgreSQL
     rows = [Shown(2, pair.id, "late", pair.response_a, pair.response_b)]
-    monkeypatch.setattr(store, "shown_after", lambda after: ([row for row in rows if row.number > after], len(rows)))
+    monkeypatch.setattr(store, "shown_after", lambda after: [row for row in rows if row.number > after])
+    monkeypatch.setattr(store, "count_stored", lambda: len(rows))
     assert app.state.room.count_judged() == 1
     rows.insert(0, Shown(1, pair.id, "early", pair.response_a, pair.response_b))
+    assert app.state.room.count_judged() == 1  # until they are counted again
+    monkeypatch.setattr(room, "RECOUNT_SECONDS", 0.0)
     assert app.state.room.count_judged() == 2
 
 

@@ -29,6 +29,15 @@ ABSOLUTE_SECONDS = 90 * DAY
 SEEN_EVERY = 3600.0
 """Seconds between writes of the time at which a session was last used."""
 
+FIND = (
+    sa.select(sessions.c.annotator_id, people.c.name, accounts.c.role, sessions.c.seen_at)
+    .join(accounts, accounts.c.annotator_id == sessions.c.annotator_id)
+    .outerjoin(people, people.c.annotator_id == sessions.c.annotator_id)
+    .where(sessions.c.token_hash == sa.bindparam("token"), ~accounts.c.disabled)
+    .where(sessions.c.seen_at > sa.bindparam("idle_since"), sessions.c.created_at > sa.bindparam("begun"))
+)
+"""Of every request, so it is put together once."""
+
 
 class InvitationError(LikelierError):
     """An invitation that opens nothing: it is unknown, used or expired, or the name belongs to somebody else."""
@@ -96,15 +105,9 @@ class Accounts:
         Read from the database each time: a role that was taken away is gone with the next request (CVE-2026-44553).
         """
         now = time.time()
-        query = (
-            sa.select(sessions.c.annotator_id, people.c.name, accounts.c.role, sessions.c.seen_at)
-            .join(accounts, accounts.c.annotator_id == sessions.c.annotator_id)
-            .outerjoin(people, people.c.annotator_id == sessions.c.annotator_id)
-            .where(sessions.c.token_hash == hash_token(session), ~accounts.c.disabled)
-            .where(sessions.c.seen_at > now - IDLE_SECONDS, sessions.c.created_at > now - ABSOLUTE_SECONDS)
-        )
+        ends = {"idle_since": now - IDLE_SECONDS, "begun": now - ABSOLUTE_SECONDS}
         with self.store.reading() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(FIND, ends | {"token": hash_token(session)}).one_or_none()
         if row is None:
             return None
         if now - row.seen_at > SEEN_EVERY:

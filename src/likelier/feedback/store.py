@@ -13,6 +13,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from likelier.errors import LikelierError
+from likelier.feedback.group_commit import GroupCommit, Refused
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.open_database import Database
 from likelier.feedback.pairing import Shown
@@ -20,7 +21,6 @@ from likelier.feedback.projects import choose_project, list_projects
 from likelier.feedback.ratings import read_rated
 from likelier.feedback.rows import (
     count_records,
-    has_superseded,
     in_byte_order,
     of_project,
     read_judged,
@@ -34,6 +34,16 @@ from likelier.feedback.rows import (
 from likelier.feedback.tables import judgements
 from likelier.feedback.writer import Writer, fill_keys
 from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, RatedResponse, Response
+
+SHOWN = (
+    sa.select(
+        *(judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id),
+        *(judgements.c.left_id, judgements.c.right_id, judgements.c.supersedes.is_not(None)),
+    )
+    .where(judgements.c.number > sa.bindparam("number"), judgements.c.project == sa.bindparam("project"))
+    .order_by(judgements.c.number)
+)
+"""Of every question, so it is put together once."""
 
 
 class Superseded(LikelierError):
@@ -50,6 +60,7 @@ class Store:
 
     def __init__(self, database: Database, project: str) -> None:
         self.database, self.project = database, project
+        self.commits = GroupCommit(self.transaction)
 
     @classmethod
     def open(cls, db: str | Path, create: bool = False, project: str | None = None, any_project: bool = False) -> Self:
@@ -151,12 +162,15 @@ class Store:
         On return it is in the database file, not only in the write-ahead log. LikelierError: a reader blocks that for
         too long. Superseded: what it supersedes is not there, another's, or superseded already.
         """
-        with self.transaction() as writer:
+
+        def write(writer: Writer) -> Judgement:
             keyed = fill_keys([record], writer)[0]
             if keyed.supersedes and not writer.can_supersede(keyed):
-                raise Superseded("this answer was changed already, or is not yours")
-            writer.add_judgements([keyed])
-            stored = writer.stored_judgements([keyed.key])[keyed.key]
+                raise Refused(Superseded("this answer was changed already, or is not yours"))
+            is_new = writer.add_judgements([keyed])
+            return keyed if is_new else writer.stored_judgements([keyed.key])[keyed.key]
+
+        stored = self.commits.run(write)
         if not self.database.is_in_file:
             raise LikelierError(f"{self.name}: another process keeps reading it; answer again when it is done")
         return stored
@@ -198,17 +212,20 @@ class Store:
             query = select_judgements(connection, self.project).order_by(judgements.c.number.desc()).limit(count)
             return [to_judgement(row) for row in connection.execute(query)]
 
-    def shown_after(self, number: int) -> tuple[list[Shown], int]:
-        """Return comparison, annotator and sides of judgements numbered above `number`, and the count of all."""
-        names = (judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id)
+    def shown_after(self, number: int) -> list[Shown]:
+        """Return comparison, annotator and sides of the judgements numbered above `number`, in this order.
+
+        Of a database that this process writes, which is of the newest version.
+        """
+        with self.reading() as connection:
+            rows = connection.execute(SHOWN, {"number": number, "project": self.project})
+            return [Shown(*row) for row in rows]
+
+    def count_stored(self) -> int:
+        """Count the judgements, those that a later one supersedes among them."""
         with self.reading() as connection:
             is_ours = of_project(connection, judgements, self.project)
-            supersedes = judgements.c.supersedes.is_not(None) if has_superseded(connection) else sa.false()
-            query = sa.select(*names, judgements.c.left_id, judgements.c.right_id, supersedes.label("supersedes"))
-            query = query.where(judgements.c.number > number, is_ours).order_by(judgements.c.number)
-            new = [Shown(*row) for row in connection.execute(query)]
-            count = sa.select(sa.func.count()).select_from(judgements).where(is_ours)
-            return new, connection.execute(count).scalar_one()
+            return connection.execute(sa.select(sa.func.count()).select_from(judgements).where(is_ours)).scalar_one()
 
     def judged(self) -> list[JudgedComparison]:
         """Return the judgements that no later one supersedes with prompts and responses, in chronological order."""

@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,8 +68,7 @@ class Writer:
         """Insert rows that do not exist yet; returns how many were new."""
         if not rows:
             return 0
-        dialect = sqlite if self.connection.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(table).on_conflict_do_nothing().inline()
+        statement = insert_statement(table, self.connection.dialect.name)
         return self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def add_project(self) -> None:
@@ -194,6 +194,14 @@ class Writer:
         """Undo `add_media` after a failed transaction."""
         for record in self.new_media:
             self.media_folder.remove(record)
+
+
+@cache
+def insert_statement(table: sa.Table, dialect: str) -> sa.Insert:
+    """Return the statement that inserts rows that do not exist yet."""
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing().inline()
+    return postgresql.insert(table).on_conflict_do_nothing().inline()
 
 
 def fold_name(name: str) -> str:

@@ -14,7 +14,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError, Person
 from likelier.feedback.store import Store, Superseded
 from likelier.records import Judgement
-from likelier.web.access import SessionBackend, check_access, find_person, get_person
+from likelier.web.access import SessionBackend, check_access, find_person, require_person
 from likelier.web.guards import Failures, add_guards
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.owner import add_owner_routes
@@ -37,7 +37,7 @@ INVITATION_COOKIE_SECONDS = 3600.0
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
 """So many wrong links are tried in so many seconds before all are refused for a while."""
 KEY = r"^[0-9a-f-]{8,64}$"
-Visitor = Annotated[Person, Depends(get_person)]
+Visitor = Annotated[Person, Depends(require_person)]
 
 
 class Name(BaseModel):
@@ -163,18 +163,18 @@ def add_judging(app: FastAPI, room: Room) -> None:
     """Add what the page asks and sends."""
 
     @app.get("/question")
-    def question(person: Visitor) -> dict[str, Any]:
-        return room.next_question(person)
+    def question(person: Visitor) -> Response:
+        return JSONResponse(room.next_question(person))
 
     @app.post("/judgements")
-    def judge(answer: Answer, person: Visitor) -> dict[str, Any]:
+    def judge(answer: Answer, person: Visitor) -> Response:
         try:
             guess = room.store_answer(person, Judgement(annotator=person.annotator, **answer.model_dump()))
         except UnknownComparison as error:
             raise HTTPException(422, str(error)) from error
         except Superseded as error:
             raise HTTPException(409, str(error)) from error
-        return {"guess": guess._asdict() if guess else None, **room.next_question(person)}
+        return JSONResponse({"guess": guess._asdict() if guess else None, **room.next_question(person)})
 
     @app.post("/skip")
     def skip(skipped: Skipped, person: Visitor) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likelier.errors import LikelierError
 from likelier.terminal import print_stderr
@@ -40,18 +41,33 @@ class Failures:
         return error_response(503, str(error))
 
 
-def add_guards(app: FastAPI, site: Site, failures: Failures) -> None:
-    """Refuse what our page would not send; give errors one shape and every reply the headers."""
-    headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
+class Guard:
+    """Middleware around all others. (Not `@app.middleware`, which costs a task and two queues for each request.)"""
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = check_request(request, site)
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self.app, self.site = app, site
+        self.headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or pass it on; the reply gets the headers."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.headers)
+            await send(message)
+
+        refusal = check_request(Request(scope), self.site)
         if refusal:
             refusal.headers["Connection"] = "close"  # otherwise the body, however long, would be read to its end
-        response = refusal or await call_next(request)
-        response.headers.update(headers)
-        return response
+        await (refusal or self.app)(scope, receive, send_with_headers)
+
+
+def add_guards(app: FastAPI, site: Site, failures: Failures) -> None:
+    """Refuse what our page would not send; give errors one shape and every reply the headers."""
+    app.add_middleware(Guard, site=site)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

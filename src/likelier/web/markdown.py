@@ -1,5 +1,7 @@
 """Responses as people write them: Markdown to HTML that can do nothing but be read."""
 
+from functools import lru_cache
+
 import nh3
 from markdown_it import MarkdownIt
 
@@ -10,6 +12,8 @@ TAGS = {
 """No links and no images: neither may lead a judge away, or load anything."""
 MAX_CHARACTERS = 200_000
 """A longer text is shown as it is: a page that hangs helps nobody."""
+MAX_KEPT, MAX_KEPT_CHARACTERS = 1000, 20_000
+"""How many texts of up to so many characters are kept with their HTML: some 40 MB at the most."""
 parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
 
 
@@ -20,6 +24,15 @@ def render_markdown(text: str) -> str | None:
     """
     if len(text) > MAX_CHARACTERS:
         return None
+    return render_kept(text) if len(text) <= MAX_KEPT_CHARACTERS else render(text)
+
+
+def render(text: str) -> str | None:
+    """Return the HTML of a text; None if it says no more than the text itself."""
     html = nh3.clean(parser.render(text), tags=TAGS, attributes={"ol": {"start"}})
     is_plain = not any(f"<{tag}" in html for tag in TAGS - {"p", "br"})
     return None if is_plain else html
+
+
+render_kept = lru_cache(MAX_KEPT)(render)
+"""A pair is sent ahead and shown, and to several people: its texts are rendered once."""

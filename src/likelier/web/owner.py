@@ -11,7 +11,6 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from likelier.feedback.accounts import Role
-from likelier.feedback.check import check as check_feedback
 from likelier.feedback.formats import FORMATS, export_file
 from likelier.records import to_plain_text
 from likelier.web.access import get_person
@@ -50,6 +49,8 @@ class Figures:
 
     def read(self) -> dict[str, Any]:
         """Return the check as `likelier check --json` does, or what is known of no judgements."""
+        from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
+
         num_judgements = self.room.update_pairing().num_judgements
         if num_judgements and abs(num_judgements - self.num_judgements) >= min(CHECK_EVERY, num_judgements):
             self.check = check_feedback(self.room.store.judged()).to_json()

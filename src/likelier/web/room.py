@@ -20,6 +20,9 @@ Guesser = Callable[[Text, str, str], float]
 SHOWN_AHEAD = 2
 """Comparisons sent at once: the next one is in the browser before it is asked for."""
 
+RECOUNT_SECONDS = 60.0
+"""How often judgements of other processes in a PostgreSQL database are looked for that came late."""
+
 
 class UnknownComparison(ValueError):
     """A judgement about responses that are not the two sides of a comparison of this page."""
@@ -43,6 +46,7 @@ class Room:
         only: Collection[str] | None = None,
     ) -> None:
         self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
+        store.prepare_to_write()
         self.accounts = Accounts(store)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
@@ -54,6 +58,7 @@ class Room:
         self.media = self.find_media()
         self.per_comparison, self.pairing_lock = per_comparison, threading.Lock()
         self.start_pairing()
+        self.last_recount = 0.0
         self.num_before = self.update_pairing().num_judgements
         self.until_judged = only is not None and wanted is None
         """The page ends when no comparison lacks a judgement, whoever gave it."""
@@ -88,15 +93,21 @@ class Room:
     def update_pairing(self) -> Pairing:
         """Count the judgements that have come since the last call, ours and those of other processes."""
         with self.pairing_lock:
-            new, num_stored = self.store.shown_after(self.last_number)
-            if self.pairing.num_stored + len(new) != num_stored:
-                # PostgreSQL gives out a number before the judgement is stored, so that a lower one may come later.
-                self.start_pairing()
-                new, _ = self.store.shown_after(0)
-            for shown in new:
-                self.pairing.add(shown)
-                self.last_number = shown.number
+            self.add_new()
+            if self.store.path is None and time.monotonic() - self.last_recount > RECOUNT_SECONDS:
+                # PostgreSQL gives out a number before the judgement is stored, so that a lower one of another process
+                # may come later. SQLite has one writer. To count takes time that grows with what is there.
+                if self.pairing.num_stored != self.store.count_stored():
+                    self.start_pairing()
+                    self.add_new()
+                self.last_recount = time.monotonic()
             return self.pairing
+
+    def add_new(self) -> None:
+        """Count what is numbered above the last judgement that was counted."""
+        for shown in self.store.shown_after(self.last_number):
+            self.pairing.add(shown)
+            self.last_number = shown.number
 
     def count_judged(self) -> int:
         """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
@@ -124,10 +135,9 @@ class Room:
         return {"done": first is None, **(first or {}), "next": following, "progress": progress}
 
     def assign(self, person: Person, count: int) -> list[Assignment]:
-        """Return the next `count` comparisons for a person."""
-        pairing = self.update_pairing()
+        """Return the next `count` comparisons for a person, by the judgements that `update_pairing` has counted."""
         with self.pairing_lock:
-            return pairing.assign(person.annotator, time.monotonic(), count)
+            return self.pairing.assign(person.annotator, time.monotonic(), count)
 
     def skip(self, person: Person, comparison_id: str) -> None:
         """Do not ask a person this comparison again."""

@@ -1,7 +1,9 @@
 """Helpers for tests of the report: rendering, headings, hostile payloads, a browser tab."""
 
+import json
 import re
 
+from likelier.files import write_json
 from likelier.report.page import write_report
 
 PAYLOAD = "<script>boom()</script>\"'><img src=x onerror=boom()>{{7*7}}"
@@ -12,6 +14,21 @@ def render_page(*folders):
     out = folders[0].parent / "page.html"
     assert write_report(folders, out) == {"file": str(out)}
     return out.read_text(encoding="utf-8")
+
+
+def write_agent(run, picture=b"GIF89a-moving"):
+    """The folder of a run of `likelier gym` that ended; returns it."""
+    result = {"env_id": "CartPole-v1", "steps": 20_000, "seed": 3, "mean_return": 212.5, "eval_mean": 487.25}
+    result |= {"eval_std": 20.5, "eval_sampled_mean": 401.0, "eval_sampled_std": 90.0, "eval_episodes": 100}
+    result |= {"gif": "agent.gif" if picture else None, "gif_problem": None if picture else "DependencyNotInstalled"}
+    write_json(run / "run.json", {"verb": "gym"})
+    write_json(run / "result.json", result | {"steps_per_second": 5000.0})
+    metrics = ("mean_return", "policy_loss", "value_loss", "entropy", "approx_kl")
+    lines = [{"step": step, **dict.fromkeys(metrics, 0.1 * step)} for step in (1, 2, 3)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if picture:
+        (run / "agent.gif").write_bytes(picture)
+    return run
 
 
 def find_headings(page):

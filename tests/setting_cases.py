@@ -201,6 +201,7 @@ CIRCLE = {
     "judgements": bites(7, seen="result"),
     "judgements_per_comparison": bites(3, seen="result"),
     "check_feedback": bites(False, seen="result"),
+    "lang": elsewhere("test_circle.py::test_a_round_whose_reward_is_at_chance_keeps_its_model_and_says_so"),
     "port": bites(8123, seen="result"),
     "start": elsewhere("runs/test_round.py::test_a_round_starts_and_measures_kl_where_it_is_told"),
     "learn_from": elsewhere("test_circle.py::test_a_round_may_learn_from_its_own_judgements_alone"),

@@ -63,10 +63,10 @@ def test_a_change_reaches_every_later_stage_even_if_counts_stay_the_same(tmp_pat
         monkeypatch.setattr(
             circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
         )
-    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k: {"in_words": ""})
+    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k, **given: {"in_words": ""})
     monkeypatch.setattr(circle, "is_accepted", lambda config, results: True)
     monkeypatch.setattr(circle, "compare_with_first", lambda circle_round: {})
-    monkeypatch.setattr(circle, "write_report", lambda folders, out: None)
+    monkeypatch.setattr(circle, "write_report", lambda folders, out, **given: None)
     more, expected = CHANGES[change]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": "Twice"}])
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
@@ -83,10 +83,10 @@ def test_other_prompts_and_another_last_round_are_noticed(tmp_path, monkeypatch)
         monkeypatch.setattr(
             circle, function, lambda circle_round, stage=stage, **given: made.append(stage) or {"count": 1}
         )
-    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k: {"in_words": ""})
+    monkeypatch.setattr(circle, "write_round_report", lambda folder, done, k, **given: {"in_words": ""})
     monkeypatch.setattr(circle, "is_accepted", lambda config, results: True)
     monkeypatch.setattr(circle, "compare_with_first", lambda circle_round: {})
-    monkeypatch.setattr(circle, "write_report", lambda folders, out: None)
+    monkeypatch.setattr(circle, "write_report", lambda folders, out, **given: None)
     settings = {"model": "m", "prompts": str(tmp_path / "prompts.jsonl")}
     for text in ("Twice", "Thrice"):
         write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": "Once"}, {"prompt": text}])
@@ -125,6 +125,12 @@ def test_a_round_whose_reward_is_at_chance_keeps_its_model_and_says_so(tmp_path,
     page = (tmp_path / "out" / "round-2" / "report.html").read_text()
     assert "the reward model is at chance" in page
     assert "<code>reward_at_chance</code>" in page
+    chinese = {**config.model_dump(exclude_unset=True), "circle": {"lang": "zh"}}
+    run_circle(build_config(chinese), tmp_path / "out", rounds=2)
+    page = (tmp_path / "out" / "round-2" / "report.html").read_text()
+    assert "奖励模型与随机无异" in page
+    assert "at chance" not in page
+    assert len(sampled) == 2  # nothing is asked or trained again for it
     with pytest.raises(KeyError):  # it goes on to PPO, whose stand-in is not there
         monkeypatch.setattr(circle, "train_policy", lambda each: {}["trained"])
         run_circle(build_config({**config.model_dump(exclude_unset=True), "ppo": {"anyway": True}}), tmp_path / "out")

@@ -55,12 +55,13 @@ def run_circle(
                 model, made_from = str(circle_round.run_folder("ppo") / "model"), results["policy"]["made_from"]
             else:
                 repeats += 1
-            result = write_round_report(folder, results, config.circle.responses_per_prompt) | {"accepted": accepted}
+            lang, count = config.circle.lang, config.circle.responses_per_prompt
+            result = write_round_report(folder, results, count, language=lang) | {"accepted": accepted}
             folders.append(folder)
             if not accepted and config.circle.accept == "better":
                 print_note(f"round {turn}: not accepted, so {model} stays; {result['in_words']}")
         if rounds > 1:
-            write_report(folders, out / "report.html")
+            write_report(folders, out / "report.html", language=config.circle.lang)
             result["report"] = str(out / "report.html")
     return {"rounds": rounds, **result}
 

@@ -22,7 +22,7 @@ from likelier.report.page import (
     write_report,
 )
 from likelier.report.runs import make_best_of_n_series
-from report_page import PAYLOAD, find_headings, open_page, poison, render_page
+from report_page import PAYLOAD, find_headings, open_page, poison, render_page, write_agent
 
 CSS = Path(__file__).parents[2] / "src" / "likelier" / "report" / "templates" / "report.css"
 
@@ -236,20 +236,6 @@ def test_a_lone_dpo_run_is_not_taken_for_a_reward_run(tmp_path):
     write_json(run / "result.json", {"accuracy": 0.75, "log_loss": 0.6})
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.6}\n')
     assert find_headings(render_page(run)) == ["Training: DPO", "Settings, versions, and how to do it again"]
-
-
-def write_agent(run, picture=b"GIF89a-moving"):
-    result = {"env_id": "CartPole-v1", "steps": 20_000, "seed": 3, "mean_return": 212.5, "eval_mean": 487.25}
-    result |= {"eval_std": 20.5, "eval_sampled_mean": 401.0, "eval_sampled_std": 90.0, "eval_episodes": 100}
-    result |= {"gif": "agent.gif" if picture else None, "gif_problem": None if picture else "DependencyNotInstalled"}
-    write_json(run / "run.json", {"verb": "gym"})
-    write_json(run / "result.json", result | {"steps_per_second": 5000.0})
-    metrics = ("mean_return", "policy_loss", "value_loss", "entropy", "approx_kl")
-    lines = [{"step": step, **dict.fromkeys(metrics, 0.1 * step)} for step in (1, 2, 3)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if picture:
-        (run / "agent.gif").write_bytes(picture)
-    return run
 
 
 def test_an_agent_with_its_returns_curves_and_moving_picture(tmp_path):

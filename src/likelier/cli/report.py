@@ -1,7 +1,7 @@
 """`likelier report`: one HTML page about runs and feedback."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ def report(
         str | None, typer.Option("--db", metavar="DB", help="Feedback database whose comparisons are shown.")
     ] = None,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    lang: Annotated[
+        Literal["en", "zh"], typer.Option("--lang", help="Language of the page: English, or zh, Chinese.")
+    ] = "en",
     watch: Annotated[
         bool, typer.Option("--watch", help="Serve the page on this machine alone, and refresh it while a run goes on.")
     ] = False,
@@ -47,7 +50,7 @@ def report(
         from likelier.report.watch import have_ended
         from likelier.report.watch import watch as serve
 
-        serve(out, lambda: write_report(runs or [], out, db), lambda: have_ended(runs or []), port)
+        serve(out, lambda: write_report(runs or [], out, db, lang), lambda: have_ended(runs or []), port)
         return {"file": out}
-    write_report(runs or [], out, db)
+    write_report(runs or [], out, db, lang)
     return {"file": out}

@@ -36,6 +36,8 @@ class CircleConfig(Block):
     accept: Literal["better", "always"] = "better"
     """Whose answers people compare next, and where the next round starts: at a policy only if it is `better` (the whole
     interval of its win rate is above one half), or at each (`always`)."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the reports: English, or `zh`, Chinese."""
     port: Port = 0
     """Port of the judging page; 0 takes a free one."""
     baselines: list[BaselineName] = []

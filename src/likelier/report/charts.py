@@ -7,8 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+from unicodedata import east_asian_width
 
 from markupsafe import Markup
+
+from likelier.report.languages import translate
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -118,7 +121,8 @@ def line_chart(
         draw_labels(drawn, x, y),
     ]
     letters = max(5, *(len(format_short(value)) for value in ys))
-    summary = f"{title}: {y_label} over {x_label}; " + "; ".join(describe_series(each) for each in drawn)
+    summary = translate("%(title)s: %(y)s over %(x)s", title=title, y=y_label, x=x_label)
+    summary = translate("; ").join([summary, *(describe_series(each) for each in drawn)])
     return Markup(
         '<figure class="chart{}"><figcaption>{} <span>{}</span></figcaption>{}'
         '<div class="plot" style="--letters: {}"><svg role="img" aria-label="{}">{}</svg></div>'
@@ -161,7 +165,8 @@ def draw_legend(drawn: Sequence[Series]) -> Markup:
 
 def describe_series(series: Series) -> str:
     """Summarise a curve for screen readers."""
-    return f"{series.name} from {format_short(series.points[0][1])} to {format_short(series.points[-1][1])}"
+    first, last = (format_short(series.points[place][1]) for place in (0, -1))
+    return translate("%(name)s from %(first)s to %(last)s", name=series.name, first=first, last=last)
 
 
 def draw_grid(x: Scale, y: Scale, places: Mapping[float, str], ys: Sequence[float]) -> Markup:
@@ -182,7 +187,7 @@ def draw_curve(series: Series, x: Scale, y: Scale) -> Markup:
     ).format(series.style, series.colour, path)
     if series.style in ("guide", "outline"):
         return line
-    dot = Markup('<circle class="{} c{}" cx="{}%" cy="{}%" r="{}"><title>{}: {} at {}</title></circle>')
+    dot = Markup('<circle class="{} c{}" cx="{}%" cy="{}%" r="{}"><title>{}</title></circle>')
     radii = choose_dot_radii(series.style, len(points))
     dots = [
         dot.format(
@@ -191,9 +196,12 @@ def draw_curve(series: Series, x: Scale, y: Scale) -> Markup:
             px,
             py,
             radius,
-            series.name,
-            format_short(value),
-            format_short(position),
+            translate(
+                "%(name)s: %(value)s at %(position)s",
+                name=series.name,
+                value=format_short(value),
+                position=format_short(position),
+            ),
         )
         for radius, (px, py), (position, value) in zip(radii, places, points, strict=True)
     ]
@@ -240,7 +248,8 @@ def draw_labels(drawn: Sequence[Series], x: Scale, y: Scale) -> Markup:
 
 def label_box(px: float, py: float, dy: int, word: str, side: str) -> Box:
     """Return left, right, top and bottom of a label in percent of a phone's plot, 290 by 240 pixels."""
-    width, middle = 100 * 7.5 * len(word) / 290, py + 100 * (dy - 4) / 240
+    letters = sum(2 if east_asian_width(letter) in "WF" else 1 for letter in word)
+    width, middle = 100 * 7.5 * letters / 290, py + 100 * (dy - 4) / 240
     left = px - {"low": 0.0, "middle": width / 2, "high": width}[side]
     return left, left + width, middle - 3.5, middle + 3.5
 

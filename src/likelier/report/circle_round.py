@@ -11,12 +11,14 @@ from likelier.reward.verdict import assess_reward_model
 Result = dict[str, Any]
 
 
-def write_round_report(folder: Path, results: dict[str, Result], responses_per_prompt: int, title: str = "") -> Result:
+def write_round_report(
+    folder: Path, results: dict[str, Result], responses_per_prompt: int, title: str = "", language: str = "en"
+) -> Result:
     """Write `circle.json` and the report of a round in `folder`; returns the result of the command."""
     title = title or folder.name.replace("-", " ").capitalize()
     write_json(folder / "circle.json", summarise_stages(results, responses_per_prompt) | {"title": title}, private=True)
     report = folder / "report.html"
-    write_report([folder], report)
+    write_report([folder], report, language=language)
     evaluation = results.get("evaluation", {})
     judge = EvaluationResult.from_json(evaluation).first if evaluation else None
     first = EvaluationResult.from_json(results["against_first"]).first if "against_first" in results else None

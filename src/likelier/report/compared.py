@@ -61,7 +61,7 @@ def describe_annotators(judged: Sequence[JudgedComparison]) -> list[dict[str, An
         times = [entry.judgement.duration_seconds for entry in entries if entry.judgement.duration_seconds is not None]
         people.append(
             {
-                "id": name or "unknown",
+                "id": name,
                 "judgements": len(entries),
                 "ties": choices["tie"],
                 "left_rate": choices["left"] / sides if sides else None,

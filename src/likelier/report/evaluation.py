@@ -9,6 +9,7 @@ from markupsafe import Markup
 from likelier.evaluation.verdict import WORDS, assess_evaluation
 from likelier.intervals import wilson
 from likelier.report.charts import Series, extent, is_number, line_chart
+from likelier.report.languages import translate
 
 JsonObject = dict[str, Any]
 NUM_BINS = 20
@@ -22,7 +23,7 @@ def make_evaluation_view(record: JsonObject) -> JsonObject:
     """Return the template's additions to an `evaluation.json`; what an older file lacks stays empty."""
     verdict, responses = assess_evaluation(record) if is_number(record["win_rate"]) else None, record.get("responses")
     return {
-        "verdict_word": WORDS[verdict.name] if verdict else "",
+        "verdict_word": translate(WORDS[verdict.name]) if verdict else "",
         "verdict_name": verdict.name if verdict else "",
         "caveats": verdict.caveats if verdict else (),
         "histograms": draw_histograms(responses) if responses else [],
@@ -45,12 +46,13 @@ def draw_histograms(responses: Mapping[str, Mapping[str, Sequence[float | None]]
             name: [value for value in responses.get(side, {}).get(key, []) if value is not None]
             for name, side in (("before", "a"), ("after", "b"))
         }
-        charts.append(draw_histogram(title, unit, {name: values for name, values in groups.items() if values}))
+        charts.append(draw_histogram(translate(title), translate(unit), groups))
     return [chart for chart in charts if chart]
 
 
 def draw_histogram(title: str, unit: str, groups: Mapping[str, Sequence[float]]) -> Markup:
     """Draw the share of values in each of `NUM_BINS` bins as an outline for each group; empty without values."""
+    groups = {name: values for name, values in groups.items() if values}
     if not groups:
         return Markup("")
     low, high = extent([value for values in groups.values() for value in values])
@@ -62,8 +64,8 @@ def draw_histogram(title: str, unit: str, groups: Mapping[str, Sequence[float]])
             counts[min(int((value - low) / width), NUM_BINS - 1)] += 1
         steps = [(low + (at + end) * width, counts[at] / len(values)) for at in range(NUM_BINS) for end in (0, 1)]
         outline = [(low, 0.0), *steps, (high, 0.0)]
-        series.append(Series(name, outline, 5 if name == "before" else colour, "outline"))
-    return line_chart(title, unit, "share of responses", series, small=True)
+        series.append(Series(translate(name), outline, 5 if name == "before" else colour, "outline"))
+    return line_chart(title, unit, translate("share of responses"), series, small=True)
 
 
 def win_rates_by_length(a: Mapping[str, Sequence[Any]], b: Mapping[str, Sequence[Any]]) -> list[JsonObject]:

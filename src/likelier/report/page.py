@@ -17,6 +17,15 @@ from likelier.files.outputs import GENERATOR_MARK
 from likelier.report.charts import Series, format_short, interval_bar, is_number, line_chart, share_bar
 from likelier.report.compared import make_compared_view
 from likelier.report.evaluation import make_evaluation_view, name_model
+from likelier.report.languages import (
+    LANGUAGES,
+    find_message,
+    find_plural,
+    get_language,
+    translate,
+    translate_record,
+    use_language,
+)
 from likelier.report.runs import (
     Training,
     describe_agent,
@@ -68,13 +77,21 @@ MONTHS = (
 )  # fmt: skip
 
 
-def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> JsonObject:
+def write_report(runs: Sequence[Path], out: Path, db: str | None = None, language: str = LANGUAGES[0]) -> JsonObject:
     """Write the page about `runs` (folders of a circle, of single runs, of evaluations, of a search) to `out`.
 
     Curves show all runs; any other section shows the first folder that has it, and a circle its last round. `db` adds
     comparisons of a feedback database; media files that are too large for the page are written beside it.
     DataError: a folder does not exist, has nothing to show, or holds a file that is damaged or lacks required fields.
     """
+    with use_language(language):
+        page, private = make_page(runs, out, db)
+    write_atomically(out, lambda file: file.write(page), private=private)
+    return {"file": str(out)}
+
+
+def make_page(runs: Sequence[Path], out: Path, db: str | None) -> tuple[str, bool]:
+    """Return the page as `write_report` writes it, and if it names annotators. DataError: see there."""
     sections: JsonObject = {}
     trainings: list[Training] = []
     folders = [find_last_round(folder) for folder in runs]
@@ -91,9 +108,7 @@ def write_report(runs: Sequence[Path], out: Path, db: str | None = None) -> Json
         page = render_page(sections, trainings, folders, compared)
     except (*FAULTS, UndefinedError) as error:
         raise explain_fault(find_damaged(folders, trainings), error) from error
-    private = bool(db or sections.get("check"))  # both name annotators
-    write_atomically(out, lambda file: file.write(page), private=private)
-    return {"file": str(out)}
+    return page, bool(db or sections.get("check"))
 
 
 def render_page(
@@ -107,6 +122,7 @@ def render_page(
     return make_environment().get_template("report.html").render(
         **sections,
         generator=Markup(f'{GENERATOR_MARK} {__version__}">'),
+        language=get_language(),
         runs=trainings,
         curves=[(stage.title, charts) for stage in latest_first if (charts := draw_training_charts(trainings, stage))],
         judge_charts=[] if sections["arms"] else draw_judge_charts(trainings, sections["evaluation"] or {}),
@@ -145,19 +161,21 @@ def can_render(sections: JsonObject, trainings: Sequence[Training]) -> bool:
 def describe_subject(evaluation: JsonObject | None, trainings: Sequence[Training]) -> str:
     """Return the names of the models that the page is about; empty if none is known."""
     if evaluation and evaluation.get("model_a") and evaluation.get("model_b"):
-        return f"{name_model(str(evaluation['model_b']))} against {name_model(str(evaluation['model_a']))}"
+        new, old = (name_model(str(evaluation[model])) for model in ("model_b", "model_a"))
+        return translate("%(new)s against %(old)s", new=new, old=old)
     starts = dict.fromkeys(str(dict(run.settings).get("model") or "") for run in trainings)
-    return ", ".join(name_model(start) for start in starts if start)
+    return translate(", ").join(name_model(start) for start in starts if start)
 
 
 def find_date(folders: Sequence[Path]) -> str:
-    """Return the day of the newest record in the folders, as `29 November 2026`; empty without any."""
+    """Return the day of the newest record in the folders, in English as `29 November 2026`; empty without any."""
     names = ("*.json", "*/*.json", "metrics.jsonl", "*/metrics.jsonl")
     times = [path.stat().st_mtime for folder in folders for name in names for path in folder.glob(name)]
     if not times:
         return ""
     day = time.localtime(max(times))
-    return f"{day.tm_mday} {MONTHS[day.tm_mon - 1]} {day.tm_year}"
+    month = translate(MONTHS[day.tm_mon - 1])
+    return translate("%(day)s %(month)s %(year)s", day=day.tm_mday, month=month, year=day.tm_year)
 
 
 def list_contents(main: Markup) -> list[tuple[str, str]]:
@@ -194,14 +212,18 @@ def explain_empty(folder: Path) -> str:
 
 @cache
 def make_environment() -> Environment:
-    """Make the template environment: everything is escaped; filters format numbers."""
+    """Make the template environment: everything is escaped; filters format numbers, `_` and `trans` translate."""
     templates = Environment(
         loader=PackageLoader("likelier.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    templates.policies["ext.i18n.trimmed"] = True
+    templates.install_gettext_callables(find_message, find_plural, newstyle=True)  # type: ignore[attr-defined]
+    templates.filters |= {"word": find_message, "record": translate_record}
     templates.filters |= {"percent": percent, "span": span, "reach": reach, "number": number, "duration": duration}
     templates.filters |= {"column": column, "contents": list_contents}
     templates.globals |= {"share_bar": share_bar, "interval_bar": interval_bar}
@@ -222,7 +244,7 @@ def span(interval: Any) -> str:
 
 def reach(interval: Any) -> str:
     """Format an interval of numbers as `1.2 to 3.4`; empty if the value is not an interval."""
-    return " to ".join(map(number, interval)) if isinstance(interval, list) else ""
+    return translate(" to ").join(map(number, interval)) if isinstance(interval, list) else ""
 
 
 def number(value: Any) -> str:
@@ -249,7 +271,9 @@ def duration(seconds: Any) -> str:
     if not is_number(seconds):
         return number(seconds)
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if minutes:
+        return translate("%(minutes)s min %(seconds)s s", minutes=minutes, seconds=rest)
+    return translate("%(seconds)s s", seconds=rest)
 
 
 def read_sections(folder: Path) -> JsonObject:
@@ -278,20 +302,26 @@ def draw_arm_charts(arms: JsonObject | None) -> list[Markup]:
     if arms is None:
         return []
     curves = [(arm["name"], colour % 4, arm["curve"]) for colour, arm in enumerate(arms["arms"])]
-    true = [Series(name, extract_points(curve, "kl", "true_score"), colour, "way") for name, colour, curve in curves]
-    true = [mark_turning_point(series) if series.name == UNPENALISED_ARM else series for series in true]
+    true = []
+    for name, colour, curve in curves:
+        series = Series(find_message(name), extract_points(curve, "kl", "true_score"), colour, "way")
+        true.append(mark_turning_point(series) if name == UNPENALISED_ARM else series)
     controls = [
         ({"n": each["n"], "kl_bound": each["kl"]}, {"score": each["true_score"]}) for each in arms.get("best_of", [])
     ]
     learned = [
-        Series(name, extract_points(curve, "kl", "score"), colour, "way")
+        Series(find_message(name), extract_points(curve, "kl", "score"), colour, "way")
         for name, colour, curve in curves
         if name in SHARED_SCORE_ARMS
     ]
-    x_label = "nats per response from the start (square-root scale)"
+    true.append(make_best_of_n_series(controls))
+    x_label = translate("nats per response from the start (square-root scale)")
     return [
-        line_chart("True score", x_label, "mean true score", [*true, make_best_of_n_series(controls)], spacing="root"),
-        line_chart("Learned score", x_label, "mean learned score", learned, spacing="root"),
+        line_chart(translate(title), x_label, translate(y_label), series, spacing="root")
+        for title, y_label, series in (
+            ("True score", "mean true score", true),
+            ("Learned score", "mean learned score", learned),
+        )
     ]
 
 
@@ -301,7 +331,7 @@ def mark_turning_point(series: Series) -> Series:
     if not values or max(values) - values[-1] < 0.1 * (max(values) - min(values)):
         return series
     peak = max(series.points, key=lambda point: point[1])
-    return Series(series.name, series.points, series.colour, series.style, {peak: "turns down"})
+    return Series(series.name, series.points, series.colour, series.style, {peak: translate("turns down")})
 
 
 def draw_calibration(reward: JsonObject | None) -> Markup:
@@ -310,8 +340,12 @@ def draw_calibration(reward: JsonObject | None) -> Markup:
     if not bins:
         return Markup("")
     low = 0.5 if min(map(min, bins)) >= 0.5 else 0.0
-    series = [Series("perfect", [(low, low), (1, 1)], 5, "guide"), Series("reward model", bins)]
-    return line_chart("Calibration", "predicted probability", "observed frequency", series, small=True)
+    series = [
+        Series(translate("perfect"), [(low, low), (1, 1)], 5, "guide"),
+        Series(translate("reward model"), bins),
+    ]
+    x_label, y_label = translate("predicted probability"), translate("observed frequency")
+    return line_chart(translate("Calibration"), x_label, y_label, series, small=True)
 
 
 def summarise_flags(check: JsonObject | None) -> JsonObject:

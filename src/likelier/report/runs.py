@@ -18,6 +18,7 @@ from likelier.errors import DataError
 from likelier.files import read_log, read_object
 from likelier.files.json_text import truncate
 from likelier.report.charts import Point, Series, is_number, line_chart
+from likelier.report.languages import find_message, translate
 from likelier.runs.curve import CurvePoint, read_curve
 from likelier.runs.logs import read_metrics
 from likelier.stages import STAGES, Stage
@@ -145,13 +146,13 @@ def draw_training_charts(trainings: Sequence[Training], stage: Stage) -> list[Ma
     charts = []
     for metric, title in stage.curves.items():
         series = [
-            Series(run.name if len(runs) > 1 else "training", extract_points(run.lines, "step", metric), colour % 6)
+            Series(name_run(run, runs), extract_points(run.lines, "step", metric), colour % 6)
             for colour, run in enumerate(runs)
         ]
         if len(runs) == 1 and metric in HELD_OUT_METRICS:
             held_out = extract_points(runs[0].lines, "step", HELD_OUT_METRICS[metric])
-            series.append(Series("held out", held_out, 1, "dots"))
-        charts.append(line_chart(title, "step", describe_unit(stage, metric), series, small=True))
+            series.append(Series(translate("held out"), held_out, 1, "dots"))
+        charts.append(line_chart(translate(title), translate("step"), describe_unit(stage, metric), series, small=True))
     charts.append(draw_cut_share(runs))
     return [chart for chart in charts if chart]
 
@@ -160,13 +161,19 @@ def draw_cut_share(runs: Sequence[Training]) -> Markup:
     """Draw the share of responses that were cut at the length limit; empty where it was not logged."""
     series = [
         Series(
-            run.name if len(runs) > 1 else "training",
+            name_run(run, runs),
             [(step, 1 - ended) for step, ended in extract_points(run.lines, "step", "ended_rate")],
             colour % 6,
         )
         for colour, run in enumerate(runs)
     ]
-    return line_chart("Cut at the length limit", "step", "share of responses", series, small=True)
+    title, unit = translate("Cut at the length limit"), translate("share of responses")
+    return line_chart(title, translate("step"), unit, series, small=True)
+
+
+def name_run(run: Training, runs: Sequence[Training]) -> str:
+    """Return the name of a run's curve among those of its stage."""
+    return run.name if len(runs) > 1 else translate("training")
 
 
 def list_differing_settings(trainings: Sequence[Training]) -> list[JsonObject]:
@@ -186,7 +193,7 @@ def list_differing_settings(trainings: Sequence[Training]) -> list[JsonObject]:
 def describe_unit(stage: Stage, metric: str) -> str:
     """Return a metric's unit for its chart; empty if it only repeats the name."""
     defined = stage.find_metric(metric)
-    return defined.unit.replace("^2", "²") if defined and defined.unit != metric else ""
+    return find_message(defined.unit).replace("^2", "²") if defined and defined.unit != metric else ""
 
 
 def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> list[Markup]:
@@ -202,7 +209,7 @@ def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> 
     others = evaluation.get("others", [])
     judges |= {name: None for each in others for name in each["judges"]}
     if others and not curves:
-        others = [*others, {"name": "new model", "kl": evaluation["kl"], "judges": evaluation["judges"]}]
+        others = [*others, {"name": translate("new model"), "kl": evaluation["kl"], "judges": evaluation["judges"]}]
     charts = []
     for judge in (*judges, None):
         series = [
@@ -213,8 +220,11 @@ def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> 
             make_best_of_n_series([(each, each["judges"].get(judge, {})) for each in evaluation.get("best_of", [])])
         )
         series.append(make_other_models_series(others, judge))
-        title = "The score PPO is trained against" if judge is None else f"Judged by {judge}"
-        charts.append(line_chart(title, "nats per response from the start", "mean score", series, spacing="root"))
+        title = translate("The score PPO is trained against")
+        if judge is not None:
+            title = translate("Judged by %(judge)s", judge=find_message(judge))
+        x_label, y_label = translate("nats per response from the start"), translate("mean score")
+        charts.append(line_chart(title, x_label, y_label, series, spacing="root"))
     return [chart for chart in charts if chart]
 
 
@@ -240,8 +250,8 @@ def name_curve(run: Training, several_stages: bool, several_folders: bool) -> st
     """Name a run's curve after its folder, its stage, or both if both differ."""
     if not several_stages:
         return run.name
-    title = STAGES[run.verb].title
-    return f"{title}, {run.name}" if several_folders else title
+    title = find_message(run.title)
+    return f"{title}{translate(', ')}{run.name}" if several_folders else title
 
 
 def make_other_models_series(others: Sequence[JsonObject], judge: str | None) -> Series:
@@ -251,14 +261,14 @@ def make_other_models_series(others: Sequence[JsonObject], judge: str | None) ->
         for each in others
         if judge in each["judges"] and is_number(each["kl"])
     }
-    return Series("other models", list(labels), 5, "dots", labels)
+    return Series(translate("other models"), list(labels), 5, "dots", labels)
 
 
 def make_best_of_n_series(controls: Sequence[tuple[JsonObject, JsonObject]]) -> Series:
     """Return best of n from the initial model as dots, from (record with n and kl_bound, record with score)."""
     labels = {
-        (control["kl_bound"], result["score"]): f"best of {control['n']}"
+        (control["kl_bound"], result["score"]): translate("best of %(n)s", n=control["n"])
         for control, result in controls
         if is_number(control["kl_bound"]) and is_number(result.get("score"))
     }
-    return Series("best of n from the start", list(labels), 4, "dots", labels)
+    return Series(translate("best of n from the start"), list(labels), 4, "dots", labels)

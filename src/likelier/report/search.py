@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from likelier.report.charts import Series, extent, is_number, line_chart
+from likelier.report.languages import translate
 
 JsonObject = dict[str, Any]
 NUM_TRIALS_SHOWN = 20
@@ -63,9 +64,11 @@ def draw_field_chart(field: str, trials: Sequence[JsonObject], metric: str) -> M
     ends = [ends for _, ends in tried]
     leaders = {places.index(place): place for place in places[1:] if place != places[0]}
     series = [
-        Series("trials", [(place, mean) for place, (_, mean, _) in zip(places, ends, strict=True)], 5, "dots"),
-        make_interval_series("best of a value", 0, [(place, ends[at]) for at, place in leaders.items()]),
-        make_interval_series("best of all", 1, list(zip(places[:1], ends[:1], strict=True))),
+        Series(
+            translate("trials"), [(place, mean) for place, (_, mean, _) in zip(places, ends, strict=True)], 5, "dots"
+        ),
+        make_interval_series(translate("best of a value"), 0, [(place, ends[at]) for at, place in leaders.items()]),
+        make_interval_series(translate("best of all"), 1, list(zip(places[:1], ends[:1], strict=True))),
     ]
     is_log = numeric and min(places, default=0.0) > 0 and max(places) > 5 * min(places)
     return line_chart(field, field, metric, series, spacing="log" if is_log else "even", names=names)

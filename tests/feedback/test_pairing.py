@@ -4,9 +4,10 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing
+from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing, shuffle_keys
 from likelier.records import Comparison, Judgement
 
 
@@ -206,3 +207,15 @@ def test_people_who_come_and_go_never_judge_one_too_often_and_leave_none(seed: i
         pairing.add(judge(held[0], person))
     assert set(judged.values()) == {2}
     assert len(judged) == 100
+
+
+def test_keys_of_an_order_are_splitmix64() -> None:
+    """The first outputs of the published generator from seed 0."""
+    keys = shuffle_keys(np.array([1, 2, 3]), 0)
+    assert [int(key) for key in keys] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_people_have_orders_of_their_own() -> None:
+    pairing = Pairing(make_comparisons(50), repeat_share=0.0)
+    firsts = {assignment.comparison.id for who in range(20) if (assignment := pairing.next_comparison(f"p{who}"))}
+    assert len(firsts) > 10

@@ -192,6 +192,11 @@ EVAL = {
     "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
     "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "port": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
+    "host": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "tls_cert": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "tls_key": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "public_url": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "insecure_http": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
 }
 CIRCLE = {
     "db": bites("FOLDER/mine.db", seen="files"),
@@ -203,6 +208,11 @@ CIRCLE = {
     "check_feedback": bites(False, seen="result"),
     "lang": elsewhere("test_circle.py::test_a_round_whose_reward_is_at_chance_keeps_its_model_and_says_so"),
     "port": bites(8123, seen="result"),
+    "host": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "tls_cert": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "tls_key": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
+    "public_url": elsewhere("web/test_server.py::test_a_circles_page_is_reached_as_its_settings_say"),
+    "insecure_http": elsewhere("web/test_server.py::test_other_machines_are_served_where_the_settings_protect_it"),
     "start": elsewhere("runs/test_round.py::test_a_round_starts_and_measures_kl_where_it_is_told"),
     "learn_from": elsewhere("test_circle.py::test_a_round_may_learn_from_its_own_judgements_alone"),
     "accept": elsewhere("test_circle.py::test_only_a_better_policy_is_the_next_start"),

@@ -169,7 +169,7 @@ def test_judgements_given_before_the_page_was_closed_count(tmp_path, monkeypatch
         store.add_comparisons([pair])
         store.add_judgement(Judgement(pair.id, "earlier round", one.id, two.id, "left"))
 
-    def serve(store, port, wanted, per_comparison, only):
+    def serve(store, port, access, wanted, per_comparison, only):
         asked.append(wanted)
         for number in range(min(wanted, 3)):
             store.add_judgement(Judgement(pair.id, f"{len(asked)} {number}", one.id, two.id, "left"))
@@ -318,7 +318,7 @@ def test_the_page_of_a_round_asks_about_its_own_answers_alone(tmp_path, monkeypa
     circle_round, asked = round_in(tmp_path), []
     two_rounds_of_answers(circle_round)
 
-    def serve(store, port, wanted, per_comparison, only):
+    def serve(store, port, access, wanted, per_comparison, only):
         texts = {response.id: response.text for response in store.responses()}
         asked.extend(texts[pair.response_a] for pair in store.comparisons() if pair.id in only)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.config import Config, OtherModel, RewardSource
+from likelier.config.base import PageConfig
 from likelier.errors import ConfigError
 from likelier.evaluation.result import EvaluationResult
 from likelier.files import hash_file, read_json, stable_id, write_json, write_jsonl
@@ -40,6 +41,8 @@ def run_circle(
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     check_people(config, out)
+    if collect is None:
+        check_pages(config)
     model, made_from, repeats, result = config.model, "", 0, {}
     with lock_folder(out):
         compare_folder(out, "circle", config, accept_changes)
@@ -91,6 +94,14 @@ def check_people(config: Config, out: Path) -> None:
         raise ConfigError(f"circle.baselines: {line}")
 
 
+def check_pages(config: Config) -> None:
+    """ConfigError: a page of the circle has an address or a certificate that `likelier serve` would refuse."""
+    from likelier.web.server import make_access
+
+    make_access(config.circle, "circle")
+    make_access(config.eval, "eval")
+
+
 def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]:
     """Run the first half of the circle, from prompts to checked judgements; returns each stage's result."""
     circle, ppo, results = circle_round.config.circle, circle_round.config.ppo, {}
@@ -137,7 +148,10 @@ def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[
             circle_round, stage.circle_folder, made_from, partial(train_baseline, stage=stage)
         )
     results["evaluation"] = run_once(
-        circle_round, "evaluation", [results, config.eval.model_dump(exclude={"port"})], compare_models
+        circle_round,
+        "evaluation",
+        [results, config.eval.model_dump(exclude=set(PageConfig.model_fields))],
+        compare_models,
     )
     if circle_round.model != config.model and (config.eval.scoring or not config.eval.scorer):
         results["against_first"] = run_once(circle_round, "against_first", results, compare_with_first)
@@ -229,7 +243,7 @@ def ask_people(circle_round: Round) -> Result:
     """
     from likelier.feedback.formats.native import list_offered
     from likelier.feedback.store import Store
-    from likelier.web.server import serve
+    from likelier.web.server import make_access, serve
 
     circle, begun = circle_round.config.circle, circle_round.folder / "begun.json"
     candidates = circle_round.candidates
@@ -243,6 +257,7 @@ def ask_people(circle_round: Round) -> Result:
             serve(
                 store,
                 port=circle.port,
+                access=make_access(circle, "circle"),
                 wanted=wanted,
                 per_comparison=circle.judgements_per_comparison,
                 only=asked,
@@ -323,10 +338,11 @@ def list_baselines(config: Config) -> list[Stage]:
 def compare_models(circle_round: Round) -> Result:
     """Compare the policy with the round's initial model, by the config's judges or one trained on held-out pairs."""
     from likelier.evaluation.compare import evaluate
-    from likelier.web.server import serve
+    from likelier.web.server import make_access, serve
 
     config = make_evaluation_config(circle_round)
-    return evaluate(config, circle_round.folder / "evaluation", serve).to_json()
+    page = partial(serve, access=make_access(config.eval, "eval"))
+    return evaluate(config, circle_round.folder / "evaluation", page).to_json()
 
 
 def compare_with_first(circle_round: Round) -> Result:

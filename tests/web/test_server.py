@@ -12,11 +12,14 @@ import urllib.request
 
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
+from likelier.config import build_config
 from likelier.errors import ConfigError, LikelierError
 from likelier.feedback import database
 from likelier.feedback.store import Store
-from likelier.web.server import Access, listen, serve
+from likelier.web.app import create_app
+from likelier.web.server import Access, listen, make_access, serve
 from page_visitors import add_pair
 
 
@@ -57,6 +60,53 @@ def test_a_certificate_that_cannot_be_used_is_named(store, tmp_path):
     with pytest.raises(ConfigError, match="cannot be used with the key") as caught:
         serve(store, port=0, access=Access(tls_cert=key, tls_key=key))
     assert "\n" not in str(caught.value)
+
+
+def test_a_circles_page_is_reached_as_its_settings_say(store):
+    """Behind a proxy its name is ours and no other; the cookie is for HTTPS and this host alone."""
+    settings = build_config({"circle": {"public_url": "https://judge.example.org", "port": 8123}}).circle
+    app = create_app(store, site=make_access(settings, "circle").make_site(settings.port))
+    answers = {}
+    for host in ("judge.example.org", "127.0.0.1:8123", "evil.example", "192.168.0.7"):
+        client = TestClient(app, base_url=f"https://{host}")
+        answers[host] = client.get("/", params={"token": app.state.room.token}, follow_redirects=False)
+    assert [answer.status_code for answer in answers.values()] == [303, 303, 403, 403]
+    cookie = answers["judge.example.org"].headers["set-cookie"]
+    assert cookie.startswith("__Host-likelier-443-invitation=")
+    assert "Secure" in cookie
+
+
+@pytest.mark.parametrize(
+    ("block", "given", "words"),
+    [
+        ("circle", {"host": "0.0.0.0"}, "closed network circle.insecure_http"),
+        (
+            "eval",
+            {"host": "0.0.0.0"},
+            "eval.host 0.0.0.0: other machines can reach it, and what is sent could be read on",
+        ),
+        ("circle", {"insecure_http": True}, "circle.insecure_http: has no effect here"),
+        (
+            "circle",
+            {"public_url": "http://judge.example.org"},
+            "circle.public_url http://judge.example.org: give https",
+        ),
+        ("eval", {"tls_cert": "cert.pem"}, "eval.tls_cert and eval.tls_key: give both"),
+        ("eval", {"tls_cert": "no.pem", "tls_key": "no.pem"}, "eval.tls_cert no.pem: no such file"),
+    ],
+)
+def test_what_serve_refuses_settings_are_refused_in(block, given, words):
+    people = {"scorer": [{"people": "people.db"}]} if block == "eval" else {}
+    config = build_config({block: given | people})
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
+        make_access(getattr(config, block), block)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_machines_are_served_where_the_settings_protect_it():
+    settings = build_config({"circle": {"host": "0.0.0.0", "insecure_http": True}}).circle
+    site = make_access(settings, "circle").make_site(8123)
+    assert (site.knows("192.168.0.7"), site.knows("evil.example"), site.cookie) == (True, False, "likelier-8123")
 
 
 @pytest.mark.slow

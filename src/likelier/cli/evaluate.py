@@ -1,5 +1,7 @@
 """`likelier eval`: the new model against the old one, on held-out prompts."""
 
+from functools import partial
+
 from likelier.cli.folders import hold_evaluation_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, SEED
 from likelier.cli.output import JSON, Result, result_command
@@ -16,8 +18,9 @@ def evaluate(
     """
     from likelier.evaluation.compare import evaluate as compare
     from likelier.evaluation.kept_samples import PART
-    from likelier.web.server import serve
+    from likelier.web.server import make_access, serve
 
     settings = load_settings(config, overrides, seed)
+    page = partial(serve, access=make_access(settings.eval, "eval"))
     with hold_evaluation_folder(config.stem, out, PART) as folder:
-        return compare(settings, folder, serve).to_json()
+        return compare(settings, folder, page).to_json()

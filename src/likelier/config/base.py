@@ -55,6 +55,23 @@ class SamplingConfig(Block):
         return self.stop_token is not None or bool(self.stop_strings)
 
 
+class PageConfig(Block):
+    """How browsers reach the judging page, with the names and refusals of `likelier serve`."""
+
+    port: Port = 0
+    """Port of the judging page; 0 takes a free one."""
+    host: NonEmpty = "127.0.0.1"
+    """Address that the page listens on; by default this machine's alone."""
+    tls_cert: NonEmpty | None = None
+    """Certificate (PEM) of the page for HTTPS, with `tls_key`."""
+    tls_key: NonEmpty | None = None
+    """Its private key (PEM)."""
+    public_url: str = ""
+    """Address of a proxy that serves the page with HTTPS (https://HOST); give it a fixed `port`."""
+    insecure_http: bool = False
+    """Serve the page to other machines without HTTPS: on a closed network only."""
+
+
 class Training(Block):
     """Settings of optimizer, checkpoints and logging, shared by all stages."""
 

@@ -6,12 +6,12 @@ from pydantic import (
     Field,
 )
 
-from likelier.config.base import Block, NonEmpty, Port, Positive
+from likelier.config.base import NonEmpty, PageConfig, Positive
 from likelier.config.rewards import Address
 from likelier.stages import BaselineName
 
 
-class CircleConfig(Block):
+class CircleConfig(PageConfig):
     """How one round collects judgements from people."""
 
     db: Address = ""
@@ -38,7 +38,5 @@ class CircleConfig(Block):
     interval of its win rate is above one half), or at each (`always`)."""
     lang: Literal["en", "zh"] = "en"
     """Language of the reports: English, or `zh`, Chinese."""
-    port: Port = 0
-    """Port of the judging page; 0 takes a free one."""
     baselines: list[BaselineName] = []
     """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""

@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Block, Device, Port, Positive, SamplingConfig, refuse_idle
+from likelier.config.base import Block, Device, PageConfig, Positive, SamplingConfig, refuse_idle
 from likelier.config.rewards import RewardSource, Scoring
 
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -29,7 +29,7 @@ class OtherModel(Block):
         return self.name or (folder.parent.name if folder.name == "model" and folder.parent.name else folder.name)
 
 
-class EvalConfig(SamplingConfig):
+class EvalConfig(SamplingConfig, PageConfig):
     """Comparison of a new model with an old one on prompts that neither was trained on."""
 
     model_a: str = ""
@@ -43,8 +43,6 @@ class EvalConfig(SamplingConfig):
     against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
     judgements_per_comparison: Positive = 1
     """With `people`: judgements of each comparison, by different people."""
-    port: Port = 0
-    """With `people`: port of the judging page; 0 takes a free one."""
     num_prompts: Positive | None = None
     """Use only the first so many prompts."""
     responses_per_prompt: Positive = 1
@@ -83,7 +81,7 @@ class EvalConfig(SamplingConfig):
     @model_validator(mode="after")
     def check_people(self) -> Self:
         """Validate that there is at most one source of people, and a scorer where scores are needed."""
-        idle = ("judgements_per_comparison", "port")
+        idle = ("judgements_per_comparison", *PageConfig.model_fields)
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
         labels = [source.label for source in self.scorer if self.people]
         if sum(source.people is not None for source in self.scorer) > 1:

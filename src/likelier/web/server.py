@@ -10,13 +10,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
 from likelier.feedback.store import Store
 from likelier.terminal import print_stderr
 from likelier.web.app import create_app
 from likelier.web.connections import Connection
 from likelier.web.room import Guesser
-from likelier.web.site import find_own_address, make_site
+from likelier.web.site import Site, find_own_address, make_site, name_option
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,30 @@ class Access:
     tls_key: Path | None = None
     public_url: str = ""
     insecure_http: bool = False
+    block: str = ""
+    """Block of settings that this came from, for errors; empty: options of the command line."""
+
+    def name(self, option: str) -> str:
+        """Return an option's name in errors."""
+        return name_option(option, self.block)
+
+    def make_site(self, port: int) -> Site:
+        """Return the page's hosts, origin and cookie on this port. ConfigError: an address that is not protected."""
+        return make_site(self.host, port, bool(self.tls_cert), self.public_url, self.insecure_http, self.block)
+
+
+def make_access(settings: PageConfig, block: str) -> Access:
+    """Return how browsers reach the page of a block of settings. ConfigError: what `likelier serve` refuses too."""
+    cert, key = (Path(name) if name else None for name in (settings.tls_cert, settings.tls_key))
+    access = Access(settings.host, cert, key, settings.public_url, settings.insecure_http, block)
+    check_address(access, settings.port)
+    return access
+
+
+def check_address(access: Access, port: int) -> None:
+    """ConfigError: an address or a certificate with which no page can be served."""
+    access.make_site(port)
+    check_certificate(access)
 
 
 def serve(
@@ -50,8 +75,7 @@ def serve(
     Stopped: SIGTERM after there were judgements.
     """
     access = access or Access()
-    make_site(access.host, port, bool(access.tls_cert), access.public_url, access.insecure_http)
-    check_certificate(access)
+    check_address(access, port)
     if not store.counts()["comparisons"]:
         raise DataError(
             f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some"
@@ -59,7 +83,7 @@ def serve(
     store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
     listener = listen(access.host, port)
     port = listener.getsockname()[1]
-    site = make_site(access.host, port, bool(access.tls_cert), access.public_url, access.insecure_http)
+    site = access.make_site(port)
     address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
     store.show_address(address)
     app = create_app(store, guesser, wanted, per_comparison, only, site)
@@ -69,7 +93,9 @@ def serve(
     room.when_finished = lambda: setattr(server, "should_exit", True)
     print_stderr(f"judge here: {address}/?token={room.token}")
     if access.insecure_http:
-        print_stderr("warning: --insecure-http: whoever shares this network can read and change what is sent")
+        print_stderr(
+            f"warning: {access.name('insecure_http')}: whoever shares this network can read and change what is sent"
+        )
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
@@ -101,16 +127,17 @@ def make_config(app: FastAPI, access: Access) -> uvicorn.Config:
 def check_certificate(access: Access) -> None:
     """ConfigError: one of certificate and key without the other, or a pair that cannot be used."""
     if (access.tls_cert is None) != (access.tls_key is None):
-        raise ConfigError("--tls-cert and --tls-key: give both")
+        raise ConfigError(f"{access.name('tls_cert')} and {access.name('tls_key')}: give both")
     if access.tls_cert is None or access.tls_key is None:
         return
-    for option, path in (("--tls-cert", access.tls_cert), ("--tls-key", access.tls_key)):
+    for option, path in (("tls_cert", access.tls_cert), ("tls_key", access.tls_key)):
         if not path.is_file():
-            raise ConfigError(f"{option} {path}: no such file")
+            raise ConfigError(f"{access.name(option)} {path}: no such file")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(access.tls_cert, access.tls_key)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"--tls-cert {access.tls_cert}: cannot be used with the key ({error})") from error
+        line = f"{access.name('tls_cert')} {access.tls_cert}: cannot be used with the key ({error})"
+        raise ConfigError(line) from error
 
 
 def name_host(host: str) -> str:

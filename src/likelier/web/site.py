@@ -67,23 +67,37 @@ def is_address(host: str | None) -> bool:
         return False
 
 
-def make_site(host: str, port: int, has_tls: bool, public_url: str = "", insecure_http: bool = False) -> Site:
-    """Return the site for an address to listen on.
+def name_option(name: str, block: str = "") -> str:
+    """Return an option's name in errors: of the command line, or of a block of settings.
+
+    >>> name_option("tls_cert"), name_option("tls_cert", "circle")
+    ('--tls-cert', 'circle.tls_cert')
+    """
+    return f"{block}.{name}" if block else f"--{name.replace('_', '-')}"
+
+
+def make_site(
+    host: str, port: int, has_tls: bool, public_url: str = "", insecure_http: bool = False, block: str = ""
+) -> Site:
+    """Return the site for an address to listen on; `block` of settings names the options in errors.
 
     ConfigError: an address that other machines can reach, without anything that protects what is sent there; or a
     `public_url` that is none.
     """
     if public_url:
-        return make_public_site(public_url)
+        return make_public_site(public_url, name_option("public_url", block))
     is_local = host in LOOPBACK
+    names = ("host", "tls_cert", "tls_key", "public_url", "insecure_http")
+    host_name, cert_name, key_name, url_name, insecure_name = (name_option(name, block) for name in names)
     if not (is_local or has_tls or insecure_http):
         raise ConfigError(
-            f"--host {host}: other machines can reach it, and what is sent could be read on the way; give --tls-cert "
-            "and --tls-key, or --public-url https://... behind a proxy, or on a closed network --insecure-http"
+            f"{host_name} {host}: other machines can reach it, and what is sent could be read on the way; give "
+            f"{cert_name} and {key_name}, or {url_name} https://... behind a proxy, or on a closed network "
+            f"{insecure_name}"
         )
     if insecure_http and (is_local or has_tls):
         raise ConfigError(
-            "--insecure-http: has no effect here; it is for a --host that other machines reach without TLS"
+            f"{insecure_name}: has no effect here; it is for a {host_name} that other machines reach without TLS"
         )
     scheme = "https" if has_tls else "http"
     if is_local:
@@ -92,15 +106,15 @@ def make_site(host: str, port: int, has_tls: bool, public_url: str = "", insecur
     return Site(scheme, (*LOOPBACK, host, name, f"{name}.local", socket.getfqdn().lower()), any_address=True, port=port)
 
 
-def make_public_site(public_url: str) -> Site:
+def make_public_site(public_url: str, option: str) -> Site:
     """Return the site of a page behind a proxy. ConfigError: not an address like https://judge.example.org."""
     try:
         parts = urlsplit(public_url)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"--public-url {public_url}: {error}") from error
+        raise ConfigError(f"{option} {public_url}: {error}") from error
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-        raise ConfigError(f"--public-url {public_url}: give https://, a host, and nothing behind it")
+        raise ConfigError(f"{option} {public_url}: give https://, a host, and nothing behind it")
     return Site("https", (*LOOPBACK, parts.hostname), public_origin=f"https://{parts.netloc.lower()}", port=port or 443)
 
 

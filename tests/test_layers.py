@@ -38,7 +38,7 @@ FLOORS = [
     ("tools: run folders, what every training loop needs", ["runs", "training"]),
     ("language models, tabular MDPs", ["text", "mdp"]),
     ("environments", ["control"]),
-    ("stages, in the order of the circle", ["feedback", "preferences", "candidates", "reward"]),
+    ("stages, in the order of the circle", ["feedback", "preferences", "candidates", "generation", "reward"]),
     ("what judges a model, what names its faults", ["evaluation", "doctor"]),
     ("training a language model: the loop of RLHF, and what needs no sampling", ["rlhf", "finetune"]),
     ("what is true, what goes wrong", ["prove", "bugs"]),
@@ -61,6 +61,7 @@ FENCES = {
         "control",
         "mdp",
         "candidates",
+        "generation.sampling",
         "reward",
         "evaluation",
         "doctor",
@@ -202,6 +203,7 @@ def test_units_that_stand_alone(unit):
 
 def test_an_annotation_server_needs_no_torch():
     light = ["errors", "records", "config", "runs", "feedback", "preferences", "report", "web", "cli", "metrics"]
+    light += ["generation.process", "generation.policies", "generation.worker"]
     chosen = [name for name in modules() if any(within(name, unit) for unit in light) and "migrations" not in name]
     script = f"import sys; [__import__(name) for name in {[f'likelier.{name}' for name in chosen]}]; "
     script += "print([heavy for heavy in ('torch', 'transformers', 'gymnasium') if heavy in sys.modules])"

@@ -59,7 +59,8 @@ def run_circle(
             else:
                 repeats += 1
             lang, count = config.circle.lang, config.circle.responses_per_prompt
-            result = write_round_report(folder, results, count, language=lang) | {"accepted": accepted}
+            result = write_round_report(folder, results, count, language=lang, accepted=accepted)
+            result["accepted"] = accepted
             folders.append(folder)
             if not accepted and config.circle.accept == "better":
                 print_note(f"round {turn}: not accepted, so {model} stays; {result['in_words']}")

@@ -4,10 +4,9 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing, shuffle_keys
+from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing
 from likelier.records import Comparison, Judgement
 
 
@@ -209,13 +208,55 @@ def test_people_who_come_and_go_never_judge_one_too_often_and_leave_none(seed: i
     assert len(judged) == 100
 
 
-def test_keys_of_an_order_are_splitmix64() -> None:
-    """The first outputs of the published generator from seed 0."""
-    keys = shuffle_keys(np.array([1, 2, 3]), 0)
-    assert [int(key) for key in keys] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+def test_comparisons_that_come_later_are_asked_and_counted() -> None:
+    first, later = make_comparisons(5)[:2], make_comparisons(5)[2:]
+    pairing = Pairing(first, judgements_per_comparison=1, repeat_share=0.0)
+    for _ in range(2):
+        pairing.add(judge(pairing.assign("ann", 0.0)[0], "ann"))
+    assert pairing.assign("ann", 0.0) == []
+    pairing.add_comparisons([*first, *later])
+    assert pairing.count_unbegun() == pairing.count_missing(1) == 3
+    asked = []
+    while held := pairing.assign("ann", 0.0):
+        asked.append(held[0].comparison.id)
+        pairing.add(judge(held[0], "ann"))
+    assert sorted(asked) == sorted(each.id for each in later)
+    assert pairing.count_missing(1) == 0
 
 
-def test_people_have_orders_of_their_own() -> None:
-    pairing = Pairing(make_comparisons(50), repeat_share=0.0)
-    firsts = {assignment.comparison.id for who in range(20) if (assignment := pairing.next_comparison(f"p{who}"))}
-    assert len(firsts) > 10
+@pytest.mark.parametrize("seed", range(3))
+def test_later_comparisons_come_in_the_order_that_they_would_have_had_from_the_start(seed: int) -> None:
+    comparisons = make_comparisons(30)
+    whole, grown = (Pairing(part, seed, 2, repeat_share=0.0) for part in (comparisons, comparisons[:1]))
+    for person in ("ann", "bob"):
+        grown.open_queue(person)
+    grown.add_comparisons(comparisons[1:])
+    for person in ["ann", "bob", "bob", "eve"] * 20:
+        asked = [pairing.assign(person, 0.0) for pairing in (whole, grown)]
+        assert asked[0] == asked[1]
+        for pairing in (whole, grown):
+            add_all(pairing, [judge(held, person) for held in asked[0]])
+
+
+def test_what_is_withdrawn_is_asked_no_more_unless_somebody_has_judged_it() -> None:
+    comparisons = make_comparisons(3)
+    pairing = Pairing(comparisons, judgements_per_comparison=2, repeat_share=0.0)
+    judged, on_screen = (held.comparison.id for held in pairing.assign("ann", 0.0, 2))
+    pairing.add(judge(pairing.assign("ann", 0.0)[0], "ann"))
+    pairing.withdraw([each.id for each in comparisons])
+    assert (pairing.count_unbegun(), pairing.count_missing(2)) == (0, 1)
+    assert {held.comparison.id for held in pairing.assign("bob", 0.0, 3)} == {judged, on_screen}
+    pairing.skip("bob", on_screen)
+    pairing.end_leases(LEASE_SECONDS + 1)
+    assert [held.comparison.id for held in pairing.assign("eve", LEASE_SECONDS + 1, 3)] == [judged]
+
+
+def test_an_answer_to_what_was_withdrawn_meanwhile_counts() -> None:
+    pairing = Pairing(make_comparisons(1), judgements_per_comparison=2, repeat_share=0.0)
+    (held,) = pairing.assign("ann", 0.0)
+    pairing.withdraw([held.comparison.id])
+    pairing.end_leases(LEASE_SECONDS + 1)
+    assert pairing.assign("bob", LEASE_SECONDS + 1) == []
+    pairing.add(judge(held, "ann"))
+    assert pairing.count_missing(2) == 1
+    assert [each.comparison for each in pairing.assign("bob", LEASE_SECONDS + 1)] == [held.comparison]

@@ -12,11 +12,20 @@ Result = dict[str, Any]
 
 
 def write_round_report(
-    folder: Path, results: dict[str, Result], responses_per_prompt: int, title: str = "", language: str = "en"
+    folder: Path,
+    results: dict[str, Result],
+    responses_per_prompt: int,
+    title: str = "",
+    language: str = "en",
+    accepted: bool = True,
 ) -> Result:
-    """Write `circle.json` and the report of a round in `folder`; returns the result of the command."""
+    """Write `circle.json` and the report of a round in `folder`; returns the result of the command.
+
+    `accepted`: the next round begins with this round's policy, and `serve --policy` of the circle answers with it.
+    """
     title = title or folder.name.replace("-", " ").capitalize()
-    write_json(folder / "circle.json", summarise_stages(results, responses_per_prompt) | {"title": title}, private=True)
+    stages = summarise_stages(results, responses_per_prompt) | {"title": title, "accepted": accepted}
+    write_json(folder / "circle.json", stages, private=True)
     report = folder / "report.html"
     write_report([folder], report, language=language)
     evaluation = results.get("evaluation", {})

@@ -1,0 +1,1 @@
+"""Responses written while people judge, by a process of its own."""

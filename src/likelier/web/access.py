@@ -22,6 +22,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/owner/invitations"): "admin",
     ("POST", "/owner/people"): "admin",
     ("GET", "/owner/export/{name}"): "admin",
+    ("GET", "/owner/openapi.json"): "admin",
 }
 """The least role for each route; None: everybody. A route that does not stand here is refused to all."""
 

@@ -20,6 +20,7 @@ from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.owner import add_owner_routes
 from likelier.web.pages import Pages
 from likelier.web.room import Guesser, Room, UnknownComparison
+from likelier.web.schema import add_schema
 from likelier.web.site import Site
 
 STATIC = {
@@ -107,13 +108,14 @@ def create_app(
     add_judging(app, room)
     add_files(app, room)
     add_owner_routes(app, room, site, pages)
+    add_schema(app, site)
     return app
 
 
 def add_page(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
     """Add the page itself, and what a link and a choice of language come to."""
 
-    @app.get("/")
+    @app.get("/", response_class=HTMLResponse)
     def show_page(request: Request, token: str = "", language: str = "", to: Literal["", "owner"] = "") -> Response:
         person, guessing = find_person(request), room.guesser is not None
         if language in LANGUAGES:
@@ -185,7 +187,7 @@ def add_judging(app: FastAPI, room: Room) -> None:
 def add_files(app: FastAPI, room: Room) -> None:
     """Serve our own files and the media files of the room's comparisons: both by tables of known names."""
 
-    @app.get("/static/{name}")
+    @app.get("/static/{name}", response_class=Response)
     def static(name: str) -> Response:
         if name in (f"{language}.json" for language in LANGUAGES):
             return Response((files("likelier.web.languages") / name).read_bytes(), media_type="application/json")
@@ -193,7 +195,7 @@ def add_files(app: FastAPI, room: Room) -> None:
             raise HTTPException(404, "no such file")
         return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])
 
-    @app.get("/media/{sha256}")
+    @app.get("/media/{sha256}", response_class=Response)
     def media(sha256: str, request: Request) -> Response:
         record = room.media.get(sha256)
         if record is None:

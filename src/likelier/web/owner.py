@@ -62,7 +62,7 @@ def add_owner_routes(app: FastAPI, room: Room, site: Site, pages: Pages) -> None
     """Add the page and what it asks and sends; all of it is for admins (`access.ACCESS`)."""
     figures = Figures(room)
 
-    @app.get("/owner")
+    @app.get("/owner", response_class=HTMLResponse)
     def owner(request: Request) -> Response:
         return HTMLResponse(pages.render(request, "owner.html", person=get_person(request), formats=list_written()))
 
@@ -88,7 +88,7 @@ def add_owner_routes(app: FastAPI, room: Room, site: Site, pages: Pages) -> None
             raise HTTPException(422, "no such person")
         return describe_state(room, figures.read())
 
-    @app.get("/owner/export/{name}")
+    @app.get("/owner/export/{name}", response_class=StreamingResponse)
     def export(name: str) -> Response:
         if name not in list_written():
             raise HTTPException(404, "no such format")

@@ -4,9 +4,10 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing
+from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing, num_missing, shuffle_keys
 from likelier.records import Comparison, Judgement
 
 
@@ -228,8 +229,7 @@ def test_comparisons_that_come_later_are_asked_and_counted() -> None:
 def test_later_comparisons_come_in_the_order_that_they_would_have_had_from_the_start(seed: int) -> None:
     comparisons = make_comparisons(30)
     whole, grown = (Pairing(part, seed, 2, repeat_share=0.0) for part in (comparisons, comparisons[:1]))
-    for person in ("ann", "bob"):
-        grown.open_queue(person)
+    assert grown.next_comparison("ann")
     grown.add_comparisons(comparisons[1:])
     for person in ["ann", "bob", "bob", "eve"] * 20:
         asked = [pairing.assign(person, 0.0) for pairing in (whole, grown)]
@@ -260,3 +260,15 @@ def test_an_answer_to_what_was_withdrawn_meanwhile_counts() -> None:
     pairing.add(judge(held, "ann"))
     assert pairing.count_missing(2) == 1
     assert [each.comparison for each in pairing.assign("bob", LEASE_SECONDS + 1)] == [held.comparison]
+
+
+def test_keys_of_an_order_are_splitmix64() -> None:
+    """The first outputs of the published generator from seed 0."""
+    keys = shuffle_keys(np.array([1, 2, 3]), 0)
+    assert [int(key) for key in keys] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_people_have_orders_of_their_own() -> None:
+    pairing = Pairing(make_comparisons(50), repeat_share=0.0)
+    firsts = {assignment.comparison.id for who in range(20) if (assignment := pairing.next_comparison(f"p{who}"))}
+    assert len(firsts) > 10

@@ -3,11 +3,14 @@
 Deterministic given the seed and the judgements so far.
 """
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from likelier.files import stable_id
 from likelier.records import Comparison, Judgement
@@ -42,41 +45,6 @@ class Shown(NamedTuple):
     """It replaces an earlier judgement of the same comparison by the same annotator."""
 
 
-class Queue:
-    """One annotator's comparisons in an order of their own (by hash); finds the first of a level without a scan.
-
-    The level of a comparison is the number of people who have judged it or are about to. Each level keeps a cursor,
-    before which none of its comparisons was left, and a heap of those that have come to it since, from below, or back
-    from above where somebody left without an answer.
-    """
-
-    def __init__(self, keys: list[str]) -> None:
-        self.keys = keys
-        self.order = sorted(range(len(keys)), key=keys.__getitem__)
-        self.places: defaultdict[int, int] = defaultdict(int)
-        self.moved: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-
-    def add(self, key: str) -> None:
-        """Add a comparison that came later, at level 0."""
-        self.keys.append(key)
-        self.move(len(self.keys) - 1, 0)
-
-    def move(self, index: int, level: int) -> None:
-        """Record that a comparison has come to a level."""
-        heappush(self.moved[level], (self.keys[index], index))
-
-    def find_first(self, level: int, levels: Sequence[int], judged: set[int]) -> int | None:
-        """Return the index of the first comparison of a level that is not in `judged`; None if there is none."""
-        position, moved = self.places[level], self.moved[level]
-        while position < len(self.order) and (levels[self.order[position]] != level or self.order[position] in judged):
-            position += 1
-        self.places[level] = position
-        while moved and (levels[moved[0][1]] != level or moved[0][1] in judged):
-            heappop(moved)
-        firsts = [index for _, index in moved[:1]] + self.order[position : position + 1]
-        return min(firsts, key=self.keys.__getitem__, default=None)
-
-
 class Pairing:
     """Chooses what each annotator judges next, from counts updated with each judgement.
 
@@ -86,8 +54,7 @@ class Pairing:
     come first: otherwise, with few answers to many comparisons, annotators would hardly overlap.
 
     A comparison that was assigned is leased: it counts as judged when others are given theirs, until it is answered,
-    skipped, or the lease expires. The cost per question does not grow with the judgements; an annotator's first one
-    sorts all comparisons.
+    skipped, or the lease expires. The cost of a question grows with the comparisons alone, by some nanoseconds each.
     """
 
     def __init__(
@@ -101,7 +68,7 @@ class Pairing:
         self.comparisons, self.seed, self.limit = list(comparisons), seed, judgements_per_comparison
         self.repeat_share, self.repeat_gap = repeat_share, repeat_gap
         self.indices = {comparison.id: index for index, comparison in enumerate(self.comparisons)}
-        self.levels = [0] * len(self.comparisons)
+        self.levels = array("q", bytes(8 * len(self.comparisons)))
         """How many different people have judged each comparison, or hold a lease of it."""
         self.num_of_level = Counter(self.levels)
         self.num_people = [0] * len(self.comparisons)
@@ -114,8 +81,8 @@ class Pairing:
         """Each annotator's answers in their order: comparison, left, right."""
         self.times: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """How often each annotator has judged each comparison."""
-        self.seen: defaultdict[str, set[int]] = defaultdict(set)
-        """What each annotator has judged, skipped, or holds a lease of."""
+        self.seen: defaultdict[str, bytearray] = defaultdict(lambda: bytearray(len(self.comparisons)))
+        """1 for what an annotator has judged, skipped, or holds a lease of."""
         self.held: defaultdict[str, list[Assignment]] = defaultdict(list)
         """What each annotator was assigned and has not answered, in order."""
         self.leases: dict[tuple[str, int], float] = {}
@@ -124,7 +91,6 @@ class Pairing:
         """Comparisons that nobody has judged and that are given to nobody any more."""
         self.skipped: set[tuple[str, str]] = set()
         """Annotators with comparisons that they skipped."""
-        self.queues: dict[str, Queue] = {}
         self.num_judgements = 0
         """Of those that count: none that supersedes another, which was counted itself."""
         self.num_stored = 0
@@ -136,12 +102,13 @@ class Pairing:
                 continue
             self.indices[comparison.id] = len(self.comparisons)
             self.comparisons.append(comparison)
-            for counts in (self.levels, self.num_people, self.num_shown, self.excess_left):
+            self.levels.append(0)
+            for seen in self.seen.values():
+                seen.append(0)
+            for counts in (self.num_people, self.num_shown, self.excess_left):
                 counts.append(0)
             self.num_of_level[0] += 1
             self.num_judged_by[0] += 1
-            for annotator, queue in self.queues.items():
-                queue.add(stable_id(self.seed, annotator, comparison.id))
 
     def withdraw(self, comparison_ids: Iterable[str]) -> None:
         """Give comparisons to nobody any more, unless somebody has judged them: these are asked to their full number.
@@ -165,9 +132,8 @@ class Pairing:
         self.num_judgements += 1
         self.own[judgement.annotator].append((judgement.comparison_id, judgement.left, judgement.right))
         self.times[judgement.annotator][judgement.comparison_id] += 1
-        self.held[judgement.annotator] = [
-            held for held in self.held[judgement.annotator] if held.comparison.id != judgement.comparison_id
-        ]
+        if held := self.held[judgement.annotator]:
+            self.held[judgement.annotator] = [each for each in held if each.comparison.id != judgement.comparison_id]
         index = self.indices.get(judgement.comparison_id)
         if index is None:
             return
@@ -180,7 +146,7 @@ class Pairing:
             self.num_people[index] += 1
             self.num_judged_by[self.num_people[index]] += 1
         if self.leases.pop((judgement.annotator, index), None) is None and is_first:
-            self.seen[judgement.annotator].add(index)
+            self.seen[judgement.annotator][index] = 1
             self.change_level(index, 1)
 
     def change_level(self, index: int, change: int) -> None:
@@ -189,8 +155,6 @@ class Pairing:
         level = max(0, self.levels[index]) + change
         self.levels[index] = WITHDRAWN if level == 0 and index in self.withdrawn else level
         self.num_of_level[self.levels[index]] += 1
-        for queue in self.queues.values():
-            queue.move(index, self.levels[index])
 
     def assign(self, annotator: str, now: float, count: int = 1) -> list[Assignment]:
         """Return what an annotator holds, with new comparisons up to `count`; fewer if there are no more for them.
@@ -212,7 +176,7 @@ class Pairing:
         if assignment.repeat:
             return
         if self.leases.pop((annotator, index), None) is None:
-            self.seen[annotator].add(index)
+            self.seen[annotator][index] = 1
             self.change_level(index, 1)
         self.leases[annotator, index] = end  # at the end of the table, which so stays sorted
 
@@ -221,7 +185,7 @@ class Pairing:
         while self.leases and (first := next(iter(self.leases.items())))[1] <= now:
             (annotator, index), _ = first
             del self.leases[annotator, index]
-            self.seen[annotator].discard(index)
+            self.seen[annotator][index] = 0
             self.held[annotator] = [
                 held for held in self.held[annotator] if held.comparison is not self.comparisons[index]
             ]
@@ -233,6 +197,8 @@ class Pairing:
         held = self.held[annotator]
         self.held[annotator] = [each for each in held if each.comparison.id != comparison_id]
         self.skipped.add((annotator, comparison_id))
+        if index is not None:
+            self.seen[annotator][index] = 1  # after a restart of the server nobody holds a lease of it
         if index is not None and self.leases.pop((annotator, index), None) is not None:
             self.change_level(index, -1)
 
@@ -244,27 +210,32 @@ class Pairing:
             comparison, left, right = self.find_repeatable(annotator) or ("", "", "")
             if comparison in self.indices:
                 return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
-        queue = self.open_queue(annotator)
         for level in self.list_eligible_levels():
-            index = queue.find_first(level, self.levels, self.seen[annotator])
+            index = self.find_first(annotator, level)
             if index is not None:
                 left, right = self.choose_sides(index)
                 return Assignment(self.comparisons[index], left, right)
         return None
 
-    def open_queue(self, annotator: str) -> Queue:
-        """Return the annotator's queue of comparisons."""
-        if annotator not in self.queues:
-            self.queues[annotator] = Queue(
-                [stable_id(self.seed, annotator, comparison.id) for comparison in self.comparisons]
-            )
-        return self.queues[annotator]
+    def find_first(self, annotator: str, level: int) -> int | None:
+        """Return the index of a comparison of a level, the first in the annotator's own order that they have not seen.
+
+        None: there is none.
+        """
+        is_eligible = np.frombuffer(self.levels, np.int64) == level
+        is_eligible &= np.frombuffer(self.seen[annotator], np.bool_) == 0
+        eligible = np.flatnonzero(is_eligible)
+        if not len(eligible):
+            return None
+        keys = shuffle_keys(eligible, int(stable_id("order", self.seed, annotator), 16))
+        return int(eligible[keys.argmin()])
 
     def list_eligible_levels(self) -> list[int]:
         """Return the eligible levels, most urgent first."""
         if self.limit is None:
             return sorted(level for level, num in self.num_of_level.items() if num and level >= 0)
-        return [*range(1, self.limit), 0] if self.limit else []
+        levels = [*range(1, self.limit), 0] if self.limit else []
+        return [level for level in levels if self.num_of_level[level]]
 
     def find_repeatable(self, annotator: str) -> tuple[str, str, str] | None:
         """Return the annotator's oldest unrepeated answer that is at least `repeat_gap` answers old."""
@@ -312,3 +283,14 @@ def num_missing(comparisons: Iterable[str], judgements: Iterable[Judgement], jud
 def hash_uniform(*key: object) -> float:
     """Hash the arguments to a number in [0, 1)."""
     return int(stable_id(*key), 16) / 2**64
+
+
+def shuffle_keys(numbers: NDArray[np.intp], seed: int) -> NDArray[np.uint64]:
+    """Return a key for each number; to sort by them is a random order, another one for each seed.
+
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which maps different numbers to different keys.
+    """
+    keys = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))

@@ -1,6 +1,7 @@
 """`likelier data`: its help names the formats that there are; no verb writes over what it reads."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,25 @@ def test_a_page_without_a_comparison_is_refused(folder, capsys):
     assert run("serve", "--db", "new.db", "--port", "0") == 3
     assert capsys.readouterr().err.startswith("likelier: new.db: no comparison to judge; `likelier data import`")
     assert not Path("new.db").exists()
+
+
+def test_check_names_people_beside_their_pseudonyms_and_nothing_sent_to_others_does(folder, capsys):
+    with Store.open("f.db", create=True) as store:
+        pseudonym = store.add_person("Ann Example")
+    line = {"prompt": "q", "left": "a", "right": "b", "choice": "left"}
+    judged = [json.dumps(line | {"annotator": name}) + "\n" for name in (pseudonym, "w7")]
+    Path("two.jsonl").write_text("".join(judged))
+    assert run("data", "import", "two.jsonl", "--format", "likelier", "--db", "f.db") == 0
+    capsys.readouterr()
+    assert run("check", "--db", "f.db", "--json") == 0
+    people = {person["id"]: person["name"] for person in json.loads(capsys.readouterr().out)["annotators"]}
+    assert (people[pseudonym], people["w7"]) == ("Ann Example", None)
+    assert run("check", "--db", "f.db") == 0
+    table = capsys.readouterr().out
+    assert re.search(rf"^annotator +name +judgements.*^{pseudonym} +Ann Example +1 ", table, re.MULTILINE | re.DOTALL)
+    assert run("data", "export", "--format", "likelier", "--db", "f.db", "-o", "out.jsonl") == 0
+    assert run("report", "--db", "f.db", "-o", "out.html") == 0
+    assert "Ann Example" not in Path("out.jsonl").read_text() + Path("out.html").read_text()
 
 
 def test_names_that_differ_in_capitals_only_are_told(folder, capsys):

@@ -12,10 +12,15 @@ from likelier.terminal import echo, print_table
 
 def show(result: Result) -> None:
     """Print a table of annotators, then agreement and biases."""
-    columns = ("annotator", "judgements", "skill", "error rate", "left rate", "flags")
-    rows = [(annotator_row(person), bool(person["flags"])) for person in result["annotators"]]
+    columns = ["annotator", "judgements", "skill", "error rate", "left rate", "flags"]
+    rows = [annotator_row(person) for person in result["annotators"]]
+    if any(person["name"] for person in result["annotators"]):
+        columns.insert(1, "name")
+        for row, person in zip(rows, result["annotators"], strict=True):
+            row.insert(1, person["name"] or "")
     if rows:
-        print_table(columns, rows, right_aligned=columns[1:5])
+        flagged = [bool(person["flags"]) for person in result["annotators"]]
+        print_table(columns, zip(rows, flagged, strict=True), right_aligned=columns[-5:-1])
     echo(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons")
     echo(describe_agreement(result))
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
@@ -41,12 +46,15 @@ def describe_agreement(result: Result) -> str:
 
 @result_command(show)
 def check(db: DB, json: JSON = False) -> Result:
-    """Measure agreement, the skill of each annotator, and bias."""
+    """Measure agreement, the skill of each annotator, and bias; names stand beside pseudonyms where known."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.store import Store
 
     with Store.open(db) as store:
-        result = check_feedback(store.judged()).to_json()
+        result, names = check_feedback(store.judged()).to_json(), store.names()
+    result["annotators"] = [
+        {"id": person["id"], "name": names.get(person["id"]), **person} for person in result["annotators"]
+    ]
     for line in describe_doubles([annotator["id"] for annotator in result["annotators"]]):
         print_note(line)
     return result

@@ -12,6 +12,7 @@ from likelier.feedback.tables import (
     comparisons,
     judgements,
     media,
+    people,
     project_comparisons,
     project_prompts,
     prompts,
@@ -230,6 +231,11 @@ def read_responses(connection: sa.Connection, project: str) -> dict[str, Respons
         query = sa.select(*text_columns, media).outerjoin_from(responses, media)
     query = join_project(connection, query, responses.c.prompt_id, project_prompts, project)
     return {row.id: to_response(row) for row in connection.execute(query.order_by(responses.c.id))}
+
+
+def read_names(connection: sa.Connection) -> dict[str, str]:
+    """Return people's names by their pseudonyms."""
+    return {row.annotator_id: row.name for row in connection.execute(sa.select(people.c.annotator_id, people.c.name))}
 
 
 def read_media(connection: sa.Connection, project: str) -> list[Media]:

@@ -25,6 +25,7 @@ from likelier.feedback.rows import (
     of_project,
     read_judged,
     read_media,
+    read_names,
     read_prompts,
     read_responses,
     select_comparisons,
@@ -248,6 +249,14 @@ class Store:
         """Return all media files of responses, sorted by hash."""
         with self.reading() as connection:
             return read_media(connection, self.project)
+
+    def names(self) -> dict[str, str]:
+        """Return people's names by their pseudonyms, for those who hold the database: `check`'s terminal, the owner.
+
+        Exports, preferences, check.json of a circle and reports are sent to others; they have pseudonyms alone.
+        """
+        with self.reading() as connection:
+            return read_names(connection)
 
     def counts(self) -> dict[str, int]:
         """Count prompts, responses, comparisons, judgements that none supersedes, and the people who gave them."""

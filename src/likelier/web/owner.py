@@ -118,7 +118,7 @@ def read_export(room: Room, name: str) -> Iterator[bytes]:
 def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
     """Return what the owner's page shows."""
     people = room.accounts.list_people()
-    names = {person.annotator: person.name for person in people}
+    names = room.store.names()  # also of those who judged before there were accounts
     figures = {annotator["id"]: annotator for annotator in check.get("annotators", ())}
     pairing = room.update_pairing()
     return {

@@ -19,9 +19,10 @@ from likelier.records import Comparison, Prompt, Response
 
 STORY = "The fox shared its bread with the hare, and they walked on together through the snow. " * 3
 WARM = """
-import json, os, signal, sys
+import json, os, signal, sys, warnings
+warnings.simplefilter('ignore')
 from likelier.__main__ import main
-import likelier.cli, likelier.web.server, likelier.feedback.store
+import likelier.cli, likelier.web.server, likelier.feedback.store, pydantic.v1
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     log, words = json.loads(line)
@@ -35,15 +36,19 @@ for line in sys.stdin:
 """
 
 
-def fill(db: str | Path, count: int) -> None:
-    """Store `count` comparisons, one a prompt."""
+def fill(db: str | Path, count: int) -> list[Comparison]:
+    """Store `count` comparisons, one a prompt; returns them."""
+    stored: list[Comparison] = []
     with Store.open(db, create=True) as store, store.transaction() as writer:
-        for number in range(count):
-            prompt = Prompt(f"Tell me story {number}.")
-            pair = [Response(prompt.id, f"{side} {STORY}", model=f"model {side}") for side in "ab"]
-            writer.add_prompts([prompt])
-            writer.add_responses(pair)
-            writer.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+        for start in range(0, count, 1000):
+            prompts = [Prompt(f"Tell me story {number}.") for number in range(start, min(start + 1000, count))]
+            pairs = [[Response(prompt.id, f"{side} {STORY}", f"model {side}") for side in "ab"] for prompt in prompts]
+            comparisons = [Comparison(one.prompt_id, one.id, two.id) for one, two in pairs]
+            writer.add_prompts(prompts)
+            writer.add_responses([response for pair in pairs for response in pair])
+            writer.add_comparisons(comparisons)
+            stored += comparisons
+    return stored
 
 
 class Server:

@@ -48,51 +48,52 @@ class Kills:
         spread = f"{times[len(times) // 2]:.2f} s, at most {times[-1]:.2f} s" if times else "unknown"
         return (
             f"{self.kills} kills, {self.acknowledged} answers acknowledged, {self.stored} stored: {self.lost} lost, "
-            f"{self.doubled} doubled, {self.changed} changed, {self.damaged} damaged, refused {dict(self.refused)}; "
+            f"{self.doubled} doubled, {self.changed} changed, {self.damaged} damaged, refused {dict(+self.refused)}; "
             f"from start to the first acknowledged answer: median {spread}"
         )
 
     @property
     def is_clean(self) -> bool:
         """True if nothing was lost, doubled, changed, damaged or refused."""
-        return not (self.lost or self.doubled or self.changed or self.damaged or self.refused)
+        return not (self.lost or self.doubled or self.changed or self.damaged or self.refused.total())
 
 
 def run_kills(folder: Path, kills: int, clients: int, seed: int = 0, warm: bool = True) -> Kills:
     """Kill a server again and again at a moment drawn from its whole life, its start included."""
     db, result, draw = folder / "feedback.db", Kills(), random.Random(seed)
-    fill(db, 200 + 40 * kills)
-    server = Server(folder, db, warm, people=clients)
+    fill(db, 200 + 6 * kills)
+    server, judges = Server(folder, db, warm, people=clients), []
     try:
         server.start()
         judges = come_in(server, server.wait(), clients, folder)
-        judge_until_killed(server, judges, result, draw.uniform(0, 0.5), time.monotonic())
-        start_seconds = 0.4 if warm else 3.0
         while result.kills < kills:
+            judge_until_killed(server, judges, result, draw)
             check(db, judges, result)
-            started = time.monotonic()
             server.start()
-            judge_until_killed(server, judges, result, draw.uniform(0, start_seconds + 0.4), started)
-        check(db, judges, result)
-        server.start()  # sessions outlive it all
-        server.wait()
+        server.wait()  # sessions outlive it all
         result.refused.update(status for judge in judges if (status := judge.judge()) != 200)
         server.end()
+        check(db, judges, result)
     finally:
         for judge in judges:
             judge.close()
         server.close()
-    check(db, judges, result)
     return result
 
 
-def judge_until_killed(server: Server, judges: list[Judge], result: Kills, seconds: float, started: float) -> None:
-    """Let all judge as fast as they can, and kill the server after some seconds."""
-    killed, first = threading.Event(), []
+def judge_until_killed(server: Server, judges: list[Judge], result: Kills, draw: random.Random) -> None:
+    """Let all judge as fast as they can, and kill the server: one time in five at any moment of its start."""
+    started, killed, first = time.monotonic(), threading.Event(), []
     work = [threading.Thread(target=go_on, args=(judge, killed, first, result)) for judge in judges]
     for each in work:
         each.start()
-    time.sleep(max(0.0, started + seconds - time.monotonic()))
+    if draw.random() < 0.2:
+        time.sleep(draw.uniform(0.0, 1.0 if server.warm else 3.0))
+    else:
+        while not first:
+            assert time.monotonic() - started < 300, "nothing was acknowledged in five minutes"
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0.0, 0.2))
     server.end()
     killed.set()
     for each in work:
@@ -102,7 +103,9 @@ def judge_until_killed(server: Server, judges: list[Judge], result: Kills, secon
         result.restart_seconds.append(min(first) - started)
 
 
-def go_on(judge: Judge, killed: threading.Event, first: list[float], result: Kills) -> None:
+def go_on(
+    judge: Judge, killed: threading.Event, first: list[float], result: Kills, allowed: tuple[int, ...] = ()
+) -> None:
     """Judge until the server is killed; an answer that was not acknowledged is sent again, with the same key."""
     while not killed.is_set():
         try:
@@ -113,16 +116,21 @@ def go_on(judge: Judge, killed: threading.Event, first: list[float], result: Kil
         if status == 200:
             first.append(time.monotonic())
         else:
-            result.refused[status] += 1
+            result.refused[status] += status not in allowed
             time.sleep(PAUSE_SECONDS)
 
 
 def check(db: Path, judges: list[Judge], result: Kills) -> None:
     """Compare what was acknowledged with a database that no process has open."""
-    acknowledged = read_acknowledged(judges)
     with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT key, choice FROM judgements").fetchall()
         result.damaged += connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]
+    compare(rows, judges, result)
+
+
+def compare(rows: list[tuple[str, str]], judges: list[Judge], result: Kills) -> None:
+    """Compare what was acknowledged with (key, choice) of what is stored."""
+    acknowledged = read_acknowledged(judges)
     stored = [(key.partition(":")[2], choice) for key, choice in rows]
     counts, choices = Counter(key for key, _ in stored), dict(stored)
     result.acknowledged, result.stored = len(acknowledged), len(rows)

@@ -5,7 +5,7 @@ Records are frozen: stages return new ones.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +110,11 @@ class Comparison:
     response_a: str
     response_b: str
 
+    @property
+    def responses(self) -> tuple[str, str]:
+        """Ids of both responses."""
+        return self.response_a, self.response_b
+
     @cached_property
     def id(self) -> str:
         """Hash of prompt and both responses, independent of their order."""
@@ -204,6 +209,66 @@ class RatedResponse:
     rating: Rating
     prompt: Prompt
     response: Response
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One annotator's order of several responses to a prompt.
+
+    >>> Ranking("p1", "ann", order=(("r2",), ("r1", "r3")), shown=("r1", "r2", "r3")).ranks
+    [2, 1, 2]
+    """
+
+    prompt_id: str
+    annotator: str
+    order: tuple[tuple[str, ...], ...]
+    """Ids of the responses, the best first; those that share a place are as good as each other, in the order shown."""
+    shown: tuple[str, ...]
+    """Ids of the responses as they stood on the page."""
+    duration_seconds: float | None = None
+    created_at: str | None = None
+    simulated: bool = False
+    guideline: str = ""
+    key: str = ""
+    supersedes: str | None = None
+    """Key of an earlier ranking by the same person of the same responses, which this one replaces."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        placed = [each for place in self.order for each in place]
+        if len(set(self.shown)) < max(2, len(self.shown)) or sorted(placed) != sorted(self.shown):
+            raise ValueError(f"a ranking puts each of two or more responses in one place, got {self.order!r}")
+        if any(sorted(place, key=self.shown.index) != list(place) for place in self.order) or not all(self.order):
+            raise ValueError(f"responses that share a place stand in the order shown, got {self.order!r}")
+
+    @property
+    def ranks(self) -> list[int]:
+        """The place of each response as shown, 1 for the best."""
+        place_of = {each: number for number, place in enumerate(self.order, 1) for each in place}
+        return [place_of[each] for each in self.shown]
+
+
+Answer = Judgement | Rating | Ranking
+"""What one annotator answered to one question."""
+
+
+def order_by_rank(shown: Sequence[str], ranks: Sequence[float]) -> tuple[tuple[str, ...], ...]:
+    """Return the ids in places, the best first, from a rank for each; lower ranks are better, equal ones share a place.
+
+    >>> order_by_rank(["a", "b", "c"], [2, 1, 2])
+    (('b',), ('a', 'c'))
+    """
+    pairs = list(zip(ranks, shown, strict=True))
+    return tuple(tuple(each for rank, each in pairs if rank == place) for place in sorted(set(ranks)))
+
+
+@dataclass(frozen=True)
+class RankedResponses:
+    """A ranking with its prompt and the responses as they were shown."""
+
+    ranking: Ranking
+    prompt: Prompt
+    responses: tuple[Response, ...]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from likelier.feedback.pairing import LEASE_SECONDS, Assignment, Pairing
+from likelier.feedback.pairing import LEASE_SECONDS, Pairing
+from likelier.feedback.questions import Assignment
 from likelier.records import Comparison, Judgement
 
 PEOPLE = st.integers(0, 5).map("person {}".format)
@@ -49,17 +50,17 @@ class People(RuleBasedStateMachine):
         assigned = self.pairing.assign(person, self.now, count)
         self.on_screen[person] = assigned
         for each in assigned:
-            assert (person, each.comparison.id) not in self.skipped
-            assert not any((a.annotator, a.comparison_id) == (person, each.comparison.id) for a in self.answers)
-            self.leased[person, each.comparison.id] = self.now + LEASE_SECONDS
+            assert (person, each.question.id) not in self.skipped
+            assert not any((a.annotator, a.comparison_id) == (person, each.question.id) for a in self.answers)
+            self.leased[person, each.question.id] = self.now + LEASE_SECONDS
 
     @rule(person=PEOPLE)
     def answer(self, person: str) -> None:
         if self.on_screen[person]:
             shown = self.on_screen[person].pop(0)
-            in_time = self.leased.pop((person, shown.comparison.id), 0.0) > self.now
-            self.extra[shown.comparison.id] += not in_time
-            judgement = Judgement(shown.comparison.id, person, shown.left, shown.right, "left")
+            in_time = self.leased.pop((person, shown.question.id), 0.0) > self.now
+            self.extra[shown.question.id] += not in_time
+            judgement = Judgement(shown.question.id, person, *shown.shown, "left")
             self.answers.append(judgement)
             self.pairing.add(judgement)
 
@@ -67,9 +68,9 @@ class People(RuleBasedStateMachine):
     def skip(self, person: str) -> None:
         if self.on_screen[person]:
             shown = self.on_screen[person].pop(0)
-            self.leased.pop((person, shown.comparison.id), None)
-            self.skipped.add((person, shown.comparison.id))
-            self.pairing.skip(person, shown.comparison.id)
+            self.leased.pop((person, shown.question.id), None)
+            self.skipped.add((person, shown.question.id))
+            self.pairing.skip(person, shown.question.id)
 
     @rule(seconds=st.sampled_from([1.0, LEASE_SECONDS / 2, LEASE_SECONDS + 1]))
     def wait(self, seconds: float) -> None:
@@ -100,7 +101,7 @@ class People(RuleBasedStateMachine):
             assert number < 3, "a comparison is stuck"
             person = f"newcomer {number}"
             while held := self.pairing.assign(person, self.now):
-                self.pairing.add(Judgement(held[0].comparison.id, person, held[0].left, held[0].right, "left"))
+                self.pairing.add(Judgement(held[0].question.id, person, *held[0].shown, "left"))
 
 
 def run(examples: int, steps: int) -> None:

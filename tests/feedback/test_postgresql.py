@@ -25,7 +25,7 @@ from likelier.feedback.media import read_media
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.tables import metadata
 from likelier.files import write_jsonl
-from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.records import Comparison, Judgement, Prompt, Ranking, Rating, Response
 from media_files import image
 
 pytestmark = pytest.mark.slow
@@ -110,6 +110,27 @@ def test_accounts_and_changed_answers_on_postgresql(server: str) -> None:
             store.add_judgement(replace(first, key="third", supersedes="first"))
         accounts.set_disabled(person.annotator, True)
         assert accounts.find(session) is None
+
+
+def test_ratings_rankings_and_training_on_postgresql(server: str) -> None:
+    with Store.open(server, create=True) as store:
+        store.add_prompts([PROMPT])
+        store.add_responses([LEFT, RIGHT])
+        store.add_comparisons([COMPARISON])
+        ranking = Ranking(PROMPT.id, "ann", ((RIGHT.id,), (LEFT.id,)), (LEFT.id, RIGHT.id), 2.0, key="k1")
+        assert store.add_answer(ranking) == ranking
+        changed = replace(ranking, key="k2", order=((LEFT.id, RIGHT.id),), supersedes="k1")
+        assert store.add_answer(changed) == changed
+        with pytest.raises(Superseded):
+            store.add_answer(replace(changed, key="k3"))
+        assert [each.ranking for each in store.ranked_by_content()] == [changed]
+        assert [each.supersedes for each in store.shown_after(0, Ranking)] == [False, True]
+        rating = store.add_answer(Rating(LEFT.id, "ann", 6.0, key="k1", duration_seconds=1.0, guideline="1"))
+        assert [each.rating for each in store.rated_by_content()] == [rating]
+        before = store.counts()["judgements"]
+        store.add_judgement(replace(JUDGEMENT, annotator="new", key="lesson", extra={"training": True}))
+        assert store.counts()["judgements"] == before
+        assert [each.training for each in store.shown_after(0)][-1]
 
 
 def refused(store: Store) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
 from likelier.feedback.media import read_media
-from likelier.feedback.pairing import Shown
+from likelier.feedback.questions import Shown
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web import room
@@ -178,8 +178,8 @@ def test_a_question_reads_no_judgement_again(store, monkeypatch):
     """Each question read all judgements: 100,000 of them took seconds."""
     client, read, shown_after = visitor(create_app(store)), [], store.shown_after
 
-    def watch(number):
-        read.append(len(found := shown_after(number)))
+    def watch(number, kind=Judgement):
+        read.append(len(found := shown_after(number, kind)))
         return found
 
     monkeypatch.setattr(store, "shown_after", watch)
@@ -194,11 +194,11 @@ def test_a_judgement_of_another_process_with_an_earlier_number_counts(store, mon
     """PostgreSQL gives out numbers before judgements are stored, so that a lower one may come later."""
     app, pair = create_app(store, per_comparison=1), store.comparisons()[0]
     monkeypatch.setattr(store.database, "path", None)  # as with PostgreSQL
-    rows = [Shown(2, pair.id, "late", pair.response_a, pair.response_b)]
-    monkeypatch.setattr(store, "shown_after", lambda after: [row for row in rows if row.number > after])
-    monkeypatch.setattr(store, "count_stored", lambda: len(rows))
+    rows = [Shown(2, pair.id, "late", pair.responses)]
+    monkeypatch.setattr(store, "shown_after", lambda after, kind=Judgement: [row for row in rows if row.number > after])
+    monkeypatch.setattr(store, "count_stored", lambda kind=Judgement: len(rows))
     assert app.state.room.count_judged() == 1
-    rows.insert(0, Shown(1, pair.id, "early", pair.response_a, pair.response_b))
+    rows.insert(0, Shown(1, pair.id, "early", pair.responses))
     assert app.state.room.count_judged() == 1  # until they are counted again
     monkeypatch.setattr(room, "RECOUNT_SECONDS", 0.0)
     assert app.state.room.count_judged() == 2
@@ -558,7 +558,7 @@ def test_an_answer_that_is_changed_supersedes_the_first(store):
     (current,) = store.judgements()
     assert (current.choice, current.both_bad) == ("tie", True)
     assert store.counts()["judgements"] == 1
-    assert len(list(store.judged_by_content(with_superseded=True))) == 2  # nothing is ever edited
+    assert len(list(store.judged_by_content(everything=True))) == 2  # nothing is ever edited
     assert client.post("/judgements", json=change).status_code == 200  # a repeated request
     again = client.post("/judgements", json=change | {"key": "0000-0003"})
     assert (again.status_code, again.json()["detail"]) == (409, "this answer was changed already, or is not yours")

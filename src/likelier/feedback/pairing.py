@@ -1,163 +1,159 @@
-"""Assignment of comparisons to annotators: the next one, its sides, and repeats that measure self-agreement.
+"""Assignment of questions to annotators: the next one, its order, repeats that measure self-agreement, gold items.
 
-Deterministic given the seed and the judgements so far.
+A question is a comparison, a response to be rated, or several to be put in order. Deterministic given the seed and the
+answers so far.
 """
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from likelier.feedback.questions import Asked, Assignment, Shown, to_shown
 from likelier.files import stable_id
-from likelier.records import Comparison, Judgement
+from likelier.records import Judgement
 
 REPEAT_SHARE = 0.05
-"""Fraction of an annotator's comparisons that repeat an earlier one."""
+"""Fraction of an annotator's questions that repeat an earlier one."""
 LEASE_SECONDS = 600.0
-"""How long a comparison that is on somebody's screen is kept for them."""
-WITHDRAWN = -1
-"""Level of a comparison that was withdrawn before anybody judged it."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A comparison as shown to one annotator. `repeat`: they have judged it before; sides are swapped."""
-
-    comparison: Comparison
-    left: str
-    right: str
-    repeat: bool = False
-
-
-class Shown(NamedTuple):
-    """The part of a stored judgement that pairing needs: comparison, annotator and sides."""
-
-    number: int
-    comparison_id: str
-    annotator: str
-    left: str
-    right: str
-    supersedes: bool = False
-    """It replaces an earlier judgement of the same comparison by the same annotator."""
+"""How long a question that is on somebody's screen is kept for them."""
+WITHDRAWN, APART = -1, -2
+"""Levels of a question that was withdrawn before anybody answered it, and of gold and training items, which everybody
+is asked whoever else answered them."""
 
 
 class Pairing:
-    """Chooses what each annotator judges next, from counts updated with each judgement.
+    """Chooses what each annotator answers next, from counts updated with each answer.
 
-    With probability `repeat_share` it is a repeat of one that they judged at least `repeat_gap` answers ago, with
-    swapped sides, at most once each. Otherwise it is the comparison with the fewest annotators among those that they
-    have not judged. With `judgements_per_comparison`, each is judged by that many annotators, and started comparisons
-    come first: otherwise, with few answers to many comparisons, annotators would hardly overlap.
+    Items of `training` come first, each once. Then, with probability `repeat_share`, it is a repeat of a question that
+    they answered at least `repeat_gap` answers ago, in reversed order, at most once each; with probability `gold_share`
+    one of `gold`, while there are such; otherwise the question with the fewest annotators among those that they have
+    not answered. With `judgements_per_comparison`, each is answered by that many annotators, and started questions come
+    first: otherwise, with few answers to many questions, annotators would hardly overlap.
 
-    A comparison that was assigned is leased: it counts as judged when others are given theirs, until it is answered,
-    skipped, or the lease expires. The cost of a question grows with the comparisons alone, by some nanoseconds each.
+    A question that was assigned is leased: it counts as answered when others are given theirs, until it is answered,
+    skipped, or the lease expires. The cost of a question grows with the questions alone, by some nanoseconds each.
     """
 
     def __init__(
         self,
-        comparisons: Sequence[Comparison],
+        questions: Sequence[Asked],
         seed: int = 0,
         judgements_per_comparison: int | None = None,
         repeat_share: float = REPEAT_SHARE,
         repeat_gap: int = 10,
+        gold: Collection[str] = (),
+        training: Sequence[str] = (),
+        gold_share: float = 0.0,
     ) -> None:
-        self.comparisons, self.seed, self.limit = list(comparisons), seed, judgements_per_comparison
-        self.repeat_share, self.repeat_gap = repeat_share, repeat_gap
-        self.indices = {comparison.id: index for index, comparison in enumerate(self.comparisons)}
-        self.levels = array("q", bytes(8 * len(self.comparisons)))
-        """How many different people have judged each comparison, or hold a lease of it."""
-        self.num_of_level = Counter(self.levels)
-        self.num_people = [0] * len(self.comparisons)
-        """How many different people have judged each comparison."""
-        self.num_judged_by = Counter(self.num_people)
-        self.num_shown = [0] * len(self.comparisons)
-        self.excess_left = [0] * len(self.comparisons)
-        """How often each comparison's first response was on the left, less how often on the right."""
-        self.own: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
-        """Each annotator's answers in their order: comparison, left, right."""
+        self.questions, self.seed, self.limit = list(questions), seed, judgements_per_comparison
+        self.repeat_share, self.repeat_gap, self.gold_share = repeat_share, repeat_gap, gold_share
+        self.indices = {question.id: index for index, question in enumerate(self.questions)}
+        self.training = [self.indices[each] for each in training if each in self.indices]
+        self.gold = [self.indices[each] for each in gold if each in self.indices]
+        apart = {*self.training, *self.gold}
+        self.levels = array("q", [APART if index in apart else 0 for index in range(len(self.questions))])
+        """How many different people have answered each question, or hold a lease of it."""
+        self.num_of_level = Counter(level for level in self.levels if level != APART)
+        self.num_people = [0] * len(self.questions)
+        """How many different people have answered each question."""
+        self.num_answered_by = Counter(self.num_of_level)
+        self.num_shown = [0] * len(self.questions)
+        self.excess_left = [0] * len(self.questions)
+        """How often each question's first response was the first shown, less how often the last."""
+        self.own: defaultdict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+        """Each annotator's answers in their order: question, responses as shown."""
         self.times: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """How often each annotator has judged each comparison."""
-        self.seen: defaultdict[str, bytearray] = defaultdict(lambda: bytearray(len(self.comparisons)))
-        """1 for what an annotator has judged, skipped, or holds a lease of."""
+        """How often each annotator has answered each question."""
+        self.seen: defaultdict[str, bytearray] = defaultdict(lambda: bytearray(len(self.questions)))
+        """1 for what an annotator has answered, skipped, or holds a lease of."""
         self.held: defaultdict[str, list[Assignment]] = defaultdict(list)
         """What each annotator was assigned and has not answered, in order."""
         self.leases: dict[tuple[str, int], float] = {}
-        """When each lease ends, by annotator and comparison, the first to end first."""
+        """When each lease ends, by annotator and question, the first to end first."""
         self.withdrawn: set[int] = set()
-        """Comparisons that nobody has judged and that are given to nobody any more."""
+        """Questions that nobody has answered and that are given to nobody any more."""
         self.skipped: set[tuple[str, str]] = set()
-        """Annotators with comparisons that they skipped."""
+        """Annotators with questions that they skipped."""
         self.num_judgements = 0
-        """Of those that count: none that supersedes another, which was counted itself."""
+        """Of those that count: none for training, none that supersedes another, which was counted itself."""
         self.num_stored = 0
 
-    def add_comparisons(self, comparisons: Iterable[Comparison]) -> None:
-        """Add comparisons that were made meanwhile; known ones are left as they are."""
+    def add_comparisons(self, comparisons: Iterable[Asked]) -> None:
+        """Add comparisons, or other questions, that were made meanwhile; known ones are left as they are."""
         for comparison in comparisons:
             if comparison.id in self.indices:
                 continue
-            self.indices[comparison.id] = len(self.comparisons)
-            self.comparisons.append(comparison)
+            self.indices[comparison.id] = len(self.questions)
+            self.questions.append(comparison)
             self.levels.append(0)
             for seen in self.seen.values():
                 seen.append(0)
             for counts in (self.num_people, self.num_shown, self.excess_left):
                 counts.append(0)
             self.num_of_level[0] += 1
-            self.num_judged_by[0] += 1
+            self.num_answered_by[0] += 1
 
-    def withdraw(self, comparison_ids: Iterable[str]) -> None:
-        """Give comparisons to nobody any more, unless somebody has judged them: these are asked to their full number.
+    def withdraw(self, question_ids: Iterable[str]) -> None:
+        """Give questions to nobody any more, unless somebody has answered them: these are asked to their full number.
 
         Whoever holds one already may still answer; it then counts as any other.
         """
-        for index in (self.indices[each] for each in comparison_ids if each in self.indices):
-            if not self.num_people[index]:
+        for index in (self.indices[each] for each in question_ids if each in self.indices):
+            if not self.num_people[index] and self.levels[index] != APART:
                 self.withdrawn.add(index)
                 self.change_level(index, 0)
 
     def count_unbegun(self) -> int:
-        """Count the comparisons that are on nobody's screen and that nobody has judged."""
+        """Count the questions that are on nobody's screen and that nobody has answered."""
         return self.num_of_level[0]
 
-    def add(self, judgement: Judgement | Shown) -> None:
-        """Count a judgement; with an unknown comparison it counts only towards the annotator's repeat gap."""
+    def add(self, answer: Judgement | Shown) -> None:
+        """Count an answer; to an unknown question it counts only towards the annotator's repeat gap."""
+        shown = to_shown(answer) if isinstance(answer, Judgement) else answer
         self.num_stored += 1
-        if judgement.supersedes:
+        if shown.supersedes:
             return
-        self.num_judgements += 1
-        self.own[judgement.annotator].append((judgement.comparison_id, judgement.left, judgement.right))
-        self.times[judgement.annotator][judgement.comparison_id] += 1
-        if held := self.held[judgement.annotator]:
-            self.held[judgement.annotator] = [each for each in held if each.comparison.id != judgement.comparison_id]
-        index = self.indices.get(judgement.comparison_id)
+        if held := self.held[shown.annotator]:
+            self.held[shown.annotator] = [each for each in held if each.question.id != shown.question_id]
+        index = self.indices.get(shown.question_id)
+        if not shown.training:
+            self.num_judgements += 1
+            self.own[shown.annotator].append((shown.question_id, shown.shown))
+            self.times[shown.annotator][shown.question_id] += 1
         if index is None:
             return
+        is_first = self.times[shown.annotator][shown.question_id] == 1
+        if not shown.training:
+            self.count_shown(index, shown, is_first)
+        if self.leases.pop((shown.annotator, index), None) is None and (is_first or shown.training):
+            self.seen[shown.annotator][index] = 1
+            if not shown.training:
+                self.change_level(index, 1)
+
+    def count_shown(self, index: int, shown: Shown, is_first: bool) -> None:
+        """Count one more answer to a question, and one more person if it is their first."""
         self.num_shown[index] += 1
-        self.excess_left[index] += 1 if judgement.left == self.comparisons[index].response_a else -1
-        is_first = self.times[judgement.annotator][judgement.comparison_id] == 1
-        if is_first:
+        self.excess_left[index] += 1 if shown.shown[0] == self.questions[index].responses[0] else -1
+        if is_first and self.levels[index] != APART:
             self.withdrawn.discard(index)
-            self.num_judged_by[self.num_people[index]] -= 1
+            self.num_answered_by[self.num_people[index]] -= 1
             self.num_people[index] += 1
-            self.num_judged_by[self.num_people[index]] += 1
-        if self.leases.pop((judgement.annotator, index), None) is None and is_first:
-            self.seen[judgement.annotator][index] = 1
-            self.change_level(index, 1)
+            self.num_answered_by[self.num_people[index]] += 1
 
     def change_level(self, index: int, change: int) -> None:
-        """Count one annotator more, or less, at a comparison."""
+        """Count one annotator more, or less, at a question."""
+        if self.levels[index] == APART:
+            return
         self.num_of_level[self.levels[index]] -= 1
         level = max(0, self.levels[index]) + change
         self.levels[index] = WITHDRAWN if level == 0 and index in self.withdrawn else level
         self.num_of_level[self.levels[index]] += 1
 
     def assign(self, annotator: str, now: float, count: int = 1) -> list[Assignment]:
-        """Return what an annotator holds, with new comparisons up to `count`; fewer if there are no more for them.
+        """Return what an annotator holds, with new questions up to `count`; fewer if there are no more for them.
 
         `now` is in seconds. All that they hold is leased for `LEASE_SECONDS` from now on.
         """
@@ -165,14 +161,14 @@ class Pairing:
         held = self.held[annotator]
         for assignment in held:
             self.lease(annotator, assignment, now + LEASE_SECONDS)
-        while len(held) < count and (new := self.next_comparison(annotator)):
+        while len(held) < count and (new := self.next_question(annotator)):
             held.append(new)
             self.lease(annotator, new, now + LEASE_SECONDS)
         return held[:count]
 
     def lease(self, annotator: str, assignment: Assignment, end: float) -> None:
-        """Begin or renew the lease of a comparison; a repeat needs none, since its annotator is counted already."""
-        index = self.indices[assignment.comparison.id]
+        """Begin or renew the lease of a question; a repeat needs none, since its annotator is counted already."""
+        index = self.indices[assignment.question.id]
         if assignment.repeat:
             return
         if self.leases.pop((annotator, index), None) is None:
@@ -187,38 +183,66 @@ class Pairing:
             del self.leases[annotator, index]
             self.seen[annotator][index] = 0
             self.held[annotator] = [
-                held for held in self.held[annotator] if held.comparison is not self.comparisons[index]
+                held for held in self.held[annotator] if held.question.id != self.questions[index].id
             ]
             self.change_level(index, -1)
 
-    def skip(self, annotator: str, comparison_id: str) -> None:
-        """Give back a comparison that an annotator cannot judge; they are not asked it again."""
-        index = self.indices.get(comparison_id)
+    def skip(self, annotator: str, question_id: str) -> None:
+        """Give back a question that an annotator cannot answer; they are not asked it again."""
+        index = self.indices.get(question_id)
         held = self.held[annotator]
-        self.held[annotator] = [each for each in held if each.comparison.id != comparison_id]
-        self.skipped.add((annotator, comparison_id))
-        if index is not None:
-            self.seen[annotator][index] = 1  # after a restart of the server nobody holds a lease of it
-        if index is not None and self.leases.pop((annotator, index), None) is not None:
+        self.held[annotator] = [each for each in held if each.question.id != question_id]
+        self.skipped.add((annotator, question_id))
+        if index is None:
+            return
+        self.seen[annotator][index] = 1  # after a restart of the server nobody holds a lease of it
+        if self.leases.pop((annotator, index), None) is not None:
             self.change_level(index, -1)
 
-    def next_comparison(self, annotator: str) -> Assignment | None:
-        """Return the annotator's next comparison; None if there is none left for them."""
+    def take_over(self, earlier: "Pairing") -> None:
+        """Keep what is on people's screens, and what they skipped, where the questions are still there."""
+        for annotator, held in earlier.held.items():
+            self.held[annotator] = [each for each in held if each.question.id in self.indices]
+        for (annotator, earlier_index), end in earlier.leases.items():
+            index = self.indices.get(earlier.questions[earlier_index].id)
+            if index is not None:
+                self.seen[annotator][index] = 1
+                self.change_level(index, 1)
+                self.leases[annotator, index] = end
+        for annotator, question_id in earlier.skipped:
+            self.skip(annotator, question_id)
+
+    def next_question(self, annotator: str) -> Assignment | None:
+        """Return the annotator's next question; None if there is none left for them."""
         # A hash, not a generator's state: whoever reloads the page or restarts the server gets the same one again.
         num_before = len(self.own[annotator]) + len(self.held[annotator])
+        seen = self.seen[annotator]
+        for index in self.training:
+            if not seen[index]:
+                return self.make_assignment(index)
         if hash_uniform("repeat?", self.seed, annotator, num_before) < self.repeat_share:
-            comparison, left, right = self.find_repeatable(annotator) or ("", "", "")
-            if comparison in self.indices:
-                return Assignment(self.comparisons[self.indices[comparison]], left=right, right=left, repeat=True)
-        for level in self.list_eligible_levels():
-            index = self.find_first(annotator, level)
-            if index is not None:
-                left, right = self.choose_sides(index)
-                return Assignment(self.comparisons[index], left, right)
-        return None
+            question_id, shown = self.find_repeatable(annotator) or ("", ())
+            if question_id in self.indices:
+                return Assignment(self.questions[self.indices[question_id]], shown[::-1], repeat=True)
+        firsts = (self.find_first(annotator, level) for level in self.list_eligible_levels())
+        ordinary = next((index for index in firsts if index is not None), None)
+        if ordinary is None:
+            return None
+        is_gold = hash_uniform("gold?", self.seed, annotator, num_before) < self.gold_share
+        gold = self.find_gold(annotator) if is_gold else None
+        return self.make_assignment(ordinary if gold is None else gold)
+
+    def make_assignment(self, index: int) -> Assignment:
+        """Return a question in the order that was shown less often."""
+        return Assignment(self.questions[index], self.choose_order(index))
+
+    def find_gold(self, annotator: str) -> int | None:
+        """Return one of the gold items that an annotator has not answered, in an order of their own."""
+        left = [index for index in self.gold if not self.seen[annotator][index]]
+        return min(left, key=lambda index: stable_id("gold", annotator, self.questions[index].id), default=None)
 
     def find_first(self, annotator: str, level: int) -> int | None:
-        """Return the index of a comparison of a level, the first in the annotator's own order that they have not seen.
+        """Return the index of a question of a level, the first in the annotator's own order that they have not seen.
 
         None: there is none.
         """
@@ -237,38 +261,44 @@ class Pairing:
         levels = [*range(1, self.limit), 0] if self.limit else []
         return [level for level in levels if self.num_of_level[level]]
 
-    def find_repeatable(self, annotator: str) -> tuple[str, str, str] | None:
+    def find_repeatable(self, annotator: str) -> tuple[str, tuple[str, ...]] | None:
         """Return the annotator's oldest unrepeated answer that is at least `repeat_gap` answers old."""
         answers, times = self.own[annotator], self.times[annotator]
         num_old = max(0, len(answers) - self.repeat_gap + 1)
-        held = {assignment.comparison.id for assignment in self.held[annotator]}
+        held = {assignment.question.id for assignment in self.held[annotator]}
         return next(
             (
                 answers[position]
                 for position in range(num_old)
-                if times[(comparison := answers[position][0])] == 1
-                and comparison not in held
-                and (annotator, comparison) not in self.skipped
+                if times[(question := answers[position][0])] == 1
+                and question not in held
+                and (annotator, question) not in self.skipped
+                and self.indices.get(question) not in self.training
             ),
             None,
         )
 
-    def choose_sides(self, index: int) -> tuple[str, str]:
-        """Return (left, right) in the order shown less often so far; ties are broken by a hash of the seed."""
-        comparison, excess_left = self.comparisons[index], self.excess_left[index]
+    def choose_order(self, index: int) -> tuple[str, ...]:
+        """Return two sides in the order shown less often so far, several responses in one of their own each time.
+
+        Ties and orders come from a hash of the seed.
+        """
+        question, excess_left = self.questions[index], self.excess_left[index]
+        if len(question.responses) != 2:
+            key = (self.seed, question.id, self.num_shown[index])
+            return tuple(sorted(question.responses, key=lambda response: stable_id("order", *key, response)))
         if excess_left == 0:
-            is_first_left = hash_uniform("side", self.seed, comparison.id, self.num_shown[index]) < 0.5
+            is_first_left = hash_uniform("side", self.seed, question.id, self.num_shown[index]) < 0.5
             excess_left = 1 if is_first_left else -1
-        first, second = comparison.response_a, comparison.response_b
-        return (second, first) if excess_left > 0 else (first, second)
+        return question.responses[::-1] if excess_left > 0 else question.responses
 
     def count_missing(self, judgements_per_comparison: int) -> int:
-        """Count the judgements missing until each comparison has that many different annotators.
+        """Count the answers missing until each question has that many different annotators.
 
-        Those withdrawn lack none.
+        Gold and training items, and questions that were withdrawn, lack none.
         """
         levels = range(judgements_per_comparison)
-        missing = sum((judgements_per_comparison - level) * self.num_judged_by[level] for level in levels)
+        missing = sum((judgements_per_comparison - level) * self.num_answered_by[level] for level in levels)
         return missing - judgements_per_comparison * len(self.withdrawn)
 
 

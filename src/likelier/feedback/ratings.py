@@ -10,8 +10,10 @@ from likelier.feedback.database import DamagedRow, read_version
 from likelier.feedback.rows import (
     ROWS_PER_FETCH,
     check_texts,
+    check_times,
     has_projects,
     in_byte_order,
+    is_superseded,
     parse_stored,
     read_prompts,
     read_responses,
@@ -53,8 +55,7 @@ def to_rating(row: sa.Row[Any]) -> Rating:
     is_number = isinstance(row.value, int | float) and math.isfinite(row.value)
     if row.kind not in get_args(RatingKind) or not is_number or (row.kind == "thumbs" and row.value not in (0, 1)):
         raise DamagedRow(f"{where}: {truncate(row.kind)} is {truncate(repr(row.value))}")
-    if not isinstance(row.created_at, str | None):
-        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
+    check_times(where, row)
     return Rating(
         response_id=row.response_id,
         annotator=row.annotator_id,
@@ -70,22 +71,21 @@ def to_rating(row: sa.Row[Any]) -> Rating:
     )
 
 
-def select_ratings(connection: sa.Connection, project: str) -> sa.Select[Any]:
-    """Select a project's ratings that no later one supersedes."""
+def select_ratings(connection: sa.Connection, project: str, everything: bool = False) -> sa.Select[Any]:
+    """Select a project's ratings; those that a later one supersedes only with `everything`."""
     if not has_projects(connection):
         return sa.select(*BEFORE_0005)
-    later = ratings.alias()
-    is_current = ~sa.exists().where(later.c.supersedes == ratings.c.key)
-    return sa.select(ratings).where(ratings.c.project == project, is_current)
+    query = sa.select(ratings).where(ratings.c.project == project)
+    return query if everything else query.where(~is_superseded(ratings))
 
 
-def read_rated(connection: sa.Connection, project: str) -> Iterator[RatedResponse]:
+def read_rated(connection: sa.Connection, project: str, everything: bool = False) -> Iterator[RatedResponse]:
     """Yield a project's ratings with prompts and responses, in an order determined by their content."""
     if read_version(connection) in ("0001", "0002", "0003"):
         return
     prompt_of, response_of = read_prompts(connection, project), read_responses(connection, project)
     order = [in_byte_order(column, connection) for column in (ratings.c.response_id, ratings.c.key)]
-    query = select_ratings(connection, project).order_by(*order)
+    query = select_ratings(connection, project, everything).order_by(*order)
     for row in connection.execute(query.execution_options(yield_per=ROWS_PER_FETCH)):
         rating = to_rating(row)
         try:

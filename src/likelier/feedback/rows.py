@@ -8,6 +8,7 @@ from typing import Any, get_args
 import sqlalchemy as sa
 
 from likelier.feedback.database import DamagedRow, read_version
+from likelier.feedback.questions import TRAINING
 from likelier.feedback.tables import (
     comparisons,
     judgements,
@@ -97,15 +98,15 @@ def judgement_row(record: Judgement) -> dict[str, Any]:
     }
 
 
-def select_judgements(connection: sa.Connection, project: str, with_superseded: bool = False) -> sa.Select[Any]:
-    """Select the columns of a project's judgements, of those that no later one supersedes unless asked for."""
+def select_judgements(connection: sa.Connection, project: str, everything: bool = False) -> sa.Select[Any]:
+    """Select a project's judgements; only with `everything` those that are superseded, or answer training items."""
     if not has_superseded(connection):
         return sa.select(*BEFORE_0003)
     if not has_projects(connection):
         query = sa.select(*BEFORE_0005)
     else:
         query = sa.select(*JUDGEMENT_COLUMNS).where(judgements.c.project == project)
-    return query if with_superseded else query.where(is_current())
+    return query if everything else query.where(~is_superseded(judgements), ~is_training())
 
 
 def has_superseded(connection: sa.Connection) -> bool:
@@ -140,10 +141,15 @@ def select_comparisons(connection: sa.Connection, project: str) -> sa.Select[Any
     return join_project(connection, query, comparisons.c.id, project_comparisons, project)
 
 
-def is_current() -> sa.ColumnElement[bool]:
-    """Hold for judgements that no later one supersedes."""
-    later = judgements.alias()
-    return ~sa.exists().where(later.c.supersedes == judgements.c.key)
+def is_superseded(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Hold for rows of a table of answers that a later one supersedes."""
+    later = table.alias()
+    return sa.exists().where(later.c.supersedes == table.c.key)
+
+
+def is_training() -> sa.ColumnElement[bool]:
+    """Hold for answers to training items (`TRAINING`); a quote within a text stands as \\" and so does not match."""
+    return judgements.c.extra.contains(f'"{TRAINING}": true', autoescape=True)
 
 
 def to_judgement(row: sa.Row[Any]) -> Judgement:
@@ -152,11 +158,7 @@ def to_judgement(row: sa.Row[Any]) -> Judgement:
     check_texts(where, row, ("key", "comparison_id", "annotator_id", "left_id", "right_id", "choice", "guideline"))
     if row.choice not in get_args(Choice):
         raise DamagedRow(f"{where}: choice is {truncate(row.choice)!r}")
-    seconds = row.duration_seconds
-    if not (seconds is None or (isinstance(seconds, int | float) and math.isfinite(seconds))):
-        raise DamagedRow(f"{where}: duration_seconds is {truncate(repr(seconds))}")
-    if not isinstance(row.created_at, str | None):
-        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
+    check_times(where, row)
     try:
         return make_judgement(row, where)
     except ValueError as error:
@@ -189,6 +191,15 @@ def check_texts(where: str, row: Any, names: Sequence[str]) -> None:
     for name in names:
         if not isinstance(value := getattr(row, name), str):
             raise DamagedRow(f"{where}: {name} is {truncate(repr(value))}, not a text")
+
+
+def check_times(where: str, row: Any) -> None:
+    """DamagedRow: a duration that is no number, or a time that is no text."""
+    seconds = row.duration_seconds
+    if not (seconds is None or (isinstance(seconds, int | float) and math.isfinite(seconds))):
+        raise DamagedRow(f"{where}: duration_seconds is {truncate(repr(seconds))}")
+    if not isinstance(row.created_at, str | None):
+        raise DamagedRow(f"{where}: created_at is {truncate(repr(row.created_at))}")
 
 
 def parse_stored(text: Any, where: str, *types: type) -> Any:
@@ -249,11 +260,11 @@ def read_media(connection: sa.Connection, project: str) -> list[Media]:
 
 
 def read_judged(
-    connection: sa.Connection, project: str, order: Sequence[Any], with_superseded: bool = False
+    connection: sa.Connection, project: str, order: Sequence[Any], everything: bool = False
 ) -> Iterator[JudgedComparison]:
     """Yield a project's judgements in the given order; prompts and responses, which they share, stay in memory."""
     prompt_of, response_of = read_prompts(connection, project), read_responses(connection, project)
-    query = select_judgements(connection, project, with_superseded).order_by(*order)
+    query = select_judgements(connection, project, everything).order_by(*order)
     query = query.execution_options(yield_per=ROWS_PER_FETCH)
     for row in connection.execute(query):
         judgement = to_judgement(row)
@@ -271,7 +282,7 @@ def in_byte_order(column: sa.Column[str], connection: sa.Connection) -> sa.Colum
 
 
 def count_records(connection: sa.Connection, project: str) -> dict[str, int]:
-    """Count prompts, responses, comparisons, judgements that none supersedes, and the people who gave these."""
+    """Count prompts, responses, comparisons, judgements that count, and the people who gave these."""
     judged = select_judgements(connection, project).subquery()
     queries = {
         "prompts": join_project(connection, sa.select(prompts.c.id), prompts.c.id, project_prompts, project),

@@ -1,4 +1,4 @@
-"""People's feedback in a database: prompts, responses, comparisons, judgements.
+"""People's feedback in a database: prompts, responses, comparisons, judgements, ratings, rankings.
 
 Judgements are append-only and numbered; each has a key, and adding an existing key changes nothing. People's names are
 kept apart from their pseudonyms, so that a person can be erased while the judgements stay.
@@ -16,13 +16,13 @@ from likelier.errors import LikelierError
 from likelier.feedback.group_commit import GroupCommit, Refused
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.open_database import Database
-from likelier.feedback.pairing import Shown
 from likelier.feedback.projects import choose_project, list_projects
+from likelier.feedback.questions import Shown
+from likelier.feedback.rankings import read_ranked
 from likelier.feedback.ratings import read_rated
 from likelier.feedback.rows import (
     count_records,
     in_byte_order,
-    of_project,
     read_judged,
     read_media,
     read_names,
@@ -32,23 +32,24 @@ from likelier.feedback.rows import (
     select_judgements,
     to_judgement,
 )
+from likelier.feedback.shown import count_stored, read_shown
 from likelier.feedback.tables import judgements
-from likelier.feedback.writer import Writer, fill_keys
-from likelier.records import Comparison, JudgedComparison, Judgement, Media, Prompt, RatedResponse, Response
-
-SHOWN = (
-    sa.select(
-        *(judgements.c.number, judgements.c.comparison_id, judgements.c.annotator_id),
-        *(judgements.c.left_id, judgements.c.right_id, judgements.c.supersedes.is_not(None)),
-    )
-    .where(judgements.c.number > sa.bindparam("number"), judgements.c.project == sa.bindparam("project"))
-    .order_by(judgements.c.number)
+from likelier.feedback.writer import A, Writer, fill_keys
+from likelier.records import (
+    Answer,
+    Comparison,
+    JudgedComparison,
+    Judgement,
+    Media,
+    Prompt,
+    RankedResponses,
+    RatedResponse,
+    Response,
 )
-"""Of every question, so it is put together once."""
 
 
 class Superseded(LikelierError):
-    """A judgement that another one supersedes already, or that is not there, cannot be superseded."""
+    """An answer that another one supersedes already, or that is not there, cannot be superseded."""
 
 
 class Store:
@@ -158,18 +159,22 @@ class Store:
             return writer.add_judgements(records)
 
     def add_judgement(self, record: Judgement) -> Judgement:
-        """Store one judgement; returns the one stored under its key, on a repeat the first.
+        """Store one judgement, as `add_answer` does."""
+        return self.add_answer(record)
+
+    def add_answer(self, record: A) -> A:
+        """Store one judgement, rating or ranking; returns the one stored under its key, on a repeat the first.
 
         On return it is in the database file, not only in the write-ahead log. LikelierError: a reader blocks that for
         too long. Superseded: what it supersedes is not there, another's, or superseded already.
         """
 
-        def write(writer: Writer) -> Judgement:
+        def write(writer: Writer) -> A:
             keyed = fill_keys([record], writer)[0]
             if keyed.supersedes and not writer.can_supersede(keyed):
                 raise Refused(Superseded("this answer was changed already, or is not yours"))
-            is_new = writer.add_judgements([keyed])
-            return keyed if is_new else writer.stored_judgements([keyed.key])[keyed.key]
+            is_new = writer.add_answers(type(keyed), [keyed])
+            return keyed if is_new else writer.stored_answers(type(keyed), [keyed.key])[keyed.key]
 
         stored = self.commits.run(write)
         if not self.database.is_in_file:
@@ -202,48 +207,54 @@ class Store:
             return [Comparison(*row) for row in connection.execute(select_comparisons(connection, self.project))]
 
     def judgements(self) -> list[Judgement]:
-        """Return the judgements that no later one supersedes, in chronological order."""
+        """Return the judgements that count, in chronological order: none that is superseded, none for training."""
         with self.reading() as connection:
             rows = connection.execute(select_judgements(connection, self.project).order_by(judgements.c.number))
             return [to_judgement(row) for row in rows]
 
     def newest_judgements(self, count: int) -> list[Judgement]:
-        """Return the last `count` judgements that none supersedes, the newest first."""
+        """Return the last `count` judgements that count, the newest first."""
         with self.reading() as connection:
             query = select_judgements(connection, self.project).order_by(judgements.c.number.desc()).limit(count)
             return [to_judgement(row) for row in connection.execute(query)]
 
-    def shown_after(self, number: int) -> list[Shown]:
-        """Return comparison, annotator and sides of the judgements numbered above `number`, in this order.
+    def shown_after(self, number: int, kind: type[Answer] = Judgement) -> list[Shown]:
+        """Return what the answers of one kind numbered above `number` are about, in this order.
 
         Of a database that this process writes, which is of the newest version.
         """
         with self.reading() as connection:
-            rows = connection.execute(SHOWN, {"number": number, "project": self.project})
-            return [Shown(*row) for row in rows]
+            return read_shown(connection, self.project, kind, number)
 
-    def count_stored(self) -> int:
-        """Count the judgements, those that a later one supersedes among them."""
+    def count_stored(self, kind: type[Answer] = Judgement) -> int:
+        """Count the answers of one kind, those that a later one supersedes among them."""
         with self.reading() as connection:
-            is_ours = of_project(connection, judgements, self.project)
-            return connection.execute(sa.select(sa.func.count()).select_from(judgements).where(is_ours)).scalar_one()
+            return count_stored(connection, self.project, kind)
 
     def judged(self) -> list[JudgedComparison]:
-        """Return the judgements that no later one supersedes with prompts and responses, in chronological order."""
+        """Return the judgements that count with prompts and responses, in chronological order."""
         with self.reading() as connection:
             return list(read_judged(connection, self.project, (judgements.c.number,)))
 
-    def judged_by_content(self, with_superseded: bool = False) -> Iterator[JudgedComparison]:
-        """Yield judgements with prompts and responses, in an order determined by their content."""
+    def judged_by_content(self, everything: bool = False) -> Iterator[JudgedComparison]:
+        """Yield judgements with prompts and responses, in an order determined by their content.
+
+        With `everything` also those that count nowhere: superseded by a later one, or of training items.
+        """
         with self.reading() as connection:
             columns = (judgements.c.comparison_id, judgements.c.key)
             order = [in_byte_order(column, connection) for column in columns]
-            yield from read_judged(connection, self.project, order, with_superseded)
+            yield from read_judged(connection, self.project, order, everything)
 
-    def rated_by_content(self) -> Iterator[RatedResponse]:
-        """Yield all ratings with prompts and responses, in an order determined by their content."""
+    def rated_by_content(self, everything: bool = False) -> Iterator[RatedResponse]:
+        """Yield ratings with prompts and responses in such an order, with `everything` also those superseded."""
         with self.reading() as connection:
-            yield from read_rated(connection, self.project)
+            yield from read_rated(connection, self.project, everything)
+
+    def ranked_by_content(self, everything: bool = False) -> Iterator[RankedResponses]:
+        """Yield rankings with prompts and responses in such an order, with `everything` also those superseded."""
+        with self.reading() as connection:
+            yield from read_ranked(connection, self.project, everything)
 
     def media(self) -> list[Media]:
         """Return all media files of responses, sorted by hash."""
@@ -259,6 +270,6 @@ class Store:
             return read_names(connection)
 
     def counts(self) -> dict[str, int]:
-        """Count prompts, responses, comparisons, judgements that none supersedes, and the people who gave them."""
+        """Count prompts, responses, comparisons, judgements that count, and the people who gave them."""
         with self.reading() as connection:
             return count_records(connection, self.project)

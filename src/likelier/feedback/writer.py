@@ -3,7 +3,7 @@
 import secrets
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from likelier.feedback.media import MediaFolder
+from likelier.feedback.questions import question_id
+from likelier.feedback.rankings import ranking_row, to_ranking
 from likelier.feedback.ratings import rating_row, to_rating
 from likelier.feedback.rows import (
-    JUDGEMENT_COLUMNS,
     comparison_row,
     judgement_row,
     parse_stored,
@@ -37,12 +38,13 @@ from likelier.feedback.tables import (
     project_prompts,
     projects,
     prompts,
+    rankings,
     ratings,
     responses,
     sessions,
 )
 from likelier.files import stable_id
-from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
+from likelier.records import Answer, Comparison, Judgement, Media, Prompt, Ranking, Rating, Response
 
 ROWS_PER_QUERY = 500
 """Below the limit on parameters of every SQLite in use."""
@@ -51,9 +53,21 @@ ROWS_PER_QUERY = 500
 LATER_FIELDS = {
     Judgement: ("both_bad", "strength", "supersedes", "adjudicates"),
     Rating: ("duration_seconds", "guideline", "supersedes"),
+    Ranking: (),
 }
 """Fields that came after the first keys were made."""
-A = TypeVar("A", Judgement, Rating)
+A = TypeVar("A", Judgement, Rating, Ranking)
+TABLES: dict[type[Answer], sa.Table] = {Judgement: judgements, Rating: ratings, Ranking: rankings}
+TO_ROW: dict[type[Answer], Callable[[Any], dict[str, Any]]] = {
+    Judgement: judgement_row,
+    Rating: rating_row,
+    Ranking: ranking_row,
+}
+TO_RECORD: dict[type[Answer], Callable[[sa.Row[Any]], Any]] = {
+    Judgement: to_judgement,
+    Rating: to_rating,
+    Ranking: to_ranking,
+}
 
 
 class Writer:
@@ -123,15 +137,21 @@ class Writer:
 
     def add_judgements(self, records: Iterable[Judgement]) -> int:
         """Store judgements; returns how many were new."""
-        keyed = fill_keys(records, self)
-        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
-        return self.insert(judgements, [judgement_row(record) | {"project": self.project} for record in keyed])
+        return self.add_answers(Judgement, records)
 
     def add_ratings(self, records: Iterable[Rating]) -> int:
-        """Store ratings, each with its key; returns how many were new."""
-        records = list(records)
-        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in records})])
-        return self.insert(ratings, [rating_row(record) | {"project": self.project} for record in records])
+        """Store ratings; returns how many were new."""
+        return self.add_answers(Rating, records)
+
+    def add_rankings(self, records: Iterable[Ranking]) -> int:
+        """Store rankings; returns how many were new."""
+        return self.add_answers(Ranking, records)
+
+    def add_answers(self, kind: type[A], records: Iterable[A]) -> int:
+        """Store answers of one kind, with the keys that they lack; returns how many were new."""
+        keyed = fill_keys(records, self)
+        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
+        return self.insert(TABLES[kind], [TO_ROW[kind](record) | {"project": self.project} for record in keyed])
 
     def add_person(self, name: str) -> str:
         """Return a person's pseudonym, created on first use; `ann` and `Ann` are one person (`fold_name`)."""
@@ -156,29 +176,21 @@ class Writer:
             self.connection.execute(table.delete().where(table.c.annotator_id.in_(erased)))
         return erased
 
-    def can_supersede(self, record: Judgement) -> bool:
-        """True if the judgement supersedes the annotator's current one of the same comparison, or did so before."""
-        earlier = self.stored_judgements([record.supersedes or ""]).get(record.supersedes or "")
-        later = self.connection.execute(sa.select(judgements.c.key).where(judgements.c.supersedes == record.supersedes))
-        is_own = earlier and (earlier.annotator, earlier.comparison_id) == (record.annotator, record.comparison_id)
+    def can_supersede(self, record: A) -> bool:
+        """True if an answer supersedes the annotator's current one to the same question, or did so before."""
+        table = TABLES[type(record)]
+        earlier = self.stored_answers(type(record), [record.supersedes or ""]).get(record.supersedes or "")
+        later = self.connection.execute(sa.select(table.c.key).where(table.c.supersedes == record.supersedes))
+        is_own = earlier and earlier.annotator == record.annotator and question_id(earlier) == question_id(record)
         return bool(is_own) and later.scalar_one_or_none() in (None, record.key)
 
-    def stored_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
-        """Return the judgements stored under these keys."""
-        stored = {}
+    def stored_answers(self, kind: type[A], keys: Sequence[str]) -> dict[str, A]:
+        """Return the answers of one kind that are stored under these keys."""
+        table, stored = TABLES[kind], {}
         for start in range(0, len(keys), ROWS_PER_QUERY):
-            has_key = judgements.c.key.in_(keys[start : start + ROWS_PER_QUERY])
-            for row in self.connection.execute(sa.select(*JUDGEMENT_COLUMNS).where(has_key)):
-                stored[row.key] = to_judgement(row)
-        return stored
-
-    def stored_ratings(self, keys: Sequence[str]) -> dict[str, Rating]:
-        """Return the ratings stored under these keys."""
-        stored = {}
-        for start in range(0, len(keys), ROWS_PER_QUERY):
-            has_key = ratings.c.key.in_(keys[start : start + ROWS_PER_QUERY])
-            for row in self.connection.execute(sa.select(ratings).where(has_key)):
-                stored[row.key] = to_rating(row)
+            has_key = table.c.key.in_(keys[start : start + ROWS_PER_QUERY])
+            for row in self.connection.execute(sa.select(table).where(has_key)):
+                stored[row.key] = TO_RECORD[kind](row)
         return stored
 
     def stored_extras(self, prompt_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -209,8 +221,8 @@ def fold_name(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
 
 
-def fill_keys(records: Iterable[Judgement], writer: Writer) -> list[Judgement]:
-    """Return the judgements with every empty key filled by `content_key`, as it is in the project."""
+def fill_keys(records: Iterable[A], writer: Writer) -> list[A]:
+    """Return answers with every empty key filled by `content_key`, as it is in the project."""
     counts: Counter[str] = Counter()
     return [
         record if record.key else writer.name_key(replace(record, key=content_key(record, counts)))
@@ -218,13 +230,13 @@ def fill_keys(records: Iterable[Judgement], writer: Writer) -> list[Judgement]:
     ]
 
 
-def content_key(record: Judgement | Rating, counts: Counter[str]) -> str:
-    """Make a key from the content of a judgement or rating and the number of equal ones before it.
+def content_key(record: Answer, counts: Counter[str]) -> str:
+    """Make a key from the content of an answer and the number of equal ones before it.
 
     `counts` counts them by content and is updated.
     """
     # What older versions did not know is left out where it says nothing, so that their keys stay.
     said = {name: value for name, value in vars(record).items() if name not in LATER_FIELDS[type(record)] or value}
-    content = stable_id("judgement" if isinstance(record, Judgement) else "rating", said)
+    content = stable_id(type(record).__name__.lower(), said)
     counts[content] += 1
     return content if counts[content] == 1 else stable_id(content, counts[content])

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from likelier.feedback.accounts import Accounts, Person
-from likelier.feedback.pairing import REPEAT_SHARE, Assignment, Pairing
+from likelier.feedback.pairing import REPEAT_SHARE, Pairing
+from likelier.feedback.questions import Assignment
 from likelier.feedback.store import Store
 from likelier.records import Judgement, Media, Text, to_plain_text
 from likelier.web.guesses import Guess, Guesses
@@ -146,8 +147,9 @@ class Room:
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
         """Return ids, texts and addresses of media files, never who made them; let the guesser guess."""
-        comparison, prompt = assignment.comparison, self.prompts[assignment.comparison.prompt_id]
-        sides = {"left": self.responses[assignment.left], "right": self.responses[assignment.right]}
+        question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
+        left, right = assignment.shown
+        sides = {"left": self.responses[left], "right": self.responses[right]}
         media = {
             side: {"url": f"/media/{response.media.sha256}", "kind": response.media.kind}
             for side, response in sides.items()
@@ -157,10 +159,10 @@ class Room:
         html = {side: rendered for side, text in texts.items() if (rendered := render_markdown(text))}
         cut = [side for side, response in sides.items() if response.stop_reason == "length"]
         if self.guesser is not None and not media:
-            guesses.add(comparison.id, assignment.left, self.guesser(prompt, texts["left"], texts["right"]))
+            guesses.add(question.id, left, self.guesser(prompt, texts["left"], texts["right"]))
         turns = prompt if isinstance(prompt, list) else None
         return {
-            "ids": {"comparison_id": comparison.id, "left": assignment.left, "right": assignment.right},
+            "ids": {"comparison_id": question.id, "left": left, "right": right},
             "shown": {
                 "prompt": to_plain_text(prompt),
                 "turns": turns,

@@ -65,6 +65,8 @@ class Format(NamedTuple):
     """Media responses are written, as files beside the JSONL file."""
     holds_ratings: bool = False
     """`lines` has the ratings of single responses too; elsewhere each is counted as skipped."""
+    holds_rankings: bool = False
+    """`lines` has the rankings too; elsewhere each is counted as skipped."""
     columns_in: str = ""
     """The object within a record whose fields `columns` renames; empty for the record itself."""
     write_file: WriteFile = write_jsonl
@@ -94,7 +96,7 @@ FORMATS = {
     "csv": Format(table.read, partial(write_lines, table.write), write_file=table.write_csv),
     "parquet": Format(table.read, partial(write_lines, table.write), write_file=table.write_parquet),
     "hub": Format(table.read),
-    "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True),
+    "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True, holds_rankings=True),
 }
 
 
@@ -118,7 +120,7 @@ class ImportCounts:
 
 @dataclass(frozen=True)
 class ExportCounts:
-    """Lines `written`, and judgements and ratings `skipped` because the format cannot hold them."""
+    """Lines `written`, and judgements, ratings and rankings `skipped` because the format cannot hold them."""
 
     written: int
     skipped: int
@@ -312,6 +314,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
     except OSError as error:
         raise cannot_write(path, error) from error
     num_lost = 0 if chosen.holds_ratings else sum(1 for _ in store.rated_by_content())
+    num_lost += 0 if chosen.holds_rankings else sum(1 for _ in store.ranked_by_content())
     return ExportCounts(num_written, num_skipped + num_lost)
 
 

@@ -1,7 +1,7 @@
 """The `Entry` of one line of a data file, and checks shared by all formats."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,16 +11,19 @@ from likelier.errors import DataError
 from likelier.files import stable_id
 from likelier.files.json_text import list_fields
 from likelier.records import (
+    Answer,
     Comparison,
     JudgedComparison,
     Judgement,
     Media,
     Message,
     Prompt,
+    Ranking,
     Rating,
     RatingKind,
     Response,
     Text,
+    order_by_rank,
     refuse_calls,
 )
 
@@ -59,12 +62,19 @@ class Entry:
     judgement: Judgement | None = None
     rating: Rating | None = None
     """Of the one response of the entry."""
+    ranking: Ranking | None = None
+    """Of all responses of the entry."""
     offered: tuple[Comparison, ...] = ()
     """Pairs of `responses` that people may be asked about."""
     media_files: Mapping[Media, Path] = field(default_factory=dict)
     """Where the files of media responses are."""
     passed_over: tuple[str, ...] = ()
     """Fields of the line that the format does not read."""
+
+    @property
+    def answer(self) -> Answer | None:
+        """The judgement, rating or ranking of the line; None if it has none."""
+        return self.judgement or self.rating or self.ranking
 
 
 def make_preference_entry(
@@ -103,6 +113,15 @@ def make_rating_entry(prompt: Prompt, response: Response, value: float, kind: Ra
     more["annotator"] = unicodedata.normalize("NFC", more.get("annotator", ""))
     rating = Rating(response.id, **more, value=value, kind=kind)
     return Entry(prompt, (response,), rating=rating)
+
+
+def make_ranking_entry(prompt: Prompt, responses: Sequence[Response], ranks: Sequence[float], **more: Any) -> Entry:
+    """Make a ranking of responses in the order shown; `more` holds the other fields of `Ranking`."""
+    more["annotator"] = unicodedata.normalize("NFC", more.get("annotator", ""))
+    shown = tuple(response.id for response in responses)
+    return Entry(
+        prompt, tuple(responses), ranking=Ranking(prompt.id, **more, order=order_by_rank(shown, ranks), shown=shown)
+    )
 
 
 def order_texts(judged: JudgedComparison) -> tuple[str, str] | None:

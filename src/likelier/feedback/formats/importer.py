@@ -9,12 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 from likelier.feedback.formats.entry import Entry
 from likelier.feedback.formats.sources import Row
 from likelier.feedback.tables import DEFAULT_PROJECT
-from likelier.feedback.writer import Writer, content_key
-from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
+from likelier.feedback.writer import A, Writer, content_key
+from likelier.records import Answer, Comparison, Judgement, Media, Prompt, Ranking, Rating, Response
 
 T = TypeVar("T", Prompt, Response, Comparison)
-A = TypeVar("A", Judgement, Rating)
-
 
 CONTRADICTS_STORED = (
     "`id` {!r} is stored already with another answer; judgements are never edited, give a new one its own id"
@@ -32,8 +30,8 @@ class ParsedRow(NamedTuple):
 class Importer:
     """Adds rows to a store. `num_read` counts rows, `num_stored` new records that they are about.
 
-    A judgement or rating without a key gets one from its content and the number of equal ones earlier in the file, so
-    that importing the file again, in any order of rows, stores nothing.
+    An answer without a key gets one from its content and the number of equal ones earlier in the file, so that
+    importing the file again, in any order of rows, stores nothing.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -51,9 +49,10 @@ class Importer:
         """Store a batch; returns the rows that contradict stored records, each with the reason."""
         rows = [ParsedRow(row.row, [self.name_keys(entry) for entry in row.entries]) for row in rows]
         entries = [entry for row in rows for entry in row.entries]
-        stored: dict[str, Judgement | Rating] = {
-            **self.writer.stored_judgements([read_key(entry) for entry in entries if entry.judgement]),
-            **self.writer.stored_ratings([read_key(entry) for entry in entries if entry.rating]),
+        stored: dict[str, Answer] = {
+            **self.writer.stored_answers(Judgement, [each.judgement.key for each in entries if each.judgement]),
+            **self.writer.stored_answers(Rating, [each.rating.key for each in entries if each.rating]),
+            **self.writer.stored_answers(Ranking, [each.ranking.key for each in entries if each.ranking]),
         }
         with_tools = any(entry.prompt.extra.get("tools") for entry in entries)
         if with_tools:
@@ -64,7 +63,7 @@ class Importer:
                 refused.append((row, reason))
                 continue
             for entry in row.entries:
-                answer = entry.judgement or entry.rating
+                answer = entry.answer
                 if answer and answer.key:
                     if answer.key in stored:
                         continue
@@ -75,13 +74,13 @@ class Importer:
         self.store(new)
         return refused
 
-    def find_contradiction(self, entries: list[Entry], stored: dict[str, Judgement | Rating], with_tools: bool) -> str:
+    def find_contradiction(self, entries: list[Entry], stored: dict[str, Answer], with_tools: bool) -> str:
         """Return why entries cannot be stored beside the records that are there; empty if they can."""
         for entry in entries:
             if with_tools and not self.has_same_tools(entry.prompt):
                 return OTHER_TOOLS
             same_key = stored.get(read_key(entry))
-            if same_key is not None and same_key != (entry.judgement or entry.rating):
+            if same_key is not None and same_key != entry.answer:
                 return CONTRADICTS_STORED.format(read_key(entry))
         return ""
 
@@ -101,9 +100,9 @@ class Importer:
         add = self.writer
         add.add_prompts(self.select_new(entry.prompt for entry in entries if entry.responses))
         self.num_stored += add.add_prompts(self.select_new(entry.prompt for entry in entries if not entry.responses))
-        referred = [entry.responses for entry in entries if entry.comparison or entry.rating]
+        referred = [entry.responses for entry in entries if refers(entry)]
         add.add_responses(self.select_new(chain.from_iterable(referred)))
-        alone = [entry.responses for entry in entries if not (entry.comparison or entry.rating)]
+        alone = [entry.responses for entry in entries if not refers(entry)]
         self.num_stored += add.add_responses(self.select_new(chain.from_iterable(alone)))
         comparisons = [(entry.comparison, entry.judgement) for entry in entries if entry.comparison]
         add.add_comparisons(self.select_new(comparison for comparison, judgement in comparisons if judgement))
@@ -113,6 +112,7 @@ class Importer:
         add.add_comparisons(self.select_new(chain.from_iterable(entry.offered for entry in entries)))
         self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
         self.num_stored += add.add_ratings([self.fill_key(entry.rating) for entry in entries if entry.rating])
+        self.num_stored += add.add_rankings([self.fill_key(entry.ranking) for entry in entries if entry.ranking])
 
     def store_media(self, entries: list[Entry]) -> None:
         """Copy the entries' media files, each once."""
@@ -130,22 +130,28 @@ class Importer:
                 yield record
 
     def name_keys(self, entry: Entry) -> Entry:
-        """Return an entry with the keys that its judgement or rating has in this project."""
+        """Return an entry with the keys that its answer has in this project."""
         if self.writer.project == DEFAULT_PROJECT:
             return entry
         name = self.writer.name_key
         if entry.judgement:
             return replace(entry, judgement=name(entry.judgement))
+        if entry.ranking:
+            return replace(entry, ranking=name(entry.ranking))
         return replace(entry, rating=name(entry.rating)) if entry.rating else entry
 
     def fill_key(self, answer: A) -> A:
-        """Return a judgement or rating with a key, made from its content if it has none."""
+        """Return an answer with a key, made from its content if it has none."""
         if answer.key:
             return answer
         return self.writer.name_key(replace(answer, key=content_key(answer, self.equal_answers)))
 
 
+def refers(entry: Entry) -> bool:
+    """True if the responses of an entry are there for its comparison or answer."""
+    return bool(entry.comparison or entry.answer)
+
+
 def read_key(entry: Entry) -> str:
-    """Return the key of the judgement or rating given in the row; empty if there is none."""
-    answer = entry.judgement or entry.rating
-    return answer.key if answer else ""
+    """Return the key of the answer given in the row; empty if there is none."""
+    return entry.answer.key if entry.answer else ""

@@ -1,6 +1,7 @@
 """`likelier`: all contents of the store, one self-contained judgement with prompt and responses per line.
 
-A rating of one response (`"record": "rating"`) has `response`, `value`, `kind` (`thumbs`: 1 up, 0 down; `scale`).
+A rating of one response (`"record": "rating"`) has `response`, `value`, `kind` (`thumbs`: 1 up, 0 down; `scale`); a
+ranking (`"record": "ranking"`) has `responses` as they were shown, and a rank for each in `ranks`: 1 is best.
 Records without a judgement have their own lines: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
 candidates` writes `"responses"`; each pair of them becomes a comparison. A hand-written judgement needs only `prompt`,
 `left`, `right` and `choice`; `left` and `right` are texts, or objects with `text`, `model` and `stop_reason`. Instead
@@ -24,6 +25,7 @@ from likelier.feedback.formats.entry import (
     make_comparison,
     make_judgement_entry,
     make_prompt,
+    make_ranking_entry,
     make_rating_entry,
     make_response,
     read_messages,
@@ -35,7 +37,17 @@ from likelier.feedback.formats.entry import (
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl
-from likelier.records import MEDIA_KINDS, Choice, JudgedComparison, Media, Prompt, RatedResponse, RatingKind, Response
+from likelier.records import (
+    MEDIA_KINDS,
+    Choice,
+    JudgedComparison,
+    Media,
+    Prompt,
+    RankedResponses,
+    RatedResponse,
+    RatingKind,
+    Response,
+)
 
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
@@ -44,12 +56,14 @@ LATER_FIELDS = {"both_bad", "strength", "supersedes", "adjudicates"}
 """Fields of an answer that are written only where they say something: the first release refuses them."""
 RATING_FIELDS = {"value", "kind", "annotator", "created_at", "simulated", "extra"}
 LATER_RATING_FIELDS = {"duration_seconds", "guideline", "supersedes"}
+RANKING_FIELDS = {"annotator", "created_at", "simulated", "extra", *LATER_RATING_FIELDS}
 FIELDS = {
     "prompt": PROMPT_FIELDS,
     "response": PROMPT_FIELDS | {"response"},
     "responses": PROMPT_FIELDS | {"responses"},
     "comparison": PROMPT_FIELDS | {"left", "right"},
     "rating": PROMPT_FIELDS | {"response", "id"} | RATING_FIELDS | LATER_RATING_FIELDS,
+    "ranking": PROMPT_FIELDS | {"responses", "ranks", "id"} | RANKING_FIELDS,
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS | LATER_FIELDS,
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
@@ -66,7 +80,7 @@ def read(record: Line, where: Place) -> Entry:
 
 
 def read_entry(record: Line, where: Place) -> Entry:
-    """Read one record: prompt, response, comparison or judgement."""
+    """Read one record: prompt, response, comparison, judgement, rating or ranking."""
     kind = record.get("record", "judgement")
     check_choice(kind, tuple(FIELDS), "record", where)
     refuse_unknown(record, FIELDS[kind], where)
@@ -84,27 +98,48 @@ def read_entry(record: Line, where: Place) -> Entry:
         return make_rating_entry(
             prompt, read_response(record, "response", prompt.id, where), **read_rating(record, where)
         )
+    if kind == "ranking":
+        responses = read_responses(record, prompt.id, where)
+        return make_ranking_entry(
+            prompt, responses, read_ranks(record, responses, where), **read_circumstances(record, where)
+        )
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
     if kind == "comparison":
         return Entry(prompt, (left, right), make_comparison(prompt.id, left.id, right.id))
     swapped = read_typed(record, "swapped", bool, False, where)
-    return make_judgement_entry(
-        prompt, left, right, swapped, key=read_typed(record, "id", str, "", where), **read_answer(record, where)
-    )
+    return make_judgement_entry(prompt, left, right, swapped, **read_answer(record, where))
 
 
 def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
     """Read several responses to a prompt; equal ones are merged."""
-    value = require(record, "responses", where)
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: `responses` must be a list of responses, got {shorten(value)}")
-    candidates = [read_response({"responses": response}, "responses", prompt.id, where) for response in value]
+    candidates = read_responses(record, prompt.id, where)
     distinct = {(candidate.text, candidate.media): candidate for candidate in reversed(candidates)}.values()
     pairs = combinations(reversed(distinct), 2)
     return Entry(
         prompt, tuple(candidates), offered=tuple(make_comparison(prompt.id, one.id, two.id) for one, two in pairs)
     )
+
+
+def read_responses(record: Line, prompt_id: str, where: Place) -> list[Response]:
+    """Return several responses to a prompt."""
+    value = require(record, "responses", where)
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: `responses` must be a list of responses, got {shorten(value)}")
+    return [read_response({"responses": response}, "responses", prompt_id, where) for response in value]
+
+
+def read_ranks(record: Line, responses: list[Response], where: Place) -> list[float]:
+    """Return the rank of each response. DataError: other than one number for each of two or more different ones."""
+    ranks = require(record, "ranks", where)
+    are_numbers = isinstance(ranks, list) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each) for each in ranks
+    )
+    if not are_numbers or len(ranks) != len(responses):
+        raise DataError(f"{where}: `ranks` must be {len(responses)} numbers, one a response, got {shorten(ranks)}")
+    if len({response.id for response in responses}) < max(2, len(responses)):
+        raise DataError(f"{where}: `responses` must be two or more different ones")
+    return [float(each) for each in ranks]
 
 
 def list_offered(path: Path) -> list[str]:
@@ -124,6 +159,13 @@ def read_rating(record: Line, where: Place) -> Line:
     return {
         "value": float(value),
         "kind": kind,
+        **read_circumstances(record, where),
+    }
+
+
+def read_circumstances(record: Line, where: Place) -> Line:
+    """Return what lines of all kinds say of an answer: who gave it, when, under which key."""
+    return {
         "annotator": read_typed(record, "annotator", str, "", where),
         "created_at": read_typed(record, "created_at", (str, type(None)), None, where),
         "simulated": read_typed(record, "simulated", bool, False, where),
@@ -139,13 +181,16 @@ def lines(store: Store) -> Iterator[Line]:
     """Return all lines of an export, in an order determined by their content."""
     first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
     shown_ids, judged_ids = set(), set()
-    for judged in store.judged_by_content(with_superseded=True):
+    for judged in store.judged_by_content(everything=True):
         yield judgement_line(judged, swapped=first[judged.judgement.comparison_id] == judged.judgement.right)
         judged_ids.add(judged.judgement.comparison_id)
         shown_ids |= {judged.judgement.left, judged.judgement.right}
-    for rated in store.rated_by_content():
+    for rated in store.rated_by_content(everything=True):
         yield rating_line(rated)
         shown_ids.add(rated.rating.response_id)
+    for ranked in store.ranked_by_content(everything=True):
+        yield ranking_line(ranked)
+        shown_ids |= set(ranked.ranking.shown)
     yield from unjudged_lines(store, judged_ids, shown_ids)
 
 
@@ -163,6 +208,14 @@ def rating_line(rated: RatedResponse) -> Line:
     record = prompt_line(rated.prompt, "rating") | {"id": rated.rating.key, "response": write_response(rated.response)}
     record |= {key: getattr(rated.rating, key) for key in RATING_FIELDS}
     return record | {key: value for key in sorted(LATER_RATING_FIELDS) if (value := getattr(rated.rating, key))}
+
+
+def ranking_line(ranked: RankedResponses) -> Line:
+    """Format a ranking with its prompt and responses."""
+    ranking = ranked.ranking
+    record = prompt_line(ranked.prompt, "ranking") | {"id": ranking.key, "ranks": ranking.ranks}
+    record |= {"responses": [write_response(response) for response in ranked.responses]}
+    return record | {key: getattr(ranking, key) for key in RANKING_FIELDS}
 
 
 def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> Iterator[Line]:
@@ -262,16 +315,10 @@ def read_answer(record: Line, where: Place) -> Line:
     if both_bad and choice != "tie":
         raise DataError(f"{where}: `both_bad` is of a tie, and `choice` is {choice}")
     return {
+        **read_circumstances(record, where),
         "choice": choice,
-        "annotator": read_typed(record, "annotator", str, "", where),
-        "duration_seconds": read_seconds(record, where),
-        "created_at": read_typed(record, "created_at", (str, type(None)), None, where),
-        "simulated": read_typed(record, "simulated", bool, False, where),
-        "guideline": read_typed(record, "guideline", str, "", where),
-        "extra": read_typed(record, "extra", dict, {}, where),
         "both_bad": both_bad,
         "strength": read_strength(record, choice, where),
-        "supersedes": read_typed(record, "supersedes", (str, type(None)), None, where),
         "adjudicates": read_typed(record, "adjudicates", bool, False, where),
     }
 

@@ -1,0 +1,59 @@
+"""Which questions were answered, by whom and as shown: read from the tables of answers by number."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from likelier.feedback.questions import Shown, hash_set
+from likelier.feedback.rows import is_training
+from likelier.feedback.tables import judgements, rankings, ratings
+from likelier.records import Answer, Judgement, Ranking, Rating
+
+TABLES: dict[type[Answer], sa.Table] = {Judgement: judgements, Rating: ratings, Ranking: rankings}
+
+
+def read_shown(connection: sa.Connection, project: str, kind: type[Answer], number: int) -> list[Shown]:
+    """Return a project's answers of one kind that are numbered above `number`, in this order.
+
+    Of a database that this process writes, which is of the newest version.
+    """
+    rows = connection.execute(STATEMENTS[kind], {"number": number, "project": project})
+    return [to_shown(tuple(row)) for row in rows]
+
+
+def make_statement(kind: type[Answer]) -> sa.Select[Any]:
+    """Return the statement that selects answers of one kind."""
+    table = TABLES[kind]
+    training = is_training() if kind is Judgement else sa.false()
+    columns = (table.c.number, table.c.annotator_id, table.c.supersedes.is_not(None), training)
+    is_new = table.c.number > sa.bindparam("number"), table.c.project == sa.bindparam("project")
+    return sa.select(*columns, *subject_columns(kind)).where(*is_new).order_by(table.c.number)
+
+
+def subject_columns(kind: type[Answer]) -> list[sa.Column[Any]]:
+    """Return the columns that say what was answered, and how it was shown."""
+    if kind is Judgement:
+        return [judgements.c.comparison_id, judgements.c.left_id, judgements.c.right_id]
+    return [rankings.c.prompt_id, rankings.c.shown] if kind is Ranking else [ratings.c.response_id]
+
+
+STATEMENTS = {kind: make_statement(kind) for kind in TABLES}
+"""Of every question, so they are put together once."""
+
+
+def to_shown(row: Sequence[Any]) -> Shown:
+    """Convert a row: of a comparison with its sides, a prompt with the list of a ranking, or a response."""
+    number, annotator, supersedes, training, first, *rest = row
+    if len(rest) == 1:
+        shown = tuple(json.loads(rest[0]))
+        return Shown(number, hash_set(first, shown), annotator, shown, bool(supersedes))
+    return Shown(number, first, annotator, tuple(rest) or (first,), bool(supersedes), bool(training))
+
+
+def count_stored(connection: sa.Connection, project: str, kind: type[Answer]) -> int:
+    """Count a project's answers of one kind, those that a later one supersedes among them."""
+    table = TABLES[kind]
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.project == project)
+    return connection.execute(query).scalar_one()

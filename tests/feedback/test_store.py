@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.feedback import database
+from likelier.feedback import database, open_database
 from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.feedback.tables import metadata
@@ -549,3 +550,35 @@ def test_a_pipe_or_a_device_is_no_database(tmp_path):
     for name in ("pipe.db", "device.db"):
         with pytest.raises(DataError, match="a pipe or a device, not a database file"):
             Store.open(tmp_path / name)
+
+
+def fail_checkpoints(store: Store, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    def fail(connection: sa.Connection) -> bool:
+        raise sqlite3.OperationalError(message)
+
+    monkeypatch.setattr(open_database, "checkpoint_wal", fail)
+
+
+def test_a_disk_that_failed_gets_nothing_more_until_a_restart(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later fsync may succeed although pages of an earlier one are lost."""
+    with monkeypatch.context() as patch:
+        fail_checkpoints(store, patch, "disk I/O error")
+        with pytest.raises(LikelierError, match=r"the database failed \(disk I/O error\)"):
+            store.add_prompts([Prompt("lost?")])
+    with pytest.raises(LikelierError, match="the disk has failed; nothing more is stored; check it, and start again"):
+        store.add_prompts([Prompt("later")])
+
+
+def test_a_disk_that_was_full_is_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a checkpoint changed the file, which then looked as if another program had written to it."""
+
+    def fill_disk(connection: sa.Connection) -> bool:
+        with open(store.path or "", "ab") as file:
+            file.write(bytes(4096))
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(open_database, "checkpoint_wal", fill_disk)
+        with pytest.raises(LikelierError, match="database or disk is full"):
+            store.add_prompts([Prompt("first")])
+    assert store.add_prompts([Prompt("second")]) == 1

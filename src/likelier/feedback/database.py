@@ -275,6 +275,8 @@ def convert_database_errors(name: str) -> Iterator[None]:
     except DBAPIError as error:
         kind = DataError if any(sign in str(error.orig) for sign in SIGNS_OF_DAMAGE) else LikelierError
         raise kind(f"{name}: the database failed ({first_line(error)})") from error
+    except sqlite3.Error as error:  # of a checkpoint, which goes past SQLAlchemy
+        raise LikelierError(f"{name}: the database failed ({error})") from error
 
 
 def first_line(error: DBAPIError) -> str:

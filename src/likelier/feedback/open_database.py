@@ -1,6 +1,7 @@
 """An open feedback database: its connections, the lock of its writer, and transactions."""
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ class Database:
         """Size and time of the SQLite file after our last write; None before the first."""
         self.is_in_file = True
         """False while committed records stand in the write-ahead log alone."""
+        self.has_failed = False
+        """True once a write ended in an I/O error of the disk."""
 
     @classmethod
     def open(cls, db: str | Path, create: bool = False) -> Self:
@@ -199,7 +202,8 @@ class Database:
         """
         self.prepare_to_write()
         self.check_in_place()
-        with convert_database_errors(self.name), self.writer.connect() as connection:
+        self.check_disk()
+        with convert_database_errors(self.name), self.note_disk_failure(), self.writer.connect() as connection:
             writer = None
             try:
                 with connection.begin():
@@ -211,9 +215,29 @@ class Database:
                     writer.remove_new_media()
                 raise
             if self.path:  # while we still have the only connection that writes
-                self.is_in_file = checkpoint_wal(connection)
-                self.check_in_place()
-                self.last_written = file_state(self.path)
+                try:
+                    self.is_in_file = checkpoint_wal(connection)
+                finally:  # one that fails, as on a full disk, may have written a part
+                    self.check_in_place()
+                    self.last_written = file_state(self.path)
+
+    @contextmanager
+    def note_disk_failure(self) -> Iterator[None]:
+        """Remember that a write failed with an I/O error.
+
+        Linux marks pages as clean that it could not write, so that a later fsync succeeds without them (Rebello et al.,
+        USENIX ATC 2020): only what is read again after a restart is known to be there.
+        """
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as error:
+            self.has_failed = self.has_failed or (self.path is not None and "disk I/O error" in str(error))
+            raise
+
+    def check_disk(self) -> None:
+        """LikelierError: the disk failed, so that nothing more is stored until a restart."""
+        if self.has_failed:
+            raise LikelierError(f"{self.name}: the disk has failed; nothing more is stored; check it, and start again")
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -191,6 +191,7 @@ EVAL = {
     "batch_size": bites(2, seen="sampled_at_once"),
     "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
     "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
+    "project": elsewhere("evaluation/test_people.py::test_people_judge_in_a_project_of_their_own"),
     "port": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "host": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
     "tls_cert": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),
@@ -200,6 +201,7 @@ EVAL = {
 }
 CIRCLE = {
     "db": bites("FOLDER/mine.db", seen="files"),
+    "project": elsewhere("test_circle.py::test_a_circle_may_ask_in_a_project_of_its_database"),
     "num_prompts": bites(9, seen="result"),
     "num_eval_prompts": bites(1, seen="result"),
     "responses_per_prompt": bites(3, seen="result"),

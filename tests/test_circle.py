@@ -221,6 +221,14 @@ def test_columns_stay_with_the_prompts_of_every_round(tmp_path):
     assert make_split_key(circle_round) == begun_before  # its people are not asked again
 
 
+def test_a_circle_may_ask_in_a_project_of_its_database(tmp_path):
+    circle_round = round_in(tmp_path, project="stories")
+    with circle.open_store(circle_round, create=True) as store:
+        store.add_prompts([Prompt("Once")])
+    with circle.open_store(circle_round) as store:
+        assert (store.project, len(store.prompts()), len(store.in_project("default").prompts())) == ("stories", 1, 0)
+
+
 def judge_all(circle_round):
     """Two people who like the letter a."""
     draw = random.Random(0)

@@ -90,6 +90,7 @@ FENCES = {
         "feedback.ratings",
         "feedback.writer",
         "feedback.accounts",
+        "feedback.disagreements",
         "feedback.migrations",
     ],
     "alembic": ["feedback.migrations"],

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likelier.config import Config, OtherModel, RewardSource
 from likelier.config.base import PageConfig
@@ -23,6 +23,9 @@ from likelier.runs.record import compare_folder
 from likelier.runs.round import Round
 from likelier.runs.shared import train_stage
 from likelier.stages import STAGES, Stage
+
+if TYPE_CHECKING:
+    from likelier.feedback.store import Store
 
 Result = dict[str, Any]
 JUDGE = "a judge trained on other judgements"
@@ -210,7 +213,6 @@ def sample_candidates(circle_round: Round) -> Result:
     from likelier.candidates import write_candidates
     from likelier.evaluation.people import open_people
     from likelier.feedback.formats import import_file
-    from likelier.feedback.store import Store
     from likelier.reward.sources import check_columns, make_scorer
 
     scorer = make_scorer(
@@ -231,9 +233,16 @@ def sample_candidates(circle_round: Round) -> Result:
         seed=circle_round.config.seed + circle_round.repeats,  # the same model would write the same answers again
         device=ppo.device,
     )
-    with Store.open(circle_round.db, create=True) as store:
+    with open_store(circle_round, create=True) as store:
         import_file(path, "likelier", store)
     return result
+
+
+def open_store(circle_round: Round, create: bool = False) -> "Store":
+    """Open the circle's project of its database."""
+    from likelier.feedback.store import Store
+
+    return Store.open(circle_round.db, create, circle_round.config.circle.project)
 
 
 def ask_people(circle_round: Round) -> Result:
@@ -243,13 +252,12 @@ def ask_people(circle_round: Round) -> Result:
     interruption count, also if their number was changed, as long as the responses are the same.
     """
     from likelier.feedback.formats.native import list_offered
-    from likelier.feedback.store import Store
     from likelier.web.server import make_access, serve
 
     circle, begun = circle_round.config.circle, circle_round.folder / "begun.json"
     candidates = circle_round.candidates
     compared = hash_file(candidates)
-    with Store.open(circle_round.db) as store:
+    with open_store(circle_round) as store:
         if not begun.exists() or read_json(begun)["compared"] != compared:
             write_json(begun, {"judgements": store.counts()["judgements"], "compared": compared})
         before = read_json(begun)["judgements"]
@@ -269,9 +277,8 @@ def ask_people(circle_round: Round) -> Result:
 def check_feedback(circle_round: Round) -> Result:
     """Check the round's judgements; returns what `likelier check --json` prints."""
     from likelier.feedback.check import check
-    from likelier.feedback.store import Store
 
-    with Store.open(circle_round.db) as store:
+    with open_store(circle_round) as store:
         return check(store.judged(), seed=circle_round.config.seed).to_json()
 
 
@@ -279,13 +286,12 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
     """Write weighted preference pairs; `checked` is the result of `check_feedback` on the same database."""
     from likelier.feedback.check import FeedbackCheck
     from likelier.feedback.formats.native import list_offered
-    from likelier.feedback.store import Store
     from likelier.preferences.make import Split, make_preferences
 
     circle = circle_round.config.circle
     findings = FeedbackCheck.from_json(checked) if circle.check_feedback else None
     only = list_offered(circle_round.candidates) if circle.learn_from == "last" else None
-    with Store.open(circle_round.db) as store:
+    with open_store(circle_round) as store:
         split = Split(circle_round.config.seed)
         return make_preferences(store, circle_round.folder / "preferences", findings, split, only=only)
 

@@ -122,6 +122,15 @@ def test_the_database_holds_nothing_that_is_trained_on(tmp_path):
         open_people(settings(tmp_path))
 
 
+def test_people_judge_in_a_project_of_their_own(tmp_path):
+    """What stands in another project of the database is neither mixed up with it nor in its way."""
+    with Store.open(tmp_path / "people.db", create=True, project="training") as store:
+        store.add_prompts([Prompt("Once")])
+    with open_people(settings(tmp_path, project="evaluation")) as store:
+        ask_people(store, PAIRS, settings(tmp_path), Visitors((PAIRS[0], "ann", "b"), closed=True))
+        assert [each.counts()["judgements"] for each in (store, store.in_project("training"))] == [1, 0]
+
+
 def test_columns_stay_with_the_prompts_that_people_judge(tmp_path):
     row = replace(PAIRS[0], prompt=replace(PAIRS[0].prompt, extra={"reference": "r"}))
     with open_people(settings(tmp_path)) as store:

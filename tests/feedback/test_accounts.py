@@ -99,7 +99,7 @@ def test_who_is_shut_out_is_out_at_once(store):
     assert accounts.set_disabled(person.annotator, True)
     assert accounts.find(session) is None
     assert not accounts.is_open(other)
-    assert accounts.list_people() == [Person(person.annotator, "Ann", "annotator", disabled=True)]
+    assert accounts.list_people() == [Person(person.annotator, "Ann", "annotator", True, ("default",))]
     assert accounts.set_disabled(person.annotator, False)
     assert accounts.find(session) is None  # a new link, not the old session
     assert accounts.find(accounts.accept(accounts.invite("annotator", person.annotator), "")) is not None

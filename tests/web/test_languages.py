@@ -30,12 +30,28 @@ def test_no_place_in_braces_is_one_that_nobody_fills():
         assert places[0] == places[1], key
 
 
+def test_no_word_is_named_like_a_method():
+    """`words.copy` in a template was a method of the table of words."""
+    assert [key for key in load_words("en") if hasattr(dict, key)] == []
+
+
 def test_each_word_is_used_and_each_that_is_used_is_there():
     pages = "".join(path.read_text("utf-8") for path in (WEB / "templates").iterdir())
     scripts = "".join(path.read_text("utf-8") for path in (WEB / "static").iterdir() if path.name.endswith(".js"))
     used = set(re.findall(r"words\.(\w+)", pages)) | set(re.findall(r'say\("([\w ]+)"', scripts))
     assert used <= load_words("en").keys()
-    composed = ("choice_", "guess_", "left_media", "right_media", "annotator", "reviewer", "admin")
+    composed = (
+        "ask_",
+        "kind_",
+        "decide_",
+        "choice_",
+        "guess_",
+        "left_media",
+        "right_media",
+        "annotator",
+        "reviewer",
+        "admin",
+    )
     for key in load_words("en").keys() - used:
         assert key.startswith(composed) or f'"{key}"' in scripts, key
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DEVICE, OVERWRITE
+from likelier.cli.options import DEVICE, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.files import check_writable, stable_id
@@ -40,14 +40,12 @@ def candidates(
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
     overwrite: OVERWRITE = False,
+    project: PROJECT = None,
     json: JSON = False,
 ) -> Result:
     """Let a model write K responses to each prompt."""
-    if (out is None) == (db is None):
-        raise ConfigError("candidates: give either -o FILE or --db DB")
+    check_target(out, db, project)
     check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [])
-    if db is not None:
-        check_database_exists(db)
     if out is not None:
         check_output(out, overwrite, [prompts, Path(model)])
         check_writable(out)
@@ -72,7 +70,7 @@ def candidates(
             part=None if db is None else name_part(db),
         )
         if db is not None:
-            add_to_database(file, db)
+            add_to_database(file, db, project)
     return written
 
 
@@ -95,17 +93,25 @@ def check_sampling(
         raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
 
 
-def check_database_exists(db: str) -> None:
-    """Raise DataError if there is no such database: only `data import`, `serve` and `demo` create one."""
-    from likelier.feedback.store import Store
+def check_target(out: Path | None, db: str | None, project: str | None) -> None:
+    """ConfigError: neither a file nor a database, or both; several projects in it, and none named.
 
-    Store.open(db).close()
+    DataError: there is no such database; only `data import`, `serve` and `demo` create one.
+    """
+    if (out is None) == (db is None):
+        raise ConfigError("candidates: give either -o FILE or --db DB")
+    if project is not None and db is None:
+        raise ConfigError(f"--project {project}: is of a database; give --db DB")
+    if db is not None:
+        from likelier.feedback.store import Store
+
+        Store.open(db, any_project=project is not None).close()
 
 
-def add_to_database(file: Path, db: str) -> None:
+def add_to_database(file: Path, db: str, project: str | None) -> None:
     """Add the responses to the database; every pair of them becomes a comparison."""
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
 
-    with Store.open(db) as store:
+    with Store.open(db, create=True, project=project) as store:
         import_file(file, "likelier", store)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from likelier.cli.options import DB
+from likelier.cli.options import DB, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.progress import print_note
 from likelier.terminal import echo, print_table
@@ -45,12 +45,12 @@ def describe_agreement(result: Result) -> str:
 
 
 @result_command(show)
-def check(db: DB, json: JSON = False) -> Result:
+def check(db: DB, project: PROJECT = None, json: JSON = False) -> Result:
     """Measure agreement, the skill of each annotator, and bias; names stand beside pseudonyms where known."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.store import Store
 
-    with Store.open(db) as store:
+    with Store.open(db, project=project) as store:
         result, names = check_feedback(store.judged()).to_json(), store.names()
     result["annotators"] = [
         {"id": person["id"], "name": names.get(person["id"]), **person} for person in result["annotators"]

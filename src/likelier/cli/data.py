@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DB, OVERWRITE
+from likelier.cli.options import DB, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.terminal import echo
@@ -50,6 +50,9 @@ def import_judgements(
         typer.Option("--columns", metavar="NAMES", help="The file's names of columns: prompt=q,chosen=a,rejected=b."),
     ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Put bad lines aside, in a file.")] = False,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Project to add to; a new name makes a new one.")
+    ] = None,
     json: JSON = False,
 ) -> Result:
     """Read a file of feedback into the database, creating it if needed. Without `--format` it is recognised."""
@@ -61,7 +64,7 @@ def import_judgements(
     from likelier.progress import print_note
 
     renamed = parse_columns(columns)
-    with Store.open(db, create=True) as store:
+    with Store.open(db, create=True, project=project) as store:
         counts = import_file(file, format_name, store, skip_bad=skip_bad, columns=renamed)
     if format_name is None:
         print_note(f"{file}: read as {counts.format}")
@@ -91,9 +94,10 @@ def export_judgements(
     format_name: WRITTEN,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="JSONL file to write.")],
     overwrite: OVERWRITE = False,
+    project: PROJECT = None,
     json: JSON = False,
 ) -> Result:
-    """Write the judgements of a database to a file; those that the format cannot hold are counted.
+    """Write the judgements of a project to a file; those that the format cannot hold are counted.
 
     Without judgements the file is empty, a message says so, and the exit code is 0.
     """
@@ -105,7 +109,7 @@ def export_judgements(
     from likelier.files.outputs import check_output
 
     check_output(out, overwrite, list_files(db))
-    with Store.open(db) as store:
+    with Store.open(db, project=project) as store:
         counts = export_file(store, format_name, out)
     if not counts.written and not json:
         none = f"{format_name} can hold none of these judgements; `likelier` holds all"
@@ -131,7 +135,7 @@ def back_up(
     from likelier.files.outputs import check_output
 
     check_output(out, overwrite, list_files(db))
-    with Store.open(db) as store:
+    with Store.open(db, any_project=True) as store:
         return {"file": out, **back_up_store(store, out)}
 
 
@@ -149,7 +153,7 @@ def erase(
     from likelier.errors import DataError
     from likelier.feedback.store import Store
 
-    with Store.open(db) as store:
+    with Store.open(db, any_project=True) as store:
         erased = store.erase_person(person)
         if not erased:
             raise DataError(

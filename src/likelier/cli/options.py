@@ -27,6 +27,10 @@ SEED = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Everything random follows from it; overrides the config.")
 ]
 DB = Annotated[str, typer.Option("--db", metavar="DB", help="Feedback database: a path or a SQLAlchemy URL.")]
+PROJECT = Annotated[
+    str | None,
+    typer.Option("--project", metavar="NAME", help="Project in the database; one that has only one needs no name."),
+]
 OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists; never an input or a database.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DB, OVERWRITE
+from likelier.cli.options import DB, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 
 
@@ -25,6 +25,7 @@ def preferences(
         float, typer.Option(metavar="SHARE", help="Conversations kept for a judge, in the folder `judge` within DIR.")
     ] = 0.0,
     overwrite: OVERWRITE = False,
+    project: PROJECT = None,
     json: JSON = False,
 ) -> Result:
     """Turn judgements into weighted pairs for reward models and DPO."""
@@ -36,7 +37,7 @@ def preferences(
 
     for name in (*FILES, *JUDGE_FILES) if judge_share else FILES:
         check_output(out / name, overwrite, list_files(db))
-    with Store.open(db) as store:
+    with Store.open(db, project=project) as store:
         findings = check_feedback(store.judged()) if check else None
         split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
         return make_preferences(store, out, findings, split)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from likelier.cli.options import OVERWRITE
+from likelier.cli.options import OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 
@@ -21,6 +21,7 @@ def report(
     db: Annotated[
         str | None, typer.Option("--db", metavar="DB", help="Feedback database whose comparisons are shown.")
     ] = None,
+    project: PROJECT = None,
     out: Annotated[Path, typer.Option("-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
     lang: Annotated[
         Literal["en", "zh"], typer.Option("--lang", help="Language of the page: English, or zh, Chinese.")
@@ -40,6 +41,8 @@ def report(
     """
     if not runs and db is None:
         raise ConfigError("report: give folders of runs, --db DB, or both")
+    if project is not None and db is None:
+        raise ConfigError(f"--project {project}: is of a database; give --db DB")
     from likelier.feedback.database import list_files
     from likelier.files.outputs import GENERATOR_MARK, check_output
     from likelier.report.page import write_report
@@ -50,7 +53,7 @@ def report(
         from likelier.report.watch import have_ended
         from likelier.report.watch import watch as serve
 
-        serve(out, lambda: write_report(runs or [], out, db, lang), lambda: have_ended(runs or []), port)
+        serve(out, lambda: write_report(runs or [], out, db, lang, project), lambda: have_ended(runs or []), port)
         return {"file": out}
-    write_report(runs or [], out, db, lang)
+    write_report(runs or [], out, db, lang, project)
     return {"file": out}

@@ -26,8 +26,17 @@ def serve(
     ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     per_comparison: Annotated[
-        int, typer.Option(metavar="N", min=1, help="People who judge each comparison; agreement needs 2.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="People who judge each comparison (agreement needs 2); by default what the owner set, 2 at first.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="NAME", help="Serve only this project of the database.")
+    ] = None,
     json: JSON = False,
 ) -> Result:
     """Let people compare responses on a page in the browser."""
@@ -35,7 +44,7 @@ def serve(
     from likelier.web.server import Access
     from likelier.web.server import serve as serve_page
 
-    with Store.open(db, create=True) as store:
-        access = Access(host, tls_cert, tls_key, public_url, insecure_http)
+    with Store.open(db, create=True, project=project, any_project=True) as store:
+        access = Access(host, tls_cert, tls_key, public_url, insecure_http, all_projects=project is None)
         judged = serve_page(store, port, access, open_browser=open_page, per_comparison=per_comparison)
         return {"judgements": judged}

@@ -16,6 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, lt=65536)]
+ProjectName = Annotated[str, Field(min_length=1, max_length=60)] | None
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 

@@ -6,7 +6,7 @@ from pydantic import (
     Field,
 )
 
-from likelier.config.base import NonEmpty, PageConfig, Positive
+from likelier.config.base import NonEmpty, PageConfig, Positive, ProjectName
 from likelier.config.rewards import Address
 from likelier.stages import BaselineName
 
@@ -16,6 +16,8 @@ class CircleConfig(PageConfig):
 
     db: Address = ""
     """Feedback database; empty: `feedback.db` in the circle's folder."""
+    project: ProjectName = None
+    """Project of the database in which people judge; None: its only one."""
     num_prompts: Positive | None = None
     """Prompts shown in a round; None: all but those kept for evaluation."""
     num_eval_prompts: Positive = 128

@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Block, Device, PageConfig, Positive, SamplingConfig, refuse_idle
+from likelier.config.base import Block, Device, PageConfig, Positive, ProjectName, SamplingConfig, refuse_idle
 from likelier.config.rewards import RewardSource, Scoring
 
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -43,6 +43,8 @@ class EvalConfig(SamplingConfig, PageConfig):
     against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
     judgements_per_comparison: Positive = 1
     """With `people`: judgements of each comparison, by different people."""
+    project: ProjectName = None
+    """With `people`: project of their database; None: its only one."""
     num_prompts: Positive | None = None
     """Use only the first so many prompts."""
     responses_per_prompt: Positive = 1
@@ -81,7 +83,7 @@ class EvalConfig(SamplingConfig, PageConfig):
     @model_validator(mode="after")
     def check_people(self) -> Self:
         """Validate that there is at most one source of people, and a scorer where scores are needed."""
-        idle = ("judgements_per_comparison", *PageConfig.model_fields)
+        idle = ("judgements_per_comparison", "project", *PageConfig.model_fields)
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
         labels = [source.label for source in self.scorer if self.people]
         if sum(source.people is not None for source in self.scorer) > 1:

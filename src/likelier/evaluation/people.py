@@ -63,7 +63,7 @@ def open_people(config: EvalConfig) -> Store:
     """
     assert config.people is not None
     assert config.people.people is not None
-    store = Store.open(config.people.people, create=True)
+    store = Store.open(config.people.people, create=True, project=config.project)
     if any(prompt.extra.get("kept_for") != "evaluation" for prompt in store.prompts()):
         store.close()
         advice = "a model could be trained on what is kept for evaluation; give people a database of its own"
@@ -112,8 +112,12 @@ def store_comparisons(store: Store, pairs: Sequence[ResponsePair]) -> None:
 
 
 def read_judgements(store: Store, comparisons: Collection[str]) -> list[Judgement]:
-    """Return all judgements of the comparisons with these ids."""
-    return [judgement for judgement in store.judgements() if judgement.comparison_id in comparisons]
+    """Return all votes on the comparisons with these ids; a reviewer's decision, who knew them, is none."""
+    return [
+        judgement
+        for judgement in store.judgements()
+        if judgement.comparison_id in comparisons and not judgement.adjudicates
+    ]
 
 
 def compute_people_result(

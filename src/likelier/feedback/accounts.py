@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from likelier.errors import LikelierError
 from likelier.feedback.store import Store
-from likelier.feedback.tables import accounts, annotators, invitations, people, sessions
+from likelier.feedback.tables import accounts, annotators, invitations, members, people, projects, sessions
 from likelier.feedback.writer import Writer
 
 Role = Literal["annotator", "reviewer", "admin"]
@@ -51,6 +51,12 @@ class Person:
     name: str
     role: Role
     disabled: bool = False
+    projects: tuple[str, ...] = ()
+    """In which they are members, sorted."""
+
+    def may_enter(self, project: str) -> bool:
+        """True if they are members of a project; admins may enter each."""
+        return self.role == "admin" or project in self.projects
 
     def may(self, role: Role) -> bool:
         """True if their role includes what `role` may do."""
@@ -68,12 +74,16 @@ class Accounts:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def invite(self, role: Role, annotator: str | None = None) -> str:
-        """Return the token of a new invitation, which works once; with `annotator` it opens that person's account."""
+    def invite(self, role: Role, annotator: str | None = None, project: str | None = None) -> str:
+        """Return the token of a new invitation, which works once; with `annotator` it opens that person's account.
+
+        Whoever uses it becomes a member of the project, by default of the store's own.
+        """
         token, now = secrets.token_urlsafe(32), time.time()
         with self.store.transaction() as writer:
             writer.connection.execute(invitations.delete().where(invitations.c.expires_at < now))
             row = {"token_hash": hash_token(token), "role": role, "annotator_id": annotator}
+            row["project"] = project or self.store.project
             writer.insert(invitations, [row | {"expires_at": now + INVITATION_SECONDS}])
         return token
 
@@ -87,6 +97,7 @@ class Accounts:
                 raise InvitationError("this link was used before or is too old; ask for a new one")
             annotator = invitation.annotator_id or choose_annotator(writer, name, invitation.role)
             open_account(writer, annotator, invitation.role, now)
+            set_member(writer, annotator, invitation.project or self.store.project, True)
             writer.connection.execute(invitations.delete().where(is_this))
             row = {"token_hash": hash_token(session), "annotator_id": annotator, "created_at": now, "seen_at": now}
             writer.insert(sessions, [row])
@@ -108,11 +119,12 @@ class Accounts:
         ends = {"idle_since": now - IDLE_SECONDS, "begun": now - ABSOLUTE_SECONDS}
         with self.store.reading() as connection:
             row = connection.execute(FIND, ends | {"token": hash_token(session)}).one_or_none()
+            own = read_members(connection, row.annotator_id).get(row.annotator_id, ()) if row else ()
         if row is None:
             return None
         if now - row.seen_at > SEEN_EVERY:
             self.update_seen(session, now)
-        return Person(row.annotator_id, row.name or "", row.role)
+        return Person(row.annotator_id, row.name or "", row.role, projects=own)
 
     def update_seen(self, session: str, now: float) -> None:
         """Note that a session was used."""
@@ -144,7 +156,37 @@ class Accounts:
             .order_by(accounts.c.created_at, accounts.c.annotator_id)
         )
         with self.store.reading() as connection:
-            return [Person(row[0], row.name or "", row.role, row.disabled) for row in connection.execute(query)]
+            own = read_members(connection)
+            return [
+                Person(row[0], row.name or "", row.role, row.disabled, own.get(row[0], ()))
+                for row in connection.execute(query)
+            ]
+
+    def set_member(self, annotator: str, project: str, is_member: bool) -> None:
+        """Let a person judge in a project, or no longer."""
+        with self.store.transaction() as writer:
+            set_member(writer, annotator, project, is_member)
+
+
+def read_members(connection: sa.Connection, annotator: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Return the projects of each person, or of one."""
+    query = sa.select(members.c.annotator_id, members.c.project).order_by(members.c.project)
+    if annotator is not None:
+        query = query.where(members.c.annotator_id == annotator)
+    projects_of: dict[str, tuple[str, ...]] = {}
+    for row in connection.execute(query):
+        projects_of[row.annotator_id] = (*projects_of.get(row.annotator_id, ()), row.project)
+    return projects_of
+
+
+def set_member(writer: Writer, annotator: str, project: str, is_member: bool) -> None:
+    """Note that a person is a member of a project, or no longer."""
+    if is_member:
+        writer.insert(projects, [{"name": project, "settings": "{}"}])
+        writer.insert(members, [{"project": project, "annotator_id": annotator}])
+        return
+    is_this = (members.c.project == project) & (members.c.annotator_id == annotator)
+    writer.connection.execute(members.delete().where(is_this))
 
 
 def choose_annotator(writer: Writer, name: str, role: Role) -> str:

@@ -4,7 +4,7 @@ Judgements are append-only and numbered; each has a key, and adding an existing 
 kept apart from their pseudonyms, so that a person can be erased while the judgements stay.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -170,7 +170,7 @@ class Store:
         """
 
         def write(writer: Writer) -> A:
-            keyed = fill_keys([record], writer)[0]
+            keyed = writer.name_key(fill_keys([record], writer)[0])
             if keyed.supersedes and not writer.can_supersede(keyed):
                 raise Refused(Superseded("this answer was changed already, or is not yours"))
             is_new = writer.add_answers(type(keyed), [keyed])
@@ -206,6 +206,11 @@ class Store:
         with self.reading() as connection:
             return [Comparison(*row) for row in connection.execute(select_comparisons(connection, self.project))]
 
+    def has_comparisons(self) -> bool:
+        """True if there is any comparison."""
+        with self.reading() as connection:
+            return connection.execute(select_comparisons(connection, self.project).limit(1)).first() is not None
+
     def judgements(self) -> list[Judgement]:
         """Return the judgements that count, in chronological order: none that is superseded, none for training."""
         with self.reading() as connection:
@@ -216,6 +221,13 @@ class Store:
         """Return the last `count` judgements that count, the newest first."""
         with self.reading() as connection:
             query = select_judgements(connection, self.project).order_by(judgements.c.number.desc()).limit(count)
+            return [to_judgement(row) for row in connection.execute(query)]
+
+    def judgements_of(self, comparison_ids: Sequence[str]) -> list[Judgement]:
+        """Return the judgements of some comparisons that no later one supersedes, in chronological order."""
+        with self.reading() as connection:
+            query = select_judgements(connection, self.project).order_by(judgements.c.number)
+            query = query.where(judgements.c.comparison_id.in_(comparison_ids))
             return [to_judgement(row) for row in connection.execute(query)]
 
     def shown_after(self, number: int, kind: type[Answer] = Judgement) -> list[Shown]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
-from likelier.records import JudgedComparison, Preference, Text
+from likelier.records import JudgedComparison, Preference, Text, settle
 
 MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
@@ -84,14 +84,14 @@ def make_preferences(
     Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
     people, and of somebody's answers to one comparison the first counts, as in the check. Without a check, `flip` is 0,
-    `weight` 1 and nobody is dropped. No conversation stands in two splits
-    (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The same judgements, check
-    and settings give the same bytes.
+    `weight` 1 and nobody is dropped. Of a comparison that a reviewer decided only the decision counts. No conversation
+    stands in two splits (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The
+    same judgements, check and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = split or Split()
     check_shares(split)
-    judged = [item for item in store.judged() if only is None or item.judgement.comparison_id in only]
+    judged = settle([item for item in store.judged() if only is None or item.judgement.comparison_id in only])
     found = {person.id: person for person in check.annotators} if check else {}
     kept, reasons = choose_judgements(judged, found, drop_flagged)
     if not kept:
@@ -152,6 +152,8 @@ def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], d
         return MEDIA
     if item.left.text == item.right.text:
         return "same text on both sides"
+    if item.judgement.adjudicates:
+        return ""
     annotator = item.judgement.annotator
     flags = set(found[annotator].flags) if annotator and annotator in found else set()
     return "flagged annotator" if drop_flagged and flags - {"reversed"} else ""
@@ -168,7 +170,7 @@ def make_preference(
         chosen=better.text,
         rejected=worse.text,
         weight=round(weight, 6),
-        flip=flip_rate(found.get(judgement.annotator)),
+        flip=0.0 if judgement.adjudicates else flip_rate(found.get(judgement.annotator)),
         target=0.5 if judgement.choice == "tie" else 1.0,
         margin=float(judgement.extra.get("margin", 0.0)),
         annotator=judgement.annotator,

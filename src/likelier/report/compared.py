@@ -19,13 +19,13 @@ INLINE_BYTES = 256 * 1024
 NUM_SHOWN = 12
 
 
-def make_compared_view(db: str, page: Path) -> dict[str, Any]:
+def make_compared_view(db: str, page: Path, project: str | None = None) -> dict[str, Any]:
     """Return counts and up to `NUM_SHOWN` judged comparisons of a database, spread evenly over all of them by id.
 
     Media files that are too large for the page are copied to `<page>.media/`. DataError: no judgements, or as for
     `Store.open`.
     """
-    with Store.open(db) as store:
+    with Store.open(db, project=project) as store:
         judged = store.judged()
         if not judged:
             raise DataError(f"{db}: no judgements to show")

@@ -77,20 +77,26 @@ MONTHS = (
 )  # fmt: skip
 
 
-def write_report(runs: Sequence[Path], out: Path, db: str | None = None, language: str = LANGUAGES[0]) -> JsonObject:
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    db: str | None = None,
+    language: str = LANGUAGES[0],
+    project: str | None = None,
+) -> JsonObject:
     """Write the page about `runs` (folders of a circle, of single runs, of evaluations, of a search) to `out`.
 
     Curves show all runs; any other section shows the first folder that has it, and a circle its last round. `db` adds
-    comparisons of a feedback database; media files that are too large for the page are written beside it.
+    comparisons of a project of a feedback database; media files that are too large for the page are written beside it.
     DataError: a folder does not exist, has nothing to show, or holds a file that is damaged or lacks required fields.
     """
     with use_language(language):
-        page, private = make_page(runs, out, db)
+        page, private = make_page(runs, out, db, project)
     write_atomically(out, lambda file: file.write(page), private=private)
     return {"file": str(out)}
 
 
-def make_page(runs: Sequence[Path], out: Path, db: str | None) -> tuple[str, bool]:
+def make_page(runs: Sequence[Path], out: Path, db: str | None, project: str | None) -> tuple[str, bool]:
     """Return the page as `write_report` writes it, and if it names annotators. DataError: see there."""
     sections: JsonObject = {}
     trainings: list[Training] = []
@@ -103,7 +109,7 @@ def make_page(runs: Sequence[Path], out: Path, db: str | None) -> tuple[str, boo
             raise DataError(explain_empty(folder))
         sections = own_sections | sections
         trainings += own_trainings
-    compared = make_compared_view(db, out) if db else None
+    compared = make_compared_view(db, out, project) if db else None
     try:
         page = render_page(sections, trainings, folders, compared)
     except (*FAULTS, UndefinedError) as error:

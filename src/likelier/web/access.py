@@ -1,12 +1,15 @@
 """Authorisation: one table of routes and roles, enforced for every request."""
 
-from fastapi import HTTPException, Request
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Query, Request
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from likelier.errors import LikelierError
 from likelier.feedback.accounts import Accounts, Person, Role
+from likelier.feedback.projects import MAX_NAME
 
 ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/"): None,
@@ -17,17 +20,29 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/judgements"): "annotator",
     ("POST", "/skip"): "annotator",
     ("GET", "/media/{sha256}"): "annotator",
+    ("GET", "/review"): "reviewer",
+    ("GET", "/review/state"): "reviewer",
+    ("POST", "/review"): "reviewer",
     ("GET", "/owner"): "admin",
     ("GET", "/owner/state"): "admin",
     ("POST", "/owner/invitations"): "admin",
     ("POST", "/owner/people"): "admin",
     ("GET", "/owner/export/{name}"): "admin",
     ("GET", "/owner/openapi.json"): "admin",
+    ("GET", "/owner/project"): "admin",
+    ("POST", "/owner/projects"): "admin",
+    ("POST", "/owner/settings"): "admin",
+    ("POST", "/owner/guidelines"): "admin",
+    ("POST", "/owner/prompts"): "admin",
+    ("POST", "/owner/import"): "admin",
+    ("POST", "/owner/members"): "admin",
+    ("GET", "/owner/comparisons"): "admin",
+    ("POST", "/owner/gold"): "admin",
 }
 """The least role for each route; None: everybody. A route that does not stand here is refused to all."""
 
 
-class Visitor(BaseUser):
+class Session(BaseUser):
     """The person behind a request."""
 
     def __init__(self, person: Person) -> None:
@@ -59,7 +74,7 @@ class SessionBackend(AuthenticationBackend):
             person = await run_in_threadpool(self.accounts.find, session)
         except LikelierError as error:
             raise AuthenticationError(str(error)) from error
-        return (AuthCredentials([person.role]), Visitor(person)) if person else None
+        return (AuthCredentials([person.role]), Session(person)) if person else None
 
 
 async def check_access(request: Request) -> None:
@@ -82,7 +97,7 @@ async def check_access(request: Request) -> None:
 
 def find_person(request: Request) -> Person | None:
     """Return the person behind a request; None without a session."""
-    return request.user.person if isinstance(request.user, Visitor) else None
+    return request.user.person if isinstance(request.user, Session) else None
 
 
 def get_person(request: Request) -> Person:
@@ -96,3 +111,10 @@ def get_person(request: Request) -> Person:
 async def require_person(request: Request) -> Person:
     """Return the person behind a request, without the way through another thread. 403: there is no session."""
     return get_person(request)
+
+
+KEY = r"^[0-9a-f-]{8,64}$"
+"""Of an answer, made by the page: whoever sends it again changes nothing."""
+Visitor = Annotated[Person, Depends(require_person)]
+Project = Annotated[str | None, Query(max_length=MAX_NAME)]
+"""What a request is about; by default the person's first project."""

@@ -4,22 +4,26 @@ import time
 from collections import deque
 from collections.abc import Collection
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.middleware.authentication import AuthenticationMiddleware
 
-from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError, Person
+from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError
 from likelier.feedback.store import Store, Superseded
 from likelier.records import Judgement
-from likelier.web.access import SessionBackend, check_access, find_person, require_person
+from likelier.web.access import KEY, Project, SessionBackend, Visitor, check_access, find_person
 from likelier.web.guards import Failures, add_guards
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.owner import add_owner_routes
 from likelier.web.pages import Pages
-from likelier.web.room import Guesser, Room, UnknownComparison
+from likelier.web.projects import add_project_routes
+from likelier.web.review import add_review_routes
+from likelier.web.room import Guesser, UnknownComparison
+from likelier.web.rooms import Rooms
 from likelier.web.schema import add_schema
 from likelier.web.site import Site
 
@@ -29,6 +33,9 @@ STATIC = {
     "join.js": "text/javascript",
     "words.js": "text/javascript",
     "owner.js": "text/javascript",
+    "projects.js": "text/javascript",
+    "review.js": "text/javascript",
+    "ask.js": "text/javascript",
     "judge.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
@@ -37,8 +44,6 @@ INVITATION_COOKIE_SECONDS = 3600.0
 """How long a browser keeps a link that was opened, for a person who thinks about a name."""
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
 """So many wrong links are tried in so many seconds before all are refused for a while."""
-KEY = r"^[0-9a-f-]{8,64}$"
-Visitor = Annotated[Person, Depends(require_person)]
 
 
 class Name(BaseModel):
@@ -86,40 +91,51 @@ def create_app(
     per_comparison: int | None = None,
     only: Collection[str] | None = None,
     site: Site | None = None,
+    all_projects: bool = False,
 ) -> FastAPI:
-    """Make the page for a store. `app.state.room.token` opens it, once: `/?token=...`.
+    """Make the page for a store's project, or for all of its database. `app.state.room.token` opens it, once:
+    `/?token=...`.
 
     `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements; with `only`
     it is about these comparisons and ends when each has `per_comparison` judgements.
     """
-    room, site = Room(store, guesser, wanted, per_comparison, only), site or Site()
+    rooms, site = Rooms(store, guesser, wanted, per_comparison, only, all_projects), site or Site()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(check_access)])
-    app.state.room = room
+    app.state.rooms, app.state.room = rooms, rooms.first
     failures = Failures()
     app.add_middleware(
         AuthenticationMiddleware,
-        backend=SessionBackend(room.accounts, site.cookie),
+        backend=SessionBackend(rooms.accounts, site.cookie),
         on_error=lambda request, error: failures.answer(error),
     )
     add_guards(app, site, failures)
     pages = Pages()
-    add_page(app, room, site, pages)
-    add_doors(app, room, site)
-    add_judging(app, room)
-    add_files(app, room)
-    add_owner_routes(app, room, site, pages)
+    add_page(app, rooms, site, pages)
+    add_doors(app, rooms, site)
+    add_judging(app, rooms)
+    add_files(app, rooms)
+    add_review_routes(app, rooms, pages)
+    add_owner_routes(app, rooms, site, pages)
+    add_project_routes(app, rooms)
     add_schema(app, site)
     return app
 
 
-def add_page(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
+def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
     """Add the page itself, and what a link and a choice of language come to."""
 
     @app.get("/", response_class=HTMLResponse)
-    def show_page(request: Request, token: str = "", language: str = "", to: Literal["", "owner"] = "") -> Response:
-        person, guessing = find_person(request), room.guesser is not None
+    def show_page(
+        request: Request,
+        token: str = "",
+        language: str = "",
+        to: Literal["", "owner", "review"] = "",
+        project: Project = None,
+    ) -> Response:
+        person, guessing = find_person(request), rooms.first.guesser is not None
         if language in LANGUAGES:
-            reply = RedirectResponse(f"/{to}", 303)
+            query = f"?{urlencode({'project': project})}" if project else ""
+            reply = RedirectResponse(f"/{to}{query}", 303)
             site.set_cookie(reply, COOKIE, language, COOKIE_SECONDS)
             return reply
         if token:  # the address bar forgets it; it is used by the name's POST, not by a chat program that looks at it
@@ -128,13 +144,18 @@ def add_page(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
                 site.set_cookie(reply, site.invitation_cookie, token[:100], INVITATION_COOKIE_SECONDS)
             return reply
         if person is None:
-            is_open = room.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
+            is_open = rooms.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
             page = pages.render(request, "join.html" if is_open else "closed.html", guessing=guessing)
             return HTMLResponse(page, 200 if is_open else 403)
-        return HTMLResponse(pages.render(request, "judge.html", guessing=guessing, person=person))
+        projects = rooms.list_for(person)
+        if not projects or (project and project not in projects):
+            return HTMLResponse(pages.render(request, "elsewhere.html", person=person, projects=projects), 403)
+        room = rooms.find(person, project)
+        values = {"person": person, "projects": projects, "project": room.store.project, "settings": room.settings}
+        return HTMLResponse(pages.render(request, "judge.html", guessing=room.guesser is not None, **values))
 
 
-def add_doors(app: FastAPI, room: Room, site: Site) -> None:
+def add_doors(app: FastAPI, rooms: Rooms, site: Site) -> None:
     """Add coming in, by an invitation and a name, and going out."""
     failed: deque[float] = deque(maxlen=MAX_FAILED_LINKS)
 
@@ -143,33 +164,34 @@ def add_doors(app: FastAPI, room: Room, site: Site) -> None:
         if len(failed) == MAX_FAILED_LINKS and time.monotonic() - failed[0] < LINK_SECONDS:
             raise HTTPException(429, "too many wrong links; try again in a minute")
         try:
-            session = room.let_in(request.cookies.get(site.invitation_cookie, ""), given.name)
+            session = rooms.first.let_in(request.cookies.get(site.invitation_cookie, ""), given.name)
         except InvitationError as error:
             failed.append(time.monotonic())
             raise HTTPException(403, str(error)) from error
-        person = room.accounts.find(session)
-        reply = JSONResponse(room.next_question(person) if person else {})
+        person = rooms.accounts.find(session)
+        reply = JSONResponse(rooms.find(person, None).next_question(person) if person else {})
         site.set_cookie(reply, site.cookie, session, ABSOLUTE_SECONDS)
         site.delete_cookie(reply, site.invitation_cookie)
         return reply
 
     @app.post("/logout")
     def log_out(request: Request) -> Response:
-        room.accounts.log_out(request.cookies[site.cookie])
+        rooms.accounts.log_out(request.cookies[site.cookie])
         reply = JSONResponse({})
         site.delete_cookie(reply, site.cookie)
         return reply
 
 
-def add_judging(app: FastAPI, room: Room) -> None:
+def add_judging(app: FastAPI, rooms: Rooms) -> None:
     """Add what the page asks and sends."""
 
     @app.get("/question")
-    def question(person: Visitor) -> Response:
-        return JSONResponse(room.next_question(person))
+    def question(person: Visitor, project: Project = None) -> Response:
+        return JSONResponse(rooms.find(person, project).next_question(person))
 
     @app.post("/judgements")
-    def judge(answer: Answer, person: Visitor) -> Response:
+    def judge(answer: Answer, person: Visitor, project: Project = None) -> Response:
+        room = rooms.find(person, project)
         try:
             guess = room.store_answer(person, Judgement(annotator=person.annotator, **answer.model_dump()))
         except UnknownComparison as error:
@@ -179,13 +201,14 @@ def add_judging(app: FastAPI, room: Room) -> None:
         return JSONResponse({"guess": guess._asdict() if guess else None, **room.next_question(person)})
 
     @app.post("/skip")
-    def skip(skipped: Skipped, person: Visitor) -> dict[str, Any]:
+    def skip(skipped: Skipped, person: Visitor, project: Project = None) -> dict[str, Any]:
+        room = rooms.find(person, project)
         room.skip(person, skipped.comparison_id)
         return {"guess": None, **room.next_question(person)}
 
 
-def add_files(app: FastAPI, room: Room) -> None:
-    """Serve our own files and the media files of the room's comparisons: both by tables of known names."""
+def add_files(app: FastAPI, rooms: Rooms) -> None:
+    """Serve our own files and the media files of a project's comparisons: both by tables of known names."""
 
     @app.get("/static/{name}", response_class=Response)
     def static(name: str) -> Response:
@@ -196,7 +219,8 @@ def add_files(app: FastAPI, room: Room) -> None:
         return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])
 
     @app.get("/media/{sha256}", response_class=Response)
-    def media(sha256: str, request: Request) -> Response:
+    def media(sha256: str, request: Request, person: Visitor, project: Project = None) -> Response:
+        room = rooms.find(person, project)
         record = room.media.get(sha256)
         if record is None:
             raise HTTPException(404, "no such file")

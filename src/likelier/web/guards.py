@@ -13,6 +13,8 @@ from likelier.terminal import print_stderr
 from likelier.web.site import Site
 
 MAX_BODY_BYTES = 20_000
+LARGE_BODIES = {"/owner/guidelines": 500_000, "/owner/prompts": 500_000, "/owner/import": 8_000_000}
+"""Of a browser with a session: what an owner writes or sends may be longer."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -97,14 +99,16 @@ def check_request(request: Request, site: Site) -> Response | None:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return error_response(415, "send application/json")
     has_length = "content-length" in request.headers or request.method == "POST"
-    if "transfer-encoding" in request.headers or (has_length and not is_small(length)):
-        return error_response(413, f"send at most {MAX_BODY_BYTES} bytes, and no chunks")
+    most = LARGE_BODIES.get(request.url.path, 0) if site.cookie in request.cookies else 0
+    most = max(most, MAX_BODY_BYTES)
+    if "transfer-encoding" in request.headers or (has_length and not is_small(length, most)):
+        return error_response(413, f"send at most {most} bytes, and no chunks")
     return None
 
 
-def is_small(length: str) -> bool:
+def is_small(length: str, most: int) -> bool:
     """True for the length of a body that is read."""
-    return length.isdecimal() and len(length) <= len(str(MAX_BODY_BYTES)) and int(length) <= MAX_BODY_BYTES
+    return length.isdecimal() and len(length) <= len(str(most)) and int(length) <= most
 
 
 def parse_host(host: str) -> str | None:

@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from likelier.feedback.accounts import Role
 from likelier.feedback.formats import FORMATS, export_file
 from likelier.records import to_plain_text
-from likelier.web.access import get_person
+from likelier.web.access import Project, Visitor, get_person
+from likelier.web.figures import Figures
 from likelier.web.pages import Pages
 from likelier.web.room import Room
+from likelier.web.rooms import Rooms
 from likelier.web.site import Site
 
 NEWEST = 10
 """Judgements that are shown."""
-CHECK_EVERY = 20
-"""So many new judgements make the figures of all people worth computing again."""
 
 
 class Invitation(BaseModel):
@@ -40,60 +40,55 @@ class Change(BaseModel):
     disabled: bool
 
 
-class Figures:
-    """The check of the feedback, computed again once there is enough that is new: it reads every judgement."""
-
-    def __init__(self, room: Room) -> None:
-        self.room, self.num_judgements = room, -1
-        self.check: dict[str, Any] = {}
-
-    def read(self) -> dict[str, Any]:
-        """Return the check as `likelier check --json` does, or what is known of no judgements."""
-        from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
-
-        num_judgements = self.room.update_pairing().num_judgements
-        if num_judgements and abs(num_judgements - self.num_judgements) >= min(CHECK_EVERY, num_judgements):
-            self.check = check_feedback(self.room.store.judged()).to_json()
-            self.num_judgements = num_judgements
-        return self.check
-
-
-def add_owner_routes(app: FastAPI, room: Room, site: Site, pages: Pages) -> None:
+def add_owner_routes(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
     """Add the page and what it asks and sends; all of it is for admins (`access.ACCESS`)."""
-    figures = Figures(room)
+    add_people_routes(app, rooms, site)
 
     @app.get("/owner", response_class=HTMLResponse)
-    def owner(request: Request) -> Response:
-        return HTMLResponse(pages.render(request, "owner.html", person=get_person(request), formats=list_written()))
+    def owner(request: Request, project: Project = None) -> Response:
+        person = get_person(request)
+        values = {"person": person, "projects": rooms.list_for(person), "formats": list_written()}
+        room = rooms.find(person, project)
+        return HTMLResponse(pages.render(request, "owner.html", project=room.store.project, **values))
+
+    @app.get("/owner/export/{name}", response_class=StreamingResponse)
+    def export(name: str, person: Visitor, project: Project = None) -> Response:
+        if name not in list_written():
+            raise HTTPException(404, "no such format")
+        room = rooms.find(person, project)
+        headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
+        return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+
+
+def add_people_routes(app: FastAPI, rooms: Rooms, site: Site) -> None:
+    """Add the figures, and who may come in."""
+    figures: dict[Room, Figures] = {}
+
+    def describe(room: Room) -> dict[str, Any]:
+        return describe_state(room, figures.setdefault(room, Figures(room)).read())
 
     @app.get("/owner/state")
-    def state() -> dict[str, Any]:
-        return describe_state(room, figures.read())
+    def state(person: Visitor, project: Project = None) -> dict[str, Any]:
+        return describe(rooms.find(person, project))
 
     @app.post("/owner/invitations")
-    def invite(invitation: Invitation, request: Request) -> dict[str, Any]:
-        known = {person.annotator: person for person in room.accounts.list_people()}
+    def invite(invitation: Invitation, request: Request, person: Visitor, project: Project = None) -> dict[str, Any]:
+        room = rooms.find(person, project)
+        known = {each.annotator: each for each in rooms.accounts.list_people()}
         if invitation.annotator is not None and invitation.annotator not in known:
             raise HTTPException(422, "no such person")
         role = known[invitation.annotator].role if invitation.annotator else invitation.role
-        path = f"/?token={room.accounts.invite(role, invitation.annotator)}"
+        path = f"/?token={rooms.accounts.invite(role, invitation.annotator, room.store.project)}"
         link = site.origin_for(request.headers["host"]) + path
         return {"path": path, "link": link, "code": draw_code(link)}
 
     @app.post("/owner/people")
-    def change_person(change: Change, request: Request) -> dict[str, Any]:
-        if change.annotator == get_person(request).annotator:
+    def change_person(change: Change, person: Visitor, project: Project = None) -> dict[str, Any]:
+        if change.annotator == person.annotator:
             raise HTTPException(422, "you cannot shut yourself out")
-        if not room.accounts.set_disabled(change.annotator, change.disabled):
+        if not rooms.accounts.set_disabled(change.annotator, change.disabled):
             raise HTTPException(422, "no such person")
-        return describe_state(room, figures.read())
-
-    @app.get("/owner/export/{name}", response_class=StreamingResponse)
-    def export(name: str) -> Response:
-        if name not in list_written():
-            raise HTTPException(404, "no such format")
-        headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
-        return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+        return describe(rooms.find(person, project))
 
 
 def list_written() -> list[str]:
@@ -115,9 +110,9 @@ def read_export(room: Room, name: str) -> Iterator[bytes]:
             yield from iter(lambda: lines.read(1 << 16), b"")
 
 
-def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
-    """Return what the owner's page shows."""
-    people = room.accounts.list_people()
+def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
+    """Return what the owner's page shows, with the figures of a while ago (`Figures`)."""
+    people, check = room.accounts.list_people(), values.get("check", {})
     names = room.store.names()  # also of those who judged before there were accounts
     figures = {annotator["id"]: annotator for annotator in check.get("annotators", ())}
     pairing = room.update_pairing()
@@ -126,6 +121,9 @@ def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
         "judgements": pairing.num_judgements,
         "missing": room.count_missing(),
         "per_comparison": room.per_comparison,
+        "as_of": values.get("as_of"),
+        "win_rates": values.get("win_rates"),
+        "throughput": values.get("throughput", []),
         "alpha": check.get("alpha"),
         "alpha_interval": check.get("alpha_interval"),
         "people": [
@@ -134,6 +132,7 @@ def describe_state(room: Room, check: dict[str, Any]) -> dict[str, Any]:
                 "name": person.name,
                 "role": person.role,
                 "disabled": person.disabled,
+                "member": room.store.project in person.projects,
                 "judgements": sum(pairing.times[person.annotator].values()),
                 "error_rate": figures.get(person.annotator, {}).get("error_rate"),
                 "flags": figures.get(person.annotator, {}).get("flags", []),

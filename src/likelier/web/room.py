@@ -7,12 +7,15 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from likelier.feedback.accounts import Accounts, Person
-from likelier.feedback.pairing import REPEAT_SHARE, Pairing
+from likelier.feedback.pairing import Pairing
+from likelier.feedback.projects import read_guidelines, read_settings
 from likelier.feedback.questions import Assignment
 from likelier.feedback.store import Store
-from likelier.records import Judgement, Media, Text, to_plain_text
+from likelier.feedback.tables import DEFAULT_PROJECT
+from likelier.records import Comparison, Judgement, Media, Text, to_plain_text
 from likelier.web.guesses import Guess, Guesses
 from likelier.web.markdown import render_markdown
 
@@ -48,17 +51,14 @@ class Room:
     ) -> None:
         self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
         store.prepare_to_write()
-        self.accounts = Accounts(store)
+        self.given_per_comparison, self.accounts = per_comparison, Accounts(store)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
         self.guesses: defaultdict[str, Guesses] = defaultdict(Guesses)
-        self.prompts = {prompt.id: prompt.text for prompt in store.prompts()}
-        self.responses = {response.id: response for response in store.responses()}
-        comparisons = {comparison.id: comparison for comparison in store.comparisons()}
-        self.comparisons = comparisons if only is None else {each: comparisons[each] for each in only}
-        self.media = self.find_media()
-        self.per_comparison, self.pairing_lock = per_comparison, threading.Lock()
-        self.start_pairing()
+        self.query = "" if store.project == DEFAULT_PROJECT else f"?{urlencode({'project': store.project})}"
+        """Of addresses of files that belong to this project."""
+        self.pairing_lock = threading.Lock()
+        self.load()
         self.last_recount = 0.0
         self.num_before = self.update_pairing().num_judgements
         self.until_judged = only is not None and wanted is None
@@ -68,6 +68,21 @@ class Room:
             self.wanted = missing if wanted is None else min(wanted, missing)
         self.token = self.accounts.invite("admin")
         """Of the link that is printed: the owner's, and then one for another person."""
+
+    def load(self) -> None:
+        """Read what is asked here, and how, from the store; once more after it has changed."""
+        with self.pairing_lock:
+            with self.store.reading() as connection:
+                self.settings = read_settings(connection, self.store.project)
+                versions = read_guidelines(connection, self.store.project)
+            self.guideline = versions[-1] if versions else None
+            self.prompts = {prompt.id: prompt.text for prompt in self.store.prompts()}
+            self.responses = {response.id: response for response in self.store.responses()}
+            comparisons = {comparison.id: comparison for comparison in self.store.comparisons()}
+            self.comparisons = comparisons if self.only is None else {each: comparisons[each] for each in self.only}
+            self.media = self.find_media()
+            self.per_comparison = self.given_per_comparison or self.settings.per_comparison
+            self.start_pairing()
 
     def find_media(self) -> dict[str, Media]:
         """Return the media files that this page may show, by hash."""
@@ -85,7 +100,7 @@ class Room:
 
     def start_pairing(self) -> None:
         """Begin to choose comparisons as if there were no judgement yet."""
-        repeat_share = REPEAT_SHARE if self.only is None else 0.0
+        repeat_share = self.settings.repeat_share if self.only is None else 0.0
         self.pairing = Pairing(
             list(self.comparisons.values()), judgements_per_comparison=self.per_comparison, repeat_share=repeat_share
         )
@@ -146,32 +161,29 @@ class Room:
             self.pairing.skip(person.annotator, comparison_id)
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
-        """Return ids, texts and addresses of media files, never who made them; let the guesser guess."""
-        question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
-        left, right = assignment.shown
+        """Return a comparison as it is shown to people, never who made it; let the guesser guess."""
+        comparison, (left, right) = self.comparisons[assignment.question.id], assignment.shown
+        question = self.describe(comparison, left, right)
+        if self.guesser is not None and not question["shown"]["media"]:
+            prompt, texts = self.prompts[comparison.prompt_id], (self.responses[each].text for each in (left, right))
+            guesses.add(comparison.id, left, self.guesser(prompt, *texts))
+        return question
+
+    def describe(self, comparison: Comparison, left: str, right: str) -> dict[str, Any]:
+        """Return ids, texts and addresses of media files of a comparison with its sides, never who made them."""
+        prompt = self.prompts[comparison.prompt_id]
         sides = {"left": self.responses[left], "right": self.responses[right]}
         media = {
-            side: {"url": f"/media/{response.media.sha256}", "kind": response.media.kind}
+            side: {"url": f"/media/{response.media.sha256}{self.query}", "kind": response.media.kind}
             for side, response in sides.items()
             if response.media
         }
         texts = {side: response.text for side, response in sides.items()}
         html = {side: rendered for side, text in texts.items() if (rendered := render_markdown(text))}
         cut = [side for side, response in sides.items() if response.stop_reason == "length"]
-        if self.guesser is not None and not media:
-            guesses.add(question.id, left, self.guesser(prompt, texts["left"], texts["right"]))
         turns = prompt if isinstance(prompt, list) else None
-        return {
-            "ids": {"comparison_id": question.id, "left": left, "right": right},
-            "shown": {
-                "prompt": to_plain_text(prompt),
-                "turns": turns,
-                **texts,
-                "html": html,
-                "cut": cut,
-                "media": media,
-            },
-        }
+        shown = {"prompt": to_plain_text(prompt), "turns": turns, **texts, "html": html, "cut": cut, "media": media}
+        return {"ids": {"comparison_id": comparison.id, "left": left, "right": right}, "shown": shown}
 
     def store_answer(
         self,

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
+from likelier.feedback.projects import list_projects
 from likelier.feedback.store import Store
 from likelier.terminal import print_stderr
 from likelier.web.app import create_app
@@ -22,7 +23,7 @@ from likelier.web.site import Site, find_own_address, make_site, name_option
 
 @dataclass(frozen=True)
 class Access:
-    """How browsers reach the page: see `make_site` for what is refused."""
+    """How browsers reach the page: see `make_site` for what is refused; and what they reach."""
 
     host: str = "127.0.0.1"
     tls_cert: Path | None = None
@@ -31,6 +32,8 @@ class Access:
     insecure_http: bool = False
     block: str = ""
     """Block of settings that this came from, for errors; empty: options of the command line."""
+    all_projects: bool = False
+    """Serve every project of the database, not only the store's own."""
 
     def name(self, option: str) -> str:
         """Return an option's name in errors."""
@@ -76,7 +79,8 @@ def serve(
     """
     access = access or Access()
     check_address(access, port)
-    if not store.counts()["comparisons"]:
+    names = list_projects(store.database) if access.all_projects else [store.project]
+    if not any(store.in_project(name).has_comparisons() for name in names):
         raise DataError(
             f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some"
         )
@@ -86,7 +90,7 @@ def serve(
     site = access.make_site(port)
     address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
     store.show_address(address)
-    app = create_app(store, guesser, wanted, per_comparison, only, site)
+    app = create_app(store, guesser, wanted, per_comparison, only, site, access.all_projects)
     room = app.state.room
     server = uvicorn.Server(make_config(app, access))
     room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")

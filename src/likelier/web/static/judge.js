@@ -5,13 +5,13 @@ import { say } from "/static/words.js";
 const $ = (id) => document.getElementById(id);
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150;
 let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null, raw = false;
-const answered = new Set();
+const answered = new Set(), { project } = document.body.dataset;
 
-async function ask(path, body) {
+async function ask(path, body, about = project) {
   const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
   for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
     try {
-      const reply = await fetch(path, options);
+      const reply = await fetch(about ? `${path}?project=${encodeURIComponent(about)}` : path, options);
       const found = await reply.json();
       if (reply.ok) { trouble(""); return { found }; }
       if (reply.status === 403) trouble(say("logged_out"));
@@ -112,7 +112,7 @@ async function answer(choice, both_bad = false) {
   shown = null;
   document.body.dataset.chosen = both_bad ? "bad" : choice;
   answered.add(idOf(question));
-  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) });
+  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) }, project);
   last = { question, key };
   refresh();
   send();
@@ -122,11 +122,11 @@ async function answer(choice, both_bad = false) {
 function send() {
   sending ??= (async () => {
     for (let left = await waiting(); left.length; left = await waiting()) {
-      for (const { number, answer } of left) {
-        const { found, status } = await ask("/judgements", answer);
-        if (status === 403) return;
+      for (const { number, answer, about } of left) {
+        const { found, status } = await ask("/judgements", answer, about);
+        if (status === 403 || status === 404) return; // kept, for a new link or another day
         await forget(number);
-        if (found) take(found);
+        if (found && about === project) take(found);
         refresh();
       }
     }

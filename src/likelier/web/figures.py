@@ -1,0 +1,104 @@
+"""Figures of a project that read every judgement: computed apart, so that no page waits for them."""
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from likelier.records import JudgedComparison, select_votes
+from likelier.web.room import Room
+
+CHECK_EVERY = 20
+"""So many new judgements, or a twentieth of what there is, make the figures worth computing again."""
+POINTS = 40
+"""Of the curve of win rates."""
+DAYS = 14
+"""Days of the throughput."""
+
+
+class WinRate(NamedTuple):
+    """How often the answers of `model` were preferred to those of `other` in the first `judgements` votes on both."""
+
+    judgements: int
+    rate: float
+    low: float
+    high: float
+
+
+class Figures:
+    """Agreement, people's figures, throughput and win rates of a room, as of a while ago."""
+
+    def __init__(self, room: Room) -> None:
+        self.room, self.num_judgements = room, 0
+        self.values: dict[str, Any] = {}
+        self.thread: threading.Thread | None = None
+
+    def read(self, wait_seconds: float = 0.5) -> dict[str, Any]:
+        """Return the newest figures; begin to compute them again if much is new, and wait a moment for that."""
+        num_judgements = self.room.update_pairing().num_stored
+        num_new = num_judgements - self.num_judgements
+        due = num_judgements and (not self.values or num_new >= max(CHECK_EVERY, self.num_judgements // 20))
+        if due and not (self.thread and self.thread.is_alive()):
+            self.thread = threading.Thread(target=self.compute, args=(num_judgements,), daemon=True)
+            self.thread.start()
+        if self.thread:
+            self.thread.join(wait_seconds)
+        return self.values
+
+    def compute(self, num_judgements: int) -> None:
+        """Compute all figures from the stored judgements."""
+        from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
+
+        judged = self.room.store.judged()
+        if judged:
+            self.values = {
+                "check": check_feedback(judged).to_json(),
+                "as_of": num_judgements,
+                "win_rates": compare_models(select_votes(judged)),
+                "throughput": count_by_day(judged),
+            }
+            self.num_judgements = num_judgements
+
+
+def count_by_day(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
+    """Return the number of judgements on each of the last days on which there were any (UTC)."""
+    days = Counter((entry.judgement.created_at or "")[:10] for entry in judged)
+    return [{"day": day, "judgements": days[day]} for day in sorted(days) if day][-DAYS:]
+
+
+def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
+    """Return the win rate, over time, of the two models that were most often held against each other.
+
+    `model` is the one that came later. None: no two models were.
+    """
+    pairs = Counter(pair for entry in judged if len(pair := frozenset((entry.left.model, entry.right.model))) == 2)
+    if not pairs:
+        return None
+    models = pairs.most_common(1)[0][0]
+    held = [entry for entry in judged if {entry.left.model, entry.right.model} == models]
+    other, model = sorted(models, key=lambda name: first_seen(judged, name))
+    shares = [share_of(entry, model) for entry in held]
+    prompts = [entry.prompt.id for entry in held]
+    ends = sorted({max(1, len(held) * step // POINTS) for step in range(1, POINTS + 1)})
+    return {"model": model, "other": other, "points": [win_rate(shares[:end], prompts[:end])._asdict() for end in ends]}
+
+
+def first_seen(judged: Sequence[JudgedComparison], model: str) -> int:
+    """Return the place of the first judgement about an answer of a model."""
+    return next(place for place, entry in enumerate(judged) if model in (entry.left.model, entry.right.model))
+
+
+def share_of(entry: JudgedComparison, model: str) -> float:
+    """Return 1 if the model's answer was preferred, 0 if the other's, 0.5 for a tie."""
+    if entry.judgement.choice == "tie":
+        return 0.5
+    preferred = entry.left if entry.judgement.choice == "left" else entry.right
+    return float(preferred.model == model)
+
+
+def win_rate(shares: Sequence[float], prompts: Sequence[str]) -> WinRate:
+    """Return the mean share with its 95 % interval over prompts: of a fixed number of votes, not for stopping."""
+    from likelier.intervals import rate_interval  # scipy, as above
+
+    low, high = rate_interval(shares, prompts)
+    return WinRate(len(shares), sum(shares) / len(shares), low, high)

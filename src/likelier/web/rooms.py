@@ -1,0 +1,59 @@
+"""The projects that a server serves: a room for each, opened when somebody comes in."""
+
+import threading
+from collections.abc import Collection
+
+from fastapi import HTTPException, Request
+
+from likelier.feedback.accounts import Person
+from likelier.feedback.projects import list_projects
+from likelier.feedback.store import Store
+from likelier.web.room import Guesser, Room
+
+NO_PROJECT = "no such project, or you are not in it; ask whoever runs the page"
+"""One answer for both: nobody learns which projects there are."""
+
+
+class Rooms:
+    """The rooms of a server: of one project, or of all in the database with `all_projects`.
+
+    `wanted`, `per_comparison`, `only` and `guesser` are of the first, the store's own project.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        guesser: Guesser | None = None,
+        wanted: int | None = None,
+        per_comparison: int | None = None,
+        only: Collection[str] | None = None,
+        all_projects: bool = False,
+    ) -> None:
+        self.store, self.all_projects, self.per_comparison = store, all_projects, per_comparison
+        self.first = Room(store, guesser, wanted, per_comparison, only)
+        self.open_rooms, self.lock = {store.project: self.first}, threading.Lock()
+        self.accounts = self.first.accounts
+
+    def list_names(self) -> list[str]:
+        """Return the names of the projects that are served, sorted."""
+        return list_projects(self.store.database) if self.all_projects else [self.store.project]
+
+    def list_for(self, person: Person) -> list[str]:
+        """Return the names of the projects that a person may enter."""
+        return [name for name in self.list_names() if person.may_enter(name)]
+
+    def find(self, person: Person, name: str | None) -> Room:
+        """Return the room of a project, by default of the person's first. 404: none that they may enter."""
+        names = self.list_for(person)
+        default = self.store.project if self.store.project in names else next(iter(names), "")
+        name = name or default
+        if not name or name not in names:
+            raise HTTPException(404, NO_PROJECT)
+        with self.lock:
+            if name not in self.open_rooms:
+                self.open_rooms[name] = Room(self.store.in_project(name), None, None, self.per_comparison, None)
+            return self.open_rooms[name]
+
+    def find_for(self, request: Request, person: Person) -> Room:
+        """Return the room that a request is about: of the project in its query."""
+        return self.find(person, request.query_params.get("project"))

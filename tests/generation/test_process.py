@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from fake_generation import COMMAND
 from likelier.generation import process
 from likelier.generation.process import Generator, NoResponses
 from likelier.generation.protocol import GenerationSettings, Item
-
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 
 
 @pytest.fixture
 def generator(monkeypatch):
     monkeypatch.setattr(process, "FIRST_DELAY_SECONDS", 0.05)
-    started = Generator(GenerationSettings(("one", "two")), FAKE)
+    started = Generator(GenerationSettings(("one", "two")), COMMAND)
     started.start()
     yield started
     started.close()
@@ -61,7 +60,7 @@ def test_a_request_over_which_two_processes_died_is_given_up_and_others_are_answ
 
 
 def test_one_policy_that_cannot_be_loaded_is_one_line_and_the_other_answers(capfd):
-    generator = Generator(GenerationSettings(("broken", "two")), FAKE)
+    generator = Generator(GenerationSettings(("broken", "two")), COMMAND)
     generator.start()
     assert generator.ask([Item(1, "a")]).result(10)[0].model == "two@00000001"
     generator.close()

@@ -46,6 +46,7 @@ def test_each_word_is_used_and_each_that_is_used_is_there():
         "decide_",
         "choice_",
         "guess_",
+        "refused_",
         "left_media",
         "right_media",
         "annotator",

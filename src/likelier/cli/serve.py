@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.options import DB
+from likelier.cli.candidates import check_sampling
+from likelier.cli.options import DB, DEVICE
 from likelier.cli.output import JSON, Result, result_command
+from likelier.errors import ConfigError
 
 
 @result_command()
@@ -37,14 +39,49 @@ def serve(
     project: Annotated[
         str | None, typer.Option("--project", metavar="NAME", help="Serve only this project of the database.")
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Model, run or circle that answers while people judge, loaded again when it changes; repeatable.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prompts for --policy, beside those of the database.")
+    ] = None,
+    conversations: Annotated[
+        bool, typer.Option("--conversations", help="People talk with --policy and pick one of two answers each time.")
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="T", help="Of --policy; by default of its generation_config.json, or 1."),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
+    ] = None,
+    response_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Most tokens in a response; by default 256, half of a short context."),
+    ] = None,
+    device: DEVICE = "auto",
     json: JSON = False,
 ) -> Result:
     """Let people compare responses on a page in the browser."""
+    if not policy and (prompts or conversations or (temperature, top_p, response_length) != (None, None, None)):
+        raise ConfigError("--prompts, --conversations and how responses are sampled need --policy DIR")
+    check_sampling(1.0 if temperature is None else temperature, None, top_p, False, [])
     from likelier.feedback.store import Store
-    from likelier.web.server import Access
+    from likelier.generation.protocol import GenerationSettings
+    from likelier.records import read_prompts
+    from likelier.web.server import Access, Policies
     from likelier.web.server import serve as serve_page
 
     with Store.open(db, create=True, project=project, any_project=True) as store:
-        access = Access(host, tls_cert, tls_key, public_url, insecure_http, all_projects=project is None)
+        generation = GenerationSettings(tuple(policy or ()), temperature, top_p, response_length, device)
+        policies = Policies(generation, read_prompts(prompts) if prompts else (), conversations) if policy else None
+        access = Access(
+            host, tls_cert, tls_key, public_url, insecure_http, all_projects=project is None, policies=policies
+        )
         judged = serve_page(store, port, access, open_browser=open_page, per_comparison=per_comparison)
         return {"judgements": judged}

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, NamedTuple
 
@@ -46,16 +46,14 @@ class Generator:
     the database, and nobody who judges waits for it.
     """
 
-    def __init__(self, settings: GenerationSettings, command: Sequence[str] = COMMAND) -> None:
-        self.settings, self.command = settings, command
+    def __init__(self, settings: GenerationSettings, command: Sequence[str] | None = None) -> None:
+        self.settings, self.command = settings, command or COMMAND
         self.current: dict[int, str] = {}
         """Names of the loaded policies, by their numbers in the settings."""
         self.refused: set[int] = set()
         """Policies that could not be loaded at the last try."""
         self.said: set[str] = set()
         """Lines that were printed since the last response: each is said once."""
-        self.when_loaded: Callable[[], object] = lambda: None
-        """Called in a thread of ours when a policy was loaded."""
         self.urgent: deque[Request] = deque()
         self.waiting: deque[Request] = deque()
         self.asked: list[Request] = []
@@ -88,6 +86,20 @@ class Generator:
         """True if there is a process that has tried to load every policy, and has loaded one."""
         known = self.refused | self.current.keys()
         return bool(self.process and self.current and len(known) == len(self.settings.policies))
+
+    def list_names(self) -> tuple[str, ...]:
+        """Return the names of the present policies, sorted; nothing before all are loaded that can be."""
+        with self.changed:
+            return tuple(sorted(self.current.values())) if self.is_ready() else ()
+
+    def list_usable(self) -> list[int]:
+        """Return the numbers of the policies that are loaded or may be yet."""
+        unusable = self.refused - self.current.keys()
+        return [number for number in range(len(self.settings.policies)) if number not in unusable]
+
+    def is_hopeless(self) -> bool:
+        """True if no policy can be loaded, for now."""
+        return not self.list_usable()
 
     def ask(self, items: Sequence[Item], urgent: bool = False) -> "Future[list[Sampled]]":
         """Return a future of one response to each item; urgent requests are answered first.
@@ -201,7 +213,6 @@ class Generator:
                 self.current[int(reply["policy"])] = str(reply["name"])
                 self.refused.discard(int(reply["policy"]))
                 self.changed.notify_all()
-            self.when_loaded()
         elif "policy" in reply:
             self.say(str(reply["error"]))
             with self.changed:

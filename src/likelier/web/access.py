@@ -19,6 +19,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/question"): "annotator",
     ("POST", "/judgements"): "annotator",
     ("POST", "/skip"): "annotator",
+    ("POST", "/messages"): "annotator",
     ("GET", "/media/{sha256}"): "annotator",
     ("GET", "/review"): "reviewer",
     ("GET", "/review/state"): "reviewer",

@@ -16,8 +16,10 @@ from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError
 from likelier.feedback.store import Store, Superseded
 from likelier.records import Judgement
 from likelier.web.access import KEY, Project, SessionBackend, Visitor, check_access, find_person
+from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
 from likelier.web.guards import Failures, add_guards
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
+from likelier.web.live import Live
 from likelier.web.owner import add_owner_routes
 from likelier.web.pages import Pages
 from likelier.web.projects import add_project_routes
@@ -36,6 +38,8 @@ STATIC = {
     "projects.js": "text/javascript",
     "review.js": "text/javascript",
     "ask.js": "text/javascript",
+    "converse.js": "text/javascript",
+    "converse.css": "text/css",
     "judge.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
@@ -92,14 +96,17 @@ def create_app(
     only: Collection[str] | None = None,
     site: Site | None = None,
     all_projects: bool = False,
+    live: Live | None = None,
 ) -> FastAPI:
     """Make the page for a store's project, or for all of its database. `app.state.room.token` opens it, once:
     `/?token=...`.
 
     `guesser` lets a model guess before each answer; with `wanted` the page ends after so many judgements; with `only`
-    it is about these comparisons and ends when each has `per_comparison` judgements.
+    it is about these comparisons and ends when each has `per_comparison` judgements. `live` policies answer
+    conversations, and prompts while a `LiveStock` runs.
     """
-    rooms, site = Rooms(store, guesser, wanted, per_comparison, only, all_projects), site or Site()
+    rooms = Rooms(store, guesser, wanted, per_comparison, only, all_projects, live)
+    site = site or Site()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(check_access)])
     app.state.rooms, app.state.room = rooms, rooms.first
     failures = Failures()
@@ -113,6 +120,7 @@ def create_app(
     add_page(app, rooms, site, pages)
     add_doors(app, rooms, site)
     add_judging(app, rooms)
+    add_conversation_routes(app, rooms)
     add_files(app, rooms)
     add_review_routes(app, rooms, pages)
     add_owner_routes(app, rooms, site, pages)
@@ -152,6 +160,9 @@ def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
             return HTMLResponse(pages.render(request, "elsewhere.html", person=person, projects=projects), 403)
         room = rooms.find(person, project)
         values = {"person": person, "projects": projects, "project": room.store.project, "settings": room.settings}
+        if room.settings.ask == "conversations":
+            values |= {"has_model": rooms.live is not None, "max_characters": MAX_CHARACTERS}
+            return HTMLResponse(pages.render(request, "converse.html", **values))
         return HTMLResponse(pages.render(request, "judge.html", guessing=room.guesser is not None, **values))
 
 

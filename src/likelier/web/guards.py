@@ -13,8 +13,13 @@ from likelier.terminal import print_stderr
 from likelier.web.site import Site
 
 MAX_BODY_BYTES = 20_000
-LARGE_BODIES = {"/owner/guidelines": 500_000, "/owner/prompts": 500_000, "/owner/import": 8_000_000}
-"""Of a browser with a session: what an owner writes or sends may be longer."""
+LARGE_BODIES = {
+    "/owner/guidelines": 500_000,
+    "/owner/prompts": 500_000,
+    "/owner/import": 8_000_000,
+    "/messages": 40_000,
+}
+"""Of a browser with a session: what an owner sends, or somebody writes to a model, may be longer."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

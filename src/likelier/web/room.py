@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from likelier.feedback.accounts import Accounts, Person
 from likelier.feedback.pairing import Pairing
-from likelier.feedback.projects import read_guidelines, read_settings
+from likelier.feedback.projects import Ask, read_guidelines, read_settings
 from likelier.feedback.questions import Assignment
 from likelier.feedback.store import Store
 from likelier.feedback.tables import DEFAULT_PROJECT
+from likelier.generation.policies import is_former
 from likelier.records import Comparison, Judgement, Media, Text, to_plain_text
 from likelier.web.guesses import Guess, Guesses
 from likelier.web.markdown import render_markdown
@@ -48,15 +49,20 @@ class Room:
         wanted: int | None,
         per_comparison: int | None,
         only: Collection[str] | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
         store.prepare_to_write()
-        self.given_per_comparison, self.accounts = per_comparison, Accounts(store)
+        self.given_per_comparison, self.given_ask, self.accounts = per_comparison, ask, Accounts(store)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
         self.guesses: defaultdict[str, Guesses] = defaultdict(Guesses)
         self.query = "" if store.project == DEFAULT_PROJECT else f"?{urlencode({'project': store.project})}"
         """Of addresses of files that belong to this project."""
+        self.policies: tuple[str, ...] = ()
+        """Names of the live policies of this moment."""
+        self.more_comes = False
+        """Live policies write more comparisons as these are judged."""
         self.pairing_lock = threading.Lock()
         self.load()
         self.last_recount = 0.0
@@ -73,7 +79,8 @@ class Room:
         """Read what is asked here, and how, from the store; once more after it has changed."""
         with self.pairing_lock:
             with self.store.reading() as connection:
-                self.settings = read_settings(connection, self.store.project)
+                settings = read_settings(connection, self.store.project)
+                self.settings = settings.model_copy(update={"ask": self.given_ask}) if self.given_ask else settings
                 versions = read_guidelines(connection, self.store.project)
             self.guideline = versions[-1] if versions else None
             self.prompts = {prompt.id: prompt.text for prompt in self.store.prompts()}
@@ -104,7 +111,16 @@ class Room:
         self.pairing = Pairing(
             list(self.comparisons.values()), judgements_per_comparison=self.per_comparison, repeat_share=repeat_share
         )
+        self.withdraw_former()
         self.last_number = 0
+
+    def withdraw_former(self) -> None:
+        """Ask nobody about responses of live policies that have been replaced, unless somebody has begun."""
+        if self.policies:
+            former = {key for key, response in self.responses.items() if is_former(response.model, self.policies)}
+            self.pairing.withdraw(
+                each.id for each in self.comparisons.values() if not former.isdisjoint(each.responses)
+            )
 
     def update_pairing(self) -> Pairing:
         """Count the judgements that have come since the last call, ours and those of other processes."""
@@ -148,10 +164,13 @@ class Room:
             "hits": list(guesses.hits),
         }
         first, following = [*questions, None, None][:2]
-        return {"done": first is None, **(first or {}), "next": following, "progress": progress}
+        writing = first is None and self.more_comes
+        return {"done": first is None, "writing": writing, **(first or {}), "next": following, "progress": progress}
 
     def assign(self, person: Person, count: int) -> list[Assignment]:
         """Return the next `count` comparisons for a person, by the judgements that `update_pairing` has counted."""
+        if self.settings.ask == "conversations":  # everybody judges the answers to their own messages
+            return []
         with self.pairing_lock:
             return self.pairing.assign(person.annotator, time.monotonic(), count)
 

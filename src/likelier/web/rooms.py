@@ -8,6 +8,7 @@ from fastapi import HTTPException, Request
 from likelier.feedback.accounts import Person
 from likelier.feedback.projects import list_projects
 from likelier.feedback.store import Store
+from likelier.web.live import Live
 from likelier.web.room import Guesser, Room
 
 NO_PROJECT = "no such project, or you are not in it; ask whoever runs the page"
@@ -17,7 +18,8 @@ NO_PROJECT = "no such project, or you are not in it; ask whoever runs the page"
 class Rooms:
     """The rooms of a server: of one project, or of all in the database with `all_projects`.
 
-    `wanted`, `per_comparison`, `only` and `guesser` are of the first, the store's own project.
+    `wanted`, `per_comparison`, `only` and `guesser` are of the first, the store's own project; `live` policies
+    answer in all.
     """
 
     def __init__(
@@ -28,9 +30,11 @@ class Rooms:
         per_comparison: int | None = None,
         only: Collection[str] | None = None,
         all_projects: bool = False,
+        live: Live | None = None,
     ) -> None:
         self.store, self.all_projects, self.per_comparison = store, all_projects, per_comparison
-        self.first = Room(store, guesser, wanted, per_comparison, only)
+        self.live = live
+        self.first = Room(store, guesser, wanted, per_comparison, only, live.ask if live else None)
         self.open_rooms, self.lock = {store.project: self.first}, threading.Lock()
         self.accounts = self.first.accounts
 
@@ -53,6 +57,11 @@ class Rooms:
             if name not in self.open_rooms:
                 self.open_rooms[name] = Room(self.store.in_project(name), None, None, self.per_comparison, None)
             return self.open_rooms[name]
+
+    def list_open(self) -> list[Room]:
+        """Return the rooms that somebody has come into, and the first."""
+        with self.lock:
+            return list(self.open_rooms.values())
 
     def find_for(self, request: Request, person: Person) -> Room:
         """Return the room that a request is about: of the project in its query."""

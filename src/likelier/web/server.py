@@ -3,7 +3,8 @@
 import socket
 import ssl
 import webbrowser
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,31 @@ from fastapi import FastAPI
 
 from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
-from likelier.feedback.projects import list_projects
+from likelier.feedback.projects import Ask, list_projects, read_settings
 from likelier.feedback.store import Store
+from likelier.generation.policies import find_policy
+from likelier.generation.process import Generator
+from likelier.generation.protocol import GenerationSettings
+from likelier.records import Prompt
 from likelier.terminal import print_stderr
+from likelier.text.model_folder_check import check_model_folder
 from likelier.web.app import create_app
 from likelier.web.connections import Connection
+from likelier.web.live import Live, LiveStock
 from likelier.web.room import Guesser
+from likelier.web.rooms import Rooms
 from likelier.web.site import Site, find_own_address, make_site, name_option
+
+
+@dataclass(frozen=True)
+class Policies:
+    """Policies that answer while people judge."""
+
+    generation: GenerationSettings
+    prompts: Sequence[Prompt] = ()
+    """Added to the store's project."""
+    conversations: bool = False
+    """In the store's project people converse with the policies."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,8 @@ class Access:
     """Block of settings that this came from, for errors; empty: options of the command line."""
     all_projects: bool = False
     """Serve every project of the database, not only the store's own."""
+    policies: Policies | None = None
+    """Those that answer prompts and conversations."""
 
     def name(self, option: str) -> str:
         """Return an option's name in errors."""
@@ -73,24 +94,23 @@ def serve(
     With `only`, ids of comparisons, serve until `per_comparison` different people have judged each of these. The
     owner's link is printed on stderr; it works once, and then one for another person is printed.
     ConfigError: an address that other machines can reach without anything that protects it, or a certificate that
-    cannot be used. DataError: there is no comparison. LikelierError: the port is taken, or another process has the
-    database.
+    cannot be used; conversations without a policy. DataError: there is no comparison and nothing that would make one.
+    LikelierError: the port is taken, or another process has the database.
     Stopped: SIGTERM after there were judgements.
     """
     access = access or Access()
     check_address(access, port)
-    names = list_projects(store.database) if access.all_projects else [store.project]
-    if not any(store.in_project(name).has_comparisons() for name in names):
-        raise DataError(
-            f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some"
-        )
+    check_content(store, access)
     store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
     listener = listen(access.host, port)
     port = listener.getsockname()[1]
     site = access.make_site(port)
     address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
     store.show_address(address)
-    app = create_app(store, guesser, wanted, per_comparison, only, site, access.all_projects)
+    policies = access.policies
+    ask: Ask | None = "conversations" if policies and policies.conversations else None
+    live = Live(Generator(policies.generation), ask) if policies else None
+    app = create_app(store, guesser, wanted, per_comparison, only, site, access.all_projects, live)
     room = app.state.room
     server = uvicorn.Server(make_config(app, access))
     room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
@@ -103,13 +123,57 @@ def serve(
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
-        server.run(sockets=[listener])
+        with run_policies(app.state.rooms):
+            server.run(sockets=[listener])
     except Terminated as error:
         if stored := store.counts()["judgements"] - room.num_before:
             count = "1 judgement is" if stored == 1 else f"{stored} judgements are"
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
     return int(room.count_judged())
+
+
+def check_content(store: Store, access: Access) -> None:
+    """Store the prompts for the policies. ConfigError, DataError: there is nothing to judge, or no policy to answer."""
+    live = access.policies
+    projects = [store.in_project(name) for name in list_projects(store.database)] if access.all_projects else [store]
+    if live is None:
+        if all(read_ask(each) == "conversations" for each in projects):
+            raise ConfigError(f"{store.name}: people converse with a model here; give it with --policy DIR")
+        if not any(each.has_comparisons() for each in projects):
+            raise DataError(
+                f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some, or "
+                "--policy DIR answers prompts while people judge"
+            )
+        return
+    for source in live.generation.policies:
+        check_model_folder(find_policy(source).model)
+    if live.prompts:
+        store.add_prompts(live.prompts)
+    if not (live.conversations or any(each.counts()["prompts"] for each in projects)):
+        raise DataError(f"{store.name}: no prompt for the policy to answer; give some with --prompts FILE")
+
+
+def read_ask(store: Store) -> Ask:
+    """Return what is asked in a project."""
+    with store.reading() as connection:
+        return read_settings(connection, store.project).ask
+
+
+@contextmanager
+def run_policies(rooms: Rooms) -> Iterator[None]:
+    """Run the process that generates, and the thread that keeps comparisons ready, until the block ends."""
+    if rooms.live is None:
+        yield
+        return
+    generator, stock = rooms.live.generator, LiveStock(rooms.live.generator, rooms.list_open)
+    generator.start()
+    stock.start()
+    try:
+        yield
+    finally:
+        generator.close()
+        stock.close()
 
 
 def make_config(app: FastAPI, access: Access) -> uvicorn.Config:

@@ -3,8 +3,8 @@ import { keep, forget, waiting } from "/static/outbox.js";
 import { say } from "/static/words.js";
 
 const $ = (id) => document.getElementById(id);
-const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, DOUBLE_KEY_MS = 150;
-let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, sending = null, raw = false;
+const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, ASK_WRITING_MS = 2000, DOUBLE_KEY_MS = 150;
+let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, writing = false, sending = null, raw = false;
 const answered = new Set(), { project } = document.body.dataset;
 
 async function ask(path, body, about = project) {
@@ -30,7 +30,7 @@ function take(found) {
   const known = new Set([...answered, ...questions.map(idOf), ...(shown ? [idOf(shown.question)] : [])]);
   questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
   progress = found.progress;
-  done = found.done;
+  ({ done, writing } = found);
   if (done) {
     questions = [];
     if (!shown?.supersedes) shown = null;
@@ -50,7 +50,8 @@ function refresh() {
   $("undo").disabled = !last;
   if (shown === null && questions.length) show(questions.shift(), null);
   $("question").hidden = !shown;
-  $("done").hidden = !(done && !shown);
+  $("done").hidden = !(done && !shown && !writing);
+  $("writing").hidden = !(done && !shown && writing);
   $("wait").hidden = Boolean(shown) || done;
 }
 
@@ -186,3 +187,5 @@ refresh();
 await begin();
 // What somebody else left without an answer is asked here, as soon as it is given back.
 setInterval(() => { if (done && !shown && !sending) begin(); }, ASK_AGAIN_MS);
+// What the model has written meanwhile, too.
+setInterval(() => { if (writing && done && !shown && !sending) begin(); }, ASK_WRITING_MS);

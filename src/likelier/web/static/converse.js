@@ -1,0 +1,219 @@
+// A conversation: the person writes, two answers come, the person picks one, and goes on. What was typed is kept in the
+// browser until it is answered; picks wait in the outbox like all judgements.
+import { keep, forget, waiting } from "/static/outbox.js";
+import { say } from "/static/words.js";
+
+const $ = (id) => document.getElementById(id);
+const MAX_SECONDS = 86400, DOUBLE_KEY_MS = 150, GIVE_UP_MS = 120000, AGAIN_MS = 2000;
+const { project, person } = document.body.dataset, PLACE = `likelier-conversation/${person}/${project}`;
+const EMPTY = { after: null, turns: [], draft: "", sent: null };
+let state = { ...EMPTY, ...JSON.parse(localStorage.getItem(PLACE) ?? "{}") };
+let pair = null, last = null, shownAt = 0, pickedAt = -Infinity, sending = null, asking = 0, raw = false;
+
+const save = () => localStorage.setItem(PLACE, JSON.stringify(state));
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
+
+function trouble(words, retry = false) {
+  $("trouble").hidden = !words && !retry;
+  $("trouble-words").textContent = words;
+  $("retry").hidden = $("take-back").hidden = !retry;
+}
+
+// One request; what is wrong is shown, and `status` says if it makes sense to ask again.
+async function post(path, body, about = project) {
+  try {
+    const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+    const reply = await fetch(about ? `${path}?project=${encodeURIComponent(about)}` : path, options), found = await reply.json();
+    trouble(reply.ok ? "" : reply.status === 403 ? say("logged_out") : found.detail);
+    return reply.ok ? { found } : { status: reply.status };
+  } catch {
+    trouble(say("offline"));
+    return { status: 0 };
+  }
+}
+
+const mayRepeat = (status) => status === 0 || status === 429 || status >= 500;
+
+function refresh() {
+  $("turns").replaceChildren(...[...state.turns, ...(state.sent ? [{ role: "user", content: state.sent.text }] : [])].map(turn));
+  $("writing").hidden = !state.sent || Boolean(pair) || !$("retry").hidden;
+  $("choose").hidden = !pair;
+  $("write").hidden = Boolean(state.sent);
+  $("undo-last").hidden = !last;
+  $("fresh").hidden = !state.turns.length && !state.sent;
+  $("hello").hidden = Boolean(state.turns.length || state.sent);
+}
+
+function turn({ role, content }) {
+  const item = Object.assign(document.createElement("li"), { className: role, dir: "auto" });
+  item.append(Object.assign(document.createElement("b"), { textContent: say(role === "user" ? "you" : "the_model") }), text(content) || say("empty"));
+  return item;
+}
+
+// Asks until the answers are here; after a while the person decides whether to go on waiting.
+async function ask() {
+  const turn = (asking += 1), began = performance.now();
+  for (;;) {
+    await send();
+    if (turn !== asking || !state.sent) return;
+    const { found, status } = await post("/messages", { ...state.sent, after: state.after });
+    if (turn !== asking || !state.sent) return;
+    if (found?.refused) return takeBack(say(`refused_${found.refused}`));
+    if (found?.ids) return show(found);
+    if (!found && !mayRepeat(status)) return status === 403 ? refresh() : takeBack($("trouble-words").textContent);
+    if (performance.now() - began > GIVE_UP_MS) { trouble($("trouble-words").textContent || say("slow_model"), true); return refresh(); }
+    if (!found) await pause(AGAIN_MS);
+  }
+}
+
+function submit() {
+  const message = $("message").value;
+  if (!message.trim() || state.sent) return;
+  state.sent = { key: crypto.randomUUID(), text: message };
+  state.draft = $("message").value = "";
+  last = null;
+  save();
+  trouble("");
+  refresh();
+  $("writing").scrollIntoView({ block: "nearest" });
+  ask();
+}
+
+// The message goes back to where it was written.
+function takeBack(words = "") {
+  asking += 1;
+  state.draft = state.sent?.text ?? state.draft;
+  state.sent = pair = null;
+  save();
+  trouble(words);
+  refresh();
+  $("message").value = state.draft;
+  $("message").focus();
+}
+
+function show(question, supersedes = null) {
+  pair = { question, supersedes };
+  for (const side of ["left", "right"]) fill(side);
+  $("raw").hidden = !Object.keys(question.shown.html).length;
+  delete document.body.dataset.chosen;
+  trouble("");
+  refresh();
+  shownAt = performance.now();
+  $("choose").focus({ preventScroll: true });
+  $("choose").scrollIntoView({ block: "start" });
+}
+
+function fill(side) {
+  const { shown } = pair.question, content = text(shown[side]), html = raw ? null : shown.html[side];
+  $(side).classList.toggle("rendered", Boolean(html));
+  if (html) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
+  else $(side).replaceChildren(content);
+  const notes = [content ? "" : say("empty"), shown.cut.includes(side) ? say("cut") : ""].filter(Boolean);
+  $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
+}
+
+async function pick(choice, both_bad = false) {
+  if (!pair || performance.now() - pickedAt < DOUBLE_KEY_MS) return;
+  pickedAt = performance.now();
+  const { question, supersedes } = pair, key = crypto.randomUUID(), sent = state.sent;
+  const duration_seconds = Math.min(MAX_SECONDS, (performance.now() - shownAt) / 1000);
+  pair = null;
+  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) }, project);
+  last = { question, key, sent, after: state.after };
+  state.turns.push({ role: "user", content: sent.text }, { role: "assistant", content: question.shown[choice === "right" ? "right" : "left"] });
+  Object.assign(state, { after: question.ids.comparison_id, sent: null });
+  save();
+  refresh();
+  $("message").value = state.draft;
+  $("message").focus();
+  send();
+}
+
+// Sends the picks, oldest first, so that none overtakes the one it supersedes.
+function send() {
+  sending ??= (async () => {
+    for (let left = await waiting(); left.length; left = await waiting()) {
+      for (const { number, answer, about } of left) {
+        const { found, status } = await post("/judgements", answer, about);
+        if (status === 403 || status === 404) return;
+        if (!found && mayRepeat(status)) { await pause(AGAIN_MS); break; }
+        await forget(number);
+        if (found && about === project) count(found.progress);
+      }
+    }
+  })().finally(() => { sending = null; });
+  return sending;
+}
+
+const count = (progress) => { $("count").textContent = say("picked", progress); };
+
+async function skip() {
+  if (!pair || pair.supersedes) return;
+  const { comparison_id } = pair.question.ids;
+  takeBack();
+  await post("/skip", { comparison_id });
+}
+
+function undo() {
+  if (!last || pair || state.sent) return;
+  const { question, key, sent, after } = last;
+  state.draft = $("message").value;
+  state.turns.splice(-2);
+  Object.assign(state, { sent, after });
+  last = null;
+  save();
+  show(question, key);
+}
+
+function begin() {
+  asking += 1;
+  Object.assign(state, structuredClone(EMPTY), { draft: $("message").value || state.draft });
+  pair = last = null;
+  save();
+  trouble("");
+  refresh();
+  $("message").focus();
+}
+
+function toggleRaw() {
+  if (!pair) return;
+  raw = !raw;
+  $("raw").ariaPressed = String(raw);
+  for (const side of ["left", "right"]) fill(side);
+}
+
+const ACTIONS = { left: () => pick("left"), right: () => pick("right"), tie: () => pick("tie"), bad: () => pick("tie", true), skip, undo, raw: toggleRaw };
+const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo", r: "raw" };
+addEventListener("keydown", (event) => {
+  const action = KEYS[event.key];
+  if (action && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && !["INPUT", "TEXTAREA"].includes(event.target.tagName)) {
+    event.preventDefault(); // the message gets the focus, and must not get the key
+    ACTIONS[action]();
+  }
+});
+for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => ACTIONS[button.dataset.choice]());
+$("write").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+$("message").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(); }
+});
+$("message").addEventListener("input", () => { state.draft = $("message").value; save(); });
+$("fresh").addEventListener("click", begin);
+$("retry").addEventListener("click", () => { trouble(""); refresh(); ask(); });
+for (const id of ["take-back", "stop"]) $(id).addEventListener("click", () => takeBack());
+addEventListener("online", () => send());
+$("logout").addEventListener("click", async () => {
+  await send();
+  const { status } = await post("/logout", {});
+  if (status !== undefined && status !== 403) return;
+  localStorage.removeItem(PLACE);
+  location.replace("/");
+});
+
+$("message").value = state.draft;
+refresh();
+await send();
+const { found } = await post("/question");
+if (found) count(found.progress);
+if (state.sent) ask();
+else $("message").focus();

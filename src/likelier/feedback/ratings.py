@@ -79,6 +79,14 @@ def select_ratings(connection: sa.Connection, project: str, everything: bool = F
     return query if everything else query.where(~is_superseded(ratings))
 
 
+def count_ratings(connection: sa.Connection, project: str) -> int:
+    """Return the number of a project's ratings that count."""
+    if read_version(connection) in ("0001", "0002", "0003"):
+        return 0
+    rated = select_ratings(connection, project, everything=False).order_by(None).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(rated)).scalar_one())
+
+
 def read_rated(connection: sa.Connection, project: str, everything: bool = False) -> Iterator[RatedResponse]:
     """Yield a project's ratings with prompts and responses, in an order determined by their content."""
     if read_version(connection) in ("0001", "0002", "0003"):

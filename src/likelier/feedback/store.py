@@ -19,7 +19,7 @@ from likelier.feedback.open_database import Database
 from likelier.feedback.projects import choose_project, list_projects
 from likelier.feedback.questions import Shown
 from likelier.feedback.rankings import read_ranked
-from likelier.feedback.ratings import read_rated
+from likelier.feedback.ratings import count_ratings, read_rated
 from likelier.feedback.rows import (
     count_records,
     in_byte_order,
@@ -285,3 +285,8 @@ class Store:
         """Count prompts, responses, comparisons, judgements that count, and the people who gave them."""
         with self.reading() as connection:
             return count_records(connection, self.project)
+
+    def count_ratings(self) -> int:
+        """Count the ratings of single responses that count."""
+        with self.reading() as connection:
+            return count_ratings(connection, self.project)

@@ -70,3 +70,17 @@ def test_people_of_one_comparison_share_a_row(store: Store, tmp_path: Path) -> N
 def test_a_record_without_responses_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no ranking, and no fields with responses"):
         import_file(write(tmp_path / "a.jsonl", {"fields": {"text": "Hi"}, "responses": {}}), "argilla", store)
+
+
+@pytest.mark.parametrize(("label", "choice"), [("resp_0_better", "left"), ("resp_1_better", "right"), ("equal", "tie")])
+def test_a_label_that_names_a_response_in_words(store: Store, tmp_path: Path, label: str, choice: str) -> None:
+    """As in a public project's `records.json` of Argilla 2: its judgements were lost."""
+    answers = {
+        "preference_selection": [{"value": label, "user_id": "u1"}],
+        "reasoning": [{"value": "0", "user_id": "u1"}],
+    }
+    record = NESTED | {"fields": {"prompt": "Hi", "response_0": "Hello.", "response_1": "Go."}, "responses": answers}
+    counts = import_file(write(tmp_path / "a.jsonl", record), None, store)
+    assert (counts.format, counts.judgements, counts.passed_over) == ("argilla", 1, ("reasoning",))
+    (judgement,) = store.judgements()
+    assert (judgement.choice, judgement.annotator) == (choice, "u1")

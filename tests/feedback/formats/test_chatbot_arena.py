@@ -73,3 +73,44 @@ def test_ties(store: Store, tmp_path: Path, winner: str) -> None:
 def test_a_bad_record(store: Store, tmp_path: Path, record: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         import_file(write(tmp_path / "a.jsonl", BATTLE | record), "chatbot-arena", store)
+
+
+KAGGLE = """id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie
+1,one,two,"[""Hi"",""Why?""]","[""Hello."",""So.""]","[""Go."",""No.""]",0,1,0
+2,one,two,"[""Hi""]","[""Hello.""]","[""Go.""]",0,0,1
+"""
+
+
+def test_the_table_of_a_contest_with_its_rounds(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(KAGGLE)
+    counts = import_file(tmp_path / "train.csv", None, store)
+    assert (counts.format, counts.judgements, counts.passed_over) == ("chatbot-arena", 2, ())
+    first, second = sorted(store.judged(), key=lambda judged: judged.judgement.extra["chatbot-arena"]["id"])
+    assert (first.prompt.text, first.left.model, first.judgement.choice) == ([user("Hi")], "one", "right")
+    assert (first.left.text, first.right.text) == (
+        "Hello.\n\nHuman: Why?\n\nAssistant: So.",
+        "Go.\n\nHuman: Why?\n\nAssistant: No.",
+    )
+    assert (second.judgement.choice, second.judgement.both_bad) == ("tie", False)
+
+
+def test_texts_and_a_label_of_ones_own_beside_the_models(store: Store, tmp_path: Path) -> None:
+    texts = {"prompt": "Hi", "response_a": "Hello.", "response_b": "Go."}
+    record = {"model_a": "one", "model_b": "two", "winner": "b_winner", "annotator": "1", **texts}
+    assert import_file(write(tmp_path / "a.jsonl", record), None, store).format == "chatbot-arena"
+    (judged,) = store.judged()
+    assert (judged.judgement.choice, judged.judgement.annotator, judged.right.text) == ("right", "1", "Go.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (",0,1,0", ",0,0,0", "row 2: one of winner_model_a, winner_model_b, winner_tie must be 1, the others 0"),
+        ('""Go."",""No.""', '""Go.""', "row 2: `response_b` must have an answer in each of the 2 rounds of `prompt`"),
+        ('""Go."",""No.""', '""Go."",null', "row 2: `response_b` must have an answer in each of the 2 rounds"),
+    ],
+)
+def test_a_row_that_is_no_battle_is_named(store: Store, tmp_path: Path, old: str, new: str, text: str) -> None:
+    (tmp_path / "train.csv").write_text(KAGGLE.replace(old, new))
+    with pytest.raises(DataError, match=text):
+        import_file(tmp_path / "train.csv", None, store)

@@ -79,3 +79,30 @@ def test_a_tie_is_skipped(store: Store, tmp_path: Path) -> None:
 def test_a_bad_record(store: Store, tmp_path: Path, record: Line, message: str) -> None:
     with pytest.raises(DataError, match=message):
         import_file(write(tmp_path / "a.jsonl", TASK | record), "label-studio", store)
+
+
+def choose(*choices: str, who: int = 1, name: str = "winner") -> Line:
+    return {"completed_by": who, "result": [choice_of(*choices, name=name)], "lead_time": 4.399}
+
+
+def choice_of(*choices: str, name: str = "winner") -> Line:
+    return {"type": "choices", "from_name": name, "to_name": "response_a", "value": {"choices": list(choices)}}
+
+
+def test_a_choice_that_names_an_answer_or_a_tie_is_a_judgement(store: Store, tmp_path: Path) -> None:
+    """As in a public project's export: its judgements were lost."""
+    data = {"prompt": "Hi", "response_a": "Hello.", "response_b": "Go.", "model_a": "one"}
+    annotations = [choose("b_winner"), choose("tie", who=2), choose("unsure", who=3), choose("a_winner", "tie", who=4)]
+    task = {"id": 4, "data": data, "annotations": annotations}
+    counts = import_file(write(tmp_path / "a.json", task), None, store)
+    assert (counts.format, counts.judgements) == ("label-studio", 2)
+    assert counts.passed_over == ("data.model_a", "annotations.result.choices")
+    judged = {entry.annotator: (entry.choice, entry.duration_seconds) for entry in store.judgements()}
+    assert judged == {"1": ("right", 4.399), "2": ("tie", 4.399)}
+
+
+def test_of_several_choices_that_name_answers_none_is_taken(store: Store, tmp_path: Path) -> None:
+    data = {"prompt": "Hi", "response_a": "Hello.", "response_b": "Go."}
+    both = {"result": [choice_of("A", name="overall"), choice_of("B", name="tone")], "completed_by": 1}
+    counts = import_file(write(tmp_path / "a.json", {"data": data, "annotations": [both]}), None, store)
+    assert (counts.judgements, counts.stored) == (0, 1)

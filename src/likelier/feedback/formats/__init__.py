@@ -40,6 +40,7 @@ from likelier.feedback.formats.sources import (
     read_start,
     rename_columns,
 )
+from likelier.feedback.formats.winners import names_winner
 from likelier.feedback.store import Store
 from likelier.files import write_array, write_jsonl
 from likelier.files.outputs import is_stream, unused_path
@@ -110,6 +111,8 @@ class ImportCounts:
     skipped: int
     judgements: int
     annotators: int
+    ratings: int = 0
+    """Thumbs and ratings of single responses."""
     quarantine: str | None = None
     """Where the bad lines are, with the reason for each."""
     passed_over: tuple[str, ...] = ()
@@ -160,6 +163,7 @@ def import_file(
         skipped=len(bad),
         judgements=totals["judgements"],
         annotators=totals["annotators"],
+        ratings=store.count_ratings(),
         quarantine=quarantine,
         passed_over=tuple(importer.passed_over),
         format=format_name or name,
@@ -197,7 +201,9 @@ def recognise_renamed(record: Line, columns: dict[str, str], where: Place, conta
     if columns and not (name and FORMATS[name].columns_in in record):
         record = rename_columns(record, columns, where)[0]
         name = recognise(record)
-    return container if container in CONTAINERS and table.is_table(record) else name
+    if container in CONTAINERS and (table.is_table(record) or (name is None and names_winner(record))):
+        return container
+    return name
 
 
 def is_hh_rlhf(path: Path) -> bool:

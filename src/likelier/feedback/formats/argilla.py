@@ -21,11 +21,13 @@ from likelier.feedback.formats.entry import (
     record_ignored_fields,
 )
 from likelier.feedback.formats.fields import ANSWER_FIELDS, find_answers, find_prompt, group_judgements, read_field
+from likelier.feedback.formats.winners import read_winner
 from likelier.feedback.store import Store
 from likelier.files.json_text import list_fields
 from likelier.records import Choice, JudgedComparison, Prompt, Response, read_name
 
 QUESTION = "preference"
+SIDES = ("left", "right")
 NOT_LOST = frozenset(
     (
         "id",
@@ -132,8 +134,8 @@ def read_ranking(value: Any, fields: Line) -> dict[str, int]:
     >>> read_ranking({"value": ["response-1", "response-2"], "rank": [2, 1]}, {"response1": "", "response2": ""})
     {'response1': 2, 'response2': 1}
     """
-    if isinstance(value, str):  # a label question: the better one of two
-        return {name: 1 + (name != chosen) for name in find_answers(fields)} if (chosen := match(value, fields)) else {}
+    if isinstance(value, str):  # a label question: the better one of two, by its name or by words that name it
+        return read_label(value, fields)
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
         value = {key: [item.get(key) for item in value] for key in ("value", "rank")}
     if isinstance(value, list):  # best first
@@ -145,6 +147,23 @@ def read_ranking(value: Any, fields: Line) -> dict[str, int]:
     if len(ranks) != len(names) or not all(names) or not all(isinstance(rank, int) for rank in ranks):
         return {}
     return dict(zip(names, ranks, strict=True))
+
+
+def read_label(label: str, fields: Line) -> dict[str, int]:
+    """Return the ranks that a label gives two answers; empty if it names neither, nor a tie.
+
+    >>> read_label("resp_0_better", {"response_0": "", "response_1": ""})
+    {'response_0': 1, 'response_1': 2}
+    """
+    names = find_answers(fields)
+    if chosen := match(label, fields):
+        return {name: 1 + (name != chosen) for name in names}
+    winner = read_winner(label, names) if len(names) == 2 else None
+    return (
+        {name: 1 + (winner.choice not in (side, "tie")) for name, side in zip(names, SIDES, strict=True)}
+        if winner
+        else {}
+    )
 
 
 def match(label: Any, fields: Line) -> str:

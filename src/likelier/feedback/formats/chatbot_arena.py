@@ -2,9 +2,12 @@
 
 The left response is model A's. Where the conversations have several rounds they part at the first answer: what follows
 belongs to the response, with the markers of hh-rlhf between its turns. Other fields (language, `tstamp`, question) are
-kept as the judgement's `extra` and exported again.
+kept as the judgement's `extra` and exported again. The tables of the Kaggle contests on its battles are read too:
+`prompt`, `response_a`, `response_b` (texts, or JSON lists of one for each round), with `winner`, or `winner_model_a`,
+`winner_model_b` and `winner_tie`.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -23,13 +26,17 @@ from likelier.feedback.formats.entry import (
     refuse_equal,
     require,
     to_messages,
+    user_turn,
 )
 from likelier.feedback.formats.fields import read_time
+from likelier.feedback.formats.winners import read_winner
 from likelier.records import JudgedComparison, Message, Prompt, Response, read_name
 
 EXTRA_KEY = "chatbot-arena"
 CONVERSATIONS = ("conversation_a", "conversation_b")
 MODELS = ("model_a", "model_b")
+TEXTS = ("prompt", "response_a", "response_b")
+ONE_OF = {"winner_model_a": "model_a", "winner_model_b": "model_b", "winner_tie": "tie"}
 MAPPED = frozenset((*CONVERSATIONS, *MODELS, "winner", "judge"))
 BOTH_BAD = "tie (bothbad)"
 CHOICES = {"model_a": "left", "model_b": "right", "tie": "tie", BOTH_BAD: "tie", "both_bad": "tie"}
@@ -38,9 +45,12 @@ WINNERS = {"left": "model_a", "right": "model_b", "tie": "tie"}
 
 def read(record: Line, where: Place) -> Entry:
     """Read one battle."""
-    winner = require(record, "winner", where)
-    if not isinstance(winner, str) or winner not in CHOICES:
-        raise DataError(f"{where}: `winner` must be one of {', '.join(WINNERS.values())}, {BOTH_BAD}, got {winner!r}")
+    record = complete(record, where)
+    label = require(record, "winner", where)
+    named = read_winner(label, MODELS)
+    if named is None and label not in CHOICES:
+        raise DataError(f"{where}: `winner` must be one of {', '.join(WINNERS.values())}, {BOTH_BAD}, got {label!r}")
+    winner = (BOTH_BAD if named.both_bad else WINNERS[named.choice]) if named else label
     sides = [read_side(record, key, where) for key in CONVERSATIONS]
     common = count_common(*sides)
     if not common:
@@ -58,11 +68,41 @@ def read(record: Line, where: Place) -> Entry:
         right,
         choice=CHOICES[winner],
         both_bad=winner not in WINNERS.values(),
-        annotator=read_name(record, "judge"),
+        annotator=read_name(record, "judge") or read_name(record, "annotator"),
         created_at=read_time(record.get("tstamp")),
         extra={EXTRA_KEY: unmapped} if unmapped else {},
     )
     return record_ignored_fields(entry, {key: record[key] for key in CONVERSATIONS}, frozenset(CONVERSATIONS))
+
+
+def complete(record: Line, where: Place) -> Line:
+    """Return a record with its conversations and its winner, made of the columns of Kaggle's tables where they lack."""
+    if "winner" not in record and ONE_OF.keys() & record.keys():
+        won = [winner for column, winner in ONE_OF.items() if str(record.get(column)) in ("1", "1.0", "True")]
+        if len(won) != 1:
+            raise DataError(f"{where}: one of {', '.join(ONE_OF)} must be 1, the others 0")
+        record = {name: value for name, value in record.items() if name not in ONE_OF} | {"winner": won[0]}
+    if CONVERSATIONS[0] in record or not all(isinstance(record.get(name), str) for name in TEXTS):
+        return record
+    questions, *answers = (parse_rounds(record[name]) for name in TEXTS)
+    rest = {name: value for name, value in record.items() if name not in TEXTS}
+    for key, name, given in zip(CONVERSATIONS, TEXTS[1:], answers, strict=True):
+        if len(given) != len(questions) or not all(given):
+            raise DataError(f"{where}: `{name}` must have an answer in each of the {len(questions)} rounds of `prompt`")
+        turns = zip(questions, given, strict=True)
+        rest[key] = [turn for asked, said in turns for turn in (user_turn(asked), assistant_turn(said))]
+    return rest
+
+
+def parse_rounds(text: str) -> list[str]:
+    """Return the texts of all rounds that a cell holds as a JSON list; any other text is the only one."""
+    if not text.startswith('["') and not text.startswith("[null"):
+        return [text]
+    try:
+        rounds = json.loads(text)
+    except (ValueError, RecursionError):
+        return [text]
+    return ["" if each is None else str(each) for each in rounds]
 
 
 def write(judged: JudgedComparison) -> Line | None:

@@ -1,6 +1,7 @@
 """Label Studio's export: tasks with `data` and the annotations of a `Pairwise` tag, one judgement an annotation.
 
-A skipped task (`was_cancelled`) or one without annotations is a comparison still to be judged. `Pairwise` knows no tie.
+`Pairwise` knows no tie, so that many compare with a `Choices` tag: one whose choice names an answer (`b_winner`)
+or a tie is read as well. A skipped task (`was_cancelled`) or one without annotations is a comparison to be judged.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from likelier.feedback.formats.entry import (
     shorten,
 )
 from likelier.feedback.formats.fields import ANSWER_FIELDS, find_answers, find_prompt, group_judgements, read_field
+from likelier.feedback.formats.winners import Winner, read_winner
 from likelier.feedback.store import Store
 from likelier.files.json_text import list_fields
 from likelier.records import JudgedComparison, Prompt, Response
@@ -71,33 +73,55 @@ def read(record: Line, where: Place) -> list[Entry]:
     annotations = record.get("annotations", record.get("completions", []))
     if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
         raise DataError(f"{where}: `annotations` must be a list of objects, got {shorten(annotations)}")
-    judged = [read_annotation(annotation, prompt, left, right, where) for annotation in annotations]
+    judged = [read_annotation(annotation, prompt, (left, right), answers, where) for annotation in annotations]
     entries = [entry for entry in judged if entry] or [
         Entry(prompt, (left, right), make_comparison(prompt.id, left.id, right.id))
     ]
     names = {f"data.{key}": value for key, value in data.items() if key not in {*answers, prompt_name}}
-    names |= {f"annotations.result.{kind}": True for kind in list_other_kinds(annotations)}
+    names |= {f"annotations.result.{kind}": True for kind in list_other_kinds(annotations, answers)}
     return [record_ignored_fields(entries[0], names | record, NOT_LOST), *entries[1:]]
 
 
-def read_annotation(annotation: Line, prompt: Prompt, left: Response, right: Response, where: Place) -> Entry | None:
-    """Read one annotation; None if it was cancelled or holds no pairwise answer."""
-    answers = [part["value"] for part in read_results(annotation) if part.get("type") == "pairwise"]
-    if annotation.get("was_cancelled") or not answers:
+def read_annotation(
+    annotation: Line, prompt: Prompt, sides: tuple[Response, Response], names: list[str], where: Place
+) -> Entry | None:
+    """Read one annotation; None if it was cancelled or does not say which answer, by its name, is better."""
+    winner = None if annotation.get("was_cancelled") else find_winner(annotation, names, where)
+    if winner is None:
         return None
-    selected = answers[-1].get("selected") if isinstance(answers[-1], dict) else None
-    if selected not in ("left", "right"):
-        raise DataError(f"{where}: `selected` must be left or right, got {shorten(selected)}")
     seconds, created_at = annotation.get("lead_time"), annotation.get("created_at")
     return make_judgement_entry(
         prompt,
-        left,
-        right,
-        choice=selected,
+        *sides,
+        choice=winner.choice,
+        both_bad=winner.both_bad,
         annotator=read_annotator(annotation.get("completed_by")),
         duration_seconds=float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None,
         created_at=created_at if isinstance(created_at, str) else None,
     )
+
+
+def find_winner(annotation: Line, names: list[str], where: Place) -> Winner | None:
+    """Return what an annotation says of its two answers: its last pairwise answer, or else its only choice of one.
+
+    None: it says nothing, or several of its choices name an answer. DataError: a pairwise answer of another kind.
+    """
+    results = read_results(annotation)
+    if selected := [part["value"] for part in results if part.get("type") == "pairwise"]:
+        side = selected[-1].get("selected") if isinstance(selected[-1], dict) else None
+        if side not in ("left", "right"):
+            raise DataError(f"{where}: `selected` must be left or right, got {shorten(side)}")
+        return Winner(side)
+    winners = [winner for part in results if (winner := read_choice(part, names))]
+    return winners[0] if len(winners) == 1 else None
+
+
+def read_choice(part: Line, names: list[str]) -> Winner | None:
+    """Return the answer that a `Choices` tag names; None for any other part, or a choice of something else."""
+    choices = (
+        part["value"].get("choices") if part.get("type") == "choices" and isinstance(part["value"], dict) else None
+    )
+    return read_winner(choices[0], names) if isinstance(choices, list) and len(choices) == 1 else None
 
 
 def read_results(annotation: Line) -> list[Line]:
@@ -106,10 +130,13 @@ def read_results(annotation: Line) -> list[Line]:
     return [part for part in result if isinstance(part, dict) and "value" in part] if isinstance(result, list) else []
 
 
-def list_other_kinds(annotations: list[Line]) -> list[str]:
-    """Return the kinds of answers that are not pairwise, each once."""
-    kinds = (str(part.get("type")) for annotation in annotations for part in read_results(annotation))
-    return [kind for kind in dict.fromkeys(kinds) if kind != "pairwise"]
+def list_other_kinds(annotations: list[Line], names: list[str]) -> list[str]:
+    """Return the kinds of answers that say nothing of which answer is better, each once."""
+    parts = [part for annotation in annotations for part in read_results(annotation)]
+    others = (
+        str(part.get("type")) for part in parts if part.get("type") != "pairwise" and not read_choice(part, names)
+    )
+    return list(dict.fromkeys(others))
 
 
 def read_annotator(value: Any) -> str:

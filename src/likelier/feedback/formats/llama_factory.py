@@ -1,7 +1,7 @@
 """LLaMA-Factory's preference data sets: `alpaca` (instruction, input, chosen, rejected) and `sharegpt` (conversations).
 
 Its newer style, two whole conversations in `chosen_messages` and `rejected_messages`, is read too, and its KTO data,
-one conversation with a thumb (`label` or `kto_tag`).
+one conversation with a thumb (`label`, `kto_tag` or `tag`).
 An instruction is a user's turn, with `input` in the next line, after the turns of `system` and `history`, as
 LLaMA-Factory's own converters make it. Exports are all `sharegpt`, since one entry of `dataset_info.json` describes the
 whole file; turns of tools cannot be read.
@@ -35,7 +35,7 @@ from likelier.records import JudgedComparison, Message, Prompt
 ALPACA = frozenset(("instruction", "input", "system", "history", "chosen", "rejected"))
 SHAREGPT = frozenset(("conversations", "messages", "system", "tools", "chosen", "rejected"))
 WHOLE = ("chosen_messages", "rejected_messages")
-TAGS = ("kto_tag", "label")
+TAGS = ("kto_tag", "label", "tag")
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
 

@@ -29,12 +29,19 @@ def is_hh(record: Line) -> bool:
     return all(isinstance(record.get(name), str) and record[name].startswith("\n\nHuman:") for name in PAIR)
 
 
+def is_battle(record: Line) -> bool:
+    """True for two models and which won, in one column or, in Kaggle's table, in three."""
+    models, winner = {"model_a", "model_b"} <= record.keys(), {"winner", "winner_model_a"} & record.keys()
+    return models and bool(winner) and bool({"conversation_a", "response_a", "winner"} & record.keys())
+
+
 def is_llama_factory(record: Line) -> bool:
     """True for a preference record in one of LLaMA-Factory's styles."""
     if "chosen_messages" in record and "rejected_messages" in record:
         return True
     starts = {"instruction", "conversations", "messages"} & record.keys()
-    tagged = "kto_tag" in record or ("label" in record and "instruction" not in record)
+    tagged = any(isinstance(record.get(tag), bool) for tag in ("kto_tag", "tag"))
+    tagged = tagged or "kto_tag" in record or ("label" in record and "instruction" not in record)
     return bool(starts) and "prompt" not in record and (record.keys() >= PAIR or tagged)
 
 
@@ -69,7 +76,7 @@ CHECKS: dict[str, Callable[[Line], bool]] = {
     "likelier": is_native,
     "openai": holds("preferred_output", "non_preferred_output"),
     "openai-summaries": holds("info", "summaries", "choice"),
-    "chatbot-arena": holds("model_a", "model_b", "winner"),
+    "chatbot-arena": is_battle,
     "open-webui": is_open_webui,
     "label-studio": lambda record: "data" in record and ("annotations" in record or "completions" in record),
     "argilla": is_argilla,

@@ -1,7 +1,8 @@
 """Tables of texts (CSV, Parquet, rows of a hub's data set): a pair and its better side, or two sides and a choice.
 
 Columns: `prompt` with `chosen` and `rejected`, or with `left`, `right` and `choice` (left, right, tie); `annotator`,
-`left_model`, `right_model`, `both_bad`, `conversation`, `duration_seconds` and `created_at` may stand beside them. A
+`left_model`, `right_model`, `both_bad`, `conversation`, `duration_seconds` and `created_at` may stand beside them. Two
+lettered answers and the letter of the better one (`response_a`, `response_b`, `preferred`) are read too. A
 conversation is a cell with the JSON of its messages. Exports have left, right and choice: ties and sides are kept.
 """
 
@@ -30,6 +31,7 @@ from likelier.feedback.formats.entry import (
     require,
     shorten,
 )
+from likelier.feedback.formats.winners import name_columns, read_winner
 from likelier.files import dump_line, write_atomically
 from likelier.records import JudgedComparison, Prompt, Text, is_message, read_name
 
@@ -54,6 +56,8 @@ def is_table(record: Line) -> bool:
 
 def read(record: Line, where: Place) -> Entry:
     """Read one row."""
+    if not is_table(record):
+        record = name_columns(record, where)
     prompt = Prompt(read_prompt(require(record, "prompt", where), where), read_name(record, "conversation"))
     about = {
         "annotator": read_name(record, "annotator"),
@@ -70,6 +74,8 @@ def read(record: Line, where: Place) -> Entry:
 def read_choice(record: Line, prompt: Prompt, about: Line, where: Place) -> Entry:
     """Read a row with two sides and the choice between them."""
     choice, both_bad = record["choice"], str(record.get("both_bad") or "").lower()
+    if winner := read_winner(choice, ("a", "b")):
+        choice = winner.choice
     if choice not in CHOICES:
         raise DataError(f"{where}: `choice` must be one of {', '.join(CHOICES)}, got {shorten(choice)}")
     if both_bad not in (YES if choice == "tie" else ()) + NO:

@@ -1,10 +1,13 @@
 """Figures of the owner's page, by hand."""
 
+import json
+
 import pytest
 
 from likelier.feedback.store import Store
 from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
-from likelier.web.figures import Figures, compare_models, count_by_day
+from likelier.web import figures
+from likelier.web.figures import Figures, compare_models, compute_figures, count_by_day
 from likelier.web.room import Room
 from page_visitors import add_pair
 
@@ -43,10 +46,24 @@ def test_they_are_computed_apart_and_again_when_much_is_new(tmp_path):
         add_pair(store)
         (pair,) = store.comparisons()
         room = Room(store, None, None, None)
-        figures = Figures(room)
-        assert figures.read() == {}
+        values = Figures(room)
+        assert values.read() == {}
         for number in range(22):
             store.add_judgement(Judgement(pair.id, f"p{number}", pair.response_a, pair.response_b, "left"))
             if number in (0, 5):
-                assert figures.read(60)["as_of"] == 1
-        assert figures.read(60)["as_of"] == 22
+                assert values.read(60)["as_of"] == 1
+        assert values.read(60)["as_of"] == 22
+
+
+def test_many_are_computed_by_a_process_of_its_own_from_a_copy(tmp_path, monkeypatch):
+    """A reader of the file itself kept answers out of it for as long as the figures took."""
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        add_pair(store)
+        (pair,) = store.comparisons()
+        store.add_judgements(
+            Judgement(pair.id, f"p{number}", pair.response_a, pair.response_b, "left") for number in range(30)
+        )
+        here = compute_figures(store.judged())
+        monkeypatch.setattr(figures, "MAX_HERE", 20)
+        computed = Figures(Room(store, None, None, None)).read(60)
+        assert computed == json.loads(json.dumps(here)) | {"as_of": 30}

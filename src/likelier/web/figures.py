@@ -1,15 +1,29 @@
 """Figures of a project that read every judgement: computed apart, so that no page waits for them."""
 
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from likelier.errors import LikelierError
+from likelier.feedback.database import copy_sqlite
+from likelier.feedback.store import Store
 from likelier.records import JudgedComparison, select_votes
+from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
 CHECK_EVERY = 20
 """So many new judgements, or a twentieth of what there is, make the figures worth computing again."""
+MAX_HERE = 2000
+"""Figures of more judgements are computed by a process of its own: they take seconds, of a million minutes."""
+NICENESS = 10
 POINTS = 40
 """Of the curve of win rates."""
 DAYS = 14
@@ -33,7 +47,7 @@ class Figures:
         self.values: dict[str, Any] = {}
         self.thread: threading.Thread | None = None
 
-    def read(self, wait_seconds: float = 0.5) -> dict[str, Any]:
+    def read(self, wait_seconds: float = 0.25) -> dict[str, Any]:
         """Return the newest figures; begin to compute them again if much is new, and wait a moment for that."""
         num_judgements = self.room.update_pairing().num_stored
         num_new = num_judgements - self.num_judgements
@@ -46,18 +60,68 @@ class Figures:
         return self.values
 
     def compute(self, num_judgements: int) -> None:
-        """Compute all figures from the stored judgements."""
-        from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
+        """Compute all figures from the stored judgements; many of them in a process of its own."""
+        store = self.room.store
+        try:
+            values = compute_figures(store.judged()) if num_judgements <= MAX_HERE else compute_apart(store)
+        except (OSError, sqlite3.Error, LikelierError) as error:
+            print_stderr(f"likelier: the owner's figures could not be computed: {error}")
+            return
+        if values:
+            self.values, self.num_judgements = values | {"as_of": num_judgements}, num_judgements
 
-        judged = self.room.store.judged()
-        if judged:
-            self.values = {
-                "check": check_feedback(judged).to_json(),
-                "as_of": num_judgements,
-                "win_rates": compare_models(select_votes(judged)),
-                "throughput": count_by_day(judged),
-            }
-            self.num_judgements = num_judgements
+
+def compute_figures(judged: Sequence[JudgedComparison]) -> dict[str, Any]:
+    """Return the figures of judgements; none of no judgements."""
+    from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
+
+    if not judged:
+        return {}
+    return {
+        "check": check_feedback(judged).to_json(),
+        "win_rates": compare_models(select_votes(judged)),
+        "throughput": count_by_day(judged),
+    }
+
+
+def compute_apart(store: Store) -> dict[str, Any]:
+    """Return the figures, computed by a process of its own: judges do not wait for it; none if it fails.
+
+    It reads a copy of a SQLite file: while somebody reads the file itself, no answer gets from the log into it. The
+    address of a database may hold a password, and goes through a pipe, not the list of processes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        db = store.database.reader.url.render_as_string(hide_password=False)
+        if store.path:
+            db = f"{folder}/copy.db"
+            copy_sqlite(store.path, Path(db))
+        command = [sys.executable, "-m", "likelier.web.figures"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdin  # it stays open: the process ends with it, and so with this one
+            assert process.stdout
+            process.stdin.write(f"{json.dumps([db, store.project])}\n".encode())
+            process.stdin.flush()
+            printed = process.stdout.read()
+    return dict(json.loads(printed)) if printed else {}
+
+
+def main() -> None:
+    """Print the figures of the database and project that stdin names; end with stdin, and give way to judging."""
+    db, project = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    if sys.platform != "win32":
+        os.nice(NICENESS)
+    with Store.open(db, project=project) as store:
+        values = compute_figures(store.judged())
+    print(json.dumps(values), flush=True)
+
+
+def end_with_stdin() -> None:
+    """End this process once nobody holds its stdin open."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 def count_by_day(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
@@ -102,3 +166,7 @@ def win_rate(shares: Sequence[float], prompts: Sequence[str]) -> WinRate:
 
     low, high = rate_interval(shares, prompts)
     return WinRate(len(shares), sum(shares) / len(shares), low, high)
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
                 "role": person.role,
                 "disabled": person.disabled,
                 "member": room.store.project in person.projects,
-                "judgements": sum(pairing.times[person.annotator].values()),
+                "judgements": len(pairing.own[person.annotator]),
                 "error_rate": figures.get(person.annotator, {}).get("error_rate"),
                 "flags": figures.get(person.annotator, {}).get("flags", []),
             }

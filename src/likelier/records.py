@@ -176,17 +176,6 @@ class JudgedComparison:
         return self.left.media is None and self.right.media is None
 
 
-def select_votes(judged: Iterable[JudgedComparison]) -> list[JudgedComparison]:
-    """Return the judgements that were made without knowing those of others: what agreement is measured on."""
-    return [entry for entry in judged if not entry.judgement.adjudicates]
-
-
-def settle(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
-    """Return the last decision of each comparison that a reviewer decided, and all votes on the others."""
-    decisions = {entry.judgement.comparison_id: entry for entry in judged if entry.judgement.adjudicates}
-    return [entry for entry in judged if decisions.get(entry.judgement.comparison_id, entry) is entry]
-
-
 @dataclass(frozen=True)
 class Rating:
     """One annotator's opinion of a single response, as it was given.

@@ -22,7 +22,7 @@ from likelier.feedback.audit import (
     measure_fast_answers,
 )
 from likelier.feedback.reliability import CHOICE_SIGNS, dawid_skene
-from likelier.records import JudgedComparison, select_votes
+from likelier.records import JudgedComparison
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ class FeedbackCheck:
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
     """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` is of alpha's bootstrap."""
-    judged = select_votes(judged)
+    judged = [entry for entry in judged if not entry.judgement.adjudicates]  # made in knowledge of the others
     signed = [entry for entry in judged if entry.judgement.annotator]
     labelled = (  # items, annotators, labels; a label is the first response by id (1), the second (-1) or a tie (0)
         [entry.judgement.comparison_id for entry in signed],

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
-from likelier.records import JudgedComparison, Preference, Text, settle
+from likelier.records import JudgedComparison, Preference, Text
 
 MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
@@ -112,6 +112,12 @@ def make_preferences(
     about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
     write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
+
+
+def settle(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
+    """Return the last decision of each comparison that a reviewer decided, and all votes on the others."""
+    decisions = {entry.judgement.comparison_id: entry for entry in judged if entry.judgement.adjudicates}
+    return [entry for entry in judged if decisions.get(entry.judgement.comparison_id, entry) is entry]
 
 
 def check_shares(split: Split) -> None:

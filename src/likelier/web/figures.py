@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from likelier.errors import LikelierError
 from likelier.feedback.database import copy_sqlite
 from likelier.feedback.store import Store
-from likelier.records import JudgedComparison, select_votes
+from likelier.records import JudgedComparison
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
@@ -79,7 +79,7 @@ def compute_figures(judged: Sequence[JudgedComparison]) -> dict[str, Any]:
         return {}
     return {
         "check": check_feedback(judged).to_json(),
-        "win_rates": compare_models(select_votes(judged)),
+        "win_rates": compare_models([entry for entry in judged if not entry.judgement.adjudicates]),
         "throughput": count_by_day(judged),
     }
 

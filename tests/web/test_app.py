@@ -1,6 +1,7 @@
 """The judging page: what it stores, whom it lets in, what it tells, and how it works in a browser."""
 
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -452,6 +453,34 @@ def test_in_a_browser(chromium, store, monkeypatch, capfd, width, scheme):
     printed = capfd.readouterr().err.splitlines()
     assert printed[0] == f"judge here: {link}"
     assert len(printed) == 2
+
+
+@pytest.mark.slow
+def test_characters_that_a_browser_obeys_are_seen(chromium, tmp_path, monkeypatch):
+    """In the prompt and both responses, rendered and raw: none turns the words around it."""
+    prompt = Prompt("Say \u202eolleh")
+    plain, marked = Response(prompt.id, "plain\u202e \x1btext"), Response(prompt.id, "**bold\u2066** text")
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        store.add_prompts([prompt])
+        store.add_responses([plain, marked])
+        store.add_comparisons([Comparison(prompt.id, plain.id, marked.id)])
+        link, _ = start_serving(store, monkeypatch, wanted=1)
+        page = chromium.new_page()
+        page.goto(link)
+        page.get_by_label("Your name").fill("Ann")
+        page.get_by_role("button", name="Begin").click()
+        page.get_by_text("bold").wait_for()
+        assert page.locator("#prompt .control").all_inner_texts() == ["U+202E"]
+        seen = sorted(page.locator(".text .control").all_inner_texts())
+        assert seen == ["U+001B", "U+202E", "U+2066"]
+        page.keyboard.press("r")
+        page.get_by_text("**bold").wait_for()
+        assert sorted(page.locator(".text .control").all_inner_texts()) == seen
+        assert page.locator(".control").first.get_attribute("title") == "RIGHT-TO-LEFT OVERRIDE"
+        assert re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.locator("main").inner_text()) is None
+        page.get_by_role("button", name="Left is better").click()
+        page.get_by_text("That was all. Thank you.").wait_for()
+        page.close()
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ STATIC = {
     "projects.js": "text/javascript",
     "review.js": "text/javascript",
     "ask.js": "text/javascript",
+    "controls.js": "text/javascript",
     "converse.js": "text/javascript",
     "converse.css": "text/css",
     "judge.css": "text/css",

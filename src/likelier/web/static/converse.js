@@ -1,5 +1,6 @@
 // A conversation: the person writes, two answers come, the person picks one, and goes on. What was typed is kept in the
 // browser until it is answered; picks wait in the outbox like all judgements.
+import { visible } from "/static/controls.js";
 import { keep, forget, waiting } from "/static/outbox.js";
 import { say } from "/static/words.js";
 
@@ -47,7 +48,7 @@ function refresh() {
 
 function turn({ role, content }) {
   const item = Object.assign(document.createElement("li"), { className: role, dir: "auto" });
-  item.append(Object.assign(document.createElement("b"), { textContent: say(role === "user" ? "you" : "the_model") }), text(content) || say("empty"));
+  item.append(Object.assign(document.createElement("b"), { textContent: say(role === "user" ? "you" : "the_model") }), ...visible(text(content) || say("empty")));
   return item;
 }
 
@@ -108,7 +109,7 @@ function fill(side) {
   const { shown } = pair.question, content = text(shown[side]), html = raw ? null : shown.html[side];
   $(side).classList.toggle("rendered", Boolean(html));
   if (html) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
-  else $(side).replaceChildren(content);
+  else $(side).replaceChildren(...visible(content));
   const notes = [content ? "" : say("empty"), shown.cut.includes(side) ? say("cut") : ""].filter(Boolean);
   $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
 }

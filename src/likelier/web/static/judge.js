@@ -1,5 +1,6 @@
 // Shows one question after another. The next one is here before it is needed; an answer is kept until it is acknowledged.
 import { keep, forget, waiting } from "/static/outbox.js";
+import { visible } from "/static/controls.js";
 import { say } from "/static/words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -59,7 +60,7 @@ function show(question, supersedes) {
   shown = { question, supersedes };
   $("again").hidden = !supersedes;
   const { turns, prompt } = question.shown;
-  $("prompt").replaceChildren(...(turns ? turns.map(turn) : [text(prompt)]));
+  $("prompt").replaceChildren(...(turns ? turns.map(turn) : visible(text(prompt))));
   for (const side of ["left", "right"]) fill(side, question.shown);
   $("raw").hidden = !Object.keys(question.shown.html).length;
   delete document.body.dataset.chosen;
@@ -72,7 +73,7 @@ const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
 
 function turn({ role, content }) {
   const part = Object.assign(document.createElement("div"), { className: "turn", dir: "auto" });
-  part.append(Object.assign(document.createElement("b"), { textContent: role }), text(content));
+  part.append(Object.assign(document.createElement("b"), { textContent: role }), ...visible(text(content)));
   return part;
 }
 
@@ -83,7 +84,7 @@ function fill(side, shown) {
   const html = shown.html[side];
   $(side).classList.toggle("rendered", Boolean(html) && !raw);
   if (html && !raw) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
-  else $(side).replaceChildren(content);
+  else $(side).replaceChildren(...visible(content));
   $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
 }
 

@@ -1,5 +1,6 @@
 // Comparisons on which people disagree, with their votes; a decision is kept on the server under a key, once.
 import { $, ask, make } from "/static/ask.js";
+import { visible } from "/static/controls.js";
 import { say } from "/static/words.js";
 
 const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
@@ -12,7 +13,7 @@ function show(found) {
 
 function describe({ ids, shown, votes }) {
   const began = performance.now();
-  const prompt = make("div", ...(shown.turns ? shown.turns.map(({ role, content }) => make("p", make("b", role), " ", content)) : [text(shown.prompt)]));
+  const prompt = make("div", ...(shown.turns ? shown.turns.map(({ role, content }) => make("p", make("b", role), " ", ...visible(content))) : visible(text(shown.prompt))));
   Object.assign(prompt, { className: "prompt", dir: "auto" });
   const sides = ["left", "right"].map((side) => {
     const part = make("article", make("h2", say("votes", { side: say(side), count: votes[side] })), answer(shown, side));
@@ -47,7 +48,7 @@ function answer(shown, side) {
   } else if (shown.html[side]) {
     part.classList.add("rendered");
     part.innerHTML = shown.html[side]; // of our own server, which lets through no more than words in frames
-  } else part.append(text(shown[side]) || say("empty"));
+  } else part.append(...visible(text(shown[side]) || say("empty")));
   return part;
 }
 

@@ -2,7 +2,8 @@
 
 `python bench/rounds.py [--rounds 4] [--seed 0] [--out runs/rounds] [circle.start=start ...]` prints a line a round:
 the win rate by the true taste against the model before and against the first one, the true score, KL from the first
-model, and whether the round's policy was accepted.
+model, and whether the round's policy was accepted. `python bench/rounds.py --plot FILE.svg FOLDER ...` draws the true
+scores of folders that are done.
 """
 
 import argparse
@@ -33,7 +34,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/rounds"))
+    parser.add_argument("--plot", type=Path, help="draw the folders given instead of OVERRIDES")
     given = parser.parse_args()
+    if given.plot:
+        given.plot.write_text(draw_scores([read_scores(Path(folder)) for folder in given.overrides]))
+        return
     taste = draw_taste(given.seed)
     settings = start_round(given.out.with_name(f"{given.out.name}-prompts"), given.seed, taste).config
     plain = settings.model_dump(exclude_unset=True) | {"eval": settings.eval.model_dump(exclude_unset=True)}
@@ -75,6 +80,41 @@ def print_round(folder: Path, result: Result) -> None:
         f"{'accepted' if result['accepted'] else 'not accepted'}",
         flush=True,
     )
+
+
+def read_scores(folder: Path) -> list[float]:
+    """Return the true scores of the first model, and of the policy after each round."""
+    names = sorted(folder.glob("round-*"), key=lambda name: int(name.name.partition("-")[2]))
+    found = [EvaluationResult.from_json(read_json(name / "evaluation" / "evaluation.json")) for name in names]
+    return [found[0].score_a, *(each.score_b for each in found)]
+
+
+def draw_scores(runs: list[list[float]], width: int = 520, height: int = 260) -> str:
+    """Return an SVG with a line for each run: true score, 0 to 1, by round."""
+    last = max(map(len, runs)) - 1
+
+    def place(number: int, score: float) -> tuple[float, float]:
+        return 46 + number * (width - 70) / last, height - 36 - score * (height - 76)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
+        '<g font-family="sans-serif" font-size="13" fill="#5b5f67">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        '<text x="8" y="16">true score of the policy</text>',
+    ]
+    for score in (0.0, 0.25, 0.5, 0.75, 1.0):
+        (left, y), (right, _) = place(0, score), place(last, score)
+        parts.append(f'<path d="M{left} {y}H{right}" stroke="#e2ddd2"/><text x="8" y="{y + 4}">{score:.2f}</text>')
+    for number in range(last + 1):
+        label = f"round {number}" if number else "first model"
+        x, _ = place(number, 0)
+        parts.append(f'<text x="{x}" y="{height - 12}" text-anchor="middle">{label}</text>')
+    for scores, colour in zip(runs, ("#0a649f", "#ad4308", "#00855f", "#5b5f67") * len(runs), strict=False):
+        points = [place(number, score) for number, score in enumerate(scores)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in points]
+    return "\n".join([*parts, "</g></svg>\n"])
 
 
 if __name__ == "__main__":

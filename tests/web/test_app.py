@@ -1,11 +1,8 @@
 """The judging page: what it stores, whom it lets in, what it tells, and how it works in a browser."""
 
-import queue
 import re
 import subprocess
 import sys
-import threading
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,8 +16,8 @@ from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web import room
 from likelier.web.app import create_app
 from likelier.web.guards import HEADERS
-from likelier.web.server import serve
 from media_files import MP4, WEBM, image, sound
+from served_page import start_serving, wait_until
 
 HERE = "http://127.0.0.1:8000"
 PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -112,7 +109,7 @@ def test_our_mistake_has_the_headers_too(store):
 def test_the_guess_is_kept_until_after_the_answer(store):
     client = visitor(create_app(store, guesser=lambda prompt, left, right: 0.8))
     question = client.get("/question").json()
-    assert set(question) == {"done", "shown", "ids", "next", "progress"}
+    assert set(question) == {"done", "shown", "ids", "next", "progress", "writing"}
     assert question["progress"]["guesses"] == ""
     reply = client.post("/judgements", json=answer_to(question, "right")).json()
     assert reply["guess"] == {"side": "left", "confidence": 0.8, "hit": False}
@@ -409,16 +406,6 @@ def test_a_media_file_that_is_missing_is_named_and_the_page_goes_on(gallery):
     assert client.get("/question").status_code == 200
 
 
-def start_serving(store, monkeypatch, **settings):
-    """The real server in a thread; returns its link and a way to wait for its end."""
-    links, results = queue.Queue(), queue.Queue()
-    monkeypatch.setattr("webbrowser.open", links.put)
-    work = {"target": lambda: results.put(serve(store, port=0, open_browser=True, **settings)), "daemon": True}
-    run = threading.Thread(**work)
-    run.start()
-    return links.get(timeout=20), lambda: (run.join(timeout=20), results.get(timeout=1))[1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
 def test_in_a_browser(chromium, store, monkeypatch, capfd, width, scheme):
@@ -514,14 +501,6 @@ def test_an_answer_waits_until_it_is_stored(chromium, store, monkeypatch):
     assert len(keys) == 3
     assert [judgement.choice for judgement in store.judgements()] == ["right"]
     page.close()
-
-
-def wait_until(page, condition, seconds=10):
-    """As `page.wait_for_function`, which the page's own Content-Security-Policy forbids."""
-    deadline = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        page.wait_for_timeout(50)
 
 
 @pytest.mark.slow

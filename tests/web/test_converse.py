@@ -6,7 +6,6 @@ import os
 import signal
 
 import pytest
-from test_app import start_serving, wait_until
 
 from fake_generation import COMMAND
 from likelier.feedback.store import Store
@@ -18,6 +17,7 @@ from likelier.web.app import create_app
 from likelier.web.live import Live
 from likelier.web.server import Access, Policies
 from page_visitors import come_in
+from served_page import start_serving, wait_until
 
 PAYLOAD = "<img src=x onerror=alert(1)>"
 

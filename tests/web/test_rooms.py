@@ -34,6 +34,7 @@ def test_an_owner_enters_each_and_answers_stay_apart(app):
     assert owner.post("/judgements", params={"project": "b"}, json=sent).status_code == 200
     states = {name: owner.get("/owner/state", params={"project": name}).json()["judgements"] for name in ("a", "b")}
     assert states == {"a": 0, "b": 1}
+    assert app.state.rooms.count_judged() == 1  # what the terminal says at the end
     page = owner.get("/").text
     assert "project=a" in page
     assert "project=b" in page

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Collection
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 
 from likelier.feedback.accounts import Person
 from likelier.feedback.projects import list_projects
@@ -63,6 +63,7 @@ class Rooms:
         with self.lock:
             return list(self.open_rooms.values())
 
-    def find_for(self, request: Request, person: Person) -> Room:
-        """Return the room that a request is about: of the project in its query."""
-        return self.find(person, request.query_params.get("project"))
+    def count_judged(self) -> int:
+        """Count the judgements since the server was started, in all projects."""
+        with self.lock:
+            return sum(room.count_judged() for room in self.open_rooms.values())

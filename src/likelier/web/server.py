@@ -126,11 +126,11 @@ def serve(
         with run_policies(app.state.rooms):
             server.run(sockets=[listener])
     except Terminated as error:
-        if stored := store.counts()["judgements"] - room.num_before:
+        if stored := app.state.rooms.count_judged():
             count = "1 judgement is" if stored == 1 else f"{stored} judgements are"
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
-    return int(room.count_judged())
+    return int(app.state.rooms.count_judged())
 
 
 def check_content(store: Store, access: Access) -> None:

@@ -30,7 +30,7 @@ function describePerson({ annotator, name, role, judgements, error_rate, flags, 
   const join = button(say(member ? "leave_project" : "join_project"), async () => { if (await ask("/owner/members", { annotator, member: !member })) refresh(); });
   change.disabled = annotator === document.querySelector("main").dataset.self;
   invite.disabled = disabled;
-  const buttons = document.querySelector("header nav") ? [invite, join, change] : [invite, change];
+  const buttons = document.querySelector("header nav") && role !== "admin" ? [invite, join, change] : [invite, change];
   return make("tr", make("td", name || annotator), make("td", say(disabled ? "shut_out_role" : role)), make("td", String(judgements)),
     make("td", percent(error_rate)), make("td", flags.join(", ")), make("td", ...buttons));
 }

@@ -30,6 +30,12 @@ def test_every_wrong_setting_is_named_not_only_the_first(check):
     assert "unknown setting `modell`; did you mean `model`?" in line
 
 
+def test_certificates_of_a_circles_page_are_looked_for(check):
+    code, line = check("circle: {host: 0.0.0.0, tls_cert: cert.pem, tls_key: key.pem}\n")
+    assert code == 3
+    assert "circle.tls_cert: cert.pem: no such file; circle.tls_key: key.pem: no such file" in line
+
+
 def test_every_file_and_model_that_is_not_there_is_named(check):
     Path("runs/empty").mkdir(parents=True)
     code, line = check(

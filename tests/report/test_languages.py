@@ -167,6 +167,36 @@ def test_a_demo_in_chinese(tmp_path):
     assert "Before and after" not in page
 
 
+def test_an_evaluation_by_people_with_all_its_limits_in_chinese(tmp_path):
+    judged = demo_folder.evaluation()
+    share = {"win_rate": 0.84, "interval": [0.4, 0.9]}
+    judged["samples"][0]["share_b"] = 0.5
+    proof = {"judge": {"accuracy": 0.45, "accuracy_interval": [0.4, 0.5], "pairs": 300}}
+    numbers = {"score": [0.1, 0.2, 0.3], "length": [10, 20, 30], "kl": [0.0, 0.1, 0.2]}
+    longer = numbers | {"length": [5, 20, 60], "score": [0.2, 0.1, 0.3]}
+    judged |= {
+        "num_prompts": 1,
+        "kl": -0.1,
+        "judgements": 1,
+        "people": 1,
+        "unjudged": 3,
+        "training_errors": ["kl_explodes"],
+        "judges": {"judge": share | {"score_b": 0.5}, "people": share | {"judgements": 1, "people": 1}},
+        "judge_accuracy": proof,
+        "a": judged["a"] | {"ended_rate": 0.5},
+        "worst": judged["samples"][:2],
+        "responses": {"a": numbers, "b": longer},
+        "others": [{"name": "DPO", "kl": 2.0, "judges": {"judge": {"score_b": 0.4}}}],
+    }
+    write_json(tmp_path / "run" / "evaluation.json", judged)
+    page = render_chinese(tmp_path / "run")
+    assert "评判者未经证实。" in page
+    assert "人 (1 人的 1 个判断)" in page
+    assert [
+        word for word in find_english(page) if word not in {"judge", "policy", "demo", "model", "eval.response"}
+    ] == []
+
+
 def test_an_agent_a_search_and_people_in_chinese(tmp_path):
     page = render_chinese(write_agent(tmp_path / "run"))
     assert [word for word in find_english(page) if word not in {"CartPole-v1", "run", "gym"}] == []

@@ -90,6 +90,11 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
         "eval.model_b": ("model", evaluation.model_b),
         "eval.prompts": ("file", evaluation.prompts),
     }
+    named |= {
+        f"{name}.{field}": ("file", getattr(block, field))
+        for name, block in (("circle", config.circle), ("eval", evaluation))
+        for field in ("tls_cert", "tls_key")
+    }
     named |= {f"eval.others.{number}.model": ("model", each.model) for number, each in enumerate(evaluation.others)}
     inputs = [each for stage in STAGES.values() for each in list_block_inputs(stage, config)]
     inputs = [each for each in inputs if each[0] != "gym.env_id" or each[2].partition(":")[0].endswith(FILE_ENDINGS)]

@@ -198,10 +198,11 @@ def write_through(path: Path, line: str) -> None:
     os.close(file)
 
 
-def come_in(server: Server, link: str, count: int, folder: Path | None = None) -> list[Judge]:
+def come_in(server: Server, link: str, count: int, folder: Path | None = None, prefix: str = "person") -> list[Judge]:
     """Let an owner and others come in, `count` people in all; with `folder` their acknowledged answers are noted."""
     judges = [
-        Judge(server.port, f"person {number}", folder and folder / f"acknowledged-{number}") for number in range(count)
+        Judge(server.port, f"{prefix} {number}", folder and folder / f"acknowledged-{number}")
+        for number in range(count)
     ]
     judges[0].come_in(link)
     for judge in judges[1:]:

@@ -134,7 +134,7 @@ def main() -> None:
         started = time.perf_counter()
         server.start()
         try:
-            judges = come_in(server, server.wait(600), given.people + 1)
+            judges = come_in(server, server.wait(600), given.people + 1, prefix=f"process {os.getpid()}")
             print(f"{time.perf_counter() - started:.1f} s until {given.people} people were in; load {os.getloadavg()}")
             for judge in judges:
                 judge.close()

@@ -82,7 +82,7 @@ def main() -> None:
         try:
             link = server.wait(600)
             print(f"start {time.perf_counter() - started:.1f} s, {read_rss(server.pid):.0f} MiB", flush=True)
-            judges = come_in(server, link, given.clients + 1)
+            judges = come_in(server, link, given.clients + 1, prefix=f"process {os.getpid()}")
             question, answer, page = Times(), Times(), Times()
             for number in range(given.questions):
                 judge = judges[1 + number % given.clients]

@@ -582,3 +582,14 @@ def test_a_disk_that_was_full_is_written_again(store: Store, monkeypatch: pytest
         with pytest.raises(LikelierError, match="database or disk is full"):
             store.add_prompts([Prompt("first")])
     assert store.add_prompts([Prompt("second")]) == 1
+
+
+def test_a_snapshot_keeps_nothing_out_of_the_file(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    store.add_judgement(JUDGEMENT)
+    with store.snapshot() as copy:
+        store.add_judgement(replace(JUDGEMENT, key="later"))  # a reader of the file would keep it in the log
+        assert "later" not in [judgement.key for judgement in copy.judgements()]
+        shutil.copy(tmp_path / "feedback.db", tmp_path / "alone.db")
+        assert "later" in stored_keys(tmp_path / "alone.db")
+    assert store.add_judgements([replace(JUDGEMENT, key="last")]) == 1

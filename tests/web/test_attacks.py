@@ -1,7 +1,7 @@
 """Corpora of what attackers send: scripts in every field, paths, other origins, redirects (BATTERY X)."""
 
 import itertools
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 from judges import Server
@@ -40,7 +40,7 @@ SCRIPTS = [
     "| a |\n|---|\n| <img src=x onerror=alert(1)> |",
 ]
 BEFORE = ["", '">', "'>", "</textarea>", "</title>", "-->", "]]>", "\\", "<!--", "</script>"]
-CHANGES = [str, str.upper, lambda text: text.replace("<", "&lt;&#60;<"), lambda text: text.replace(" ", "/\u200b")]
+CHANGES = [str, str.upper, lambda text: f"&lt;&#60;{text}", lambda text: text.replace(" ", "/\u200b") + "\u202e"]
 PAYLOADS = [before + change(script) for script, before, change in itertools.product(SCRIPTS, BEFORE, CHANGES)]
 """A thousand."""
 
@@ -105,7 +105,7 @@ def test_no_script_runs_in_a_browser(chromium, tmp_path, step):
         page.goto(f"http://127.0.0.1:{server.port}/owner")
         page.get_by_text(SCRIPTS[1]).first.wait_for()
         assert page.evaluate("document.documentElement.dataset.hit") is None
-        assert page.evaluate("document.querySelectorAll('main script, main img, main iframe, main svg').length") == 0
+        assert page.evaluate("document.querySelectorAll('img, iframe, object, video, [onerror], [onload]').length") == 0
         assert said == []
     finally:
         context.close()
@@ -125,14 +125,10 @@ def test_no_path_leads_out_of_the_tables_of_names(tmp_path):
             f"{folder}/{'/'.join([part] * 3)}/{target}" for folder in FOLDERS for part in PARTS for target in TARGETS
         ]
         assert len(paths) == 480
+        pages = [owner.get(place).content for place in ("/", "/owner", "/static/judge.js")]  # where /a/.. goes away
         for path in paths:
             reply = owner.get(quote(path, safe="/%\\:"))
-            is_ours = urlsplit(str(reply.url)).path in (
-                "/",
-                "/static/judge.js",
-                "/owner",
-            )  # as the client normalises it
-            assert is_ours or 400 <= reply.status_code < 500, (path, reply.status_code)
+            assert reply.content in pages or 400 <= reply.status_code < 500, (path, reply.status_code)
             assert "root:" not in reply.text
             assert "SQLite format" not in reply.text
 

@@ -1,6 +1,8 @@
 """An open feedback database: its connections, the lock of its writer, and transactions."""
 
 import contextlib
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from likelier.feedback.database import (
     check_schema,
     checkpoint_wal,
     convert_database_errors,
+    copy_sqlite,
     database_url,
     file_identity,
     file_state,
@@ -34,6 +37,7 @@ from likelier.feedback.database import (
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.tables import annotators, projects, prompts
 from likelier.feedback.writer import Writer
+from likelier.files import PRIVATE
 from likelier.progress import print_note
 
 
@@ -220,6 +224,22 @@ class Database:
                 finally:  # one that fails, as on a full disk, may have written a part
                     self.check_in_place()
                     self.last_written = file_state(self.path)
+
+    def copy_file(self, target: Path) -> None:
+        """Copy a SQLite file as it is now; writers wait meanwhile.
+
+        That takes a second a gigabyte. A reader of the file itself would keep what is written in the log for as long as
+        it reads.
+        """
+        assert self.path is not None
+        with convert_database_errors(self.name), self.writer.connect() as connection:
+            is_in_file = checkpoint_wal(connection)
+            self.last_written = file_state(self.path)
+            if is_in_file:
+                os.close(os.open(target, os.O_CREAT | os.O_WRONLY, PRIVATE))
+                shutil.copyfile(self.path, target)
+            else:
+                copy_sqlite(self.path, target)
 
     @contextmanager
     def note_disk_failure(self) -> Iterator[None]:

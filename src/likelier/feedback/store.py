@@ -4,8 +4,9 @@ Judgements are append-only and numbered; each has a key, and adding an existing 
 kept apart from their pseudonyms, so that a person can be erased while the judgements stay.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -137,6 +138,21 @@ class Store:
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """Open a consistent view of the database, all projects. LikelierError: its file was moved or replaced."""
         return self.database.reading()
+
+    @contextmanager
+    def snapshot(self) -> Iterator["Store"]:
+        """Open what the database holds now, for long reads: of a SQLite file that this process writes, a copy.
+
+        While somebody reads the file itself, no answer gets from the log into it, and so none is acknowledged.
+        """
+        if self.path is None:
+            yield self
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            self.database.copy_file(Path(folder) / "copy.db")
+            with Store.open(Path(folder) / "copy.db", project=self.project) as copy:
+                copy.database.media_folder = self.media_folder
+                yield copy
 
     def add_prompts(self, records: Iterable[Prompt]) -> int:
         """Store prompts in one transaction; returns how many were new."""

@@ -5,15 +5,12 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from likelier.errors import LikelierError
-from likelier.feedback.database import copy_sqlite
 from likelier.feedback.store import Store
 from likelier.records import JudgedComparison
 from likelier.terminal import print_stderr
@@ -87,14 +84,11 @@ def compute_figures(judged: Sequence[JudgedComparison]) -> dict[str, Any]:
 def compute_apart(store: Store) -> dict[str, Any]:
     """Return the figures, computed by a process of its own: judges do not wait for it; none if it fails.
 
-    It reads a copy of a SQLite file: while somebody reads the file itself, no answer gets from the log into it. The
-    address of a database may hold a password, and goes through a pipe, not the list of processes.
+    The address of a database may hold a password, and goes through a pipe, not the list of processes.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        db = store.database.reader.url.render_as_string(hide_password=False)
-        if store.path:
-            db = f"{folder}/copy.db"
-            copy_sqlite(store.path, Path(db))
+    with store.snapshot() as copy:
+        url = copy.database.reader.url.render_as_string(hide_password=False)
+        db = url if copy.path is None else str(copy.path)
         command = [sys.executable, "-m", "likelier.web.figures"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -105,7 +105,8 @@ def read_export(room: Room, name: str) -> Iterator[bytes]:
     """Yield an export as `likelier data export` writes it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "export.jsonl"
-        export_file(room.store, name, file)
+        with room.store.snapshot() as copy:
+            export_file(copy, name, file)
         with file.open("rb") as lines:
             yield from iter(lambda: lines.read(1 << 16), b"")
 

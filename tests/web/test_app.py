@@ -85,7 +85,7 @@ def test_nothing_is_acknowledged_that_is_not_stored(store, monkeypatch):
     client = visitor(create_app(store))
     sent = answer_to(client.get("/question").json())
     with monkeypatch.context() as patch:
-        patch.setattr(store, "add_judgement", full_disk)
+        patch.setattr(store, "add_answer", full_disk)
         reply = client.post("/judgements", json=sent)
     assert (reply.status_code, reply.json()) == (503, {"detail": "feedback.db: database or disk is full; make room"})
     assert reply.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from likelier.feedback.rows import has_projects, is_superseded, is_training
+from likelier.feedback.rows import has_projects, is_current
 from likelier.feedback.tables import judgements
 
 
@@ -16,7 +16,7 @@ def find_disagreements(connection: sa.Connection, project: str, limit: int) -> l
     answer = sa.func.coalesce(preferred, "tie")
     query = (
         sa.select(judgements.c.comparison_id)
-        .where(judgements.c.project == project, ~is_superseded(judgements), ~is_training())
+        .where(judgements.c.project == project, is_current())
         .group_by(judgements.c.comparison_id)
         .having(
             sa.func.count(answer.distinct()) > 1,

@@ -23,6 +23,8 @@ class Question:
 
 
 Asked = Comparison | Question
+MAX_RANKED = 9
+"""Responses that are put in order at once: so many digits are keys."""
 TRAINING = "training"
 """Key in `Judgement.extra`, true for answers to training items: they teach, and count nowhere."""
 

@@ -106,7 +106,7 @@ def select_judgements(connection: sa.Connection, project: str, everything: bool 
         query = sa.select(*BEFORE_0005)
     else:
         query = sa.select(*JUDGEMENT_COLUMNS).where(judgements.c.project == project)
-    return query if everything else query.where(~is_superseded(judgements), ~is_training())
+    return query if everything else query.where(is_current())
 
 
 def has_superseded(connection: sa.Connection) -> bool:
@@ -145,6 +145,11 @@ def is_superseded(table: sa.Table) -> sa.ColumnElement[bool]:
     """Hold for rows of a table of answers that a later one supersedes."""
     later = table.alias()
     return sa.exists().where(later.c.supersedes == table.c.key)
+
+
+def is_current() -> sa.ColumnElement[bool]:
+    """Hold for judgements that count: no later one supersedes them, and they answer no training item."""
+    return ~is_superseded(judgements) & ~is_training()
 
 
 def is_training() -> sa.ColumnElement[bool]:

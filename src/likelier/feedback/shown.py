@@ -52,6 +52,15 @@ def to_shown(row: Sequence[Any]) -> Shown:
     return Shown(number, first, annotator, tuple(rest) or (first,), bool(supersedes), bool(training))
 
 
+def count_since(connection: sa.Connection, project: str, kind: type[Answer], annotator: str, since: str) -> int:
+    """Count an annotator's answers of one kind from a time on (ISO 8601, UTC), without changes of earlier ones."""
+    table = TABLES[kind]
+    counts = table.c.supersedes.is_(None) & (~is_training() if kind is Judgement else sa.true())
+    query = sa.select(sa.func.count()).select_from(table)
+    query = query.where(table.c.annotator_id == annotator, table.c.created_at >= since, counts)
+    return connection.execute(query.where(table.c.project == project)).scalar_one()
+
+
 def count_stored(connection: sa.Connection, project: str, kind: type[Answer]) -> int:
     """Count a project's answers of one kind, those that a later one supersedes among them."""
     table = TABLES[kind]

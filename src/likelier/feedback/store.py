@@ -240,7 +240,7 @@ class Store:
             return [to_judgement(row) for row in connection.execute(query)]
 
     def judgements_of(self, comparison_ids: Sequence[str]) -> list[Judgement]:
-        """Return the judgements of some comparisons that no later one supersedes, in chronological order."""
+        """Return the judgements of some comparisons that count, in chronological order."""
         with self.reading() as connection:
             query = select_judgements(connection, self.project).order_by(judgements.c.number)
             query = query.where(judgements.c.comparison_id.in_(comparison_ids))

@@ -4,27 +4,29 @@ import time
 from collections import deque
 from collections.abc import Collection
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.authentication import AuthenticationMiddleware
 
-from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError
+from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError, Person
 from likelier.feedback.store import Store, Superseded
-from likelier.records import Judgement
-from likelier.web.access import KEY, Project, SessionBackend, Visitor, check_access, find_person
+from likelier.feedback.writer import A
+from likelier.web.access import Project, SessionBackend, Visitor, check_access, find_person
+from likelier.web.answers import Answer, RankingAnswer, RatingAnswer, Skipped
 from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
 from likelier.web.guards import Failures, add_guards
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.live import Live
+from likelier.web.markdown import render_all
 from likelier.web.owner import add_owner_routes
 from likelier.web.pages import Pages
 from likelier.web.projects import add_project_routes
 from likelier.web.review import add_review_routes
-from likelier.web.room import Guesser, UnknownComparison
+from likelier.web.room import Guesser, Room, UnfitAnswer
 from likelier.web.rooms import Rooms
 from likelier.web.schema import add_schema
 from likelier.web.site import Site
@@ -34,6 +36,9 @@ STATIC = {
     "outbox.js": "text/javascript",
     "join.js": "text/javascript",
     "words.js": "text/javascript",
+    **dict.fromkeys(("comparing.js", "rating.js", "ranking.js"), "text/javascript"),
+    **dict.fromkeys(("content.js", "guidelines.js", "lesson.js", "progress.js"), "text/javascript"),
+    **dict.fromkeys(("reasons.js", "requests.js"), "text/javascript"),
     "owner.js": "text/javascript",
     "projects.js": "text/javascript",
     "review.js": "text/javascript",
@@ -42,6 +47,7 @@ STATIC = {
     "converse.js": "text/javascript",
     "converse.css": "text/css",
     "judge.css": "text/css",
+    "questions.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
 """Files that may be asked for, by their exact names."""
@@ -49,6 +55,8 @@ INVITATION_COOKIE_SECONDS = 3600.0
 """How long a browser keeps a link that was opened, for a person who thinks about a name."""
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
 """So many wrong links are tried in so many seconds before all are refused for a while."""
+Since = Annotated[float, Query(ge=0, le=1e11)]
+"""A time in seconds since 1970."""
 
 
 class Name(BaseModel):
@@ -56,37 +64,6 @@ class Name(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
     name: str = Field(min_length=1, max_length=100)
-
-
-class Answer(BaseModel):
-    """One judgement as the page sends it; a request repeated with the same `key` changes nothing."""
-
-    model_config = ConfigDict(extra="forbid")
-    key: str = Field(pattern=KEY)
-    comparison_id: str = Field(max_length=64)
-    left: str = Field(max_length=64)
-    right: str = Field(max_length=64)
-    choice: Literal["left", "right", "tie"]
-    duration_seconds: float = Field(ge=0, le=86_400)
-    both_bad: bool = False
-    strength: int | None = Field(default=None, ge=1, le=3)
-    supersedes: str | None = Field(default=None, pattern=KEY)
-
-    @model_validator(mode="after")
-    def check_choice(self) -> "Answer":
-        """ValueError: fields that exclude each other."""
-        if self.both_bad and self.choice != "tie":
-            raise ValueError("both_bad is of a tie")
-        if self.strength is not None and self.choice == "tie":
-            raise ValueError("strength is of no tie")
-        return self
-
-
-class Skipped(BaseModel):
-    """A comparison that somebody cannot judge."""
-
-    model_config = ConfigDict(extra="forbid")
-    comparison_id: str = Field(max_length=64)
 
 
 def create_app(
@@ -150,11 +127,13 @@ def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
         if token:  # the address bar forgets it; it is used by the name's POST, not by a chat program that looks at it
             reply = RedirectResponse("/", 303)
             if person is None:
-                site.set_cookie(reply, site.invitation_cookie, token[:100], INVITATION_COOKIE_SECONDS)
+                known = token[:100].encode("ascii", "ignore").decode()  # a header has no other letters; ours have none
+                site.set_cookie(reply, site.invitation_cookie, known, INVITATION_COOKIE_SECONDS)
             return reply
         if person is None:
             is_open = rooms.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
-            page = pages.render(request, "join.html" if is_open else "closed.html", guessing=guessing)
+            name, ask = "join.html" if is_open else "closed.html", rooms.first.settings.ask
+            page = pages.render(request, name, guessing=guessing, ask=ask)
             return HTMLResponse(page, 200 if is_open else 403)
         projects = rooms.list_for(person)
         if not projects or (project and project not in projects):
@@ -204,19 +183,48 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/judgements")
     def judge(answer: Answer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        try:
-            guess = room.store_answer(person, Judgement(annotator=person.annotator, **answer.model_dump()))
-        except UnknownComparison as error:
-            raise HTTPException(422, str(error)) from error
-        except Superseded as error:
-            raise HTTPException(409, str(error)) from error
-        return JSONResponse({"guess": guess._asdict() if guess else None, **room.next_question(person)})
+        stored = add_answer(room, person, answer.to_record(person.annotator))
+        guess, lesson = room.guesses[person.annotator].score(stored), room.make_lesson(stored)
+        reply = {"guess": guess._asdict() if guess else None, **room.next_question(person)}
+        return JSONResponse(reply | ({"lesson": lesson} if lesson else {}))
+
+    @app.post("/ratings")
+    def rate(answer: RatingAnswer, person: Visitor, project: Project = None) -> Response:
+        room = rooms.find(person, project)
+        add_answer(room, person, answer.to_record(person.annotator))
+        return JSONResponse(room.next_question(person))
+
+    @app.post("/rankings")
+    def rank(answer: RankingAnswer, person: Visitor, project: Project = None) -> Response:
+        room = rooms.find(person, project)
+        best = room.responses.get(answer.shown[0])
+        add_answer(room, person, answer.to_record(person.annotator, best.prompt_id if best else ""))
+        return JSONResponse(room.next_question(person))
 
     @app.post("/skip")
-    def skip(skipped: Skipped, person: Visitor, project: Project = None) -> dict[str, Any]:
+    def skip(skipped: Skipped, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        room.skip(person, skipped.comparison_id)
-        return {"guess": None, **room.next_question(person)}
+        room.skip(person, skipped.comparison_id or skipped.question_id or "")
+        return JSONResponse({"guess": None, **room.next_question(person)})
+
+    @app.get("/today")
+    def today(person: Visitor, since: Since, project: Project = None) -> dict[str, int]:
+        return {"count": rooms.find(person, project).count_since(person, since)}
+
+    @app.get("/guidelines")
+    def guidelines(person: Visitor, project: Project = None) -> dict[str, Any]:
+        newest = rooms.find(person, project).guideline
+        return {"version": newest.version, "html": render_all(newest.text)} if newest else {"version": None}
+
+
+def add_answer(room: Room, person: Person, record: A) -> A:
+    """Store an answer. HTTPException: it does not fit, or what it supersedes was superseded already."""
+    try:
+        return room.add_answer(person, record)
+    except UnfitAnswer as error:
+        raise HTTPException(422, str(error)) from error
+    except Superseded as error:
+        raise HTTPException(409, str(error)) from error
 
 
 def add_files(app: FastAPI, rooms: Rooms) -> None:

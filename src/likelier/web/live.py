@@ -12,7 +12,7 @@ from likelier.feedback.projects import Ask
 from likelier.files import stable_id
 from likelier.generation.process import Generator, NoResponses
 from likelier.generation.protocol import Item, Sampled
-from likelier.records import Comparison, Prompt, Response
+from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
@@ -180,7 +180,8 @@ def add_generated(room: Room, pairs: Sequence[Sequence[Response]], prompts: Sequ
         room.prompts |= {prompt.id: prompt.text for prompt in prompts}
         room.responses |= {each.id: each for pair in pairs for each in pair}
         room.comparisons |= {each.id: each for each in made}
-        room.pairing.add_comparisons(made)
+        if room.kind is Judgement:  # the owner may have changed what is asked
+            room.pairing.add_comparisons(made)
     return made
 
 

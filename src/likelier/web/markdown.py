@@ -32,9 +32,14 @@ def render_markdown(text: str) -> str | None:
     return render_kept(text) if len(text) <= MAX_KEPT_CHARACTERS else render(text)
 
 
+def render_all(text: str) -> str:
+    """Return the HTML of a text of the owner's."""
+    return nh3.clean(parser.render(text), tags=TAGS, attributes={"ol": {"start"}})
+
+
 def render(text: str) -> str | None:
     """Return the HTML of a text; None if it says no more than the text itself."""
-    html = nh3.clean(parser.render(text), tags=TAGS, attributes={"ol": {"start"}})
+    html = render_all(text)
     is_plain = not any(f"<{tag}" in html for tag in TAGS - {"p", "br"})
     return None if is_plain else CONTROLS.sub(draw_control, html)
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,26 +11,39 @@ from urllib.parse import urlencode
 
 from likelier.feedback.accounts import Accounts, Person
 from likelier.feedback.pairing import Pairing
-from likelier.feedback.projects import Ask, read_guidelines, read_settings
-from likelier.feedback.questions import Assignment
+from likelier.feedback.projects import Ask, read_gold, read_guidelines, read_settings
+from likelier.feedback.questions import (
+    TRAINING,
+    Asked,
+    Assignment,
+    make_ranking_questions,
+    make_rating_questions,
+)
+from likelier.feedback.shown import count_since
 from likelier.feedback.store import Store
 from likelier.feedback.tables import DEFAULT_PROJECT
+from likelier.feedback.writer import A
 from likelier.generation.policies import is_former
-from likelier.records import Comparison, Judgement, Media, Text, to_plain_text
+from likelier.records import Answer, Comparison, Judgement, Media, Ranking, Rating, Text
 from likelier.web.guesses import Guess, Guesses
-from likelier.web.markdown import render_markdown
+from likelier.web.markdown import render_all
+from likelier.web.shown import describe_question
 
 Guesser = Callable[[Text, str, str], float]
 """(prompt, left, right) to the probability that the left response wins."""
 SHOWN_AHEAD = 2
-"""Comparisons sent at once: the next one is in the browser before it is asked for."""
+"""Questions sent at once: the next one is in the browser before it is asked for."""
 
 RECOUNT_SECONDS = 60.0
 """How often judgements of other processes in a PostgreSQL database are looked for that came late."""
 
 
-class UnknownComparison(ValueError):
-    """A judgement about responses that are not the two sides of a comparison of this page."""
+class UnfitAnswer(ValueError):
+    """An answer that does not fit what is asked here."""
+
+
+class UnknownComparison(UnfitAnswer):
+    """An answer about responses that are not those of a question of this page."""
 
 
 class Room:
@@ -63,10 +76,11 @@ class Room:
         """Names of the live policies of this moment."""
         self.more_comes = False
         """Live policies write more comparisons as these are judged."""
-        self.pairing_lock = threading.Lock()
+        self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
+        self.kind: type[Answer] = Judgement
+        """What people give here."""
         self.load()
-        self.last_recount = 0.0
-        self.num_before = self.update_pairing().num_judgements
+        self.num_before = self.pairing.num_judgements
         self.until_judged = only is not None and wanted is None
         """The page ends when no comparison lacks a judgement, whoever gave it."""
         if only is not None:
@@ -82,19 +96,39 @@ class Room:
                 settings = read_settings(connection, self.store.project)
                 self.settings = settings.model_copy(update={"ask": self.given_ask}) if self.given_ask else settings
                 versions = read_guidelines(connection, self.store.project)
+                gold = read_gold(connection, self.store.project) if self.only is None else {}
             self.guideline = versions[-1] if versions else None
+            self.training = {each: item for each, item in gold.items() if item.kind == TRAINING}
+            self.gold = gold.keys() - self.training.keys()
             self.prompts = {prompt.id: prompt.text for prompt in self.store.prompts()}
             self.responses = {response.id: response for response in self.store.responses()}
             comparisons = {comparison.id: comparison for comparison in self.store.comparisons()}
             self.comparisons = comparisons if self.only is None else {each: comparisons[each] for each in self.only}
-            self.media = self.find_media()
             self.per_comparison = self.given_per_comparison or self.settings.per_comparison
+            asked_before, self.kind = self.kind, self.choose_kind()
             self.start_pairing()
+            self.media = self.find_media()
+            if asked_before is not self.kind:
+                self.num_before = self.pairing.num_judgements
+
+    def choose_kind(self) -> type[Answer]:
+        """Return what people give here."""
+        kinds: dict[str, type[Answer]] = {"ratings": Rating, "rankings": Ranking}
+        return kinds.get(self.settings.ask, Judgement) if self.only is None else Judgement
+
+    def list_questions(self) -> list[Asked]:
+        """Return all that is asked here."""
+        if self.kind is Rating:
+            return list(make_rating_questions(self.responses.values()))
+        if self.kind is Ranking:
+            ranked = [shown.shown for shown in self.store.shown_after(0, Ranking)]
+            return list(make_ranking_questions(self.responses.values(), self.settings.responses_per_ranking, ranked))
+        return list(self.comparisons.values())
 
     def find_media(self) -> dict[str, Media]:
         """Return the media files that this page may show, by hash."""
-        shown = [pair.response_a for pair in self.comparisons.values()]
-        shown += [pair.response_b for pair in self.comparisons.values()]
+        questions: list[Asked] = [*self.comparisons.values(), *self.pairing.questions]
+        shown = {each for question in questions for each in question.responses}
         return {media.sha256: media for each in shown if (media := self.responses[each].media)}
 
     def let_in(self, token: str, name: str) -> str:
@@ -106,13 +140,20 @@ class Room:
         return session
 
     def start_pairing(self) -> None:
-        """Begin to choose comparisons as if there were no judgement yet."""
-        repeat_share = self.settings.repeat_share if self.only is None else 0.0
+        """Begin to choose questions by all answers that are stored; what is on people's screens stays theirs."""
+        earlier, is_whole = self.pairing, self.only is None
         self.pairing = Pairing(
-            list(self.comparisons.values()), judgements_per_comparison=self.per_comparison, repeat_share=repeat_share
+            self.list_questions(),
+            judgements_per_comparison=self.per_comparison,
+            repeat_share=self.settings.repeat_share if is_whole else 0.0,
+            gold=sorted(self.gold),
+            training=list(self.training),
+            gold_share=self.settings.gold_share,
         )
         self.withdraw_former()
         self.last_number = 0
+        self.add_new()
+        self.pairing.take_over(earlier)
 
     def withdraw_former(self) -> None:
         """Ask nobody about responses of live policies that have been replaced, unless somebody has begun."""
@@ -123,43 +164,44 @@ class Room:
             )
 
     def update_pairing(self) -> Pairing:
-        """Count the judgements that have come since the last call, ours and those of other processes."""
+        """Count the answers that have come since the last call, ours and those of other processes."""
         with self.pairing_lock:
             self.add_new()
             if self.store.path is None and time.monotonic() - self.last_recount > RECOUNT_SECONDS:
                 # PostgreSQL gives out a number before the judgement is stored, so that a lower one of another process
                 # may come later. SQLite has one writer. To count takes time that grows with what is there.
-                if self.pairing.num_stored != self.store.count_stored():
+                if self.pairing.num_stored != self.store.count_stored(self.kind):
                     self.start_pairing()
-                    self.add_new()
                 self.last_recount = time.monotonic()
             return self.pairing
 
     def add_new(self) -> None:
-        """Count what is numbered above the last judgement that was counted."""
-        for shown in self.store.shown_after(self.last_number):
+        """Count what is numbered above the last answer that was counted."""
+        for shown in self.store.shown_after(self.last_number, self.kind):
             self.pairing.add(shown)
             self.last_number = shown.number
 
     def count_judged(self) -> int:
-        """Count the judgements since the page was opened; with `only`, how many of the wanted ones there are."""
+        """Count the answers since the page was opened; with `only`, how many of the wanted ones there are."""
         if self.until_judged and self.wanted is not None:
             return self.wanted - self.count_missing()
         return self.update_pairing().num_judgements - self.num_before
 
     def count_missing(self) -> int:
-        """Count the judgements that the comparisons of this page lack."""
+        """Count the answers that the questions of this page lack."""
         return self.update_pairing().count_missing(self.per_comparison or 1)
 
     def next_question(self, person: Person) -> dict[str, Any]:
-        """Return what a person judges next, what comes after it, and how far they are; `done` if there is none."""
+        """Return what a person answers next, what comes after it, and how far they are; `done` if there is none."""
         num_judged, guesses = self.count_judged(), self.guesses[person.annotator]
         count = SHOWN_AHEAD if self.wanted is None else min(SHOWN_AHEAD, self.wanted - num_judged)
         questions = [self.show(each, guesses) for each in self.assign(person, count)] if count > 0 else []
+        shows_totals = self.settings.show_totals
         progress = {
-            "judged": num_judged,
-            "wanted": self.wanted,
+            "judged": num_judged if shows_totals else None,
+            "wanted": self.wanted if shows_totals else None,
             "own": len(self.pairing.times[person.annotator]),
+            "guideline": self.guideline.version if self.guideline else None,
             "guesses": guesses.summary(),
             "hits": list(guesses.hits),
         }
@@ -168,63 +210,105 @@ class Room:
         return {"done": first is None, "writing": writing, **(first or {}), "next": following, "progress": progress}
 
     def assign(self, person: Person, count: int) -> list[Assignment]:
-        """Return the next `count` comparisons for a person, by the judgements that `update_pairing` has counted."""
+        """Return the next `count` questions for a person, by the answers that `update_pairing` has counted."""
         if self.settings.ask == "conversations":  # everybody judges the answers to their own messages
             return []
         with self.pairing_lock:
             return self.pairing.assign(person.annotator, time.monotonic(), count)
 
-    def skip(self, person: Person, comparison_id: str) -> None:
-        """Do not ask a person this comparison again."""
+    def skip(self, person: Person, question_id: str) -> None:
+        """Do not ask a person this question again."""
         with self.pairing_lock:
-            self.pairing.skip(person.annotator, comparison_id)
+            self.pairing.skip(person.annotator, question_id)
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
-        """Return a comparison as it is shown to people, never who made it; let the guesser guess."""
-        comparison, (left, right) = self.comparisons[assignment.question.id], assignment.shown
-        question = self.describe(comparison, left, right)
-        if self.guesser is not None and not question["shown"]["media"]:
-            prompt, texts = self.prompts[comparison.prompt_id], (self.responses[each].text for each in (left, right))
-            guesses.add(comparison.id, left, self.guesser(prompt, *texts))
-        return question
+        """Return a question as it is shown to people; let the guesser guess.
+
+        A training item says that it is one. A gold item is in nothing different from an ordinary question.
+        """
+        question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
+        described = describe_question(question, assignment.shown, prompt, self.responses, self.query)
+        if question.id in self.training:
+            number = list(self.training).index(question.id) + 1
+            return described | {"training": {"number": number, "of": len(self.training)}}
+        if self.guesser is not None and isinstance(question, Comparison) and not described["shown"]["media"]:
+            left, right = assignment.shown
+            texts = (self.responses[each].text for each in (left, right))
+            guesses.add(question.id, left, self.guesser(prompt, *texts))
+        return described
 
     def describe(self, comparison: Comparison, left: str, right: str) -> dict[str, Any]:
-        """Return ids, texts and addresses of media files of a comparison with its sides, never who made them."""
+        """Return a comparison as it is shown to people, with its sides."""
         prompt = self.prompts[comparison.prompt_id]
-        sides = {"left": self.responses[left], "right": self.responses[right]}
-        media = {
-            side: {"url": f"/media/{response.media.sha256}{self.query}", "kind": response.media.kind}
-            for side, response in sides.items()
-            if response.media
-        }
-        texts = {side: response.text for side, response in sides.items()}
-        html = {side: rendered for side, text in texts.items() if (rendered := render_markdown(text))}
-        cut = [side for side, response in sides.items() if response.stop_reason == "length"]
-        turns = prompt if isinstance(prompt, list) else None
-        shown = {"prompt": to_plain_text(prompt), "turns": turns, **texts, "html": html, "cut": cut, "media": media}
-        return {"ids": {"comparison_id": comparison.id, "left": left, "right": right}, "shown": shown}
+        return describe_question(comparison, (left, right), prompt, self.responses, self.query)
 
-    def store_answer(
-        self,
-        person: Person,
-        answer: Judgement,
-    ) -> Guess | None:
-        """Store a judgement as this person's, once for each key; returns how it had been guessed.
+    def store_answer(self, person: Person, answer: Judgement) -> Guess | None:
+        """Store a judgement as `add_answer` does; returns how it had been guessed."""
+        return self.guesses[person.annotator].score(self.add_answer(person, answer))
 
-        UnknownComparison: ids that do not belong together. Superseded: see `Store.add_judgement`.
+    def add_answer(self, person: Person, answer: A) -> A:
+        """Store an answer as this person's, once for each key; returns what is stored.
+
+        UnfitAnswer: ids that do not belong together, or tags or guidelines that are not of the project. Superseded: see
+        `Store.add_answer`.
         """
-        comparison = self.comparisons.get(answer.comparison_id)
-        if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
-            raise UnknownComparison("these responses are not the two sides of this comparison")
-        stored = self.store.add_judgement(
+        self.check_subject(answer)
+        self.check_reasons(answer.extra)
+        is_lesson = isinstance(answer, Judgement) and answer.comparison_id in self.training and not answer.adjudicates
+        stored = self.store.add_answer(
             replace(
                 answer,
                 annotator=person.annotator,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 key=f"{person.annotator}:{answer.key}",
                 supersedes=f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None,
+                guideline=self.check_guideline(answer.guideline),
+                extra=answer.extra | ({TRAINING: True} if is_lesson else {}),
             )
         )
         if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()
-        return self.guesses[person.annotator].score(stored)
+        return stored
+
+    def check_subject(self, answer: Answer) -> None:
+        """UnknownComparison: an answer about what is not of this project."""
+        if isinstance(answer, Judgement):
+            comparison = self.comparisons.get(answer.comparison_id)
+            if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
+                raise UnknownComparison("these responses are not the two sides of this comparison")
+            return
+        asked = answer.shown if isinstance(answer, Ranking) else (answer.response_id,)
+        if any(each not in self.responses for each in asked):
+            raise UnknownComparison("there is no such response here")
+        if isinstance(answer, Ranking) and {self.responses[each].prompt_id for each in asked} != {answer.prompt_id}:
+            raise UnknownComparison("these are not responses to one prompt")
+
+    def check_reasons(self, extra: Mapping[str, Any]) -> None:
+        """UnfitAnswer: tags that are not of this project, or a comment where none is asked for."""
+        if unknown := [tag for tag in extra.get("tags", ()) if tag not in self.settings.tags]:
+            raise UnfitAnswer(f"tags: {unknown[0]!r} is not one of this project")
+        if extra.get("comment") and not self.settings.comment:
+            raise UnfitAnswer("comment: this project asks for none")
+
+    def check_guideline(self, version: str) -> str:
+        """Return the version of the guidelines that was shown, by default the newest. UnfitAnswer: no such version."""
+        newest = self.guideline.version if self.guideline else 0
+        if not version:
+            return str(newest) if newest else ""
+        if not 1 <= int(version) <= newest:
+            raise UnfitAnswer(f"guideline: there is no version {version}")
+        return str(int(version))
+
+    def make_lesson(self, stored: Judgement) -> dict[str, Any] | None:
+        """Return the owner's choice and reason for a training item that was answered; None for other answers."""
+        item = self.training.get(stored.comparison_id)
+        if item is None or not stored.extra.get(TRAINING):
+            return None
+        better = "tie" if item.better is None else "left" if item.better == stored.left else "right"
+        return {"better": better, "html": render_all(item.explanation)}
+
+    def count_since(self, person: Person, seconds: float) -> int:
+        """Count a person's answers since a time, in seconds since 1970."""
+        since = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        with self.store.reading() as connection:
+            return count_since(connection, self.store.project, self.kind, person.annotator, since)

@@ -28,6 +28,9 @@ from likelier.web.room import Guesser
 from likelier.web.rooms import Rooms
 from likelier.web.site import Site, find_own_address, make_site, name_option
 
+RESPONSES_ALONE = ("ratings", "rankings")
+"""What can be asked without a comparison."""
+
 
 @dataclass(frozen=True)
 class Policies:
@@ -127,7 +130,8 @@ def serve(
             server.run(sockets=[listener])
     except Terminated as error:
         if stored := app.state.rooms.count_judged():
-            count = "1 judgement is" if stored == 1 else f"{stored} judgements are"
+            kind = room.kind.__name__.lower() if len(app.state.rooms.list_open()) == 1 else "judgement"
+            count = f"1 {kind} is" if stored == 1 else f"{stored} {kind}s are"
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
     return int(app.state.rooms.count_judged())
@@ -140,7 +144,7 @@ def check_content(store: Store, access: Access) -> None:
     if live is None:
         if all(read_ask(each) == "conversations" for each in projects):
             raise ConfigError(f"{store.name}: people converse with a model here; give it with --policy DIR")
-        if not any(each.has_comparisons() for each in projects):
+        if not any(has_questions(each) for each in projects):
             raise DataError(
                 f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some, or "
                 "--policy DIR answers prompts while people judge"
@@ -152,6 +156,11 @@ def check_content(store: Store, access: Access) -> None:
         store.add_prompts(live.prompts)
     if not (live.conversations or any(each.counts()["prompts"] for each in projects)):
         raise DataError(f"{store.name}: no prompt for the policy to answer; give some with --prompts FILE")
+
+
+def has_questions(store: Store) -> bool:
+    """True if there is anything to be asked in a project."""
+    return bool(store.counts()["responses"]) if read_ask(store) in RESPONSES_ALONE else store.has_comparisons()
 
 
 def read_ask(store: Store) -> Ask:

@@ -1,54 +1,33 @@
 // Shows one question after another. The next one is here before it is needed; an answer is kept until it is acknowledged.
-import { keep, forget, waiting } from "/static/outbox.js";
-import { visible } from "/static/controls.js";
-import { say } from "/static/words.js";
+// What is asked, and by which keys, is the mode's: comparing.js, rating.js or ranking.js.
+import { showPrompt } from "/static/content.js";
+import * as guidelines from "/static/guidelines.js";
+import { teach } from "/static/lesson.js";
+import { forget, keep, waiting } from "/static/outbox.js";
+import { countToday, showProgress } from "/static/progress.js";
+import * as reasons from "/static/reasons.js";
+import { $, ask, project } from "/static/requests.js";
 
-const $ = (id) => document.getElementById(id);
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, ASK_WRITING_MS = 2000, DOUBLE_KEY_MS = 150;
-let questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, done = false, writing = false, sending = null, raw = false;
-const answered = new Set(), { project } = document.body.dataset;
-
-async function ask(path, body, about = project) {
-  const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
-  for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
-    try {
-      const reply = await fetch(about ? `${path}?project=${encodeURIComponent(about)}` : path, options);
-      const found = await reply.json();
-      if (reply.ok) { trouble(""); return { found }; }
-      if (reply.status === 403) trouble(say("logged_out"));
-      else trouble(found.detail);
-      if (reply.status < 500 && reply.status !== 429) return { status: reply.status };
-    } catch {
-      trouble(say("offline"));
-    }
-    await new Promise((resolve) => setTimeout(resolve, wait));
-  }
-}
-
-function trouble(text) { $("trouble").textContent = text; $("trouble").hidden = !text; }
+let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, raw = false;
+const answered = new Set();
+const idOf = ({ ids }) => JSON.stringify(ids);
 
 function take(found) {
   const known = new Set([...answered, ...questions.map(idOf), ...(shown ? [idOf(shown.question)] : [])]);
   questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
-  progress = found.progress;
-  ({ done, writing } = found);
+  ({ progress, done, writing } = found);
+  guess = found.guess;
+  guidelines.note(progress.guideline);
   if (done) {
     questions = [];
-    if (!shown?.supersedes) shown = null;
+    if (!shown?.supersedes && !shown?.answered) shown = null;
   }
-  if ($("guess")) reveal(found.guess, progress);
 }
 
-const idOf = ({ ids }) => [ids.comparison_id, ids.left].join();
-
 function refresh() {
-  if (progress) {
-    const { judged, wanted, own } = progress;
-    $("count").textContent = say(wanted ? "count_of" : "count", { judged, wanted, own });
-    $("bar").hidden = !wanted;
-    if (wanted) $("bar").value = Math.min(1, judged / wanted);
-  }
-  $("undo").disabled = !last;
+  if (progress) showProgress(progress, guess);
+  $("undo").disabled = !last && !mode.undo;
   if (shown === null && questions.length) show(questions.shift(), null);
   $("question").hidden = !shown;
   $("done").hidden = !(done && !shown && !writing);
@@ -56,66 +35,32 @@ function refresh() {
   $("wait").hidden = Boolean(shown) || done;
 }
 
-function show(question, supersedes) {
+function show(question, supersedes, given = {}) {
   shown = { question, supersedes };
   $("again").hidden = !supersedes;
-  const { turns, prompt } = question.shown;
-  $("prompt").replaceChildren(...(turns ? turns.map(turn) : visible(text(prompt))));
-  for (const side of ["left", "right"]) fill(side, question.shown);
+  showPrompt($("prompt"), question.shown);
+  reasons.write(given);
+  teach(question.training ?? null, null);
+  mode.show(question, given, raw);
   $("raw").hidden = !Object.keys(question.shown.html).length;
   delete document.body.dataset.chosen;
   scrollTo(0, 0);
   shownAt = performance.now();
 }
 
-// Without blank lines around it; the indentation of the first line stays.
-const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
-
-function turn({ role, content }) {
-  const part = Object.assign(document.createElement("div"), { className: "turn", dir: "auto" });
-  part.append(Object.assign(document.createElement("b"), { textContent: role }), ...visible(text(content)));
-  return part;
-}
-
-function fill(side, shown) {
-  const media = shown.media[side], content = text(shown[side]);
-  if (media) return void $(side).replaceChildren(player(side, media));
-  const notes = [content ? "" : say("empty"), shown.cut.includes(side) ? say("cut") : ""].filter(Boolean);
-  const html = shown.html[side];
-  $(side).classList.toggle("rendered", Boolean(html) && !raw);
-  if (html && !raw) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
-  else $(side).replaceChildren(...visible(content));
-  $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
-}
-
-function player(side, media) {
-  const family = media.kind.split("/")[0], label = say(`${side}_media`, { kind: family });
-  const element = document.createElement(family === "image" ? "img" : family);
-  if (family === "image") element.alt = label;
-  else Object.assign(element, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
-  element.addEventListener("error", () => { $(side).textContent = say("no_media"); });
-  element.src = media.url;
-  return element;
-}
-
-function reveal(guess, { guesses, hits }) {
-  const outcome = guess && say({ true: "hit", false: "miss", null: "guess_tie" }[guess.hit]);
-  $("told").textContent = guess ? say(`guess_${guess.side}`, { percent: Math.round(100 * guess.confidence), outcome }) : "";
-  $("hits").replaceChildren(...hits.map((hit) => Object.assign(document.createElement("li"), { className: hit ? "hit" : "miss" })));
-  $("sentence").textContent = guesses && say("guessed", { guesses, count: hits.length, right: hits.filter(Boolean).length });
-  $("guess").hidden = !guesses && !guess;
-}
-
-async function answer(choice, both_bad = false) {
-  if (!shown || performance.now() - answeredAt < DOUBLE_KEY_MS) return;
+// `fields` are the mode's own; `chosen` marks the side that was taken while the next question comes.
+async function answer(fields, chosen) {
+  if (!shown || shown.answered || performance.now() - answeredAt < DOUBLE_KEY_MS) return;
   answeredAt = performance.now();
-  const { question, supersedes } = shown, key = crypto.randomUUID();
+  const { question, supersedes } = shown, key = crypto.randomUUID(), given = { ...fields, ...reasons.read() };
   const duration_seconds = Math.min(MAX_SECONDS, (performance.now() - shownAt) / 1000);
-  shown = null;
-  document.body.dataset.chosen = both_bad ? "bad" : choice;
+  if (question.training) shown.answered = true;
+  else shown = null;
+  document.body.dataset.chosen = chosen;
   answered.add(idOf(question));
-  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) }, project);
-  last = { question, key };
+  const sent = { ...mode.ids(question), ...given, ...guidelines.shownVersion(), key, duration_seconds, ...(supersedes ? { supersedes } : {}) };
+  await keep(sent, project, mode.path);
+  last = question.training ? null : { question, key, given };
   refresh();
   send();
 }
@@ -124,11 +69,13 @@ async function answer(choice, both_bad = false) {
 function send() {
   sending ??= (async () => {
     for (let left = await waiting(); left.length; left = await waiting()) {
-      for (const { number, answer, about } of left) {
-        const { found, status } = await ask("/judgements", answer, about);
+      for (const { number, answer, about, path = "/judgements" } of left) {
+        let { found, status } = await ask(path, answer, about);
         if (status === 403 || status === 404) return; // kept, for a new link or another day
+        // A tag that the owner has taken away meanwhile must not cost the answer.
+        if (status === 422 && (answer.tags || answer.comment)) ({ found, status } = await ask(path, { ...answer, tags: [], comment: "" }, about));
         await forget(number);
-        if (found && about === project) take(found);
+        if (about === project || about === undefined) await acknowledge(found, answer);
         refresh();
       }
     }
@@ -136,23 +83,37 @@ function send() {
   return sending;
 }
 
+async function acknowledge(found, answer) {
+  if (found && !answer.supersedes && !found.lesson) await countToday(1);
+  if (found) take(found);
+  if (!shown?.answered) return;
+  if (found?.lesson) teach(shown.question.training, found.lesson, mode.describe(answer));
+  else shown = null;
+}
+
+function goOn() {
+  if (!shown?.answered || $("go-on").hidden) return;
+  shown = null;
+  refresh();
+}
+
 async function skip() {
-  if (!shown || shown.supersedes) return;
+  if (!shown || shown.supersedes || shown.answered) return;
   const { question } = shown;
   shown = null;
   answered.add(idOf(question));
   refresh();
-  const { found } = await ask("/skip", { comparison_id: question.ids.comparison_id });
+  const { found } = await ask("/skip", { question_id: mode.questionId(question) });
   if (found) take(found);
   refresh();
 }
 
 function undo() {
-  if (!last) return;
+  if (mode.undo?.() || !last || shown?.answered) return;
   if (shown) questions.unshift(shown.question);
-  const { question, key } = last;
+  const { question, key, given } = last;
   last = null;
-  show(question, key);
+  show(question, key, given);
   refresh();
 }
 
@@ -160,22 +121,25 @@ function toggleRaw() {
   if (!shown) return;
   raw = !raw;
   $("raw").ariaPressed = String(raw);
-  for (const side of ["left", "right"]) fill(side, shown.question.shown);
+  mode.fill(shown.question, raw);
 }
 
-const ACTIONS = { raw: toggleRaw, left: () => answer("left"), right: () => answer("right"), tie: () => answer("tie"), bad: () => answer("tie", true), skip, undo };
-const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo", r: "raw" };
-addEventListener("keydown", (event) => {
-  const action = KEYS[event.key];
-  if (action && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && event.target.tagName !== "INPUT") ACTIONS[action]();
-});
-for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => ACTIONS[button.dataset.choice]());
-addEventListener("online", () => send());
-$("logout").addEventListener("click", async () => {
-  await send();
-  const { status } = await ask("/logout", {});
-  if (!status || status === 403) location.replace("/");
-});
+// A key presses the button that names it; of other scripts than Latin by its place on the keyboard.
+function findButton({ key, code }) {
+  const name = key.length === 1 && !/[ -~]/.test(key) ? code.replace(/^(Key|Digit)/, "") : key;
+  const named = [...document.querySelectorAll(`[data-key~="${CSS.escape(name.length === 1 ? name.toLowerCase() : name)}"]`)];
+  return named.find((button) => button.getClientRects().length && !button.disabled);
+}
+
+function press(event) {
+  const { target } = event, isTyping = ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isTyping || $("guide").open) return;
+  if (event.key === "Enter" && ["BUTTON", "A"].includes(target.tagName)) return; // which the browser presses itself
+  const button = findButton(event);
+  if (!button) return;
+  event.preventDefault(); // the key must not stand in a line that it opens, nor scroll
+  button.click();
+}
 
 async function begin() {
   await send();
@@ -184,9 +148,22 @@ async function begin() {
   refresh();
 }
 
-refresh();
-await begin();
-// What somebody else left without an answer is asked here, as soon as it is given back.
-setInterval(() => { if (done && !shown && !sending) begin(); }, ASK_AGAIN_MS);
-// What the model has written meanwhile, too.
-setInterval(() => { if (writing && done && !shown && !sending) begin(); }, ASK_WRITING_MS);
+export async function start(chosenMode) {
+  mode = chosenMode;
+  const actions = { raw: toggleRaw, skip, undo, guide: guidelines.open, comment: reasons.open, go_on: goOn, ...mode.actions(answer) };
+  addEventListener("click", ({ target }) => actions[target.closest?.("[data-choice]")?.dataset.choice]?.());
+  addEventListener("keydown", press);
+  addEventListener("online", () => send());
+  $("logout").addEventListener("click", async () => {
+    await send();
+    const { status } = await ask("/logout", {});
+    if (!status || status === 403) location.replace("/");
+  });
+  refresh();
+  await begin();
+  await countToday();
+  refresh();
+  // What somebody else left without an answer is asked here, as soon as it is given back.
+  setInterval(() => { if (done && !shown && !sending) begin(); }, ASK_AGAIN_MS);
+  setInterval(() => { if (writing && done && !shown && !sending) begin(); }, ASK_WRITING_MS);
+}

@@ -15,6 +15,6 @@ async function change(work) {
   });
 }
 
-export const keep = (answer, about) => change((store) => store.add({ answer, about }));
+export const keep = (answer, about, path) => change((store) => store.add({ answer, about, path }));
 export const forget = (number) => change((store) => store.delete(number));
 export const waiting = () => change((store) => store.getAll());

@@ -1,0 +1,37 @@
+// Prompts and responses on the page: turns with their roles, Markdown or the text as it was written, media files.
+import { visible } from "/static/controls.js";
+import { say } from "/static/words.js";
+
+// Without blank lines around it; the indentation of the first line stays.
+export const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
+export const make = (tag, fields = {}, ...content) => { const element = Object.assign(document.createElement(tag), fields); element.append(...content); return element; };
+
+export function showPrompt(element, { turns, prompt }) {
+  element.replaceChildren(...(turns ? turns.map(({ role, content }) => make("div", { className: "turn", dir: "auto" }, make("b", {}, role), ...visible(text(content)))) : visible(text(prompt))));
+}
+
+export function showResponse(element, shown, name, raw) {
+  const media = shown.media[name], content = text(shown[name]);
+  if (media) return void element.replaceChildren(player(element, media, mediaLabel(name, media)));
+  const notes = [content ? "" : say("empty"), shown.cut.includes(name) ? say("cut") : ""].filter(Boolean);
+  const html = raw ? "" : shown.html[name];
+  element.classList.toggle("rendered", Boolean(html));
+  if (html) element.innerHTML = html; // of our own server, which lets through no more than words in frames
+  else element.replaceChildren(...visible(content));
+  element.append(...notes.map((note) => make("i", {}, ` ${note}`)));
+}
+
+function mediaLabel(name, { kind }) {
+  const [family] = kind.split("/");
+  if (name === "left") return say("left_media", { kind: family });
+  return name === "right" ? say("right_media", { kind: family }) : say("answer_media", { kind: family });
+}
+
+function player(element, media, label) {
+  const family = media.kind.split("/")[0], part = document.createElement(family === "image" ? "img" : family);
+  if (family === "image") part.alt = label;
+  else Object.assign(part, { controls: true, preload: "metadata", playsInline: true, ariaLabel: label });
+  part.addEventListener("error", () => { element.textContent = say("no_media"); });
+  part.src = media.url;
+  return part;
+}

@@ -14,12 +14,17 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
+import fake_generation
 from likelier.config import build_config
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import database
+from likelier.feedback.projects import ProjectSettings, write_settings
 from likelier.feedback.store import Store
+from likelier.generation import process
+from likelier.generation.protocol import GenerationSettings
+from likelier.records import Prompt
 from likelier.web.app import create_app
-from likelier.web.server import Access, listen, make_access, serve
+from likelier.web.server import Access, Policies, listen, make_access, serve
 from page_visitors import add_pair
 
 
@@ -163,3 +168,44 @@ def test_the_server_has_the_database_before_anybody_answers(store, tmp_path, mon
     serve(store, port=0)
     ((address, message),) = seen
     assert f"in use by process {os.getpid()}, serving it at {address}; stop it first" in message
+
+
+def serve_with(store, folder, **settings):
+    policies = Policies(GenerationSettings((str(folder),)), **settings)
+    serve(store, port=0, access=Access(policies=policies))
+
+
+def test_policies_need_prompts_and_conversations_a_policy(store, tmp_path, monkeypatch):
+    """One line each, before anything is stored."""
+    monkeypatch.setattr("likelier.web.server.check_model_folder", lambda path: None)
+    with pytest.raises(DataError, match="no model in it; give a model folder"):
+        serve_with(store, tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with Store.open(tmp_path / "empty.db", create=True) as empty:
+        with pytest.raises(DataError, match="no prompt for the policy to answer; give some with --prompts FILE"):
+            serve_with(empty, tmp_path)
+        with pytest.raises(DataError, match="or --policy DIR answers prompts while people judge"):
+            serve(empty, port=0)
+        assert empty.database.is_useless()
+    with store.transaction() as writer:
+        write_settings(writer, ProjectSettings(ask="conversations"))
+    with pytest.raises(ConfigError, match="people converse with a model here; give it with --policy DIR"):
+        serve(store, port=0)
+
+
+def test_the_generating_process_ends_with_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("likelier.web.server.check_model_folder", lambda path: None)
+    monkeypatch.setattr(process, "COMMAND", fake_generation.COMMAND)
+    started, launch = queue.Queue(), process.Generator.launch
+    monkeypatch.setattr(process.Generator, "launch", lambda self: (each := launch(self), started.put(each))[0])
+
+    def run(server, sockets):
+        sockets[0].close()
+        started.put(started.get(timeout=10))
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    (tmp_path / "config.json").write_text("{}")
+    with Store.open(tmp_path / "new.db", create=True) as new:
+        serve_with(new, tmp_path, prompts=[Prompt("Tell me a story.")])
+        assert [prompt.text for prompt in new.prompts()] == ["Tell me a story."]
+    assert started.get_nowait().wait(5) != 0

@@ -139,23 +139,24 @@ def serve(
 
 def check_content(store: Store, access: Access) -> None:
     """Store the prompts for the policies. ConfigError, DataError: there is nothing to judge, or no policy to answer."""
-    live = access.policies
-    projects = [store.in_project(name) for name in list_projects(store.database)] if access.all_projects else [store]
-    if live is None:
-        if all(read_ask(each) == "conversations" for each in projects):
-            raise ConfigError(f"{store.name}: people converse with a model here; give it with --policy DIR")
-        if not any(has_questions(each) for each in projects):
-            raise DataError(
-                f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some, or "
-                "--policy DIR answers prompts while people judge"
-            )
-        return
-    for source in live.generation.policies:
-        check_model_folder(find_policy(source).model)
-    if live.prompts:
-        store.add_prompts(live.prompts)
-    if not (live.conversations or any(each.counts()["prompts"] for each in projects)):
-        raise DataError(f"{store.name}: no prompt for the policy to answer; give some with --prompts FILE")
+    names = list_projects(store.database) if access.all_projects else [store.project]
+    projects = [store.in_project(name) for name in names or [store.project]]
+    if access.policies:
+        for source in access.policies.generation.policies:
+            check_model_folder(find_policy(source).model)
+        has_prompts = access.policies.prompts or any(each.counts()["prompts"] for each in projects)
+        if not (access.policies.conversations or has_prompts):
+            raise DataError(f"{store.name}: no prompt for the policy to answer; give some with --prompts FILE")
+        with store.transaction() as writer:
+            writer.add_project()
+            writer.add_prompts(access.policies.prompts)
+    elif all(read_ask(each) == "conversations" for each in projects):
+        raise ConfigError(f"{store.name}: people converse with a model here; give it with --policy DIR")
+    elif not any(has_questions(each) for each in projects):
+        raise DataError(
+            f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some, or "
+            "--policy DIR answers prompts while people judge"
+        )
 
 
 def has_questions(store: Store) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from likelier.cli.options import DB, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.progress import print_note
-from likelier.terminal import echo, print_table
+from likelier.terminal import echo, print_stderr, print_table
 
 
 def show(result: Result) -> None:
@@ -49,8 +49,11 @@ def check(db: DB, project: PROJECT = None, json: JSON = False) -> Result:
     """Measure agreement, the skill of each annotator, and bias; names stand beside pseudonyms where known."""
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.store import Store
+    from likelier.feedback.unread import describe_unread
 
     with Store.open(db, project=project) as store:
+        if unread := describe_unread(store):
+            print_stderr(unread)
         result, names = check_feedback(store.judged()).to_json(), store.names()
     result["annotators"] = [
         {"id": person["id"], "name": names.get(person["id"]), **person} for person in result["annotators"]

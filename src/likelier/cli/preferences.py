@@ -7,6 +7,7 @@ import typer
 
 from likelier.cli.options import DB, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
+from likelier.terminal import print_stderr
 
 
 @result_command()
@@ -32,12 +33,15 @@ def preferences(
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.database import list_files
     from likelier.feedback.store import Store
+    from likelier.feedback.unread import describe_unread
     from likelier.files.outputs import check_output
     from likelier.preferences.make import FILES, JUDGE_FILES, Split, make_preferences
 
     for name in (*FILES, *JUDGE_FILES) if judge_share else FILES:
         check_output(out / name, overwrite, list_files(db))
     with Store.open(db, project=project) as store:
+        if unread := describe_unread(store):
+            print_stderr(unread)
         findings = check_feedback(store.judged()) if check else None
         split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
         return make_preferences(store, out, findings, split)

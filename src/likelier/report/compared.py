@@ -11,6 +11,7 @@ from urllib.parse import quote
 from likelier.errors import DataError
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.store import Store
+from likelier.feedback.unread import count_unread, describe_unread
 from likelier.files.outputs import is_stream
 from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, to_plain_text
 
@@ -28,7 +29,7 @@ def make_compared_view(db: str, page: Path, project: str | None = None) -> dict[
     with Store.open(db, project=project) as store:
         judged = store.judged()
         if not judged:
-            raise DataError(f"{db}: no judgements to show")
+            raise DataError("; ".join(filter(None, [f"{db}: no judgements to show", describe_unread(store)])))
         by_comparison: dict[str, list[JudgedComparison]] = defaultdict(list)
         for entry in judged:
             by_comparison[entry.judgement.comparison_id].append(entry)
@@ -46,6 +47,7 @@ def make_compared_view(db: str, page: Path, project: str | None = None) -> dict[
             "shown": shown,
             "annotators": describe_annotators(judged),
             "folder": media_folder(page) if beside else "",
+            "unread": count_unread(store),
         }
 
 

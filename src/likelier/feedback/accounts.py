@@ -36,7 +36,9 @@ FIND = (
     .where(sessions.c.token_hash == sa.bindparam("token"), ~accounts.c.disabled)
     .where(sessions.c.seen_at > sa.bindparam("idle_since"), sessions.c.created_at > sa.bindparam("begun"))
 )
-"""Of every request, so it is put together once."""
+MEMBERS = sa.select(members.c.annotator_id, members.c.project).order_by(members.c.project)
+MEMBERSHIPS = MEMBERS.where(members.c.annotator_id == sa.bindparam("annotator"))
+"""Of every request, so they are put together once."""
 
 
 class InvitationError(LikelierError):
@@ -170,11 +172,9 @@ class Accounts:
 
 def read_members(connection: sa.Connection, annotator: str | None = None) -> dict[str, tuple[str, ...]]:
     """Return the projects of each person, or of one."""
-    query = sa.select(members.c.annotator_id, members.c.project).order_by(members.c.project)
-    if annotator is not None:
-        query = query.where(members.c.annotator_id == annotator)
+    query = MEMBERS if annotator is None else MEMBERSHIPS
     projects_of: dict[str, tuple[str, ...]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(query, {"annotator": annotator}):
         projects_of[row.annotator_id] = (*projects_of.get(row.annotator_id, ()), row.project)
     return projects_of
 

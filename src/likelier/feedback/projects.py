@@ -65,12 +65,16 @@ class Guideline(NamedTuple):
     created_at: str
 
 
+NAMES = sa.select(projects.c.name).order_by(projects.c.name)
+"""Of every request, so it is put together once."""
+
+
 def list_projects(database: Database) -> list[str]:
     """Return the names of all projects, sorted; an older database has one."""
     with database.reading() as connection:
-        if not has_projects(connection):
+        if not (database.is_current or has_projects(connection)):
             return [DEFAULT_PROJECT]
-        return list(connection.execute(sa.select(projects.c.name).order_by(projects.c.name)).scalars())
+        return list(connection.execute(NAMES).scalars())
 
 
 def choose_project(names: list[str], wanted: str | None, db: str, create: bool, any_project: bool) -> str:

@@ -48,6 +48,10 @@ class Rooms:
 
     def find(self, person: Person, name: str | None) -> Room:
         """Return the room of a project, by default of the person's first. 404: none that they may enter."""
+        with self.lock:
+            open_room = self.open_rooms.get(name or self.store.project)
+        if open_room and person.may_enter(open_room.store.project):
+            return open_room
         names = self.list_for(person)
         default = self.store.project if self.store.project in names else next(iter(names), "")
         name = name or default

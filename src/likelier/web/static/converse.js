@@ -1,24 +1,26 @@
 // A conversation: the person writes, two answers come, the person picks one, and goes on. What was typed is kept in the
 // browser until it is answered; picks wait in the outbox like all judgements.
+import { make, showResponse, text } from "/static/content.js";
 import { visible } from "/static/controls.js";
-import { keep, forget, waiting } from "/static/outbox.js";
+import * as guidelines from "/static/guidelines.js";
+import { forget, keep, waiting } from "/static/outbox.js";
+import { countToday, showProgress } from "/static/progress.js";
+import { $, project } from "/static/requests.js";
 import { say } from "/static/words.js";
 
-const $ = (id) => document.getElementById(id);
 const MAX_SECONDS = 86400, DOUBLE_KEY_MS = 150, GIVE_UP_MS = 120000, AGAIN_MS = 2000;
-const { project, person } = document.body.dataset, PLACE = `likelier-conversation/${person}/${project}`;
+const { person } = document.body.dataset, PLACE = `likelier-conversation/${person}/${project}`;
 const EMPTY = { after: null, turns: [], draft: "", sent: null };
 let state = { ...EMPTY, ...JSON.parse(localStorage.getItem(PLACE) ?? "{}") };
 let pair = null, last = null, shownAt = 0, pickedAt = -Infinity, sending = null, asking = 0, raw = false;
 
 const save = () => localStorage.setItem(PLACE, JSON.stringify(state));
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
 
-function trouble(words, retry = false) {
-  $("trouble").hidden = !words && !retry;
-  $("trouble-words").textContent = words;
-  $("retry").hidden = $("take-back").hidden = !retry;
+function trouble(words, isLate = false) {
+  $("trouble").hidden = !words;
+  $("trouble").textContent = words;
+  $("late").hidden = !isLate;
 }
 
 // One request; what is wrong is shown, and `status` says if it makes sense to ask again.
@@ -38,7 +40,7 @@ const mayRepeat = (status) => status === 0 || status === 429 || status >= 500;
 
 function refresh() {
   $("turns").replaceChildren(...[...state.turns, ...(state.sent ? [{ role: "user", content: state.sent.text }] : [])].map(turn));
-  $("writing").hidden = !state.sent || Boolean(pair) || !$("retry").hidden;
+  $("writing").hidden = !state.sent || Boolean(pair) || !$("late").hidden;
   $("choose").hidden = !pair;
   $("write").hidden = Boolean(state.sent);
   $("undo-last").hidden = !last;
@@ -46,11 +48,8 @@ function refresh() {
   $("hello").hidden = Boolean(state.turns.length || state.sent);
 }
 
-function turn({ role, content }) {
-  const item = Object.assign(document.createElement("li"), { className: role, dir: "auto" });
-  item.append(Object.assign(document.createElement("b"), { textContent: say(role === "user" ? "you" : "the_model") }), ...visible(text(content) || say("empty")));
-  return item;
-}
+const turn = ({ role, content }) =>
+  make("li", { className: role, dir: "auto" }, make("b", {}, say(role === "user" ? "you" : "the_model")), ...visible(text(content) || say("empty")));
 
 // Asks until the answers are here; after a while the person decides whether to go on waiting.
 async function ask() {
@@ -62,8 +61,8 @@ async function ask() {
     if (turn !== asking || !state.sent) return;
     if (found?.refused) return takeBack(say(`refused_${found.refused}`));
     if (found?.ids) return show(found);
-    if (!found && !mayRepeat(status)) return status === 403 ? refresh() : takeBack($("trouble-words").textContent);
-    if (performance.now() - began > GIVE_UP_MS) { trouble($("trouble-words").textContent || say("slow_model"), true); return refresh(); }
+    if (!found && !mayRepeat(status)) return status === 403 ? refresh() : takeBack($("trouble").textContent);
+    if (performance.now() - began > GIVE_UP_MS) { trouble($("trouble").textContent || say("slow_model"), true); return refresh(); }
     if (!found) await pause(AGAIN_MS);
   }
 }
@@ -95,7 +94,7 @@ function takeBack(words = "") {
 
 function show(question, supersedes = null) {
   pair = { question, supersedes };
-  for (const side of ["left", "right"]) fill(side);
+  fill();
   $("raw").hidden = !Object.keys(question.shown.html).length;
   delete document.body.dataset.chosen;
   trouble("");
@@ -105,13 +104,8 @@ function show(question, supersedes = null) {
   $("choose").scrollIntoView({ block: "start" });
 }
 
-function fill(side) {
-  const { shown } = pair.question, content = text(shown[side]), html = raw ? null : shown.html[side];
-  $(side).classList.toggle("rendered", Boolean(html));
-  if (html) $(side).innerHTML = html; // of our own server, which lets through no more than words in frames
-  else $(side).replaceChildren(...visible(content));
-  const notes = [content ? "" : say("empty"), shown.cut.includes(side) ? say("cut") : ""].filter(Boolean);
-  $(side).append(...notes.map((note) => Object.assign(document.createElement("i"), { textContent: ` ${note}` })));
+function fill() {
+  for (const side of ["left", "right"]) showResponse($(side), pair.question.shown, side, raw);
 }
 
 async function pick(choice, both_bad = false) {
@@ -120,7 +114,7 @@ async function pick(choice, both_bad = false) {
   const { question, supersedes } = pair, key = crypto.randomUUID(), sent = state.sent;
   const duration_seconds = Math.min(MAX_SECONDS, (performance.now() - shownAt) / 1000);
   pair = null;
-  await keep({ ...question.ids, choice, both_bad, key, duration_seconds, ...(supersedes ? { supersedes } : {}) }, project);
+  await keep({ ...question.ids, choice, both_bad, ...guidelines.shownVersion(), key, duration_seconds, ...(supersedes ? { supersedes } : {}) }, project, "/judgements");
   last = { question, key, sent, after: state.after };
   state.turns.push({ role: "user", content: sent.text }, { role: "assistant", content: question.shown[choice === "right" ? "right" : "left"] });
   Object.assign(state, { after: question.ids.comparison_id, sent: null });
@@ -135,19 +129,23 @@ async function pick(choice, both_bad = false) {
 function send() {
   sending ??= (async () => {
     for (let left = await waiting(); left.length; left = await waiting()) {
-      for (const { number, answer, about } of left) {
-        const { found, status } = await post("/judgements", answer, about);
+      for (const { number, answer, about, path = "/judgements" } of left) {
+        const { found, status } = await post(path, answer, about);
         if (status === 403 || status === 404) return;
         if (!found && mayRepeat(status)) { await pause(AGAIN_MS); break; }
         await forget(number);
-        if (found && about === project) count(found.progress);
+        if (found && about === project) await count(found.progress, answer.supersedes ? 0 : 1);
       }
     }
   })().finally(() => { sending = null; });
   return sending;
 }
 
-const count = (progress) => { $("count").textContent = say("picked", progress); };
+async function count(progress, more = 0) {
+  await countToday(more);
+  showProgress(progress);
+  guidelines.note(progress.guideline);
+}
 
 async function skip() {
   if (!pair || pair.supersedes) return;
@@ -181,14 +179,14 @@ function toggleRaw() {
   if (!pair) return;
   raw = !raw;
   $("raw").ariaPressed = String(raw);
-  for (const side of ["left", "right"]) fill(side);
+  fill();
 }
 
-const ACTIONS = { left: () => pick("left"), right: () => pick("right"), tie: () => pick("tie"), bad: () => pick("tie", true), skip, undo, raw: toggleRaw };
-const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo", r: "raw" };
+const ACTIONS = { guide: guidelines.open, left: () => pick("left"), right: () => pick("right"), tie: () => pick("tie"), bad: () => pick("tie", true), skip, undo, raw: toggleRaw };
+const KEYS = { 1: "left", 2: "right", 0: "tie", b: "bad", s: "skip", u: "undo", r: "raw", g: "guide" };
 addEventListener("keydown", (event) => {
-  const action = KEYS[event.key];
-  if (action && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && !["INPUT", "TEXTAREA"].includes(event.target.tagName)) {
+  const action = KEYS[event.key.toLowerCase()];
+  if (action && !$("guide").open && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey && !["INPUT", "TEXTAREA"].includes(event.target.tagName)) {
     event.preventDefault(); // the message gets the focus, and must not get the key
     ACTIONS[action]();
   }
@@ -215,6 +213,6 @@ $("message").value = state.draft;
 refresh();
 await send();
 const { found } = await post("/question");
-if (found) count(found.progress);
+if (found) await count(found.progress);
 if (state.sent) ask();
 else $("message").focus();

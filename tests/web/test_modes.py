@@ -204,3 +204,35 @@ def test_two_people_at_once_and_one_of_them_offline(chromium, tmp_path, monkeypa
         assert len(rated) == 9
         for page in (ann, bob):
             page.context.close()
+
+
+def change_settings(page, **settings):
+    """As the owner's page does; the first person who came in is the owner."""
+    origin = page.url.rstrip("/")
+    body = ProjectSettings(repeat_share=0.0, **settings).model_dump_json()
+    headers = {"content-type": "application/json", "origin": origin}
+    assert page.context.request.post(f"{origin}/owner/settings", data=body, headers=headers).ok
+
+
+def test_the_owner_changes_what_is_asked_while_people_judge(chromium, tmp_path, monkeypatch):
+    """A tag that is gone costs no answer; another kind of question brings its own page."""
+    with make_store(tmp_path / "f.db", tags=("rude",)) as store:
+        link, end = start_serving(store, monkeypatch, wanted=2)
+        page = come_in(chromium, link)
+        change_settings(page, tags=())
+        page.get_by_role("button", name="rude").click()
+        press(page, "p")
+        page.get_by_text("1 of 2").wait_for()
+        (stored,) = store.judgements()
+        assert (stored.choice, stored.strength, stored.extra) == ("right", 3, {})
+        change_settings(page, ask="ratings")
+        press(page, "2")
+        page.locator("#response").wait_for()
+        press(page, "5")
+        page.get_by_text("1 of 2").wait_for()
+        press(page, "5")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        assert end() == 2
+        assert [each.rating.value for each in store.rated_by_content()] == [5.0, 5.0]
+        assert len(store.judgements()) == 2
+        page.context.close()

@@ -22,9 +22,9 @@ from likelier.feedback.projects import ProjectSettings, write_settings
 from likelier.feedback.store import Store
 from likelier.generation import process
 from likelier.generation.protocol import GenerationSettings
-from likelier.records import Prompt
+from likelier.records import Prompt, Response
 from likelier.web.app import create_app
-from likelier.web.server import Access, Policies, listen, make_access, serve
+from likelier.web.server import Access, Policies, check_content, listen, make_access, serve
 from page_visitors import add_pair
 
 
@@ -209,3 +209,15 @@ def test_the_generating_process_ends_with_the_server(tmp_path, monkeypatch):
         serve_with(new, tmp_path, prompts=[Prompt("Tell me a story.")])
         assert [prompt.text for prompt in new.prompts()] == ["Tell me a story."]
     assert started.get_nowait().wait(5) != 0
+
+
+def test_ratings_need_responses_and_no_comparison(tmp_path):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        prompt = Prompt("p")
+        store.add_prompts([prompt])
+        with store.transaction() as writer:
+            write_settings(writer, ProjectSettings(ask="ratings"))
+        with pytest.raises(DataError, match="no comparison to judge"):
+            check_content(store, Access())
+        store.add_responses([Response(prompt.id, "r")])
+        check_content(store, Access())

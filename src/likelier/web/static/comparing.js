@@ -7,6 +7,7 @@ function fill({ shown }, raw) { for (const side of ["left", "right"]) showRespon
 
 start({
   path: "/judgements",
+  fits: (ids) => "left" in ids,
   ids: ({ ids }) => ids,
   questionId: ({ ids }) => ids.comparison_id,
   describe: ({ choice }) => choice,

@@ -14,6 +14,7 @@ const answered = new Set();
 const idOf = ({ ids }) => JSON.stringify(ids);
 
 function take(found) {
+  if (found.ids && !mode.fits(found.ids)) return void location.reload(); // the owner has changed what is asked
   const known = new Set([...answered, ...questions.map(idOf), ...(shown ? [idOf(shown.question)] : [])]);
   questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
   ({ progress, done, writing } = found);

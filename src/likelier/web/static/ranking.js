@@ -67,6 +67,7 @@ function show(question, given, raw) {
 
 start({
   path: "/rankings",
+  fits: (ids) => "shown" in ids,
   ids: ({ ids }) => ({ shown: ids.shown }),
   questionId: ({ ids }) => ids.question_id,
   fill,

@@ -15,6 +15,7 @@ const RATINGS = [...[1, 2, 3, 4, 5, 6, 7].map((value) => name("scale", value)), 
 
 start({
   path: "/ratings",
+  fits: (ids) => "response_id" in ids,
   ids: ({ ids }) => ids,
   questionId: ({ ids }) => ids.response_id,
   fill,

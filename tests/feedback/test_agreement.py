@@ -3,13 +3,26 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Literal
 
 import krippendorff
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa as fleiss_oracle
 
-from likelier.feedback.agreement import alpha_interval, cohen_kappa, count_labels, fleiss_kappa, krippendorff_alpha
+from likelier.feedback.agreement import (
+    Measurement,
+    alpha_interval,
+    cohen_kappa,
+    compare_annotators,
+    count_labels,
+    fleiss_kappa,
+    krippendorff_alpha,
+    pairwise_agreement,
+    pairwise_agreement_interval,
+    weighted_kappa,
+)
 
 LongTable = tuple[list[int], list[int], list[str]]
 
@@ -114,3 +127,49 @@ def test_one_item_has_no_interval() -> None:
     """Every resample is that item: the interval had no width."""
     assert krippendorff_alpha(["i", "i", "i"], ["a", "b", "c"], [0, 0, 1]) is not None
     assert alpha_interval(["i", "i", "i"], ["a", "b", "c"], [0, 0, 1]) is None
+
+
+@pytest.mark.parametrize("measurement", ["ordinal", "interval"])
+@pytest.mark.parametrize("seed", range(3))
+def test_alpha_of_ordered_labels_like_the_krippendorff_package(seed: int, measurement: Measurement) -> None:
+    table = random_table(seed)
+    numbers = [[np.nan if cell == "." else float(cell) ** 2 for cell in row] for row in table]
+    oracle = krippendorff.alpha(reliability_data=numbers, level_of_measurement=measurement)
+    items, coders, labels = to_long_table(table)
+    found = krippendorff_alpha(items, coders, [float(label) ** 2 for label in labels], measurement)
+    assert found == pytest.approx(oracle, abs=1e-9)
+
+
+def test_alpha_of_ordered_labels_is_none_where_nothing_varies() -> None:
+    assert krippendorff_alpha([1, 1], ["ann", "ben"], [3.0, 3.0], "interval") is None
+    assert krippendorff_alpha([1, 2], ["ann", "ben"], [3.0, 4.0], "ordinal") is None
+
+
+@pytest.mark.parametrize("weights", ["linear", "quadratic"])
+def test_weighted_kappa_like_scikit_learn(weights: Literal["linear", "quadratic"]) -> None:
+    draw = np.random.default_rng(0)
+    first = draw.integers(1, 8, 60)
+    second = np.clip(first + draw.integers(-2, 3, 60), 1, 7)
+    oracle = cohen_kappa_score(first, second, weights=weights)
+    assert weighted_kappa(first.tolist(), second.tolist(), weights) == pytest.approx(oracle, abs=1e-9)
+    assert weighted_kappa([1, 1], [1, 1]) is None
+
+
+def test_the_share_of_agreeing_pairs_by_hand() -> None:
+    """Item 1: one of three pairs agrees; item 2: the one pair does; item 3 has no pair: 2 of 4."""
+    table = [1, 1, 1, 2, 2, 3], ["a", "b", "c", "a", "b", "a"], ["x", "x", "y", "x", "x", "y"]
+    assert pairwise_agreement(*table) == 0.5
+    assert pairwise_agreement_interval(*table) == (pytest.approx(1 / 3), 1.0)
+    assert (pairwise_agreement([1], ["a"], ["x"]), pairwise_agreement_interval([1], ["a"], ["x"])) == (None, None)
+
+
+def test_pairs_of_annotators_are_those_that_share_most() -> None:
+    """Ann and Ben agree on 3 of 4; chance is 0.5: kappa 0.5. Cem shares one item with each."""
+    items = [1, 1, 2, 2, 3, 3, 4, 4, 4]
+    annotators = ["ann", "ben"] * 4 + ["cem"]
+    labels = [0, 0, 1, 1, 0, 0, 0, 1, 1]
+    labels[2:4] = [1, 1]
+    (pair,) = compare_annotators(items, annotators, labels, least=2, most=9)
+    assert (pair.first, pair.second, pair.n, pair.agreement) == ("ann", "ben", 4, 0.75)
+    assert pair.kappa == pair.weighted_kappa == pytest.approx(0.5)
+    assert len(compare_annotators(items, annotators, labels, least=1, most=2)) == 2

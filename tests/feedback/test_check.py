@@ -222,8 +222,13 @@ def test_json_keys() -> None:
     record = json.loads(json.dumps(check(judged, seed=3).to_json(), allow_nan=False))
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
+        "alpha_ordinal", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
     ]  # fmt: skip
-    assert list(record["annotators"][0]) == ["id", "judgements", "skill", "error_rate", "left_rate", "flags"]
+    person = ["id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency"]
+    assert list(record["annotators"][0]) == person
+    assert list(record["kappas"][0]) == ["first", "second", "n", "agreement", "kappa", "weighted_kappa"]
+    older = {key: record[key] for key in list(record)[:7]}
+    assert FeedbackCheck.from_json(older).agreement is None
     assert record["annotators"][2]["flags"] == ["right"]
     low, high = record["alpha_interval"]
     assert low < record["alpha"] < high
@@ -263,6 +268,12 @@ def test_rows_that_stand_twice_change_nothing_but_the_count(vice: str) -> None:
     ]
     first, second = check(once), check(twice)
     for one, other in zip(first.annotators, second.annotators, strict=True):
-        assert replace(other, judgements=one.judgements) == one
+        assert replace(other, judgements=one.judgements, repeats=0, consistency=None) == one
     assert second.judgements == first.judgements + first.annotators[3].judgements
     assert second.annotators[3].judgements == 2 * first.annotators[3].judgements
+    assert (second.annotators[3].repeats, second.annotators[3].consistency) == (first.annotators[3].judgements, 1.0)
+    assert (second.alpha, second.position_bias, second.length_bias) == (
+        first.alpha,
+        first.position_bias,
+        first.length_bias,
+    )

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from statistics import median
 from typing import Any
 
 from likelier.cli.options import DB, PROJECT
@@ -23,6 +24,8 @@ def show(result: Result) -> None:
         print_table(columns, zip(rows, flagged, strict=True), right_aligned=columns[-5:-1])
     echo(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons")
     echo(describe_agreement(result))
+    for line in describe_pairs_and_repeats(result):
+        echo(line)
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
         if result[name] is not None:
             echo(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie")
@@ -42,6 +45,23 @@ def describe_agreement(result: Result) -> str:
     interval = result["alpha_interval"]
     bounds = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     return f"agreement: Krippendorff's alpha {result['alpha']:.2f}{bounds}; 1 is perfect, 0 is chance"
+
+
+def describe_pairs_and_repeats(result: Result) -> Iterator[str]:
+    """Yield lines on how often two people agree, and how often one with themselves, where that is known."""
+    if result["agreement"] is not None:
+        interval = result["agreement_interval"]
+        bounds = f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
+        yield f"two people who judged the same comparison gave the same answer in {result['agreement']:.0%}{bounds}"
+    kappas = sorted(pair["kappa"] for pair in result["kappas"] if pair["kappa"] is not None)
+    if kappas:
+        least = min(pair["n"] for pair in result["kappas"])
+        pairs = "1 pair of people" if len(kappas) == 1 else f"{len(kappas)} pairs of people"
+        spread = f"{median(kappas):.2f}" + (f" ({kappas[0]:.2f} to {kappas[-1]:.2f})" if len(kappas) > 1 else "")
+        yield f"Cohen's kappa of {pairs} who share {least} comparisons or more: median {spread}"
+    if result["repeats"]:
+        answers = "1 repeated answer is" if result["repeats"] == 1 else f"{result['repeats']:,} repeated answers are"
+        yield f"{answers} as the first in {result['consistency']:.0%}; only the first is a vote"
 
 
 @result_command(show)

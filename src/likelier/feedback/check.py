@@ -4,7 +4,7 @@ Uses judgements only, not the information which annotators are simulated.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, norm
 
-from likelier.feedback.agreement import alpha_interval, krippendorff_alpha
+from likelier.feedback.agreement import (
+    PairAgreement,
+    alpha_interval,
+    compare_annotators,
+    krippendorff_alpha,
+    pairwise_agreement,
+    pairwise_agreement_interval,
+)
 from likelier.feedback.audit import (
     AnnotatorBiases,
     Answers,
@@ -22,6 +29,7 @@ from likelier.feedback.audit import (
     measure_fast_answers,
 )
 from likelier.feedback.reliability import CHOICE_SIGNS, dawid_skene
+from likelier.feedback.votes import Repeats, count_repeats, first_answers
 from likelier.records import JudgedComparison
 
 Floats = NDArray[np.float64]
@@ -38,6 +46,8 @@ MIN_EXCESS_RATE = 0.3
 MIN_SHARED = 20
 """Judgements shared with other annotators that it takes to call somebody random or reversed."""
 BIAS_FLAGS = {"left", "right", "longer", "shorter"}
+MIN_SHARED_BY_PAIR, MAX_PAIRS = 20, 100
+"""Comparisons that two people share for a kappa of theirs, and how many pairs of people have one: those with most."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,10 @@ class AnnotatorCheck:
     """Share of left among the answers other than ties; None: only ties."""
     flags: tuple[str, ...]
     """At most one of random, left, right, longer, shorter, reversed; then fast; then too_many_ties."""
+    repeats: int = 0
+    """Answers to a comparison that they had answered before."""
+    consistency: float | None = None
+    """Share of these that are as the first answer was; None without repeats."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,16 @@ class FeedbackCheck:
     """Rate of left among answers other than ties, minus one half."""
     length_bias: float | None
     """Rate of the longer response among answers other than ties, minus one half."""
+    alpha_ordinal: float | None = None
+    """The same with a tie between both responses: to differ by a tie is to differ less."""
+    agreement: float | None = None
+    """Share of pairs of people who judged the same comparison and gave the same answer; None without overlap."""
+    agreement_interval: tuple[float, float] | None = None
+    kappas: tuple[PairAgreement, ...] = ()
+    """Of the pairs of people that share most comparisons."""
+    repeats: int = 0
+    consistency: float | None = None
+    """Of all people, as of each."""
 
     @property
     def flagged(self) -> list[str]:
@@ -82,7 +106,9 @@ class FeedbackCheck:
         """Return JSON values, with intervals and flags as lists."""
         record = asdict(self)
         record["annotators"] = [{**person, "flags": list(person["flags"])} for person in record["annotators"]]
-        record["alpha_interval"] = list(self.alpha_interval) if self.alpha_interval else None
+        for name in ("alpha_interval", "agreement_interval"):
+            record[name] = list(record[name]) if record[name] else None
+        record["kappas"] = list(record["kappas"])
         return record
 
     @classmethod
@@ -91,14 +117,18 @@ class FeedbackCheck:
         annotators = tuple(
             AnnotatorCheck(**{**person, "flags": tuple(person["flags"])}) for person in record["annotators"]
         )
-        interval = record["alpha_interval"]
-        values = {field.name: record[field.name] for field in fields(cls)}
-        return cls(**values | {"annotators": annotators, "alpha_interval": tuple(interval) if interval else None})
+        values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        for name in ("alpha_interval", "agreement_interval"):
+            values[name] = tuple(record[name]) if record.get(name) else None
+        kappas = tuple(PairAgreement(**pair) for pair in record.get("kappas", ()))
+        return cls(**values | {"annotators": annotators, "kappas": kappas})
 
 
 def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
     """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` is of alpha's bootstrap."""
     judged = [entry for entry in judged if not entry.judgement.adjudicates]  # made in knowledge of the others
+    num_judgements, repeats = len(judged), count_repeats([entry for entry in judged if entry.judgement.annotator])
+    judged = first_answers(judged)
     signed = [entry for entry in judged if entry.judgement.annotator]
     labelled = (  # items, annotators, labels; a label is the first response by id (1), the second (-1) or a tie (0)
         [entry.judgement.comparison_id for entry in signed],
@@ -108,13 +138,25 @@ def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
     known_sides = [entry for entry in judged if entry.judgement.extra.get("sides") != "unknown"]
     return FeedbackCheck(
         comparisons=len({entry.judgement.comparison_id for entry in judged}),
-        judgements=len(judged),
-        annotators=check_annotators(signed) if signed else (),
+        judgements=num_judgements,
+        annotators=check_annotators(signed, repeats) if signed else (),
         alpha=krippendorff_alpha(*labelled),
         alpha_interval=alpha_interval(*labelled, seed=seed),
         position_bias=mean_bias(choice_signs(known_sides)),
         length_bias=mean_bias(choice_signs(judged) * longer_side(judged)),
+        alpha_ordinal=krippendorff_alpha(*labelled, "ordinal"),
+        agreement=pairwise_agreement(*labelled),
+        agreement_interval=pairwise_agreement_interval(*labelled, seed=seed),
+        kappas=tuple(compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)),
+        repeats=sum(each.total for each in repeats.values()),
+        consistency=measure_consistency(repeats.values()),
     )
+
+
+def measure_consistency(repeats: Iterable[Repeats]) -> float | None:
+    """Return the share of repeated answers that are as the first; None without any."""
+    same, total = np.sum([[0, 0], *repeats], axis=0)
+    return float(same / total) if total else None
 
 
 def choice_signs(judged: Sequence[JudgedComparison]) -> Floats:
@@ -136,14 +178,9 @@ def id_order(judged: Sequence[JudgedComparison]) -> Floats:
     return np.array([1.0 if entry.judgement.left < entry.judgement.right else -1.0 for entry in judged])
 
 
-def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck, ...]:
-    """Check each annotator, sorted by id; every judgement must name one.
-
-    Only an annotator's first answer to a comparison counts, as for alpha: otherwise answers stored twice would let one
-    person outvote the others.
-    """
+def check_annotators(judged: Sequence[JudgedComparison], repeats: Mapping[str, Repeats]) -> tuple[AnnotatorCheck, ...]:
+    """Check each annotator by their first answers, which `judged` holds, sorted by id; each must name one."""
     counts = Counter(entry.judgement.annotator for entry in judged)
-    judged = first_answers(judged)
     names, annotator = np.unique([entry.judgement.annotator for entry in judged], return_inverse=True)
     sign = choice_signs(judged)
     consensus, error_rates = leave_one_out_consensus(judged, annotator, sign)
@@ -159,22 +196,16 @@ def check_annotators(judged: Sequence[JudgedComparison]) -> tuple[AnnotatorCheck
     return tuple(
         AnnotatorCheck(
             id=str(name),
-            judgements=counts[str(name)],
+            judgements=counts[str(name)] + repeats[str(name)].total,
             skill=float(skills[number]) if num_shared[number] else None,
             error_rate=float(error_rates[number]) if num_shared[number] else None,
             left_rate=left_rate(sign[annotator == number]),
             flags=flags[number],
+            repeats=repeats[str(name)].total,
+            consistency=measure_consistency([repeats[str(name)]]),
         )
         for number, name in enumerate(names)
     )
-
-
-def first_answers(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
-    """Return each annotator's first answer to each comparison, in chronological order."""
-    first: dict[tuple[str, str], JudgedComparison] = {}
-    for entry in judged:
-        first.setdefault((entry.judgement.annotator, entry.judgement.comparison_id), entry)
-    return list(first.values())
 
 
 def left_rate(sign: Floats) -> float | None:

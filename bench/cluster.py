@@ -53,6 +53,11 @@ class Cluster:
         with psycopg.connect(self.url) as connection:
             return connection.execute(statement.encode()).fetchall()
 
+    def create_database(self, name: str) -> None:
+        """Make another database beside `postgres`."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+
     def kill_backend(self, draw: random.Random) -> None:
         """Kill -9 a process that serves a client; PostgreSQL then restarts them all."""
         others = "backend_type = 'client backend' AND pid <> pg_backend_pid()"

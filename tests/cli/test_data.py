@@ -143,6 +143,12 @@ def test_nobody_of_that_name_is_an_error(folder, capsys):
     assert "nobody is called 'Eve'" in capsys.readouterr().err
 
 
+def test_a_page_of_a_project_with_a_wrong_name_is_refused(folder, capsys):
+    assert run("serve", "--db", "f.db", "--project", "defaults", "--port", "0") == 3
+    line = "likelier: --project defaults: no such project in f.db; did you mean default?\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_page_without_a_comparison_is_refused(folder, capsys):
     """It was served, and said thank you."""
     assert run("serve", "--db", "new.db", "--port", "0") == 3

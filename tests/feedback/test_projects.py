@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import export_file, import_file
@@ -120,6 +121,16 @@ def test_settings_and_guidelines_are_kept(db):
             assert read_settings(connection, "long") == ProjectSettings()
             assert [each.text for each in read_guidelines(connection, "short")] == ["Be fair.", "Be kind."]
             assert read_guidelines(connection, "long") == []
+
+
+@pytest.mark.parametrize("tags", [("",), ("x" * 101,), tuple(map(str, range(21)))])
+def test_tags_that_no_answer_could_have_are_refused(tags):
+    with pytest.raises(ValidationError):
+        ProjectSettings(tags=tags)
+
+
+def test_a_tag_that_is_given_twice_stands_once():
+    assert ProjectSettings(tags=("rude", "long", "rude")).tags == ("rude", "long")
 
 
 def test_gold_is_changed_and_removed(db):

@@ -1,12 +1,16 @@
 """The owner's page: figures, people, invitations, exports."""
 
+import hashlib
+import io
 import json
+import sys
+import zipfile
 
 import pytest
 
-from likelier.feedback.formats import export_file
+from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Prompt, Response
+from likelier.records import Comparison, Media, Prompt, Response
 from likelier.web.app import create_app
 from page_visitors import come_in
 
@@ -85,6 +89,50 @@ def test_an_export_is_that_of_the_command_line(store, tmp_path):
         reply = owner.get(f"/owner/export/{name}")
         export_file(store, name, tmp_path / name)
         assert reply.content == (tmp_path / name).read_bytes()
-        assert reply.headers["content-disposition"] == f'attachment; filename="{name}.jsonl"'
+        assert reply.headers["content-disposition"] == f"attachment; filename*=UTF-8''default-{name}.jsonl"
     assert len([json.loads(line) for line in reply.content.splitlines()]) == 1
     assert owner.get("/owner/export/nothing").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "start"),
+    [
+        ("csv", "csv", b"prompt,"),
+        ("parquet", "parquet", b"PAR1"),
+        ("label-studio", "json", b"["),
+        ("openai", "jsonl", b"{"),
+    ],
+)
+def test_an_export_is_named_and_made_as_the_formats_own_tool_reads_it(store, name, suffix, start):
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    owner = come_in(create_app(store), "admin")
+    judge(owner, 0)
+    reply = owner.get(f"/owner/export/{name}")
+    assert reply.content.startswith(start)
+    assert reply.headers["content-disposition"].endswith(f"''default-{name}.{suffix}")
+
+
+def test_an_export_with_media_is_an_archive_that_can_be_imported(store, tmp_path):
+    source = tmp_path / "dot.gif"
+    source.write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;")
+    media = Media(hashlib.sha256(source.read_bytes()).hexdigest(), "image/gif", source.stat().st_size)
+    with store.transaction() as writer:
+        writer.add_media(media, source)
+        prompt = Prompt("Draw a dot.")
+        pair = Response(prompt.id, media=media), Response(prompt.id, "a dot")
+        writer.add_prompts([prompt])
+        writer.add_responses(pair)
+        writer.add_comparisons([Comparison(prompt.id, pair[0].id, pair[1].id)])
+    reply = come_in(create_app(store), "admin").get("/owner/export/likelier")
+    assert reply.headers["content-disposition"].endswith("''default-likelier.zip")
+    zipfile.ZipFile(io.BytesIO(reply.content)).extractall(tmp_path / "out")
+    with Store.open(tmp_path / "other.db", create=True) as other:
+        import_file(tmp_path / "out" / "likelier.jsonl", "likelier", other)
+        assert other.media() == store.media()
+
+
+def test_an_export_that_cannot_be_made_says_why(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    reply = come_in(create_app(store), "admin").get("/owner/export/parquet")
+    assert (reply.status_code, reply.json()) == (422, {"detail": "parquet: the server lacks the package pyarrow"})

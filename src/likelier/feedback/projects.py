@@ -2,10 +2,10 @@
 
 import difflib
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.database import DamagedRow
@@ -17,6 +17,8 @@ from likelier.feedback.writer import Writer
 
 MAX_NAME = 60
 """Characters of a project's name."""
+MAX_TAGS, MAX_TAG = 20, 100
+"""Reasons to choose from in a project, and characters of each."""
 Ask = Literal["comparisons", "ratings", "rankings", "conversations"]
 
 
@@ -31,8 +33,8 @@ class ProjectSettings(BaseModel):
     """People who judge each comparison (or response, or prompt)."""
     strength: bool = True
     """Let people say how much better the chosen side is."""
-    tags: tuple[str, ...] = Field(default=(), max_length=20)
-    """Reasons to choose from."""
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=MAX_TAG)], ...] = Field(default=(), max_length=MAX_TAGS)
+    """Reasons to choose from, each different."""
     comment: bool = True
     """Let people write a line about their choice."""
     rating: Literal["1-7", "thumbs"] = "1-7"
@@ -45,6 +47,12 @@ class ProjectSettings(BaseModel):
     """Share of questions to which the owner knows the answer, while such are left."""
     show_totals: bool = True
     """Show everybody how much is judged by all; otherwise each person sees their own number only."""
+
+    @field_validator("tags")
+    @classmethod
+    def drop_doubles(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        """Return each tag once."""
+        return tuple(dict.fromkeys(tags))
 
 
 class Gold(NamedTuple):
@@ -83,11 +91,12 @@ def choose_project(names: list[str], wanted: str | None, db: str, create: bool, 
         if len(names) > 1 and not any_project:
             raise ConfigError(f"{db} holds the projects {', '.join(names)}; choose one with --project NAME")
         return names[0] if names else DEFAULT_PROJECT
+    check_name(wanted)
     if wanted not in names and not create:
         matches = difflib.get_close_matches(wanted, names, 1)
         hint = f"; did you mean {matches[0]}?" if matches else f"; there is {', '.join(names) or 'none yet'}"
         raise DataError(f"--project {wanted}: no such project in {db}{hint}")
-    return check_name(wanted)
+    return wanted
 
 
 def check_name(name: str) -> str:

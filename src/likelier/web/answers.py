@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from likelier.feedback.projects import MAX_TAG, MAX_TAGS
 from likelier.feedback.questions import MAX_RANKED
 from likelier.records import Judgement, Ranking, Rating, order_by_rank
 from likelier.web.access import KEY
 
-MAX_TAGS, MAX_COMMENT = 20, 500
+MAX_COMMENT = 500
 Id = Annotated[str, Field(max_length=64)]
 SCALE = [1, 7]
 """Ends of the scale of ratings; they are stored with each."""
@@ -23,7 +24,7 @@ class Given(BaseModel):
     supersedes: str | None = Field(default=None, pattern=KEY)
     guideline: str | None = Field(default=None, pattern=r"^[0-9]{0,9}$")
     """Version of the guidelines that the page could show; None: the newest."""
-    tags: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=MAX_TAGS)
+    tags: list[Annotated[str, Field(max_length=MAX_TAG)]] = Field(default=[], max_length=MAX_TAGS)
     comment: str = Field(default="", max_length=MAX_COMMENT)
 
     def list_common(self) -> dict[str, Any]:

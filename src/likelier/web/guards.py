@@ -79,7 +79,9 @@ def add_guards(app: FastAPI, site: Site, failures: Failures) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return error_response(422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+        place = ".".join(map(str, first["loc"][1:]))
+        text = first["msg"].removeprefix("Value error, ")  # of a check of several fields, which has no place
+        return error_response(422, f"{place}: {text}" if place else text)
 
     @app.exception_handler(LikelierError)
     async def failed(request: Request, error: LikelierError) -> Response:

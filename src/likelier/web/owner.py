@@ -1,14 +1,16 @@
 """The owner's page: progress, people and their figures, invitations, exports."""
 
 import tempfile
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import segno
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
 
 from likelier.feedback.accounts import Role
 from likelier.feedback.formats import FORMATS, export_file
@@ -22,6 +24,14 @@ from likelier.web.site import Site
 
 NEWEST = 10
 """Judgements that are shown."""
+MEDIA_TYPES = {
+    ".jsonl": "application/x-ndjson",
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".parquet": "application/vnd.apache.parquet",
+    ".zip": "application/zip",
+}
+"""Of exports, by the suffix of the file."""
 
 
 class Invitation(BaseModel):
@@ -51,13 +61,24 @@ def add_owner_routes(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> No
         room = rooms.find(person, project)
         return HTMLResponse(pages.render(request, "owner.html", project=room.store.project, **values))
 
-    @app.get("/owner/export/{name}", response_class=StreamingResponse)
+    @app.get("/owner/export/{name}", response_class=FileResponse)
     def export(name: str, person: Visitor, project: Project = None) -> Response:
         if name not in list_written():
             raise HTTPException(404, "no such format")
         room = rooms.find(person, project)
-        headers = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
-        return StreamingResponse(read_export(room, name), media_type="application/x-ndjson", headers=headers)
+        folder = tempfile.TemporaryDirectory()
+        try:
+            file = write_export(room, name, Path(folder.name))
+        except ModuleNotFoundError as error:
+            folder.cleanup()
+            raise HTTPException(422, f"{name}: the server lacks the package {error.name}") from error
+        except BaseException:
+            folder.cleanup()
+            raise
+        title = quote(f"{room.store.project}-{file.name}", safe="")
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{title}"}
+        remove = BackgroundTask(folder.cleanup)
+        return FileResponse(file, headers=headers, media_type=MEDIA_TYPES[file.suffix], background=remove)
 
 
 def add_people_routes(app: FastAPI, rooms: Rooms, site: Site) -> None:
@@ -101,14 +122,19 @@ def draw_code(link: str) -> list[str]:
     return ["".join("1" if dark else "0" for dark in row) for row in segno.make(link, error="m", micro=False).matrix]
 
 
-def read_export(room: Room, name: str) -> Iterator[bytes]:
-    """Yield an export as `likelier data export` writes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "export.jsonl"
-        with room.store.snapshot() as copy:
-            export_file(copy, name, file)
-        with file.open("rb") as lines:
-            yield from iter(lambda: lines.read(1 << 16), b"")
+def write_export(room: Room, name: str, folder: Path) -> Path:
+    """Write an export as `likelier data export` does, and return its file: with media files, an archive of all."""
+    file = folder / f"{name}{FORMATS[name].suffix}"
+    with room.store.snapshot() as copy:
+        export_file(copy, name, file)
+    parts = sorted(each for each in folder.rglob("*") if each.is_file())
+    if parts == [file]:
+        return file
+    archive = folder / f"{name}.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for part in parts:
+            packed.write(part, part.relative_to(folder))
+    return archive
 
 
 def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
-from likelier.feedback.projects import Ask, list_projects, read_settings
+from likelier.feedback.projects import Ask, choose_project, list_projects, read_settings
 from likelier.feedback.store import Store
 from likelier.generation.policies import find_policy
 from likelier.generation.process import Generator
@@ -150,9 +150,13 @@ def check_content(store: Store, access: Access) -> None:
         with store.transaction() as writer:
             writer.add_project()
             writer.add_prompts(access.policies.prompts)
-    elif all(read_ask(each) == "conversations" for each in projects):
+        return
+    known = list_projects(store.database)
+    if known and not access.all_projects:
+        choose_project(known, store.project, store.name, create=False, any_project=False)
+    if all(read_ask(each) == "conversations" for each in projects):
         raise ConfigError(f"{store.name}: people converse with a model here; give it with --policy DIR")
-    elif not any(has_questions(each) for each in projects):
+    if not any(has_questions(each) for each in projects):
         raise DataError(
             f"{store.name}: no comparison to judge; `likelier data import` or `candidates --db` brings some, or "
             "--policy DIR answers prompts while people judge"

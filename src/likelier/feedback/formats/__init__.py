@@ -74,6 +74,12 @@ class Format(NamedTuple):
     """Writes the lines of an export."""
     is_array: bool = False
     """The format's own tool reads and writes a JSON array: an export named `.json` is one."""
+    lines_suffix: str = ".jsonl"
+
+    @property
+    def suffix(self) -> str:
+        """Return the suffix of a file as the format's own tool reads it."""
+        return ".json" if self.is_array else self.lines_suffix
 
 
 def write_lines(write: Write, store: Store) -> Iterator[Line | None]:
@@ -94,8 +100,10 @@ FORMATS = {
     "chatbot-arena": Format(chatbot_arena.read, partial(write_lines, chatbot_arena.write), is_array=True),
     "open-webui": Format(open_webui.read),
     "ultrafeedback": Format(ultrafeedback.read),
-    "csv": Format(table.read, partial(write_lines, table.write), write_file=table.write_csv),
-    "parquet": Format(table.read, partial(write_lines, table.write), write_file=table.write_parquet),
+    "csv": Format(table.read, partial(write_lines, table.write), write_file=table.write_csv, lines_suffix=".csv"),
+    "parquet": Format(
+        table.read, partial(write_lines, table.write), write_file=table.write_parquet, lines_suffix=".parquet"
+    ),
     "hub": Format(table.read),
     "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True, holds_rankings=True),
 }

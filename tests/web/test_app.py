@@ -17,6 +17,7 @@ from likelier.web import room
 from likelier.web.app import create_app
 from likelier.web.guards import HEADERS
 from media_files import MP4, WEBM, image, sound
+from page_visitors import add_pair
 from served_page import start_serving, wait_until
 
 HERE = "http://127.0.0.1:8000"
@@ -572,6 +573,21 @@ def test_an_answer_that_is_changed_supersedes_the_first(store):
     assert (again.status_code, again.json()["detail"]) == (409, "this answer was changed already, or is not yours")
 
 
+def test_a_second_tab_changes_an_answer_and_adds_none(store):
+    """Both tabs show the question; it counted twice, once for each side."""
+    client = visitor(create_app(store))
+    question = client.get("/question").json()
+    client.post("/judgements", json=answer_to(question, "left"))
+    second = answer_to(question, "right", key="0000-0002")
+    for _ in range(2):  # the second time as a request that is repeated
+        assert client.post("/judgements", json=second).json()["progress"]["judged"] == 1
+    assert [(each.choice, each.key[-4:]) for each in store.judgements()] == [("right", "0002")]
+    left, right = question["ids"]["right"], question["ids"]["left"]  # a repeat, which has its sides reversed
+    reversed_sides = answer_to(question, "left", key="0000-0003") | {"left": left, "right": right}
+    assert client.post("/judgements", json=reversed_sides).json()["progress"]["judged"] == 2
+    assert len(store.judgements()) == 2
+
+
 def test_nobody_changes_the_answer_of_somebody_else(store):
     app = create_app(store)
     ann, eve = visitor(app, "Ann"), visitor(app, "Eve")
@@ -636,6 +652,27 @@ def test_undo_skip_and_both_bad_by_keys(chromium, store, monkeypatch):
     ]
     assert said == []
     page.close()
+
+
+@pytest.mark.slow
+def test_the_very_last_answer_can_be_undone(chromium, tmp_path, monkeypatch):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        add_pair(store)
+        link, _ = start_serving(store, monkeypatch)
+        page = chromium.new_page()
+        page.goto(link)
+        page.get_by_label("Your name").fill("Ann")
+        page.keyboard.press("Enter")
+        page.locator("#question").wait_for()
+        page.keyboard.press("1")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        page.keyboard.press("u")
+        page.get_by_text("Your last answer, to be changed").wait_for()
+        page.wait_for_timeout(200)
+        page.keyboard.press("0")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        assert [each.choice for each in store.judgements()] == ["tie"]
+        page.close()
 
 
 def start_process(db, port):

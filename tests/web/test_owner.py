@@ -116,7 +116,7 @@ def test_an_export_is_named_and_made_as_the_formats_own_tool_reads_it(store, nam
 def test_an_export_with_media_is_an_archive_that_can_be_imported(store, tmp_path):
     source = tmp_path / "dot.gif"
     source.write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;")
-    media = Media(hashlib.sha256(source.read_bytes()).hexdigest(), "image/gif", source.stat().st_size)
+    media = Media("image/gif", hashlib.sha256(source.read_bytes()).hexdigest(), source.stat().st_size)
     with store.transaction() as writer:
         writer.add_media(media, source)
         prompt = Prompt("Draw a dot.")

@@ -254,6 +254,9 @@ class Room:
         """
         self.check_subject(answer)
         self.check_reasons(answer.extra)
+        supersedes = f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None
+        if isinstance(answer, Judgement) and not (supersedes or answer.adjudicates):
+            supersedes = self.find_double(person, answer)
         is_lesson = isinstance(answer, Judgement) and answer.comparison_id in self.training and not answer.adjudicates
         stored = self.store.add_answer(
             replace(
@@ -261,7 +264,7 @@ class Room:
                 annotator=person.annotator,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 key=f"{person.annotator}:{answer.key}",
-                supersedes=f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None,
+                supersedes=supersedes,
                 guideline=self.check_guideline(answer.guideline),
                 extra=answer.extra | ({TRAINING: True} if is_lesson else {}),
             )
@@ -269,6 +272,21 @@ class Room:
         if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()
         return stored
+
+    def find_double(self, person: Person, answer: Judgement) -> str | None:
+        """Return the key of the person's earlier answer to the same sides in the same order; None if there is none.
+
+        Two tabs or two devices of one person show the same questions, and nobody votes twice: the later answer
+        supersedes the earlier one. A repeat that measures self-agreement has its sides reversed.
+        """
+        if not self.pairing.times[person.annotator][answer.comparison_id]:
+            return None
+        key = f"{person.annotator}:{answer.key}"
+        for known in self.store.judgements_of([answer.comparison_id]):
+            is_same = (known.annotator, known.left, known.right) == (person.annotator, answer.left, answer.right)
+            if is_same and not known.adjudicates and known.key != key:
+                return known.key
+        return None
 
     def check_subject(self, answer: Answer) -> None:
         """UnknownComparison: an answer about what is not of this project."""

@@ -29,11 +29,13 @@ function take(found) {
 function refresh() {
   if (progress) showProgress(progress, guess);
   $("undo").disabled = !last && !mode.undo;
+  $("undo-done").hidden = !last;
   if (shown === null && questions.length) show(questions.shift(), null);
   $("question").hidden = !shown;
-  $("done").hidden = !(done && !shown && !writing);
+  const isDone = done && !sending; // "every answer is stored" is said when it is true
+  $("done").hidden = !(isDone && !shown && !writing);
   $("writing").hidden = !(done && !shown && writing);
-  $("wait").hidden = Boolean(shown) || done;
+  $("wait").hidden = Boolean(shown) || isDone || (done && writing);
 }
 
 function show(question, supersedes, given = {}) {
@@ -62,8 +64,8 @@ async function answer(fields, chosen) {
   const sent = { ...mode.ids(question), ...given, ...guidelines.shownVersion(), key, duration_seconds, ...(supersedes ? { supersedes } : {}) };
   await keep(sent, project, mode.path);
   last = question.training ? null : { question, key, given };
-  refresh();
   send();
+  refresh();
 }
 
 // Sends what is kept, oldest first; only one sender at a time, so that no answer overtakes the one it supersedes.
@@ -80,7 +82,7 @@ function send() {
         refresh();
       }
     }
-  })().finally(() => { sending = null; });
+  })().finally(() => { sending = null; refresh(); });
   return sending;
 }
 

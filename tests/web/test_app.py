@@ -675,6 +675,42 @@ def test_the_very_last_answer_can_be_undone(chromium, tmp_path, monkeypatch):
         page.close()
 
 
+FILL_OUTBOX = """rows => new Promise((resolve, reject) => {
+  const request = indexedDB.open("likelier", 1);
+  request.onsuccess = () => {
+    const transaction = request.result.transaction("answers", "readwrite"), store = transaction.objectStore("answers");
+    rows.forEach((row) => store.add(row));
+    const all = store.getAll();
+    transaction.oncomplete = () => { request.result.close(); resolve(all.result.map(({ answer }) => answer.key)); };
+    transaction.onerror = () => reject(transaction.error);
+  };
+})"""
+
+
+@pytest.mark.slow
+def test_kept_answers_of_others_and_of_other_projects_stay_and_hold_nothing_up(chromium, tmp_path, monkeypatch):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        add_pair(store)
+        (pair,) = store.comparisons()
+        link, _ = start_serving(store, monkeypatch)
+        page = chromium.new_page()
+        page.goto(link)
+        page.get_by_label("Your name").fill("Ann")
+        page.keyboard.press("Enter")
+        page.locator("#question").wait_for()
+        answer = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b, "choice": "left"}
+        keys = ["0000-0001", "0000-0002"]
+        kept = [{"answer": answer | {"key": key, "duration_seconds": 1}, "path": "/judgements"} for key in keys]
+        rows = [kept[0] | {"person": "person-eve"}, kept[1] | {"about": "gone"}]
+        assert page.evaluate(FILL_OUTBOX, rows) == keys
+        page.keyboard.press("2")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        (stored,) = store.judgements()
+        assert (stored.choice, stored.key[-4:] in ("0001", "0002")) == ("right", False)
+        assert page.evaluate(FILL_OUTBOX, []) == keys
+        page.close()
+
+
 def start_process(db, port):
     """`likelier serve` as a process of its own; returns it with its first link and the port."""
     words = [sys.executable, "-m", "likelier", "serve", "--db", str(db), "--port", str(port)]

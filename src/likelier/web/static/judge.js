@@ -71,10 +71,15 @@ async function answer(fields, chosen) {
 // Sends what is kept, oldest first; only one sender at a time, so that no answer overtakes the one it supersedes.
 function send() {
   sending ??= (async () => {
-    for (let left = await waiting(); left.length; left = await waiting()) {
+    const refused = new Set(), read = async () => (await waiting()).filter(({ number }) => !refused.has(number));
+    for (let left = await read(); left.length; left = await read()) {
       for (const { number, answer, about, path = "/judgements" } of left) {
         let { found, status } = await ask(path, answer, about);
-        if (status === 403 || status === 404) return; // kept, for a new link or another day
+        if (status === 403) return; // kept, for a new link
+        if (status === 404) { // kept, for another day; the answers in other projects do not wait for it
+          refused.add(number);
+          continue;
+        }
         // A tag that the owner has taken away meanwhile must not cost the answer.
         if (status === 422 && (answer.tags || answer.comment)) ({ found, status } = await ask(path, { ...answer, tags: [], comment: "" }, about));
         await forget(number);

@@ -1,4 +1,5 @@
 // Answers that the server has not acknowledged yet, on the browser's disk: they outlive a closed tab and an hour offline.
+const { person } = document.body.dataset;
 const opened = new Promise((resolve, reject) => {
   const request = indexedDB.open("likelier", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("answers", { keyPath: "number", autoIncrement: true });
@@ -15,6 +16,7 @@ async function change(work) {
   });
 }
 
-export const keep = (answer, about, path) => change((store) => store.add({ answer, about, path }));
+export const keep = (answer, about, path) => change((store) => store.add({ answer, about, path, person }));
 export const forget = (number) => change((store) => store.delete(number));
-export const waiting = () => change((store) => store.getAll());
+// Another person's, on a shared computer, wait until that person is back.
+export const waiting = async () => (await change((store) => store.getAll())).filter(({ person: whose = person }) => whose === person);

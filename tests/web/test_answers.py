@@ -189,6 +189,31 @@ def test_ratings_are_given_changed_and_shared_out(store):
 
 
 @pytest.mark.parametrize(
+    ("ask", "path", "fields"),
+    [("ratings", "/ratings", {"kind": "scale", "value": 2}), ("rankings", "/rankings", {"ranks": [1, 1, 1, 1]})],
+)
+def test_a_second_tab_changes_an_answer_and_adds_none(store, ask, path, fields):
+    app, client = open_page(store, ask=ask, repeat_share=0.0)
+    question = client.get("/question").json()
+    changed = {key: value if key == "kind" else 5 if key == "value" else [2, 1, 3, 4] for key, value in fields.items()}
+    send(client, path, question, 1, **fields)
+    for number in (2, 2):  # a request that comes twice is stored once
+        assert send(client, path, question, number, **changed).json()["progress"]["own"] == 1
+    given = {"ratings": store.rated_by_content, "rankings": store.ranked_by_content}[ask]
+    assert len(list(given())) == 1
+    assert len(list(given(everything=True))) == 2
+    person = next(each for each in app.state.room.accounts.list_people() if each.name == "annotator")
+    pairing = app.state.room.pairing
+    pairing.repeat_share, pairing.repeat_gap, repeats = 1.0, 1, 0
+    for number in range(3, 8):
+        question, before = client.get("/question").json(), len(list(given()))
+        repeats += pairing.held[person.annotator][0].repeat
+        send(client, path, question, number, **fields)
+        assert len(list(given())) == before + 1  # a repeat on purpose is an answer of its own
+    assert repeats
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"kind": "scale", "value": 0},

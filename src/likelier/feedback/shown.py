@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from likelier.feedback.questions import Shown, hash_set
-from likelier.feedback.rows import is_training
+from likelier.feedback.rows import is_superseded, is_training
 from likelier.feedback.tables import judgements, rankings, ratings
 from likelier.records import Answer, Judgement, Ranking, Rating
 
@@ -59,6 +59,21 @@ def count_since(connection: sa.Connection, project: str, kind: type[Answer], ann
     query = sa.select(sa.func.count()).select_from(table)
     query = query.where(table.c.annotator_id == annotator, table.c.created_at >= since, counts)
     return connection.execute(query.where(table.c.project == project)).scalar_one()
+
+
+def find_current(connection: sa.Connection, project: str, answer: Rating | Ranking, annotator: str) -> str | None:
+    """Return the key of an annotator's newest answer to the same question that no later one supersedes."""
+    table = TABLES[type(answer)]
+    if isinstance(answer, Ranking):
+        subject = rankings.c.prompt_id == answer.prompt_id
+    else:
+        subject = ratings.c.response_id == answer.response_id
+    is_own = (table.c.annotator_id == annotator) & (table.c.project == project)
+    query = sa.select(table).where(is_own, subject, ~is_superseded(table)).order_by(table.c.number.desc())
+    for row in connection.execute(query):
+        if not isinstance(answer, Ranking) or sorted(json.loads(row.shown)) == sorted(answer.shown):
+            return str(row.key)
+    return None
 
 
 def count_stored(connection: sa.Connection, project: str, kind: type[Answer]) -> int:

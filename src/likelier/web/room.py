@@ -18,8 +18,9 @@ from likelier.feedback.questions import (
     Assignment,
     make_ranking_questions,
     make_rating_questions,
+    question_id,
 )
-from likelier.feedback.shown import count_since
+from likelier.feedback.shown import count_since, find_current
 from likelier.feedback.store import Store
 from likelier.feedback.tables import DEFAULT_PROJECT
 from likelier.feedback.writer import A
@@ -257,6 +258,8 @@ class Room:
         supersedes = f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None
         if isinstance(answer, Judgement) and not (supersedes or answer.adjudicates):
             supersedes = self.find_double(person, answer)
+        elif not (isinstance(answer, Judgement) or supersedes):
+            supersedes = self.find_given(person, answer)
         is_lesson = isinstance(answer, Judgement) and answer.comparison_id in self.training and not answer.adjudicates
         stored = self.store.add_answer(
             replace(
@@ -287,6 +290,20 @@ class Room:
             if is_same and not known.adjudicates and known.key != key:
                 return known.key
         return None
+
+    def find_given(self, person: Person, answer: Rating | Ranking) -> str | None:
+        """Return the key of the person's earlier answer to a question that is not asked them now; None without one.
+
+        As `find_double`, but a repeat of a rating looks like the first: it is one if it is on this person's screen.
+        """
+        asked, annotator = question_id(answer), person.annotator
+        with self.pairing_lock:
+            is_asked = any(each.question.id == asked for each in self.pairing.held[annotator])
+        if is_asked or not self.pairing.times[annotator][asked]:
+            return None
+        with self.store.reading() as connection:
+            key = find_current(connection, self.store.project, answer, annotator)
+        return None if key is None or key.endswith(f"{annotator}:{answer.key}") else key
 
     def check_subject(self, answer: Answer) -> None:
         """UnknownComparison: an answer about what is not of this project."""

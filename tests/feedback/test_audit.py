@@ -16,6 +16,8 @@ from likelier.feedback.audit import (
     mean_bias,
     measure_excess_ties,
     measure_fast_answers,
+    medians_by_group,
+    medians_of_others,
     weighted_median,
 )
 
@@ -146,3 +148,14 @@ def test_lean_and_median_by_hand() -> None:
     assert mean_bias(np.array([0.0])) is None
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])) == 2.0
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([7.0, 1.0, 3.0])) == 3.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_the_median_of_the_others(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 5, count).astype(float)
+    expected = [float(np.median(np.delete(values, each))) for each in range(count)]
+    assert medians_of_others(values).tolist() == expected
+    group = np.repeat([0, 2], [1, count])
+    found = medians_by_group(group, np.append(9.0, values), np.bincount(group))
+    assert found[[0, 2]].tolist() == [9.0, float(np.median(values))]
+    assert np.isnan(found[1])

@@ -222,7 +222,7 @@ def test_json_keys() -> None:
     record = json.loads(json.dumps(check(judged, seed=3).to_json(), allow_nan=False))
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
-        "alpha_ordinal", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
+        "alpha_ordinal", "fleiss_kappa", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
     ]  # fmt: skip
     person = ["id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency"]
     assert list(record["annotators"][0]) == person
@@ -252,6 +252,8 @@ def test_three_careful_people_of_pandalm(shared: Path) -> None:
     result = check(judged)
     assert collect_flags(result) == {}
     assert result.alpha == pytest.approx(0.86, abs=0.015)  # the published kappas are 0.85, 0.88, 0.86
+    assert result.fleiss_kappa == pytest.approx(result.alpha, abs=0.001)
+    assert sorted(round(pair.kappa or 0, 2) for pair in result.kappas) == [0.85, 0.86, 0.88]
     assert max(person.error_rate or 1 for person in result.annotators) < 0.05
 
 

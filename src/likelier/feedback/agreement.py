@@ -1,6 +1,6 @@
 """Agreement between annotators: Krippendorff's alpha, kappas, and the share of pairs that agree, with intervals."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,6 +17,8 @@ Measurement = Literal["nominal", "ordinal", "interval"]
 """How far apart two labels are: equal or not; by how many labels lie between them; by their squared difference."""
 MAX_WEIGHTS_IN_MEMORY = 20_000_000
 """Size of a block of resampling weights [resamples, items] (160 MB)."""
+MAX_ITEMS_APART = 5000
+"""Of more items those with equal counts are resampled together, which is faster and the same in distribution."""
 
 
 def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> Counts:
@@ -24,91 +26,87 @@ def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequen
     if not len(items) == len(annotators) == len(labels):
         lengths = (len(items), len(annotators), len(labels))
         raise ValueError(f"items, annotators and labels must be equally long, got {lengths}")
-    first_labels: dict[tuple[Any, Any], Any] = {}
-    for item, annotator, label in zip(items, annotators, labels, strict=True):
-        first_labels.setdefault((item, annotator), label)
-    rows = {item: row for row, item in enumerate(dict.fromkeys(items))}
-    columns = {label: column for column, label in enumerate(dict.fromkeys(labels))}
-    counts = np.zeros((len(rows), len(columns)))
-    for (item, _), label in first_labels.items():
-        counts[rows[item], columns[label]] += 1
-    return counts
+    (row, num_rows), (person, num_people), (column, num_columns) = map(encode, (items, annotators, labels))
+    first = np.unique(row * num_people + person, return_index=True)[1]
+    cells = np.bincount(row[first] * num_columns + column[first], minlength=num_rows * num_columns)
+    return cells.reshape(num_rows, num_columns).astype(float)
 
 
-def krippendorff_alpha(
+def encode(values: Sequence[Any]) -> tuple[NDArray[np.int64], int]:
+    """Return the number of each value in the order of first appearance, [N], and how many different ones there are."""
+    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return np.fromiter(map(codes.__getitem__, values), np.int64, len(values)), len(codes)
+
+
+def tabulate(
     items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any], measurement: Measurement = "nominal"
-) -> float | None:
-    """Compute Krippendorff's alpha: 1 - observed / expected disagreement. Labels are numbers unless nominal.
-
-    Items with fewer than two judgements are left out. None if alpha is undefined: no item was judged by two annotators,
-    or all labels are equal. Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", C and D.
-    """
-    counts, values = tabulate_multiple(items, annotators, labels, measurement)
-    alpha = float(compute_alphas(counts, np.ones((1, len(counts))), values, measurement)[0])
-    return None if np.isnan(alpha) else alpha
+) -> "AgreementTable":
+    """Count the labels of items with two labels or more, in the order of the labels unless these are nominal."""
+    counts, names = count_labels(items, annotators, labels), list(dict.fromkeys(labels))
+    values = np.arange(len(names), dtype=float) if measurement == "nominal" else np.array(names, dtype=float)
+    order = np.argsort(values, kind="stable")
+    return AgreementTable(drop_single_labels(counts[:, order]), values[order])
 
 
-def alpha_interval(
-    items: Sequence[Any],
-    annotators: Sequence[Any],
-    labels: Sequence[Any],
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-    measurement: Measurement = "nominal",
-) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval of alpha, resampling items; None if alpha is, or for a single item."""
-    counts, values = tabulate_multiple(items, annotators, labels, measurement)
-    return resample_items(
-        lambda weights: compute_alphas(counts, weights, values, measurement), len(counts), level, resamples, seed
-    )
+@dataclass(frozen=True)
+class AgreementTable:
+    """How often each item got each label; only items with two labels or more."""
 
+    counts: Counts
+    values: Floats
+    """The labels' values, ascending."""
 
-def pairwise_agreement(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> float | None:
-    """Return the share of pairs of annotators of an item that gave it the same label; None without such a pair."""
-    counts = drop_single_labels(count_labels(items, annotators, labels))
-    share = float(compute_agreements(counts, np.ones((1, len(counts))))[0])
-    return None if np.isnan(share) else share
+    def alpha(self, measurement: Measurement = "nominal") -> float | None:
+        """Return Krippendorff's alpha: 1 - observed / expected disagreement.
 
+        None if it is undefined: no item was judged by two annotators, or all labels are equal. Source: Krippendorff
+        (2011), "Computing Krippendorff's Alpha-Reliability", C and D.
+        """
+        alphas = compute_alphas(self.counts, np.ones((1, len(self.counts))), self.values, measurement)
+        return None if np.isnan(alphas[0]) else float(alphas[0])
 
-def pairwise_agreement_interval(
-    items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any], level: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
-    """Return its percentile bootstrap interval, resampling items; None without a share, or for a single item."""
-    counts = drop_single_labels(count_labels(items, annotators, labels))
-    return resample_items(lambda weights: compute_agreements(counts, weights), len(counts), level, 1000, seed)
+    def fleiss_kappa(self) -> float | None:
+        """Return Fleiss' kappa; None if it is undefined, or where items were not judged equally often."""
+        num_labels = self.counts.sum(axis=1)
+        return fleiss_kappa(self.counts) if len(num_labels) and (num_labels == num_labels[0]).all() else None
+
+    def alpha_interval(self, resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
+        """Return the 95% bootstrap interval of nominal alpha over items."""
+        return resample_items(self.counts, compute_nominal_alphas, resamples, seed)
+
+    def agreement(self) -> float | None:
+        """Return the share of pairs of annotators of an item that gave it the same label; None without a pair."""
+        shares = compute_agreements(self.counts, np.ones((1, len(self.counts))))
+        return None if np.isnan(shares[0]) else float(shares[0])
+
+    def agreement_interval(self, resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
+        """Return its 95% bootstrap interval over items."""
+        return resample_items(self.counts, compute_agreements, resamples, seed)
 
 
 def resample_items(
-    statistic: Callable[[Floats], Floats], num_items: int, level: float, resamples: int, seed: int
+    counts: Counts, statistic: Callable[[Counts, Floats], Floats], resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """Return the percentile interval of a statistic over resamples of items; None if it is undefined, or of one item.
+    """Return the 95% percentile interval of a statistic over resamples of items; None if undefined, or for one item.
 
-    `statistic` takes weights of items [resamples, items]: a resample is a multinomial vector of these, and the
-    statistic of all resamples two matrix products.
+    `statistic` takes counts and weights of items [resamples, items]: a resample is a multinomial vector of these, and
+    the statistic of all resamples two matrix products.
     """
-    if num_items < 2 or np.isnan(statistic(np.ones((1, num_items)))[0]):
+    num_items = len(counts)
+    if num_items < 2 or np.isnan(statistic(counts, np.ones((1, num_items)))[0]):
         return None
-    generator = np.random.default_rng(seed)
-    uniform = np.full(num_items, 1 / num_items)
-    block = max(1, MAX_WEIGHTS_IN_MEMORY // num_items)
+    copies: Floats = np.ones(num_items)
+    if num_items > MAX_ITEMS_APART:  # items with the same counts are alike
+        counts, numbers = np.unique(counts, axis=0, return_counts=True)
+        copies = numbers.astype(float)
+    generator, shares = np.random.default_rng(seed), copies / copies.sum()
+    block = max(1, MAX_WEIGHTS_IN_MEMORY // len(counts))
     values = [
-        statistic(generator.multinomial(num_items, uniform, size=min(block, resamples - start)).astype(float))
+        statistic(counts, generator.multinomial(num_items, shares, min(block, resamples - start)).astype(float))
         for start in range(0, resamples, block)
     ]
-    low, high = np.nanquantile(np.concatenate(values), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(np.concatenate(values), [0.025, 0.975])
     return float(low), float(high)
-
-
-def tabulate_multiple(
-    items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any], measurement: Measurement
-) -> tuple[Counts, Floats]:
-    """Return the counts of items with two labels or more, and the labels' values in the order of the columns."""
-    counts = count_labels(items, annotators, labels)
-    names = list(dict.fromkeys(labels))
-    values = np.arange(len(names), dtype=float) if measurement == "nominal" else np.array(names, dtype=float)
-    order = np.argsort(values, kind="stable")
-    return drop_single_labels(counts[:, order]), values[order]
 
 
 def drop_single_labels(counts: Counts) -> Counts:
@@ -184,8 +182,10 @@ def compare_annotators(
 ) -> list[PairAgreement]:
     """Return the agreement of the `most` pairs of annotators that share most items, if `least` at the least."""
     by_item: defaultdict[Any, dict[Any, Any]] = defaultdict(dict)
+    num_labels = Counter(annotators)
     for item, annotator, label in zip(items, annotators, labels, strict=True):
-        by_item[item].setdefault(annotator, label)
+        if num_labels[annotator] >= least:
+            by_item[item].setdefault(annotator, label)
     shared: defaultdict[tuple[Any, Any], list[tuple[Any, Any]]] = defaultdict(list)
     for given in by_item.values():
         for one, two in combinations(sorted(given), 2):

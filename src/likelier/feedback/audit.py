@@ -154,49 +154,71 @@ def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:
     smallest of the others' rates.
     """
     num_ties, num_judged = np.bincount(answers.annotator, answers.sign == 0), np.bincount(answers.annotator)
-    lower_rate = np.where(num_ties > 0, beta.ppf(norm.sf(2), num_ties, num_judged - num_ties + 1), 0.0)
-    excess, p_values = np.zeros(len(num_ties)), np.ones(len(num_ties))
-    if len(num_ties) == 1:
+    # Annotators with as many ties among as many answers are alike: the cost grows with how many kinds there are.
+    kinds, kind_of, num_of_kind = np.unique(
+        np.stack([num_ties, num_judged]), axis=1, return_inverse=True, return_counts=True
+    )
+    excess, p_values = np.zeros(len(num_of_kind)), np.ones(len(num_of_kind))
+    num_others = len(num_ties) - 1
+    if num_others == 0:
         return excess, p_values
-    rank = (len(num_ties) + 1) // 2
-    for annotator in range(len(num_ties)):
-        others = np.delete(np.arange(len(num_ties)), annotator)
-        pair_ties, own_judged = num_ties[annotator] + num_ties[others], num_judged[annotator]
-        pairwise = hypergeom.sf(num_ties[annotator] - 1, own_judged + num_judged[others], pair_ties, own_judged)
-        p_values[annotator] = min(1.0, (len(others) - rank + 1) * np.sort(pairwise)[rank - 1])
-        excess[annotator] = lower_rate[annotator] - np.sort(num_ties[others] / num_judged[others])[rank - 1]
-    return excess, p_values
+    ties, judged = kinds
+    lower_rate = np.where(ties > 0, beta.ppf(norm.sf(2), ties, judged - ties + 1), 0.0)
+    rank = (num_others + 2) // 2
+    for kind in range(len(ties)):
+        others = num_of_kind - (np.arange(len(ties)) == kind)
+        pairwise = hypergeom.sf(ties[kind] - 1, judged[kind] + judged, ties[kind] + ties, judged[kind])
+        p_values[kind] = min(1.0, (num_others - rank + 1) * pick_ranked(pairwise, others, rank))
+        excess[kind] = lower_rate[kind] - pick_ranked(ties / judged, others, rank)
+    return excess[kind_of], p_values[kind_of]
+
+
+def pick_ranked(values: Floats, counts: Indices, rank: int) -> float:
+    """Return the `rank`-th smallest of `values`, each there `counts` times."""
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(counts[order]), rank)])
 
 
 def measure_fast_answers(answers: Answers) -> tuple[Floats, Floats]:
     """Test each annotator's rate of fast answers against the others'; returns (excess, p-values), [annotators] each.
 
     An answer is fast if its time is below `FAST_FRACTION` of the median of the others' median times. Excess 0 and
-    p-value 1 without recorded times or other annotators.
+    p-value 1 without recorded times or other annotators. P-values are those of Fisher's exact test, one-sided.
     """
     num_annotators = int(answers.annotator.max()) + 1
-    timed = ~np.isnan(answers.seconds)
-    sorted_times = np.sort(answers.seconds[timed])
-    times = [answers.seconds[timed & (answers.annotator == annotator)] for annotator in range(num_annotators)]
-    medians = np.array([np.median(seconds) if len(seconds) else np.nan for seconds in times])
     excess, p_values = np.zeros(num_annotators), np.ones(num_annotators)
-    for annotator, seconds in enumerate(times):
-        others = np.delete(medians, annotator)
-        if len(seconds) and not np.isnan(others).all():
-            limit = FAST_FRACTION * float(np.nanmedian(others))
-            own_fast, all_fast = int((seconds < limit).sum()), int(np.searchsorted(sorted_times, limit))
-            excess[annotator], p_values[annotator] = compare_rates(
-                own_fast, len(seconds), all_fast - own_fast, len(sorted_times) - len(seconds)
-            )
+    timed = ~np.isnan(answers.seconds)
+    annotator, seconds = answers.annotator[timed], answers.seconds[timed]
+    counts = np.bincount(annotator, minlength=num_annotators)
+    tested = np.flatnonzero(counts)
+    if len(tested) < 2:
+        return excess, p_values
+    limits = np.full(num_annotators, np.nan)
+    limits[tested] = FAST_FRACTION * medians_of_others(medians_by_group(annotator, seconds, counts)[tested])
+    own_fast = np.bincount(annotator, seconds < limits[annotator], num_annotators)[tested]
+    others_fast = np.searchsorted(np.sort(seconds), limits[tested]) - own_fast
+    own, others = counts[tested], len(seconds) - counts[tested]
+    excess[tested] = own_fast / own - others_fast / others
+    p_values[tested] = hypergeom.sf(own_fast - 1, len(seconds), own_fast + others_fast, own)
     return excess, p_values
 
 
-def compare_rates(count: int, total: int, others_count: int, others_total: int) -> tuple[float, float]:
-    """Return the rate minus the others' rate, and the one-sided p-value of Fisher's exact test."""
-    if not others_total:
-        return 0.0, 1.0
-    p_value = hypergeom.sf(count - 1, total + others_total, count + others_count, total)
-    return count / total - others_count / others_total, float(p_value)
+def medians_by_group(group: Indices, values: Floats, counts: Indices) -> Floats:
+    """Return the median of each group's values, [groups]; NaN for an empty one. `counts` are the groups' sizes."""
+    ordered = np.append(values[np.lexsort((values, group))], np.nan)
+    starts = np.cumsum(counts) - counts
+    low, high = (starts + np.maximum(counts - 1, 0) // 2), (starts + counts // 2)
+    return np.where(counts > 0, (ordered[low] + ordered[high]) / 2, np.nan)
+
+
+def medians_of_others(values: Floats) -> Floats:
+    """Return for each of two or more values the median of the others."""
+    order = np.argsort(values, kind="stable")
+    ordered, place = values[order], np.empty(len(values), dtype=int)
+    place[order] = np.arange(len(values))
+    low, high = (len(values) - 2) // 2, (len(values) - 1) // 2
+    # Without the value at `place`, those behind it move forward by one.
+    return np.asarray((ordered[low + (place <= low)] + ordered[high + (place <= high)]) / 2)
 
 
 def mean_bias(signs: Floats) -> float | None:

@@ -12,14 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, norm
 
-from likelier.feedback.agreement import (
-    PairAgreement,
-    alpha_interval,
-    compare_annotators,
-    krippendorff_alpha,
-    pairwise_agreement,
-    pairwise_agreement_interval,
-)
+from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import (
     AnnotatorBiases,
     Answers,
@@ -88,6 +81,8 @@ class FeedbackCheck:
     """Rate of the longer response among answers other than ties, minus one half."""
     alpha_ordinal: float | None = None
     """The same with a tie between both responses: to differ by a tie is to differ less."""
+    fleiss_kappa: float | None = None
+    """None where comparisons were not judged equally often."""
     agreement: float | None = None
     """Share of pairs of people who judged the same comparison and gave the same answer; None without overlap."""
     agreement_interval: tuple[float, float] | None = None
@@ -135,18 +130,20 @@ def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
         [entry.judgement.annotator for entry in signed],
         (choice_signs(signed) * id_order(signed)).tolist(),
     )
+    table = tabulate(*labelled, "ordinal")
     known_sides = [entry for entry in judged if entry.judgement.extra.get("sides") != "unknown"]
     return FeedbackCheck(
         comparisons=len({entry.judgement.comparison_id for entry in judged}),
         judgements=num_judgements,
         annotators=check_annotators(signed, repeats) if signed else (),
-        alpha=krippendorff_alpha(*labelled),
-        alpha_interval=alpha_interval(*labelled, seed=seed),
+        alpha=table.alpha(),
+        alpha_interval=table.alpha_interval(seed=seed),
         position_bias=mean_bias(choice_signs(known_sides)),
         length_bias=mean_bias(choice_signs(judged) * longer_side(judged)),
-        alpha_ordinal=krippendorff_alpha(*labelled, "ordinal"),
-        agreement=pairwise_agreement(*labelled),
-        agreement_interval=pairwise_agreement_interval(*labelled, seed=seed),
+        alpha_ordinal=table.alpha("ordinal"),
+        fleiss_kappa=table.fleiss_kappa(),
+        agreement=table.agreement(),
+        agreement_interval=table.agreement_interval(seed=seed),
         kappas=tuple(compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)),
         repeats=sum(each.total for each in repeats.values()),
         consistency=measure_consistency(repeats.values()),
@@ -186,6 +183,7 @@ def check_annotators(judged: Sequence[JudgedComparison], repeats: Mapping[str, R
     consensus, error_rates = leave_one_out_consensus(judged, annotator, sign)
     seconds = np.array([entry.judgement.duration_seconds for entry in judged], dtype=float)
     answers = Answers(annotator, sign, consensus, longer_side(judged), seconds)
+    num_left, num_decided = np.bincount(annotator, sign > 0), np.bincount(annotator, sign != 0)
     num_shared = np.bincount(annotator[(consensus != 0) & (sign != 0)], minlength=len(names))
     biases = estimate_biases(answers)
     flags = flag_annotators(biases, answers, num_shared)
@@ -199,19 +197,13 @@ def check_annotators(judged: Sequence[JudgedComparison], repeats: Mapping[str, R
             judgements=counts[str(name)] + repeats[str(name)].total,
             skill=float(skills[number]) if num_shared[number] else None,
             error_rate=float(error_rates[number]) if num_shared[number] else None,
-            left_rate=left_rate(sign[annotator == number]),
+            left_rate=float(num_left[number] / num_decided[number]) if num_decided[number] else None,
             flags=flags[number],
             repeats=repeats[str(name)].total,
             consistency=measure_consistency([repeats[str(name)]]),
         )
         for number, name in enumerate(names)
     )
-
-
-def left_rate(sign: Floats) -> float | None:
-    """Return the share of left among the answers other than ties; None if there are only ties."""
-    bias = mean_bias(sign)
-    return None if bias is None else bias + 0.5
 
 
 def leave_one_out_consensus(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
@@ -63,14 +63,19 @@ def dawid_skene(
     classes = int(label.max()) + 1 if num_classes is None else num_classes
     if label.dtype.kind not in "biu" or label.min() < 0 or label.max() >= classes:
         raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}, got {label.min()} to {label.max()}")
+    # [items, annotators * classes]: the labels as they were given.
+    given = coo_array(
+        (np.ones(len(item)), (item, annotator * classes + label)), shape=(len(item_ids), len(annotator_ids) * classes)
+    ).tocsr()
+    by_label = given.T.tocsr()
     # Vote shares rather than random truths: EM finds a local optimum only, and the majority is near the right one.
-    votes = coo_array((np.ones(len(item)), (item, label)), shape=(len(item_ids), classes)).toarray()
+    votes = given @ np.tile(np.eye(classes), (len(annotator_ids), 1))
     truth = votes / votes.sum(axis=1, keepdims=True)
     for _ in range(MAX_EM_STEPS):
-        confusion = estimate_confusion(truth[item], annotator, label, len(annotator_ids), prior, symmetric)
+        confusion = estimate_confusion(by_label @ truth, len(annotator_ids), prior, symmetric)
         class_prior = truth.sum(axis=0) + CLASS_COUNT * prior
         class_prior /= class_prior.sum()
-        previous, truth = truth, estimate_truth(item, annotator, label, confusion, class_prior, len(item_ids))
+        previous, truth = truth, estimate_truth(given, confusion, class_prior)
         if np.abs(truth - previous).max() < EM_TOLERANCE:
             break
     return DawidSkene(item_ids, annotator_ids, truth, confusion, class_prior)
@@ -85,14 +90,13 @@ def index_ids(ids: ArrayLike, name: str) -> tuple[NDArray[Any], Indices]:
     return unique, index
 
 
-def estimate_confusion(
-    truth: Floats, annotator: Indices, label: NDArray[Any], num_annotators: int, prior: bool, symmetric: bool
-) -> Floats:
-    """M-step: confusion matrices [annotators, true, given] from the true class's probabilities [labels, classes]."""
-    classes = truth.shape[1]
-    cell = annotator * classes + label
-    counts = np.stack([np.bincount(cell, truth[:, c], num_annotators * classes) for c in range(classes)])
-    counts = counts.reshape(classes, num_annotators, classes).swapaxes(0, 1)
+def estimate_confusion(label_counts: Floats, num_annotators: int, prior: bool, symmetric: bool) -> Floats:
+    """M-step: confusion matrices [annotators, true, given] from how often each true class got each label.
+
+    `label_counts`: [annotators * given, true], by the true classes' probabilities.
+    """
+    classes = label_counts.shape[1]
+    counts = label_counts.reshape(num_annotators, classes, classes).swapaxes(1, 2)
     pseudo = np.where(np.eye(classes, dtype=bool), DIAGONAL_COUNT, OFF_DIAGONAL_COUNT) * prior
     confusion: Floats
     if symmetric:
@@ -108,15 +112,16 @@ def estimate_confusion(
     return confusion
 
 
-def estimate_truth(
-    item: Indices, annotator: Indices, label: NDArray[Any], confusion: Floats, class_prior: Floats, num_items: int
-) -> Floats:
-    """E-step: posteriors [items, classes], proportional to the class prior times the likelihood of each label."""
+def estimate_truth(given: csr_array, confusion: Floats, class_prior: Floats) -> Floats:
+    """E-step: posteriors [items, classes], proportional to the class prior times the likelihood of each label.
+
+    `given`: [items, annotators * given], see `dawid_skene`.
+    """
+    classes = len(class_prior)
     with np.errstate(divide="ignore"):  # without a prior a class or an answer may be impossible: log 0
-        log_likelihood = np.log(confusion)[annotator, :, label]  # [labels, classes]
+        log_likelihood = np.log(confusion).swapaxes(1, 2).reshape(-1, classes)  # [annotators * given, classes]
         log_prior = np.log(class_prior)
-    per_class = [np.bincount(item, log_likelihood[:, c], num_items) for c in range(len(class_prior))]
-    log_truth = np.stack(per_class, axis=1) + log_prior
+    log_truth = given @ log_likelihood + log_prior
     # Log-sum-exp: an item with a few hundred labels would underflow as a product of probabilities.
     truth = np.exp(log_truth - log_truth.max(axis=1, keepdims=True))
     normalised: Floats = truth / truth.sum(axis=1, keepdims=True)

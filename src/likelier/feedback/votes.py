@@ -35,7 +35,9 @@ def count_repeats(judged: Sequence[JudgedComparison]) -> dict[str, Repeats]:
     """Return how often each person answered a comparison again, sides swapped or not, and as the first time."""
     answers: defaultdict[tuple[str, str], list[str | None]] = defaultdict(list)
     for entry in judged:
-        answers[entry.judgement.annotator, entry.judgement.comparison_id].append(entry.judgement.preferred)
+        given = entry.judgement
+        preferred = given.left if given.choice == "left" else given.right if given.choice == "right" else None
+        answers[given.annotator, given.comparison_id].append(preferred)
     repeats: dict[str, Repeats] = {}
     for (annotator, _), (first, *later) in answers.items():
         same, count = repeats.get(annotator, Repeats(0, 0))

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "clients", "warm"),
     [
-        (8, 4, True),
+        (5, 4, True),
         pytest.param(1000, 8, True, marks=pytest.mark.battery),
         pytest.param(30, 2, False, marks=pytest.mark.battery),
     ],

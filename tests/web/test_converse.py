@@ -4,9 +4,14 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+import likelier
 from fake_generation import COMMAND
 from likelier.feedback.store import Store
 from likelier.generation import process
@@ -229,3 +234,77 @@ def shoot(page, name):
         size, scheme = page.viewport_size["width"], page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
         language = page.evaluate("document.documentElement.lang")
         page.screenshot(path=f"{folder}/{name}-{size}-{'dark' if scheme else 'light'}-{language}.png", full_page=True)
+
+
+DEMO = str(Path(likelier.__file__).parent / "demo" / "model")
+
+
+@pytest.fixture
+def talking():
+    """Starts `likelier serve --conversations` with the demo's model; returns the process and its first link."""
+    servers = []
+
+    def start(db, port):
+        words = [sys.executable, "-m", "likelier", "serve", "--db", str(db), "--port", str(port), "--policy", DEMO]
+        words += ["--conversations", "--response-length", "12"]
+        servers.append(subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True))
+        return servers[-1], servers[-1].stderr.readline().split()[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+        server.stderr.close()
+
+
+@pytest.mark.battery
+def test_a_conversation_with_a_real_model_and_a_restart_in_the_middle(chromium, talking, tmp_path):
+    """The server is killed while the model writes: the message is kept and answered once the server is back."""
+    db = tmp_path / "talk.db"
+    server, link = talking(db, 0)
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(link)
+    page.locator("#name").fill("Ann")
+    page.keyboard.press("Enter")
+    page.locator("#message").wait_for()
+    page.keyboard.type("Tell me of a fox.")
+    page.keyboard.press("Enter")
+    page.locator("#choose").wait_for(timeout=60_000)
+    picked = page.locator("#left").text_content()
+    page.wait_for_timeout(200)
+    page.keyboard.press("1")
+    page.locator("#write").wait_for()
+    page.keyboard.type("And a bird.")
+    os.kill(find_child(server.pid), signal.SIGSTOP)  # so that the model writes when the server dies
+    page.keyboard.press("Enter")
+    page.locator("#writing").wait_for()
+    worker = find_child(server.pid)
+    server.kill()
+    os.kill(worker, signal.SIGCONT)
+    server.wait()
+    page.get_by_text("No connection").wait_for()
+    server, _ = talking(db, urlsplit(link).port)
+    page.locator("#choose").wait_for(timeout=60_000)
+    page.wait_for_timeout(200)
+    page.keyboard.press("2")
+    page.get_by_text("2 by you").wait_for()
+    context.close()
+    child = find_child(server.pid)
+    server.terminate()
+    server.wait(timeout=20)
+    with Store.open(db) as store:
+        first, second = store.judged()
+    assert second.prompt.text == [
+        {"role": "user", "content": "Tell me of a fox."},
+        {"role": "assistant", "content": first.left.text},
+        {"role": "user", "content": "And a bird."},
+    ]
+    assert first.left.text.strip() in picked
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (worker, child))
+
+
+def find_child(pid):
+    """The process that a server has started."""
+    (child,) = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
+    return int(child)

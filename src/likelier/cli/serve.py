@@ -10,60 +10,71 @@ from likelier.cli.options import DB, DEVICE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 
+TLS_CERT = Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate (PEM) for HTTPS, with --tls-key.")]
+TLS_KEY = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).")]
+PUBLIC_URL = Annotated[
+    str, typer.Option(metavar="https://HOST", help="Address of a proxy that serves this page with HTTPS.")
+]
+INSECURE_HTTP = Annotated[
+    bool, typer.Option("--insecure-http", help="Serve other machines without HTTPS: on a closed network only.")
+]
+PER_COMPARISON = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="People who judge each comparison (agreement needs 2); by default what the owner set, 2 at first.",
+    ),
+]
+PROJECT = Annotated[
+    str | None, typer.Option("--project", metavar="NAME", help="Serve only this project of the database.")
+]
+POLICY = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR",
+        help="Model, run or circle that answers while people judge, loaded again when it changes; repeatable.",
+    ),
+]
+PROMPTS = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Prompts for --policy, beside those of the database.")
+]
+CONVERSATIONS = Annotated[
+    bool, typer.Option("--conversations", help="People talk with --policy and pick one of two answers each time.")
+]
+TEMPERATURE = Annotated[
+    float | None,
+    typer.Option(metavar="T", help="Of --policy; by default of its generation_config.json, or 1."),
+]
+TOP_P = Annotated[
+    float | None,
+    typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
+]
+RESPONSE_LENGTH = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Most tokens in a response; by default 256, half of a short context."),
+]
+
 
 @result_command()
 def serve(
     db: DB,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate (PEM) for HTTPS, with --tls-key.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).")] = None,
-    public_url: Annotated[
-        str, typer.Option(metavar="https://HOST", help="Address of a proxy that serves this page with HTTPS.")
-    ] = "",
-    insecure_http: Annotated[
-        bool, typer.Option("--insecure-http", help="Serve other machines without HTTPS: on a closed network only.")
-    ] = False,
+    tls_cert: TLS_CERT = None,
+    tls_key: TLS_KEY = None,
+    public_url: PUBLIC_URL = "",
+    insecure_http: INSECURE_HTTP = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    per_comparison: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            show_default=False,
-            help="People who judge each comparison (agreement needs 2); by default what the owner set, 2 at first.",
-        ),
-    ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="NAME", help="Serve only this project of the database.")
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Model, run or circle that answers while people judge, loaded again when it changes; repeatable.",
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Prompts for --policy, beside those of the database.")
-    ] = None,
-    conversations: Annotated[
-        bool, typer.Option("--conversations", help="People talk with --policy and pick one of two answers each time.")
-    ] = False,
-    temperature: Annotated[
-        float | None,
-        typer.Option(metavar="T", help="Of --policy; by default of its generation_config.json, or 1."),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
-    ] = None,
-    response_length: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Most tokens in a response; by default 256, half of a short context."),
-    ] = None,
+    per_comparison: PER_COMPARISON = None,
+    project: PROJECT = None,
+    policy: POLICY = None,
+    prompts: PROMPTS = None,
+    conversations: CONVERSATIONS = False,
+    temperature: TEMPERATURE = None,
+    top_p: TOP_P = None,
+    response_length: RESPONSE_LENGTH = None,
     device: DEVICE = "auto",
     json: JSON = False,
 ) -> Result:

@@ -78,6 +78,7 @@ def test_strength_reasons_and_guidelines_by_keys(chromium, tmp_path, monkeypatch
         assert page.locator("#comment").input_value() == "1 says u2 no"
         press(page, "1")
         page.get_by_text("Your last answer, to be changed").wait_for(state="hidden")
+        page.wait_for_timeout(BETWEEN_KEYS_MS)
         if width == 360:
             page.get_by_role("button", name="Right is slightly better").click()
         else:

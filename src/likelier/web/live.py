@@ -177,9 +177,10 @@ def add_generated(room: Room, pairs: Sequence[Sequence[Response]], prompts: Sequ
         writer.add_responses(each for pair in pairs for each in pair)
         writer.add_comparisons(made)
     with room.pairing_lock:
-        room.prompts |= {prompt.id: prompt.text for prompt in prompts}
-        room.responses |= {each.id: each for pair in pairs for each in pair}
-        room.comparisons |= {each.id: each for each in made}
+        # New tables, not changed ones: other threads go through them, some without the lock.
+        room.prompts = room.prompts | {prompt.id: prompt.text for prompt in prompts}
+        room.responses = room.responses | {each.id: each for pair in pairs for each in pair}
+        room.comparisons = room.comparisons | {each.id: each for each in made}
         if room.kind is Judgement:  # the owner may have changed what is asked
             room.pairing.add_comparisons(made)
     return made

@@ -55,6 +55,20 @@ def test_a_file_is_asked_about_at_once(owner):
     assert {judged["shown"]["prompt"], judged["next"]["shown"]["prompt"]} == {"Say a", "Tell me a story."}
 
 
+def test_a_file_of_an_unknown_format_is_answered_with_an_example(owner):
+    detail = owner.post("/owner/import", json={"name": "x.csv", "content": "q,a\n1,2\n"}).json()["detail"]
+    message, *example = detail.split("\n")
+    assert message.startswith("x.csv: CSV with ")
+    assert example[0] == "prompt,chosen,rejected"
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.JSONL.GZ"])
+def test_a_packed_file_is_for_the_command_line(owner, name):
+    reply = owner.post("/owner/import", json={"name": name, "content": "PAR1"})
+    detail = f"{name}: the page sends texts only; `likelier data import` reads this file"
+    assert (reply.status_code, reply.json()) == (422, {"detail": detail})
+
+
 def test_a_bad_file_is_one_line_with_its_name(owner):
     reply = owner.post("/owner/import", json={"name": "pairs.jsonl", "content": '{"prompt": 3}\n'})
     assert reply.status_code == 422

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from likelier.errors import ConfigError, DataError
+from likelier.errors import ConfigError, DataError, UnknownFormatError
 from likelier.feedback.formats import import_file
 from likelier.feedback.projects import (
     MAX_NAME,
@@ -34,6 +34,8 @@ MAX_TEXT = 100_000
 """Characters of guidelines, or of prompts that are typed in at once."""
 MAX_FILE = 4_000_000
 """Characters of a file that is sent from the browser; `likelier data import` takes larger ones."""
+PACKED = (".parquet", ".gz")
+"""Suffixes of files that are no texts."""
 
 
 class Sent(BaseModel):
@@ -150,13 +152,17 @@ def add_content_routes(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/owner/import")
     def add_file(new: NewFile, person: Visitor, project: Project = None) -> dict[str, Any]:
         room = rooms.find(person, project)
+        suffix = PurePosixPath(new.name).suffix[:10].lower()
+        if suffix in PACKED:
+            raise HTTPException(422, f"{new.name}: the page sends texts only; `likelier data import` reads this file")
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"sent{PurePosixPath(new.name).suffix[:10]}"
+            file = Path(folder) / f"sent{suffix}"
             file.write_text(new.content, encoding="utf-8")
             try:
                 counts = import_file(file, None, room.store)
             except (DataError, ConfigError) as error:
-                raise HTTPException(422, str(error).replace(str(file), new.name)) from error
+                example = f"\n{error.example}" if isinstance(error, UnknownFormatError) else ""
+                raise HTTPException(422, str(error).replace(str(file), new.name) + example) from error
         room.load()
         return {"counts": asdict(counts)} | describe_project(room)
 

@@ -84,8 +84,10 @@ def print_round(folder: Path, result: Result) -> None:
 
 def read_scores(folder: Path) -> list[float]:
     """Return the true scores of the first model, and of the policy after each round."""
-    names = sorted(folder.glob("round-*"), key=lambda name: int(name.name.partition("-")[2]))
-    found = [EvaluationResult.from_json(read_json(name / "evaluation" / "evaluation.json")) for name in names]
+    files = sorted(
+        folder.glob("round-*/evaluation/evaluation.json"), key=lambda file: int(file.parts[-3].partition("-")[2])
+    )
+    found = [EvaluationResult.from_json(read_json(file)) for file in files]
     return [found[0].score_a, *(each.score_b for each in found)]
 
 

@@ -102,14 +102,15 @@ def compute_apart(store: Store) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures of the database and project that stdin names; end with stdin, and give way to judging."""
+    """Write to stdout the figures of the database and project that stdin names; end with stdin, give way to judging."""
     db, project = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_stdin, daemon=True).start()
     if sys.platform != "win32":
         os.nice(NICENESS)
     with Store.open(db, project=project) as store:
         values = compute_figures(store.judged())
-    print(json.dumps(values), flush=True)
+    sys.stdout.write(json.dumps(values))  # for the process that asked, which is no terminal
+    sys.stdout.flush()
 
 
 def end_with_stdin() -> None:

@@ -342,7 +342,7 @@ def test_people_judge_two_rounds_of_a_circle_and_nothing_of_it_is_trained_on(wor
         "eval": {"scorer": [{"people": str(tmp_path / "people.db")}], "device": "cpu"},
     }
 
-    def page(store, *, port, per_comparison, only):
+    def page(store, *, port, per_comparison, only, access):
         store.add_judgements(
             Judgement(pair.id, "cyd", pair.response_a, pair.response_b, "left")
             for pair in store.comparisons()

@@ -78,7 +78,7 @@ def test_a_thousand_scripts_are_sent_as_json_and_never_as_a_page(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [250, pytest.param(4, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("step", [500, pytest.param(4, marks=pytest.mark.battery)])
 def test_no_script_runs_in_a_browser(chromium, tmp_path, step):
     """Prompts, responses and the owner's name are payloads; each is shown, judged, and in the owner's list."""
     payloads = PAYLOADS[3::step]

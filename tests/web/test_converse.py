@@ -160,7 +160,12 @@ def test_while_the_generating_process_is_away_people_judge_on_and_it_comes_back(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("width", "scheme", "locale"), [(1280, "light", "en"), (360, "dark", "en"), (360, "light", "zh-CN")]
+    ("width", "scheme", "locale"),
+    [
+        (360, "light", "zh-CN"),
+        pytest.param(360, "dark", "en", marks=pytest.mark.battery),
+        pytest.param(1280, "light", "en", marks=pytest.mark.battery),
+    ],
 )
 def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme, locale):
     """By keys: write, pick, undo, pick again, skip, go on; nobody's script runs, nothing is wider than a phone."""

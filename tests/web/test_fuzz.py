@@ -124,7 +124,7 @@ def make_cases(operation, mode, count, check):
         request()
 
 
-@pytest.mark.parametrize("num_requests", [40, pytest.param(10_000, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("num_requests", [10, pytest.param(10_000, marks=pytest.mark.battery)])
 def test_no_request_is_a_server_error(tmp_path, num_requests):
     with Store.open(tmp_path / "f.db", create=True) as store:
         add_pair(store)

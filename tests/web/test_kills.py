@@ -23,7 +23,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(tmp_path, kills, clie
     assert result.acknowledged > kills
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(300, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("kills", [1, pytest.param(300, marks=pytest.mark.battery)])
 def test_a_killed_server_backend_or_postgresql_loses_nothing_and_doubles_nothing(tmp_path, kills):
     pytest.importorskip("psycopg")
     if find_programs() is None:

@@ -86,7 +86,7 @@ def lose_replies(person, count, seed):
             assert person.request("POST", "/judgements", late)[0] == 200
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("count", [15, pytest.param(10_000, marks=pytest.mark.battery)])
 def test_an_answer_whose_reply_was_lost_is_stored_once(served, count):
     _, db, people = served
     with ThreadPoolExecutor(len(people)) as pool:

@@ -51,7 +51,7 @@ def press(page, *keys):
         page.keyboard.press(key)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), pytest.param(1280, "light", marks=pytest.mark.battery)])
 def test_strength_reasons_and_guidelines_by_keys(chromium, tmp_path, monkeypatch, width, scheme):
     with make_store(tmp_path / "f.db", guidelines=["Be **kind**."], tags=("rude", "wrong")) as store:
         link, end = start_serving(store, monkeypatch, wanted=4)
@@ -124,6 +124,7 @@ def test_practice_shows_the_owners_answer_before_it_goes_on(chromium, tmp_path, 
         page.context.close()
 
 
+@pytest.mark.battery
 def test_practice_goes_on_with_enter(chromium, tmp_path, monkeypatch):
     with make_store(tmp_path / "f.db", 2, training=True) as store:
         link, end = start_serving(store, monkeypatch, wanted=1)
@@ -139,7 +140,10 @@ def test_practice_goes_on_with_enter(chromium, tmp_path, monkeypatch):
         page.context.close()
 
 
-@pytest.mark.parametrize(("rating", "keys", "values"), [("1-7", "73", [7.0, 3.0]), ("thumbs", "ud", [1.0, 0.0])])
+@pytest.mark.parametrize(
+    ("rating", "keys", "values"),
+    [("1-7", "73", [7.0, 3.0]), pytest.param("thumbs", "ud", [1.0, 0.0], marks=pytest.mark.battery)],
+)
 def test_ratings_by_keys_and_undo(chromium, tmp_path, monkeypatch, rating, keys, values):
     with make_store(tmp_path / "f.db", 1, ask="ratings", rating=rating) as store:
         link, end = start_serving(store, monkeypatch, wanted=2)
@@ -180,6 +184,7 @@ def test_rankings_by_keys_with_ties_and_undo(chromium, tmp_path, monkeypatch):
         page.context.close()
 
 
+@pytest.mark.battery  # test_flow.py has two people at once, offline and back
 def test_two_people_at_once_and_one_of_them_offline(chromium, tmp_path, monkeypatch, capfd):
     """No question is both people's; what was answered offline is sent when the connection is back."""
     with make_store(tmp_path / "f.db", 3, ask="ratings", per_comparison=1) as store:

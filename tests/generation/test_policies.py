@@ -59,3 +59,4 @@ def test_former_policies_are_told_from_present_ones_and_from_imported_models():
     assert not is_former("runs/ppo@0123abcd", now)
     assert not is_former("gpt-4", now)
     assert not is_former("me@example.org", now)
+    assert not is_former("runs/ppo@ffffffff", ())  # not yet known: what was answered before a restart stays

@@ -110,7 +110,7 @@ def record_replies(store, num_calls, monkeypatch):
         return [(str(reply.url), reply.status_code, without_times(reply.text)) for reply in replies]
 
 
-@pytest.mark.parametrize("num_calls", [30, pytest.param(10_000, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("num_calls", [90, pytest.param(10_000, marks=pytest.mark.battery)])
 def test_both_databases_answer_alike(tmp_path, cluster, monkeypatch, num_calls):
     with Store.open(tmp_path / "f.db", create=True) as store:
         expected = record_replies(store, num_calls, monkeypatch)

@@ -66,5 +66,8 @@ def is_accepted(round_folder: Path) -> bool:
 
 
 def is_former(name: str, current: Collection[str]) -> bool:
-    """True for the model of a stored response that was a policy of a folder, and is none of the `current` ones."""
-    return name not in current and VERSIONED.fullmatch(name) is not None
+    """True for the model of a stored response that was a policy of a folder, and is none of the `current` ones.
+
+    While it is not known yet which are current, none is former: what was answered before a restart is shown again.
+    """
+    return bool(current) and name not in current and VERSIONED.fullmatch(name) is not None

@@ -182,6 +182,7 @@ def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme
     page.keyboard.press("Enter")
     page.locator("#message").wait_for()
     shoot(page, "empty")
+    wait_until(page, "document.activeElement.id === 'message'")
     page.keyboard.type(f"Hello {PAYLOAD} 1 2 0")  # digits in a message are no picks
     page.keyboard.press("Enter")
     page.locator("#choose").wait_for()
@@ -196,6 +197,7 @@ def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme
     page.wait_for_timeout(200)
     page.keyboard.press("0")
     page.locator("#write").wait_for()
+    wait_until(page, "document.activeElement.id === 'message'")
     page.keyboard.type("Once more")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("please.")
@@ -207,6 +209,7 @@ def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme
     page.reload()
     wait_until(page, "document.querySelector('#message').value === 'Once more\\nplease.'")
     assert page.locator("#turns li").count() == 2
+    wait_until(page, "document.activeElement.id === 'message'")
     page.keyboard.press("Enter")
     page.locator("#choose").wait_for()
     shoot(page, "later")
@@ -216,6 +219,7 @@ def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme
     page.keyboard.press("b")
     page.locator("#fresh").click()
     assert page.locator("#turns li").count() == 0
+    wait_until(page, "document.activeElement.id === 'message'")
     page.keyboard.type("A new one")
     page.keyboard.press("Enter")
     page.locator("#choose").wait_for()

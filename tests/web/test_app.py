@@ -719,7 +719,7 @@ def start_process(db, port):
     return process, link, urlsplit(link).port
 
 
-@pytest.mark.battery  # test_kills.py and test_flow.py kill servers too
+@pytest.mark.battery  # test_kills.py kills servers too
 def test_a_killed_server_loses_no_answer_and_no_session(chromium, store, tmp_path):
     """The page promised to keep answers; with the process the session was gone, and the answer with it."""
     store.close()

@@ -77,6 +77,7 @@ def invite(page, role):
     return page.locator("#url").input_value()
 
 
+@pytest.mark.battery
 def test_a_teams_first_day(chromium, database, tmp_path):
     said = []
     owner = open_page(chromium, said, viewport={"width": 1280, "height": 800}, locale="en-GB")

@@ -184,7 +184,6 @@ def test_rankings_by_keys_with_ties_and_undo(chromium, tmp_path, monkeypatch):
         page.context.close()
 
 
-@pytest.mark.battery  # test_flow.py has two people at once, offline and back
 def test_two_people_at_once_and_one_of_them_offline(chromium, tmp_path, monkeypatch, capfd):
     """No question is both people's; what was answered offline is sent when the connection is back."""
     with make_store(tmp_path / "f.db", 3, ask="ratings", per_comparison=1) as store:

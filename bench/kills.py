@@ -71,6 +71,8 @@ def run_kills(folder: Path, kills: int, clients: int, seed: int = 0, warm: bool 
             check(db, judges, result)
             server.start()
         server.wait()  # sessions outlive it all
+        for judge in judges:
+            judge.close()  # a connection to a server that was killed may still look open
         result.refused.update(status for judge in judges if (status := judge.judge()) != 200)
         server.end()
         check(db, judges, result)

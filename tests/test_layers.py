@@ -80,7 +80,6 @@ FENCES = {
     "gymnasium": ["control", "mdp.env"],
     "sqlalchemy": [
         "feedback.shown",
-        "feedback.unread",
         "feedback.store",
         "feedback.database",
         "feedback.open_database",

@@ -23,7 +23,7 @@ Ask = Literal["comparisons", "ratings", "rankings", "conversations"]
 
 
 class ProjectSettings(BaseModel):
-    """What people are asked in a project, and what they may see."""
+    """Settings of a project: the questions that people are asked, and the totals that they may see."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     ask: Ask = "comparisons"

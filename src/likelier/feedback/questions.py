@@ -1,4 +1,4 @@
-"""What one annotator is shown at once, and the answers to it as far as the choice of the next question needs them."""
+"""Questions as one annotator is shown them, and the part of the answers that the choice of the next one needs."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

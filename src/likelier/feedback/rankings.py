@@ -83,6 +83,14 @@ def select_rankings(project: str, everything: bool = False) -> sa.Select[Any]:
     return query if everything else query.where(~is_superseded(rankings))
 
 
+def count_rankings(connection: sa.Connection, project: str) -> int:
+    """Return the number of a project's rankings that count."""
+    if not has_projects(connection):
+        return 0
+    ranked = select_rankings(project).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(ranked)).scalar_one())
+
+
 def read_ranked(connection: sa.Connection, project: str, everything: bool = False) -> Iterator[RankedResponses]:
     """Yield a project's rankings with prompts and responses, in an order determined by their content."""
     if not has_projects(connection):

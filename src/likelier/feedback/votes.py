@@ -1,4 +1,4 @@
-"""What counts as a vote, and what a repeated answer tells: that somebody agrees with themselves."""
+"""Votes, one for each person and comparison, and the consistency of repeated answers."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ SCALE = [1, 7]
 
 
 class Given(BaseModel):
-    """What the page sends with every answer."""
+    """Fields that the page sends with every answer."""
 
     model_config = ConfigDict(extra="forbid")
     key: str = Field(pattern=KEY)

@@ -1,4 +1,4 @@
-"""What the owner sets up: projects, what is asked in them, guidelines, prompts and responses, gold items, members."""
+"""Routes by which the owner sets up projects: settings, guidelines, prompts and files, gold items, members."""
 
 import tempfile
 from dataclasses import asdict

@@ -54,15 +54,16 @@ def fill(db: str | Path, count: int) -> list[Comparison]:
 class Server:
     """`likelier serve` in a process of its own.
 
-    With `warm` it is forked from a process that has imported everything: then its start takes no seconds.
+    With `warm` it is forked from a process that has imported everything: then its start takes no seconds. `change` is
+    Python that this process runs first, as a control of a test needs it.
     """
 
-    def __init__(self, folder: Path, db: str | Path, warm: bool = False, people: int = 2) -> None:
+    def __init__(self, folder: Path, db: str | Path, warm: bool = False, people: int = 2, change: str = "") -> None:
         self.words = ["serve", "--db", str(db), "--per-comparison", str(people)]
         self.log, self.port, self.pid = folder / "server.log", 0, 0
         self.log.write_text("")
         self.child: subprocess.Popen[str] | None = None
-        command = [sys.executable, "-c", WARM]
+        command = [sys.executable, "-c", f"{change}\n{WARM}"]
         self.warm = subprocess.Popen(command, stdin=-1, stdout=-1, text=True) if warm else None
 
     def start(self) -> None:

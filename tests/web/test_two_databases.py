@@ -55,7 +55,7 @@ def fill(store):
     for name, settings in PROJECTS.items():
         with store.in_project(name).transaction() as writer:
             write_settings(writer, settings)
-            for number in range(0 if name == "talk" else 40):
+            for number in range(0 if name == "talk" else 20):
                 prompt = Prompt(f"Story {number}: ünïcode 故事 '\"")
                 trio = [Response(prompt.id, text, model=f"Model {text}") for text in ("yes", "No", "ärger")]
                 writer.add_prompts([prompt])
@@ -264,7 +264,7 @@ def record_replies(store, num_calls, monkeypatch):
         return replies
 
 
-@pytest.mark.parametrize("num_calls", [120, pytest.param(10_000, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("num_calls", [100, pytest.param(10_000, marks=pytest.mark.battery)])
 def test_both_databases_answer_alike(tmp_path, cluster, monkeypatch, num_calls):
     with Store.open(tmp_path / "f.db", create=True) as store:
         expected = record_replies(store, num_calls, monkeypatch)

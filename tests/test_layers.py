@@ -90,6 +90,7 @@ FENCES = {
         "feedback.ratings",
         "feedback.writer",
         "feedback.accounts",
+        "feedback.secret",
         "feedback.disagreements",
         "feedback.migrations",
     ],

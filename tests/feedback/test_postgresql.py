@@ -219,8 +219,8 @@ def test_an_old_database_is_read_as_it_is_and_migrated_by_the_first_write(
     with Store.open(url) as store:
         assert import_file(OLD / "expected.jsonl", "likelier", store).stored == 0
     said = capsys.readouterr().err
-    assert said.endswith("migrated from version 0001 to 0005; in one transaction, without a copy (pg_dump makes one)\n")
-    assert version(url) == "0005"
+    assert said.endswith("migrated from version 0001 to 0006; in one transaction, without a copy (pg_dump makes one)\n")
+    assert version(url) == "0006"
     assert export(url, tmp_path / "after") == expected
 
 
@@ -251,7 +251,7 @@ def test_a_migration_that_is_killed_leaves_the_old_database(server: str, tmp_pat
         assert version(url) == "0001", limit
         assert export(url, tmp_path / "killed") == expected
     subprocess.run([sys.executable, "-c", KILLED, url, "1000"], check=True)
-    assert version(url) == "0005"
+    assert version(url) == "0006"
 
 
 def test_two_processes_that_migrate_at_once(server: str) -> None:
@@ -260,7 +260,7 @@ def test_two_processes_that_migrate_at_once(server: str) -> None:
     for process in started:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
-    assert version(url) == "0005"
+    assert version(url) == "0006"
 
 
 def test_media_files_are_in_the_folder_that_the_url_names(server: str, tmp_path: Path) -> None:

@@ -109,10 +109,11 @@ def test_practice_comes_first_teaches_and_counts_nowhere(store):
     item = Gold(pair.id, "training", pair.response_b, "**Shorter.**")
     app, client = open_page(store, [item])
     question = client.get("/question").json()
-    assert question["ids"]["comparison_id"] == pair.id
+    ids = app.state.room.ids
+    assert ids.find(question["ids"]["comparison_id"]) == pair.id
     assert question["training"] == {"number": 1, "of": 1}
     assert "training" not in question["next"]
-    better = "left" if question["ids"]["left"] == pair.response_b else "right"
+    better = "left" if ids.find(question["ids"]["left"]) == pair.response_b else "right"
     first, again = judge(client, question).json(), judge(client, question).json()
     assert first["lesson"] == again["lesson"] == {"better": better, "html": "<p><strong>Shorter.</strong></p>\n"}
     assert first["progress"]["judged"] == first["progress"]["own"] == 0
@@ -120,7 +121,7 @@ def test_practice_comes_first_teaches_and_counts_nowhere(store):
     assert "lesson" not in judge(client, first, 2).json()
     after = create_app(store).state.room  # a restart teaches nobody again
     person = next(each for each in after.accounts.list_people() if each.name == "annotator")
-    assert after.next_question(person)["ids"]["comparison_id"] != pair.id
+    assert after.next_question(person)["ids"]["comparison_id"] != ids.hide(pair.id)
     assert come_in(app, "reviewer").get("/question").json()["training"]
 
 
@@ -134,7 +135,7 @@ def test_nothing_tells_a_gold_item_from_others(store):
     for number in range(6):
         if question["done"]:
             break
-        asked.append(question["ids"]["comparison_id"] in app.state.room.gold)
+        asked.append(app.state.room.ids.find(question["ids"]["comparison_id"]) in app.state.room.gold)
         reply = judge(client, question, number).json()
         for part in (question, reply):
             shape = describe_shape({key: value for key, value in part.items() if key in ("ids", "shown", "progress")})
@@ -168,7 +169,7 @@ def test_gold_answers_count_as_any_other(store):
 
 def test_ratings_are_given_changed_and_shared_out(store):
     app, client = open_page(store, ask="ratings", per_comparison=1, repeat_share=0.0)
-    question = client.get("/question").json()
+    question, hide = client.get("/question").json(), app.state.room.ids.hide
     assert set(question["ids"]) == {"response_id"}
     assert set(question["shown"]) == {"prompt", "turns", "response", "html", "cut", "media"}
     reply = send(client, "/ratings", question, kind="scale", value=6, comment="Good.").json()
@@ -177,10 +178,10 @@ def test_ratings_are_given_changed_and_shared_out(store):
     assert change["progress"]["judged"] == 1
     (rated,) = store.rated_by_content()
     assert (rated.rating.value, rated.rating.kind, rated.rating.extra) == (2.0, "scale", {"scale": [1, 7]})
-    assert (rated.response.id, rated.rating.duration_seconds) == (question["ids"]["response_id"], 1.5)
+    assert (hide(rated.response.id), rated.rating.duration_seconds) == (question["ids"]["response_id"], 1.5)
     other = come_in(app, "reviewer").get("/question").json()
     mine = client.get("/question").json()
-    assert {mine["ids"]["response_id"], mine["next"]["ids"]["response_id"], rated.response.id}.isdisjoint(
+    assert {mine["ids"]["response_id"], mine["next"]["ids"]["response_id"], hide(rated.response.id)}.isdisjoint(
         {other["ids"]["response_id"], other["next"]["ids"]["response_id"]}
     )
     skipped = client.post("/skip", json={"question_id": mine["ids"]["response_id"]}).json()
@@ -239,9 +240,9 @@ def test_thumbs(store):
 
 
 def test_rankings_are_given_with_ties_and_changed(store):
-    _, client = open_page(store, ask="rankings", responses_per_ranking=3, per_comparison=1, repeat_share=0.0)
+    app, client = open_page(store, ask="rankings", responses_per_ranking=3, per_comparison=1, repeat_share=0.0)
     question = client.get("/question").json()
-    shown = question["ids"]["shown"]
+    shown = list(map(app.state.room.ids.find, question["ids"]["shown"]))
     assert set(question["shown"]) == {"prompt", "turns", "0", "1", "2", "html", "cut", "media"}
     reply = send(client, "/rankings", question, ranks=[2, 1, 2]).json()
     assert reply["progress"]["judged"] == 1
@@ -258,14 +259,15 @@ def test_rankings_are_given_with_ties_and_changed(store):
 
 
 def test_a_ranking_that_is_none_is_refused(store):
-    _, client = open_page(store, ask="rankings", responses_per_ranking=2)
-    question = client.get("/question").json()
+    app, client = open_page(store, ask="rankings", responses_per_ranking=2)
+    question, ids = client.get("/question").json(), app.state.room.ids
     one, two = question["ids"]["shown"]
     other = question["next"]["ids"]["shown"][0]
     for shown, ranks in [([one, two], [1]), ([one, one], [1, 2]), ([one, "x"], [1, 2]), ([one, two], [0, 1])]:
         reply = send(client, "/rankings", {"ids": {"shown": shown}}, ranks=ranks)
         assert reply.status_code == 422, (shown, ranks)
-    mixed = [one, next(each.id for each in store.responses() if each.prompt_id != find(store, one).prompt_id)]
+    prompt = find(store, ids.find(one)).prompt_id
+    mixed = [one, ids.hide(next(each.id for each in store.responses() if each.prompt_id != prompt))]
     reply = send(client, "/rankings", {"ids": {"shown": mixed}}, ranks=[1, 2])
     assert (reply.status_code, reply.json()["detail"]) == (422, "these are not responses to one prompt")
     assert other

@@ -11,11 +11,13 @@ from fastapi.testclient import TestClient
 from likelier.errors import DataError
 from likelier.feedback.media import read_media
 from likelier.feedback.questions import Shown
+from likelier.feedback.secret import read_secret
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web import room
 from likelier.web.app import create_app
 from likelier.web.guards import HEADERS
+from likelier.web.ids import PageIds
 from media_files import MP4, WEBM, image, sound
 from page_visitors import add_pair
 from served_page import start_serving, wait_until
@@ -56,11 +58,14 @@ def answer_to(question, choice="left", key="0000-0001", **changes):
 
 
 def test_a_judgement_is_stored_with_all_that_belongs_to_it(store):
-    client = visitor(create_app(store))
+    app = create_app(store)
+    client = visitor(app)
     question = client.get("/question").json()
     reply = client.post("/judgements", json=answer_to(question, "right")).json()
     (stored,) = store.judgements()
-    assert (stored.left, stored.right, stored.choice) == (question["ids"]["left"], question["ids"]["right"], "right")
+    asked = {name: app.state.room.ids.find(each) for name, each in question["ids"].items()}
+    assert asked == {"comparison_id": stored.comparison_id, "left": stored.left, "right": stored.right}
+    assert stored.choice == "right"
     assert stored.duration_seconds == 1.5
     assert stored.annotator.startswith("person-")
     assert "Ann" not in stored.annotator
@@ -155,18 +160,18 @@ def test_a_choice_of_comparisons_is_asked_until_each_is_judged(store):
     pair = store.comparisons()[0]
     store.add_judgement(Judgement(pair.id, "earlier", pair.response_a, pair.response_b, "left"))
     app = create_app(store, per_comparison=2, only=chosen)
-    ended = []
+    ended, (pair_id, other_id) = [], map(app.state.room.ids.hide, chosen)
     app.state.room.when_finished = lambda: ended.append(True)
     ann, bob = visitor(app, "Ann"), visitor(app, "Bob")
     first = ann.get("/question").json()
     assert first["progress"]["wanted"] == 3
-    assert first["ids"]["comparison_id"] == pair.id  # begun by another, so asked first
-    assert first["next"]["ids"]["comparison_id"] == chosen[1]
+    assert first["ids"]["comparison_id"] == pair_id  # begun by another, so asked first
+    assert first["next"]["ids"]["comparison_id"] == other_id
     second = bob.get("/question").json()
-    assert second["ids"]["comparison_id"] == chosen[1]  # two are enough for the first: the earlier one and Ann
+    assert second["ids"]["comparison_id"] == other_id  # two are enough for the first: the earlier one and Ann
     assert second["next"] is None
     reply = ann.post("/judgements", json=answer_to(first)).json()
-    assert (reply["progress"]["judged"], reply["ids"]["comparison_id"]) == (1, chosen[1])
+    assert (reply["progress"]["judged"], reply["ids"]["comparison_id"]) == (1, other_id)
     assert bob.post("/judgements", json=answer_to(second, key="0000-0002")).json()["done"]
     assert not ended
     assert ann.post("/judgements", json=answer_to(reply, key="0000-0003")).json()["progress"]["judged"] == 3
@@ -289,8 +294,8 @@ def test_names_of_this_machine_are_known(store, host):
         ({"duration_seconds": "NaN"}, "duration_seconds"),
         ({"annotator": "someone else"}, "annotator: Extra inputs are not permitted"),
         ({"simulated": True}, "simulated: Extra inputs are not permitted"),
-        ({"left": "0123456789abcdef"}, "these responses are not the two sides of this comparison"),
-        ({"comparison_id": "0123456789abcdef"}, "these responses are not the two sides of this comparison"),
+        ({"left": "0123456789abcdef"}, "there is nothing of this id here"),
+        ({"comparison_id": "0123456789abcdef"}, "there is nothing of this id here"),
     ],
 )
 def test_a_wrong_answer_is_named_and_not_stored(store, changes, said):
@@ -698,7 +703,9 @@ def test_kept_answers_of_others_and_of_other_projects_stay_and_hold_nothing_up(c
         page.get_by_label("Your name").fill("Ann")
         page.keyboard.press("Enter")
         page.locator("#question").wait_for()
-        answer = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b, "choice": "left"}
+        ids = PageIds(read_secret(store, "page ids"))
+        subject = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b}
+        answer = {name: ids.hide(each) for name, each in subject.items()} | {"choice": "left"}
         keys = ["0000-0001", "0000-0002"]
         kept = [{"answer": answer | {"key": key, "duration_seconds": 1}, "path": "/judgements"} for key in keys]
         rows = [kept[0] | {"person": "person-eve"}, kept[1] | {"about": "gone"}]

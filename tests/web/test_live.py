@@ -88,9 +88,9 @@ def test_when_a_better_policy_comes_only_its_answers_and_what_was_begun_are_aske
     stock.generator.ask([]).result(10)
     fill(stock)
     models = {response.id: response.model[-8:] for response in store.responses()}
-    asked = []
+    asked, find = [], app.state.room.ids.find
     while not (question := bob.get("/question").json())["done"] and len(asked) < 8:
-        asked.append((question["ids"]["comparison_id"], models[question["ids"]["left"]]))
+        asked.append((question["ids"]["comparison_id"], models[find(question["ids"]["left"])]))
         bob.post("/skip", json={"comparison_id": asked[-1][0]})
     former = {comparison for comparison, version in asked if version == "aaaaaaaa"}
     assert first["ids"]["comparison_id"] in former

@@ -14,9 +14,9 @@ def app(tmp_path):
         yield create_app(store)
 
 
-def judge(client, response, key):
+def judge(app, client, response, key):
     ids = client.get("/question").json()["ids"]
-    choice = "left" if ids["left"] == response else "right"
+    choice = "left" if app.state.room.ids.find(ids["left"]) == response else "right"
     sent = {**ids, "choice": choice, "key": key, "duration_seconds": 1.0}
     assert client.post("/judgements", json=sent).status_code == 200
 
@@ -24,9 +24,9 @@ def judge(client, response, key):
 def test_a_disagreement_is_decided_once(app):
     (pair,) = app.state.room.store.comparisons()
     owner, ann, rita = (come_in(app, role) for role in ("admin", "annotator", "reviewer"))
-    judge(owner, pair.response_a, "0000-0001")
+    judge(app, owner, pair.response_a, "0000-0001")
     assert rita.get("/review/state").json() == {"disagreements": []}
-    judge(ann, pair.response_b, "0000-0002")
+    judge(app, ann, pair.response_b, "0000-0002")
     reply = rita.get("/review/state")
     (found,) = reply.json()["disagreements"]
     assert found["votes"] == {"left": 1, "right": 1, "tie": 0}

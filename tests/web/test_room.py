@@ -30,7 +30,8 @@ def test_fifty_people_at_once_judge_nothing_too_often(tmp_path):
                 question = room.next_question(person)
                 if question["done"]:
                     return
-                answer = Judgement(**question["ids"], annotator="", choice="left", key=f"{number:08d}")
+                ids = {name: room.ids.find(each) for name, each in question["ids"].items()}
+                answer = Judgement(**ids, annotator="", choice="left", key=f"{number:08d}")
                 room.store_answer(person, answer)
             failed.append(person)
 

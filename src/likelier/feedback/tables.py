@@ -145,6 +145,12 @@ gold = sa.Table(
     sa.Column("better", sa.Text, sa.ForeignKey("responses.id")),
     sa.Column("explanation", sa.Text, nullable=False),
 )
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
 accounts = sa.Table(
     "accounts",
     metadata,

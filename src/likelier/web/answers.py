@@ -1,13 +1,15 @@
 """Answers as the page sends them, checked field by field; a request repeated with the same `key` changes nothing."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from likelier.feedback.projects import MAX_TAG, MAX_TAGS
 from likelier.feedback.questions import MAX_RANKED
-from likelier.records import Judgement, Ranking, Rating, order_by_rank
+from likelier.records import Judgement, Ranking, Rating, Response, order_by_rank
 from likelier.web.access import KEY
+from likelier.web.ids import PageIds
 
 MAX_COMMENT = 500
 Id = Annotated[str, Field(max_length=64)]
@@ -54,10 +56,11 @@ class Answer(Given):
             raise ValueError("strength is of no tie")
         return self
 
-    def to_record(self, annotator: str) -> Judgement:
-        """Return the judgement."""
-        names = ("comparison_id", "left", "right", "choice", "both_bad", "strength")
-        return Judgement(annotator=annotator, **{name: getattr(self, name) for name in names}, **self.list_common())
+    def to_record(self, annotator: str, ids: PageIds) -> Judgement:
+        """Return the judgement. UnknownId: not of the page's ids."""
+        subject: dict[str, Any] = {name: ids.find(getattr(self, name)) for name in ("comparison_id", "left", "right")}
+        given = {name: getattr(self, name) for name in ("choice", "both_bad", "strength")}
+        return Judgement(annotator=annotator, **subject, **given, **self.list_common())
 
 
 class RatingAnswer(Given):
@@ -74,12 +77,12 @@ class RatingAnswer(Given):
             raise ValueError("value is 1 to 7 on a scale, 0 or 1 of thumbs")
         return self
 
-    def to_record(self, annotator: str) -> Rating:
-        """Return the rating."""
+    def to_record(self, annotator: str, ids: PageIds) -> Rating:
+        """Return the rating. UnknownId: not of the page's ids."""
         common = self.list_common()
         if self.kind == "scale":
             common["extra"] = {"scale": SCALE, **common["extra"]}
-        return Rating(self.response_id, annotator, float(self.value), self.kind, **common)
+        return Rating(ids.find(self.response_id), annotator, float(self.value), self.kind, **common)
 
 
 class RankingAnswer(Given):
@@ -95,10 +98,11 @@ class RankingAnswer(Given):
             raise ValueError("ranks: give one for each of different responses")
         return self
 
-    def to_record(self, annotator: str, prompt_id: str) -> Ranking:
-        """Return the ranking."""
-        order = order_by_rank(self.shown, self.ranks)
-        return Ranking(prompt_id, annotator, order, tuple(self.shown), **self.list_common())
+    def to_record(self, annotator: str, ids: PageIds, responses: Mapping[str, Response]) -> Ranking:
+        """Return the ranking of some of these responses. UnknownId: not of the page's ids."""
+        shown = tuple(map(ids.find, self.shown))
+        prompt_id = responses[shown[0]].prompt_id if shown[0] in responses else ""
+        return Ranking(prompt_id, annotator, order_by_rank(shown, self.ranks), shown, **self.list_common())
 
 
 class Skipped(BaseModel):

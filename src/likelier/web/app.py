@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from likelier.web.access import Project, SessionBackend, Visitor, check_access, 
 from likelier.web.answers import Answer, RankingAnswer, RatingAnswer, Skipped
 from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
 from likelier.web.guards import Failures, add_guards
+from likelier.web.ids import UnfitAnswer
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.live import Live
 from likelier.web.markdown import render_all
@@ -26,7 +27,7 @@ from likelier.web.owner import add_owner_routes
 from likelier.web.pages import Pages
 from likelier.web.projects import add_project_routes
 from likelier.web.review import add_review_routes
-from likelier.web.room import Guesser, Room, UnfitAnswer
+from likelier.web.room import Guesser, Room
 from likelier.web.rooms import Rooms
 from likelier.web.schema import add_schema
 from likelier.web.site import Site
@@ -183,7 +184,7 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/judgements")
     def judge(answer: Answer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        stored = add_answer(room, person, answer.to_record(person.annotator))
+        stored = add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids))
         guess, lesson = room.guesses[person.annotator].score(stored), room.make_lesson(stored)
         reply = {"guess": guess._asdict() if guess else None, **room.next_question(person)}
         return JSONResponse(reply | ({"lesson": lesson} if lesson else {}))
@@ -191,14 +192,13 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/ratings")
     def rate(answer: RatingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        add_answer(room, person, answer.to_record(person.annotator))
+        add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids))
         return JSONResponse(room.next_question(person))
 
     @app.post("/rankings")
     def rank(answer: RankingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        best = room.responses.get(answer.shown[0])
-        add_answer(room, person, answer.to_record(person.annotator, best.prompt_id if best else ""))
+        add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids, room.responses))
         return JSONResponse(room.next_question(person))
 
     @app.post("/skip")
@@ -217,10 +217,10 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
         return {"version": newest.version, "html": render_all(newest.text)} if newest else {"version": None}
 
 
-def add_answer(room: Room, person: Person, record: A) -> A:
+def add_answer(room: Room, person: Person, to_record: Callable[[], A]) -> A:
     """Store an answer. HTTPException: it does not fit, or what it supersedes was superseded already."""
     try:
-        return room.add_answer(person, record)
+        return room.add_answer(person, to_record())
     except UnfitAnswer as error:
         raise HTTPException(422, str(error)) from error
     except Superseded as error:

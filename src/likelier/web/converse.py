@@ -152,11 +152,11 @@ def continue_conversation(room: Room, person: Person, message: Written) -> Promp
 
 def list_turns(room: Room, person: Person, after: str) -> list[Message]:
     """Return a conversation up to the response that a person picked last; of a tie it is the left one."""
-    comparison = room.comparisons.get(after)
+    comparison = room.comparisons.get(room.ids.stored.get(after, ""))
     turns = room.prompts[comparison.prompt_id] if comparison else ""
-    if isinstance(turns, str):
+    if comparison is None or isinstance(turns, str):
         raise HTTPException(422, "no such conversation")
-    picks = [each for each in room.store.judgements_of([after]) if each.annotator == person.annotator]
+    picks = [each for each in room.store.judgements_of([comparison.id]) if each.annotator == person.annotator]
     if not picks:
         raise HTTPException(409, "pick an answer first")
     picked = room.responses[picks[-1].preferred or picks[-1].left]

@@ -176,6 +176,8 @@ def add_generated(room: Room, pairs: Sequence[Sequence[Response]], prompts: Sequ
         writer.add_prompts(prompts)
         writer.add_responses(each for pair in pairs for each in pair)
         writer.add_comparisons(made)
+    room.ids.add(each.id for pair in pairs for each in pair)
+    room.ids.add(each.id for each in made)
     with room.pairing_lock:
         # New tables, not changed ones: other threads go through them, some without the lock.
         room.prompts = room.prompts | {prompt.id: prompt.text for prompt in prompts}

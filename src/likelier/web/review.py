@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from likelier.feedback.disagreements import find_disagreements
 from likelier.records import Judgement
 from likelier.web.access import KEY, Project, Visitor, get_person
+from likelier.web.ids import PageIds, UnfitAnswer
 from likelier.web.pages import Pages
-from likelier.web.room import Room, UnknownComparison
+from likelier.web.room import Room
 from likelier.web.rooms import Rooms
 
 SHOWN = 20
@@ -28,6 +29,12 @@ class Decision(BaseModel):
     right: str = Field(max_length=64)
     choice: Literal["left", "right", "tie"]
     duration_seconds: float = Field(default=0.0, ge=0, le=86_400)
+
+    def to_record(self, annotator: str, ids: PageIds) -> Judgement:
+        """Return the decision as a judgement. UnknownId: not of the page's ids."""
+        subject: dict[str, Any] = {name: ids.find(getattr(self, name)) for name in ("comparison_id", "left", "right")}
+        given = self.model_dump(include={"key", "choice", "duration_seconds"})
+        return Judgement(annotator=annotator, adjudicates=True, **subject, **given)
 
 
 def add_review_routes(app: FastAPI, rooms: Rooms, pages: Pages) -> None:
@@ -47,10 +54,9 @@ def add_review_routes(app: FastAPI, rooms: Rooms, pages: Pages) -> None:
     @app.post("/review")
     def decide(decision: Decision, person: Visitor, project: Project = None) -> dict[str, Any]:
         room = rooms.find(person, project)
-        answer = Judgement(annotator=person.annotator, adjudicates=True, **decision.model_dump())
         try:
-            room.store_answer(person, answer)
-        except UnknownComparison as error:
+            room.store_answer(person, decision.to_record(person.annotator, room.ids))
+        except UnfitAnswer as error:
             raise HTTPException(422, str(error)) from error
         return {"disagreements": describe_disagreements(room)}
 

@@ -20,6 +20,7 @@ from likelier.feedback.questions import (
     make_rating_questions,
     question_id,
 )
+from likelier.feedback.secret import read_secret
 from likelier.feedback.shown import count_since, find_current
 from likelier.feedback.store import Store
 from likelier.feedback.tables import DEFAULT_PROJECT
@@ -27,6 +28,7 @@ from likelier.feedback.writer import A
 from likelier.generation.policies import is_former
 from likelier.records import Answer, Comparison, Judgement, Media, Ranking, Rating, Text
 from likelier.web.guesses import Guess, Guesses
+from likelier.web.ids import PageIds, UnfitAnswer, UnknownId
 from likelier.web.markdown import render_all
 from likelier.web.shown import describe_question
 
@@ -37,14 +39,6 @@ SHOWN_AHEAD = 2
 
 RECOUNT_SECONDS = 60.0
 """How often judgements of other processes in a PostgreSQL database are looked for that came late."""
-
-
-class UnfitAnswer(ValueError):
-    """An answer that does not fit what is asked here."""
-
-
-class UnknownComparison(UnfitAnswer):
-    """An answer about responses that are not those of a question of this page."""
 
 
 class Room:
@@ -67,6 +61,7 @@ class Room:
     ) -> None:
         self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
         store.prepare_to_write()
+        self.ids = PageIds(read_secret(store, "page ids"))
         self.given_per_comparison, self.given_ask, self.accounts = per_comparison, ask, Accounts(store)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
@@ -108,6 +103,7 @@ class Room:
             self.per_comparison = self.given_per_comparison or self.settings.per_comparison
             asked_before, self.kind = self.kind, self.choose_kind()
             self.start_pairing()
+            self.ids.add([*self.responses, *self.comparisons, *self.pairing.indices])
             self.media = self.find_media()
             if asked_before is not self.kind:
                 self.num_before = self.pairing.num_judgements
@@ -218,9 +214,11 @@ class Room:
             return self.pairing.assign(person.annotator, time.monotonic(), count)
 
     def skip(self, person: Person, question_id: str) -> None:
-        """Do not ask a person this question again."""
-        with self.pairing_lock:
-            self.pairing.skip(person.annotator, question_id)
+        """Do not ask a person this question, by the page's id, again; one that is asked no more is passed over."""
+        stored_id = self.ids.stored.get(question_id)
+        if stored_id is not None:
+            with self.pairing_lock:
+                self.pairing.skip(person.annotator, stored_id)
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
         """Return a question as it is shown to people; let the guesser guess.
@@ -228,7 +226,7 @@ class Room:
         A training item says that it is one. A gold item is in nothing different from an ordinary question.
         """
         question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
-        described = describe_question(question, assignment.shown, prompt, self.responses, self.query)
+        described = describe_question(question, assignment.shown, prompt, self.responses, self.ids, self.query)
         if question.id in self.training:
             number = list(self.training).index(question.id) + 1
             return described | {"training": {"number": number, "of": len(self.training)}}
@@ -241,7 +239,7 @@ class Room:
     def describe(self, comparison: Comparison, left: str, right: str) -> dict[str, Any]:
         """Return a comparison as it is shown to people, with its sides."""
         prompt = self.prompts[comparison.prompt_id]
-        return describe_question(comparison, (left, right), prompt, self.responses, self.query)
+        return describe_question(comparison, (left, right), prompt, self.responses, self.ids, self.query)
 
     def store_answer(self, person: Person, answer: Judgement) -> Guess | None:
         """Store a judgement as `add_answer` does; returns how it had been guessed."""
@@ -306,17 +304,17 @@ class Room:
         return None if key is None or key.endswith(f"{annotator}:{answer.key}") else key
 
     def check_subject(self, answer: Answer) -> None:
-        """UnknownComparison: an answer about what is not of this project."""
+        """UnknownId: an answer about what is not of this project."""
         if isinstance(answer, Judgement):
             comparison = self.comparisons.get(answer.comparison_id)
             if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
-                raise UnknownComparison("these responses are not the two sides of this comparison")
+                raise UnknownId("these responses are not the two sides of this comparison")
             return
         asked = answer.shown if isinstance(answer, Ranking) else (answer.response_id,)
         if any(each not in self.responses for each in asked):
-            raise UnknownComparison("there is no such response here")
+            raise UnknownId("there is no such response here")
         if isinstance(answer, Ranking) and {self.responses[each].prompt_id for each in asked} != {answer.prompt_id}:
-            raise UnknownComparison("these are not responses to one prompt")
+            raise UnknownId("these are not responses to one prompt")
 
     def check_reasons(self, extra: Mapping[str, Any]) -> None:
         """UnfitAnswer: tags that are not of this project, or a comment where none is asked for."""

@@ -5,27 +5,28 @@ from typing import Any
 
 from likelier.feedback.questions import Asked
 from likelier.records import Comparison, Response, Text, to_plain_text
+from likelier.web.ids import PageIds
 from likelier.web.markdown import render_markdown
 
 
 def describe_question(
-    question: Asked, shown: Sequence[str], prompt: Text, responses: Mapping[str, Response], query: str
+    question: Asked, shown: Sequence[str], prompt: Text, responses: Mapping[str, Response], ids: PageIds, query: str
 ) -> dict[str, Any]:
-    """Return a question in the order in which its responses are shown.
+    """Return a question in the order in which its responses are shown, with the page's ids.
 
     `query` goes to the end of addresses. A comparison has the parts `left` and `right`, a response alone `response`,
     several `0`, `1` and so on.
     """
+    asked, sides = ids.hide(question.id), [ids.hide(each) for each in shown]
     if isinstance(question, Comparison):
-        left, right = shown
-        ids: dict[str, Any] = {"comparison_id": question.id, "left": left, "right": right}
+        named: dict[str, Any] = {"comparison_id": asked, "left": sides[0], "right": sides[1]}
         names = ["left", "right"]
     elif len(shown) == 1:
-        ids, names = {"response_id": question.id}, ["response"]
+        named, names = {"response_id": asked}, ["response"]
     else:
-        ids, names = {"question_id": question.id, "shown": list(shown)}, [str(place) for place in range(len(shown))]
+        named, names = {"question_id": asked, "shown": sides}, [str(place) for place in range(len(shown))]
     parts = {name: responses[each] for name, each in zip(names, shown, strict=True)}
-    return {"ids": ids, "shown": describe_parts(prompt, parts, query)}
+    return {"ids": named, "shown": describe_parts(prompt, parts, query)}
 
 
 def describe_parts(prompt: Text, parts: Mapping[str, Response], query: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -101,15 +101,11 @@ class DiskFile:
     """A file as it was flushed last, and what was done to it since."""
 
     def __init__(self, content: bytes | None) -> None:
-        self.flushed = content
+        self.flushed = None if content is None else bytearray(content)
         """None: it is not there."""
         self.pending: list[Event] = []
         self.is_named = content is not None
         """False while its folder, which holds its name, was not flushed."""
-
-    def add(self, event: Event) -> None:
-        """Note what was done."""
-        self.pending.append(event)
 
     def flush(self, count: int) -> None:
         """All but what came after the first `count` calls is on the disk."""
@@ -117,47 +113,54 @@ class DiskFile:
             self.flushed = apply(self.flushed, event)
         self.pending = self.pending[count:]
 
-    def draw(self, draw: random.Random) -> bytes | None:
+    def draw(self, draw: random.Random) -> bytearray | None:
         """Return a content that the disk may hold when the power fails now."""
-        content, kept = self.flushed, draw.choice([0.0, 0.5, 0.9, 1.0, draw.random()])
+        content, kept = copy(self.flushed), draw.choice([0.0, 0.5, 0.9, 1.0, draw.random()])
         if not self.is_named and content is not None and draw.random() < 0.5:
             return None
         for event in self.pending:
-            if event.kind != "write":
-                content = apply(content, event) if draw.random() < kept else content
-                continue
-            for place, sector in split(event.place, event.data):
+            for part in split(event):
                 if draw.random() < kept:
-                    content = apply(content, Event(event.seconds, "write", event.path, place=place, data=sector))
+                    content = apply(content, part)
         return content
 
-    def read(self) -> bytes | None:
+    def read(self) -> bytearray | None:
         """Return the content as it was written."""
-        content = self.flushed
+        content = copy(self.flushed)
         for event in self.pending:
             content = apply(content, event)
         return content
 
 
-def split(place: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts of a write that lie in sectors of their own, with their places."""
+def copy(content: bytearray | None) -> bytearray | None:
+    """Return a content that can be changed apart."""
+    return None if content is None else bytearray(content)
+
+
+def split(event: Event) -> Iterator[Event]:
+    """Yield the parts of a write that lie in sectors of their own; another call as it is."""
+    if event.kind != "write":
+        yield event
     start = 0
-    while start < len(data):
-        end = start + SECTOR - (place + start) % SECTOR
-        yield place + start, data[start:end]
+    while start < len(event.data):
+        end = start + SECTOR - (event.place + start) % SECTOR
+        yield replace(event, place=event.place + start, data=event.data[start:end])
         start = end
 
 
-def apply(content: bytes | None, event: Event) -> bytes | None:
-    """Return the content of a file after a call. What lies between its end and a write is zeros."""
+def apply(content: bytearray | None, event: Event) -> bytearray | None:
+    """Return the content of a file after a call; it is changed in place. Between its end and a write are zeros."""
     if event.kind == "remove":
         return None
+    content = bytearray() if content is None else content
     if event.kind == "create":
-        return content or b""
-    base = content or b""
+        return content
+    content.extend(bytes(max(0, event.place - len(content))))
     if event.kind == "truncate":
-        return base[: event.place].ljust(event.place, b"\0")
-    return base[: event.place].ljust(event.place, b"\0") + event.data + base[event.place + len(event.data) :]
+        del content[event.place :]
+    else:
+        content[event.place : event.place + len(event.data)] = event.data
+    return content
 
 
 def decode(text: str) -> str:
@@ -300,7 +303,7 @@ def take(event: Event, files: dict[str, DiskFile], begun: dict[str, tuple[str, i
     elif event.kind != "create" or files[event.path].read() is None:
         if event.kind == "create":
             files[event.path].is_named = False
-        files[event.path].add(event)
+        files[event.path].pending.append(event)
 
 
 def crash(files: dict[str, DiskFile], place: Path, draw: random.Random, result: Losses) -> None:

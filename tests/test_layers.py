@@ -215,6 +215,16 @@ def test_an_annotation_server_needs_no_torch():
     assert done.stdout == "[]\n"
 
 
+def test_a_page_is_served_by_the_core_packages_alone():
+    """Whatever only an extra brings is absent, and what takes long is not imported before it is needed."""
+    absent = ("torch", "transformers", "huggingface_hub", "safetensors", "tokenizers", "psycopg", "pyarrow", "httpx2")
+    late = ("scipy", "alembic", "likelier.config", "sqlalchemy.dialects.postgresql")
+    script = f"import sys; sys.modules |= dict.fromkeys({absent}); import likelier.cli.serve, likelier.web.server; "
+    script += f"print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def built_in(package):
     return package in sys.stdlib_module_names
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.questions import question_id
@@ -213,6 +213,8 @@ def insert_statement(table: sa.Table, dialect: str) -> sa.Insert:
     """Return the statement that inserts rows that do not exist yet."""
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing().inline()
+    from sqlalchemy.dialects import postgresql  # with all its drivers: a tenth of the start over SQLite
+
     return postgresql.insert(table).on_conflict_do_nothing().inline()
 
 

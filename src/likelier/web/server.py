@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
-from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
 from likelier.feedback.projects import Ask, choose_project, list_projects, read_settings
 from likelier.feedback.store import Store
@@ -20,13 +20,15 @@ from likelier.generation.process import Generator
 from likelier.generation.protocol import GenerationSettings
 from likelier.records import Prompt
 from likelier.terminal import print_stderr
-from likelier.text.model_folder_check import check_model_folder
 from likelier.web.app import create_app
 from likelier.web.connections import Connection
 from likelier.web.live import Live, LiveStock
 from likelier.web.room import Guesser
 from likelier.web.rooms import Rooms
 from likelier.web.site import Site, find_own_address, make_site, name_option
+
+if TYPE_CHECKING:
+    from likelier.config.base import PageConfig  # all settings of training come with it: a quarter of a second
 
 RESPONSES_ALONE = ("ratings", "rankings")
 """What can be asked without a comparison."""
@@ -68,7 +70,7 @@ class Access:
         return make_site(self.host, port, bool(self.tls_cert), self.public_url, self.insecure_http, self.block)
 
 
-def make_access(settings: PageConfig, block: str) -> Access:
+def make_access(settings: "PageConfig", block: str) -> Access:
     """Return how browsers reach the page of a block of settings. ConfigError: what `likelier serve` refuses too."""
     cert, key = (Path(name) if name else None for name in (settings.tls_cert, settings.tls_key))
     access = Access(settings.host, cert, key, settings.public_url, settings.insecure_http, block)
@@ -142,6 +144,8 @@ def check_content(store: Store, access: Access) -> None:
     names = list_projects(store.database) if access.all_projects else [store.project]
     projects = [store.in_project(name) for name in names or [store.project]]
     if access.policies:
+        from likelier.text.model_folder_check import check_model_folder  # needs packages of the extra `train`
+
         for source in access.policies.generation.policies:
             check_model_folder(find_policy(source).model)
         has_prompts = access.policies.prompts or any(each.counts()["prompts"] for each in projects)

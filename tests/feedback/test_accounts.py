@@ -106,6 +106,32 @@ def test_who_is_shut_out_is_out_at_once(store):
     assert not accounts.set_disabled("nobody", True)
 
 
+def test_a_session_is_recalled_until_an_account_changes_or_a_minute_has_passed(store, clock, monkeypatch):
+    accounts, elsewhere = Accounts(store), Accounts(store)
+    session = accounts.accept(accounts.invite("annotator"), "Ann")
+    assert accounts.recall(session) is None
+    ann = accounts.find(session)
+    changes = [
+        lambda: elsewhere.set_member(ann.annotator, "other", True),
+        lambda: elsewhere.accept(accounts.invite("reviewer", ann.annotator), ""),
+        lambda: store.erase_person("nobody"),
+        lambda: setattr(clock, "now", clock.now + 61),
+    ]
+    for change in changes:
+        person = accounts.find(session)
+        assert accounts.recall(session) == person
+        change()
+        assert accounts.recall(session) is None
+    assert accounts.find(session).role == "reviewer"
+    elsewhere.set_disabled(ann.annotator, True)
+    assert accounts.recall(session) is None
+    other = accounts.accept(accounts.invite("annotator"), "Bob")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.database, "path", None)  # as of PostgreSQL, which others change too
+        assert accounts.find(other).name == "Bob"
+    assert accounts.recall(other) is None
+
+
 def test_logging_out_ends_one_session(store):
     accounts = Accounts(store)
     first = accounts.accept(accounts.invite("admin"), "Ann")

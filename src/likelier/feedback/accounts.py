@@ -7,8 +7,10 @@ passwords: whoever needs a link on another device, or has lost theirs, gets a ne
 import hashlib
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import sqlalchemy as sa
 
@@ -28,6 +30,8 @@ ABSOLUTE_SECONDS = 90 * DAY
 """A session ends so long after it began, used or not (ASVS 7.3.2)."""
 SEEN_EVERY = 3600.0
 """Seconds between writes of the time at which a session was last used."""
+FOUND_SECONDS, MAX_FOUND = 60.0, 10_000
+"""So long a session that was found is not looked for again, unless an account changes; and of so many sessions."""
 
 FIND = (
     sa.select(sessions.c.annotator_id, people.c.name, accounts.c.role, sessions.c.seen_at)
@@ -65,6 +69,15 @@ class Person:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
+class Found(NamedTuple):
+    """A session that was found in the database."""
+
+    person: Person
+    changes: int
+    """`Database.account_changes` before that."""
+    until: float
+
+
 def hash_token(token: str) -> str:
     """Hash a token for the database. Fast: a random token of 256 bits cannot be guessed, unlike a password."""
     return hashlib.sha256(token.encode()).hexdigest()
@@ -75,6 +88,17 @@ class Accounts:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.found: dict[str, Found] = {}
+        """Sessions of a SQLite file by the hash of their token."""
+
+    @contextmanager
+    def changing(self) -> Iterator[Writer]:
+        """Open a transaction that may change what a session opens."""
+        try:
+            with self.store.transaction() as writer:
+                yield writer
+        finally:
+            self.store.database.account_changes += 1
 
     def invite(self, role: Role, annotator: str | None = None, project: str | None = None) -> str:
         """Return the token of a new invitation, which works once; with `annotator` it opens that person's account.
@@ -92,7 +116,7 @@ class Accounts:
     def accept(self, token: str, name: str) -> str:
         """Use an invitation under a name, and return the token of a new session. InvitationError: it opens nothing."""
         session, now = secrets.token_urlsafe(32), time.time()
-        with self.store.transaction() as writer:
+        with self.changing() as writer:
             is_this = invitations.c.token_hash == hash_token(token)
             invitation = writer.connection.execute(sa.select(invitations).where(is_this)).one_or_none()
             if invitation is None or invitation.expires_at < now:
@@ -113,36 +137,48 @@ class Accounts:
         return expires_at is not None and expires_at >= time.time()
 
     def find(self, session: str) -> Person | None:
-        """Return whose session this is; None if it has ended, or the account is disabled.
-
-        Read from the database each time: a role that was taken away is gone with the next request (CVE-2026-44553).
-        """
-        now = time.time()
+        """Return whose session this is; None if it has ended, or the account is disabled."""
+        now, changes, token_hash = time.time(), self.store.database.account_changes, hash_token(session)
         ends = {"idle_since": now - IDLE_SECONDS, "begun": now - ABSOLUTE_SECONDS}
         with self.store.reading() as connection:
-            row = connection.execute(FIND, ends | {"token": hash_token(session)}).one_or_none()
+            row = connection.execute(FIND, ends | {"token": token_hash}).one_or_none()
             own = read_members(connection, row.annotator_id).get(row.annotator_id, ()) if row else ()
         if row is None:
             return None
         if now - row.seen_at > SEEN_EVERY:
             self.update_seen(session, now)
-        return Person(row.annotator_id, row.name or "", row.role, projects=own)
+        person = Person(row.annotator_id, row.name or "", row.role, projects=own)
+        if self.store.path:
+            if len(self.found) >= MAX_FOUND:
+                self.found = {}
+            self.found[token_hash] = Found(person, changes, now + FOUND_SECONDS)
+        return person
+
+    def recall(self, session: str) -> Person | None:
+        """Return whose session this is if it was found a moment ago and no account has changed since; None otherwise.
+
+        A role that was taken away is gone with the next request (CVE-2026-44553): only this process, which has the
+        lock, changes accounts of a SQLite file. Of PostgreSQL, where others may, every session is looked for.
+        """
+        known = self.found.get(hash_token(session))
+        is_valid = known and known.changes == self.store.database.account_changes and time.time() < known.until
+        return known.person if known and is_valid else None
 
     def update_seen(self, session: str, now: float) -> None:
         """Note that a session was used."""
-        with self.store.transaction() as writer:
+        with self.changing() as writer:
             writer.connection.execute(
                 sessions.update().where(sessions.c.token_hash == hash_token(session)).values(seen_at=now)
             )
 
     def log_out(self, session: str) -> None:
         """End a session."""
-        with self.store.transaction() as writer:
+        with self.changing() as writer:
             writer.connection.execute(sessions.delete().where(sessions.c.token_hash == hash_token(session)))
 
     def set_disabled(self, annotator: str, disabled: bool) -> bool:
         """Shut a person out at once, or let them in again by a new link. False: no such account."""
-        with self.store.transaction() as writer:
+        with self.changing() as writer:
             update = accounts.update().where(accounts.c.annotator_id == annotator).values(disabled=disabled)
             num_changed = writer.connection.execute(update).rowcount
             if disabled:
@@ -166,7 +202,7 @@ class Accounts:
 
     def set_member(self, annotator: str, project: str, is_member: bool) -> None:
         """Let a person judge in a project, or no longer."""
-        with self.store.transaction() as writer:
+        with self.changing() as writer:
             set_member(writer, annotator, project, is_member)
 
 

@@ -61,6 +61,8 @@ class Database:
         """Size and time of the SQLite file after our last write; None before the first."""
         self.is_in_file = True
         """False while committed records stand in the write-ahead log alone."""
+        self.account_changes = 0
+        """Transactions of this process that may have changed what a session opens."""
         self.has_failed = False
         """True once a write ended in an I/O error of the disk."""
 

@@ -204,8 +204,11 @@ class Store:
 
     def erase_person(self, name: str) -> list[str]:
         """Delete the name behind a pseudonym, and the account; returns the pseudonyms, whose judgements stay."""
-        with self.transaction() as writer:
-            return writer.erase_person(name)
+        try:
+            with self.transaction() as writer:
+                return writer.erase_person(name)
+        finally:
+            self.database.account_changes += 1
 
     def prompts(self) -> list[Prompt]:
         """Return all prompts, sorted by id."""

@@ -76,7 +76,7 @@ class SessionBackend(AuthenticationBackend):
         if not session:
             return None
         try:
-            person = await run_in_threadpool(self.accounts.find, session)
+            person = self.accounts.recall(session) or await run_in_threadpool(self.accounts.find, session)
         except LikelierError as error:
             raise AuthenticationError(str(error)) from error
         return (AuthCredentials([person.role]), Session(person)) if person else None

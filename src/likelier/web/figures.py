@@ -18,9 +18,9 @@ from likelier.web.room import Room
 
 CHECK_EVERY = 20
 """So many new judgements, or a twentieth of what there is, make the figures worth computing again."""
-MAX_HERE = 2000
+MAX_HERE = 100
 """Figures of more judgements are computed by a process of its own: they take seconds, of a million minutes."""
-NICENESS = 10
+NICENESS = 19
 POINTS = 40
 """Of the curve of win rates."""
 DAYS = 14

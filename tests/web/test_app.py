@@ -711,10 +711,17 @@ def test_kept_answers_of_others_and_of_other_projects_stay_and_hold_nothing_up(c
         rows = [kept[0] | {"person": "person-eve"}, kept[1] | {"about": "gone"}]
         assert page.evaluate(FILL_OUTBOX, rows) == keys
         page.keyboard.press("2")
-        page.get_by_text("That was all. Thank you.").wait_for()
+        page.get_by_text("Not stored yet: 1 of your answers").wait_for()
+        assert not page.get_by_text("Every answer is stored").is_visible()
         (stored,) = store.judgements()
         assert (stored.choice, stored.key[-4:] in ("0001", "0002")) == ("right", False)
         assert page.evaluate(FILL_OUTBOX, []) == keys
+        page.context.clear_cookies()  # the session ends
+        page.keyboard.press("u")
+        page.get_by_text("Your last answer, to be changed").wait_for()
+        page.wait_for_timeout(200)
+        page.keyboard.press("1")
+        page.get_by_text("Not stored yet: 2 of your answers").wait_for()
         page.close()
 
 

@@ -128,10 +128,15 @@ async function pick(choice, both_bad = false) {
 // Sends the picks, oldest first, so that none overtakes the one it supersedes.
 function send() {
   sending ??= (async () => {
-    for (let left = await waiting(); left.length; left = await waiting()) {
+    const refused = new Set(), read = async () => (await waiting()).filter(({ number }) => !refused.has(number));
+    for (let left = await read(); left.length; left = await read()) {
       for (const { number, answer, about, path = "/judgements" } of left) {
         const { found, status } = await post(path, answer, about);
-        if (status === 403 || status === 404) return;
+        if (status === 403) return; // kept, for a new link
+        if (status === 404) { // kept, for another day; the picks in other projects do not wait for it
+          refused.add(number);
+          continue;
+        }
         if (!found && mayRepeat(status)) { await pause(AGAIN_MS); break; }
         await forget(number);
         if (found && about === project) await count(found.progress, answer.supersedes ? 0 : 1);

@@ -7,9 +7,10 @@ import { forget, keep, waiting } from "/static/outbox.js";
 import { countToday, showProgress } from "/static/progress.js";
 import * as reasons from "/static/reasons.js";
 import { $, ask, project } from "/static/requests.js";
+import { say } from "/static/words.js";
 
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, ASK_WRITING_MS = 2000, DOUBLE_KEY_MS = 150;
-let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, raw = false;
+let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, numKept = 0, raw = false;
 const answered = new Set();
 const idOf = ({ ids }) => JSON.stringify(ids);
 
@@ -32,8 +33,11 @@ function refresh() {
   $("undo-done").hidden = !last;
   if (shown === null && questions.length) show(questions.shift(), null);
   $("question").hidden = !shown;
-  const isDone = done && !sending; // "every answer is stored" is said when it is true
+  const isDone = done && !sending;
   $("done").hidden = !(isDone && !shown && !writing);
+  $("stored").hidden = numKept > 0; // "every answer is stored" is said when it is true
+  $("kept").hidden = !numKept;
+  $("kept").textContent = say("kept_here", { count: numKept });
   $("writing").hidden = !(done && !shown && writing);
   $("wait").hidden = Boolean(shown) || isDone || (done && writing);
 }
@@ -71,7 +75,12 @@ async function answer(fields, chosen) {
 // Sends what is kept, oldest first; only one sender at a time, so that no answer overtakes the one it supersedes.
 function send() {
   sending ??= (async () => {
-    const refused = new Set(), read = async () => (await waiting()).filter(({ number }) => !refused.has(number));
+    const refused = new Set();
+    const read = async () => {
+      const kept = await waiting();
+      numKept = kept.length;
+      return kept.filter(({ number }) => !refused.has(number));
+    };
     for (let left = await read(); left.length; left = await read()) {
       for (const { number, answer, about, path = "/judgements" } of left) {
         let { found, status } = await ask(path, answer, about);
@@ -83,6 +92,7 @@ function send() {
         // A tag that the owner has taken away meanwhile must not cost the answer.
         if (status === 422 && (answer.tags || answer.comment)) ({ found, status } = await ask(path, { ...answer, tags: [], comment: "" }, about));
         await forget(number);
+        numKept -= 1;
         if (about === project || about === undefined) await acknowledge(found, answer);
         refresh();
       }

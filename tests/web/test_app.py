@@ -9,13 +9,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
-from likelier.feedback.media import read_media
+from likelier.feedback.media import MediaFolder, read_media
 from likelier.feedback.questions import Shown
 from likelier.feedback.secret import read_secret
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web import room
-from likelier.web.app import create_app
+from likelier.web.app import MEDIA_HEADERS, create_app
 from likelier.web.guards import HEADERS
 from likelier.web.ids import PageIds
 from media_files import MP4, WEBM, image, sound
@@ -397,7 +397,8 @@ def test_a_part_of_a_file_can_be_asked_for(gallery):
     part = client.get(url, headers={"range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, data[10:20])
     assert part.headers["content-range"] == f"bytes 10-19/{len(data)}"
-    assert {name: part.headers[name] for name in HEADERS} == HEADERS
+    expected = HEADERS | MEDIA_HEADERS
+    assert {name: part.headers[name] for name in expected} == expected
     assert client.get(url, headers={"range": "bytes=-5"}).content == data[-5:]
     assert client.get(url, headers={"range": "bytes=999999-"}).status_code == 416
     assert client.get(url, headers={"range": "bytes=" + ",".join(["0-1"] * 1000)}).status_code == 416
@@ -512,10 +513,16 @@ def test_an_answer_waits_until_it_is_stored(chromium, store, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1280])
 def test_images_and_sounds_in_a_browser(chromium, tmp_path, monkeypatch, width):
-    """Shown whole and within the width, judged by key; a player has controls; a file that cannot be shown says so."""
+    """Shown whole and within the width, judged by key; a player has controls; a file that cannot be shown says so.
+
+    The files of the next question are in the browser before its turn.
+    """
+    find, served = MediaFolder.find, []
+    monkeypatch.setattr(MediaFolder, "find", lambda self, media: served.append(media.sha256) or find(self, media))
     with Store.open(tmp_path / "media.db", create=True) as store:
         wide = image("red", size=(1600, 1200))
         fill_with_media(store, tmp_path, [(wide, image("blue", "WEBP")), (sound(), "La la la."), (WEBM, sound(220))])
+        served.clear()
         link, end = start_serving(store, monkeypatch, wanted=3)
         context = chromium.new_context(viewport={"width": width, "height": 740})
         page, failed = context.new_page(), []
@@ -540,8 +547,10 @@ def test_images_and_sounds_in_a_browser(chromium, tmp_path, monkeypatch, width):
             if "number 2" in prompt:
                 page.get_by_text("This file cannot be shown").wait_for()
             page.wait_for_timeout(200)
+            assert len(set(served)) >= (3, 5, 5)[number]  # of a question one or two
             page.keyboard.press("2")
         page.get_by_text("That was all. Thank you.").wait_for()
+        assert all(served.count(each.sha256) == 1 for each in store.media() if each.kind.startswith("image"))
         assert end() == 3
         assert [judgement.choice for judgement in store.judgements()] == ["right"] * 3
         assert failed == []

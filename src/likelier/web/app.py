@@ -52,6 +52,8 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 """Files that may be asked for, by their exact names."""
+MEDIA_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Cookie"}
+"""A file under its hash never changes: the browser has it ahead of its question, for this session, and not for long."""
 INVITATION_COOKIE_SECONDS = 3600.0
 """How long a browser keeps a link that was opened, for a person who thinks about a name."""
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
@@ -246,4 +248,4 @@ def add_files(app: FastAPI, rooms: Rooms) -> None:
             raise HTTPException(404, "no such file")
         if "," in request.headers.get("range", ""):  # players ask for one range; many cost more than they bring
             raise HTTPException(416, "ask for one range")
-        return FileResponse(room.store.media_folder.find(record), media_type=record.kind)
+        return FileResponse(room.store.media_folder.find(record), headers=MEDIA_HEADERS, media_type=record.kind)

@@ -63,7 +63,9 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self.headers)
+                headers = MutableHeaders(scope=message)
+                kept = headers.get("Cache-Control")  # of the routes only media files have their own
+                headers.update(self.headers | ({"Cache-Control": kept} if kept else {}))
             await send(message)
 
         refusal = check_request(Request(scope), self.site)

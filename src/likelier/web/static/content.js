@@ -21,6 +21,9 @@ export function showResponse(element, shown, name, raw) {
   element.append(...notes.map((note) => make("i", {}, ` ${note}`)));
 }
 
+// The media files of a question that is not shown yet, so that the browser has them by then.
+export const preload = ({ media }) => Object.values(media).map((file) => player(make("div"), file, ""));
+
 function mediaLabel(name, { kind }) {
   const [family] = kind.split("/");
   if (name === "left") return say("left_media", { kind: family });

@@ -1,6 +1,6 @@
 // Shows one question after another. The next one is here before it is needed; an answer is kept until it is acknowledged.
 // What is asked, and by which keys, is the mode's: comparing.js, rating.js or ranking.js.
-import { showPrompt } from "/static/content.js";
+import { preload, showPrompt } from "/static/content.js";
 import * as guidelines from "/static/guidelines.js";
 import { teach } from "/static/lesson.js";
 import { forget, keep, waiting } from "/static/outbox.js";
@@ -10,7 +10,7 @@ import { $, ask, project } from "/static/requests.js";
 import { say } from "/static/words.js";
 
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, ASK_WRITING_MS = 2000, DOUBLE_KEY_MS = 150;
-let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, numKept = 0, raw = false;
+let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, numKept = 0, raw = false, ahead = [];
 const answered = new Set();
 const idOf = ({ ids }) => JSON.stringify(ids);
 
@@ -21,6 +21,7 @@ function take(found) {
   ({ progress, done, writing } = found);
   guess = found.guess;
   guidelines.note(progress.guideline);
+  ahead = questions.flatMap(({ shown }) => preload(shown)); // kept, so that nothing stops their loading
   if (done) {
     questions = [];
     if (!shown?.supersedes && !shown?.answered) shown = null;

@@ -29,10 +29,10 @@ def clock(monkeypatch):
 def test_an_invitation_opens_an_account_once(store):
     accounts = Accounts(store)
     token = accounts.invite("annotator")
-    assert accounts.is_open(token)
+    assert accounts.find_invitation(token)
     person = accounts.find(accounts.accept(token, "Ann"))
     assert (person.name, person.role, person.annotator[:7]) == ("Ann", "annotator", "person-")
-    assert not accounts.is_open(token)
+    assert not accounts.find_invitation(token)
     with pytest.raises(InvitationError, match="used before or is too old"):
         accounts.accept(token, "Eve")
     with pytest.raises(InvitationError):
@@ -98,7 +98,7 @@ def test_who_is_shut_out_is_out_at_once(store):
     other = accounts.invite("annotator", person.annotator)
     assert accounts.set_disabled(person.annotator, True)
     assert accounts.find(session) is None
-    assert not accounts.is_open(other)
+    assert not accounts.find_invitation(other)
     assert accounts.list_people() == [Person(person.annotator, "Ann", "annotator", True, ("default",))]
     assert accounts.set_disabled(person.annotator, False)
     assert accounts.find(session) is None  # a new link, not the old session

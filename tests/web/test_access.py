@@ -37,6 +37,24 @@ def test_a_role_may_do_what_the_table_says(store, role):
             assert (reply.status_code != 403) == allowed, (method, path)
 
 
+def test_who_may_not_enter_a_page_reads_where_they_may_go(store):
+    """They read `{"detail": ...}`."""
+    app = create_app(store)
+    ann, rita = come_in(app, "annotator"), come_in(app, "reviewer")
+    for client, path, said, review in (
+        (ann, "/owner", "You are an annotator here", False),
+        (ann, "/review", "You are an annotator here", False),
+        (rita, "/owner", "You are a reviewer here", True),
+        (come_in(app, None), "/owner", "This link does not open", False),
+    ):
+        reply = client.get(path)
+        assert (reply.status_code, said in reply.text) == (403, True), reply.text
+        assert ('href="/review"' in reply.text) == review
+    reply = rita.get("/review", params={"project": "gone"})
+    assert (reply.status_code, "No project for you here" in reply.text) == (404, True)
+    assert ann.get("/owner/state").json() == {"detail": "this is for the role admin"}
+
+
 def test_a_route_that_is_not_in_the_table_is_refused_to_all(store):
     app = create_app(store)
     app.get("/new")(lambda: "secret")

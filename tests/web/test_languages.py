@@ -43,6 +43,7 @@ def test_each_word_is_used_and_each_that_is_used_is_there():
     composed = (
         "ask_",
         "kind_",
+        "no_entry_",
         "decide_",
         "choice_",
         "guess_",

@@ -62,6 +62,22 @@ def test_a_link_that_it_makes_opens_once(store):
     assert come_in(app, None).get(invitation["path"]).status_code == 403
 
 
+def test_a_link_to_ones_own_account_asks_for_no_name(store):
+    app = create_app(store)
+    owner, ann = come_in(app, "admin"), come_in(app, "annotator")
+    (person,) = [each for each in app.state.room.accounts.list_people() if each.name == "annotator"]
+    link = owner.post("/owner/invitations", json={"annotator": person.annotator}).json()["path"]
+    assert 'id="question"' in ann.get(link).text  # who is in already goes on
+    device = come_in(app, None)
+    page = device.get(link).text
+    assert ("Begin as annotator" in page, 'id="name"' in page) == (True, False)
+    assert device.post("/name", json={}).status_code == 200
+    assert len(app.state.room.accounts.list_people()) == 2
+    stranger = come_in(app, None)
+    stranger.get(owner.post("/owner/invitations", json={}).json()["path"])
+    assert stranger.post("/name", json={"name": " "}).json() == {"detail": "give a name"}
+
+
 def test_its_qr_code_is_square_and_of_zeros_and_ones(store):
     code = come_in(create_app(store), "admin").post("/owner/invitations", json={}).json()["code"]
     assert {len(row) for row in code} == {len(code)}

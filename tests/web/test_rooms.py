@@ -67,6 +67,30 @@ def test_a_server_of_one_project_has_no_other(app, tmp_path):
     assert owner.post("/owner/projects", json={"name": "c"}).status_code == 422
 
 
+def test_a_link_to_a_project_that_is_not_served_says_so_and_stays_open(app):
+    owner, guest = come_in(app, "admin"), come_in(app, None)
+    link = owner.post("/owner/invitations", params={"project": "b"}, json={}).json()["path"]
+    elsewhere = come_in(create_app(app.state.rooms.store), None)
+    assert "It is to the project b, which is not served here" in elsewhere.get(link).text
+    reply = elsewhere.post("/name", json={"name": "Gus"})
+    assert (reply.status_code, reply.json()["detail"]) == (
+        403,
+        "this link is to the project b, which is not served here",
+    )
+    guest.get(link)
+    assert guest.post("/name", json={"name": "Gus"}).status_code == 200
+
+
+def test_who_is_in_comes_into_another_project_as_themselves(app):
+    owner, ann = come_in(app, "admin"), come_in(app, "annotator")
+    link = owner.post("/owner/invitations", params={"project": "b"}, json={}).json()["path"]
+    assert "Begin as annotator" in ann.get(link).text
+    assert ann.post("/name", json={}).status_code == 200
+    people = app.state.rooms.accounts.list_people()
+    assert [each.projects for each in people if each.name == "annotator"] == [("a", "b")]
+    assert "Begin as" not in ann.get("/").text
+
+
 def test_a_new_project_is_there_at_once(app):
     owner = come_in(app, "admin")
     assert owner.post("/owner/projects", json={"name": "c"}).json()["projects"] == ["a", "b", "c"]

@@ -78,6 +78,22 @@ class Found(NamedTuple):
     until: float
 
 
+@dataclass(frozen=True)
+class Invitation:
+    """What a link opens that can still be used."""
+
+    role: Role
+    project: str
+    annotator: str | None = None
+    """Whose account it opens; None: that of somebody new."""
+    name: str = ""
+    """Their name."""
+
+    def is_new_to(self, person: Person) -> bool:
+        """True if it lets a person who is logged in already into one more project."""
+        return self.annotator is None and not person.may_enter(self.project)
+
+
 def hash_token(token: str) -> str:
     """Hash a token for the database. Fast: a random token of 256 bits cannot be guessed, unlike a password."""
     return hashlib.sha256(token.encode()).hexdigest()
@@ -113,15 +129,18 @@ class Accounts:
             writer.insert(invitations, [row | {"expires_at": now + INVITATION_SECONDS}])
         return token
 
-    def accept(self, token: str, name: str) -> str:
-        """Use an invitation under a name, and return the token of a new session. InvitationError: it opens nothing."""
+    def accept(self, token: str, name: str, own: str | None = None) -> str:
+        """Use an invitation under a name, and return the token of a new session. InvitationError: it opens nothing.
+
+        With `own`, the pseudonym of somebody who is logged in, one that is nobody's yet is theirs, whatever the name.
+        """
         session, now = secrets.token_urlsafe(32), time.time()
         with self.changing() as writer:
             is_this = invitations.c.token_hash == hash_token(token)
             invitation = writer.connection.execute(sa.select(invitations).where(is_this)).one_or_none()
             if invitation is None or invitation.expires_at < now:
                 raise InvitationError("this link was used before or is too old; ask for a new one")
-            annotator = invitation.annotator_id or choose_annotator(writer, name, invitation.role)
+            annotator = invitation.annotator_id or own or choose_annotator(writer, name, invitation.role)
             open_account(writer, annotator, invitation.role, now)
             set_member(writer, annotator, invitation.project or self.store.project, True)
             writer.connection.execute(invitations.delete().where(is_this))
@@ -129,12 +148,16 @@ class Accounts:
             writer.insert(sessions, [row])
         return session
 
-    def is_open(self, token: str) -> bool:
-        """True if an invitation can still be used."""
-        query = sa.select(invitations.c.expires_at).where(invitations.c.token_hash == hash_token(token))
+    def find_invitation(self, token: str) -> Invitation | None:
+        """Return what a token opens; None: it was used before, is too old, or is none."""
+        query = sa.select(invitations, people.c.name).outerjoin(
+            people, people.c.annotator_id == invitations.c.annotator_id
+        )
         with self.store.reading() as connection:
-            expires_at = connection.execute(query).scalar_one_or_none()
-        return expires_at is not None and expires_at >= time.time()
+            row = connection.execute(query.where(invitations.c.token_hash == hash_token(token))).one_or_none()
+        if row is None or row.expires_at < time.time():
+            return None
+        return Invitation(row.role, row.project or self.store.project, row.annotator_id, row.name or "")
 
     def find(self, session: str) -> Person | None:
         """Return whose session this is; None if it has ended, or the account is disabled."""

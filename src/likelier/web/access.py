@@ -47,6 +47,14 @@ ACCESS: dict[tuple[str, str], Role | None] = {
 """The least role for each route; None: everybody. A route that does not stand here is refused to all."""
 
 
+PAGES = ("/owner", "/review")
+"""Routes of pages: who may not enter reads that as a page."""
+
+
+class NoEntry(HTTPException):
+    """A request that is not for this person: 403 of a role, 404 of a project."""
+
+
 class Session(BaseUser):
     """The person behind a request."""
 
@@ -89,15 +97,15 @@ async def check_access(request: Request) -> None:
     """
     place = (request.method, request.scope["route"].path)
     if place not in ACCESS:
-        raise HTTPException(403, "nobody may do this")
+        raise NoEntry(403, "nobody may do this")
     role = ACCESS[place]
     if role is None:
         return
     person = find_person(request)
     if person is None:
-        raise HTTPException(403, "open the link that the server printed, or that you were sent")
+        raise NoEntry(403, "open the link that the server printed, or that you were sent")
     if not person.may(role):
-        raise HTTPException(403, f"this is for the role {role}")
+        raise NoEntry(403, f"this is for the role {role}")
 
 
 def find_person(request: Request) -> Person | None:

@@ -12,13 +12,13 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.authentication import AuthenticationMiddleware
 
-from likelier.feedback.accounts import ABSOLUTE_SECONDS, InvitationError, Person
+from likelier.feedback.accounts import ABSOLUTE_SECONDS, Invitation, InvitationError, Person
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.writer import A
-from likelier.web.access import Project, SessionBackend, Visitor, check_access, find_person
+from likelier.web.access import PAGES, NoEntry, Project, SessionBackend, Visitor, check_access, find_person
 from likelier.web.answers import Answer, RankingAnswer, RatingAnswer, Skipped
 from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
-from likelier.web.guards import Failures, add_guards
+from likelier.web.guards import Failures, add_guards, error_response
 from likelier.web.ids import UnfitAnswer
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.live import Live
@@ -66,7 +66,8 @@ class Name(BaseModel):
     """A person's name; stored apart from their judgements."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(default="", max_length=100)
+    """Empty for one's own account."""
 
 
 def create_app(
@@ -99,6 +100,7 @@ def create_app(
     add_guards(app, site, failures)
     pages = Pages()
     add_page(app, rooms, site, pages)
+    add_refusals(app, rooms, pages)
     add_doors(app, rooms, site)
     add_judging(app, rooms)
     add_conversation_routes(app, rooms)
@@ -113,6 +115,15 @@ def create_app(
 def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
     """Add the page itself, and what a link and a choice of language come to."""
 
+    def show_door(request: Request, person: Person | None, invitation: Invitation | None) -> Response:
+        """Show what a link that was opened leads to: a name to give, or one's own account."""
+        is_open = invitation is not None and rooms.opens(invitation)
+        known = person.name if person else invitation.name if invitation else ""
+        values = {"guessing": rooms.first.guesser is not None, "ask": rooms.first.settings.ask, "known": known}
+        values["elsewhere"] = invitation.project if invitation and not is_open else ""
+        page = pages.render(request, "join.html" if is_open else "closed.html", **values)
+        return HTMLResponse(page, 200 if is_open else 403)
+
     @app.get("/", response_class=HTMLResponse)
     def show_page(
         request: Request,
@@ -121,7 +132,7 @@ def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
         to: Literal["", "owner", "review"] = "",
         project: Project = None,
     ) -> Response:
-        person, guessing = find_person(request), rooms.first.guesser is not None
+        person = find_person(request)
         if language in LANGUAGES:
             query = f"?{urlencode({'project': project})}" if project else ""
             reply = RedirectResponse(f"/{to}{query}", 303)
@@ -129,15 +140,15 @@ def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
             return reply
         if token:  # the address bar forgets it; it is used by the name's POST, not by a chat program that looks at it
             reply = RedirectResponse("/", 303)
-            if person is None:
+            invitation = rooms.accounts.find_invitation(token) if person else None
+            if person is None or (invitation and invitation.is_new_to(person)):
                 known = token[:100].encode("ascii", "ignore").decode()  # a header has no other letters; ours have none
                 site.set_cookie(reply, site.invitation_cookie, known, INVITATION_COOKIE_SECONDS)
             return reply
-        if person is None:
-            is_open = rooms.accounts.is_open(request.cookies.get(site.invitation_cookie, ""))
-            name, ask = "join.html" if is_open else "closed.html", rooms.first.settings.ask
-            page = pages.render(request, name, guessing=guessing, ask=ask)
-            return HTMLResponse(page, 200 if is_open else 403)
+        opened = request.cookies.get(site.invitation_cookie, "")
+        invitation = rooms.accounts.find_invitation(opened) if opened else None
+        if person is None or (invitation and invitation.is_new_to(person)):
+            return show_door(request, person, invitation)
         projects = rooms.list_for(person)
         if not projects or (project and project not in projects):
             return HTMLResponse(pages.render(request, "elsewhere.html", person=person, projects=projects), 403)
@@ -149,6 +160,20 @@ def add_page(app: FastAPI, rooms: Rooms, site: Site, pages: Pages) -> None:
         return HTMLResponse(pages.render(request, "judge.html", guessing=room.guesser is not None, **values))
 
 
+def add_refusals(app: FastAPI, rooms: Rooms, pages: Pages) -> None:
+    """Say in words who may not enter a page, and where they may go; to scripts in the shape of all errors."""
+
+    @app.exception_handler(NoEntry)
+    def refuse(request: Request, error: NoEntry) -> Response:
+        person = find_person(request)
+        if request.method != "GET" or request.url.path not in PAGES:
+            return error_response(error.status_code, error.detail)
+        name = "closed.html" if person is None else "elsewhere.html" if error.status_code == 404 else "role.html"
+        projects = rooms.list_for(person) if person else []
+        page = pages.render(request, name, person=person, projects=projects, project="", elsewhere="")
+        return HTMLResponse(page, error.status_code)
+
+
 def add_doors(app: FastAPI, rooms: Rooms, site: Site) -> None:
     """Add coming in, by an invitation and a name, and going out."""
     failed: deque[float] = deque(maxlen=MAX_FAILED_LINKS)
@@ -158,10 +183,12 @@ def add_doors(app: FastAPI, rooms: Rooms, site: Site) -> None:
         if len(failed) == MAX_FAILED_LINKS and time.monotonic() - failed[0] < LINK_SECONDS:
             raise HTTPException(429, "too many wrong links; try again in a minute")
         try:
-            session = rooms.first.let_in(request.cookies.get(site.invitation_cookie, ""), given.name)
+            session = rooms.let_in(request.cookies.get(site.invitation_cookie, ""), given.name, find_person(request))
         except InvitationError as error:
             failed.append(time.monotonic())
             raise HTTPException(403, str(error)) from error
+        if find_person(request):  # whom a link lets into one more project: the new session replaces theirs
+            rooms.accounts.log_out(request.cookies[site.cookie])
         person = rooms.accounts.find(session)
         reply = JSONResponse(rooms.find(person, None).next_question(person) if person else {})
         site.set_cookie(reply, site.cookie, session, ABSOLUTE_SECONDS)

@@ -128,9 +128,9 @@ class Room:
         shown = {each for question in questions for each in question.responses}
         return {media.sha256: media for each in shown if (media := self.responses[each].media)}
 
-    def let_in(self, token: str, name: str) -> str:
-        """Trade an invitation for the token of a session. InvitationError: it opens nothing."""
-        session = self.accounts.accept(token, name)
+    def let_in(self, token: str, name: str, own: str | None = None) -> str:
+        """Trade an invitation for the token of a session, as `Accounts.accept` does."""
+        session = self.accounts.accept(token, name, own)
         if token == self.token:
             self.token = self.accounts.invite("annotator")
             self.announce(self.token)

@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Collection
 
-from fastapi import HTTPException
-
-from likelier.feedback.accounts import Person
+from likelier.feedback.accounts import Invitation, InvitationError, Person
 from likelier.feedback.projects import list_projects
 from likelier.feedback.store import Store
+from likelier.web.access import NoEntry
 from likelier.web.live import Live
 from likelier.web.room import Guesser, Room
 
@@ -56,11 +55,27 @@ class Rooms:
         default = self.store.project if self.store.project in names else next(iter(names), "")
         name = name or default
         if not name or name not in names:
-            raise HTTPException(404, NO_PROJECT)
+            raise NoEntry(404, NO_PROJECT)
         with self.lock:
             if name not in self.open_rooms:
                 self.open_rooms[name] = Room(self.store.in_project(name), None, None, self.per_comparison, None)
             return self.open_rooms[name]
+
+    def opens(self, invitation: Invitation) -> bool:
+        """True if an invitation's project is served here; owners come in whatever is."""
+        return invitation.role == "admin" or invitation.project in self.list_names()
+
+    def let_in(self, token: str, name: str, person: Person | None) -> str:
+        """Trade an invitation for the token of a session, of a person who is logged in for their own.
+
+        InvitationError: it opens nothing here, or wants a name.
+        """
+        invitation = self.accounts.find_invitation(token)
+        if invitation and not self.opens(invitation):
+            raise InvitationError(f"this link is to the project {invitation.project}, which is not served here")
+        if invitation and not (name or invitation.annotator or person):
+            raise InvitationError("give a name")
+        return self.first.let_in(token, name, person.annotator if person else None)
 
     def list_open(self) -> list[Room]:
         """Return the rooms that somebody has come into, and the first."""

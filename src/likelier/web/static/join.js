@@ -4,7 +4,9 @@ import { say } from "/static/words.js";
 const $ = (id) => document.getElementById(id);
 
 // Until here the browser itself would send the form, and to the wrong place.
-$("who").querySelector("button").disabled = false;
+const button = $("who").querySelector("button");
+button.disabled = false;
+if (!$("name")) button.focus(); // one's own account needs no name
 $("who").addEventListener("submit", async (event) => {
   event.preventDefault();
   let told = say("no_connection");
@@ -12,7 +14,7 @@ $("who").addEventListener("submit", async (event) => {
     const reply = await fetch("/name", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ name: $("name").value }),
+      body: JSON.stringify({ name: $("name")?.value ?? "" }),
     });
     if (reply.ok) return void location.replace("/");
     told = (await reply.json()).detail;

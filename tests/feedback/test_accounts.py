@@ -69,7 +69,7 @@ def test_a_session_outlives_the_server_and_ends_by_itself(tmp_path, clock):
 def test_an_invitation_is_too_old_after_a_week(store, clock):
     token = Accounts(store).invite("annotator")
     clock.now += 8 * DAY
-    assert not Accounts(store).is_open(token)
+    assert not Accounts(store).find_invitation(token)
     with pytest.raises(InvitationError):
         Accounts(store).accept(token, "Ann")
 

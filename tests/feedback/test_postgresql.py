@@ -22,6 +22,7 @@ from likelier.feedback.accounts import Accounts, InvitationError
 from likelier.feedback.database import database_url
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.media import read_media
+from likelier.feedback.projects import Gold, ProjectSettings, add_guideline, write_gold, write_settings
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.tables import metadata
 from likelier.files import write_jsonl
@@ -84,6 +85,26 @@ def test_the_store_on_postgresql(server: str, tmp_path: Path) -> None:
     with Store.open(server) as store:
         assert store.counts()["judgements"] == 3
         same_export(store, tmp_path)
+
+
+def test_a_project_moves_to_sqlite_and_back_whole(server: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.jsonl" for number in range(3)]
+    with Store.open(new_database(server, "moved"), create=True) as store:
+        with store.transaction() as writer:
+            writer.add_prompts([PROMPT])
+            writer.add_responses([LEFT, RIGHT])
+            writer.add_comparisons([COMPARISON])
+            write_settings(writer, ProjectSettings(tags=("rude",)))
+            add_guideline(writer, "Be *kind*.")
+            write_gold(writer, Gold(COMPARISON.id, "gold", LEFT.id))
+        export_file(store, "likelier", files[0])
+    for file, target, db in zip(files, files[1:], (str(tmp_path / "a.db"), new_database(server, "back")), strict=False):
+        with Store.open(db, create=True) as store:
+            counts = import_file(file, "likelier", store)
+            assert (counts.settings, counts.guidelines, counts.gold) == ("taken", 1, 1)
+            export_file(store, "likelier", target)
+    assert len({file.read_bytes() for file in files}) == 1
+    assert len(files[0].read_text().splitlines()) == 4
 
 
 def test_accounts_and_changed_answers_on_postgresql(server: str) -> None:

@@ -73,6 +73,8 @@ def import_judgements(
     if counts.passed_over and not json:
         names = list_fields(dict.fromkeys(counts.passed_over))
         echo(f"{file}: columns passed over, since {counts.format} has no place for them: {names}")
+    if counts.settings == "kept" and not json:
+        echo(f"{file}: the project keeps the settings that it has; those in the file differ")
     return asdict(counts)
 
 

@@ -1,6 +1,7 @@
 """Projects of a feedback database: what is asked in each, by which guidelines, and who judges there."""
 
 import difflib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple
 
@@ -124,6 +125,15 @@ def write_settings(writer: Writer, settings: ProjectSettings) -> None:
     writer.connection.execute(projects.update().where(projects.c.name == writer.project).values(settings=text))
 
 
+def take_settings(writer: Writer, settings: ProjectSettings) -> bool:
+    """Give the writer's project these settings unless it has others than the defaults; True if they are its own now."""
+    known = read_settings(writer.connection, writer.project)
+    if known == ProjectSettings():
+        write_settings(writer, settings)
+        return True
+    return known == settings
+
+
 def read_guidelines(connection: sa.Connection, project: str) -> list[Guideline]:
     """Return all versions of a project's guidelines, the oldest first."""
     if not has_projects(connection):
@@ -145,6 +155,18 @@ def add_guideline(writer: Writer, text: str) -> Guideline:
     return new
 
 
+def take_guideline(writer: Writer, guideline: Guideline) -> int:
+    """Store one version of the guidelines; returns how many are new. DataError: this version has another text."""
+    writer.add_project()
+    known = {each.version: each.text for each in read_guidelines(writer.connection, writer.project)}
+    if known.get(guideline.version, guideline.text) != guideline.text:
+        raise DataError(f"version {guideline.version} of the guidelines has another text here; answers name versions")
+    if guideline.version in known:
+        return 0
+    writer.connection.execute(guidelines.insert().values(project=writer.project, **guideline._asdict()))
+    return 1
+
+
 def read_gold(connection: sa.Connection, project: str) -> dict[str, Gold]:
     """Return a project's gold and training items by comparison."""
     if not has_projects(connection):
@@ -158,6 +180,11 @@ def write_gold(writer: Writer, item: Gold) -> None:
     """Store or change a gold or training item."""
     remove_gold(writer, item.comparison_id)
     writer.connection.execute(gold.insert().values(project=writer.project, **item._asdict()))
+
+
+def add_gold(writer: Writer, items: Iterable[Gold]) -> int:
+    """Store gold and training items of comparisons that are none yet; returns how many were new."""
+    return writer.insert(gold, [{"project": writer.project, **item._asdict()} for item in items])
 
 
 def remove_gold(writer: Writer, comparison_id: str) -> None:

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from likelier.errors import ConfigError, DataError, cannot_write
 from likelier.feedback.formats import (
@@ -28,9 +28,10 @@ from likelier.feedback.formats import (
     trl_unpaired,
     ultrafeedback,
 )
-from likelier.feedback.formats.entry import Entry, Line, Place
+from likelier.feedback.formats.entry import Entry, Line, Place, SetUp
 from likelier.feedback.formats.importer import Importer, ParsedRow
 from likelier.feedback.formats.recognise import explain_unknown, recognise
+from likelier.feedback.formats.set_up import read_project
 from likelier.feedback.formats.sources import (
     CONTAINERS,
     Row,
@@ -50,7 +51,7 @@ BATCH = 1000
 ROWS_TO_RECOGNISE = 20
 """Among so many rows at the start of a file one must be of a format that is known."""
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
-Read = Callable[[Line, Place], Entry | list[Entry]]
+Read = Callable[[Line, Place], Entry | list[Entry] | SetUp]
 Write = Callable[[JudgedComparison], Line | None]
 WriteFile = Callable[[Path, Iterator[Line], bool], int]
 
@@ -68,6 +69,8 @@ class Format(NamedTuple):
     """`lines` has the ratings of single responses too; elsewhere each is counted as skipped."""
     holds_rankings: bool = False
     """`lines` has the rankings too; elsewhere each is counted as skipped."""
+    holds_set_up: bool = False
+    """`lines` has the project's settings, guidelines and gold items too; elsewhere each is counted as skipped."""
     columns_in: str = ""
     """The object within a record whose fields `columns` renames; empty for the record itself."""
     write_file: WriteFile = write_jsonl
@@ -105,7 +108,9 @@ FORMATS = {
         table.read, partial(write_lines, table.write), write_file=table.write_parquet, lines_suffix=".parquet"
     ),
     "hub": Format(table.read),
-    "likelier": Format(native.read, native.lines, holds_media=True, holds_ratings=True, holds_rankings=True),
+    "likelier": Format(
+        native.read, native.lines, holds_media=True, holds_ratings=True, holds_rankings=True, holds_set_up=True
+    ),
 }
 
 
@@ -127,11 +132,18 @@ class ImportCounts:
     """Columns that the format does not read, and that held something."""
     format: str = ""
     """As what the file was read."""
+    settings: Literal["taken", "kept"] | None = None
+    """What became of a project's settings in the file: `kept` are others that the project has already."""
+    guidelines: int = 0
+    """New versions."""
+    gold: int = 0
+    """New gold and training items."""
 
 
 @dataclass(frozen=True)
 class ExportCounts:
-    """Lines `written`, and judgements, ratings and rankings `skipped` because the format cannot hold them."""
+    """Lines `written`, and what is `skipped` because the format cannot hold it: judgements, ratings, rankings, the
+    project's settings, versions of its guidelines, gold items."""
 
     written: int
     skipped: int
@@ -155,7 +167,7 @@ def import_file(
         find_format(format_name)
     container = format_name if format_name in CONTAINERS else name_container(path)
     name, rows = choose_format(path, format_name, container, columns)
-    read = partial(read_entries, FORMATS[name], dict(columns))
+    read = partial(parse_row, FORMATS[name], dict(columns))
     with store.transaction() as writer:
         importer = Importer(writer)
         bad = import_rows(rows, read, importer)
@@ -175,6 +187,9 @@ def import_file(
         quarantine=quarantine,
         passed_over=tuple(importer.passed_over),
         format=format_name or name,
+        settings=importer.settings,
+        guidelines=importer.num_guidelines,
+        gold=importer.num_gold,
     )
 
 
@@ -224,14 +239,14 @@ def is_hh_rlhf(path: Path) -> bool:
     return True
 
 
-def import_rows(rows: Iterator[Row], read: Callable[[Row], list[Entry]], importer: Importer) -> list[dict[str, Any]]:
+def import_rows(rows: Iterator[Row], read: Callable[[Row], ParsedRow], importer: Importer) -> list[dict[str, Any]]:
     """Import the valid rows; return the bad ones with number and reason."""
     bad = []
     while batch := list(islice(rows, BATCH)):
         parsed = []
         for row in batch:
             try:
-                parsed.append(ParsedRow(row, read(row)))
+                parsed.append(read(row))
             except DataError as error:
                 bad.append({"line": row.where.number, "reason": str(error), "text": row.as_text()})
         for refused, reason in importer.add(parsed):
@@ -240,8 +255,8 @@ def import_rows(rows: Iterator[Row], read: Callable[[Row], list[Entry]], importe
     return sorted(bad, key=itemgetter("line"))
 
 
-def read_entries(chosen: Format, columns: dict[str, str], row: Row) -> list[Entry]:
-    """Parse one row and read its record into entries."""
+def parse_row(chosen: Format, columns: dict[str, str], row: Row) -> ParsedRow:
+    """Parse one row and read its record."""
     record = read_record(row)
     displaced: tuple[str, ...] = ()
     if columns:
@@ -251,11 +266,13 @@ def read_entries(chosen: Format, columns: dict[str, str], row: Row) -> list[Entr
             record = record | {chosen.columns_in: renamed}
         else:
             record, displaced = rename_columns(record, columns, row.where)
-    entries = chosen.read(record, row.where)
-    entries = entries if isinstance(entries, list) else [entries]
-    if not displaced:
-        return entries
-    return [replace(entries[0], passed_over=(*entries[0].passed_over, *displaced)), *entries[1:]]
+    parts = chosen.read(record, row.where)
+    if isinstance(parts, SetUp):
+        return ParsedRow(row, [], parts)
+    entries = parts if isinstance(parts, list) else [parts]
+    if displaced:
+        entries = [replace(entries[0], passed_over=(*entries[0].passed_over, *displaced)), *entries[1:]]
+    return ParsedRow(row, entries)
 
 
 def explain_bad_lines(num_bad: int, num_good: int, path: Path, container: str, name: str) -> str:
@@ -329,6 +346,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
         raise cannot_write(path, error) from error
     num_lost = 0 if chosen.holds_ratings else sum(1 for _ in store.rated_by_content())
     num_lost += 0 if chosen.holds_rankings else sum(1 for _ in store.ranked_by_content())
+    num_lost += 0 if chosen.holds_set_up else read_project(store).count()
     return ExportCounts(num_written, num_skipped + num_lost)
 
 

@@ -1,5 +1,6 @@
 """The `Entry` of one line of a data file, and checks shared by all formats."""
 
+import difflib
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from likelier.errors import DataError
+from likelier.feedback.projects import Gold, Guideline, ProjectSettings
 from likelier.files import stable_id
 from likelier.files.json_text import list_fields
 from likelier.records import (
@@ -64,6 +66,8 @@ class Entry:
     """Of the one response of the entry."""
     ranking: Ranking | None = None
     """Of all responses of the entry."""
+    gold: Gold | None = None
+    """What the owner knows of the comparison."""
     offered: tuple[Comparison, ...] = ()
     """Pairs of `responses` that people may be asked about."""
     media_files: Mapping[Media, Path] = field(default_factory=dict)
@@ -75,6 +79,14 @@ class Entry:
     def answer(self) -> Answer | None:
         """The judgement, rating or ranking of the line; None if it has none."""
         return self.judgement or self.rating or self.ranking
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """A line about a project itself: its settings, or one version of its guidelines."""
+
+    settings: ProjectSettings | None = None
+    guideline: Guideline | None = None
 
 
 def make_preference_entry(
@@ -246,3 +258,27 @@ def shorten(value: Any) -> str:
     """Format a value for an error message, cut to one line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
+    """Return a field of the given type, or its default. DataError: another type."""
+    value = record.get(key, default)
+    if not isinstance(value, kind):
+        type_name = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
+        raise DataError(f"{where}: `{key}` must be {type_name}, got {shorten(value)}")
+    return value
+
+
+def check_choice(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
+    """DataError: not one of the allowed values."""
+    if value not in allowed:
+        raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shorten(value)}")
+
+
+def refuse_unknown(record: Line, fields: set[str], where: Place) -> None:
+    """DataError: a field that is not part of the format."""
+    for key in record:
+        if key not in fields:
+            matches = difflib.get_close_matches(key, sorted(fields), 1)
+            hint = f"did you mean `{matches[0]}`?" if matches else f"allowed: {', '.join(sorted(fields))}"
+            raise DataError(f"{where}: unknown field `{key}`; {hint}")

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from likelier.feedback.formats.entry import Entry
+from likelier.errors import DataError
+from likelier.feedback.formats.entry import Entry, SetUp
 from likelier.feedback.formats.sources import Row
+from likelier.feedback.projects import add_gold, take_guideline, take_settings
 from likelier.feedback.tables import DEFAULT_PROJECT
 from likelier.feedback.writer import A, Writer, content_key
 from likelier.records import Answer, Comparison, Judgement, Media, Prompt, Ranking, Rating, Response
@@ -25,6 +27,8 @@ class ParsedRow(NamedTuple):
 
     row: Row
     entries: list[Entry]
+    set_up: SetUp | None = None
+    """Instead of entries."""
 
 
 class Importer:
@@ -42,12 +46,16 @@ class Importer:
         self.seen_media: set[Media] = set()
         self.tools: dict[str, Any] = {}
         """Tools by prompt, of the batches in which any row has tools."""
+        self.settings: Literal["taken", "kept"] | None = None
+        """What became of the file's settings: `kept` if the project has others already; None if it has none."""
+        self.num_guidelines = self.num_gold = 0
+        """New versions of the guidelines, new gold and training items."""
         self.passed_over: dict[str, None] = {}
         """Names of the columns that the format does not read, in order of first appearance."""
 
     def add(self, rows: list[ParsedRow]) -> list[tuple[ParsedRow, str]]:
         """Store a batch; returns the rows that contradict stored records, each with the reason."""
-        rows = [ParsedRow(row.row, [self.name_keys(entry) for entry in row.entries]) for row in rows]
+        rows = [row._replace(entries=[self.name_keys(entry) for entry in row.entries]) for row in rows]
         entries = [entry for row in rows for entry in row.entries]
         stored: dict[str, Answer] = {
             **self.writer.stored_answers(Judgement, [each.judgement.key for each in entries if each.judgement]),
@@ -59,7 +67,8 @@ class Importer:
             self.look_up_tools({entry.prompt.id for entry in entries})
         new, refused = [], []
         for row in rows:
-            if reason := self.find_contradiction(row.entries, stored, with_tools):
+            reason = self.find_contradiction(row.entries, stored, with_tools) or self.take_set_up(row.set_up)
+            if reason:
                 refused.append((row, reason))
                 continue
             for entry in row.entries:
@@ -82,6 +91,17 @@ class Importer:
             same_key = stored.get(read_key(entry))
             if same_key is not None and same_key != entry.answer:
                 return CONTRADICTS_STORED.format(read_key(entry))
+        return ""
+
+    def take_set_up(self, set_up: SetUp | None) -> str:
+        """Store settings or guidelines; returns why they cannot be, empty if they can."""
+        if set_up and set_up.settings:
+            self.settings = "taken" if take_settings(self.writer, set_up.settings) else "kept"
+        if set_up and set_up.guideline:
+            try:
+                self.num_guidelines += take_guideline(self.writer, set_up.guideline)
+            except DataError as error:
+                return str(error)
         return ""
 
     def look_up_tools(self, prompt_ids: set[str]) -> None:
@@ -113,6 +133,7 @@ class Importer:
         self.num_stored += add.add_judgements([self.fill_key(entry.judgement) for entry in entries if entry.judgement])
         self.num_stored += add.add_ratings([self.fill_key(entry.rating) for entry in entries if entry.rating])
         self.num_stored += add.add_rankings([self.fill_key(entry.ranking) for entry in entries if entry.ranking])
+        self.num_gold += add_gold(add, [entry.gold for entry in entries if entry.gold])
 
     def store_media(self, entries: list[Entry]) -> None:
         """Copy the entries' media files, each once."""

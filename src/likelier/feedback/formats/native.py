@@ -6,22 +6,23 @@ Records without a judgement have their own lines: `"record": "comparison"`, `"re
 candidates` writes `"responses"`; each pair of them becomes a comparison. A hand-written judgement needs only `prompt`,
 `left`, `right` and `choice`; `left` and `right` are texts, or objects with `text`, `model` and `stop_reason`. Instead
 of `text` an object may have `media`, a path relative to the folder of the data file, and `sha256` to verify it. An
-export writes such files into `media/` next to it.
+export writes such files into `media/` next to it. How the project was set up has lines as well (`set_up`).
 """
 
-import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from likelier.errors import DataError
 from likelier.feedback.formats.entry import (
     Entry,
     Line,
     Place,
+    SetUp,
+    check_choice,
     make_comparison,
     make_judgement_entry,
     make_prompt,
@@ -30,11 +31,23 @@ from likelier.feedback.formats.entry import (
     make_response,
     read_messages,
     read_text,
+    read_typed,
     refuse_equal,
+    refuse_unknown,
     require,
     shorten,
 )
+from likelier.feedback.formats.set_up import (
+    GOLD_FIELDS,
+    SET_UP_FIELDS,
+    gold_fields,
+    read_gold_item,
+    read_project,
+    read_set_up,
+    set_up_lines,
+)
 from likelier.feedback.media import read_media
+from likelier.feedback.projects import Gold
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl
 from likelier.records import (
@@ -65,6 +78,8 @@ FIELDS = {
     "rating": PROMPT_FIELDS | {"response", "id"} | RATING_FIELDS | LATER_RATING_FIELDS,
     "ranking": PROMPT_FIELDS | {"responses", "ranks", "id"} | RANKING_FIELDS,
     "judgement": PROMPT_FIELDS | {"left", "right", "id", "swapped"} | ANSWER_FIELDS | LATER_FIELDS,
+    "gold": PROMPT_FIELDS | {"left", "right", *GOLD_FIELDS},
+    **SET_UP_FIELDS,
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
 MEDIA_FIELDS = {"media", "sha256", "model", "stop_reason"}
@@ -72,21 +87,19 @@ MEDIA_FOLDER = "media"
 """Where an export puts media files, beside its file."""
 
 
-def read(record: Line, where: Place) -> Entry:
+def read(record: Line, where: Place) -> Entry | SetUp:
     """Read one record of the native format, with its media files."""
+    if record.get("record") in SET_UP_FIELDS:
+        check_fields(record, where)
+        return read_set_up(record, where)
     entry = read_entry(record, where)
     files = dict(media_files(record, where)) if any(response.media for response in entry.responses) else {}
     return replace(entry, media_files=files) if files else entry
 
 
 def read_entry(record: Line, where: Place) -> Entry:
-    """Read one record: prompt, response, comparison, judgement, rating or ranking."""
-    kind = record.get("record", "judgement")
-    check_choice(kind, tuple(FIELDS), "record", where)
-    refuse_unknown(record, FIELDS[kind], where)
-    if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
-        version = shorten(record["schema_version"])
-        raise DataError(f"{where}: `schema_version` is {version}, this Likelier reads {SCHEMA_VERSION}")
+    """Read one record: prompt, response, comparison, judgement, rating, ranking, or gold item."""
+    kind = check_fields(record, where)
     prompt = read_prompt(record, where)
     if kind == "prompt":
         return Entry(prompt)
@@ -105,10 +118,22 @@ def read_entry(record: Line, where: Place) -> Entry:
         )
     left, right = (read_response(record, side, prompt.id, where) for side in ("left", "right"))
     refuse_equal(left.id, right.id, where, "`left` and `right`")
-    if kind == "comparison":
-        return Entry(prompt, (left, right), make_comparison(prompt.id, left.id, right.id))
+    if kind in ("comparison", "gold"):
+        entry = Entry(prompt, (left, right), make_comparison(prompt.id, left.id, right.id))
+        return replace(entry, gold=read_gold_item(record, entry, where)) if kind == "gold" else entry
     swapped = read_typed(record, "swapped", bool, False, where)
     return make_judgement_entry(prompt, left, right, swapped, **read_answer(record, where))
+
+
+def check_fields(record: Line, where: Place) -> str:
+    """Return the kind of a record. DataError: an unknown one, or a field or version that it cannot have."""
+    kind = record.get("record", "judgement")
+    check_choice(kind, tuple(FIELDS), "record", where)
+    refuse_unknown(record, FIELDS[kind], where)
+    if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        version = shorten(record["schema_version"])
+        raise DataError(f"{where}: `schema_version` is {version}, this Likelier reads {SCHEMA_VERSION}")
+    return str(kind)
 
 
 def make_candidates_entry(record: Line, prompt: Prompt, where: Place) -> Entry:
@@ -179,6 +204,8 @@ def read_circumstances(record: Line, where: Place) -> Line:
 
 def lines(store: Store) -> Iterator[Line]:
     """Return all lines of an export, in an order determined by their content."""
+    set_up = read_project(store)
+    yield from set_up_lines(set_up, SCHEMA_VERSION)
     first = {comparison.id: comparison.response_a for comparison in store.comparisons()}
     shown_ids, judged_ids = set(), set()
     for judged in store.judged_by_content(everything=True):
@@ -192,6 +219,7 @@ def lines(store: Store) -> Iterator[Line]:
         yield ranking_line(ranked)
         shown_ids |= set(ranked.ranking.shown)
     yield from unjudged_lines(store, judged_ids, shown_ids)
+    yield from gold_lines(store, set_up.gold)
 
 
 def judgement_line(judged: JudgedComparison, swapped: bool) -> Line:
@@ -236,6 +264,17 @@ def unjudged_lines(store: Store, judged_ids: set[str], shown_ids: set[str]) -> I
     for prompt_id, prompt in prompts.items():
         if prompt_id not in answered:
             yield prompt_line(prompt, "prompt")
+
+
+def gold_lines(store: Store, gold: Mapping[str, Gold]) -> Iterator[Line]:
+    """Format gold and training items with their prompts and responses."""
+    prompts = {prompt.id: prompt for prompt in store.prompts()} if gold else {}
+    responses = {response.id: response for response in store.responses()} if gold else {}
+    for comparison in store.comparisons() if gold else ():
+        if item := gold.get(comparison.id):
+            left, right = (responses[each] for each in comparison.responses)
+            record = prompt_line(prompts[comparison.prompt_id], "gold") | gold_fields(item, comparison)
+            yield record | {"left": write_response(left), "right": write_response(right)}
 
 
 def prompt_line(prompt: Prompt, kind: str) -> Line:
@@ -341,27 +380,3 @@ def read_seconds(record: Line, where: Place) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise DataError(f"{where}: `duration_seconds` must be a number from 0 up, got {shorten(value)}")
     return float(value)
-
-
-def read_typed(record: Line, key: str, kind: Any, default: Any, where: Place) -> Any:
-    """Return a field of the given type, or its default. DataError: another type."""
-    value = record.get(key, default)
-    if not isinstance(value, kind):
-        type_name = {bool: "true or false", str: "a text", dict: "an object"}.get(kind, "a text or null")
-        raise DataError(f"{where}: `{key}` must be {type_name}, got {shorten(value)}")
-    return value
-
-
-def check_choice(value: Any, allowed: tuple[str, ...], key: str, where: Place) -> None:
-    """DataError: not one of the allowed values."""
-    if value not in allowed:
-        raise DataError(f"{where}: `{key}` must be one of {', '.join(allowed)}, got {shorten(value)}")
-
-
-def refuse_unknown(record: Line, fields: set[str], where: Place) -> None:
-    """DataError: a field that is not part of the format."""
-    for key in record:
-        if key not in fields:
-            matches = difflib.get_close_matches(key, sorted(fields), 1)
-            hint = f"did you mean `{matches[0]}`?" if matches else f"allowed: {', '.join(sorted(fields))}"
-            raise DataError(f"{where}: unknown field `{key}`; {hint}")

@@ -75,7 +75,7 @@ def test_a_link_to_ones_own_account_asks_for_no_name(store):
     assert len(app.state.room.accounts.list_people()) == 2
     stranger = come_in(app, None)
     stranger.get(owner.post("/owner/invitations", json={}).json()["path"])
-    assert stranger.post("/name", json={"name": " "}).json() == {"detail": "give a name"}
+    assert stranger.post("/name", json={"name": " "}).json() == {"detail": "name: give one"}
 
 
 def test_its_qr_code_is_square_and_of_zeros_and_ones(store):

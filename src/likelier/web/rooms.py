@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Collection
 
+from fastapi import HTTPException
+
 from likelier.feedback.accounts import Invitation, InvitationError, Person
 from likelier.feedback.projects import list_projects
 from likelier.feedback.store import Store
@@ -68,13 +70,13 @@ class Rooms:
     def let_in(self, token: str, name: str, person: Person | None) -> str:
         """Trade an invitation for the token of a session, of a person who is logged in for their own.
 
-        InvitationError: it opens nothing here, or wants a name.
+        InvitationError: it opens nothing here. HTTPException: it wants a name.
         """
         invitation = self.accounts.find_invitation(token)
         if invitation and not self.opens(invitation):
             raise InvitationError(f"this link is to the project {invitation.project}, which is not served here")
         if invitation and not (name or invitation.annotator or person):
-            raise InvitationError("give a name")
+            raise HTTPException(422, "name: give one")
         return self.first.let_in(token, name, person.annotator if person else None)
 
     def list_open(self) -> list[Room]:

@@ -48,9 +48,11 @@ class ProjectSetUp(NamedTuple):
 def read_project(store: Store) -> ProjectSetUp:
     """Return how the store's project is set up."""
     with store.reading() as connection:
-        reads = (read_settings, read_guidelines, read_gold)
-        settings, guidelines, gold = (read(connection, store.project) for read in reads)
-    return ProjectSetUp(settings, guidelines, gold)
+        return ProjectSetUp(
+            read_settings(connection, store.project),
+            read_guidelines(connection, store.project),
+            read_gold(connection, store.project),
+        )
 
 
 def set_up_lines(project: ProjectSetUp, schema_version: int) -> Iterator[Line]:

@@ -346,7 +346,7 @@ def export_file(store: Store, format_name: str, path: Path) -> ExportCounts:
         raise cannot_write(path, error) from error
     num_lost = 0 if chosen.holds_ratings else sum(1 for _ in store.rated_by_content())
     num_lost += 0 if chosen.holds_rankings else sum(1 for _ in store.ranked_by_content())
-    num_lost += 0 if chosen.holds_set_up else read_project(store).count()
+    num_lost += 0 if chosen.holds_set_up else read_project(store).count_lines()
     return ExportCounts(num_written, num_skipped + num_lost)
 
 

@@ -40,7 +40,7 @@ class ProjectSetUp(NamedTuple):
     guidelines: list[Guideline]
     gold: dict[str, Gold]
 
-    def count(self) -> int:
+    def count_lines(self) -> int:
         """Count the lines that it has in a `likelier` file."""
         return (self.settings != ProjectSettings()) + len(self.guidelines) + len(self.gold)
 

@@ -91,6 +91,7 @@ FENCES = {
         "feedback.writer",
         "feedback.accounts",
         "feedback.secret",
+        "feedback.erase",
         "feedback.disagreements",
         "feedback.migrations",
     ],

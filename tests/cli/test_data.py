@@ -126,12 +126,13 @@ def test_a_person_is_erased_from_the_file_itself_and_their_judgements_stay(folde
         session = accounts.accept(accounts.invite("annotator"), "Ann Example")
         annotator = accounts.find(session).annotator
         (earlier,) = store.judgements()
-        store.add_judgement(replace(earlier, annotator=annotator, key="hers"))
+        store.add_judgement(replace(earlier, annotator=annotator, key="hers", extra={"comment": "My own reason."}))
     assert b"Ann Example" in Path("f.db").read_bytes()
     capsys.readouterr()
     assert run("data", "erase", "ANN example", "--db", "f.db", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"erased": [annotator]}
-    assert b"Ann Example" not in Path("f.db").read_bytes()
+    printed = {"erased": [annotator], "reasons": 1, "prompts": 0, "judgements": 0}
+    assert json.loads(capsys.readouterr().out) == printed
+    assert not any(words in Path("f.db").read_bytes() for words in (b"Ann Example", b"My own reason"))
     with Store.open("f.db") as store:
         assert [each.annotator for each in store.judgements()] == ["x", annotator]
         assert Accounts(store).find(session) is None

@@ -61,8 +61,8 @@ def test_the_first_write_backs_up_and_migrates(old: Path, capsys: pytest.Capture
         assert store.add_prompts([]) == 0
         assert [store.prompts(), store.responses(), store.comparisons(), store.judgements(), store.judged()] == before
     backup = old.with_name("old.db.bak-0001")
-    assert capsys.readouterr().err == f"{old}: migrated from version 0001 to 0006; {backup} is the file as it was\n"
-    assert (version(old), version(backup)) == ("0006", "0001")
+    assert capsys.readouterr().err == f"{old}: migrated from version 0001 to 0007; {backup} is the file as it was\n"
+    assert (version(old), version(backup)) == ("0007", "0001")
     assert export(old) == export(backup) == EXPECTED
     assert backup.stat().st_mode == old.stat().st_mode & ~0o007  # it holds names
 
@@ -70,7 +70,7 @@ def test_the_first_write_backs_up_and_migrates(old: Path, capsys: pytest.Capture
 def test_importing_the_old_export_again_stores_nothing_new(old: Path) -> None:
     with Store.open(old) as store:
         assert import_file(OLD / "expected.jsonl", "likelier", store).stored == 0
-    assert version(old) == "0006"
+    assert version(old) == "0007"
     assert export(old) == EXPECTED
 
 
@@ -165,9 +165,9 @@ def test_killed_at_any_moment_it_is_old_or_new_and_usable(tmp_path: Path) -> Non
         with Store.open(path) as store:
             store.add_prompts([Prompt("new")])
             assert store.counts()["judgements"] == 21
-        assert version(path) == "0006"
+        assert version(path) == "0007"
         assert (tmp_path / f"{number}.db.bak-0001").exists()
         assert not (tmp_path / f"{number}.db.bak-0001.2").exists()
         assert not list(tmp_path.glob(f".{number}.db.bak*"))
     assert versions == sorted(versions)
-    assert set(versions) == {"0001", "0006"}
+    assert set(versions) == {"0001", "0007"}

@@ -107,6 +107,21 @@ def test_a_project_moves_to_sqlite_and_back_whole(server: str, tmp_path: Path) -
     assert len(files[0].read_text().splitlines()) == 4
 
 
+def test_a_person_is_erased_on_postgresql(server: str) -> None:
+    with Store.open(new_database(server, "erased"), create=True) as store:
+        ann = store.add_person("Ann")
+        with store.transaction() as writer:
+            writer.add_prompts([PROMPT, other := Prompt("I am Ann.", "talk")])
+            writer.add_responses([LEFT, RIGHT])
+            writer.add_comparisons([COMPARISON])
+            writer.add_written([other.id], ann)
+            writer.add_judgements([replace(JUDGEMENT, annotator=ann, key="k", extra={"comment": "I am Ann."})])
+        assert store.erase_person("Ann") == ([ann], 1, 1, 0)
+        assert [each.text for each in store.prompts()] == [PROMPT.text]
+        assert [each.extra for each in store.judgements()] == [{}]
+        refused(store)
+
+
 def test_accounts_and_changed_answers_on_postgresql(server: str) -> None:
     with Store.open(server, create=True) as store:
         store.prepare_to_write()
@@ -240,8 +255,8 @@ def test_an_old_database_is_read_as_it_is_and_migrated_by_the_first_write(
     with Store.open(url) as store:
         assert import_file(OLD / "expected.jsonl", "likelier", store).stored == 0
     said = capsys.readouterr().err
-    assert said.endswith("migrated from version 0001 to 0006; in one transaction, without a copy (pg_dump makes one)\n")
-    assert version(url) == "0006"
+    assert said.endswith("migrated from version 0001 to 0007; in one transaction, without a copy (pg_dump makes one)\n")
+    assert version(url) == "0007"
     assert export(url, tmp_path / "after") == expected
 
 
@@ -272,7 +287,7 @@ def test_a_migration_that_is_killed_leaves_the_old_database(server: str, tmp_pat
         assert version(url) == "0001", limit
         assert export(url, tmp_path / "killed") == expected
     subprocess.run([sys.executable, "-c", KILLED, url, "1000"], check=True)
-    assert version(url) == "0006"
+    assert version(url) == "0007"
 
 
 def test_two_processes_that_migrate_at_once(server: str) -> None:
@@ -281,7 +296,7 @@ def test_two_processes_that_migrate_at_once(server: str) -> None:
     for process in started:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
-    assert version(url) == "0006"
+    assert version(url) == "0007"
 
 
 def test_media_files_are_in_the_folder_that_the_url_names(server: str, tmp_path: Path) -> None:

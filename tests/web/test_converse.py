@@ -76,8 +76,15 @@ def test_a_conversation_goes_on_from_the_pick_and_is_feedback_like_any_other(app
     assert len({prompt.conversation for prompt in store.prompts()}) == 1
     assert all(prompt.conversation for prompt in store.prompts())
     assert "one@" not in str(second)
+    assert store.erase_person("annotator")[1:] == (0, 2, 2)  # with all that grew out of their words
+    assert (store.prompts(), store.judgements()) == ([], [])
+
+
+def test_who_judges_in_conversations_is_told_how_far_they_are(app):
+    ann = come_in(app, "annotator")
+    pick(ann, write(ann, "Hello", 1), "right")
     assert ann.get("/question").json()["done"]
-    assert ann.get("/question").json()["progress"]["own"] == 2
+    assert ann.get("/question").json()["progress"]["own"] == 1
 
 
 def test_of_a_tie_the_left_answer_goes_on_and_a_changed_pick_counts(app):

@@ -148,19 +148,20 @@ def erase(
     db: DB,
     json: JSON = False,
 ) -> Result:
-    """Erase a person's name, account and sessions from a database; their judgements stay, under a pseudonym.
+    """Erase a person's name, account, sessions, and what they typed: reasons, and whole conversations with the model.
 
-    Copies of the database keep the name: backups, and exports and reports that show it.
+    Their other judgements stay, under a pseudonym. Copies keep all: backups, exports, reports, pairs and models made
+    of them.
     """
     from likelier.errors import DataError
     from likelier.feedback.store import Store
 
     with Store.open(db, any_project=True) as store:
         erased = store.erase_person(person)
-        if not erased:
+        if not erased.pseudonyms:
             raise DataError(
                 f"{store.name}: nobody is called {person!r}; `likelier check` and the owner's page list names"
             )
         if not json:
-            echo("copies of the database, exports and reports made before keep the name")
-        return {"erased": erased}
+            echo("copies of the database, exports, reports and pairs made before keep the name and the words")
+        return {"erased": erased.pseudonyms, **erased.count_all()}

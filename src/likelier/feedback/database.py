@@ -23,9 +23,9 @@ from likelier.files.outputs import database_files
 
 APPLICATION_ID = 0x4C696B65
 """Marks a SQLite file as ours ("Like" in ASCII)."""
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The newest step in `migrations/`: the version that is written."""
-READABLE = ("0001", "0002", "0003", "0004", "0005", SCHEMA)
+READABLE = ("0001", "0002", "0003", "0004", "0005", "0006", SCHEMA)
 """Versions that can be read as they are. Before the first write an older one is migrated."""
 WAIT_SECONDS = 5.0
 """How long to wait for another writer."""

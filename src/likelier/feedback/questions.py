@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from likelier.files import stable_id
-from likelier.records import Answer, Comparison, Judgement, Ranking, Response
+from likelier.records import Answer, Comparison, Judgement, Message, Ranking, Response
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ def question_id(answer: Answer) -> str:
     if isinstance(answer, Judgement):
         return answer.comparison_id
     return hash_set(answer.prompt_id, answer.shown) if isinstance(answer, Ranking) else answer.response_id
+
+
+def conversation_id(turns: Sequence[Message]) -> str:
+    """Return the conversation of the turns of one on the page: all that begin alike are one.
+
+    A reward model must not be tested on what it was trained on.
+    """
+    return stable_id("conversation", turns[0])
 
 
 def make_rating_questions(responses: Iterable[Response]) -> list[Question]:

@@ -14,6 +14,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from likelier.errors import LikelierError
+from likelier.feedback.erase import Erased, erase_person
 from likelier.feedback.group_commit import GroupCommit, Refused
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.open_database import Database
@@ -202,11 +203,11 @@ class Store:
         with self.transaction() as writer:
             return writer.add_person(name)
 
-    def erase_person(self, name: str) -> list[str]:
-        """Delete the name behind a pseudonym, and the account; returns the pseudonyms, whose judgements stay."""
+    def erase_person(self, name: str) -> Erased:
+        """Erase a person's name and account, and what they typed; see `erase.erase_person`."""
         try:
             with self.transaction() as writer:
-                return writer.erase_person(name)
+                return erase_person(writer, name)
         finally:
             self.database.account_changes += 1
 

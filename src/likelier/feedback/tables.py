@@ -151,6 +151,27 @@ secrets = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
+skips = sa.Table(
+    "skips",
+    metadata,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("question_id", sa.Text, primary_key=True),
+)
+screens = sa.Table(
+    "screens",
+    metadata,
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("held", sa.Text, nullable=False),
+    sa.Column("ends_at", sa.Float, nullable=False),
+)
+written = sa.Table(
+    "written",
+    metadata,
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True, index=True),
+)
 accounts = sa.Table(
     "accounts",
     metadata,

@@ -26,13 +26,10 @@ from likelier.feedback.rows import (
 )
 from likelier.feedback.tables import (
     DEFAULT_PROJECT,
-    accounts,
     annotators,
     comparisons,
-    invitations,
     judgements,
     media,
-    members,
     people,
     project_comparisons,
     project_prompts,
@@ -41,7 +38,7 @@ from likelier.feedback.tables import (
     rankings,
     ratings,
     responses,
-    sessions,
+    written,
 )
 from likelier.files import stable_id
 from likelier.records import Answer, Comparison, Judgement, Media, Prompt, Ranking, Rating, Response
@@ -167,14 +164,9 @@ class Writer:
         rows = self.connection.execute(sa.select(people.c.name, people.c.annotator_id).order_by(people.c.annotator_id))
         return {row.name: row.annotator_id for row in rows if fold_name(row.name) == fold_name(name)}
 
-    def erase_person(self, name: str) -> list[str]:
-        """Remove a person's name, account, sessions and links; returns their pseudonyms, whose judgements stay."""
-        if self.connection.dialect.name == "sqlite":  # deleted rows are overwritten, not only marked as free
-            self.connection.exec_driver_sql("PRAGMA secure_delete=ON")
-        erased = list(self.find_people(name).values())
-        for table in (sessions, invitations, members, accounts, people):
-            self.connection.execute(table.delete().where(table.c.annotator_id.in_(erased)))
-        return erased
+    def add_written(self, prompt_ids: Iterable[str], annotator: str) -> None:
+        """Note that a person typed prompts, which go with them when they are erased."""
+        self.insert(written, [{"prompt_id": each, "annotator_id": annotator} for each in prompt_ids])
 
     def can_supersede(self, record: A) -> bool:
         """True if an answer supersedes the annotator's current one to the same question, or did so before."""

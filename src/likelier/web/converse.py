@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import JSONResponse
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from likelier.errors import LikelierError
 from likelier.feedback.accounts import Person
 from likelier.feedback.pairing import hash_uniform
-from likelier.files import stable_id
+from likelier.feedback.questions import conversation_id
 from likelier.generation.policies import is_former
 from likelier.generation.process import Generator, NoResponses
 from likelier.generation.protocol import Item, Sampled
@@ -49,6 +49,15 @@ class Written(BaseModel):
     """The comparison from whose picked response the conversation goes on; None begins a new one."""
 
 
+class Waiting(NamedTuple):
+    """A message that waits for its answers."""
+
+    room: Room
+    author: str
+    prompt: Prompt
+    future: "Future[Question]"
+
+
 class Conversations:
     """The messages that wait for answers, and those that were answered of late, by person and key."""
 
@@ -71,11 +80,13 @@ class Conversations:
         while len(asked) > KEPT:
             del asked[next(iter(asked))]
         if unseen := find_unjudged(room, prompt.id, person, self.generator.list_names()):  # before a restart
+            with room.store.transaction() as writer:
+                writer.add_written([prompt.id], person.annotator)
             future.set_result(describe(room, unseen))
         elif self.generator.is_hopeless():
             future.set_result({"refused": "not_loaded"})
         else:
-            self.ask(room, prompt, future, 1)
+            self.ask(Waiting(room, person.annotator, prompt, future), 1)
         return future
 
     def throttle(self, person: Person, asked: dict[str, "Future[Question]"]) -> None:
@@ -87,26 +98,26 @@ class Conversations:
             raise HTTPException(429, f"at most {MAX_MESSAGES} messages a minute; wait a little")
         times.append(now)
 
-    def ask(self, room: Room, prompt: Prompt, future: "Future[Question]", tries: int) -> None:
+    def ask(self, waiting: Waiting, tries: int) -> None:
         """Have a prompt answered twice; what comes is stored by one of the workers."""
+        prompt = waiting.prompt
         numbers = choose_policies(self.generator.list_usable() or [0], int(prompt.id, 16))
         items = [Item(number, prompt.text) for number in numbers]
         sampled = self.generator.ask(items, urgent=True)
-        sampled.add_done_callback(lambda done: self.workers.submit(self.finish, room, prompt, future, tries, done))
+        sampled.add_done_callback(lambda done: self.workers.submit(self.finish, waiting, tries, done))
 
-    def finish(
-        self, room: Room, prompt: Prompt, future: "Future[Question]", tries: int, done: "Future[list[Sampled]]"
-    ) -> None:
+    def finish(self, waiting: Waiting, tries: int, done: "Future[list[Sampled]]") -> None:
         """Store two answers and hand them to whoever waits; equal ones are asked for again."""
+        room, author, prompt, future = waiting
         try:
             first, second = done.result()
             if error := first.error or second.error:
                 future.set_result({"refused": error})
             elif first.text != second.text:
-                (comparison,) = add_generated(room, [make_responses(prompt.id, (first, second))], [prompt])
+                (comparison,) = add_generated(room, [make_responses(prompt.id, (first, second))], [prompt], author)
                 future.set_result(describe(room, comparison))
             elif tries < MAX_SAME:
-                self.ask(room, prompt, future, tries + 1)
+                self.ask(waiting, tries + 1)
             else:
                 future.set_result({"refused": "same"})
         except NoResponses:
@@ -141,13 +152,10 @@ def add_conversation_routes(app: FastAPI, rooms: Rooms) -> None:
 
 
 def continue_conversation(room: Room, person: Person, message: Written) -> Prompt:
-    """Return the conversation so far with the message. HTTPException: it cannot go on from there.
-
-    All that begin alike are one conversation: a reward model must not be tested on what it was trained on.
-    """
+    """Return the conversation so far with the message. HTTPException: it cannot go on from there."""
     turns = list_turns(room, person, message.after) if message.after else []
     turns.append(Message(role="user", content=message.text))
-    return Prompt(turns, stable_id("conversation", turns[0]))
+    return Prompt(turns, conversation_id(turns))
 
 
 def list_turns(room: Room, person: Person, after: str) -> list[Message]:

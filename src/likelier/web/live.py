@@ -169,13 +169,20 @@ def choose_policies(numbers: Sequence[int], turn: int) -> tuple[int, int]:
     return pairs[turn % len(pairs)]
 
 
-def add_generated(room: Room, pairs: Sequence[Sequence[Response]], prompts: Sequence[Prompt] = ()) -> list[Comparison]:
-    """Store pairs of responses with their comparisons, and new prompts; from then on the room asks about them."""
+def add_generated(
+    room: Room, pairs: Sequence[Sequence[Response]], prompts: Sequence[Prompt] = (), author: str = ""
+) -> list[Comparison]:
+    """Store pairs of responses with their comparisons, and new prompts, which `author` typed.
+
+    From then on the room asks about them.
+    """
     made = [Comparison(first.prompt_id, first.id, second.id) for first, second in pairs]
     with room.store.transaction() as writer:
         writer.add_prompts(prompts)
         writer.add_responses(each for pair in pairs for each in pair)
         writer.add_comparisons(made)
+        if author:
+            writer.add_written([prompt.id for prompt in prompts], author)
     room.ids.add(each.id for pair in pairs for each in pair)
     room.ids.add(each.id for each in made)
     with room.pairing_lock:

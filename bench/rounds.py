@@ -72,7 +72,7 @@ def print_round(folder: Path, result: Result) -> None:
     """Print the figures of a round; its evaluation is against the model that it began with."""
     evaluation = EvaluationResult.from_json(read_json(folder / "evaluation" / "evaluation.json"))
     first = read_json(folder / "policy" / "result.json")["kl"]
-    low, high = result["win_rate_interval"]
+    low, high = result["win_rate_interval"] or (0.0, 1.0)
     against = f"{result['win_rate_first']:.2f}" if result["win_rate_first"] is not None else "the same"
     print(
         f"{folder.name}  win rate {result['win_rate']:.2f} ({low:.2f} to {high:.2f})  against the first {against}  "

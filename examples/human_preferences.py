@@ -9,8 +9,8 @@ The folder given holds a folder for each, with the files as published, gzip'ed.
 Folds are made of whole conversations (`likelier.preferences.make.conversation_groups`; in ukp a
 conversation is a debate).
 A comparison that several people judged is one pair, whose target is the share of answers for the response that most
-chose; where no response has more, the pair counts in log loss and calibration only. Intervals are bootstraps that draw
-whole conversations. Models start from random weights; a tenth of the training folds decides between epochs.
+chose; where no response has more, the pair counts in log loss and calibration only. Intervals count whole
+conversations. Models start from random weights; a tenth of the training folds decides between epochs.
 """
 
 import argparse

@@ -1,60 +1,89 @@
-"""Intervals against closed forms: Wilson's by hand, the bootstrap's width, and that clusters count, not rows."""
+"""Intervals against closed forms worked out by hand, and against the truth in simulation; clusters count, not rows."""
 
 import numpy as np
 import pytest
-from statsmodels.stats.proportion import proportion_confint
+from bench.feedback import cover_mean, draw_beta, draw_copies, draw_normal
+from scipy.stats import binomtest, t
 
-from likelier.intervals import bootstrap_means, mean_interval, rate_interval, wilson
-
-
-def test_wilson_by_hand_and_by_statsmodels():
-    assert wilson(0.5, 10) == pytest.approx([0.236593, 0.763407], abs=1e-6)
-    assert wilson(1.0, 4)[0] == pytest.approx(1 / (1 + 1.959963984540054**2 / 4), abs=1e-12)  # n / (n + z^2)
-    assert wilson(37 / 41, 41) == pytest.approx(proportion_confint(37, 41, method="wilson"), abs=1e-12)
+from likelier.intervals import clopper_pearson, mean_interval, rate_interval, t_interval
 
 
-def test_bootstrap_of_independent_rows_has_the_standard_error_of_the_mean():
-    values = np.repeat([0.0, 1.0], 200)
-    means = bootstrap_means(values, [str(cluster) for cluster in range(400)])
-    assert means.mean() == pytest.approx(0.5, abs=0.003)
-    assert means.std() == pytest.approx(0.025, rel=0.07)  # sqrt(0.25 / 400)
+def test_clopper_pearson_like_scipy_and_by_hand():
+    exact = binomtest(37, 41).proportion_ci(method="exact")
+    assert clopper_pearson(37 / 41, 41) == pytest.approx([exact.low, exact.high], abs=1e-9)
+    assert clopper_pearson(1.0, 4) == [pytest.approx(0.025 ** (1 / 4)), 1.0]
+    assert clopper_pearson(0.0, 4) == [0.0, pytest.approx(1 - 0.025 ** (1 / 4))]
+
+
+def test_a_share_of_unanimous_clusters_has_as_many_trials_as_clusters():
+    assert rate_interval(np.ones(8), list("aabbccdd")) == [pytest.approx(0.025**0.25), 1.0]
+    assert rate_interval([1.0, 0.0] * 4, list("aabbccdd")) == clopper_pearson(0.5, 4)  # of mean 0.5 each
+
+
+def test_korn_and_graubard_by_hand():
+    """Ten clusters of two: five of 1, 1 and five of 0, 0: v = 10/9 * 10 / 20^2, and all ten carry it."""
+    low, high = rate_interval(np.repeat([1.0, 0.0], 10), [str(row // 2) for row in range(20)])
+    trials = 0.25 / (10 / 9 * 10 / 400) * (t.ppf(0.975, 19) / t.ppf(0.975, 9)) ** 2
+    assert trials == pytest.approx(7.704, abs=1e-3)
+    assert [low, high] == pytest.approx(clopper_pearson(0.5, trials))
+
+
+def test_few_clusters_that_carry_the_variance_widen_a_share():
+    """Of 30 clusters of four one is 0: v = 29/30 ((4 rate)^2 + 29 (4 / 30)^2) / 116^2 = 1 / 900, three halves of
+    whose squares are of that cluster. Korn and Graubard's n* would be 28.1; 1 degree of freedom leaves Kish's 30."""
+    interval = rate_interval(np.repeat([0.0] + [1.0] * 29, 4), [str(row // 4) for row in range(120)])
+    plain = (29 / 900) / (1 / 900) * (t.ppf(0.975, 119) / t.ppf(0.975, 29)) ** 2
+    assert interval == pytest.approx(clopper_pearson(29 / 30, min(plain, 30)))
+
+
+def test_rows_with_ties_are_worth_more_than_zeros_and_ones():
+    """Four rows, each a cluster: v = 3/16 / 4 of n - 1 = 3; of zeros and ones it were 1/4 / 3."""
+    halves = rate_interval([1.0, 0.5, 0.5, 0.0] * 25, [str(row) for row in range(100)])
+    whole = rate_interval([1.0, 1.0, 0.0, 0.0] * 25, [str(row) for row in range(100)])
+    assert np.ptp(halves) == pytest.approx(np.ptp(whole) / np.sqrt(2), rel=0.02)
+
+
+def test_the_mean_of_equal_clusters_is_students():
+    """Means 1, 2, 3 of two rows each: 2 ± 4.302653 / sqrt(3)."""
+    interval = mean_interval([0.0, 2.0, 1.0, 3.0, 2.0, 4.0], list("aabbcc"))
+    assert interval == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5], abs=1e-5)
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx(interval)
+
+
+def test_the_mean_of_unequal_clusters_is_the_jackknifes():
+    """0 and 0, 3 and 3, 3: mean 9/5; without each cluster 3, 1, 3/2: v = 2/3 (1.2^2 + 0.8^2 + 0.3^2).
+
+    Satterthwaite: w S = [6/5, -4/5, -2/5] / 9 in the first two rows, [-2/5, -2/5, 4/5] / 16 in the third.
+    """
+    low, high = mean_interval([0.0, 0.0, 3.0, 3.0, 3.0], list("aabbc"))
+    product = np.array([[6 / 45, -4 / 45, -2 / 45], [-4 / 45, 6 / 45, -2 / 45], [-2 / 80, -2 / 80, 4 / 80]])
+    freedom = np.trace(product) ** 2 / np.trace(product @ product)
+    assert (low + high) / 2 == pytest.approx(1.8)
+    assert (high - low) / 2 == pytest.approx(t.ppf(0.975, freedom) * (2 / 3 * (1.44 + 0.64 + 0.09)) ** 0.5)
 
 
 def test_rows_of_one_cluster_count_as_one():
     once = mean_interval([0.0, 1.0, 1.0, 0.0, 1.0], list("abcde"))
     copied = mean_interval(np.repeat([0.0, 1.0, 1.0, 0.0, 1.0], 10), [name for name in "abcde" for _ in range(10)])
-    assert copied == once
+    assert copied == pytest.approx(once)
 
 
-def test_clusters_are_weighed_by_their_size():
-    means = bootstrap_means([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], draws=500)
-    assert set(np.round(means, 6)) == {0.0, 0.75, 1.0}
-
-
-def test_same_seed_same_interval():
-    values, clusters = np.random.default_rng(1).random(50), [str(at) for at in range(50)]
-    assert mean_interval(values, clusters, seed=3) == mean_interval(values, clusters, seed=3)
-    assert mean_interval(values, clusters, seed=3) != mean_interval(values, clusters, seed=4)
-
-
-def test_unanimous_clusters_still_have_an_interval():
-    assert rate_interval(np.ones(8), list("aabbccdd")) == wilson(1.0, 4)
-    assert rate_interval([0.0, 1.0], ["a", "b"]) == mean_interval([0.0, 1.0], ["a", "b"])
-
-
-def test_interval_covers_the_truth_about_95_times_in_100():
-    generator, covered = np.random.default_rng(0), 0
-    for _ in range(100):
-        rates = generator.beta(6, 4, size=60)  # each prompt has its own rate around 0.6
-        values = generator.binomial(1, np.repeat(rates, 5)).astype(float)
-        low, high = mean_interval(
-            values, [str(cluster) for cluster in np.repeat(range(60), 5)], seed=int(generator.integers(99))
-        )
-        covered += low <= 0.6 <= high
-    assert 88 <= covered <= 100
-
-
-def test_one_cluster_has_no_interval_of_a_mean_and_a_wide_one_of_a_rate():
-    """Every resample was that cluster: an evaluation on one prompt claimed certainty."""
+def test_one_cluster_has_no_interval_and_none_has_no_width():
+    """An evaluation on one prompt claimed certainty."""
     assert mean_interval([1.0, 2.0, 4.0], ["the only prompt"] * 3) is None
-    assert rate_interval([1.0, 0.0], ["the only prompt"] * 2) == wilson(0.5, 1)
+    assert rate_interval([1.0, 0.0], ["the only prompt"] * 2) is None
+    assert mean_interval([0.1, 0.2, 0.3] * 2, list("aaabbb")) is None  # both clusters have the same mean
+    assert t_interval([3.0]) is t_interval([3.0, 3.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("draw", "cell"),
+    [
+        (draw_beta, ("1", 20, 0.0, 0.95)),  # 0.87 with resamples of clusters
+        (draw_copies, ("5", 50, 0.5, 0.95)),  # 0.92 with C - 1 degrees of freedom
+        (draw_copies, ("lognormal", 20, 0.5, 0.8)),  # 0.90
+        (draw_normal, ("lognormal", 5, 0.5, 0.5)),  # 0.91 with C - 1 degrees of freedom
+    ],
+)
+def test_intervals_hold_the_truth(draw, cell):
+    assert cover_mean(draw, cell, draws=250, seed=1)[0] >= 0.93

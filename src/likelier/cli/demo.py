@@ -16,7 +16,7 @@ def show(result: Result) -> None:
     if "spammers_planted" not in result:  # a person judged: nobody knows the truth
         show_lines(result)
         return
-    low, high = result["win_rate_interval"]
+    low, high = result["win_rate_interval"] or (0.0, 1.0)
     echo(f"People     {result['annotators']} simulated annotators share a hidden taste; some of them misbehave.")
     echo(
         f"Check      misbehaving: {join_ids(result['spammers_planted'])}; found: {join_ids(result['spammers_found'])}."

@@ -16,7 +16,7 @@ class JudgeResult:
 
     win_rate: float
     """Share of comparisons that model b wins; a tie counts half."""
-    interval: Interval
+    interval: Interval | None
     """95% interval of `win_rate`; prompts are its clusters."""
     ties: int
     n: int
@@ -59,7 +59,7 @@ class BestOfNScore:
     """Best-of-n from model a by one judge, compared with single responses of model a."""
 
     win_rate: float
-    interval: Interval
+    interval: Interval | None
     score: float
     difference: float
     difference_interval: Interval | None

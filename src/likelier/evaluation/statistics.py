@@ -15,16 +15,16 @@ class WinRate(NamedTuple):
     """How often b beats a, ties counting half."""
 
     rate: float
-    interval: Interval
+    interval: Interval | None
     ties: int
     n: int
 
 
-def compute_win_rate(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> WinRate:
-    """Return the share of rows where b scores above a, ties counting half, with a cluster-bootstrap interval."""
+def compute_win_rate(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str]) -> WinRate:
+    """Return the share of rows where b scores above a, ties counting half, with an interval over clusters."""
     outcomes = compute_wins(scores_a, scores_b)
     ties = int((outcomes == 0.5).sum())
-    return WinRate(float(outcomes.mean()), rate_interval(outcomes, clusters, seed), ties, len(outcomes))
+    return WinRate(float(outcomes.mean()), rate_interval(outcomes, clusters), ties, len(outcomes))
 
 
 def compute_wins(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
@@ -44,13 +44,13 @@ class Shift:
     in_stds_interval: Interval | None
 
 
-def compute_shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str], seed: int = 0) -> Shift:
+def compute_shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str]) -> Shift:
     """Return the difference of means with its paired interval; row i of both is the same prompt.
 
-    The intervals are None if all rows belong to one cluster; `in_stds` is None if a's scores are all equal.
+    The intervals are None if all rows belong to one cluster, or all clusters shift alike; `in_stds` is None if a's scores are all equal.
     """
     a, b = np.asarray(scores_a, float), np.asarray(scores_b, float)
-    difference, interval = float((b - a).mean()), mean_interval(b - a, clusters, seed)
+    difference, interval = float((b - a).mean()), mean_interval(b - a, clusters)
     std = float(a.std())
     return Shift(
         difference=difference,

@@ -1,7 +1,7 @@
 """Agreement between annotators: Krippendorff's alpha, kappas, and the share of pairs that agree, with intervals."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -9,16 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from likelier.intervals import jackknife_deviations, share_interval
+
 Counts = NDArray[np.float64]
 """[items, labels]: how many annotators gave an item each label."""
 
 Floats = NDArray[np.float64]
 Measurement = Literal["nominal", "ordinal", "interval"]
 """How far apart two labels are: equal or not; by how many labels lie between them; by their squared difference."""
-MAX_WEIGHTS_IN_MEMORY = 20_000_000
-"""Size of a block of resampling weights [resamples, items] (160 MB)."""
-MAX_ITEMS_APART = 5000
-"""Of more items those with equal counts are resampled together, which is faster and the same in distribution."""
 
 
 def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> Counts:
@@ -62,51 +60,44 @@ class AgreementTable:
         None if it is undefined: no item was judged by two annotators, or all labels are equal. Source: Krippendorff
         (2011), "Computing Krippendorff's Alpha-Reliability", C and D.
         """
-        alphas = compute_alphas(self.counts, np.ones((1, len(self.counts))), self.values, measurement)
-        return None if np.isnan(alphas[0]) else float(alphas[0])
+        return compute_alpha(self.counts, self.values, measurement)
 
     def fleiss_kappa(self) -> float | None:
         """Return Fleiss' kappa; None if it is undefined, or where items were not judged equally often."""
         num_labels = self.counts.sum(axis=1)
         return fleiss_kappa(self.counts) if len(num_labels) and (num_labels == num_labels[0]).all() else None
 
-    def alpha_interval(self, resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
-        """Return the 95% bootstrap interval of nominal alpha over items."""
-        return resample_items(self.counts, compute_nominal_alphas, resamples, seed)
+    def alpha_interval(self) -> tuple[float, float] | None:
+        """Return the 95% interval of nominal alpha over items; None if alpha is undefined, or for one item.
+
+        alpha = 1 - D_o / D_e, and the share of disagreement D_o gets Korn and Graubard's interval at the variance that
+        the jackknife over items gives alpha; so two items on which all agree leave (-0.26, 1) and not (1, 1), which
+        every resample of these two would say. Bounds below -1 are returned as -1.
+        """
+        disagreement, expected, deviations = measure_disagreement(self.counts)
+        if expected == 0 or (interval := self._share_interval(min(disagreement, 1.0), deviations)) is None:
+            return None
+        low, high = (1 - share / expected for share in interval[::-1])
+        return max(low, -1.0), min(high, 1.0)
 
     def agreement(self) -> float | None:
         """Return the share of pairs of annotators of an item that gave it the same label; None without a pair."""
-        shares = compute_agreements(self.counts, np.ones((1, len(self.counts))))
-        return None if np.isnan(shares[0]) else float(shares[0])
+        agreeing, pairs = count_pairs(self.counts)
+        return float(agreeing.sum() / pairs.sum()) if len(pairs) else None
 
-    def agreement_interval(self, resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
-        """Return its 95% bootstrap interval over items."""
-        return resample_items(self.counts, compute_agreements, resamples, seed)
+    def agreement_interval(self) -> tuple[float, float] | None:
+        """Return its 95% interval over items, by Korn and Graubard; None without a pair, or for one item."""
+        agreeing, pairs = count_pairs(self.counts)
+        if not len(pairs):
+            return None
+        interval = self._share_interval(agreeing.sum() / pairs.sum(), jackknife_deviations(agreeing, pairs))
+        return (interval[0], interval[1]) if interval else None
 
-
-def resample_items(
-    counts: Counts, statistic: Callable[[Counts, Floats], Floats], resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """Return the 95% percentile interval of a statistic over resamples of items; None if undefined, or for one item.
-
-    `statistic` takes counts and weights of items [resamples, items]: a resample is a multinomial vector of these, and
-    the statistic of all resamples two matrix products.
-    """
-    num_items = len(counts)
-    if num_items < 2 or np.isnan(statistic(counts, np.ones((1, num_items)))[0]):
-        return None
-    copies: Floats = np.ones(num_items)
-    if num_items > MAX_ITEMS_APART:  # items with the same counts are alike
-        counts, numbers = np.unique(counts, axis=0, return_counts=True)
-        copies = numbers.astype(float)
-    generator, shares = np.random.default_rng(seed), copies / copies.sum()
-    block = max(1, MAX_WEIGHTS_IN_MEMORY // len(counts))
-    values = [
-        statistic(counts, generator.multinomial(num_items, shares, min(block, resamples - start)).astype(float))
-        for start in range(0, resamples, block)
-    ]
-    low, high = np.nanquantile(np.concatenate(values), [0.025, 0.975])
-    return float(low), float(high)
+    def _share_interval(self, share: float, deviations: Floats) -> list[float] | None:
+        """Return the interval of a share over items; an item of m labels is worth at most m - 1 independent trials."""
+        num_labels = self.counts.sum(axis=1)
+        trials = int(num_labels.sum()) - len(num_labels)
+        return share_interval(float(share), deviations, num_labels, trials, float(trials))
 
 
 def drop_single_labels(counts: Counts) -> Counts:
@@ -115,52 +106,52 @@ def drop_single_labels(counts: Counts) -> Counts:
     return multiple
 
 
-def compute_alphas(counts: Counts, weights: Floats, values: Floats, measurement: Measurement) -> Floats:
-    """Compute alpha for each row of item weights [resamples, items]; NaN where the expected disagreement is 0.
-
-    `values` [labels] are ascending.
-    """
+def compute_alpha(counts: Counts, values: Floats, measurement: Measurement) -> float | None:
+    """Compute alpha; None where the expected disagreement is 0. `values` [labels] are ascending."""
     if measurement == "nominal":
-        return compute_nominal_alphas(counts, weights)
+        disagreement, expected, _ = measure_disagreement(counts)
+        return 1 - disagreement / expected if expected > 0 else None
     num_labels = counts.sum(axis=1)  # [items]
-    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(counts.shape[1])
-    pairs /= (num_labels - 1)[:, None, None]
-    coincidences = np.tensordot(weights, pairs, axes=1)  # [resamples, labels, labels]
-    totals = coincidences.sum(axis=2)  # [resamples, labels]
+    scaled = counts / (num_labels - 1)[:, None]
+    coincidences = counts.T @ scaled - np.diag(scaled.sum(axis=0))  # [labels, labels]
+    totals = counts.sum(axis=0)
     distances = compute_distances(totals, values, measurement)
-    observed = (coincidences * distances).sum(axis=(1, 2))
-    expected = (totals[:, :, None] * totals[:, None, :] * distances).sum(axis=(1, 2))
-    ratio = np.divide(
-        observed * (totals.sum(axis=1) - 1), expected, out=np.full(len(weights), np.nan), where=expected > 0
-    )
-    return np.asarray(1.0 - ratio)
+    expected = float(totals @ distances @ totals)
+    return 1 - float((coincidences * distances).sum() * (totals.sum() - 1)) / expected if expected > 0 else None
 
 
 def compute_distances(totals: Floats, values: Floats, measurement: Measurement) -> Floats:
-    """Return the squared distances of labels, [resamples or 1, labels, labels]."""
+    """Return the squared distances of labels, [labels, labels]."""
     if measurement == "interval":
-        return np.asarray((values[:, None] - values[None, :]) ** 2)[None]
-    up_to = np.cumsum(totals, axis=1) - totals / 2  # labels below, and half of the label's own
-    return np.asarray((up_to[:, :, None] - up_to[:, None, :]) ** 2)
+        return np.asarray((values[:, None] - values[None, :]) ** 2)
+    up_to = np.cumsum(totals) - totals / 2  # labels below, and half of the label's own
+    return np.asarray((up_to[:, None] - up_to[None, :]) ** 2)
 
 
-def compute_nominal_alphas(counts: Counts, weights: Floats) -> Floats:
-    """Compute alpha of nominal labels in memory that does not grow with the square of the labels."""
-    num_labels = counts.sum(axis=1)  # [items]
-    disagreement = (num_labels**2 - (counts**2).sum(axis=1)) / (num_labels - 1)  # [items]
-    label_totals = weights @ counts  # [resamples, labels]
-    total = label_totals.sum(axis=1)
-    expected = total**2 - (label_totals**2).sum(axis=1)
-    observed = (total - 1) * (weights @ disagreement)
-    ratio: Floats = np.divide(observed, expected, out=np.full(len(weights), np.nan), where=expected > 0)
-    return 1.0 - ratio
+def measure_disagreement(counts: Counts) -> tuple[float, float, Floats]:
+    """Return nominal disagreement: observed and expected, and the jackknife's deviations of the former, [items].
+
+    With n labels, of which n_c are of label c, and n_i of item i: D_o = sum_i d_i / n with d_i = sum_c n_ic
+    (n_i - n_ic) / (n_i - 1), D_e = (n^2 - sum_c n_c^2) / (n (n - 1)). The deviations are those of alpha, times D_e:
+    the linearised effect of an item on D_o / D_e, over the share of labels that are left without it.
+    """
+    num_labels, totals = counts.sum(axis=1), counts.sum(axis=0)  # [items], [labels]
+    n = float(totals.sum())
+    if not len(counts) or n**2 == float(totals @ totals):
+        return 0.0, 0.0, np.zeros(len(counts))
+    disagreeing = (num_labels**2 - (counts**2).sum(axis=1)) / (num_labels - 1)
+    observed, expected = float(disagreeing.sum()) / n, (n**2 - float(totals @ totals)) / (n * (n - 1))
+    unlike = num_labels * n - counts @ totals  # pairs of a label of the item and an unlike one of any item
+    effect = disagreeing / n - observed * (2 * unlike / (n * (n - 1)) / expected - num_labels / n)
+    left = 1 - num_labels / n
+    deviations = np.divide(effect, left, out=np.zeros(len(counts)), where=left > 0)  # of one item none is left
+    return observed, expected, deviations * np.sqrt((len(counts) - 1) / len(counts))
 
 
-def compute_agreements(counts: Counts, weights: Floats) -> Floats:
-    """Compute the share of agreeing pairs for each row of item weights [resamples, items]; NaN without a pair."""
+def count_pairs(counts: Counts) -> tuple[Floats, Floats]:
+    """Return for each item how many pairs of its labels are equal, and how many there are, [items]."""
     num_labels = counts.sum(axis=1)
-    agreeing, pairs = weights @ (counts * (counts - 1)).sum(axis=1), weights @ (num_labels * (num_labels - 1))
-    return np.asarray(np.divide(agreeing, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
+    return (counts * (counts - 1)).sum(axis=1) / 2, num_labels * (num_labels - 1) / 2
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ class FeedbackCheck:
         return cls(**values | {"annotators": annotators, "kappas": kappas})
 
 
-def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
-    """Measure agreement, skills and biases, and flag annotators. Deterministic; `seed` is of alpha's bootstrap."""
+def check(judged: Sequence[JudgedComparison]) -> FeedbackCheck:
+    """Measure agreement, skills and biases, and flag annotators. Deterministic."""
     judged = [entry for entry in judged if not entry.judgement.adjudicates]  # made in knowledge of the others
     num_judgements, repeats = len(judged), count_repeats([entry for entry in judged if entry.judgement.annotator])
     judged = first_answers(judged)
@@ -137,13 +137,13 @@ def check(judged: Sequence[JudgedComparison], seed: int = 0) -> FeedbackCheck:
         judgements=num_judgements,
         annotators=check_annotators(signed, repeats) if signed else (),
         alpha=table.alpha(),
-        alpha_interval=table.alpha_interval(seed=seed),
+        alpha_interval=table.alpha_interval(),
         position_bias=mean_bias(choice_signs(known_sides)),
         length_bias=mean_bias(choice_signs(judged) * longer_side(judged)),
         alpha_ordinal=table.alpha("ordinal"),
         fleiss_kappa=table.fleiss_kappa(),
         agreement=table.agreement(),
-        agreement_interval=table.agreement_interval(seed=seed),
+        agreement_interval=table.agreement_interval(),
         kappas=tuple(compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)),
         repeats=sum(each.total for each in repeats.values()),
         consistency=measure_consistency(repeats.values()),

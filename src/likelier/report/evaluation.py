@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from likelier.evaluation.verdict import WORDS, assess_evaluation
-from likelier.intervals import wilson
+from likelier.intervals import clopper_pearson
 from likelier.report.charts import Series, extent, is_number, line_chart
 from likelier.report.languages import translate
 
@@ -79,7 +79,7 @@ def win_rates_by_length(a: Mapping[str, Sequence[Any]], b: Mapping[str, Sequence
         name = "shorter" if change < -SIMILAR else "longer" if change > SIMILAR else "about as long"
         wins[name].append(1.0 if score_b > score_a else 0.0 if score_b < score_a else 0.5)
     return [
-        {"name": name, "n": len(won), "rate": rate, "interval": list(wilson(rate, len(won)))}
+        {"name": name, "n": len(won), "rate": rate, "interval": clopper_pearson(rate, len(won))}
         for name, won in wins.items()
         if won
         for rate in [sum(won) / len(won)]

@@ -159,7 +159,7 @@ def win_rate(shares: Sequence[float], prompts: Sequence[str]) -> WinRate:
     """Return the mean share with its 95 % interval over prompts: of a fixed number of votes, not for stopping."""
     from likelier.intervals import rate_interval  # scipy, as above
 
-    low, high = rate_interval(shares, prompts)
+    low, high = rate_interval(shares, prompts) or (0.0, 1.0)  # of a single prompt: nothing is known
     return WinRate(len(shares), sum(shares) / len(shares), low, high)
 
 

@@ -3,7 +3,6 @@
 from collections import deque
 from typing import NamedTuple
 
-from likelier.intervals import wilson
 from likelier.records import Judgement
 
 LAST = 20
@@ -51,9 +50,11 @@ class Guesses:
         return Guess(side, round(max(probability, 1 - probability), 2), hit)
 
     def summary(self) -> str:
-        """`guessed 15 of your last 20 (53–89 %)`; empty before the first."""
+        """`guessed 15 of your last 20 (51–91 %)`; empty before the first."""
         if not self.hits:
             return ""
+        from likelier.intervals import clopper_pearson  # scipy, which starts slowly
+
         num_right, count = sum(self.hits), len(self.hits)
-        low, high = wilson(num_right / count, count)
+        low, high = clopper_pearson(num_right / count, count)
         return f"guessed {num_right} of your last {count} ({100 * low:.0f}–{100 * high:.0f} %)"

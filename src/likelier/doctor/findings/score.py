@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, fmt
-from likelier.intervals import Floats, wilson
+from likelier.intervals import Floats, clopper_pearson
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.runs.curve import CurvePoint
 
@@ -210,13 +210,13 @@ def scorer_at_chance(run: History) -> Finding | None:
 def check_heldout_pairs(run: History) -> Finding | None:
     """A reward model whose held-out accuracy is compatible with chance and too low to be useful.
 
-    Both bounds of the interval are checked: with few pairs neither can be concluded (at 50% accuracy it takes 96).
+    Both bounds of the interval are checked: with few pairs neither can be concluded (at 50% accuracy it takes 104).
     """
     for name, result in run.rewards.items():
         accuracy, pairs = result.get("accuracy"), result.get("pairs")
         if accuracy is None or not pairs:
             continue
-        low, high = wilson(accuracy, pairs)
+        low, high = result.get("accuracy_interval") or clopper_pearson(accuracy, pairs)
         if low <= 0.5 and high < USEFUL_ACCURACY:
             return Finding(
                 "scorer_at_chance",

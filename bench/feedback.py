@@ -4,7 +4,7 @@
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -20,7 +20,7 @@ SIZES = ("1", "5", "1 to 9", "lognormal")
 
 
 def draw_sizes(kind: str, count: int, generator: np.random.Generator) -> Sizes:
-    """Draw the number of rows of each cluster: a constant, uniform, or 1 + Poisson of a lognormal (often 1, some 20)."""
+    """Draw the number of rows of each cluster: a constant, uniform, or lognormal (many of 1 or 2, some of 20)."""
     if kind == "1 to 9":
         return generator.integers(1, 10, count)
     if kind == "lognormal":
@@ -97,16 +97,14 @@ def cover_alpha(items: int, annotators: int, shape: float, draws: int, seed: int
 
 
 def print_means(draws: int, seed: int) -> None:
-    """Print for each way to draw and each kind of cluster the coverage and width at each number of them and each rate."""
+    """Print coverage and width for each way to draw, kind and number of clusters, and rate."""
     cells = list(product(CLUSTERS, RATES))
     print(
         "| drawn | rows a cluster | correlation | " + " | ".join(f"{count} at {rate}" for count, rate in cells) + " |"
     )
     print("|---" * (3 + len(cells)) + "|")
-    ways: Iterator[tuple[str, Draw]] = iter(
-        {"beta": draw_beta, "copies": draw_copies, "halves": draw_ties, "normal": draw_normal}.items()
-    )
-    for name, draw in ways:
+    ways: dict[str, Draw] = {"beta": draw_beta, "copies": draw_copies, "halves": draw_ties, "normal": draw_normal}
+    for name, draw in ways.items():
         worst = 1.0
         for kind, correlation in product(SIZES, CORRELATIONS):
             if kind == "1" and correlation:

@@ -65,7 +65,7 @@ def t_interval(values: ArrayLike) -> Interval | None:
 def sum_clusters(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
     """Return the sum of the values of each cluster, and how many there are, [clusters] each."""
     codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    return np.bincount(codes, weights=values), np.bincount(codes).astype(float)
+    return np.bincount(codes, weights=values).astype(float), np.bincount(codes).astype(float)
 
 
 def jackknife_deviations(sums: Floats, sizes: Floats) -> Floats:

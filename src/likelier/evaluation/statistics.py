@@ -47,7 +47,8 @@ class Shift:
 def compute_shift(scores_a: ArrayLike, scores_b: ArrayLike, clusters: Sequence[str]) -> Shift:
     """Return the difference of means with its paired interval; row i of both is the same prompt.
 
-    The intervals are None if all rows belong to one cluster, or all clusters shift alike; `in_stds` is None if a's scores are all equal.
+    The intervals are None if all rows belong to one cluster, or all clusters shift alike; `in_stds` is None if a's
+    scores are all equal.
     """
     a, b = np.asarray(scores_a, float), np.asarray(scores_b, float)
     difference, interval = float((b - a).mean()), mean_interval(b - a, clusters)

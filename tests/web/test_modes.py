@@ -211,6 +211,24 @@ def test_two_people_at_once_and_one_of_them_offline(chromium, tmp_path, monkeypa
             page.context.close()
 
 
+def test_what_waits_in_the_browser_is_not_asked_again(chromium, tmp_path, monkeypatch):
+    with make_store(tmp_path / "f.db", 4) as store:
+        link, end = start_serving(store, monkeypatch, wanted=4)
+        page = come_in(chromium, link)
+        page.route("**/judgements", lambda route: route.abort())
+        press(page, "1", "1")
+        page.locator("#wait").wait_for()
+        page.reload()
+        page.get_by_text("No connection.").wait_for()
+        page.unroute("**/judgements")
+        page.get_by_text("2 of 4").wait_for()
+        press(page, "2", "2")
+        page.get_by_text("That was all. Thank you.").wait_for()
+        assert end() == 4
+        assert sorted(each.choice for each in store.judgements()) == ["left", "left", "right", "right"]
+        page.context.close()
+
+
 def change_settings(page, **settings):
     """As the owner's page does; the first person who came in is the owner."""
     origin = page.url.rstrip("/")

@@ -67,7 +67,7 @@ async function answer(fields, chosen) {
   document.body.dataset.chosen = chosen;
   answered.add(idOf(question));
   const sent = { ...mode.ids(question), ...given, ...guidelines.shownVersion(), key, duration_seconds, ...(supersedes ? { supersedes } : {}) };
-  await keep(sent, project, mode.path);
+  await keep(sent, project, mode.path, idOf(question));
   last = question.training ? null : { question, key, given };
   send();
   refresh();
@@ -79,6 +79,7 @@ function send() {
     const refused = new Set();
     const read = async () => {
       const kept = await waiting();
+      for (const { asked } of kept) answered.add(asked); // after a reload too, so that nothing is asked twice
       numKept = kept.length;
       return kept.filter(({ number }) => !refused.has(number));
     };

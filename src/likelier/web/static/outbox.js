@@ -16,7 +16,7 @@ async function change(work) {
   });
 }
 
-export const keep = (answer, about, path) => change((store) => store.add({ answer, about, path, person }));
+export const keep = (answer, about, path, asked) => change((store) => store.add({ answer, about, path, asked, person }));
 export const forget = (number) => change((store) => store.delete(number));
 // Another person's, on a shared computer, wait until that person is back.
 export const waiting = async () => (await change((store) => store.getAll())).filter(({ person: whose = person }) => whose === person);

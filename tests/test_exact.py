@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from likelier.feedback import reliability
-from likelier.feedback.reliability import dawid_skene
+from likelier.feedback import consensus, reliability
+from likelier.feedback.consensus import dawid_skene
 from likelier.ppo.advantages import gae, group_normalised, leave_one_out, reinforce_pp
 from likelier.ppo.kl import AdaptiveKL, kl_estimate
 from likelier.ppo.losses import entropy_from_logits, policy_loss, value_loss
@@ -283,25 +283,62 @@ def answers_of(seed, people=4, items=7, classes=3):
     ]
 
 
-def dawid_skene_slowly(answers, classes, prior, symmetric, steps):
+def shrink_slowly(counts, mean):
+    """Shares of counts and 16 pseudo-counts of the mean."""
+    return [(n + 16 * m) / (sum(counts) + 16) for n, m in zip(counts, mean, strict=True)]
+
+
+def shrink_confusions_slowly(tables, classes, symmetric):
+    """Each person's matrix by the hierarchical prior, from tables {person: [true][given]} of expected counts."""
+    right = {who: sum(table[c][c] for c in range(classes)) for who, table in tables.items()}
+    total = {who: sum(map(sum, table)) for who, table in tables.items()}
+    typical = (sum(right.values()) + 2) / (sum(total.values()) + 2 + 0.5 * (classes - 1))
+    even = [[typical if c == d else (1 - typical) / (classes - 1) for d in range(classes)] for c in range(classes)]
+    pooled = [[sum(table[c][d] for table in tables.values()) for d in range(classes)] for c in range(classes)]
+    panel = [shrink_slowly(row, mean) for row, mean in zip(pooled, even, strict=True)]
+    confusion = {}
+    for who, table in tables.items():
+        accuracy = (right[who] + 16 * typical) / (total[who] + 16)
+        error = (1 - accuracy) / (classes - 1)
+        confusion[who] = [[accuracy if c == d else error for d in range(classes)] for c in range(classes)]
+        if not symmetric:
+            odds = accuracy / (1 - accuracy) / (typical / (1 - typical))
+            scaled = [[p * odds if c == d else p for d, p in enumerate(row)] for c, row in enumerate(panel)]
+            means = [[p / sum(row) for p in row] for row in scaled]
+            confusion[who] = [shrink_slowly(row, mean) for row, mean in zip(table, means, strict=True)]
+    return confusion
+
+
+def maximise_slowly(tables, classes, symmetric):
+    """Each person's matrix without a prior."""
+    confusion = {}
+    for who, table in tables.items():
+        if symmetric:
+            right = sum(table[c][c] for c in range(classes)) / sum(map(sum, table))
+            wrong = (1 - right) / (classes - 1)
+            confusion[who] = [[right if c == d else wrong for d in range(classes)] for c in range(classes)]
+        else:
+            confusion[who] = [[n / sum(row) if sum(row) else 1 / classes for n in row] for row in table]
+    return confusion
+
+
+def dawid_skene_slowly(answers, classes, prior, symmetric, steps, fixed=None):
     """(probabilities, confusions, class prior) after some steps of EM, by products of plain probabilities."""
+    if prior and symmetric and fixed is None:
+        fixed = dawid_skene_slowly(answers, classes, prior, False, steps)[2]
     items, people = ({answer[place] for answer in answers} for place in (0, 1))
     given = {item: [label for i, _, label in answers if i == item] for item in items}
     truth = {item: [given[item].count(c) / len(given[item]) for c in range(classes)] for item in items}
     for _ in range(steps):
-        confusion = {}
-        for who in people:
-            own = [(item, label) for item, p, label in answers if p == who]
-            counts = [[sum(truth[i][c] for i, g in own if g == d) for d in range(classes)] for c in range(classes)]
-            pseudo = [[(2.0 if c == d else 0.5) * prior for d in range(classes)] for c in range(classes)]
-            if symmetric:
-                right = (sum(counts[c][c] for c in range(classes)) + pseudo[0][0]) / (len(own) + sum(pseudo[0]))
-                wrong = (1 - right) / (classes - 1)
-                confusion[who] = [[right if c == d else wrong for d in range(classes)] for c in range(classes)]
-            else:
-                both = [[n + m for n, m in zip(*rows, strict=True)] for rows in zip(counts, pseudo, strict=True)]
-                confusion[who] = [[n / sum(row) if sum(row) else 1 / classes for n in row] for row in both]
-        shares = [sum(truth[item][c] for item in items) + 1.0 * prior for c in range(classes)]
+        tables = {
+            who: [
+                [sum(truth[i][c] for i, p, g in answers if p == who and g == d) for d in range(classes)]
+                for c in range(classes)
+            ]
+            for who in people
+        }
+        confusion = (shrink_confusions_slowly if prior else maximise_slowly)(tables, classes, symmetric)
+        shares = fixed or [sum(truth[item][c] for item in items) + 1.0 * prior for c in range(classes)]
         shares = [share / sum(shares) for share in shares]
         for item in items:
             likely = [
@@ -316,8 +353,10 @@ def dawid_skene_slowly(answers, classes, prior, symmetric, steps):
 @pytest.mark.parametrize(("prior", "symmetric"), [(True, False), (True, True), (False, False), (False, True)])
 @pytest.mark.parametrize("steps", [1, 4])
 def test_dawid_skene(seed, prior, symmetric, steps, monkeypatch):
+    """At the first strengths, 16 pseudo-counts: how they are chosen is tested beside them."""
     answers = answers_of(seed)
-    monkeypatch.setattr(reliability, "MAX_EM_STEPS", steps)
+    monkeypatch.setattr(consensus, "MAX_EM_STEPS", steps)
+    monkeypatch.setattr(consensus, "STEPS_THAT_CHOOSE", 0)
     found = dawid_skene(*zip(*answers, strict=True), num_classes=3, prior=prior, symmetric=symmetric)
     expected = dawid_skene_slowly(answers, 3, prior, symmetric, steps)
     for table, slow in zip((found.probabilities, found.confusion, found.class_prior), expected, strict=True):

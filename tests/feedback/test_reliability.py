@@ -1,7 +1,5 @@
-"""Dawid-Skene on real crowds; the skilled Bradley-Terry model on simulated annotators."""
+"""The skilled Bradley-Terry model on simulated annotators."""
 
-import csv
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -14,108 +12,10 @@ from scipy.stats import kendalltau
 
 from likelier.feedback.reliability import (
     Parameters,
-    dawid_skene,
     encode_choices,
     negative_log_posterior,
     skilled_bradley_terry,
 )
-
-CROWDS = {
-    # majority vote as in the README of the data; Dawid-Skene about as in Zheng et al. (2017), table 6
-    "bluebirds": (0.759, 0.89),
-    "rte": (0.897, 0.925),
-    "face": (0.637, 0.64),
-    "product": (0.897, 0.935),
-}
-
-
-def read_crowd(shared: Path, name: str) -> tuple[list[str], list[str], list[int], dict[str, int]]:
-    """(items, annotators, labels, truth) of a set of crowd labels."""
-    folder = shared / "data/crowd-labels"
-    if name == "rte":
-        with gzip.open(folder / "snow2008/rte.standardized.tsv.gz", "rt") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        truth = {row["orig_id"]: int(row["gold"]) for row in rows}
-        return (
-            [r["orig_id"] for r in rows],
-            [r["!amt_worker_ids"] for r in rows],
-            [int(r["response"]) for r in rows],
-            truth,
-        )
-    with gzip.open(folder / name / "truth.csv.gz", "rt") as file:
-        truth = {row["question"]: int(row["truth"]) for row in csv.DictReader(file)}
-    with gzip.open(folder / name / "answer.csv.gz", "rt") as file:
-        rows = list(csv.DictReader(file))
-    return [r["question"] for r in rows], [r["worker"] for r in rows], [int(r["answer"]) for r in rows], truth
-
-
-@pytest.mark.parametrize("name", CROWDS)
-def test_dawid_skene_beats_majority_vote_on_real_crowds(shared: Path, name: str) -> None:
-    items, annotators, labels, truth = read_crowd(shared, name)
-    estimate = dawid_skene(items, annotators, labels)
-    best = dict(zip(estimate.items.tolist(), estimate.probabilities.argmax(axis=1).tolist(), strict=True))
-    accuracy = np.mean([best[item] == answer for item, answer in truth.items()])
-    majority, at_least = CROWDS[name]
-    assert accuracy > majority
-    assert accuracy >= at_least
-
-
-def test_without_a_prior_unanimous_annotators_are_perfect() -> None:
-    estimate = dawid_skene([1, 1, 2, 2], ["ann", "ben"] * 2, [0, 0, 1, 1], prior=False)
-    assert estimate.probabilities.tolist() == [[1, 0], [0, 1]]
-    assert estimate.confusion.tolist() == [np.eye(2).tolist()] * 2
-    assert estimate.class_prior.tolist() == [0.5, 0.5]
-
-
-def test_with_a_prior_nobody_is_perfect_and_rows_sum_to_one() -> None:
-    estimate = dawid_skene(["p", "p", "p", "q", "q"], ["a", "b", "c", "a", "b"], [0, 0, 1, 1, 1])
-    assert estimate.items.tolist() == ["p", "q"]
-    assert estimate.annotators.tolist() == ["a", "b", "c"]
-    assert estimate.probabilities.shape == (2, 2)
-    assert estimate.confusion.shape == (3, 2, 2)
-    np.testing.assert_allclose(estimate.confusion.sum(axis=2), 1)
-    assert estimate.confusion.min() > 0
-    assert estimate.probabilities[0, 0] > 0.9
-    # Rightly 0 where the truth is 0, once: (1 + 2) / (1 + 2.5) with two pseudo-counts right and a half wrong.
-    assert estimate.confusion[0, 0, 0] == pytest.approx(3 / 3.5, abs=0.02)
-
-
-def test_dawid_skene_recovers_confusions_and_forgives_a_reversed_annotator() -> None:
-    generator = np.random.default_rng(0)
-    truth = generator.integers(3, size=600)
-    accuracy = {"good": 0.9, "fair": 0.7, "fine": 0.8, "other": 0.8, "random": 1 / 3}
-    items, annotators, labels = [], [], []
-    for name, right in accuracy.items():
-        wrong = (truth + generator.integers(1, 3, size=600)) % 3
-        items += list(range(600))
-        annotators += [name] * 600
-        labels += np.where(generator.random(600) < right, truth, wrong).tolist()
-    annotators += ["reversed"] * 600
-    items += list(range(600))
-    labels += ((truth + 1) % 3).tolist()
-    for symmetric in (False, True):
-        estimate = dawid_skene(items, annotators, labels, symmetric=symmetric)
-        diagonal = estimate.confusion.diagonal(axis1=1, axis2=2).mean(axis=1)
-        estimated = dict(zip(estimate.annotators.tolist(), diagonal.tolist(), strict=True))
-        for name, right in accuracy.items():
-            assert estimated[name] == pytest.approx(right, abs=0.06)
-        assert estimated["reversed"] < 0.05
-    full = dawid_skene(items, annotators, labels)
-    assert full.confusion[full.annotators.tolist().index("reversed"), 0, 1] > 0.95
-    assert (full.probabilities.argmax(axis=1) == truth).mean() > 0.97
-
-
-def test_classes_without_labels_and_invalid_labels() -> None:
-    assert dawid_skene([1, 1], ["a", "b"], [0, 0], num_classes=3).probabilities.shape == (1, 3)
-    assert dawid_skene([1, 1], ["a", "b"], [0, 0], num_classes=2, prior=False).probabilities.tolist() == [[1, 0]]
-    with pytest.raises(ValueError, match="whole numbers from 0 to 1, got 0 to 2"):
-        dawid_skene([1, 1], ["a", "b"], [0, 2], num_classes=2)
-    with pytest.raises(ValueError, match="whole numbers"):
-        dawid_skene([1, 1], ["a", "b"], [0, -1])
-    with pytest.raises(ValueError, match=r"equally many .* \(2, 2, 1\)"):
-        dawid_skene([1, 1], ["a", "b"], [0])
-    with pytest.raises(ValueError, match="equally many"):
-        dawid_skene([], [], [])
 
 
 def simulate(

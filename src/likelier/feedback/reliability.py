@@ -1,131 +1,28 @@
-"""Annotator reliability and consensus: the Dawid-Skene model and a Bradley-Terry model with annotator skills."""
+"""Annotator reliability: a Bradley-Terry model with annotator skills; Dawid and Skene's stands in `consensus`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
+from likelier.feedback.consensus import DawidSkene, dawid_skene, index_ids
+
+__all__ = ["DawidSkene", "SkilledBradleyTerry", "dawid_skene", "skilled_bradley_terry"]
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-
-# Dawid-Skene: Dirichlet pseudo-counts in every row of a confusion matrix, on and off the diagonal, and of each class.
-# The diagonal weighs more: an annotator with few labels is presumed better than chance, but not yet good.
-DIAGONAL_COUNT, OFF_DIAGONAL_COUNT, CLASS_COUNT = 2.0, 0.5, 1.0
-MAX_EM_STEPS, EM_TOLERANCE = 1000, 1e-9
 
 # Skilled Bradley-Terry: scales of the priors, and the penalty of a guess rate of 1, in nats.
 SCORE_SD, SKILL_SCALE, BIAS_SD, TIE_SD, GUESS_PENALTY = 2.0, 0.5, 1.0, 1.0, 1.0
 SCALE_PENALTY, SKILL_SMOOTHING = 100.0, 0.2
 MAX_LBFGS_STEPS = 2000
 CHOICE_SIGNS = {"left": 1.0, "right": -1.0, "tie": 0.0}
-
-
-@dataclass(frozen=True)
-class DawidSkene:
-    """Estimates by `dawid_skene`; `items` and `annotators` are unique and sorted."""
-
-    items: NDArray[Any]
-    annotators: NDArray[Any]
-    probabilities: Floats
-    """[items, classes]: posterior probabilities of the true class."""
-    confusion: Floats
-    """[annotators, true class, given class]; rows sum to 1."""
-    class_prior: Floats
-    """[classes]"""
-
-
-def dawid_skene(
-    items: Sequence[Any],
-    annotators: Sequence[Any],
-    labels: Sequence[int],
-    num_classes: int | None = None,
-    prior: bool = True,
-    symmetric: bool = False,
-) -> DawidSkene:
-    """Estimate true classes and annotators' confusion matrices by EM, from three 1-D sequences of equal length.
-
-    Labels are class indices 0..C-1. EM starts from the vote shares. `prior` adds Dirichlet pseudo-counts that favour
-    the diagonal; without it the result is the maximum-likelihood estimate. `symmetric`: one accuracy per annotator,
-    with errors spread evenly over the other classes. Source: Dawid and Skene (1979). ValueError: empty or unequal
-    sequences, or a label that is not a class index.
-    """
-    item_ids, item = index_ids(items, "items")
-    annotator_ids, annotator = index_ids(annotators, "annotators")
-    label = np.asarray(labels)
-    if not len(item) == len(annotator) == len(label) > 0:
-        raise ValueError(f"need equally many items, annotators, labels, got {(len(item), len(annotator), len(label))}")
-    classes = int(label.max()) + 1 if num_classes is None else num_classes
-    if label.dtype.kind not in "biu" or label.min() < 0 or label.max() >= classes:
-        raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}, got {label.min()} to {label.max()}")
-    # [items, annotators * classes]: the labels as they were given.
-    given = coo_array(
-        (np.ones(len(item)), (item, annotator * classes + label)), shape=(len(item_ids), len(annotator_ids) * classes)
-    ).tocsr()
-    by_label = given.T.tocsr()
-    # Vote shares rather than random truths: EM finds a local optimum only, and the majority is near the right one.
-    votes = given @ np.tile(np.eye(classes), (len(annotator_ids), 1))
-    truth = votes / votes.sum(axis=1, keepdims=True)
-    for _ in range(MAX_EM_STEPS):
-        confusion = estimate_confusion(by_label @ truth, len(annotator_ids), prior, symmetric)
-        class_prior = truth.sum(axis=0) + CLASS_COUNT * prior
-        class_prior /= class_prior.sum()
-        previous, truth = truth, estimate_truth(given, confusion, class_prior)
-        if np.abs(truth - previous).max() < EM_TOLERANCE:
-            break
-    return DawidSkene(item_ids, annotator_ids, truth, confusion, class_prior)
-
-
-def index_ids(ids: ArrayLike, name: str) -> tuple[NDArray[Any], Indices]:
-    """Return the unique sorted ids, and the index of each element of `ids` among them."""
-    values = np.asarray(ids)
-    if values.ndim != 1:
-        raise ValueError(f"{name} must be a flat sequence, got shape {values.shape}")
-    unique, index = np.unique(values, return_inverse=True)
-    return unique, index
-
-
-def estimate_confusion(label_counts: Floats, num_annotators: int, prior: bool, symmetric: bool) -> Floats:
-    """M-step: confusion matrices [annotators, true, given] from how often each true class got each label.
-
-    `label_counts`: [annotators * given, true], by the true classes' probabilities.
-    """
-    classes = label_counts.shape[1]
-    counts = label_counts.reshape(num_annotators, classes, classes).swapaxes(1, 2)
-    pseudo = np.where(np.eye(classes, dtype=bool), DIAGONAL_COUNT, OFF_DIAGONAL_COUNT) * prior
-    confusion: Floats
-    if symmetric:
-        correct = counts.trace(axis1=1, axis2=2) + pseudo[0, 0]
-        accuracy = correct / (counts.sum(axis=(1, 2)) + pseudo[0].sum())
-        error = (1 - accuracy) / max(classes - 1, 1)
-        confusion = np.where(np.eye(classes, dtype=bool), accuracy[:, None, None], error[:, None, None])
-    else:
-        counts = counts + pseudo
-        totals = counts.sum(axis=2, keepdims=True)
-        # Without a prior an annotator may have no label of a class at all: that row is uniform, not 0 / 0.
-        confusion = np.divide(counts, totals, out=np.full_like(counts, 1 / classes), where=totals > 0)
-    return confusion
-
-
-def estimate_truth(given: csr_array, confusion: Floats, class_prior: Floats) -> Floats:
-    """E-step: posteriors [items, classes], proportional to the class prior times the likelihood of each label.
-
-    `given`: [items, annotators * given], see `dawid_skene`.
-    """
-    classes = len(class_prior)
-    with np.errstate(divide="ignore"):  # without a prior a class or an answer may be impossible: log 0
-        log_likelihood = np.log(confusion).swapaxes(1, 2).reshape(-1, classes)  # [annotators * given, classes]
-        log_prior = np.log(class_prior)
-    log_truth = given @ log_likelihood + log_prior
-    # Log-sum-exp: an item with a few hundred labels would underflow as a product of probabilities.
-    truth = np.exp(log_truth - log_truth.max(axis=1, keepdims=True))
-    normalised: Floats = truth / truth.sum(axis=1, keepdims=True)
-    return normalised
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,12 @@ class Labels:
     def vote_shares(self) -> Floats:
         """Return each item's share of labels of each class, [items, classes]."""
         votes: Floats = self.given @ np.tile(np.eye(self.num_classes), (self.num_annotators, 1))
-        return votes / votes.sum(axis=1, keepdims=True)
+        shares: Floats = votes / votes.sum(axis=1, keepdims=True)
+        return shares
 
     def count_confusions(self, truth: Floats) -> Floats:
         """Return how often each annotator gave each label to each true class, [annotators, true, given]."""
-        counts = (self.by_label @ truth).reshape(self.num_annotators, self.num_classes, self.num_classes)
+        counts: Floats = (self.by_label @ truth).reshape(self.num_annotators, self.num_classes, self.num_classes)
         return counts.swapaxes(1, 2)
 
 

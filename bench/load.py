@@ -71,6 +71,12 @@ class Browser:
             self.streams[1].close()
 
 
+def read_processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used so far, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def time_request(times: Times, browser: Browser, method: str, path: str, body: object = None) -> Any:
     """Return the reply of a request that is timed; None of one that fails."""
     start = time.perf_counter()
@@ -138,12 +144,13 @@ def main() -> None:
             print(f"{time.perf_counter() - started:.1f} s until {given.people} people were in; load {os.getloadavg()}")
             for judge in judges:
                 judge.close()
-            before = time.perf_counter()
+            before, used = time.perf_counter(), read_processor_seconds(server.pid)
             answers, page = asyncio.run(run(judges, given.seconds, given.interval, given.owner, given.seed))
-            spent = time.perf_counter() - before
+            spent, used = time.perf_counter() - before, read_processor_seconds(server.pid) - used
         finally:
             server.close()
         print(f"answers: {answers.describe()}; {len(answers.seconds) / spent:.1f} a second")
+        print(f"{1000 * used / max(1, len(answers.seconds)):.1f} ms of the server's processor time an answer")
         print(f"owner's page: {page.describe()}; load {os.getloadavg()}")
         sys.exit(1 if answers.errors or page.errors else 0)
 

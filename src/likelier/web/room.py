@@ -73,6 +73,7 @@ class Room:
         self.more_comes = False
         """Live policies write more comparisons as these are judged."""
         self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
+        self.asking, self.num_asked, self.num_served = threading.Lock(), 0, 0
         self.kind: type[Answer] = Judgement
         """What people give here."""
         self.load()
@@ -161,8 +162,17 @@ class Room:
             )
 
     def update_pairing(self) -> Pairing:
-        """Count the answers that have come since the last call, ours and those of other processes."""
+        """Count the answers that have come since the last call, ours and those of other processes.
+
+        Whoever waits meanwhile is served by one more look at the database: it begins after they asked.
+        """
+        with self.asking:
+            self.num_asked += 1
+            number = self.num_asked
         with self.pairing_lock:
+            if self.num_served >= number:
+                return self.pairing
+            self.num_served = self.num_asked
             self.add_new()
             if self.store.path is None and time.monotonic() - self.last_recount > RECOUNT_SECONDS:
                 # PostgreSQL gives out a number before the judgement is stored, so that a lower one of another process

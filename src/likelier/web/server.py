@@ -1,5 +1,6 @@
 """Runs the judging page, for this machine or for others."""
 
+import gc
 import socket
 import ssl
 import webbrowser
@@ -117,6 +118,8 @@ def serve(
     live = Live(Generator(policies.generation), ask) if policies else None
     app = create_app(store, guesser, wanted, per_comparison, only, site, access.all_projects, live)
     room = app.state.room
+    gc.collect()
+    gc.freeze()  # what was loaded stays: to go through it takes a tenth of a second, for which everybody waits
     server = uvicorn.Server(make_config(app, access))
     room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
@@ -136,6 +139,8 @@ def serve(
             count = f"1 {kind} is" if stored == 1 else f"{stored} {kind}s are"
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
+    finally:
+        gc.unfreeze()  # a circle goes on in this process
     return int(app.state.rooms.count_judged())
 
 

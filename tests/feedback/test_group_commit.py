@@ -44,11 +44,30 @@ def run_together(commits: GroupCommit, writes: list[Callable[[Writer], object]])
             return error
 
     with ThreadPoolExecutor(len(writes)) as pool:
-        with commits.turn:
+        with one_under_way(commits):
             futures = [pool.submit(run, write) for write in writes]
             while len(commits.waiting) < len(writes):
                 time.sleep(0.001)
         return [future.result() for future in futures]
+
+
+@contextmanager
+def one_under_way(commits: GroupCommit) -> Iterator[None]:
+    """A transaction of another thread that lasts until the block ends."""
+    begun, end = threading.Event(), threading.Event()
+
+    def write(writer: Writer) -> None:
+        begun.set()
+        assert end.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(commits.run, write)
+        assert begun.wait(10)
+        try:
+            yield
+        finally:
+            end.set()
+        other.result()
 
 
 def test_writes_that_wait_share_a_transaction(store: Store) -> None:
@@ -63,7 +82,7 @@ def test_writes_that_wait_share_a_transaction(store: Store) -> None:
     commits = GroupCommit(count)
     writes = [lambda writer, key=str(n): writer.add_judgements([make_judgement(key)]) for n in range(20)]
     assert run_together(commits, writes) == [1] * 20
-    assert len(transactions) == 1
+    assert len(transactions) == 2  # the one under way, and one for all
     assert store.counts()["judgements"] == 20
 
 
@@ -90,7 +109,7 @@ def test_one_that_is_refused_is_told_alone(store: Store) -> None:
 
 def test_two_with_one_key_in_one_transaction_are_answered_with_the_first(store: Store) -> None:
     with ThreadPoolExecutor(2) as pool:
-        with store.commits.turn:
+        with one_under_way(store.commits):
             first = pool.submit(store.add_judgement, make_judgement("same"))
             while len(store.commits.waiting) < 1:
                 time.sleep(0.001)

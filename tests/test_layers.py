@@ -92,6 +92,7 @@ FENCES = {
         "feedback.accounts",
         "feedback.secret",
         "feedback.erase",
+        "feedback.screens",
         "feedback.disagreements",
         "feedback.migrations",
     ],

@@ -6,7 +6,9 @@ from collections import Counter
 from likelier.feedback.accounts import Person
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.web.app import create_app
 from likelier.web.room import Room
+from page_visitors import come_in
 
 
 def test_fifty_people_at_once_judge_nothing_too_often(tmp_path):
@@ -46,3 +48,43 @@ def test_fifty_people_at_once_judge_nothing_too_often(tmp_path):
         assert max(judged.values()) <= 2
         assert max(pairs.values()) == 1
         assert room.count_missing() == 0
+
+
+def sees(client):
+    """What is on a screen, and what comes next."""
+    question = client.get("/question").json()
+    return [each["ids"] for each in (question, question["next"]) if each and each.get("ids")]
+
+
+def restart(store, *browsers):
+    """A new server on the same database, and the same browsers at it."""
+    app = create_app(store, per_comparison=1)
+    clients = [come_in(app, None) for _ in browsers]
+    for client, browser in zip(clients, browsers, strict=True):
+        client.cookies = browser.cookies
+    return app, clients
+
+
+def test_a_restart_gives_nobody_what_is_on_somebody_elses_screen_or_was_skipped(tmp_path):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        prompts = [Prompt(f"Story {number}.") for number in range(9)]
+        pairs = [[Response(prompt.id, text) for text in ("yes", "no")] for prompt in prompts]
+        store.add_prompts(prompts)
+        store.add_responses(each for pair in pairs for each in pair)
+        store.add_comparisons(Comparison(one.prompt_id, one.id, two.id) for one, two in pairs)
+        app = create_app(store, per_comparison=1)
+        ann, bob = come_in(app, "annotator"), come_in(app, "reviewer")
+        skipped, first = sees(ann)
+        assert ann.post("/skip", json={"comparison_id": skipped["comparison_id"]}).status_code == 200
+        sent = {**first, "choice": "left", "key": "0000-0001", "duration_seconds": 1.0}
+        assert ann.post("/judgements", json=sent).status_code == 200
+        screens = sees(ann)[:1], sees(bob)  # what Ann was given after her last answer is not stored yet
+        killed, (ann, bob) = restart(store, ann, bob)
+        others = sees(come_in(killed, "admin"))
+        assert not any(each in others for screen in screens for each in screen)
+        assert (sees(ann)[:1], sees(bob)) == screens
+        assert skipped not in sees(ann)
+        screens = sees(ann), sees(bob), others
+        killed.state.rooms.close()
+        _, (ann, bob) = restart(store, ann, bob)
+        assert (sees(ann), sees(bob)) == screens[:2]

@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import re
+import time
 from collections import Counter
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -261,7 +262,8 @@ def record_replies(store, num_calls, monkeypatch):
         patch.setattr("secrets.token_urlsafe", lambda size: f"token-{next(numbers)}")
         patch.setattr(Figures, "read", lambda self, read=Figures.read: read(self, 60.0))  # not those of a while ago
         for module in ("app", "room", "converse"):
-            patch.setattr(f"likelier.web.{module}.time", SimpleNamespace(monotonic=lambda: clock.seconds))
+            fake = SimpleNamespace(monotonic=lambda: clock.seconds, time=time.time)
+            patch.setattr(f"likelier.web.{module}.time", fake)
         fill(store)
         app, draw = create_app(store, all_projects=True, live=Live(Generator())), random.Random(0)
         visitors = [Visitor(app, number, role) for number, role in enumerate(ROLES)]

@@ -71,6 +71,8 @@ class Pairing:
         """1 for what an annotator has answered, skipped, or holds a lease of."""
         self.held: defaultdict[str, list[Assignment]] = defaultdict(list)
         """What each annotator was assigned and has not answered, in order."""
+        self.changed: set[str] = set()
+        """Annotators who were given something since somebody emptied this set."""
         self.leases: dict[tuple[str, int], float] = {}
         """When each lease ends, by annotator and question, the first to end first."""
         self.withdrawn: set[int] = set()
@@ -162,9 +164,22 @@ class Pairing:
         for assignment in held:
             self.lease(annotator, assignment, now + LEASE_SECONDS)
         while len(held) < count and (new := self.next_question(annotator)):
-            held.append(new)
-            self.lease(annotator, new, now + LEASE_SECONDS)
+            self.hold(annotator, new, now + LEASE_SECONDS)
         return held[:count]
+
+    def hold(self, annotator: str, assignment: Assignment, end: float) -> None:
+        """Give an annotator a question until `end`."""
+        self.held[annotator].append(assignment)
+        self.changed.add(annotator)
+        self.lease(annotator, assignment, end)
+
+    def hold_again(self, annotator: str, question_id: str, shown: tuple[str, ...], repeat: bool, end: float) -> None:
+        """Give back what was on an annotator's screen before a restart, unless they have answered or skipped it."""
+        index, is_open = self.indices.get(question_id), self.times[annotator][question_id] == int(repeat)
+        if index is None or not is_open or (annotator, question_id) in self.skipped:
+            return
+        if set(shown) == set(self.questions[index].responses) and (repeat or not self.seen[annotator][index]):
+            self.hold(annotator, Assignment(self.questions[index], shown, repeat), end)
 
     def lease(self, annotator: str, assignment: Assignment, end: float) -> None:
         """Begin or renew the lease of a question; a repeat needs none, since its annotator is counted already."""

@@ -34,6 +34,7 @@ from likelier.feedback.rows import (
     select_judgements,
     to_judgement,
 )
+from likelier.feedback.screens import Screen, add_skip, keep_screens
 from likelier.feedback.shown import count_stored, read_shown
 from likelier.feedback.tables import judgements
 from likelier.feedback.writer import A, Writer, fill_keys
@@ -179,8 +180,10 @@ class Store:
         """Store one judgement, as `add_answer` does."""
         return self.add_answer(record)
 
-    def add_answer(self, record: A) -> A:
+    def add_answer(self, record: A, changed: Iterable[Screen] = ()) -> A:
         """Store one judgement, rating or ranking; returns the one stored under its key, on a repeat the first.
+
+        `changed` is what has come onto people's screens, stored on the way: it is worth no flush of its own.
 
         On return it is in the database file, not only in the write-ahead log. LikelierError: a reader blocks that for
         too long. Superseded: what it supersedes is not there, another's, or superseded already.
@@ -191,12 +194,17 @@ class Store:
             if keyed.supersedes and not writer.can_supersede(keyed):
                 raise Refused(Superseded("this answer was changed already, or is not yours"))
             is_new = writer.add_answers(type(keyed), [keyed])
+            keep_screens(writer, changed)
             return keyed if is_new else writer.stored_answers(type(keyed), [keyed.key])[keyed.key]
 
         stored = self.commits.run(write)
         if not self.database.is_in_file:
             raise LikelierError(f"{self.name}: another process keeps reading it; answer again when it is done")
         return stored
+
+    def add_skip(self, annotator: str, question_id: str) -> None:
+        """Store that a person skipped a question."""
+        self.commits.run(lambda writer: add_skip(writer, annotator, question_id))
 
     def add_person(self, name: str) -> str:
         """Return a person's pseudonym, a new one for a new name."""

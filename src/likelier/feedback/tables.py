@@ -155,14 +155,14 @@ skips = sa.Table(
     "skips",
     metadata,
     sa.Column("project", sa.Text, primary_key=True),
-    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("annotator_id", sa.Text, primary_key=True),
     sa.Column("question_id", sa.Text, primary_key=True),
 )
 screens = sa.Table(
     "screens",
     metadata,
     sa.Column("project", sa.Text, primary_key=True),
-    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("annotator_id", sa.Text, primary_key=True),
     sa.Column("held", sa.Text, nullable=False),
     sa.Column("ends_at", sa.Float, nullable=False),
 )

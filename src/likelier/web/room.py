@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from likelier.feedback.accounts import Accounts, Person
-from likelier.feedback.pairing import Pairing
+from likelier.feedback.pairing import LEASE_SECONDS, Pairing
 from likelier.feedback.projects import Ask, read_gold, read_guidelines, read_settings
 from likelier.feedback.questions import (
     TRAINING,
@@ -20,6 +20,7 @@ from likelier.feedback.questions import (
     make_rating_questions,
     question_id,
 )
+from likelier.feedback.screens import Screen, keep_screens, make_screen, read_screens, read_skips
 from likelier.feedback.secret import read_secret
 from likelier.feedback.shown import count_since, find_current
 from likelier.feedback.store import Store
@@ -151,6 +152,13 @@ class Room:
         self.withdraw_former()
         self.last_number = 0
         self.add_new()
+        with self.store.reading() as connection:
+            for annotator, question_id in read_skips(connection, self.store.project):
+                self.pairing.skip(annotator, question_id)
+            screens = [] if earlier.questions else read_screens(connection, self.store.project, time.time())
+        for screen in screens:  # of the server before a restart
+            for held in screen.held:
+                self.pairing.hold_again(screen.annotator, *held, time.monotonic() + screen.ends_at - time.time())
         self.pairing.take_over(earlier)
 
     def withdraw_former(self) -> None:
@@ -227,8 +235,22 @@ class Room:
         """Do not ask a person this question, by the page's id, again; one that is asked no more is passed over."""
         stored_id = self.ids.stored.get(question_id)
         if stored_id is not None:
+            self.store.add_skip(person.annotator, stored_id)
             with self.pairing_lock:
                 self.pairing.skip(person.annotator, stored_id)
+
+    def take_screens(self) -> list[Screen]:
+        """Return what has come onto people's screens since the last call, to be stored."""
+        ends_at = time.time() + LEASE_SECONDS
+        with self.pairing_lock:
+            changed, self.pairing.changed = self.pairing.changed, set()
+            return [make_screen(each, self.pairing.held[each], ends_at) for each in sorted(changed)]
+
+    def close(self) -> None:
+        """Store what is on people's screens."""
+        if screens := self.take_screens():
+            with self.store.transaction() as writer:
+                keep_screens(writer, screens)
 
     def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
         """Return a question as it is shown to people; let the guesser guess.
@@ -278,7 +300,8 @@ class Room:
                 supersedes=supersedes,
                 guideline=self.check_guideline(answer.guideline),
                 extra=answer.extra | ({TRAINING: True} if is_lesson else {}),
-            )
+            ),
+            self.take_screens(),
         )
         if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()

@@ -1,10 +1,12 @@
 """The projects that a server serves: a room for each, opened when somebody comes in."""
 
+import contextlib
 import threading
 from collections.abc import Collection
 
 from fastapi import HTTPException
 
+from likelier.errors import LikelierError
 from likelier.feedback.accounts import Invitation, InvitationError, Person
 from likelier.feedback.projects import list_projects
 from likelier.feedback.store import Store
@@ -88,3 +90,9 @@ class Rooms:
         """Count the judgements since the server was started, in all projects."""
         with self.lock:
             return sum(room.count_judged() for room in self.open_rooms.values())
+
+    def close(self) -> None:
+        """Store what is on people's screens, if the database still takes it: answers do not depend on it."""
+        for room in self.list_open():
+            with contextlib.suppress(LikelierError):
+                room.close()

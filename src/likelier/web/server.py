@@ -5,7 +5,7 @@ import socket
 import ssl
 import webbrowser
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,7 +131,7 @@ def serve(
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
-        with run_policies(app.state.rooms):
+        with closing(app.state.rooms), run_policies(app.state.rooms):
             server.run(sockets=[listener])
     except Terminated as error:
         if stored := app.state.rooms.count_judged():

@@ -14,13 +14,13 @@ def upgrade() -> None:
     op.create_table(
         "skips",
         sa.Column("project", sa.Text, primary_key=True),
-        sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+        sa.Column("annotator_id", sa.Text, primary_key=True),
         sa.Column("question_id", sa.Text, primary_key=True),
     )
     op.create_table(
         "screens",
         sa.Column("project", sa.Text, primary_key=True),
-        sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+        sa.Column("annotator_id", sa.Text, primary_key=True),
         sa.Column("held", sa.Text, nullable=False),
         sa.Column("ends_at", sa.Float, nullable=False),
     )

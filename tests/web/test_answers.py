@@ -39,7 +39,7 @@ def open_page(store, gold=(), guidelines=(), **settings):
 
 def send(client, path, question, number=1, **fields):
     key = f"0000-{number:04d}"
-    ids = {"shown": question["ids"]["shown"]} if path == "/rankings" else question["ids"]
+    ids = {name: each for name, each in question["ids"].items() if name != "question_id"}
     return client.post(path, json={**ids, "key": key, "duration_seconds": 1.5, **fields})
 
 
@@ -170,7 +170,7 @@ def test_gold_answers_count_as_any_other(store):
 def test_ratings_are_given_changed_and_shared_out(store):
     app, client = open_page(store, ask="ratings", per_comparison=1, repeat_share=0.0)
     question, hide = client.get("/question").json(), app.state.room.ids.hide
-    assert set(question["ids"]) == {"response_id"}
+    assert set(question["ids"]) == {"response_id", "ticket"}
     assert set(question["shown"]) == {"prompt", "turns", "response", "html", "cut", "media"}
     reply = send(client, "/ratings", question, kind="scale", value=6, comment="Good.").json()
     assert (reply["progress"]["judged"], reply["ids"] == question["next"]["ids"]) == (1, True)
@@ -261,15 +261,15 @@ def test_rankings_are_given_with_ties_and_changed(store):
 def test_a_ranking_that_is_none_is_refused(store):
     app, client = open_page(store, ask="rankings", responses_per_ranking=2)
     question, ids = client.get("/question").json(), app.state.room.ids
-    one, two = question["ids"]["shown"]
+    (one, two), ticket = question["ids"]["shown"], question["ids"]["ticket"]
     other = question["next"]["ids"]["shown"][0]
     for shown, ranks in [([one, two], [1]), ([one, one], [1, 2]), ([one, "x"], [1, 2]), ([one, two], [0, 1])]:
-        reply = send(client, "/rankings", {"ids": {"shown": shown}}, ranks=ranks)
+        reply = send(client, "/rankings", {"ids": {"shown": shown, "ticket": ticket}}, ranks=ranks)
         assert reply.status_code == 422, (shown, ranks)
     prompt = find(store, ids.find(one)).prompt_id
     mixed = [one, ids.hide(next(each.id for each in store.responses() if each.prompt_id != prompt))]
-    reply = send(client, "/rankings", {"ids": {"shown": mixed}}, ranks=[1, 2])
-    assert (reply.status_code, reply.json()["detail"]) == (422, "these are not responses to one prompt")
+    reply = send(client, "/rankings", {"ids": {"shown": mixed, "ticket": ticket}}, ranks=[1, 2])
+    assert (reply.status_code, reply.json()["detail"]) == (422, "ticket: this question was not given to you")
     assert other
     assert list(store.ranked_by_content()) == []
 
@@ -285,7 +285,7 @@ def test_an_answer_that_waited_while_the_owner_changed_what_is_asked_is_stored(s
     assert owner.post("/owner/settings", json=settings).status_code == 200
     reply = judge(client, question)
     assert reply.status_code == 200
-    assert set(reply.json()["ids"]) == {"response_id"}
+    assert set(reply.json()["ids"]) == {"response_id", "ticket"}
     assert reply.json()["progress"]["judged"] == 0  # of what is asked now
     assert len(store.judgements()) == 1
 

@@ -63,7 +63,7 @@ def test_a_judgement_is_stored_with_all_that_belongs_to_it(store):
     question = client.get("/question").json()
     reply = client.post("/judgements", json=answer_to(question, "right")).json()
     (stored,) = store.judgements()
-    asked = {name: app.state.room.ids.find(each) for name, each in question["ids"].items()}
+    asked = {name: app.state.room.ids.find(each) for name, each in question["ids"].items() if name != "ticket"}
     assert asked == {"comparison_id": stored.comparison_id, "left": stored.left, "right": stored.right}
     assert stored.choice == "right"
     assert stored.duration_seconds == 1.5
@@ -85,7 +85,7 @@ def test_a_repeated_request_stores_once_and_answers_the_same(store):
 
 
 def test_nothing_is_acknowledged_that_is_not_stored(store, monkeypatch):
-    def full_disk(record):
+    def full_disk(record, screens):
         raise DataError("feedback.db: database or disk is full; make room")
 
     client = visitor(create_app(store))
@@ -608,7 +608,11 @@ def test_nobody_changes_the_answer_of_somebody_else(store):
     question = ann.get("/question").json()
     ann.post("/judgements", json=answer_to(question))
     theft = answer_to(question, "right", key="0000-0002", supersedes="0000-0001")
-    assert eve.post("/judgements", json=theft).status_code == 409
+    reply = eve.post("/judgements", json=theft)
+    assert (reply.status_code, reply.json()["detail"]) == (422, "ticket: this question was not given to you")
+    (known,) = [each.annotator for each in app.state.room.accounts.list_people() if each.name == "Eve"]
+    given = app.state.room.ids.make_ticket(known, store.judgements()[0].comparison_id)  # to both
+    assert eve.post("/judgements", json=theft | {"ticket": given}).status_code == 409
     assert [judgement.choice for judgement in store.judgements()] == ["left"]
 
 
@@ -714,7 +718,7 @@ def test_kept_answers_of_others_and_of_other_projects_stay_and_hold_nothing_up(c
         page.locator("#question").wait_for()
         ids = PageIds(read_secret(store, "page ids"))
         subject = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b}
-        answer = {name: ids.hide(each) for name, each in subject.items()} | {"choice": "left"}
+        answer = {name: ids.hide(each) for name, each in subject.items()} | {"choice": "left", "ticket": "0" * 16}
         keys = ["0000-0001", "0000-0002"]
         kept = [{"answer": answer | {"key": key, "duration_seconds": 1}, "path": "/judgements"} for key in keys]
         rows = [kept[0] | {"person": "person-eve"}, kept[1] | {"about": "gone"}]

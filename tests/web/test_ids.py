@@ -32,6 +32,7 @@ def test_no_id_of_the_database_is_sent_to_people_or_taken_from_them(tmp_path):
         question = ann.get("/question").json()
         given = {"choice": "left", "key": "0000-0001", "duration_seconds": 1.0}
         plain = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b}
+        plain["ticket"] = question["ids"]["ticket"]
         guessed = ann.post("/judgements", json=plain | given)
         wrong = ann.post("/judgements", json=dict.fromkeys(plain, "0" * 16) | given)
         assert (guessed.status_code, guessed.text) == (wrong.status_code, wrong.text) == (422, wrong.text)

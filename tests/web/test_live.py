@@ -5,6 +5,7 @@ import time
 import pytest
 
 from fake_generation import COMMAND
+from likelier.feedback.projects import ProjectSettings, write_settings
 from likelier.feedback.store import Store
 from likelier.generation.process import Generator
 from likelier.generation.protocol import GenerationSettings
@@ -64,6 +65,31 @@ def test_a_stock_is_written_for_people_who_are_there_and_never_named(serve, stor
 def test_of_several_policies_two_answer_each_prompt_in_turn():
     assert [choose_policies([0], turn) for turn in range(2)] == [(0, 0), (0, 0)]
     assert [choose_policies([0, 2, 3], turn) for turn in range(4)] == [(0, 2), (0, 3), (2, 3), (0, 2)]
+    assert [choose_policies([0, 2], turn, 1) for turn in range(3)] == [(0,), (2,), (0,)]
+    assert choose_policies([0, 2], 1, 3) == (0, 2, 0)
+
+
+@pytest.mark.parametrize(("ask", "path", "count"), [("ratings", "/ratings", 1), ("rankings", "/rankings", 3)])
+def test_answers_are_written_to_be_rated_or_ranked_too(serve, store, tmp_path, ask, path, count):
+    """They were written for comparisons alone: people who rate or rank were told that there was nothing."""
+    with store.transaction() as writer:
+        write_settings(writer, ProjectSettings(ask=ask, responses_per_ranking=3))
+    (tmp_path / "policy").write_text("aaaaaaaa")
+    app, stock = serve(tmp_path / "policy")
+    fill(stock)
+    assert (len(store.responses()), store.comparisons()) == (STOCK * count, [])
+    ann, given = come_in(app, "annotator"), {"kind": "scale", "value": 5} if count == 1 else {"ranks": [1, 3, 2]}
+    question = ann.get("/question").json()
+    ids = {name: each for name, each in question["ids"].items() if name != "question_id"}
+    sent = {**ids, **given, "key": "0000-0001", "duration_seconds": 1.0}
+    reply = ann.post(path, json=sent)
+    assert (reply.status_code, reply.json()["done"]) == (200, False)
+    (tmp_path / "policy").write_text("bbbbbbbb")
+    stock.generator.ask([]).result(10)
+    fill(stock)
+    room = app.state.rooms.first
+    former = [each for each in room.pairing.questions if room.responses[each.responses[0]].model.endswith("a" * 8)]
+    assert (len(former), len(room.pairing.withdrawn)) == (STOCK, STOCK - 1)  # but what Ann answered
 
 
 def test_two_policies_answer_one_against_the_other(serve, store):

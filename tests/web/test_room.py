@@ -32,7 +32,7 @@ def test_fifty_people_at_once_judge_nothing_too_often(tmp_path):
                 question = room.next_question(person)
                 if question["done"]:
                     return
-                ids = {name: room.ids.find(each) for name, each in question["ids"].items()}
+                ids = {name: room.ids.find(each) for name, each in question["ids"].items() if name != "ticket"}
                 answer = Judgement(**ids, annotator="", choice="left", key=f"{number:08d}")
                 room.store_answer(person, answer)
             failed.append(person)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.authentication import AuthenticationMiddleware
 
 from likelier.feedback.accounts import ABSOLUTE_SECONDS, Invitation, InvitationError, Person
+from likelier.feedback.questions import question_id
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.writer import A
 from likelier.web.access import PAGES, NoEntry, Project, SessionBackend, Visitor, check_access, find_person
@@ -213,7 +214,7 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/judgements")
     def judge(answer: Answer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        stored = add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids))
+        stored = add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids))
         guess, lesson = room.guesses[person.annotator].score(stored), room.make_lesson(stored)
         reply = {"guess": guess._asdict() if guess else None, **room.next_question(person)}
         return JSONResponse(reply | ({"lesson": lesson} if lesson else {}))
@@ -221,13 +222,13 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/ratings")
     def rate(answer: RatingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids))
+        add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids))
         return JSONResponse(room.next_question(person))
 
     @app.post("/rankings")
     def rank(answer: RankingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
-        add_answer(room, person, lambda: answer.to_record(person.annotator, room.ids, room.responses))
+        add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids, room.responses))
         return JSONResponse(room.next_question(person))
 
     @app.post("/skip")
@@ -246,10 +247,12 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
         return {"version": newest.version, "html": render_all(newest.text)} if newest else {"version": None}
 
 
-def add_answer(room: Room, person: Person, to_record: Callable[[], A]) -> A:
-    """Store an answer. HTTPException: it does not fit, or what it supersedes was superseded already."""
+def add_answer(room: Room, person: Person, ticket: str, to_record: Callable[[], A]) -> A:
+    """Store an answer to what this person was given. HTTPException: it does not fit, or was superseded already."""
     try:
-        return room.add_answer(person, to_record())
+        record = to_record()
+        room.ids.check_ticket(ticket, person.annotator, question_id(record))
+        return room.add_answer(person, record)
     except UnfitAnswer as error:
         raise HTTPException(422, str(error)) from error
     except Superseded as error:

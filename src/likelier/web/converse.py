@@ -82,7 +82,7 @@ class Conversations:
         if unseen := find_unjudged(room, prompt.id, person, self.generator.list_names()):  # before a restart
             with room.store.transaction() as writer:
                 writer.add_written([prompt.id], person.annotator)
-            future.set_result(describe(room, unseen))
+            future.set_result(describe(room, unseen, person.annotator))
         elif self.generator.is_hopeless():
             future.set_result({"refused": "not_loaded"})
         else:
@@ -114,8 +114,10 @@ class Conversations:
             if error := first.error or second.error:
                 future.set_result({"refused": error})
             elif first.text != second.text:
-                (comparison,) = add_generated(room, [make_responses(prompt.id, (first, second))], [prompt], author)
-                future.set_result(describe(room, comparison))
+                pair = make_responses(prompt.id, (first, second))
+                comparison = Comparison(prompt.id, pair[0].id, pair[1].id)
+                add_generated(room, [comparison], pair, [prompt], author)
+                future.set_result(describe(room, comparison, author))
             elif tries < MAX_SAME:
                 self.ask(waiting, tries + 1)
             else:
@@ -191,9 +193,11 @@ def find_unjudged(room: Room, prompt_id: str, person: Person, names: Sequence[st
         )
 
 
-def describe(room: Room, comparison: Comparison) -> Question:
-    """Return a comparison as the page shows it, its sides by chance, the same ones whenever it is asked for."""
+def describe(room: Room, comparison: Comparison, author: str) -> Question:
+    """Return a comparison as the page shows it to who wrote the message; its sides by chance, but always the same."""
     sides: Sequence[str] = (comparison.response_a, comparison.response_b)
     if hash_uniform("side of a conversation", comparison.id) < 0.5:
         sides = sides[::-1]
-    return room.describe(comparison, *sides)
+    described = room.describe(comparison, *sides)
+    described["ids"]["ticket"] = room.ids.make_ticket(author, comparison.id)
+    return described

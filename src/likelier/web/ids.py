@@ -3,9 +3,13 @@
 Ids in the database are hashes over prompt, text and model, so that equal records of different files meet. Somebody who
 judges knows prompt and text: with a list of names they could find out by its id which model wrote a response. So the
 page gets keyed hashes, under a key that never leaves the database (BATTERY X5).
+
+With a question goes a ticket, a keyed hash of project, person and question: nobody answers what was given to somebody
+else, and nothing needs to be remembered for an answer that comes after a day offline, or a restart of the server.
 """
 
 import hashlib
+import hmac
 from collections.abc import Iterable
 
 DIGEST_BYTES = 8
@@ -23,8 +27,8 @@ class UnknownId(UnfitAnswer):
 class PageIds:
     """The ids of a room's records, to and from those of the page: keyed BLAKE2b (RFC 7693)."""
 
-    def __init__(self, key: bytes) -> None:
-        self.key = key
+    def __init__(self, key: bytes, project: str = "") -> None:
+        self.key, self.project = key, project
         self.stored: dict[str, str] = {}
         """Ids of the database by those of the page."""
 
@@ -42,3 +46,13 @@ class PageIds:
             return self.stored[page_id]
         except KeyError:
             raise UnknownId("there is nothing of this id here") from None
+
+    def make_ticket(self, annotator: str, question_id: str) -> str:
+        """Return what shows that a person was given a question of this project, by its stored id."""
+        content = "\0".join((self.project, annotator, question_id)).encode()
+        return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=self.key, person=b"ticket").hexdigest()
+
+    def check_ticket(self, ticket: str, annotator: str, question_id: str) -> None:
+        """UnfitAnswer: this question was not given to this person."""
+        if not hmac.compare_digest(ticket.encode(), self.make_ticket(annotator, question_id).encode()):
+            raise UnfitAnswer("ticket: this question was not given to you")

@@ -62,7 +62,7 @@ class Room:
     ) -> None:
         self.store, self.guesser, self.wanted, self.only = store, guesser, wanted, only
         store.prepare_to_write()
-        self.ids = PageIds(read_secret(store, "page ids"))
+        self.ids = PageIds(read_secret(store, "page ids"), store.project)
         self.given_per_comparison, self.given_ask, self.accounts = per_comparison, ask, Accounts(store)
         self.announce: Callable[[str], object] = lambda token: None
         self.when_finished: Callable[[], object] = lambda: None
@@ -165,9 +165,7 @@ class Room:
         """Ask nobody about responses of live policies that have been replaced, unless somebody has begun."""
         if self.policies:
             former = {key for key, response in self.responses.items() if is_former(response.model, self.policies)}
-            self.pairing.withdraw(
-                each.id for each in self.comparisons.values() if not former.isdisjoint(each.responses)
-            )
+            self.pairing.withdraw(each.id for each in self.pairing.questions if not former.isdisjoint(each.responses))
 
     def update_pairing(self) -> Pairing:
         """Count the answers that have come since the last call, ours and those of other processes.
@@ -210,7 +208,7 @@ class Room:
         """Return what a person answers next, what comes after it, and how far they are; `done` if there is none."""
         num_judged, guesses = self.count_judged(), self.guesses[person.annotator]
         count = SHOWN_AHEAD if self.wanted is None else min(SHOWN_AHEAD, self.wanted - num_judged)
-        questions = [self.show(each, guesses) for each in self.assign(person, count)] if count > 0 else []
+        questions = [self.show(each, person) for each in self.assign(person, count)] if count > 0 else []
         shows_totals = self.settings.show_totals
         progress = {
             "judged": num_judged if shows_totals else None,
@@ -252,20 +250,21 @@ class Room:
             with self.store.transaction() as writer:
                 keep_screens(writer, screens)
 
-    def show(self, assignment: Assignment, guesses: Guesses) -> dict[str, Any]:
-        """Return a question as it is shown to people; let the guesser guess.
+    def show(self, assignment: Assignment, person: Person) -> dict[str, Any]:
+        """Return a question as it is shown to a person, with their ticket to answer it; let the guesser guess.
 
         A training item says that it is one. A gold item is in nothing different from an ordinary question.
         """
         question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
         described = describe_question(question, assignment.shown, prompt, self.responses, self.ids, self.query)
+        described["ids"]["ticket"] = self.ids.make_ticket(person.annotator, question.id)
         if question.id in self.training:
             number = list(self.training).index(question.id) + 1
             return described | {"training": {"number": number, "of": len(self.training)}}
         if self.guesser is not None and isinstance(question, Comparison) and not described["shown"]["media"]:
             left, right = assignment.shown
             texts = (self.responses[each].text for each in (left, right))
-            guesses.add(question.id, left, self.guesser(prompt, *texts))
+            self.guesses[person.annotator].add(question.id, left, self.guesser(prompt, *texts))
         return described
 
     def describe(self, comparison: Comparison, left: str, right: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ function show(question, given, raw) {
 start({
   path: "/rankings",
   fits: (ids) => "shown" in ids,
-  ids: ({ ids }) => ({ shown: ids.shown }),
+  ids: ({ ids }) => ({ shown: ids.shown, ticket: ids.ticket }),
   questionId: ({ ids }) => ids.question_id,
   fill,
   show,

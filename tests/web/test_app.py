@@ -119,7 +119,7 @@ def test_the_guess_is_kept_until_after_the_answer(store):
     assert question["progress"]["guesses"] == ""
     reply = client.post("/judgements", json=answer_to(question, "right")).json()
     assert reply["guess"] == {"side": "left", "confidence": 0.8, "hit": False}
-    assert reply["progress"]["guesses"] == "guessed 0 of your last 1 (0–79 %)"
+    assert reply["progress"]["guesses"] == "guessed 0 of your last 1 (0–98 %)"
     assert reply["progress"]["hits"] == [False]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from likelier.feedback.check import check
-from likelier.feedback.votes import Repeats, count_repeats, first_answers
+from likelier.feedback.votes import arrange_votes
 from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
 
 
@@ -23,10 +23,10 @@ def test_a_swapped_repeat_with_the_same_preference_is_consistent() -> None:
         make_judged(1, "ann", "a"), make_judged(1, "ann", "a", swapped=True), make_judged(1, "ann", "b"),
         make_judged(2, "ann", "="), make_judged(2, "ann", "=", swapped=True), make_judged(1, "bob", "b"),
     ]  # fmt: skip
-    assert count_repeats(judged) == {"ann": Repeats(2, 3), "bob": Repeats(0, 0)}
-    assert [(entry.judgement.annotator, entry.judgement.choice) for entry in first_answers(judged)] == [
-        ("ann", "left"), ("ann", "tie"), ("bob", "right"),
-    ]  # fmt: skip
+    votes, names = arrange_votes(judged)
+    assert names == ["ann", "bob"]
+    assert [counts.tolist() for counts in votes.count_repeats(2)] == [[2, 0], [3, 0]]
+    assert [place for place, is_vote in enumerate(votes.is_vote) if is_vote] == [0, 3, 5]
     result = check(judged)
     assert (result.judgements, result.repeats, result.consistency) == (6, 3, 2 / 3)
     assert [(person.id, person.repeats, person.consistency) for person in result.annotators] == [
@@ -37,5 +37,5 @@ def test_a_swapped_repeat_with_the_same_preference_is_consistent() -> None:
 
 def test_nobody_knows_who_is_anonymous() -> None:
     judged = [make_judged(1, "", "a"), make_judged(1, "", "a")]
-    assert first_answers(judged) == judged
+    assert arrange_votes(judged)[0].is_vote.all()
     assert check(judged).repeats == 0

@@ -10,6 +10,11 @@ from likelier.cli.output import JSON, Result, result_command
 from likelier.progress import print_note
 from likelier.terminal import echo, print_stderr, print_table
 
+SKILL_MODELS = {
+    "skilled_bradley_terry": "skill: by scores of responses, which recur in several comparisons (Bradley and Terry)",
+    "dawid_skene": "skill: by the others' votes on the same comparison (Dawid and Skene)",
+}
+
 
 def show(result: Result) -> None:
     """Print a table of annotators, then agreement and biases."""
@@ -24,6 +29,8 @@ def show(result: Result) -> None:
         print_table(columns, zip(rows, flagged, strict=True), right_aligned=columns[-5:-1])
     echo(f"{result['judgements']:,} judgements of {result['comparisons']:,} comparisons")
     echo(describe_agreement(result))
+    if result["skill_model"]:
+        echo(SKILL_MODELS[result["skill_model"]])
     for line in describe_pairs_and_repeats(result):
         echo(line)
     for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):

@@ -1,13 +1,12 @@
 """Agreement between annotators: Krippendorff's alpha, kappas, and the share of pairs that agree, with intervals."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array, triu
 
 from likelier.intervals import jackknife_deviations, share_interval
 
@@ -17,6 +16,8 @@ Counts = NDArray[np.float64]
 Floats = NDArray[np.float64]
 Measurement = Literal["nominal", "ordinal", "interval"]
 """How far apart two labels are: equal or not; by how many labels lie between them; by their squared difference."""
+MAX_COMPARED = 2000
+"""People who are compared two by two: those with most labels."""
 
 
 def count_labels(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any]) -> Counts:
@@ -171,18 +172,31 @@ class PairAgreement:
 def compare_annotators(
     items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any], least: int, most: int
 ) -> list[PairAgreement]:
-    """Return the agreement of the `most` pairs of annotators that share most items, if `least` at the least."""
-    by_item: defaultdict[Any, dict[Any, Any]] = defaultdict(dict)
-    num_labels = Counter(annotators)
-    for item, annotator, label in zip(items, annotators, labels, strict=True):
-        if num_labels[annotator] >= least:
-            by_item[item].setdefault(annotator, label)
-    shared: defaultdict[tuple[Any, Any], list[tuple[Any, Any]]] = defaultdict(list)
-    for given in by_item.values():
-        for one, two in combinations(sorted(given), 2):
-            shared[one, two].append((given[one], given[two]))
-    often = sorted((pair for pair, both in shared.items() if len(both) >= least), key=lambda pair: -len(shared[pair]))
-    return [describe_pair(*pair, shared[pair]) for pair in often[:most]]
+    """Return the agreement of the `most` pairs of annotators that share most items, if `least` at the least.
+
+    Only the `MAX_COMPARED` annotators with most labels are compared: all pairs of a crowd would not fit in memory.
+    """
+    (item, num_items), (person, num_people) = encode(items), encode(annotators)
+    names = list(dict.fromkeys(annotators))
+    first = np.unique(person * num_items + item, return_index=True)[1]  # sorted by person, then item
+    num_labels = np.bincount(person[first], minlength=num_people)
+    often = np.argsort(-num_labels, kind="stable")[:MAX_COMPARED]
+    often = often[num_labels[often] >= least]
+    ends = np.cumsum(num_labels)
+    rows = [first[ends[number] - num_labels[number] : ends[number]] for number in often]
+    columns = item[np.concatenate([*rows, np.zeros(0, np.int64)])]
+    bounds = np.concatenate([[0], np.cumsum(num_labels[often])])
+    given = csr_array((np.ones(len(columns)), columns, bounds), shape=(len(rows), num_items))
+    shared = triu(given @ given.T, 1).tocoo()
+    found = np.flatnonzero(shared.data >= least)
+    found = found[np.argsort(-shared.data[found], kind="stable")][:most]
+    pairs = []
+    for one, two in zip(shared.coords[0][found].tolist(), shared.coords[1][found].tolist(), strict=True):
+        one, two = sorted((one, two), key=lambda place: names[often[place]])
+        _, ones, twos = np.intersect1d(item[rows[one]], item[rows[two]], assume_unique=True, return_indices=True)
+        both = [(labels[a], labels[b]) for a, b in zip(rows[one][ones], rows[two][twos], strict=True)]
+        pairs.append(describe_pair(names[often[one]], names[often[two]], both))
+    return pairs
 
 
 def describe_pair(first: str, second: str, both: Sequence[tuple[Any, Any]]) -> PairAgreement:

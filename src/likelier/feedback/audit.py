@@ -123,8 +123,16 @@ def fit_logistic(
     coefficients = np.tile(PRIOR_MEAN, (num_annotators, 1))
     for column, value in fixed.items():
         coefficients[:, column] = value
+
+    def log_posterior(values: Floats) -> tuple[Floats, Floats]:
+        logits = (design * values[annotator]).sum(axis=1)
+        loglik = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num_annotators)
+        return logits, loglik - ((values - PRIOR_MEAN) ** 2 / (2 * PRIOR_SD**2)).sum(axis=1)
+
+    logits, height = log_posterior(coefficients)
+    limit = np.full(num_annotators, MAX_NEWTON_STEP_SIZE)
     for _ in range(MAX_NEWTON_STEPS):
-        p = expit((design * coefficients[annotator]).sum(axis=1))
+        p = expit(logits)
         gradient = np.stack([np.bincount(annotator, (left - p) * design[:, k], num_annotators) for k in free], axis=1)
         gradient = gradient - ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
         weighted = design[:, free] * (p * (1 - p))[:, None]
@@ -135,13 +143,21 @@ def fit_logistic(
         hessian = hessian + np.diag(1 / PRIOR_SD[free] ** 2)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         # A full Newton step overshoots where an annotator's answers are separable and the curvature nearly 0.
-        step *= np.minimum(1, MAX_NEWTON_STEP_SIZE / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-        coefficients[:, free] += step
-        if np.abs(step).max() < 1e-8:
+        size = np.abs(step).max(axis=1)
+        step *= np.minimum(1, limit / np.maximum(size, 1e-12))[:, None]
+        if (np.minimum(size, limit) < 1e-8).all():
             break
-    logits = (design * coefficients[annotator]).sum(axis=1)
-    loglik = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num_annotators)
-    return coefficients, loglik - ((coefficients - PRIOR_MEAN) ** 2 / (2 * PRIOR_SD**2)).sum(axis=1)
+        trial = coefficients.copy()
+        trial[:, free] += step
+        logits, trial_height = log_posterior(trial)
+        # Steps that lead down are taken back and shortened: with wide differences of scores they could go to and fro.
+        worse = trial_height < height - 1e-10
+        if worse.any():
+            trial[worse] = coefficients[worse]
+            limit[worse] = np.minimum(size, limit)[worse] / 4
+            logits, trial_height = log_posterior(trial)
+        coefficients, height = trial, trial_height
+    return coefficients, height
 
 
 def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:

@@ -3,9 +3,8 @@
 Uses judgements only, not the information which annotators are simulated.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,12 @@ from likelier.feedback.audit import (
     measure_excess_ties,
     measure_fast_answers,
 )
-from likelier.feedback.reliability import CHOICE_SIGNS, dawid_skene
-from likelier.feedback.votes import Repeats, count_repeats, first_answers
+from likelier.feedback.expected import Expected, SkillModel, expect_answers
+from likelier.feedback.votes import Votes, arrange_votes
 from likelier.records import JudgedComparison
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 FALSE_DISCOVERY_RATE = 0.01
 STRONG_BIAS = float(np.log(7 / 3))
@@ -53,7 +53,8 @@ class AnnotatorCheck:
     """Slope on the others' consensus relative to a typical annotator: 1 typical, 0 random, negative reversed; for those
     flagged for length, net of the length bias. None: shares no judgement with others."""
     error_rate: float | None
-    """Estimated probability that an answer other than a tie is wrong (Dawid-Skene); None like `skill`."""
+    """Estimated probability that an answer other than a tie is wrong, by Dawid and Skene or against the others' scores;
+    None like `skill`."""
     left_rate: float | None
     """Share of left among the answers other than ties; None: only ties."""
     flags: tuple[str, ...]
@@ -91,6 +92,9 @@ class FeedbackCheck:
     repeats: int = 0
     consistency: float | None = None
     """Of all people, as of each."""
+    skill_model: SkillModel | None = None
+    """By what the others' answers are compared with each: scores of responses where these recur in several comparisons
+    (`skilled_bradley_terry`), else the votes on the same comparison (`dawid_skene`); None without people."""
 
     @property
     def flagged(self) -> list[str]:
@@ -122,69 +126,49 @@ class FeedbackCheck:
 def check(judged: Sequence[JudgedComparison]) -> FeedbackCheck:
     """Measure agreement, skills and biases, and flag annotators. Deterministic."""
     judged = [entry for entry in judged if not entry.judgement.adjudicates]  # made in knowledge of the others
-    num_judgements, repeats = len(judged), count_repeats([entry for entry in judged if entry.judgement.annotator])
-    judged = first_answers(judged)
-    signed = [entry for entry in judged if entry.judgement.annotator]
-    labelled = (  # items, annotators, labels; a label is the first response by id (1), the second (-1) or a tie (0)
-        [entry.judgement.comparison_id for entry in signed],
-        [entry.judgement.annotator for entry in signed],
-        (choice_signs(signed) * id_order(signed)).tolist(),
-    )
+    everything, names = arrange_votes(judged)
+    votes = everything.select(everything.is_vote)
+    signed = votes.select(votes.annotator >= 0)
+    labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
     table = tabulate(*labelled, "ordinal")
-    known_sides = [entry for entry in judged if entry.judgement.extra.get("sides") != "unknown"]
+    same, repeated = everything.count_repeats(len(names))
+    expected = expect_answers(signed, len(names)) if names else None
     return FeedbackCheck(
-        comparisons=len({entry.judgement.comparison_id for entry in judged}),
-        judgements=num_judgements,
-        annotators=check_annotators(signed, repeats) if signed else (),
+        comparisons=len(np.unique(everything.comparison)),
+        judgements=len(judged),
+        annotators=check_annotators(signed, names, expected, same, repeated) if expected else (),
         alpha=table.alpha(),
         alpha_interval=table.alpha_interval(),
-        position_bias=mean_bias(choice_signs(known_sides)),
-        length_bias=mean_bias(choice_signs(judged) * longer_side(judged)),
+        position_bias=mean_bias(votes.sign[votes.has_sides]),
+        length_bias=mean_bias(votes.sign * votes.longer),
         alpha_ordinal=table.alpha("ordinal"),
         fleiss_kappa=table.fleiss_kappa(),
         agreement=table.agreement(),
         agreement_interval=table.agreement_interval(),
-        kappas=tuple(compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)),
-        repeats=sum(each.total for each in repeats.values()),
-        consistency=measure_consistency(repeats.values()),
+        kappas=compare_people(labelled, names),
+        repeats=int(repeated.sum()),
+        consistency=float(same.sum() / repeated.sum()) if repeated.any() else None,
+        skill_model=expected.model if expected else None,
     )
 
 
-def measure_consistency(repeats: Iterable[Repeats]) -> float | None:
-    """Return the share of repeated answers that are as the first; None without any."""
-    same, total = np.sum([[0, 0], *repeats], axis=0)
-    return float(same / total) if total else None
+def compare_people(
+    labelled: tuple[list[int], list[int], list[float]], names: Sequence[str]
+) -> tuple[PairAgreement, ...]:
+    """Return the agreement of the pairs of people who share most comparisons, by name."""
+    pairs = compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)
+    return tuple(replace(pair, first=names[int(pair.first)], second=names[int(pair.second)]) for pair in pairs)
 
 
-def choice_signs(judged: Sequence[JudgedComparison]) -> Floats:
-    """Return 1 for left, -1 for right, 0 for a tie, [N]."""
-    return np.array([CHOICE_SIGNS[entry.judgement.choice] for entry in judged])
-
-
-def longer_side(judged: Sequence[JudgedComparison]) -> Floats:
-    """Return 1 where the left response is longer in characters, -1 where the right one is, else 0, [N].
-
-    Media files have no length to compare: 0.
-    """
-    lengths = [(len(entry.left.text), len(entry.right.text)) if entry.is_text else (0, 0) for entry in judged]
-    return np.array([left - right for left, right in lengths], dtype=float).clip(-1, 1)
-
-
-def id_order(judged: Sequence[JudgedComparison]) -> Floats:
-    """Return 1 where the left response comes first by id, else -1, [N]: converts sides to labels of responses."""
-    return np.array([1.0 if entry.judgement.left < entry.judgement.right else -1.0 for entry in judged])
-
-
-def check_annotators(judged: Sequence[JudgedComparison], repeats: Mapping[str, Repeats]) -> tuple[AnnotatorCheck, ...]:
-    """Check each annotator by their first answers, which `judged` holds, sorted by id; each must name one."""
-    counts = Counter(entry.judgement.annotator for entry in judged)
-    names, annotator = np.unique([entry.judgement.annotator for entry in judged], return_inverse=True)
-    sign = choice_signs(judged)
-    consensus, error_rates = leave_one_out_consensus(judged, annotator, sign)
-    seconds = np.array([entry.judgement.duration_seconds for entry in judged], dtype=float)
-    answers = Answers(annotator, sign, consensus, longer_side(judged), seconds)
-    num_left, num_decided = np.bincount(annotator, sign > 0), np.bincount(annotator, sign != 0)
-    num_shared = np.bincount(annotator[(consensus != 0) & (sign != 0)], minlength=len(names))
+def check_annotators(
+    votes: Votes, names: Sequence[str], expected: Expected, same: Indices, repeated: Indices
+) -> tuple[AnnotatorCheck, ...]:
+    """Check each annotator by their votes, sorted by id; `same` and `repeated` count their repeated answers."""
+    count = len(names)
+    answers = Answers(votes.annotator, votes.sign, expected.left_better, votes.longer, votes.seconds)
+    num_judged = np.bincount(votes.annotator, minlength=count)
+    num_left, num_decided = (np.bincount(votes.annotator, rows, count) for rows in (votes.sign > 0, votes.sign != 0))
+    num_shared = np.bincount(votes.annotator[(expected.left_better != 0) & (votes.sign != 0)], minlength=count)
     biases = estimate_biases(answers)
     flags = flag_annotators(biases, answers, num_shared)
     skills = [
@@ -193,39 +177,17 @@ def check_annotators(judged: Sequence[JudgedComparison], repeats: Mapping[str, R
     ]
     return tuple(
         AnnotatorCheck(
-            id=str(name),
-            judgements=counts[str(name)] + repeats[str(name)].total,
+            id=name,
+            judgements=int(num_judged[number] + repeated[number]),
             skill=float(skills[number]) if num_shared[number] else None,
-            error_rate=float(error_rates[number]) if num_shared[number] else None,
+            error_rate=float(expected.error_rates[number]) if num_shared[number] else None,
             left_rate=float(num_left[number] / num_decided[number]) if num_decided[number] else None,
             flags=flags[number],
-            repeats=repeats[str(name)].total,
-            consistency=measure_consistency([repeats[str(name)]]),
+            repeats=int(repeated[number]),
+            consistency=float(same[number] / repeated[number]) if repeated[number] else None,
         )
         for number, name in enumerate(names)
     )
-
-
-def leave_one_out_consensus(
-    judged: Sequence[JudgedComparison], annotator: NDArray[np.intp], sign: Floats
-) -> tuple[Floats, Floats]:
-    """Return (P(left is better) - P(right is better) by the others' votes [N], error rates [annotators]).
-
-    Error rates come from Dawid and Skene's model with one accuracy per annotator; the two classes of a comparison are
-    its responses, sorted by id. A vote has the weight log(accuracy / error). An annotator's own votes are subtracted,
-    so that nobody is compared with a consensus that includes them.
-    """
-    item = np.unique([entry.judgement.comparison_id for entry in judged], return_inverse=True)[1]
-    order = id_order(judged)
-    decided, error_rates = sign != 0, np.full(int(annotator.max()) + 1, 0.5)
-    if decided.any():
-        labels = (sign * order < 0)[decided].astype(int)
-        crowd = dawid_skene(item[decided], annotator[decided], labels, 2, symmetric=True)
-        error_rates[crowd.annotators] = crowd.confusion[:, 0, 1]
-    votes = sign * order * np.log((1 - error_rates) / error_rates)[annotator]
-    item_by_annotator = np.unique(item * len(error_rates) + annotator, return_inverse=True)[1]
-    log_odds = np.bincount(item, votes)[item] - np.bincount(item_by_annotator, votes)[item_by_annotator]
-    return np.tanh(order * log_odds / 2), error_rates
 
 
 def flag_annotators(biases: AnnotatorBiases, answers: Answers, num_shared: NDArray[np.intp]) -> list[tuple[str, ...]]:

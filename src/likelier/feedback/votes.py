@@ -1,45 +1,101 @@
-"""Votes, one for each person and comparison, and the consistency of repeated answers."""
+"""Judgements as arrays: votes, one for each person and comparison, and the consistency of repeated answers."""
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
-from likelier.records import JudgedComparison
+import numpy as np
+from numpy.typing import NDArray
+
+from likelier.feedback.agreement import encode
+from likelier.records import JudgedComparison, Response
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+SIGNS = {"left": 1.0, "right": -1.0, "tie": 0.0}
 
 
-class Repeats(NamedTuple):
-    """Answers to comparisons that the same person had answered before."""
+@dataclass(frozen=True)
+class Votes:
+    """Judgements as arrays, [N] each, in chronological order."""
 
-    same: int
-    """As the first time."""
-    total: int
+    annotator: Indices
+    """Index into the sorted names; -1 for anonymous judgements."""
+    comparison: Indices
+    left: Indices
+    right: Indices
+    """Numbers of the responses on either side."""
+    sign: Floats
+    """1 left, -1 right, 0 tie"""
+    left_is_first: Floats
+    """1 where the left response comes first by id, else -1: converts sides to labels of responses."""
+    longer: Floats
+    """1 where the left response is longer in characters, -1 where the right one is, else 0 (media files)."""
+    seconds: Floats
+    """NaN where no time was recorded."""
+    has_sides: NDArray[np.bool_]
+    """False where it is unknown which response stood on the left."""
+
+    @cached_property
+    def labels(self) -> Floats:
+        """1 where the first response by id was preferred, -1 where the second one was, 0 for a tie."""
+        return self.sign * self.left_is_first
+
+    @cached_property
+    def first_answers(self) -> Indices:
+        """For each judgement the index of the same person's first one of the comparison; its own if anonymous."""
+        own = np.arange(len(self.sign))
+        named = self.annotator >= 0
+        keys = np.where(named, self.annotator * (int(self.comparison.max(initial=0)) + 1) + self.comparison, -1 - own)
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        return np.asarray(first[inverse], np.int64)
+
+    @cached_property
+    def is_vote(self) -> NDArray[np.bool_]:
+        """True for first answers: one person has one vote on a comparison."""
+        return self.first_answers == np.arange(len(self.sign))
+
+    def select(self, rows: NDArray[np.bool_]) -> "Votes":
+        """Return the judgements where `rows` is True."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def count_repeats(self, num_annotators: int) -> tuple[Indices, Indices]:
+        """Count each person's repeated answers, sides swapped or not: (as the first one, all), [annotators] each."""
+        repeated = ~self.is_vote
+        same = repeated & (self.labels == self.labels[self.first_answers])
+        counts = [np.bincount(self.annotator[rows], minlength=num_annotators) for rows in (same, repeated)]
+        return counts[0], counts[1]
 
 
-def first_answers(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
-    """Return each person's first answer to each comparison, in chronological order: one person has one vote on it.
+def arrange_votes(judged: Sequence[JudgedComparison]) -> tuple[Votes, list[str]]:
+    """Return judgements as arrays, and the sorted names of the people who gave them.
 
-    Anonymous answers ("") may be of different people, and all stay.
+    One pass over the records; everything else costs what arrays cost.
     """
-    seen: set[tuple[str, str]] = set()
-    votes = []
-    for entry in judged:
-        vote = (entry.judgement.annotator, entry.judgement.comparison_id)
-        if vote not in seen:
-            votes.append(entry)
-        if entry.judgement.annotator:
-            seen.add(vote)
-    return votes
+    given = [entry.judgement for entry in judged]
+    names = sorted({judgement.annotator for judgement in given} - {""})
+    numbers = {name: number for number, name in enumerate(names)} | {"": -1}
+    left_ids, right_ids = [judgement.left for judgement in given], [judgement.right for judgement in given]
+    responses = {judgement.left: entry.left for judgement, entry in zip(given, judged, strict=True)}
+    responses |= {judgement.right: entry.right for judgement, entry in zip(given, judged, strict=True)}
+    codes = {response: code for code, response in enumerate(sorted(responses))}
+    lengths = np.array([measure_length(responses[response]) for response in codes])
+    left, right = (np.array([codes[each] for each in ids], np.int64) for ids in (left_ids, right_ids))
+    gap = lengths[left] - lengths[right] if given else np.zeros(0)
+    votes = Votes(
+        annotator=np.array([numbers[judgement.annotator] for judgement in given], np.int64),
+        comparison=encode([judgement.comparison_id for judgement in given])[0],
+        left=left,
+        right=right,
+        sign=np.array([SIGNS[judgement.choice] for judgement in given]),
+        left_is_first=np.where(left < right, 1.0, -1.0),
+        longer=np.sign(np.nan_to_num(gap)),
+        seconds=np.array([judgement.duration_seconds for judgement in given], dtype=float),
+        has_sides=np.array([judgement.extra.get("sides") != "unknown" for judgement in given], bool),
+    )
+    return votes, names
 
 
-def count_repeats(judged: Sequence[JudgedComparison]) -> dict[str, Repeats]:
-    """Return how often each person answered a comparison again, sides swapped or not, and as the first time."""
-    answers: defaultdict[tuple[str, str], list[str | None]] = defaultdict(list)
-    for entry in judged:
-        given = entry.judgement
-        preferred = given.left if given.choice == "left" else given.right if given.choice == "right" else None
-        answers[given.annotator, given.comparison_id].append(preferred)
-    repeats: dict[str, Repeats] = {}
-    for (annotator, _), (first, *later) in answers.items():
-        same, count = repeats.get(annotator, Repeats(0, 0))
-        repeats[annotator] = Repeats(same + later.count(first), count + len(later))
-    return repeats
+def measure_length(response: Response) -> float:
+    """Return the characters of a response; NaN for a media file."""
+    return float(len(response.text)) if response.media is None else float("nan")

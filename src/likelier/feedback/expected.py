@@ -50,7 +50,7 @@ def expect_by_votes(votes: Votes, num_annotators: int) -> Expected:
     decided, error_rates = votes.sign != 0, np.full(num_annotators, 0.5)
     if decided.any():
         labels = (votes.labels < 0)[decided].astype(int)
-        crowd = dawid_skene(votes.comparison[decided], votes.annotator[decided], labels, 2, symmetric=True)  # type: ignore[arg-type]
+        crowd = dawid_skene(votes.comparison[decided], votes.annotator[decided], labels, 2, symmetric=True)
         error_rates[crowd.annotators] = crowd.confusion[:, 0, 1]
     weights = votes.labels * np.log((1 - error_rates) / error_rates)[votes.annotator]
     own = np.unique(votes.comparison * num_annotators + votes.annotator, return_inverse=True)[1]

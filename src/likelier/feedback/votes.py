@@ -53,7 +53,7 @@ class Votes:
     @cached_property
     def is_vote(self) -> NDArray[np.bool_]:
         """True for first answers: one person has one vote on a comparison."""
-        return self.first_answers == np.arange(len(self.sign))
+        return np.asarray(self.first_answers == np.arange(len(self.sign)), bool)
 
     def select(self, rows: NDArray[np.bool_]) -> "Votes":
         """Return the judgements where `rows` is True."""

@@ -1,11 +1,21 @@
 """Intervals against closed forms worked out by hand, and against the truth in simulation; clusters count, not rows."""
 
+import math
+
 import numpy as np
 import pytest
 from bench.feedback import cover_mean, draw_beta, draw_copies, draw_normal
 from scipy.stats import binomtest, t
 
-from likelier.intervals import clopper_pearson, mean_interval, rate_interval, t_interval
+from likelier.intervals import (
+    choose_bets,
+    clopper_pearson,
+    confidence_sequence,
+    log_capital,
+    mean_interval,
+    rate_interval,
+    t_interval,
+)
 
 
 def test_clopper_pearson_like_scipy_and_by_hand():
@@ -87,3 +97,38 @@ def test_one_cluster_has_no_interval_and_none_has_no_width():
 )
 def test_intervals_hold_the_truth(draw, cell):
     assert cover_mean(draw, cell, draws=250, seed=1)[0] >= 0.93
+
+
+def test_a_confidence_sequence_by_hand():
+    """After t ones the bet against a small mean m grows by 1 + min(bet, 0.5 / m) (1 - m) a time, from half a stake."""
+    ones = confidence_sequence([1.0] * 5)
+    bets = [math.sqrt(2 * math.log(40) / (v * t * math.log(t + 1))) for t, v in enumerate(VARIANCES_OF_ONES, 1)]
+    for row, high in enumerate(ones, 1):
+        low = high[0]
+        for mean, is_out in ((low - 0.002, True), (low + 0.002, False)):
+            if mean > 0:
+                capital = 0.5 * math.prod(1 + min(bet, 0.5 / mean) * (1 - mean) for bet in bets[:row])
+                assert (capital >= 20) == is_out, (row, mean)
+    assert (ones[:, 1] == 1).all()
+    assert confidence_sequence([0.0] * 5)[-1].tolist() == pytest.approx([0, 1 - ones[-1, 0]])
+
+
+VARIANCES_OF_ONES = [0.25, 0.15625, 0.11342592592592593, 0.08897569444444445, 0.07318055555555555]
+"""(1/4 + sum of (1 - mean_i)^2) / (t + 1) before each of five ones, with mean_i = (1/2 + i) / (i + 1)."""
+
+
+def test_a_confidence_sequence_narrows_and_holds_the_mean_at_all_looks_together():
+    """Of 400 sequences of 500 the mean may leave at most 5% at any time: the limit is two standard errors above."""
+    draw, missed = np.random.default_rng(0), 0
+    for _ in range(400):
+        values = (draw.random(500) < 0.7).astype(float)
+        missed += log_capital(values, choose_bets(values), np.array([0.7])).max() >= math.log(40)
+    assert 0 < missed <= 400 * 0.05 + 2 * math.sqrt(400 * 0.05 * 0.95)
+    bounds = confidence_sequence(values)
+    assert (np.diff(bounds[:, 0]) >= 0).all()
+    assert (np.diff(bounds[:, 1]) <= 0).all()
+    low, high = bounds[-1]
+    assert low < 0.7 < high
+    assert 0.08 < high - low < 0.16  # of a number fixed beforehand it is 0.08
+    halves = np.concatenate([confidence_sequence(values[:300])[-1:], bounds[299:300]])
+    assert halves[0] == pytest.approx(halves[1])

@@ -11,6 +11,9 @@ Floats = NDArray[np.float64]
 Interval = list[float]
 """[low, high], at the 95% level."""
 
+ALPHA = 0.05
+GRID, CHUNK = 500, 1000
+"""Means that a confidence sequence tries, and numbers that it looks at together."""
 FREEDOM_PER_CLUSTER = 1.2
 """Degrees of freedom of a variance for each cluster that carries it; see `share_interval`.
 
@@ -131,6 +134,61 @@ def clopper_pearson(rate: float, trials: float) -> Interval:
     low = float(betaincinv(successes, failures + 1, 0.025)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, failures, 0.975)) if failures > 0 else 1.0
     return [low, high]
+
+
+def confidence_sequence(values: ArrayLike) -> Floats:
+    """Return the interval of a mean after each of N numbers from 0 to 1, [N, 2]: 95% for all N together.
+
+    With this probability the mean lies in every interval, so that whoever watches may stop at any time, for whatever
+    reason. The numbers need a common mean given the earlier ones: one of each cluster. An interval excludes the means
+    against which somebody has won twenty times a stake, of which half is on each side (see `log_capital`); each lies
+    within the one before it.
+    Source: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", section 4.4.
+
+    >>> [round(float(bound), 3) for bound in confidence_sequence([1.0] * 20)[-1]]
+    [0.711, 1.0]
+    """
+    numbers, means = np.asarray(values, float), (np.arange(GRID) + 0.5) / GRID
+    intervals, start = np.tile([0.0, 1.0], (len(numbers), 1)), 0
+    most, carried = np.zeros(GRID), np.zeros((2, GRID))
+    for part in np.array_split(numbers, math.ceil(len(numbers) / CHUNK)) if len(numbers) else []:
+        bets = choose_bets(numbers[: start + len(part)])[start:]
+        logs = carried[:, None] + log_capital(part, bets, means)
+        highest = np.maximum(np.maximum.accumulate(logs.max(axis=0), axis=0), most)
+        is_in = highest < math.log(2 / ALPHA)
+        rows = np.flatnonzero(is_in.any(axis=1))
+        first, last = is_in[rows].argmax(axis=1), GRID - 1 - is_in[rows, ::-1].argmax(axis=1)
+        intervals[start + rows, 0] = np.maximum(0, first - 0.5) / GRID  # the next mean of the grid, which is out
+        intervals[start + rows, 1] = np.minimum(GRID, last + 1.5) / GRID
+        most, carried, start = highest[-1], logs[:, -1], start + len(part)
+    return intervals
+
+
+def choose_bets(values: Floats) -> Floats:
+    """Return the share of the capital that is bet at each number, [N], as if its limits were none; from earlier ones.
+
+    sqrt(2 log(2 / alpha) / (v t log(t + 1))), with v the variance so far of one value of 1/2 and variance 1/4 and the
+    t - 1 numbers before.
+    """
+    times = np.arange(1, len(values) + 1)
+    means = (0.5 + np.cumsum(values)) / (times + 1)
+    variances = (0.25 + np.cumsum((values - means) ** 2)) / (times + 1)
+    before = np.concatenate([[0.25], variances[:-1]])
+    bets: Floats = np.sqrt(2 * math.log(2 / ALPHA) / (before * times * np.log(times + 1)))
+    return bets
+
+
+def log_capital(values: Floats, bets: Floats, means: Floats) -> Floats:
+    """Return the logs of what one who bets that the mean is above each of M `means` has after each of N `values`, and
+    of one who bets that it is below, [2, N, M]; both begin with 1, and lose at most half of what they have at a time.
+
+    If a mean is the true one, their average is a martingale, which reaches 20 with a probability of at most 1 in 20
+    (Ville's inequality).
+    """
+    differences = values[:, None] - means
+    above = np.minimum(bets[:, None], 0.5 / means) * differences
+    below = np.minimum(bets[:, None], 0.5 / (1 - means)) * differences
+    return np.cumsum(np.log1p(np.stack([above, -below])), axis=1)
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float:

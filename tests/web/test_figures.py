@@ -27,6 +27,12 @@ def test_the_win_rate_is_of_the_later_model():
     assert (rates["points"][0]["low"], rates["points"][0]["high"]) == (0.0, 1.0)  # one prompt says nothing
 
 
+def test_the_first_vote_on_a_prompt_counts():
+    votes = [judged(number, ("old", "new"), choice) for number in (0, 1) for choice in ("right", "left", "left")]
+    points = compare_models(votes)["points"]
+    assert [(each["judgements"], each["prompts"], each["rate"]) for each in points] == [(1, 1, 1.0), (4, 2, 1.0)]
+
+
 def test_one_model_has_no_win_rate():
     assert compare_models([judged(0, ("new", "new"), "left")]) is None
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from likelier.errors import LikelierError
@@ -28,9 +29,11 @@ DAYS = 14
 
 
 class WinRate(NamedTuple):
-    """How often the answers of `model` were preferred to those of `other` in the first `judgements` votes on both."""
+    """How often the answers of `model` were preferred to those of `other`, by the first vote on each prompt."""
 
     judgements: int
+    """All votes on both until then."""
+    prompts: int
     rate: float
     low: float
     high: float
@@ -128,7 +131,8 @@ def count_by_day(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
 def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
     """Return the win rate, over time, of the two models that were most often held against each other.
 
-    `model` is the one that came later. None: no two models were.
+    `model` is the one that came later. The first vote on each prompt counts: a second one depends on the first, and a
+    confidence sequence, which is valid at every look, needs numbers that do not. None: no two models were.
     """
     pairs = Counter(pair for entry in judged if len(pair := frozenset((entry.left.model, entry.right.model))) == 2)
     if not pairs:
@@ -136,10 +140,10 @@ def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
     models = pairs.most_common(1)[0][0]
     held = [entry for entry in judged if {entry.left.model, entry.right.model} == models]
     other, model = sorted(models, key=lambda name: first_seen(judged, name))
-    shares = [share_of(entry, model) for entry in held]
-    prompts = [entry.prompt.id for entry in held]
-    ends = sorted({max(1, len(held) * step // POINTS) for step in range(1, POINTS + 1)})
-    return {"model": model, "other": other, "points": [win_rate(shares[:end], prompts[:end])._asdict() for end in ends]}
+    first = {entry.prompt.id: place for place, entry in reversed(list(enumerate(held)))}
+    places = sorted(first.values())
+    shares = [share_of(held[place], model) for place in places]
+    return {"model": model, "other": other, "points": follow_rate(shares, [place + 1 for place in places])}
 
 
 def first_seen(judged: Sequence[JudgedComparison], model: str) -> int:
@@ -155,12 +159,15 @@ def share_of(entry: JudgedComparison, model: str) -> float:
     return float(preferred.model == model)
 
 
-def win_rate(shares: Sequence[float], prompts: Sequence[str]) -> WinRate:
-    """Return the mean share with its 95 % interval over prompts: of a fixed number of votes, not for stopping."""
-    from likelier.intervals import rate_interval  # scipy, as above
+def follow_rate(shares: Sequence[float], num_judgements: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the mean of the shares so far with its confidence sequence, at some of the numbers of judgements."""
+    from likelier.intervals import confidence_sequence  # scipy, as above
 
-    low, high = rate_interval(shares, prompts) or (0.0, 1.0)  # of a single prompt: nothing is known
-    return WinRate(len(shares), sum(shares) / len(shares), low, high)
+    bounds, total = confidence_sequence(shares), list(accumulate(shares))
+    ends = sorted({max(1, len(shares) * step // POINTS) for step in range(1, POINTS + 1)})
+    return [
+        WinRate(num_judgements[end - 1], end, total[end - 1] / end, *bounds[end - 1].tolist())._asdict() for end in ends
+    ]
 
 
 if __name__ == "__main__":

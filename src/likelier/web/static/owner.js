@@ -53,7 +53,7 @@ function drawWinRates(rates) {
   if (!rates) return;
   const { model, other, points } = rates, last = points.at(-1), wide = 560, high = 160, left = 40;
   const x = (count) => left + (wide * count) / last.judgements, y = (rate) => 8 + high * (1 - rate);
-  const title = say("win_rate_of", { model: model || "–", other: other || "–", rate: percent(last.rate), low: percent(last.low), high: percent(last.high), count: last.judgements });
+  const title = say("win_rate_of", { model: model || "–", other: other || "–", rate: percent(last.rate), low: percent(last.low), high: percent(last.high), count: last.prompts });
   $("win-rate-title").textContent = title;
   const band = [...points.map((point) => [x(point.judgements), y(point.high)]), ...points.toReversed().map((point) => [x(point.judgements), y(point.low)])];
   const chart = $("win-rate-chart");

@@ -29,7 +29,7 @@ def test_the_win_rate_is_of_the_later_model():
 
 def test_the_first_vote_on_a_prompt_counts():
     votes = [judged(number, ("old", "new"), choice) for number in (0, 1) for choice in ("right", "left", "left")]
-    points = compare_models(votes)["points"]
+    points = compare_models([judged(9, ("old", "old"), "left"), *votes])["points"]
     assert [(each["judgements"], each["prompts"], each["rate"]) for each in points] == [(1, 1, 1.0), (4, 2, 1.0)]
 
 

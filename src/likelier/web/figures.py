@@ -139,7 +139,7 @@ def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
         return None
     models = pairs.most_common(1)[0][0]
     held = [entry for entry in judged if {entry.left.model, entry.right.model} == models]
-    other, model = sorted(models, key=lambda name: first_seen(judged, name))
+    other, model = sorted(models, key=lambda name: (first_seen(judged, name), name))
     first = {entry.prompt.id: place for place, entry in reversed(list(enumerate(held)))}
     places = sorted(first.values())
     shares = [share_of(held[place], model) for place in places]

@@ -83,6 +83,11 @@ def test_gold_is_chosen_from_the_comparisons(app, owner):
     assert owner.get("/owner/comparisons").json()["comparisons"][0]["gold"]["better"] == sent["better"]
     assert owner.post("/owner/gold", json=sent | {"better": "somebody"}).status_code == 422
     assert owner.post("/owner/gold", json=sent | {"kind": None}).json()["gold"] == 0
+    settings = owner.get("/owner/project").json()["settings"] | {"ask": "ratings"}
+    assert owner.post("/owner/settings", json=settings).status_code == 200
+    reply = owner.post("/owner/gold", json=sent)
+    said = "gold and training items are comparisons, and people give ratings here"
+    assert (reply.status_code, reply.json()["detail"]) == (422, said)
 
 
 def test_large_bodies_are_for_who_is_logged_in(app, owner):

@@ -177,6 +177,10 @@ def add_gold_routes(app: FastAPI, rooms: Rooms) -> None:
     @app.post("/owner/gold")
     def change_gold(item: NewGold, person: Visitor, project: Project = None) -> dict[str, Any]:
         room = rooms.find(person, project)
+        if item.kind and room.settings.ask != "comparisons":
+            raise HTTPException(
+                422, f"gold and training items are comparisons, and people give {room.settings.ask} here"
+            )
         comparison = room.comparisons.get(item.comparison_id)
         if comparison is None or item.better not in (None, comparison.response_a, comparison.response_b):
             raise HTTPException(422, "no such comparison, or not one of its responses")

@@ -453,7 +453,7 @@ def test_in_a_browser(chromium, store, monkeypatch, capfd, width, scheme):
 def test_characters_that_a_browser_obeys_are_seen(chromium, tmp_path, monkeypatch):
     """In the prompt and both responses, rendered and raw: none turns the words around it."""
     prompt = Prompt("Say \u202eolleh")
-    plain, marked = Response(prompt.id, "plain\u202e \x1btext"), Response(prompt.id, "**bold\u2066** text")
+    plain, marked = Response(prompt.id, "plain\u202e \x1btext"), Response(prompt.id, "مرحبا **bold\u2066** `f(x)`")
     with Store.open(tmp_path / "f.db", create=True) as store:
         store.add_prompts([prompt])
         store.add_responses([plain, marked])
@@ -467,6 +467,10 @@ def test_characters_that_a_browser_obeys_are_seen(chromium, tmp_path, monkeypatc
         assert page.locator("#prompt .control").all_inner_texts() == ["U+202E"]
         seen = sorted(page.locator(".text .control").all_inner_texts())
         assert seen == ["U+001B", "U+202E", "U+2066"]
+        directions = page.locator(".text :is(p, code)").evaluate_all(
+            "all => all.map((e) => getComputedStyle(e).direction)"
+        )
+        assert directions == ["rtl", "ltr"]  # code is read from left to right in every language
         page.keyboard.press("r")
         page.get_by_text("**bold").wait_for()
         assert sorted(page.locator(".text .control").all_inner_texts()) == seen

@@ -40,7 +40,7 @@ function refresh() {
   $("kept").hidden = !numKept;
   $("kept").textContent = say("kept_here", { count: numKept });
   $("writing").hidden = !(done && !shown && writing);
-  $("wait").hidden = Boolean(shown) || isDone || (done && writing);
+  $("wait").hidden = Boolean(shown) || isDone || (done && writing) || (numKept > 0 && !sending);
 }
 
 function show(question, supersedes, given = {}) {

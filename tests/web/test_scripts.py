@@ -59,7 +59,7 @@ def fill(store):
         ]
         store_pairs(writer, zip(prompts, numbered[1::3], numbered[2::3], strict=False))
     with store.in_project("listed").transaction() as writer:
-        writer.add_project()
+        write_settings(writer, ProjectSettings(per_comparison=5))
         texts = [f"{text} listed" for text in numbered]
         pairs = store_pairs(writer, [(Prompt(text), f"{text} a", f"{text} b") for text in texts])
         for each in pairs:
@@ -204,14 +204,15 @@ def send(page, path, body):
 def show_guidelines(watched, address):
     page = watched.page
     for texts in chunks(PAYLOADS):
-        page.goto(f"{address}owner?project=lessons")
+        page.goto(f"{address}owner?project=listed")
         page.locator("#people tr").first.wait_for()
         send(page, "/owner/guidelines", {"text": "\n\n".join(texts)})
-        page.goto(f"{address}owner?project=lessons")
+        page.goto(f"{address}owner?project=listed")
         page.locator("#preview").wait_for(state="attached")
         page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
         watched.check(address)
-        page.goto(f"{address}?project=lessons")
+        page.goto(f"{address}?project=listed")
+        page.locator("#open-guide").wait_for()
         page.keyboard.press("g")
         page.locator("dialog[open]").wait_for()
         watched.check(address)

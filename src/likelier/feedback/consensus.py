@@ -78,6 +78,28 @@ def dawid_skene(
     read as symmetric ones look like a rare class. Source: Dawid and Skene (1979). ValueError: empty or unequal
     sequences, or a label that is not a class index.
     """
+    item_ids, annotator_ids, crowd = arrange_labels(items, annotators, labels, num_classes)
+    if not prior:
+        truth, confusion, class_prior = run_em(crowd, maximise_symmetric if symmetric else maximise_full, 0.0)
+    elif symmetric:
+        class_prior = run_em(crowd, HierarchicalPrior(), CLASS_COUNT)[2]
+        truth, confusion, _ = run_em(crowd, HierarchicalPrior(symmetric=True), CLASS_COUNT, class_prior)
+    else:
+        truth, confusion, class_prior = run_em(crowd, HierarchicalPrior(), CLASS_COUNT)
+    return DawidSkene(item_ids, annotator_ids, truth, confusion, class_prior)
+
+
+def fit_one_coin(items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[int]) -> DawidSkene:
+    """Estimate as `dawid_skene` with `symmetric`, of two classes that are names only and so equally likely."""
+    item_ids, annotator_ids, crowd = arrange_labels(items, annotators, labels, 2)
+    truth, confusion, class_prior = run_em(crowd, HierarchicalPrior(symmetric=True), CLASS_COUNT, np.full(2, 0.5))
+    return DawidSkene(item_ids, annotator_ids, truth, confusion, class_prior)
+
+
+def arrange_labels(
+    items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[int], num_classes: int | None
+) -> tuple[NDArray[Any], NDArray[Any], Labels]:
+    """Return the unique sorted items and annotators, and the labels by their numbers. ValueError: see `dawid_skene`."""
     item_ids, item = index_ids(items, "items")
     annotator_ids, annotator = index_ids(annotators, "annotators")
     label = np.asarray(labels)
@@ -88,15 +110,7 @@ def dawid_skene(
         raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}, got {label.min()} to {label.max()}")
     shape = (len(item_ids), len(annotator_ids) * classes)
     given = coo_array((np.ones(len(item)), (item, annotator * classes + label)), shape=shape).tocsr()
-    crowd = Labels(given, given.T.tocsr(), len(annotator_ids), classes)
-    if not prior:
-        truth, confusion, class_prior = run_em(crowd, maximise_symmetric if symmetric else maximise_full, 0.0)
-    elif symmetric:
-        class_prior = run_em(crowd, HierarchicalPrior(), CLASS_COUNT)[2]
-        truth, confusion, _ = run_em(crowd, HierarchicalPrior(symmetric=True), CLASS_COUNT, class_prior)
-    else:
-        truth, confusion, class_prior = run_em(crowd, HierarchicalPrior(), CLASS_COUNT)
-    return DawidSkene(item_ids, annotator_ids, truth, confusion, class_prior)
+    return item_ids, annotator_ids, Labels(given, given.T.tocsr(), len(annotator_ids), classes)
 
 
 def index_ids(ids: ArrayLike, name: str) -> tuple[NDArray[Any], Indices]:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from likelier.feedback.consensus import dawid_skene
+from likelier.feedback.consensus import fit_one_coin
 from likelier.feedback.reliability import encode_choices, fit_posterior_mode, leave_annotators_out
 from likelier.feedback.votes import Votes
 
@@ -50,7 +50,7 @@ def expect_by_votes(votes: Votes, num_annotators: int) -> Expected:
     decided, error_rates = votes.sign != 0, np.full(num_annotators, 0.5)
     if decided.any():
         labels = (votes.labels < 0)[decided].astype(int)
-        crowd = dawid_skene(votes.comparison[decided], votes.annotator[decided], labels, 2, symmetric=True)
+        crowd = fit_one_coin(votes.comparison[decided], votes.annotator[decided], labels)
         error_rates[crowd.annotators] = crowd.confusion[:, 0, 1]
     weights = votes.labels * np.log((1 - error_rates) / error_rates)[votes.annotator]
     own = np.unique(votes.comparison * num_annotators + votes.annotator, return_inverse=True)[1]

@@ -4,8 +4,8 @@
 `python bench/feedback.py consensus [--data ../shared/data] [--crowd-kit PYTHON]` prints the accuracy of consensus
 labels on real crowds and simulated ones. MACE and GLAD are crowd-kit's, in an environment of its own whose interpreter
 is PYTHON.
-`python bench/feedback.py detection [--crowds 1000] [--seed 0]` prints how many honest crowds have anybody flagged, and how
-often one person with a vice is flagged.
+`python bench/feedback.py detection [--crowds 1000] [--seed 0]` prints how many honest crowds have anybody flagged,
+and how often one person with a vice is flagged.
 """
 
 import argparse

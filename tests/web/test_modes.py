@@ -39,7 +39,7 @@ def come_in(chromium, link, width=1280, name="Ann", **context):
     page.on("pageerror", lambda error: page.said.append(str(error)))
     page.goto(link)
     page.get_by_label("Your name").fill(name)
-    page.keyboard.press("Enter")
+    page.locator("#who button").click()  # which waits for its script, on a slow machine too
     page.locator("#question").wait_for()
     return page
 

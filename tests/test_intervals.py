@@ -8,9 +8,9 @@ from bench.feedback import cover_mean, draw_beta, draw_copies, draw_normal
 from scipy.stats import binomtest, t
 
 from likelier.intervals import (
-    choose_bets,
     clopper_pearson,
     confidence_sequence,
+    count_values,
     log_capital,
     mean_interval,
     rate_interval,
@@ -100,35 +100,32 @@ def test_intervals_hold_the_truth(draw, cell):
 
 
 def test_a_confidence_sequence_by_hand():
-    """After t ones the bet against a small mean m grows by 1 + min(bet, 0.5 / m) (1 - m) a time, from half a stake."""
+    """After t ones a part with the bet f / m has grown by (1 + f (1 - m) / m)^t, one with -f / (1 - m) by (1 - f)^t."""
     ones = confidence_sequence([1.0] * 5)
-    bets = [math.sqrt(2 * math.log(40) / (v * t * math.log(t + 1))) for t, v in enumerate(VARIANCES_OF_ONES, 1)]
-    for row, high in enumerate(ones, 1):
-        low = high[0]
-        for mean, is_out in ((low - 0.002, True), (low + 0.002, False)):
+    shares = [0.9 / math.sqrt(2) ** place for place in range(17)]
+    for count, (low, _) in enumerate(ones, 1):
+        for mean, is_out in ((low, True), (low + 0.002, False)):
             if mean > 0:
-                capital = 0.5 * math.prod(1 + min(bet, 0.5 / mean) * (1 - mean) for bet in bets[:row])
-                assert (capital >= 20) == is_out, (row, mean)
+                grown = sum((1 + f * (1 - mean) / mean) ** count + (1 - f) ** count for f in shares)
+                assert (grown / 34 >= 20) == is_out, (count, mean)
+    assert ones[:, 0].tolist() == sorted(ones[:, 0])
+    assert ones[-1, 0] > 0.2
     assert (ones[:, 1] == 1).all()
     assert confidence_sequence([0.0] * 5)[-1].tolist() == pytest.approx([0, 1 - ones[-1, 0]])
-
-
-VARIANCES_OF_ONES = [0.25, 0.15625, 0.11342592592592593, 0.08897569444444445, 0.07318055555555555]
-"""(1/4 + sum of (1 - mean_i)^2) / (t + 1) before each of five ones, with mean_i = (1/2 + i) / (i + 1)."""
+    assert confidence_sequence([]).shape == (0, 2)
 
 
 def test_a_confidence_sequence_narrows_and_holds_the_mean_at_all_looks_together():
     """Of 400 sequences of 500 the mean may leave at most 5% at any time: the limit is two standard errors above."""
-    draw, missed = np.random.default_rng(0), 0
+    draw, missed, looks = np.random.default_rng(0), 0, np.arange(1, 501)
     for _ in range(400):
-        values = (draw.random(500) < 0.7).astype(float)
-        missed += log_capital(values, choose_bets(values), np.array([0.7])).max() >= math.log(40)
+        values = draw.choice([0.0, 0.5, 1.0], 500, p=[0.2, 0.2, 0.6])
+        missed += log_capital(*count_values(values, looks), 0.7).max() >= math.log(20)
     assert 0 < missed <= 400 * 0.05 + 2 * math.sqrt(400 * 0.05 * 0.95)
-    bounds = confidence_sequence(values)
+    bounds = confidence_sequence(values, [100, 300, 500])
     assert (np.diff(bounds[:, 0]) >= 0).all()
     assert (np.diff(bounds[:, 1]) <= 0).all()
     low, high = bounds[-1]
     assert low < 0.7 < high
-    assert 0.08 < high - low < 0.16  # of a number fixed beforehand it is 0.08
-    halves = np.concatenate([confidence_sequence(values[:300])[-1:], bounds[299:300]])
-    assert halves[0] == pytest.approx(halves[1])
+    assert 0.08 < high - low < 0.16  # of a number fixed beforehand it is 0.07
+    assert confidence_sequence(values[:300], [100, 300]) == pytest.approx(bounds[:2])

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv, logsumexp, stdtrit
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int_]
 Interval = list[float]
 """[low, high], at the 95% level."""
 
 ALPHA = 0.05
-GRID, CHUNK = 500, 1000
-"""Means that a confidence sequence tries, and numbers that it looks at together."""
+GRID = 500
+"""Means that a confidence sequence tries."""
+BETS = 0.9 * 2.0 ** (-np.arange(17) / 2)
+"""What a bettor loses at worst at a number, as a share of a part of the capital."""
 FREEDOM_PER_CLUSTER = 1.2
 """Degrees of freedom of a variance for each cluster that carries it; see `share_interval`.
 
@@ -136,59 +139,50 @@ def clopper_pearson(rate: float, trials: float) -> Interval:
     return [low, high]
 
 
-def confidence_sequence(values: ArrayLike) -> Floats:
-    """Return the interval of a mean after each of N numbers from 0 to 1, [N, 2]: 95% for all N together.
+def confidence_sequence(values: ArrayLike, looks: Sequence[int] | None = None) -> Floats:
+    """Return the interval of a mean after so many of the N numbers from 0 to 1, [looks, 2]: 95% for all together.
 
     With this probability the mean lies in every interval, so that whoever watches may stop at any time, for whatever
-    reason. The numbers need a common mean given the earlier ones: one of each cluster. An interval excludes the means
-    against which somebody has won twenty times a stake, of which half is on each side (see `log_capital`); each lies
-    within the one before it.
-    Source: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", section 4.4.
+    reason; by default there is a look after each number. The numbers need a common mean given the earlier ones: one of
+    each cluster. An interval excludes the means against which a bettor has ever had twenty times what they began with
+    (see `log_capital`), so that each lies within the one before it.
 
     >>> [round(float(bound), 3) for bound in confidence_sequence([1.0] * 20)[-1]]
     [0.711, 1.0]
     """
     numbers, means = np.asarray(values, float), (np.arange(GRID) + 0.5) / GRID
-    intervals, start = np.tile([0.0, 1.0], (len(numbers), 1)), 0
-    most, carried = np.zeros(GRID), np.zeros((2, GRID))
-    for part in np.array_split(numbers, math.ceil(len(numbers) / CHUNK)) if len(numbers) else []:
-        bets = choose_bets(numbers[: start + len(part)])[start:]
-        logs = carried[:, None] + log_capital(part, bets, means)
-        highest = np.maximum(np.maximum.accumulate(logs.max(axis=0), axis=0), most)
-        is_in = highest < math.log(2 / ALPHA)
-        rows = np.flatnonzero(is_in.any(axis=1))
-        first, last = is_in[rows].argmax(axis=1), GRID - 1 - is_in[rows, ::-1].argmax(axis=1)
-        intervals[start + rows, 0] = np.maximum(0, first - 0.5) / GRID  # the next mean of the grid, which is out
-        intervals[start + rows, 1] = np.minimum(GRID, last + 1.5) / GRID
-        most, carried, start = highest[-1], logs[:, -1], start + len(part)
+    ends = np.arange(1, len(numbers) + 1) if looks is None else np.asarray(looks, int)
+    intervals = np.tile([0.0, 1.0], (len(ends), 1))
+    if not len(ends):
+        return intervals
+    tally = count_values(numbers, ends)
+    most = np.stack([log_capital(*tally, mean) for mean in means], axis=1)
+    is_in = np.maximum.accumulate(most, axis=0) < math.log(1 / ALPHA)
+    rows = np.flatnonzero(is_in.any(axis=1))
+    first, last = is_in[rows].argmax(axis=1), GRID - 1 - is_in[rows, ::-1].argmax(axis=1)
+    intervals[rows, 0] = np.maximum(0, first - 0.5) / GRID  # the next mean of the grid, which is out
+    intervals[rows, 1] = np.minimum(GRID, last + 1.5) / GRID
     return intervals
 
 
-def choose_bets(values: Floats) -> Floats:
-    """Return the share of the capital that is bet at each number, [N], as if its limits were none; from earlier ones.
+def count_values(values: Floats, ends: Indices) -> tuple[Floats, Indices]:
+    """Return the U different values, and how often each stands among the first so many, [ends, U]."""
+    unique, codes = np.unique(values, return_inverse=True)
+    return unique, np.cumsum(codes[:, None] == np.arange(len(unique)), axis=0)[ends - 1]
 
-    sqrt(2 log(2 / alpha) / (v t log(t + 1))), with v the variance so far of one value of 1/2 and variance 1/4 and the
-    t - 1 numbers before.
+
+def log_capital(unique: Floats, counts: Indices, mean: float) -> Floats:
+    """Return the log of what a bettor against a mean, who began with 1, has after such `counts` of numbers, [looks].
+
+    At each number x, a part of the capital that began as w_j grows by 1 + b_j (x - mean), whose expectation is 1 under
+    this mean: the bets b_j lose from 0.9 to 0.003 of the part at worst, half of them if x is above the mean and half if
+    it is below, and all w_j are equal. So the sum is a martingale if the mean is the true one, and reaches 20 with a
+    probability of at most 1 in 20 (Ville's inequality). Source: betting on bounded means, Waudby-Smith and Ramdas
+    (2024), with a mixture of constant bets in the place of bets that follow the numbers: it excludes a mean sooner.
     """
-    times = np.arange(1, len(values) + 1)
-    means = (0.5 + np.cumsum(values)) / (times + 1)
-    variances = (0.25 + np.cumsum((values - means) ** 2)) / (times + 1)
-    before = np.concatenate([[0.25], variances[:-1]])
-    bets: Floats = np.sqrt(2 * math.log(2 / ALPHA) / (before * times * np.log(times + 1)))
-    return bets
-
-
-def log_capital(values: Floats, bets: Floats, means: Floats) -> Floats:
-    """Return the logs of what one who bets that the mean is above each of M `means` has after each of N `values`, and
-    of one who bets that it is below, [2, N, M]; both begin with 1, and lose at most half of what they have at a time.
-
-    If a mean is the true one, their average is a martingale, which reaches 20 with a probability of at most 1 in 20
-    (Ville's inequality).
-    """
-    differences = values[:, None] - means
-    above = np.minimum(bets[:, None], 0.5 / means) * differences
-    below = np.minimum(bets[:, None], 0.5 / (1 - means)) * differences
-    return np.cumsum(np.log1p(np.stack([above, -below])), axis=1)
+    bets = np.concatenate([BETS / mean, -BETS / (1 - mean)])
+    logs: Floats = logsumexp(counts @ np.log1p((unique[:, None] - mean) * bets), axis=1) - math.log(len(bets))
+    return logs
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> float:

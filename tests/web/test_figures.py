@@ -24,7 +24,7 @@ def test_the_win_rate_is_of_the_later_model():
     rates = compare_models([judged(9, ("old", "old"), "left"), *votes])
     assert (rates["model"], rates["other"]) == ("new", "old")
     assert [(each["judgements"], each["rate"]) for each in rates["points"]] == [(1, 1.0), (2, 0.75), (3, 2.5 / 3)]
-    assert (rates["points"][0]["low"], rates["points"][0]["high"]) == (0.0, 1.0)  # one prompt says nothing
+    assert rates["points"][0]["low"] < 0.01  # one prompt says next to nothing
 
 
 def test_the_first_vote_on_a_prompt_counts():

@@ -163,10 +163,11 @@ def follow_rate(shares: Sequence[float], num_judgements: Sequence[int]) -> list[
     """Return the mean of the shares so far with its confidence sequence, at some of the numbers of judgements."""
     from likelier.intervals import confidence_sequence  # scipy, as above
 
-    bounds, total = confidence_sequence(shares), list(accumulate(shares))
     ends = sorted({max(1, len(shares) * step // POINTS) for step in range(1, POINTS + 1)})
+    bounds, total = confidence_sequence(shares, ends).tolist(), list(accumulate(shares))
     return [
-        WinRate(num_judgements[end - 1], end, total[end - 1] / end, *bounds[end - 1].tolist())._asdict() for end in ends
+        WinRate(num_judgements[end - 1], end, total[end - 1] / end, low, high)._asdict()
+        for end, (low, high) in zip(ends, bounds, strict=True)
     ]
 
 

@@ -263,7 +263,6 @@ def show_errors(watched, address):
     page.locator("#people tr").first.wait_for()
     for number, payload in enumerate(PAYLOADS):
         send(page, "/owner/import", {"name": f"{payload}.jsonl"[-200:], "content": f'{{"{payload}": {payload}'})
-        assert page.locator("#trouble").is_visible()
         if number % 20 == 0:
             watched.check(address)
     page.goto(address)

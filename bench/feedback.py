@@ -6,6 +6,8 @@ labels on real crowds and simulated ones. MACE and GLAD are crowd-kit's, in an e
 is PYTHON.
 `python bench/feedback.py detection [--crowds 1000] [--seed 0]` prints how many honest crowds have anybody flagged,
 and how often one person with a vice is flagged.
+`python bench/feedback.py watching [--draws 2000] [--seed 0]` prints how often intervals that are looked at after each
+of 1,000 prompts exclude the truth at any time, and how soon they exclude one half.
 """
 
 import argparse
@@ -13,12 +15,12 @@ import csv
 import gzip
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import ukp_convarg1
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -26,8 +28,9 @@ from likelier.feedback.agreement import AgreementTable
 from likelier.feedback.check import check_annotators
 from likelier.feedback.consensus import dawid_skene
 from likelier.feedback.expected import expect_answers
+from likelier.feedback.planning import plan_watching
 from likelier.feedback.votes import Votes
-from likelier.intervals import mean_interval, rate_interval
+from likelier.intervals import count_values, log_capital, mean_interval, rate_interval
 
 Floats = NDArray[np.float64]
 Sizes = NDArray[np.int64]
@@ -274,6 +277,9 @@ def score_left_out_votes(crowd: Crowd, settings: dict[str, bool] | None, folds: 
 
 def read_arguments(data: Path) -> Crowd:
     """Read the votes of ukp-convarg1: left, right or tie of pairs of arguments."""
+    sys.path.append(str(Path(__file__).parents[1] / "examples"))
+    import ukp_convarg1
+
     records = list(ukp_convarg1.judgements(data / "ukp-convarg1"))
     pairs = [f"{record['left']['model']} {record['right']['model']}" for record in records]
     items, item = np.unique(pairs, return_inverse=True)
@@ -362,6 +368,24 @@ def print_detection(crowds: int, seed: int) -> None:
         )
 
 
+def print_watching(draws: int, seed: int) -> None:
+    """Print, of win rates followed over 1,000 prompts with a tenth of ties, how often they exclude the truth."""
+    generator, looks = np.random.default_rng(seed), np.arange(1, 1001)
+    for rate in (0.5, 0.55, 0.6, 0.8, 0.95):
+        shares = [rate - 0.05, 0.1, 0.95 - rate]
+        missed = fixed = 0
+        for _ in range(draws):
+            values = generator.choice([1.0, 0.5, 0.0], len(looks), p=shares)
+            missed += log_capital(*count_values(values, looks), rate).max() >= np.log(20)
+            means = np.cumsum(values) / looks
+            deviations = np.sqrt(np.maximum(np.cumsum(values**2) / looks - means**2, 0) / looks)
+            fixed += (np.abs(means - rate) > 1.96 * deviations)[49:].any()
+        print(f"rate {rate}: confidence sequence {missed / draws:.3f}, mean ± 1.96 s from 50 on {fixed / draws:.3f}")
+    for rate in (0.55, 0.6, 0.7):
+        halves = {power: plan_watching(rate, power, seed) for power in (0.5, 0.8)}
+        print(f"rate {rate}: excludes 1/2 after {halves[0.5]} (half of them) and {halves[0.8]} (80%) prompts")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -374,7 +398,13 @@ def main() -> None:
     detection = verbs.add_parser("detection", help="false flags in honest crowds, and the power of each flag")
     detection.add_argument("--crowds", type=int, default=1000)
     detection.add_argument("--seed", type=int, default=0)
+    watching = verbs.add_parser("watching", help="intervals that are looked at all the time")
+    watching.add_argument("--draws", type=int, default=2000)
+    watching.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.verb == "watching":
+        print_watching(given.draws, given.seed)
+        return
     if given.verb == "detection":
         print_detection(given.crowds, given.seed)
         return

@@ -606,6 +606,25 @@ def test_a_second_tab_changes_an_answer_and_adds_none(store):
     assert len(store.judgements()) == 2
 
 
+def test_without_a_ticket_a_question_is_on_the_screen_or_was_answered(store):
+    app = create_app(store)
+    ann = visitor(app, "Ann")
+    question = ann.get("/question").json()
+    held = answer_to({"ids": {name: each for name, each in question["ids"].items() if name != "ticket"}})
+    assert ann.post("/judgements", json=held).status_code == 200
+    assert ann.post("/judgements", json=held).status_code == 200  # sent again
+    changed = held | {"choice": "right", "key": "0000-0002", "supersedes": "0000-0001"}
+    assert ann.post("/judgements", json=changed).status_code == 200
+    given, ids = ann.get("/question").json(), app.state.room.ids
+    screen = {given["ids"]["comparison_id"], given["next"]["ids"]["comparison_id"], held["comparison_id"]}
+    other = next(each for each in store.comparisons() if ids.hide(each.id) not in screen)
+    sides = {"comparison_id": other.id, "left": other.response_a, "right": other.response_b}
+    stranger = held | {name: ids.hide(each) for name, each in sides.items()} | {"key": "0000-0003"}
+    reply = ann.post("/judgements", json=stranger)
+    assert (reply.status_code, reply.json()["detail"]) == (422, "ticket: this question was not given to you")
+    assert [each.choice for each in store.judgements()] == ["right"]
+
+
 def test_nobody_changes_the_answer_of_somebody_else(store):
     app = create_app(store)
     ann, eve = visitor(app, "Ann"), visitor(app, "Eve")

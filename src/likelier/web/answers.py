@@ -22,8 +22,8 @@ class Given(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     key: str = Field(pattern=KEY)
-    ticket: Id
-    """Of the question, as it came with it."""
+    ticket: Id | None = None
+    """Of the question, as it came with it; without one it must be on this person's screen, or answered by them."""
     duration_seconds: float = Field(ge=0, le=86_400)
     supersedes: str | None = Field(default=None, pattern=KEY)
     guideline: str | None = Field(default=None, pattern=r"^[0-9]{0,9}$")

@@ -247,11 +247,11 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
         return {"version": newest.version, "html": render_all(newest.text)} if newest else {"version": None}
 
 
-def add_answer(room: Room, person: Person, ticket: str, to_record: Callable[[], A]) -> A:
+def add_answer(room: Room, person: Person, ticket: str | None, to_record: Callable[[], A]) -> A:
     """Store an answer to what this person was given. HTTPException: it does not fit, or was superseded already."""
     try:
         record = to_record()
-        room.ids.check_ticket(ticket, person.annotator, question_id(record))
+        room.check_given(person, question_id(record), ticket)
         return room.add_answer(person, record)
     except UnfitAnswer as error:
         raise HTTPException(422, str(error)) from error

@@ -272,6 +272,16 @@ class Room:
         prompt = self.prompts[comparison.prompt_id]
         return describe_question(comparison, (left, right), prompt, self.responses, self.ids, self.query)
 
+    def check_given(self, person: Person, asked: str, ticket: str | None) -> None:
+        """UnfitAnswer: this question was not given to this person."""
+        if ticket is not None:
+            self.ids.check_ticket(ticket, person.annotator, asked)
+            return
+        with self.pairing_lock:
+            is_held = any(each.question.id == asked for each in self.pairing.held[person.annotator])
+            if not (is_held or self.pairing.times[person.annotator][asked]):
+                raise UnfitAnswer("ticket: this question was not given to you")
+
     def store_answer(self, person: Person, answer: Judgement) -> Guess | None:
         """Store a judgement as `add_answer` does; returns how it had been guessed."""
         return self.guesses[person.annotator].score(self.add_answer(person, answer))

@@ -247,7 +247,9 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def shown(value: float, interval: Sequence[float]) -> str:
+def shown(value: float, interval: Sequence[float] | None) -> str:
+    if interval is None:  # of one conversation, or the same in all of them
+        return f"{value:.3f}"
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 

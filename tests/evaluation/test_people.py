@@ -19,6 +19,7 @@ from likelier.evaluation.people import EVALUATION_MARK, ResponsePair, ask_people
 from likelier.evaluation.result import EvaluationResult, PeopleResult
 from likelier.feedback.store import Store
 from likelier.files import read_json, read_jsonl, write_jsonl
+from likelier.intervals import clopper_pearson
 from likelier.records import Judgement, Prompt, Response
 from likelier.report.page import write_report
 from likelier.web import server
@@ -61,7 +62,7 @@ class Visitors:
 
 
 def test_the_result_of_people_by_hand(tmp_path):
-    """Shares of b: 1, 3/4, 1/2. Of the 27 resamples of three prompts one is all 1/2, one all 1: the interval's ends."""
+    """Shares of b: 1, 3/4, 1/2, of variance 1/16: worth as much as (3/4 * 1/4) / (1/16 / 3) = 9 independent votes."""
     one, two, three = PAIRS
     page = Visitors(
         (one, "ann", "b"), (one, "bob", "b"), (two, "ann", "b"), (two, "bob", "tie"), (three, "ann", "a"),
@@ -71,8 +72,10 @@ def test_the_result_of_people_by_hand(tmp_path):
         found = ask_people(store, PAIRS, settings(tmp_path, judgements_per_comparison=2, port=1234), page)
         assert page.opened == [(1234, 2, sorted(row.comparison.id for row in PAIRS))]
         assert found.shares == [1.0, 0.75, 0.5]
-        assert found.result == PeopleResult(
-            win_rate=0.75, interval=[0.5, 1.0], ties=1, n=3, unjudged=0, judgements=6, people=2
+        interval = clopper_pearson(0.75, 9)
+        assert found.result.interval == pytest.approx(interval)
+        assert replace(found.result, interval=interval) == PeopleResult(
+            win_rate=0.75, interval=interval, ties=1, n=3, unjudged=0, judgements=6, people=2
         )
         again = ask_people(store, PAIRS, settings(tmp_path, judgements_per_comparison=2), Visitors(closed=True))
         assert again == found  # everything is judged: no page is opened, nothing is stored twice

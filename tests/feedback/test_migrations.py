@@ -134,7 +134,7 @@ def step(*_):
 sqlalchemy.event.listen(sqlalchemy.engine.Engine, "before_cursor_execute", step)
 sqlalchemy.event.listen(sqlalchemy.engine.Engine, "commit", step)
 sys.addaudithook(lambda name, args: step() if limit and name in events else None)
-for limit in range(1, 1000):
+for limit in range(1, 1000, int(sys.argv[3])):
     path = folder / f"{limit}.db"
     shutil.copy(old, path)
     count, child = 0, os.fork()
@@ -149,13 +149,14 @@ print(limit)
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_is_old_or_new_and_usable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.battery)])
+def test_killed_at_any_moment_it_is_old_or_new_and_usable(tmp_path: Path, step: int) -> None:
     """At each statement, commit, rename, deletion and connection of the first write, backup included."""
-    command = [sys.executable, "-c", KILLED, str(OLD / "feedback.sqlite"), str(tmp_path)]
+    command = [sys.executable, "-c", KILLED, str(OLD / "feedback.sqlite"), str(tmp_path), str(step)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     last, versions = int(done.stdout), []
     assert last > 15
-    for number in range(1, last):
+    for number in range(1, last, step):
         path = tmp_path / f"{number}.db"
         versions.append(version(path))
         if versions[-1] == "0001":

@@ -1,5 +1,7 @@
 """The skilled Bradley-Terry model on simulated annotators."""
 
+import csv
+import gzip
 from pathlib import Path
 from typing import Any
 

@@ -70,7 +70,7 @@ def trained(folder: Path) -> tuple[dict[str, Any], Path]:
 def test_it_learns_and_says_how_well(trained: tuple[dict[str, Any], Path]):
     result, run = trained
     assert result["accuracy"] >= 0.9
-    assert 0.8 <= result["accuracy_interval"][0] <= result["accuracy"] <= result["accuracy_interval"][1] <= 1.0
+    assert 0.75 <= result["accuracy_interval"][0] <= result["accuracy"] <= result["accuracy_interval"][1] <= 1.0
     assert result["log_loss"] < 0.4
     assert 0.0 <= result["calibration_error"] < 0.3
     assert result["length_only_accuracy"] < 0.75

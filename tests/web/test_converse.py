@@ -177,7 +177,7 @@ def test_while_the_generating_process_is_away_people_judge_on_and_it_comes_back(
 def test_a_conversation_in_a_browser(chromium, store, monkeypatch, width, scheme, locale):
     """By keys: write, pick, undo, pick again, skip, go on; nobody's script runs, nothing is wider than a phone."""
     monkeypatch.setattr(process, "COMMAND", COMMAND)
-    monkeypatch.setattr("likelier.web.server.check_model_folder", lambda path: None)
+    monkeypatch.setattr("likelier.text.model_folder_check.check_model_folder", lambda path: None)
     policies = Policies(GenerationSettings(("one",)), conversations=True)
     link, end = start_serving(store, monkeypatch, access=Access(policies=policies), wanted=3)
     context = chromium.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme, locale=locale)

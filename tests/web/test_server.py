@@ -177,7 +177,7 @@ def serve_with(store, folder, **settings):
 
 def test_policies_need_prompts_and_conversations_a_policy(store, tmp_path, monkeypatch):
     """One line each, before anything is stored."""
-    monkeypatch.setattr("likelier.web.server.check_model_folder", lambda path: None)
+    monkeypatch.setattr("likelier.text.model_folder_check.check_model_folder", lambda path: None)
     with pytest.raises(DataError, match="no model in it; give a model folder"):
         serve_with(store, tmp_path)
     (tmp_path / "config.json").write_text("{}")
@@ -194,7 +194,7 @@ def test_policies_need_prompts_and_conversations_a_policy(store, tmp_path, monke
 
 
 def test_the_generating_process_ends_with_the_server(tmp_path, monkeypatch):
-    monkeypatch.setattr("likelier.web.server.check_model_folder", lambda path: None)
+    monkeypatch.setattr("likelier.text.model_folder_check.check_model_folder", lambda path: None)
     monkeypatch.setattr(process, "COMMAND", fake_generation.COMMAND)
     started, launch = queue.Queue(), process.Generator.launch
     monkeypatch.setattr(process.Generator, "launch", lambda self: (each := launch(self), started.put(each))[0])

@@ -154,6 +154,7 @@ def best_of(scores: Float[Tensor, "P K"], judged: Float[Tensor, "P K"]) -> Findi
         "best": float(best.mean()),
         "gain": float(gain.mean()),
         "gain_interval": mean_interval(gain, [str(index) for index in range(len(gain))]),
+        "prompts": len(gain),
     }
 
 
@@ -162,13 +163,12 @@ def check_judges(sampled: InitialSamples) -> list[Finding]:
     findings = []
     for name, judged in sampled.judged.items():
         best = best_of(sampled.scores, judged)
-        if best["gain_interval"] is None:  # of a single prompt
-            continue
-        low, high = best["gain_interval"]
-        if low > 0:
+        low, high = best["gain_interval"] or (best["gain"], best["gain"])  # None: the same on every prompt
+        if best["prompts"] < 2 or low > 0:
             continue
         evidence = f"At step 0 {name} gives the best of 16 by the score {fmt(best['best'])}, all responses "
-        evidence += f"{fmt(best['mean'])}: a gain of {fmt(best['gain'])}, interval {fmt(low)} to {fmt(high)}"
+        evidence += f"{fmt(best['mean'])}: a gain of {fmt(best['gain'])}, "
+        evidence += f"interval {fmt(low)} to {fmt(high)}" if low < high else "the same on every prompt"
         cause = f"What the score prefers, {name} does not; where the best of 16 gains nothing, PPO will not either"
         remedy = "Improve the score before training against it: more or cleaner pairs, another base model, more prompts"
         findings.append(Finding("best_of_16_flat", "error" if high < 0 else "warning", 0, evidence, cause, remedy))

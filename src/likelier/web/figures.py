@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
@@ -21,7 +22,8 @@ CHECK_EVERY = 20
 """So many new judgements, or a twentieth of what there is, make the figures worth computing again."""
 MAX_HERE = 100
 """Figures of more judgements are computed by a process of its own: they take seconds, of a million minutes."""
-NICENESS = 19
+NICENESS, REST = 19, 10
+"""It gives way, and then waits for ten times as long as it took: two virtual cores are often one."""
 POINTS = 40
 """Of the curve of win rates."""
 DAYS = 14
@@ -46,13 +48,15 @@ class Figures:
         self.room, self.num_judgements = room, 0
         self.values: dict[str, Any] = {}
         self.thread: threading.Thread | None = None
+        self.rest_until = 0.0
+        """Monotonic time."""
 
     def read(self, wait_seconds: float = 0.25) -> dict[str, Any]:
         """Return the newest figures; begin to compute them again if much is new, and wait a moment for that."""
         num_judgements = self.room.update_pairing().num_stored
         num_new = num_judgements - self.num_judgements
         due = num_judgements and (not self.values or num_new >= max(CHECK_EVERY, self.num_judgements // 20))
-        if due and not (self.thread and self.thread.is_alive()):
+        if due and time.monotonic() >= self.rest_until and not (self.thread and self.thread.is_alive()):
             self.thread = threading.Thread(target=self.compute, args=(num_judgements,), daemon=True)
             self.thread.start()
         if self.thread:
@@ -61,12 +65,14 @@ class Figures:
 
     def compute(self, num_judgements: int) -> None:
         """Compute all figures from the stored judgements; many of them in a process of its own."""
-        store = self.room.store
+        store, begun = self.room.store, time.monotonic()
         try:
             values = compute_figures(store.judged()) if num_judgements <= MAX_HERE else compute_apart(store)
         except (OSError, sqlite3.Error, LikelierError) as error:
             print_stderr(f"likelier: the owner's figures could not be computed: {error}")
             return
+        if num_judgements > MAX_HERE:
+            self.rest_until = time.monotonic() + REST * (time.monotonic() - begun)
         if values:
             self.values, self.num_judgements = values | {"as_of": num_judgements}, num_judgements
 

@@ -159,7 +159,8 @@ def observe_circle(stage: str, config: Config, folder: Path) -> Observed:
             for person in ("ann", "bob", "cyd"):
                 left, right = draw.sample([pair.response_a, pair.response_b], 2)
                 choice = "left" if person == "cyd" else draw.choice(["left", "right"])
-                store.add_judgement(Judgement(pair.id, person, left, right, choice, duration_seconds=3.0))
+                seconds = 0.1 if person == "cyd" else 3.0  # which is flagged, whatever the others happen to answer
+                store.add_judgement(Judgement(pair.id, person, left, right, choice, duration_seconds=seconds))
         return how["wanted"]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -80,7 +80,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a link opens that can still be used."""
+    """An invitation that can still be used, and the account and project that it opens."""
 
     role: Role
     project: str

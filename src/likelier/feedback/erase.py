@@ -36,7 +36,7 @@ COMMENT = "comment"
 
 
 class Erased(NamedTuple):
-    """What was erased with a name; answers to what others wrote stay, under the pseudonym."""
+    """Numbers of records erased with a name; answers to what others wrote stay, under the pseudonym."""
 
     pseudonyms: list[str]
     reasons: int = 0

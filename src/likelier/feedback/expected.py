@@ -1,4 +1,4 @@
-"""What the others say about each answer: by scores of responses that recur, else by votes on the comparison."""
+"""Predictions of each answer from the others' answers: by scores of responses that recur, else by their votes."""
 
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ MIN_RECURRING = 0.5
 
 
 class Expected(NamedTuple):
-    """What the others say; all annotators' own answers are left out of what they are compared with."""
+    """Predictions from the others' answers; all annotators' own answers are left out of what they are compared with."""
 
     model: SkillModel
     left_better: Floats

@@ -1,4 +1,4 @@
-"""What people skipped and what is on their screens, so that a restart of the server changes nothing for them."""
+"""Stores the questions that people skipped and those on their screens: a restart changes nothing for them."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Held(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """What a person holds until a time, in seconds since 1970."""
+    """The questions that a person holds until a time, in seconds since 1970."""
 
     annotator: str
     held: tuple[Held, ...]

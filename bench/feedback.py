@@ -4,8 +4,8 @@
 `python bench/feedback.py consensus [--data ../shared/data] [--crowd-kit PYTHON]` prints the accuracy of consensus
 labels on real crowds and simulated ones. MACE and GLAD are crowd-kit's, in an environment of its own whose interpreter
 is PYTHON.
-`python bench/feedback.py detection [--crowds 1000] [--seed 0]` prints how many honest crowds have anybody flagged,
-and how often one person with a vice is flagged.
+`python bench/feedback.py detection [--crowds 1000] [--seed 0] [--jobs 2]` prints how many honest crowds have anybody
+flagged, and how often one person with a vice is flagged (see `detection.py`).
 `python bench/feedback.py watching [--draws 2000] [--seed 0]` prints how often intervals that are looked at after each
 of 1,000 prompts exclude the truth at any time, and how soon they exclude one half.
 """
@@ -14,6 +14,7 @@ import argparse
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,15 +22,13 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from detection import print_detection
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from likelier.feedback.agreement import AgreementTable
-from likelier.feedback.check import check_annotators
 from likelier.feedback.consensus import dawid_skene
-from likelier.feedback.expected import expect_answers
 from likelier.feedback.planning import plan_watching
-from likelier.feedback.votes import Votes
 from likelier.intervals import count_values, log_capital, mean_interval, rate_interval
 
 Floats = NDArray[np.float64]
@@ -310,64 +309,6 @@ def print_consensus(data: Path, crowd_kit: str | None) -> None:
         print(f"{kind}, 20 seeds: " + "  ".join(f"{method} {each:.1f}" for method, each in means.items()), flush=True)
 
 
-PANELS = ((5, 40), (12, 100), (12, 375))
-"""People, and judgements of each; every pair is judged by five."""
-SKILLS = {"0.8": (0.8, 0.8), "0.7 to 0.9": (0.7, 0.9), "0.6": (0.6, 0.6)}
-"""Bounds of the uniform distribution of the shares of right answers."""
-VICES = ("random", "left", "longer", "reversed", "fast")
-
-
-def draw_panel(
-    panel: tuple[int, int], skill: tuple[float, float], vice: str | None, generator: np.random.Generator
-) -> Votes:
-    """Draw votes of people who are right equally often on every pair; the first has the vice, in 95 of 100 answers."""
-    people, each = panel
-    pairs = people * each // 5
-    annotator = np.concatenate([generator.permutation(people)[:5] for _ in range(pairs)])
-    pair, count = np.repeat(np.arange(pairs), 5), 5 * pairs
-    better, longer = generator.integers(2, size=(2, pairs))
-    swapped = generator.integers(2, size=count)
-    accuracy = generator.uniform(*skill, people)[annotator]
-    preferred = np.where(generator.random(count) < accuracy, better[pair], 1 - better[pair])
-    sign = np.where(preferred == swapped, 1.0, -1.0)  # the response on the left is the one numbered `swapped`
-    longer_side = np.where(longer[pair] == swapped, 1.0, -1.0)
-    seconds = generator.lognormal(np.log(12), 0.35, count)
-    guess = generator.choice([-1.0, 1.0], count)
-    follows = (annotator == 0) & (generator.random(count) < 0.95)
-    if vice == "fast":
-        follows &= generator.random(count) < 0.5
-        seconds[annotator == 0] *= 0.9 / 12
-    habits = {"random": guess, "fast": guess, "left": np.ones(count), "longer": longer_side, "reversed": -sign}
-    if vice:
-        sign = np.where(follows, habits[vice], sign)
-    left_is_first = np.where(swapped == 0, 1.0, -1.0)
-    sides = 2 * pair + swapped, 2 * pair + 1 - swapped
-    return Votes(annotator, pair, *sides, sign, left_is_first, longer_side, seconds, np.ones(count, bool))
-
-
-def flag_people(votes: Votes, people: int) -> list[tuple[str, ...]]:
-    """Return the flags of each person."""
-    none, names = np.zeros(people, np.int64), [f"{number:02d}" for number in range(people)]
-    return [each.flags for each in check_annotators(votes, names, expect_answers(votes, people), none, none)]
-
-
-def print_detection(crowds: int, seed: int) -> None:
-    """Print false flags in honest crowds, and with one vice how often it is flagged, in a tenth as many crowds."""
-    for panel, (name, skill) in product(PANELS, SKILLS.items()):
-        generator = np.random.default_rng(seed)
-        honest = [flag_people(draw_panel(panel, skill, None, generator), panel[0]) for _ in range(crowds)]
-        found = []
-        for vice in VICES:
-            flags = [flag_people(draw_panel(panel, skill, vice, generator), panel[0]) for _ in range(crowds // 10)]
-            others = sum(any(each[1:]) for each in flags)
-            found.append(f"{vice} {sum(bool(each[0]) for each in flags)} (others flagged in {others})")
-        false = f"{sum(map(any, honest))} of {crowds} honest crowds flagged"
-        print(
-            f"{panel[0]} people x {panel[1]}, skill {name}: {false}; of {crowds // 10} each: {', '.join(found)}",
-            flush=True,
-        )
-
-
 def print_watching(draws: int, seed: int) -> None:
     """Print, of win rates followed over 1,000 prompts with a tenth of ties, how often they exclude the truth."""
     generator, looks = np.random.default_rng(seed), np.arange(1, 1001)
@@ -398,6 +339,7 @@ def main() -> None:
     detection = verbs.add_parser("detection", help="false flags in honest crowds, and the power of each flag")
     detection.add_argument("--crowds", type=int, default=1000)
     detection.add_argument("--seed", type=int, default=0)
+    detection.add_argument("--jobs", type=int, default=os.cpu_count())
     watching = verbs.add_parser("watching", help="intervals that are looked at all the time")
     watching.add_argument("--draws", type=int, default=2000)
     watching.add_argument("--seed", type=int, default=0)
@@ -406,7 +348,7 @@ def main() -> None:
         print_watching(given.draws, given.seed)
         return
     if given.verb == "detection":
-        print_detection(given.crowds, given.seed)
+        print_detection(given.crowds, given.seed, given.jobs)
         return
     if given.verb == "consensus":
         print_consensus(given.data, given.crowd_kit)

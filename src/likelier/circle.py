@@ -279,7 +279,7 @@ def check_feedback(circle_round: Round) -> Result:
     from likelier.feedback.check import check
 
     with open_store(circle_round) as store:
-        return check(store.judged()).to_json()
+        return check(store.judged(), store.gold_answers()).to_json()
 
 
 def make_pairs(circle_round: Round, checked: Result) -> Result:

@@ -59,7 +59,14 @@ def mean_interval(values: ArrayLike, clusters: Sequence[str]) -> Interval | None
     variance = float((jackknife_deviations(sums, sizes) ** 2).sum())
     if variance <= 1e-25 * float(np.abs(numbers).max()) ** 2:  # of rounding alone
         return None
-    mean, half = float(sums.sum() / sizes.sum()), float(stdtrit(count_freedom(sizes), 0.975)) * math.sqrt(variance)
+    return student_interval(float(sums.sum() / sizes.sum()), variance, count_freedom(sizes))
+
+
+def student_interval(mean: float, variance: float, freedom: float) -> Interval | None:
+    """Return Student's interval of a mean, given the variance of its estimate; None if that is 0."""
+    if variance <= 0:
+        return None
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
     return [mean - half, mean + half]
 
 

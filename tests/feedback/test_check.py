@@ -223,10 +223,16 @@ def test_json_keys() -> None:
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
         "alpha_ordinal", "fleiss_kappa", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
-        "skill_model",
+        "skill_model", "audits",
     ]  # fmt: skip
-    person = ["id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency"]
+    person = [
+        "id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency",
+        "consistency_interval", "style", "style_lean", "style_interval", "skill_change", "skill_change_interval",
+        "speed_change", "speed_change_interval", "triads", "cyclic", "cyclic_expected", "gold", "gold_accuracy",
+        "gold_interval", "copied_with",
+    ]  # fmt: skip
     assert list(record["annotators"][0]) == person
+    assert list(record["audits"][0]) == ["name", "value", "interval", "n", "sentence"]
     assert list(record["kappas"][0]) == ["first", "second", "n", "agreement", "kappa", "weighted_kappa"]
     older = {key: record[key] for key in list(record)[:7]}
     assert FeedbackCheck.from_json(older).agreement is None
@@ -271,7 +277,7 @@ def test_rows_that_stand_twice_change_nothing_but_the_count(vice: str) -> None:
     ]
     first, second = check(once), check(twice)
     for one, other in zip(first.annotators, second.annotators, strict=True):
-        assert replace(other, judgements=one.judgements, repeats=0, consistency=None) == one
+        assert replace(other, judgements=one.judgements, repeats=0, consistency=None, consistency_interval=None) == one
     assert second.judgements == first.judgements + first.annotators[3].judgements
     assert second.annotators[3].judgements == 2 * first.annotators[3].judgements
     assert (second.annotators[3].repeats, second.annotators[3].consistency) == (first.annotators[3].judgements, 1.0)

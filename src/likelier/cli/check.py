@@ -17,7 +17,7 @@ SKILL_MODELS = {
 
 
 def show(result: Result) -> None:
-    """Print a table of annotators, then agreement and biases."""
+    """Print a table of annotators, then agreement, and a sentence for each influence on the answers."""
     columns = ["annotator", "judgements", "skill", "error rate", "left rate", "flags"]
     rows = [annotator_row(person) for person in result["annotators"]]
     if any(person["name"] for person in result["annotators"]):
@@ -31,11 +31,13 @@ def show(result: Result) -> None:
     echo(describe_agreement(result))
     if result["skill_model"]:
         echo(SKILL_MODELS[result["skill_model"]])
-    for line in describe_pairs_and_repeats(result):
+    for line in describe_pairs(result):
         echo(line)
-    for name, text in (("position_bias", "left side chosen"), ("length_bias", "longer response chosen")):
-        if result[name] is not None:
-            echo(f"{text}: {0.5 + result[name]:.1%} of answers that are no tie")
+    for audit in result["audits"]:
+        echo(audit["sentence"])
+    for person in result["annotators"]:
+        if person["copied_with"]:
+            echo(f"{person['id']} agrees far too much with {', '.join(person['copied_with'])}")
 
 
 def annotator_row(person: dict[str, Any]) -> list[str]:
@@ -54,8 +56,8 @@ def describe_agreement(result: Result) -> str:
     return f"agreement: Krippendorff's alpha {result['alpha']:.2f}{bounds}; 1 is perfect, 0 is chance"
 
 
-def describe_pairs_and_repeats(result: Result) -> Iterator[str]:
-    """Yield lines on how often two people agree, and how often one with themselves, where that is known."""
+def describe_pairs(result: Result) -> Iterator[str]:
+    """Yield lines on how often two people agree, where that is known."""
     if result["agreement"] is not None:
         interval = result["agreement_interval"]
         bounds = f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
@@ -66,9 +68,6 @@ def describe_pairs_and_repeats(result: Result) -> Iterator[str]:
         pairs = "1 pair of people" if len(kappas) == 1 else f"{len(kappas)} pairs of people"
         spread = f"{median(kappas):.2f}" + (f" ({kappas[0]:.2f} to {kappas[-1]:.2f})" if len(kappas) > 1 else "")
         yield f"Cohen's kappa of {pairs} who share {least} comparisons or more: median {spread}"
-    if result["repeats"]:
-        answers = "1 repeated answer is" if result["repeats"] == 1 else f"{result['repeats']:,} repeated answers are"
-        yield f"{answers} as the first in {result['consistency']:.0%}; only the first is a vote"
 
 
 @result_command(show)
@@ -81,7 +80,7 @@ def check(db: DB, project: PROJECT = None, json: JSON = False) -> Result:
     with Store.open(db, project=project) as store:
         if unread := describe_unread(store):
             print_stderr(unread)
-        result, names = check_feedback(store.judged()).to_json(), store.names()
+        result, names = check_feedback(store.judged(), store.gold_answers()).to_json(), store.names()
     result["annotators"] = [
         {"id": person["id"], "name": names.get(person["id"]), **person} for person in result["annotators"]
     ]

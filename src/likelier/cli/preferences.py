@@ -42,6 +42,6 @@ def preferences(
     with Store.open(db, project=project) as store:
         if unread := describe_unread(store):
             print_stderr(unread)
-        findings = check_feedback(store.judged()) if check else None
+        findings = check_feedback(store.judged(), store.gold_answers()) if check else None
         split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
         return make_preferences(store, out, findings, split)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ SIDE, SKILL, LENGTH = 0, 1, 2
 """Columns of the design matrix."""
 PRIOR_MEAN, PRIOR_SD = np.array([0.0, 1.0, 0.0]), np.array([2.0, 1.0, 2.0])
 """Normal priors of side bias, skill and length bias, centred at a typical annotator: unbiased, of skill 1."""
+EFFECT_SD = 2.0
+"""Of the normal prior, of mean 0, of each further influence."""
 MIN_SLOPE = 0.2
 """Lower limit of the panel's median slope on the consensus: below it the consensus cannot serve as a unit of skill."""
 MAX_NEWTON_STEPS, MAX_NEWTON_STEP_SIZE = 100, 2.0
@@ -39,6 +42,25 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class ChoiceFit:
+    """A logistic regression per annotator of the answers that are no ties, [D]: what they are to be explained by."""
+
+    rows: Indices
+    """[D]: places of these answers among all"""
+    annotator: Indices
+    left: NDArray[np.bool_]
+    design: Floats
+    """[D, 3]: 1, the logit of a typical annotator, the longer side"""
+    coefficients: Floats
+    """[annotators, 3]"""
+
+    @cached_property
+    def logits(self) -> Floats:
+        """Log-odds of left of each answer by the annotator's own coefficients, [D]."""
+        return np.asarray((self.design * self.coefficients[self.annotator]).sum(axis=1))
+
+
+@dataclass(frozen=True)
 class AnnotatorBiases:
     """Coefficients of each annotator's choices, [annotators] each, in log-odds."""
 
@@ -53,6 +75,8 @@ class AnnotatorBiases:
     z: dict[str, Floats]
     """z-scores by flag: left, right, longer, shorter; random: skill below 1; reversed: skill below 0. Standard normal
     for a typical annotator (reversed: for a random one)."""
+    fit: ChoiceFit
+    """With all three coefficients."""
 
 
 def estimate_biases(answers: Answers) -> AnnotatorBiases:
@@ -89,7 +113,8 @@ def estimate_biases(answers: Answers) -> AnnotatorBiases:
     z = {"left": side_z, "right": -side_z, "longer": length_z, "shorter": -length_z}
     z["random"] = -signed_likelihood_roots(no_length[:, SKILL] - 1, no_length_loglik, typical_loglik)
     z["reversed"] = -signed_likelihood_roots(no_length[:, SKILL], no_length_loglik, random_loglik)
-    return AnnotatorBiases(full[:, SIDE], no_length[:, SKILL], full[:, SKILL], full[:, LENGTH], z)
+    choice_fit = ChoiceFit(np.flatnonzero(decided), annotator, left, design, full)
+    return AnnotatorBiases(full[:, SIDE], no_length[:, SKILL], full[:, SKILL], full[:, LENGTH], z, choice_fit)
 
 
 def signed_likelihood_roots(effect: Floats, loglik: Floats, null_loglik: Floats) -> Floats:
@@ -115,32 +140,34 @@ def fit_logistic(
     """Fit one penalised logistic regression per annotator, all at once, by Newton's method.
 
     (`reward/check.py` fits one regression of many columns by L-BFGS; a panel may have thousands of annotators.)
-    Returns the coefficients [annotators, 3] and the log-posteriors [annotators]. `design` is [N, 3];
-    `fixed` maps columns to values at which their coefficients are held.
+    Returns the coefficients [annotators, K] and the log-posteriors [annotators]. `design` is [N, K], of which the first
+    three columns are `SIDE`, `SKILL` and `LENGTH`; `fixed` maps columns to values at which their coefficients are held.
     """
-    fixed = fixed or {}
+    fixed, num_more = fixed or {}, design.shape[1] - len(PRIOR_MEAN)
+    prior_mean = np.append(PRIOR_MEAN, np.zeros(num_more))
+    prior_sd = np.append(PRIOR_SD, np.full(num_more, EFFECT_SD))
     free = [column for column in range(design.shape[1]) if column not in fixed]
-    coefficients = np.tile(PRIOR_MEAN, (num_annotators, 1))
+    coefficients = np.tile(prior_mean, (num_annotators, 1))
     for column, value in fixed.items():
         coefficients[:, column] = value
 
     def log_posterior(values: Floats) -> tuple[Floats, Floats]:
         logits = (design * values[annotator]).sum(axis=1)
         loglik = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num_annotators)
-        return logits, loglik - ((values - PRIOR_MEAN) ** 2 / (2 * PRIOR_SD**2)).sum(axis=1)
+        return logits, loglik - ((values - prior_mean) ** 2 / (2 * prior_sd**2)).sum(axis=1)
 
     logits, height = log_posterior(coefficients)
     limit = np.full(num_annotators, MAX_NEWTON_STEP_SIZE)
     for _ in range(MAX_NEWTON_STEPS):
         p = expit(logits)
         gradient = np.stack([np.bincount(annotator, (left - p) * design[:, k], num_annotators) for k in free], axis=1)
-        gradient = gradient - ((coefficients - PRIOR_MEAN) / PRIOR_SD**2)[:, free]
+        gradient = gradient - ((coefficients - prior_mean) / prior_sd**2)[:, free]
         weighted = design[:, free] * (p * (1 - p))[:, None]
         hessian = np.stack([
             np.stack([np.bincount(annotator, weighted[:, k] * design[:, j], num_annotators) for j in free], axis=1)
             for k in range(len(free))
         ], axis=1)  # fmt: skip
-        hessian = hessian + np.diag(1 / PRIOR_SD[free] ** 2)
+        hessian = hessian + np.diag(1 / prior_sd[free] ** 2)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         # A full Newton step overshoots where an annotator's answers are separable and the curvature nearly 0.
         size = np.abs(step).max(axis=1)

@@ -4,44 +4,26 @@ Uses judgements only, not the information which annotators are simulated.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, norm
 
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
-from likelier.feedback.audit import (
-    AnnotatorBiases,
-    Answers,
-    estimate_biases,
-    mean_bias,
-    measure_excess_ties,
-    measure_fast_answers,
-)
+from likelier.feedback.audit import mean_bias
 from likelier.feedback.expected import Expected, SkillModel, expect_answers
+from likelier.feedback.flags import flag_annotators
+from likelier.feedback.measures import Measures, measure_annotators
+from likelier.feedback.panel_audits import Audit, audit_panel
+from likelier.feedback.shares import Share
+from likelier.feedback.style import FEATURES
 from likelier.feedback.votes import Votes, arrange_votes
 from likelier.records import JudgedComparison
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
+Interval = tuple[float, float]
 
-FALSE_DISCOVERY_RATE = 0.01
-RANDOM_DISCOVERY_RATE = 0.002
-"""Of `random`: with few people the consensus is noisy, which the test of skill does not know. At 0.01, 7 of 250 honest
-crowds of 5 people with 40 judgements each had somebody flagged for it, at 0.002 two."""
-STRONG_BIAS = float(np.log(7 / 3))
-"""A side or length bias counts if its lower bound, two standard errors below, still turns 50:50 into 70:30."""
-LOW_SKILL = 0.4
-"""Relative to the typical skill of 1: random only below this, reversed only below minus this."""
-NO_SKILL = 0.1
-"""Skill is compatible with chance if its lower bound, at one-sided p 0.0001 (3.72 standard errors), is below this."""
-MIN_EXCESS_RATE = 0.3
-"""Ties, or answers too fast to have been read, are flagged from this far above the others' rate."""
-MIN_SHARED = 20
-"""Judgements shared with other annotators that it takes to call somebody random or reversed."""
-BIAS_FLAGS = {"left", "right", "longer", "shorter"}
 MIN_SHARED_BY_PAIR, MAX_PAIRS = 20, 100
 """Comparisons that two people share for a kappa of theirs, and how many pairs of people have one: those with most."""
 
@@ -61,11 +43,37 @@ class AnnotatorCheck:
     left_rate: float | None
     """Share of left among the answers other than ties; None: only ties."""
     flags: tuple[str, ...]
-    """At most one of random, left, right, longer, shorter, reversed; then fast; then too_many_ties."""
+    """At most one of random, left, right, longer, shorter, style, reversed; then those of fast, too_many_ties,
+    inconsistent, drifting, gold, copied."""
     repeats: int = 0
     """Answers to a comparison that they had answered before."""
     consistency: float | None = None
     """Share of these that are as the first answer was; None without repeats."""
+    consistency_interval: Interval | None = None
+    """95% interval over comparisons; None for one."""
+    style: str | None = None
+    """Feature of style that the person leans to, or away from, most; None where no answer tells."""
+    style_lean: float | None = None
+    """Log-odds of the response that has more of it, beyond the consensus, length and the panel's lean."""
+    style_interval: Interval | None = None
+    skill_change: float | None = None
+    """Change of the skill from the first answer to the last, beyond the panel's."""
+    skill_change_interval: Interval | None = None
+    speed_change: float | None = None
+    """Seconds of the last answer as a multiple of those of the first; None for fewer than ten timed ones."""
+    speed_change_interval: Interval | None = None
+    triads: int = 0
+    """Triads of responses that they compared in all three ways, without a tie."""
+    cyclic: float | None = None
+    """Share of these that go round in a circle."""
+    cyclic_expected: float | None = None
+    """The same by chance, of independent answers with the same probabilities."""
+    gold: int = 0
+    """Answers to gold items."""
+    gold_accuracy: float | None = None
+    gold_interval: Interval | None = None
+    copied_with: tuple[str, ...] = ()
+    """Ids of people with whom they agree far more than both skills explain."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class FeedbackCheck:
     skill_model: SkillModel | None = None
     """By what the others' answers are compared with each: scores of responses where these recur in several comparisons
     (`skilled_bradley_terry`), else the votes on the same comparison (`dawid_skene`); None without people."""
+    audits: tuple[Audit, ...] = ()
+    """A figure with an interval and a sentence for each influence on the answers of all."""
 
     @property
     def flagged(self) -> list[str]:
@@ -106,40 +116,53 @@ class FeedbackCheck:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, with intervals and flags as lists."""
-        record = asdict(self)
-        record["annotators"] = [{**person, "flags": list(person["flags"])} for person in record["annotators"]]
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("annotators", "kappas", "audits"):
+            record[name] = [to_plain(entry) for entry in record[name]]
         for name in ("alpha_interval", "agreement_interval"):
             record[name] = list(record[name]) if record[name] else None
-        record["kappas"] = list(record["kappas"])
         return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "FeedbackCheck":
         """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
-        annotators = tuple(
-            AnnotatorCheck(**{**person, "flags": tuple(person["flags"])}) for person in record["annotators"]
-        )
         values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
         for name in ("alpha_interval", "agreement_interval"):
             values[name] = tuple(record[name]) if record.get(name) else None
-        kappas = tuple(PairAgreement(**pair) for pair in record.get("kappas", ()))
-        return cls(**values | {"annotators": annotators, "kappas": kappas})
+        for name, kind in (("annotators", AnnotatorCheck), ("kappas", PairAgreement), ("audits", Audit)):
+            values[name] = tuple(kind(**to_tuples(entry)) for entry in record.get(name, ()))
+        return cls(**values)
 
 
-def check(judged: Sequence[JudgedComparison]) -> FeedbackCheck:
-    """Measure agreement, skills and biases, and flag annotators. Deterministic."""
+def to_plain(entry: Any) -> dict[str, Any]:
+    """Return a record's values, its tuples as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(entry).items()}
+
+
+def to_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record, its lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+
+
+def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | None = None) -> FeedbackCheck:
+    """Measure agreement, skills and biases, and flag annotators. Deterministic.
+
+    `gold` maps comparisons to the id of the response that the owner knows to be better, None for a tie.
+    """
     judged = [entry for entry in judged if not entry.judgement.adjudicates]  # made in knowledge of the others
-    everything, names = arrange_votes(judged)
+    everything, names = arrange_votes(judged, gold)
     votes = everything.select(everything.is_vote)
     signed = votes.select(votes.annotator >= 0)
     labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
     table = tabulate(*labelled, "ordinal")
-    same, repeated = everything.count_repeats(len(names))
+    repeats = everything.count_repeats(len(names))
     expected = expect_answers(signed, len(names)) if names else None
+    measures = measure_annotators(signed, len(names), expected, repeats) if expected else None
+    num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
         comparisons=len(np.unique(everything.comparison)),
         judgements=len(judged),
-        annotators=check_annotators(signed, names, expected, same, repeated) if expected else (),
+        annotators=describe_annotators(signed, names, expected, measures) if expected and measures else (),
         alpha=table.alpha(),
         alpha_interval=table.alpha_interval(),
         position_bias=mean_bias(votes.sign[votes.has_sides]),
@@ -149,9 +172,10 @@ def check(judged: Sequence[JudgedComparison]) -> FeedbackCheck:
         agreement=table.agreement(),
         agreement_interval=table.agreement_interval(),
         kappas=compare_people(labelled, names),
-        repeats=int(repeated.sum()),
-        consistency=float(same.sum() / repeated.sum()) if repeated.any() else None,
+        repeats=num_repeats,
+        consistency=(num_repeats - int(repeats.events.sum())) / num_repeats if num_repeats else None,
         skill_model=expected.model if expected else None,
+        audits=audit_panel(signed, expected, measures) if expected and measures else (),
     )
 
 
@@ -164,72 +188,92 @@ def compare_people(
 
 
 def check_annotators(
-    votes: Votes, names: Sequence[str], expected: Expected, same: Indices, repeated: Indices
+    votes: Votes, names: Sequence[str], expected: Expected, repeats: Share
 ) -> tuple[AnnotatorCheck, ...]:
-    """Check each annotator by their votes, sorted by id; `same` and `repeated` count their repeated answers."""
-    count = len(names)
-    answers = Answers(votes.annotator, votes.sign, expected.left_better, votes.longer, votes.seconds)
-    num_judged = np.bincount(votes.annotator, minlength=count)
-    num_left, num_decided = (np.bincount(votes.annotator, rows, count) for rows in (votes.sign > 0, votes.sign != 0))
-    num_shared = np.bincount(votes.annotator[(expected.left_better != 0) & (votes.sign != 0)], minlength=count)
-    biases = estimate_biases(answers)
-    flags = flag_annotators(biases, answers, num_shared)
-    skills = [
-        biases.skill_given_length[number] if {"longer", "shorter"}.intersection(own_flags) else biases.skill[number]
-        for number, own_flags in enumerate(flags)
-    ]
+    """Check each annotator by their votes, sorted by id; `repeats` counts their repeated answers."""
+    return describe_annotators(votes, names, expected, measure_annotators(votes, len(names), expected, repeats))
+
+
+def describe_annotators(
+    votes: Votes, names: Sequence[str], expected: Expected, measures: Measures
+) -> tuple[AnnotatorCheck, ...]:
+    """Return the results for each annotator, sorted by id."""
+    flags = flag_annotators(measures)
+    biases, repeats, gold, cycles = measures.biases, measures.repeats, measures.gold, measures.cycles
+    net_of_length = np.array([bool({"longer", "shorter"}.intersection(own)) for own in flags], bool)
+    shares = measures.num_shared > 0
+    columns: dict[str, Sequence[Any]] = {
+        "id": names,
+        "judgements": (np.bincount(votes.annotator, minlength=len(names)) + repeats.trials).tolist(),
+        "skill": list_known(np.where(net_of_length, biases.skill_given_length, biases.skill), shares),
+        "error_rate": list_known(expected.error_rates, shares),
+        "left_rate": list_rates(votes.annotator, votes.sign > 0, votes.sign != 0, len(names)),
+        "flags": flags,
+        "repeats": repeats.trials.tolist(),
+        "consistency": list_known(repeats.complement().rates()),
+        "consistency_interval": list_intervals(repeats.complement().intervals()),
+        "triads": cycles.triads.tolist(),
+        "cyclic": list_known(cycles.cyclic / np.maximum(cycles.triads, 1), cycles.triads > 0),
+        "cyclic_expected": list_known(cycles.expected / np.maximum(cycles.triads, 1), cycles.triads > 0),
+        "gold": gold.trials.tolist(),
+        "gold_accuracy": list_known(gold.complement().rates()),
+        "gold_interval": list_intervals(gold.complement().intervals()),
+        "copied_with": list_copies(measures, names),
+        **describe_changes(measures),
+    }
     return tuple(
-        AnnotatorCheck(
-            id=name,
-            judgements=int(num_judged[number] + repeated[number]),
-            skill=float(skills[number]) if num_shared[number] else None,
-            error_rate=float(expected.error_rates[number]) if num_shared[number] else None,
-            left_rate=float(num_left[number] / num_decided[number]) if num_decided[number] else None,
-            flags=flags[number],
-            repeats=int(repeated[number]),
-            consistency=float(same[number] / repeated[number]) if repeated[number] else None,
-        )
-        for number, name in enumerate(names)
+        AnnotatorCheck(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
     )
 
 
-def flag_annotators(biases: AnnotatorBiases, answers: Answers, num_shared: NDArray[np.intp]) -> list[tuple[str, ...]]:
-    """Return each annotator's flags: effects that are both large and significant.
-
-    Significance controls the false discovery rate over all annotators and flags. One bad habit shows in several
-    numbers, so at most one of the first six flags is given: the most significant side or length bias, else `reversed`,
-    else `random`, which means low skill that is compatible with none.
-    """
-    excess_ties, ties_p = measure_excess_ties(answers)
-    excess_fast, fast_p = measure_fast_answers(answers)
-    p_values = {name: norm.sf(z) for name, z in biases.z.items()} | {"fast": fast_p, "too_many_ties": ties_p}
-    adjusted = np.split(false_discovery_control(np.concatenate(list(p_values.values()))), len(p_values))
-    significant = {
-        name: each <= (RANDOM_DISCOVERY_RATE if name == "random" else FALSE_DISCOVERY_RATE)
-        for name, each in zip(p_values, adjusted, strict=True)
+def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:
+    """Return the columns of lean to style and of drift, with intervals of Student's kind."""
+    style, drift = measures.style, measures.drift
+    leans = np.isfinite(style.effect.error)
+    half = 1.96 * np.where(leans, style.effect.error, np.nan)
+    changes = np.isfinite(drift.skill.error)
+    change_half = 1.96 * np.where(changes, drift.skill.error, np.nan)
+    speed = drift.speed
+    return {
+        "style": [
+            FEATURES[feature] if known else None
+            for feature, known in zip(style.feature.tolist(), leans.tolist(), strict=True)
+        ],
+        "style_lean": list_known(style.effect.size, leans),
+        "style_interval": list_intervals(np.stack([style.effect.size - half, style.effect.size + half], axis=1)),
+        "skill_change": list_known(drift.skill.size, changes),
+        "skill_change_interval": list_intervals(
+            np.stack([drift.skill.size - change_half, drift.skill.size + change_half], axis=1)
+        ),
+        "speed_change": list_known(speed),
+        "speed_change_interval": list_intervals(drift.speed_interval),
     }
-    enough, least_skill = num_shared >= MIN_SHARED, lower_bound(biases.skill, -biases.z["reversed"], 3.72)
-    large = {
-        "left": lower_bound(biases.side, biases.z["left"], 2) >= STRONG_BIAS,
-        "right": lower_bound(-biases.side, biases.z["right"], 2) >= STRONG_BIAS,
-        "longer": lower_bound(biases.length, biases.z["longer"], 2) >= STRONG_BIAS,
-        "shorter": lower_bound(-biases.length, biases.z["shorter"], 2) >= STRONG_BIAS,
-        "reversed": enough & (biases.skill <= -LOW_SKILL),
-        "random": enough & (biases.skill <= LOW_SKILL) & (least_skill <= NO_SKILL),
-        "fast": excess_fast >= MIN_EXCESS_RATE,
-        "too_many_ties": excess_ties >= MIN_EXCESS_RATE,
-    }
-    raised = {name: significant[name] & large[name] for name in large}
-    flags = []
-    for number in range(len(num_shared)):
-        own = [name for name in raised if raised[name][number]]
-        own_biases = sorted(BIAS_FLAGS.intersection(own), key=lambda name: -float(biases.z[name][number]))
-        primary = (*own_biases, *(name for name in ("reversed", "random") if name in own))[:1]
-        flags.append((*primary, *(name for name in ("fast", "too_many_ties") if name in own)))
-    return flags
 
 
-def lower_bound(effect: Floats, z: Floats, num_errors: float) -> Floats:
-    """Return the effect minus `num_errors` standard errors (effect / z); effects below 0 are returned as they are."""
-    errors = np.divide(effect, z, out=np.zeros_like(effect), where=z > 0)
-    return effect - num_errors * errors
+def list_known(values: Floats, known: NDArray[np.bool_] | None = None) -> list[float | None]:
+    """Return numbers, None where they are NaN or not `known`."""
+    is_known = (~np.isnan(values) if known is None else known).tolist()
+    return [value if there else None for value, there in zip(values.tolist(), is_known, strict=True)]
+
+
+def list_intervals(bounds: Floats) -> list[Interval | None]:
+    """Return [annotators, 2] as pairs, None where they are NaN."""
+    known: list[Any] = np.asarray(np.isfinite(bounds).all(axis=1)).tolist()
+    return [(low, high) if there else None for (low, high), there in zip(bounds.tolist(), known, strict=True)]
+
+
+def list_rates(
+    annotator: NDArray[np.int64], events: NDArray[np.bool_], trials: NDArray[np.bool_], count: int
+) -> list[float | None]:
+    """Return each annotator's share of events among trials, None without trials."""
+    num_events, num_trials = (np.bincount(annotator, rows, count) for rows in (events, trials))
+    return list_known(num_events / np.maximum(num_trials, 1), num_trials > 0)
+
+
+def list_copies(measures: Measures, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return for each annotator the names of those with whom they agree far too much."""
+    others: list[list[str]] = [[] for _ in names]
+    for copy in measures.copies.found:
+        others[copy.first].append(names[copy.second])
+        others[copy.second].append(names[copy.first])
+    return [tuple(sorted(each)) for each in others]

@@ -18,7 +18,7 @@ from likelier.feedback.erase import Erased, erase_person
 from likelier.feedback.group_commit import GroupCommit, Refused
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.open_database import Database
-from likelier.feedback.projects import choose_project, list_projects
+from likelier.feedback.projects import choose_project, list_projects, read_gold
 from likelier.feedback.questions import Shown
 from likelier.feedback.rankings import read_ranked
 from likelier.feedback.ratings import count_ratings, read_rated
@@ -275,6 +275,12 @@ class Store:
         """Return the judgements that count with prompts and responses, in chronological order."""
         with self.reading() as connection:
             return list(read_judged(connection, self.project, (judgements.c.number,)))
+
+    def gold_answers(self) -> dict[str, str | None]:
+        """Return the better response of each gold item by comparison, None for a tie."""
+        with self.reading() as connection:
+            items = read_gold(connection, self.project).values()
+            return {item.comparison_id: item.better for item in items if item.kind == "gold"}
 
     def judged_by_content(self, everything: bool = False) -> Iterator[JudgedComparison]:
         """Yield judgements with prompts and responses, in an order determined by their content.

@@ -1,6 +1,6 @@
 """Judgements as arrays: votes, one for each person and comparison, and the consistency of repeated answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likelier.feedback.agreement import encode
-from likelier.records import JudgedComparison, Response
+from likelier.feedback.shares import Share
+from likelier.feedback.style import FEATURES, count_style
+from likelier.records import JudgedComparison, Judgement, Response
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -35,6 +37,12 @@ class Votes:
     """NaN where no time was recorded."""
     has_sides: NDArray[np.bool_]
     """False where it is unknown which response stood on the left."""
+    style: NDArray[np.int8] | None = None
+    """[N, FEATURES]: 1 where the left response has more of a feature of `style`, -1 where the right one has, else 0."""
+    created_at: NDArray[np.object_] | None = None
+    """Time of the answer as it is stored, None where it is unknown."""
+    gold: Floats | None = None
+    """The owner's answer, as `sign`; NaN where there is none."""
 
     @cached_property
     def labels(self) -> Floats:
@@ -57,20 +65,27 @@ class Votes:
 
     def select(self, rows: NDArray[np.bool_]) -> "Votes":
         """Return the judgements where `rows` is True."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
-    def count_repeats(self, num_annotators: int) -> tuple[Indices, Indices]:
-        """Count each person's repeated answers, sides swapped or not: (as the first one, all), [annotators] each."""
-        repeated = ~self.is_vote
-        same = repeated & (self.labels == self.labels[self.first_answers])
-        counts = [np.bincount(self.annotator[rows], minlength=num_annotators) for rows in (same, repeated)]
-        return counts[0], counts[1]
+    def count_repeats(self, num_annotators: int) -> Share:
+        """Count each person's repeated answers, sides swapped or not, and those that differ from the first one."""
+        repeated = np.flatnonzero(~self.is_vote)
+        firsts = self.first_answers[repeated]
+        differs = self.labels[repeated] != self.labels[firsts]
+        events, trials = (
+            np.bincount(self.annotator[rows], minlength=num_annotators) for rows in (repeated[differs], repeated)
+        )
+        return Share(events, trials, np.bincount(self.annotator[np.unique(firsts)], minlength=num_annotators))
 
 
-def arrange_votes(judged: Sequence[JudgedComparison]) -> tuple[Votes, list[str]]:
+def arrange_votes(
+    judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | None = None
+) -> tuple[Votes, list[str]]:
     """Return judgements as arrays, and the sorted names of the people who gave them.
 
-    One pass over the records; everything else costs what arrays cost.
+    `gold` maps comparisons to the id of the better response, None for a tie. One pass over the records; everything
+    else costs what arrays cost.
     """
     given = [entry.judgement for entry in judged]
     names = sorted({judgement.annotator for judgement in given} - {""})
@@ -82,6 +97,9 @@ def arrange_votes(judged: Sequence[JudgedComparison]) -> tuple[Votes, list[str]]
     lengths = np.array([measure_length(responses[response]) for response in codes])
     left, right = (np.array([codes[each] for each in ids], np.int64) for ids in (left_ids, right_ids))
     gap = lengths[left] - lengths[right] if given else np.zeros(0)
+    counts = np.array([count_style(responses[response].text) for response in codes], np.int32).reshape(
+        -1, len(FEATURES)
+    )
     votes = Votes(
         annotator=np.array([numbers[judgement.annotator] for judgement in given], np.int64),
         comparison=encode([judgement.comparison_id for judgement in given])[0],
@@ -92,8 +110,17 @@ def arrange_votes(judged: Sequence[JudgedComparison]) -> tuple[Votes, list[str]]
         longer=np.sign(np.nan_to_num(gap)),
         seconds=np.array([judgement.duration_seconds for judgement in given], dtype=float),
         has_sides=np.array([judgement.extra.get("sides") != "unknown" for judgement in given], bool),
+        style=np.sign(counts[left] - counts[right]).astype(np.int8),
+        created_at=np.array([judgement.created_at for judgement in given], object),
+        gold=np.array([find_gold_sign(judgement, gold) for judgement in given]) if gold else None,
     )
     return votes, names
+
+
+def find_gold_sign(judgement: Judgement, gold: Mapping[str, str | None]) -> float:
+    """Return the owner's answer to a judged comparison as a sign; NaN without one."""
+    better = gold.get(judgement.comparison_id, "")
+    return {judgement.left: 1.0, judgement.right: -1.0, None: 0.0}.get(better, np.nan)
 
 
 def measure_length(response: Response) -> float:

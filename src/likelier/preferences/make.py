@@ -24,6 +24,8 @@ JUDGE = "judge"
 """Folder, within that folder, of the pairs for a judge that shares none with the reward model."""
 JUDGE_FILES = tuple(f"{JUDGE}/{part}.jsonl" for part in PARTS)
 MAX_WEIGHT = 4.0
+KEPT_FLAGS = frozenset({"inconsistent", "drifting", "copied"})
+"""Flags of people whose judgements teach more than they mislead (decision 0073)."""
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
 
 
@@ -80,7 +82,8 @@ def make_preferences(
 ) -> dict[str, Any]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
-    Judgements of flagged annotators are dropped; of someone whose only flag is `reversed` they are kept with `flip` 1.
+    Judgements of flagged annotators are dropped, but for `KEPT_FLAGS`; of someone whose only flag is `reversed` they
+    are kept with `flip` 1.
     Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
     people, and of somebody's answers to one comparison the first counts, as in the check. Without a check, `flip` is 0,
@@ -162,7 +165,7 @@ def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], d
         return ""
     annotator = item.judgement.annotator
     flags = set(found[annotator].flags) if annotator and annotator in found else set()
-    return "flagged annotator" if drop_flagged and flags - {"reversed"} else ""
+    return "flagged annotator" if drop_flagged and flags != {"reversed"} and flags - KEPT_FLAGS else ""
 
 
 def make_preference(

@@ -69,6 +69,11 @@ FLAG_DESCRIPTIONS = {
     "fast": "answers faster than one can read",
     "reversed": "picks what the others reject",
     "too_many_ties": "says tie where others see a difference",
+    "style": "follows a style, such as lists or bold words, beyond its worth",
+    "inconsistent": "answers otherwise when asked the same again",
+    "drifting": "judges otherwise at the end than at the beginning",
+    "copied": "agrees with somebody as if one copied the other",
+    "gold": "misses questions whose answer is known",
 }
 SAMPLES_SHOWN = 4
 MONTHS = (

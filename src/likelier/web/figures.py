@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -67,7 +67,8 @@ class Figures:
         """Compute all figures from the stored judgements; many of them in a process of its own."""
         store, begun = self.room.store, time.monotonic()
         try:
-            values = compute_figures(store.judged()) if num_judgements <= MAX_HERE else compute_apart(store)
+            few = num_judgements <= MAX_HERE
+            values = compute_figures(store.judged(), store.gold_answers()) if few else compute_apart(store)
         except (OSError, sqlite3.Error, LikelierError) as error:
             print_stderr(f"likelier: the owner's figures could not be computed: {error}")
             return
@@ -77,14 +78,14 @@ class Figures:
             self.values, self.num_judgements = values | {"as_of": num_judgements}, num_judgements
 
 
-def compute_figures(judged: Sequence[JudgedComparison]) -> dict[str, Any]:
-    """Return the figures of judgements; none of no judgements."""
+def compute_figures(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Return the figures of judgements, gold items as for `check`; none of no judgements."""
     from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
 
     if not judged:
         return {}
     return {
-        "check": check_feedback(judged).to_json(),
+        "check": check_feedback(judged, gold).to_json(),
         "win_rates": compare_models([entry for entry in judged if not entry.judgement.adjudicates]),
         "throughput": count_by_day(judged),
     }
@@ -117,7 +118,7 @@ def main() -> None:
     if sys.platform != "win32":
         os.nice(NICENESS)
     with Store.open(db, project=project) as store:
-        values = compute_figures(store.judged())
+        values = compute_figures(store.judged(), store.gold_answers())
     sys.stdout.write(json.dumps(values))  # for the process that asked, which is no terminal
     sys.stdout.flush()
 

@@ -32,7 +32,7 @@ function describePerson({ annotator, name, role, judgements, error_rate, flags, 
   invite.disabled = disabled;
   const buttons = document.querySelector("header nav") && role !== "admin" ? [invite, join, change] : [invite, change];
   return make("tr", make("td", name || annotator), make("td", say(disabled ? "shut_out_role" : role)), make("td", String(judgements)),
-    make("td", percent(error_rate)), make("td", flags.join(", ")), make("td", ...buttons));
+    make("td", percent(error_rate)), make("td", flags.map((flag) => say(`flag_${flag}`)).join(", ")), make("td", ...buttons));
 }
 
 function shape(name, attributes) {

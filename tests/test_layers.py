@@ -100,7 +100,6 @@ FENCES = {
     "fastapi": ["web"],
     "starlette": ["web"],
     "uvicorn": ["web"],
-    "h11": ["web"],
     "pyarrow": ["feedback.formats"],
     "datasets": ["feedback.formats"],
     "typer": ["cli"],

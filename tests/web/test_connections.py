@@ -88,9 +88,7 @@ def test_connections_that_stay_half_open_shut_out_nobody(page, monkeypatch):
         assert read_to_end(held[0]) == b""
 
 
-@pytest.mark.parametrize(
-    "sent", ["", "GET / HTTP", "{name}Content-Length: 15\r\n\r\n{{"], ids=["nothing", "head", "body"]
-)
+@pytest.mark.parametrize("sent", ["", "GET /", "{name}Content-Length: 15\r\n\r\n{{"], ids=["nothing", "head", "body"])
 def test_a_request_that_is_not_whole_in_time_is_ended_however_it_drips(page, monkeypatch, sent):
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.7)
     host, _ = page
@@ -107,13 +105,20 @@ def test_a_request_that_is_not_whole_in_time_is_ended_however_it_drips(page, mon
         assert time.monotonic() - start < 30
 
 
-@pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
-def test_a_body_in_chunks_does_not_pass_the_limit(page, method):
-    """Chunks count over a length that is given (RFC 9112), so that a short one let any body through."""
+CHUNKS = f"send at most {MAX_BODY_BYTES} bytes, and no chunks"
+BOTH = "not an HTTP request with a head of at most 32768 bytes"
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "status", "detail"),
+    [("POST", "", 413, CHUNKS), ("GET", "", 413, CHUNKS), ("PUT", "Content-Length: 10\r\n", 400, BOTH)],
+)
+def test_a_body_in_chunks_does_not_pass_the_limit(page, method, length, status, detail):
+    """Nor with a length, which chunks count over: so two servers can see different requests (RFC 9112, 6.3)."""
     host, _ = page
     head = (
         f"{method} /judgements HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
+        f"Content-Type: application/json\r\n{length}Transfer-Encoding: chunked\r\n\r\n"
     )
     with connect(host) as connection:
         connection.sendall(head.encode())
@@ -126,9 +131,28 @@ def test_a_body_in_chunks_does_not_pass_the_limit(page, method):
     with connect(host) as connection:
         connection.sendall(head.encode())
         head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 413 ")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"connection: close" in head.lower()
-    assert json.loads(body) == {"detail": f"send at most {MAX_BODY_BYTES} bytes, and no chunks"}
+    assert json.loads(body) == {"detail": detail}
+
+
+@pytest.mark.parametrize("sent", ["no HTTP\r\n\r\n", "GET / HTTP/1.1\r\nCookie: {long}\r\n\r\n", "GET /{long}{long}"])
+def test_what_is_no_request_or_has_too_long_a_head_is_refused(page, sent):
+    with connect(page[0]) as connection:
+        connection.sendall(sent.format(long="x" * connections.MAX_HEAD_BYTES).encode())
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert json.loads(body) == {"detail": "not an HTTP request with a head of at most 32768 bytes"}
+
+
+def test_requests_that_are_sent_at_once_are_answered_in_their_order(page):
+    host, link = page
+    with connect(host) as connection:
+        paths = (link, "/static/none", "/static/judge.css")
+        connection.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n" for path in paths[:2]).encode())
+        connection.sendall(f"GET {paths[2]} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        statuses = [part[:3] for part in read_to_end(connection).split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"303", b"404", b"200"]
 
 
 def test_a_long_body_of_a_foreign_request_is_not_read(page):

@@ -17,6 +17,7 @@ from likelier.feedback.questions import question_id
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.writer import A
 from likelier.web.access import PAGES, NoEntry, Project, SessionBackend, Visitor, check_access, find_person
+from likelier.web.answer_route import add_answer_route
 from likelier.web.answers import Answer, RankingAnswer, RatingAnswer, Skipped
 from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
 from likelier.web.guards import Failures, add_guards, error_response
@@ -211,7 +212,7 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
     def question(person: Visitor, project: Project = None) -> Response:
         return JSONResponse(rooms.find(person, project).next_question(person))
 
-    @app.post("/judgements")
+    @add_answer_route(app, "/judgements")
     def judge(answer: Answer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
         stored = add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids))
@@ -219,19 +220,19 @@ def add_judging(app: FastAPI, rooms: Rooms) -> None:
         reply = {"guess": guess._asdict() if guess else None, **room.next_question(person)}
         return JSONResponse(reply | ({"lesson": lesson} if lesson else {}))
 
-    @app.post("/ratings")
+    @add_answer_route(app, "/ratings")
     def rate(answer: RatingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
         add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids))
         return JSONResponse(room.next_question(person))
 
-    @app.post("/rankings")
+    @add_answer_route(app, "/rankings")
     def rank(answer: RankingAnswer, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
         add_answer(room, person, answer.ticket, lambda: answer.to_record(person.annotator, room.ids, room.responses))
         return JSONResponse(room.next_question(person))
 
-    @app.post("/skip")
+    @add_answer_route(app, "/skip")
     def skip(skipped: Skipped, person: Visitor, project: Project = None) -> Response:
         room = rooms.find(person, project)
         room.skip(person, skipped.comparison_id or skipped.question_id or "")

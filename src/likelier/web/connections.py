@@ -1,11 +1,11 @@
 """HTTP connections that nobody can hold open for others: a request arrives in time, and there are so many at once."""
 
 import asyncio
+import itertools
 import json
 import time
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0
 """How long a browser may take to send a request, head and body: ours are of some hundred bytes."""
@@ -13,11 +13,15 @@ STALLED_SECONDS = 60.0
 """How long a browser may leave an answer unread, as with a film that it does not play on."""
 MAX_CONNECTIONS = 200
 """How many may be open at once. A browser holds up to six; a process may open 256 files or more."""
-REASONS = {408: "Request Timeout", 503: "Service Unavailable"}
+MAX_HEAD_BYTES = 32_768
+"""Of a request's first line and headers; ours have one or two thousand."""
+REASONS = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """uvicorn's connection, which by itself waits without end for a request, and for an answer to be read.
+
+    It parses by llhttp, as Node.js does, which is much faster than h11 and sets no limit to a head by itself.
 
     With `MAX_CONNECTIONS` open, a newcomer closes the oldest one that only waits for its other side: whoever holds
     connections open without asking anything (slowloris) shuts out nobody.
@@ -25,6 +29,11 @@ class Connection(H11Protocol):
 
     deadline: asyncio.TimerHandle | None = None
     opened = 0.0
+    is_reading = True
+    """False from the end of a request to the end of its answer."""
+    has_head = False
+    num_head_bytes = 0
+    """That have arrived of a head that is not whole yet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close another connection if there are too many, and wait for the first request."""
@@ -45,15 +54,44 @@ class Connection(H11Protocol):
 
     def is_waiting(self) -> bool:
         """True while a request is not whole yet, or its answer is not read."""
-        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) or bool(self.flow.write_paused)
+        return self.is_reading or bool(self.flow.write_paused)
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request that has begun must be whole in time, however slowly its bytes drip in."""
+        self.num_head_bytes = 0 if self.has_head else self.num_head_bytes + len(data)
         super().data_received(data)
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+        if not self.is_reading:
             self.clear_deadline()
+        elif not self.has_head and self.num_head_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("")
         elif self.deadline is None:
             self.set_deadline(REQUEST_SECONDS)
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        super().on_message_begin()
+        self.is_reading = True
+
+    def on_headers_complete(self) -> None:
+        """Answer a request. ValueError, which becomes an error 400: its head is too long."""
+        if sum(map(len, itertools.chain.from_iterable(self.headers))) + len(self.url) > MAX_HEAD_BYTES:
+            raise ValueError("too long")
+        self.has_head = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        super().on_message_complete()
+        self.is_reading = self.has_head = False
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, unless it is there already."""
+        self.is_reading = self.is_reading or not self.pipeline
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no request, or one with too long a head."""
+        self.refuse(400, f"not an HTTP request with a head of at most {MAX_HEAD_BYTES} bytes")
 
     def pause_writing(self) -> None:
         """Wait until the other side reads on, but not for ever."""

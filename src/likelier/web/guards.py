@@ -1,11 +1,11 @@
 """Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likelier.errors import LikelierError
@@ -29,8 +29,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
+CACHE = b"cache-control"
 HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
@@ -53,7 +52,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self.app, self.site = app, site
-        self.headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
+        headers = HEADERS | (HTTPS_HEADERS if site.is_secure else {})
+        self.headers = {name.lower().encode(): value.encode() for name, value in headers.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on; the reply gets the headers."""
@@ -63,9 +63,10 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                kept = headers.get("Cache-Control")  # of the routes only media files have their own
-                headers.update(self.headers | ({"Cache-Control": kept} if kept else {}))
+                given = dict(message["headers"])
+                kept = {CACHE: given[CACHE]} if CACHE in given else {}  # of the routes only media files have their own
+                own = [pair for pair in message["headers"] if pair[0] not in self.headers]  # a cookie may come twice
+                message["headers"] = [*own, *(self.headers | kept).items()]
             await send(message)
 
         refusal = check_request(Request(scope), self.site)
@@ -108,8 +109,9 @@ def check_request(request: Request, site: Site) -> Response | None:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return error_response(415, "send application/json")
     has_length = "content-length" in request.headers or request.method == "POST"
-    most = LARGE_BODIES.get(request.url.path, 0) if site.cookie in request.cookies else 0
-    most = max(most, MAX_BODY_BYTES)
+    most = MAX_BODY_BYTES
+    if request.scope["path"] in LARGE_BODIES and site.cookie in request.cookies:
+        most = LARGE_BODIES[request.scope["path"]]
     if "transfer-encoding" in request.headers or (has_length and not is_small(length, most)):
         return error_response(413, f"send at most {most} bytes, and no chunks")
     return None
@@ -120,6 +122,7 @@ def is_small(length: str, most: int) -> bool:
     return length.isdecimal() and len(length) <= len(str(most)) and int(length) <= most
 
 
+@lru_cache(1000)
 def parse_host(host: str) -> str | None:
     """Return the name in a Host header, without the port; None if it cannot be parsed."""
     try:

@@ -1,5 +1,6 @@
 """Predictions of each answer from the others' answers: by scores of responses that recur, else by their votes."""
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from likelier.feedback.reliability import encode_choices, fit_posterior_mode, le
 from likelier.feedback.votes import Votes
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 SkillModel = Literal["dawid_skene", "skilled_bradley_terry"]
 CHOICES = {1.0: "left", -1.0: "right", 0.0: "tie"}
 MIN_RECURRING = 0.5
@@ -30,6 +32,20 @@ class Expected(NamedTuple):
 def expect_answers(votes: Votes, num_annotators: int) -> Expected:
     """Return what the others say of each vote, by the model that the comparisons allow; all votes name a person."""
     return (expect_by_scores if responses_recur(votes) else expect_by_votes)(votes, num_annotators)
+
+
+def expect_within_groups(votes: Votes, num_annotators: int, group: Indices) -> Expected:
+    """Return what the others of a person's group say of each of their votes; `group` [annotators] is -1 without one,
+    and such people are compared with everybody."""
+    expected = expect_answers(votes, num_annotators)
+    left_better, error_rates = expected.left_better.copy(), expected.error_rates.copy()
+    expect = expect_by_scores if expected.model == "skilled_bradley_terry" else expect_by_votes
+    for number in np.unique(group[group >= 0]):
+        rows = group[votes.annotator] == number
+        members, people = np.unique(votes.annotator[rows], return_inverse=True)
+        own = expect(replace(votes.select(rows), annotator=people), len(members))
+        left_better[rows], error_rates[members] = own.left_better, own.error_rates
+    return Expected(expected.model, left_better, error_rates)
 
 
 def responses_recur(votes: Votes) -> bool:

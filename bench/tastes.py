@@ -1,18 +1,16 @@
 """Panels of people with one taste or two, with the truth known: are the groups found, and is anybody wrongly flagged?
 
-`python bench/tastes.py groups [--seeds 20]` prints for panels of two tastes how many have the groups claimed, the adjusted
-Rand index beside that of an oracle who knows both tastes, and which members of the minority are flagged, before and after.
+`python bench/tastes.py groups [--seeds 20]` prints for panels of two tastes how many have the groups claimed, the
+adjusted Rand index beside that of an oracle who knows both tastes, and which members of the minority are flagged.
 `python bench/tastes.py alike [--seeds 100]` prints how many panels of one taste have two groups claimed.
 `python bench/tastes.py real --data ../shared/data` prints what comes out on ukp-convarg1 and Auto-J's comparisons.
 """
 
 import argparse
-import gzip
-import json
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +20,8 @@ from scipy.special import expit, log_expit
 from likelier.feedback.check import check_annotators
 from likelier.feedback.expected import expect_answers, expect_within_groups
 from likelier.feedback.tastes import Finding, adjusted_rand, find_tastes
-from likelier.feedback.votes import Votes, arrange_votes
-from likelier.records import JudgedComparison, Judgement, Prompt, Response
+from likelier.feedback.votes import Votes
+from likelier.records import Response
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -150,10 +148,10 @@ def assign_by_oracle(drawn: Drawn) -> Indices:
 def flag(drawn: Drawn, group: Indices | None) -> list[tuple[str, ...]]:
     """Return the flags of each person, as the check gives them with groups, or as it gave them without."""
     people = len(drawn.group)
-    names, none = [f"{number:02d}" for number in range(people)], np.zeros(people, np.int64)
+    names = [f"{number:02d}" for number in range(people)]
     votes = drawn.votes
     expected = expect_answers(votes, people) if group is None else expect_within_groups(votes, people, group)
-    return [each.flags for each in check_annotators(votes, names, expected, none, none)]
+    return [each.flags for each in check_annotators(votes, names, expected, votes.count_repeats(people))]
 
 
 RICH = {
@@ -249,9 +247,7 @@ def label_groups(found: Finding, people: int) -> Indices:
 
 def print_alike(seeds: int, kinds: dict[str, Design]) -> None:
     """Print a row of a table for each kind of panel with one taste."""
-    print(
-        "| panel of one taste | two or more claimed | cannot tell | one claimed | z: mean, largest |\n|---|---|---|---|---|"
-    )
+    print("| panel of one taste | two or more claimed | cannot tell | one claimed | largest z |\n|---|---|---|---|---|")
     claims = total = 0
     for name, design in kinds.items():
         begun, answers, scores = time.monotonic(), Counter[str](), []
@@ -261,7 +257,7 @@ def print_alike(seeds: int, kinds: dict[str, Design]) -> None:
             scores.append(tastes.z or 0.0)
         claims, total = claims + answers["more"], total + seeds
         print(f"| {name} | {answers['more']} of {seeds} | {answers['cannot tell']} | {answers['one']} | "
-              f"{np.mean(scores):.2f}, {max(scores):.2f} |", flush=True)  # fmt: skip
+              f"{max(scores):.2f} |", flush=True)  # fmt: skip
         print(f"{name}: {(time.monotonic() - begun) / seeds:.1f} s a panel", file=sys.stderr)
     print(f"| all | {claims} of {total} | | | |")
 

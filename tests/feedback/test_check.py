@@ -223,7 +223,7 @@ def test_json_keys() -> None:
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
         "alpha_ordinal", "fleiss_kappa", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
-        "skill_model", "audits",
+        "skill_model", "audits", "tastes",
     ]  # fmt: skip
     person = [
         "id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency",

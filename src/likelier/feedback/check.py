@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import mean_bias
-from likelier.feedback.expected import Expected, SkillModel, expect_answers
+from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
 from likelier.feedback.measures import Measures, measure_annotators
 from likelier.feedback.panel_audits import Audit, audit_panel
 from likelier.feedback.shares import Share
 from likelier.feedback.style import FEATURES
+from likelier.feedback.tastes import Tastes, find_tastes, list_responses
 from likelier.feedback.votes import Votes, arrange_votes
 from likelier.records import JudgedComparison
 
@@ -108,6 +109,9 @@ class FeedbackCheck:
     (`skilled_bradley_terry`), else the votes on the same comparison (`dawid_skene`); None without people."""
     audits: tuple[Audit, ...] = ()
     """A figure with an interval and a sentence for each influence on the answers of all."""
+    tastes: Tastes | None = None
+    """Groups of people with tastes of their own: who is in one is compared with its other members. None of checks made
+    before there were any, and without people."""
 
     @property
     def flagged(self) -> list[str]:
@@ -121,6 +125,7 @@ class FeedbackCheck:
             record[name] = [to_plain(entry) for entry in record[name]]
         for name in ("alpha_interval", "agreement_interval"):
             record[name] = list(record[name]) if record[name] else None
+        record["tastes"] = self.tastes.to_json() if self.tastes else None
         return record
 
     @classmethod
@@ -131,6 +136,7 @@ class FeedbackCheck:
             values[name] = tuple(record[name]) if record.get(name) else None
         for name, kind in (("annotators", AnnotatorCheck), ("kappas", PairAgreement), ("audits", Audit)):
             values[name] = tuple(kind(**to_tuples(entry)) for entry in record.get(name, ()))
+        values["tastes"] = Tastes.from_json(record["tastes"]) if record.get("tastes") else None
         return cls(**values)
 
 
@@ -156,7 +162,8 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
     table = tabulate(*labelled, "ordinal")
     repeats = everything.count_repeats(len(names))
-    expected = expect_answers(signed, len(names)) if names else None
+    finding = find_tastes(signed, names, list_responses(judged)) if names else None
+    expected = expect_within_groups(signed, len(names), finding.group) if finding else None
     measures = measure_annotators(signed, len(names), expected, repeats) if expected else None
     num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
@@ -176,6 +183,7 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
         consistency=(num_repeats - int(repeats.events.sum())) / num_repeats if num_repeats else None,
         skill_model=expected.model if expected else None,
         audits=audit_panel(signed, expected, measures) if expected and measures else (),
+        tastes=finding.tastes if finding else None,
     )
 
 

@@ -1,10 +1,10 @@
 """A mixture of tastes: groups of people, each with scores of responses or a reward of features, and people's habits.
 
-P(a prefers left | group k) = sigmoid(gamma_a x v_k + b_a + l_a longer), where x is the left response minus the right one
-and v_k are the scores of the responses (a Bradley-Terry model) or the weights of features. gamma_a is the skill, b_a a
-habit of choosing the left side, l_a one of choosing the longer response: who has a habit has no taste of their own for
-it. v_k is normal around a common taste m, with variance 1 - `CORRELATION`, and m has variance `CORRELATION`: groups with
-few judgements are shrunk to what all have in common.
+P(a prefers left | group k) = sigmoid(gamma_a x v_k + b_a + l_a longer), where x is the left response minus the right
+one and v_k are the scores of the responses (a Bradley-Terry model) or the weights of features. gamma_a is the skill,
+b_a a habit of choosing the left side, l_a one of choosing the longer response: who has a habit has no taste of their
+own for it. v_k is normal around a common taste m, with variance 1 - `CORRELATION`, and m has variance `CORRELATION`:
+groups with few judgements are shrunk to what all have in common.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +28,8 @@ ANNEALING = 0.1
 """The likelihood counts a tenth in the first step of a search, two tenths in the second: certainty comes late."""
 MAX_HABIT_STEP, MAX_LOGIT_STEP = 1.0, 3.0
 CG_STEPS, CG_TOLERANCE = 25, 1e-3
+NUM_DRAWS = 30
+"""Of `measure_dissent`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Panel:
     @property
     def is_sparse(self) -> bool:
         """True if there are many coefficients for the votes, so that own votes weigh much in a small group's taste."""
-        return self.design.shape[1] * 100 > len(self.left)
+        return bool(self.design.shape[1] * 100 > len(self.left))
 
     @cached_property
     def transposed(self) -> csr_array:
@@ -122,8 +124,8 @@ def split_logits(panel: Panel, habits: Floats) -> tuple[Floats, Floats]:
 def log_likelihoods(panel: Panel, logits: Floats, habits: Floats) -> Floats:
     """Return each person's log-likelihood with the log-prior of their habits, [annotators]."""
     votes = panel.sum_by_annotator(log_expit(np.where(panel.left, logits, -logits)))
-    off: Floats = (habits - HABITS_MEAN) / HABITS_SD
-    return votes - (off**2).sum(axis=1) / 2
+    penalty: Floats = (((habits - HABITS_MEAN) / HABITS_SD) ** 2).sum(axis=1) / 2
+    return votes - penalty
 
 
 def update_habits(panel: Panel, differences: Floats, habits: Floats) -> Floats:
@@ -211,7 +213,7 @@ def step_mixture(
 ) -> Mixture:
     """Take one step of expectation and maximisation; `temper` scales the likelihood of memberships."""
     precision, count = mixture.prior_precision, mixture.num_groups
-    mean = sum(mixture.tastes) * precision / (count * precision + 1 / CORRELATION)
+    mean = find_mean(mixture.tastes, precision)
     tastes, habits, logliks = [], [], []
     for group in range(count):
         weight = mixture.membership[panel.annotator, group]
@@ -228,7 +230,7 @@ def step_mixture(
         logliks.append(loglik)
     loglik = np.stack(logliks, axis=1)
     membership = normalise(np.log(mixture.shares) + temper * loglik)
-    mean = sum(tastes) * precision / (count * precision + 1 / CORRELATION)
+    mean = find_mean(tastes, precision)
     prior = sum(((taste - mean) ** 2).sum() for taste in tastes) * precision / 2 + mean @ mean / (2 * CORRELATION)
     return Mixture(
         tastes,
@@ -237,6 +239,12 @@ def step_mixture(
         (membership.sum(axis=0) + 1) / (panel.num_annotators + count),
         float(logsumexp(np.log(mixture.shares) + loglik, axis=1).sum() - prior),
     )
+
+
+def find_mean(tastes: list[Floats], precision: float) -> Floats:
+    """Return the likeliest common taste given those of groups."""
+    mean: Floats = np.sum(tastes, axis=0) * precision / (len(tastes) * precision + 1 / CORRELATION)
+    return mean
 
 
 def normalise(log_weights: Floats) -> Floats:
@@ -302,22 +310,43 @@ def draw_starts(
     return starts
 
 
-def embed_people(panel: Panel, single: Mixture, dimensions: int) -> Floats:
-    """Return coordinates [annotators, dimensions] such that people who depart alike from a single taste lie together.
+def relate_people(panel: Panel, single: Mixture, left: Floats) -> Floats:
+    """Return how alike people depart from a single taste with answers `left` [N] of 0 and 1, [annotators, annotators].
 
-    Leading eigenvectors of the products of people's gradients by the taste, each in units of its standard error.
+    Products of people's gradients by the taste, each in units of its standard error; 0 with oneself.
     """
     skill, offset = split_logits(panel, single.habits[0])
     p = expit(skill * (panel.design @ single.tastes[0]) + offset)
-    count, people = len(p), panel.num_annotators
-    gather = csr_array((np.ones(count), (panel.annotator, np.arange(count))), shape=(people, count))
-    gradient = csr_array(gather @ panel.design.multiply((panel.left - p)[:, None]))
-    information = csr_array(gather @ panel.squares.multiply((p * (1 - p))[:, None]))
-    information.data = 1 / np.sqrt(information.data + 1)
-    scaled = gradient.multiply(information)
-    gram = (scaled @ scaled.T).toarray()
-    np.fill_diagonal(gram, 0)
-    values, vectors = np.linalg.eigh(gram)
+    row, column, value, own = panel.own_entries
+    gradient = np.bincount(own, (left - p)[row] * value)
+    information = np.bincount(own, (p * (1 - p))[row] * value**2)
+    first = np.zeros(len(gradient), np.int64)
+    first[own] = np.arange(len(own))
+    scaled = csr_array(
+        (gradient / np.sqrt(information + 1), (panel.annotator[row[first]], column[first])),
+        shape=(panel.num_annotators, panel.design.shape[1]),
+    )
+    products: Floats = (scaled @ scaled.T).toarray()
+    np.fill_diagonal(products, 0)
+    return products
+
+
+def measure_dissent(panel: Panel, single: Mixture, generator: np.random.Generator) -> float:
+    """Return by how many standard deviations people depart together from a single taste, more than by chance.
+
+    The largest eigenvalue of `relate_people`, beside those of answers drawn from the single taste.
+    """
+    skill, offset = split_logits(panel, single.habits[0])
+    p = expit(skill * (panel.design @ single.tastes[0]) + offset)
+    drawn = [(generator.random(len(p)) < p).astype(float) for _ in range(NUM_DRAWS)]
+    largest = [np.linalg.eigvalsh(relate_people(panel, single, each))[-1] for each in drawn]
+    observed = np.linalg.eigvalsh(relate_people(panel, single, panel.left.astype(float)))[-1]
+    return float((observed - np.mean(largest)) / max(np.std(largest, ddof=1), 1e-9))
+
+
+def embed_people(panel: Panel, single: Mixture, dimensions: int) -> Floats:
+    """Return coordinates [annotators, dimensions] in which people who depart alike from a single taste lie together."""
+    values, vectors = np.linalg.eigh(relate_people(panel, single, panel.left.astype(float)))
     return np.asarray((vectors * np.sqrt(np.maximum(values, 1e-9)))[:, ::-1][:, :dimensions])
 
 

@@ -20,19 +20,20 @@ from likelier.feedback.taste_model import (
     Panel,
     fit_mixture,
     fit_single,
-    measure_variances,
     leave_own_votes_out,
+    measure_dissent,
+    measure_variances,
     predict_left,
     split_logits,
     update_habits,
 )
 from likelier.feedback.text_features import describe_texts
 from likelier.feedback.votes import Votes
-from likelier.records import Response
+from likelier.records import JudgedComparison, Response
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-Reason = Literal["left-out judgements", "too few", "left-out judgements cannot tell"]
+Reason = Literal["left-out judgements", "alike", "too few", "cannot tell"]
 
 MIN_JUDGED, MIN_PEOPLE = 20, 4
 """Votes that it takes to have a taste, and people with as many that it takes to look for groups."""
@@ -41,12 +42,14 @@ MAX_VOTES = 20_000
 MAX_GROUPS, NUM_FOLDS = 3, 5
 SCORE_SD, FEATURE_SD = 1.5, 0.7
 """A priori: of a response's score, and of the weight of a feature of variance 1."""
-CLAIM_Z, REFUSE_Z = 3.1, 1.64
-"""Groups are claimed where they predict left-out judgements better at one-sided p 0.001, refused where not at 0.05."""
+MIN_DISSENT = 2.5
+"""Of `measure_dissent`: below it people do not depart together from what all have in common, and no group is fitted."""
+CLAIM_Z = 2.6
+"""Groups are claimed where they predict left-out judgements better at one-sided p 0.005."""
 MIN_STABILITY = 0.6
 """Adjusted Rand index of the groups of all votes and of four fifths of them, below which groups are not claimed."""
-MIN_RELIABILITY, MAX_WEIGHT = 0.55, 0.5
-"""One taste is claimed only where a fifth of the people would have shown another, and its weight is clearly small."""
+MIN_RELIABILITY = 0.55
+"""One taste is claimed only where a fifth of the people would have shown another."""
 MIN_CERTAINTY, MIN_SKILL, MIN_SIZE = 0.8, 0.25, 2
 """Probability and skill from which a person belongs to a group; people whom it takes to make one."""
 NUM_SHOWN = 3
@@ -100,8 +103,8 @@ class Tastes:
         """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
         values = {each.name: record[each.name] for each in fields(cls) if each.name in record}
         groups = tuple(
-            TasteGroup(**{key: tuple(value) if isinstance(value, list) else value for key, value in group.items()})
-            for group in record.get("groups", ())
+            TasteGroup(tuple(each["members"]), each["share"], tuple(each["likes"]), tuple(each["dislikes"]))
+            for each in record.get("groups", ())
         )
         return cls(**values | {"groups": groups, "unclear": tuple(record.get("unclear", ()))})
 
@@ -110,11 +113,8 @@ class Tastes:
 class Comparison:
     """How much better one group more predicts left-out votes."""
 
-    z: float
-    gain: float
-    weight: float
-    """Of the additional group in the best mixture of both predictions: 0 useless, 1 right."""
-    weight_error: float
+    z: float = 0.0
+    gain: float = 0.0
     fits: list[Mixture] = field(default_factory=list)
     """With one group more, one without each fold."""
 
@@ -155,6 +155,13 @@ def find_tastes(
         return Finding(Tastes(None, "too few"), nobody)
     nobody[people] = best[1]
     return Finding(best[0], nobody)
+
+
+def list_responses(judged: Sequence[JudgedComparison]) -> list[Response]:
+    """Return the responses as `arrange_votes` numbers them."""
+    responses = {entry.judgement.left: entry.left for entry in judged}
+    responses |= {entry.judgement.right: entry.right for entry in judged}
+    return [responses[name] for name in sorted(responses)]
 
 
 def choose_votes(votes: Votes, num_annotators: int) -> tuple[NDArray[np.bool_], Indices]:
@@ -198,6 +205,10 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
     generator = np.random.default_rng(0)
     folds = generator.permutation(int(panel.comparison.max()) + 1)[panel.comparison] % NUM_FOLDS
     single = fit_single(panel)
+    if measure_dissent(panel, single, generator) < MIN_DISSENT:
+        told = measure_reliability(panel, single) >= MIN_RELIABILITY
+        tastes = Tastes(1 if told else None, "alike" if told else "cannot tell", model)
+        return tastes, np.full(panel.num_annotators, -1, np.int64)
     best, compared = single, compare_numbers(panel, folds, 1)
     first = compared
     while best.num_groups < MAX_GROUPS and compared.z >= CLAIM_Z:
@@ -212,21 +223,17 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
     evidence = {"model": model, "gain": first.gain, "z": first.z}
     if best.num_groups > 1:
         return describe_groups(panel, best, names, labels, evidence)
-    refused = first.z < REFUSE_Z and first.weight + 2 * first.weight_error < MAX_WEIGHT
-    nobody = np.full(panel.num_annotators, -1, np.int64)
-    if refused and measure_reliability(panel, single) >= MIN_RELIABILITY:
-        return Tastes(1, "left-out judgements", **evidence), nobody
-    return Tastes(None, "left-out judgements cannot tell", **evidence), nobody
+    return Tastes(None, "cannot tell", **evidence), np.full(panel.num_annotators, -1, np.int64)
 
 
 def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
     """Compare `count` groups with one more by the votes of folds that were left out.
 
-    Folds hold whole comparisons, so that copied answers are no taste. Of two folds that say nothing the search ends.
+    Folds hold whole comparisons, so that copied answers are no taste. The search ends with folds that say nothing.
     """
     fewer, more = np.zeros(len(folds)), np.zeros(len(folds))
     fits: list[Mixture] = []
-    comparison = Comparison(0.0, 0.0, 0.0, np.inf)
+    comparison = Comparison()
     for fold in range(NUM_FOLDS):
         left_out = folds == fold
         kept, asked = panel.select(~left_out), panel.select(left_out)
@@ -236,9 +243,9 @@ def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
         fewer[left_out], more[left_out] = predict_left(kept, base, asked), predict_left(kept, fits[-1], asked)
         seen = folds <= fold
         comparison = compare_predictions(fewer[seen], more[seen], panel.left[seen], panel.comparison[seen])
-        if fold == 1 and comparison.z < 1:
+        if count > 1 and fold >= 1 and comparison.z < 1:
             break
-    return Comparison(comparison.z, comparison.gain, comparison.weight, comparison.weight_error, fits)
+    return Comparison(comparison.z, comparison.gain, fits)
 
 
 def compare_predictions(fewer: Floats, more: Floats, left: NDArray[np.bool_], comparison: Indices) -> Comparison:
@@ -257,10 +264,8 @@ def compare_predictions(fewer: Floats, more: Floats, left: NDArray[np.bool_], co
     scores = np.bincount(comparison, (left - p) * (design[:, 1] - slope * design[:, 0]))
     spread = np.sqrt((scores**2).sum())
     z = float(scores.sum() / spread) if spread > 1e-9 else 0.0
-    remaining = information[1, 1] - slope * information[0, 1]
-    error = float(spread / remaining) if remaining > 1e-9 else np.inf
     gain = log_likelihood(design @ full, left) - log_likelihood(design[:, :1] @ null, left)
-    return Comparison(z, float(gain), float(full[1]), error)
+    return Comparison(z, float(gain))
 
 
 def fit_weights(design: Floats, left: NDArray[np.bool_]) -> Floats:

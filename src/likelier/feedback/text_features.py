@@ -9,30 +9,26 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
+from likelier.feedback.style import FEATURES, count_style
+
 Floats = NDArray[np.float64]
 
 MAX_CHARACTERS = 4000
 """Of a longer text only the beginning is looked at."""
 WORD = re.compile(r"\w+")
-LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 FIRST_PERSON = re.compile(r"\b(?:i|me|my|we|us|our)\b|我", re.IGNORECASE)
 SECOND_PERSON = re.compile(r"\b(?:you|your)\b|[你您]", re.IGNORECASE)
-HEDGE = re.compile(r"\b(?:may|might|maybe|perhaps|possibly|seems?|likely|could)\b|也许|可能|或许", re.IGNORECASE)
 STYLES: dict[str, Callable[[str], float]] = {
     "length": lambda text: np.log1p(len(text)),
     "words of many letters": lambda text: np.log1p(len(text)) - np.log1p(len(WORD.findall(text))),
     "paragraphs": lambda text: np.log1p(text.count("\n")),
-    "lists": lambda text: np.log1p(len(LIST_ITEM.findall(text))),
     "numbers": lambda text: np.log1p(sum(map(str.isdigit, text))),
     "questions": lambda text: np.log1p(text.count("?") + text.count("？")),
-    "exclamations": lambda text: np.log1p(text.count("!") + text.count("！")),
     "direct speech": lambda text: np.log1p(sum(map(text.count, '"“「'))),
     "first person": lambda text: np.log1p(len(FIRST_PERSON.findall(text))),
     "second person": lambda text: np.log1p(len(SECOND_PERSON.findall(text))),
-    "hedges": lambda text: np.log1p(len(HEDGE.findall(text))),
-    "markup": lambda text: np.log1p(sum(map(text.count, "*#`"))),
 }
-"""Counts on a logarithmic scale, by name."""
+"""Counts on a logarithmic scale, by name, beside those of `style`."""
 NUM_TOPICS, MAX_WORDS, MIN_TEXTS = 8, 2000, 5
 """Directions of words; words that are looked at, each in at least so many texts."""
 
@@ -41,10 +37,10 @@ def describe_texts(texts: Sequence[str]) -> tuple[list[str], Floats]:
     """Return names of features, and their values [texts, features] of mean 0 and variance 1; those that never vary are
     left out. Directions of words have the name of the word that weighs most."""
     texts = [text[:MAX_CHARACTERS] for text in texts]
-    styles = np.array([[count(text) for count in STYLES.values()] for text in texts]).reshape(len(texts), len(STYLES))
+    styles = [[*(count(text) for count in STYLES.values()), *np.log1p(count_style(text))] for text in texts]
     words, topics = find_topics(texts)
-    values = np.concatenate([styles, topics], axis=1)
-    names = [*STYLES, *(f"word “{word}”" for word in words)]
+    names = [*STYLES, *FEATURES, *(f"word “{word}”" for word in words)]
+    values = np.concatenate([np.array(styles).reshape(len(texts), len(STYLES) + len(FEATURES)), topics], axis=1)
     spread = values.std(axis=0) if len(texts) else np.zeros(len(names))
     kept = np.flatnonzero(spread > 1e-6)
     return [names[column] for column in kept], (values[:, kept] - values[:, kept].mean(axis=0)) / spread[kept]

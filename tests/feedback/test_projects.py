@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from likelier.errors import ConfigError, DataError
+from likelier.feedback.check import check
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.projects import (
     Gold,
@@ -84,6 +85,19 @@ def test_a_name_that_cannot_be(tmp_path, name):
     with pytest.raises(ConfigError, match="give 1 to 60 printable characters without a slash"):
         Store.open(tmp_path / "new.db", create=True, project=name)
     assert not (tmp_path / "new.db").exists()
+
+
+def test_the_check_knows_the_owners_answers(db):
+    with Store.open(db, project="short") as short:
+        with short.transaction() as writer:
+            write_gold(writer, Gold(PAIR.id, "gold", TWO.id))
+        with short.in_project("long").transaction() as writer:
+            write_gold(writer, Gold(PAIR.id, "training", TWO.id))
+        assert short.gold_answers() == {PAIR.id: TWO.id}
+        assert short.in_project("long").gold_answers() == {}
+        short.add_judgement(ANSWER)
+        (ann,) = check(short.judged(), short.gold_answers()).annotators
+        assert (ann.gold, ann.gold_accuracy) == (1, 0.0)
 
 
 def test_a_file_can_be_imported_into_two_projects_and_again(db, tmp_path):

@@ -20,6 +20,7 @@ from likelier.preferences.make import (
     conversation_groups,
     make_preferences,
     opening_texts,
+    why_dropped,
 )
 from likelier.records import JudgedComparison, Judgement, Media, Preference, Prompt, Response, Text, read_preferences
 
@@ -307,6 +308,15 @@ def test_too_little_to_split(tmp_path: Path, items: list[JudgedComparison], chec
 def test_shares_that_make_no_sense(tmp_path: Path, shares: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="below 1"):
         make_preferences(Source(judged("a")), tmp_path, None, Split(0, *shares))
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_kept"),
+    [(("drifting", "copied"), True), (("inconsistent",), True), (("reversed",), True), (("style",), False),
+     (("gold",), False), (("copied", "gold"), False), (("reversed", "drifting"), False)],
+)  # fmt: skip
+def test_flags_that_leave_a_person_out(flags: tuple[str, ...], is_kept: bool) -> None:
+    assert (why_dropped(judged("a", "bob"), {"bob": Person("bob", 0.4, flags)}, True) == "") == is_kept
 
 
 def test_the_card_says_what_is_there(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ MIN_TIMED = 10
 """Equal answers with different times that it takes to say who was later."""
 MIN_EVIDENCE = 3.0
 """What others say of somebody's comparisons, as so many on which the truth is certain, for a skill to be known."""
-MAX_EXACT = 1000
-"""Pairs of people that are looked at one by one: those that agree most beyond chance, and as many of the others."""
+MIN_AGREEMENT, MAX_SUSPECTS = 0.8, 1000
+"""Of pairs that are suspected, which are looked at one by one: those that agree most of these many."""
+NUM_TYPICAL = 40
+"""Pairs from which the typical excess is taken."""
 TYPICAL_EXCESS = 0.2
 """Excess of two honest people where fewer than three pairs tell: they agree more on easy pairs than on hard ones."""
 FAMILY_WISE_ERROR = 0.01
@@ -118,7 +120,12 @@ def find_copies(votes: Votes, expected: Expected, num_annotators: int) -> Copies
         pair = share_answers(votes, rows, bounds, int(one[place]), int(two[place]))
         if independent := expect_agreement(votes, skills, pair):
             looked.append((place, pair, independent))
-    excess = [(agreed[place] / shared[place] - e0) / (1 - e0) for place, _, (e0, _, is_skilled) in looked if is_skilled]
+    some = set(spread_pairs(len(one)).tolist())
+    excess = [
+        (agreed[place] / shared[place] - e0) / (1 - e0)
+        for place, _, (e0, _, is_skilled) in looked
+        if is_skilled and place in some
+    ]
     typical = max(float(np.median(excess)), 0.0) if len(excess) >= 3 else TYPICAL_EXCESS
     suspects = []
     for place, pair, (e0, error, _) in looked:
@@ -131,7 +138,8 @@ def find_copies(votes: Votes, expected: Expected, num_annotators: int) -> Copies
             break
         n, share = int(shared[place]), float(agreed[place] / shared[place])
         first, second = int(often[one[place]]), int(often[two[place]])
-        found.append(Copy(first, second, n, share, chance, find_later(votes, pair, (first, second))))
+        later = find_later(votes, pair, (first, second))
+        found.append(Copy(*sorted((first, second)), n, share, chance, later))
     return Copies(found, len(one), len(often))
 
 
@@ -197,12 +205,17 @@ def count_shared(votes: Votes, rows: Indices, bounds: Indices) -> tuple[Indices,
 
 
 def choose_pairs(shared: Indices, agreed: Indices) -> Indices:
-    """Return places of the pairs to look at: all of a few, else those that agree most, and some of the others."""
-    if len(shared) <= 2 * MAX_EXACT:
-        return np.arange(len(shared))
-    order = np.argsort(-(agreed / shared - 0.5) * np.sqrt(shared), kind="stable")
-    rest = order[MAX_EXACT:]
-    return np.concatenate([order[:MAX_EXACT], rest[:: max(1, len(rest) // MAX_EXACT)]])
+    """Return places of the pairs to look at: those that agree in most of their comparisons, and some of all."""
+    share = agreed / shared
+    suspects = np.flatnonzero(share >= MIN_AGREEMENT)
+    if len(suspects) > MAX_SUSPECTS:
+        suspects = suspects[np.argsort(-(share - 0.5)[suspects] * np.sqrt(shared[suspects]), kind="stable")]
+    return np.union1d(spread_pairs(len(shared)), suspects[:MAX_SUSPECTS])
+
+
+def spread_pairs(num_pairs: int) -> Indices:
+    """Return places of the pairs that tell what is typical."""
+    return np.linspace(0, num_pairs - 1, min(NUM_TYPICAL, num_pairs)).astype(np.int64)
 
 
 def share_answers(votes: Votes, rows: Indices, bounds: Indices, one: int, two: int) -> Pair:

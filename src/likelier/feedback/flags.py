@@ -25,7 +25,7 @@ MIN_EXCESS_RATE = 0.3
 MIN_EXCESS_ERRORS = 0.15
 """Repeats that differ from the first answer, and gold items missed, are flagged this far above the others' rate."""
 MIN_DRIFT = 0.4
-"""A change of skill counts if its bound, two standard errors nearer to none, is this large; 1 is a typical skill."""
+"""A fall of the skill counts if its bound, two standard errors nearer to none, is this large; 1 is a typical skill."""
 MIN_SHARED = 20
 """Judgements shared with other annotators that it takes to call somebody random, reversed or drifting."""
 PRIMARY = ("left", "right", "longer", "shorter", "style", "reversed", "random")
@@ -71,8 +71,8 @@ def compute_p_values(measures: Measures) -> dict[str, Floats]:
         "fast": measures.fast[1],
         "too_many_ties": measures.ties[1],
         "inconsistent": measures.inconsistency[1],
-        # Of the two changes the more significant one counts, times two; each may go either way.
-        "drifting": np.minimum(1, 4 * norm.sf(np.maximum(np.abs(drift.skill.z), np.abs(drift.side.z)))),
+        # Of a fall of the skill and a change of side, either way, the more significant one counts, times two.
+        "drifting": np.minimum(1, 2 * np.minimum(norm.sf(-drift.skill.z), 2 * norm.sf(np.abs(drift.side.z)))),
         "gold": measures.gold_errors[1],
     }
 
@@ -95,7 +95,7 @@ def find_large(measures: Measures) -> dict[str, Raised]:
         "inconsistent": measures.inconsistency[0] >= MIN_EXCESS_ERRORS,
         "drifting": enough
         & (
-            (lower_bound(np.abs(skill_drift.size), np.abs(skill_drift.z), 2) >= MIN_DRIFT)
+            (lower_bound(-skill_drift.size, -skill_drift.z, 2) >= MIN_DRIFT)
             | (lower_bound(np.abs(side_drift.size), np.abs(side_drift.z), 2) >= STRONG_BIAS)
         ),
         "gold": measures.gold_errors[0] >= MIN_EXCESS_ERRORS,

@@ -139,7 +139,7 @@ def find_copies(votes: Votes, expected: Expected, num_annotators: int) -> Copies
         n, share = int(shared[place]), float(agreed[place] / shared[place])
         first, second = int(often[one[place]]), int(often[two[place]])
         later = find_later(votes, pair, (first, second))
-        found.append(Copy(*sorted((first, second)), n, share, chance, later))
+        found.append(Copy(min(first, second), max(first, second), n, share, chance, later))
     return Copies(found, len(one), len(often))
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from itertools import combinations
 
 from likelier.feedback.accounts import Person
 from likelier.feedback.store import Store
@@ -48,6 +49,44 @@ def test_fifty_people_at_once_judge_nothing_too_often(tmp_path):
         assert max(judged.values()) <= 2
         assert max(pairs.values()) == 1
         assert room.count_missing() == 0
+
+
+def test_own_answers_are_counted_without_a_look_at_the_database_and_others_by_one(tmp_path, monkeypatch):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        prompt = Prompt("Story.")
+        texts = [Response(prompt.id, text) for text in "abcd"]
+        pairs = [Comparison(prompt.id, one.id, two.id) for one, two in combinations(texts, 2)]
+        with store.transaction() as writer:
+            writer.add_prompts([prompt])
+            writer.add_responses(texts)
+            writer.add_comparisons(pairs)
+        room, ann = Room(store, None, None, None), Person("ann", "", "annotator")
+        looks, look = [], Store.shown_after
+        monkeypatch.setattr(Store, "shown_after", lambda *given: looks.append(1) or look(*given))
+
+        def answer(pair, key, **more):
+            sides = pair.response_a, pair.response_b
+            return room.add_answer(ann, Judgement(pair.id, "", *sides, "left", key=key, **more))
+
+        for number, pair in enumerate(pairs[:3]):
+            answer(pair, f"{number:08d}")
+            assert room.update_pairing().num_judgements == number + 1
+        answer(pairs[0], "00000000")  # once more the same
+        answer(pairs[0], "00000009", supersedes="00000000")
+        assert room.update_pairing().num_stored == 4
+        assert looks == []
+        store.add_judgement(Judgement(pairs[3].id, "bob", pairs[3].response_b, pairs[3].response_a, "tie"))
+        answer(pairs[4], "00000010")  # bob's was not counted yet: both by a look
+        assert room.update_pairing().num_stored == 6
+        assert looks == [1]
+        answer(pairs[5], "00000011")
+        room.update_pairing()
+        assert looks == [1]
+        again = Room(store, None, None, None).pairing
+        assert again.own == room.pairing.own
+        assert [again.num_people, again.num_shown, again.excess_left, again.num_judgements] == [
+            room.pairing.num_people, room.pairing.num_shown, room.pairing.excess_left, room.pairing.num_judgements
+        ]  # fmt: skip
 
 
 def sees(client):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,10 @@ class Database:
         """False while committed records stand in the write-ahead log alone."""
         self.account_changes = 0
         """Transactions of this process that may have changed what a session opens."""
+        self.num_answers: Counter[str] = Counter()
+        """How many answers this process has added to each project."""
+        self.known_annotators: set[str] = set()
+        """Some of those who are stored; nobody is ever removed."""
         self.has_failed = False
         """True once a write ended in an I/O error of the disk."""
 
@@ -214,12 +219,14 @@ class Database:
             try:
                 with connection.begin():
                     self.check_unchanged()
-                    writer = Writer(connection, self.media_folder, project)
+                    writer = Writer(connection, self.media_folder, project, self.known_annotators)
                     yield writer
             except BaseException:
                 if writer and self.path:  # other processes may already share a file of a PostgreSQL database
                     writer.remove_new_media()
                 raise
+            self.num_answers[project] += writer.num_answers
+            self.known_annotators |= writer.new_annotators
             if self.path:  # while we still have the only connection that writes
                 try:
                     self.is_in_file = checkpoint_wal(connection)

@@ -53,11 +53,19 @@ class Shown(NamedTuple):
     """It answers a training item."""
 
 
-def to_shown(answer: Judgement) -> Shown:
-    """Convert a judgement."""
-    is_training = answer.extra.get(TRAINING) is True
-    sides = answer.left, answer.right
-    return Shown(0, answer.comparison_id, answer.annotator, sides, bool(answer.supersedes), is_training)
+def to_shown(answer: Answer, number: int = 0) -> Shown:
+    """Convert an answer."""
+    is_training = isinstance(answer, Judgement) and answer.extra.get(TRAINING) is True
+    return Shown(
+        number, question_id(answer), answer.annotator, list_shown(answer), bool(answer.supersedes), is_training
+    )
+
+
+def list_shown(answer: Answer) -> tuple[str, ...]:
+    """Return the ids of an answer's responses in the order in which they were shown."""
+    if isinstance(answer, Judgement):
+        return answer.left, answer.right
+    return answer.shown if isinstance(answer, Ranking) else (answer.response_id,)
 
 
 def hash_set(prompt_id: str, responses: Iterable[str]) -> str:

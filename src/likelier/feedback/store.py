@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -53,6 +53,16 @@ from likelier.records import (
 
 class Superseded(LikelierError):
     """An answer that another one supersedes already, or that is not there, cannot be superseded."""
+
+
+class Stored(NamedTuple, Generic[A]):
+    """An answer as it is stored."""
+
+    answer: A
+    number: int = 0
+    """Of its row; 0 if it was there before, and in PostgreSQL."""
+    num_added: int = 0
+    """How many answers this process had then added to the project, this one included."""
 
 
 class Store:
@@ -180,7 +190,11 @@ class Store:
         """Store one judgement, as `add_answer` does."""
         return self.add_answer(record)
 
-    def add_answer(self, record: A, changed: Iterable[Screen] = ()) -> A:
+    def add_answer(self, record: A) -> A:
+        """Store one judgement, rating or ranking; returns the one stored under its key, as `store_answer` does."""
+        return self.store_answer(record).answer
+
+    def store_answer(self, record: A, changed: Iterable[Screen] = ()) -> Stored[A]:
         """Store one judgement, rating or ranking; returns the one stored under its key, on a repeat the first.
 
         `changed` is what has come onto people's screens, stored on the way: it is worth no flush of its own.
@@ -189,13 +203,16 @@ class Store:
         too long. Superseded: what it supersedes is not there, another's, or superseded already.
         """
 
-        def write(writer: Writer) -> A:
+        def write(writer: Writer) -> Stored[A]:
             keyed = writer.name_key(fill_keys([record], writer)[0])
             if keyed.supersedes and not writer.can_supersede(keyed):
                 raise Refused(Superseded("this answer was changed already, or is not yours"))
             is_new = writer.add_answers(type(keyed), [keyed])
+            number, num_added = writer.last_number, self.database.num_answers[self.project] + writer.num_answers
             keep_screens(writer, changed)
-            return keyed if is_new else writer.stored_answers(type(keyed), [keyed.key])[keyed.key]
+            if is_new:
+                return Stored(keyed, number, num_added)
+            return Stored(writer.stored_answers(type(keyed), [keyed.key])[keyed.key])
 
         stored = self.commits.run(write)
         if not self.database.is_in_file:

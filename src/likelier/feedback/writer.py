@@ -3,7 +3,7 @@
 import secrets
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -70,17 +70,31 @@ TO_RECORD: dict[type[Answer], Callable[[sa.Row[Any]], Any]] = {
 class Writer:
     """Adds records to a project within one transaction. Methods that add records return how many were new to it."""
 
-    def __init__(self, connection: sa.Connection, media_folder: MediaFolder, project: str = DEFAULT_PROJECT) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        media_folder: MediaFolder,
+        project: str = DEFAULT_PROJECT,
+        known_annotators: Collection[str] = (),
+    ) -> None:
         self.connection, self.media_folder, self.project = connection, media_folder, project
         self.new_media: list[Media] = []
         self.has_project = False
+        self.known_annotators, self.new_annotators = known_annotators, set[str]()
+        """Who needs not be stored, and who has been by this writer."""
+        self.num_answers = 0
+        """How many this writer has added."""
+        self.last_number = 0
+        """Number of the row that was inserted last, if it was alone; of SQLite."""
 
     def insert(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
         """Insert rows that do not exist yet; returns how many were new."""
         if not rows:
             return 0
         statement = insert_statement(table, self.connection.dialect.name)
-        return self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+        result = self.connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
+        self.last_number = result.lastrowid if len(rows) == 1 and self.connection.dialect.name == "sqlite" else 0
+        return result.rowcount
 
     def add_project(self) -> None:
         """Store the project itself, unless it is there."""
@@ -147,8 +161,12 @@ class Writer:
     def add_answers(self, kind: type[A], records: Iterable[A]) -> int:
         """Store answers of one kind, with the keys that they lack; returns how many were new."""
         keyed = fill_keys(records, self)
-        self.insert(annotators, [{"id": name} for name in sorted({record.annotator for record in keyed})])
-        return self.insert(TABLES[kind], [TO_ROW[kind](record) | {"project": self.project} for record in keyed])
+        new = {record.annotator for record in keyed}.difference(self.known_annotators, self.new_annotators)
+        self.insert(annotators, [{"id": name} for name in sorted(new)])
+        self.new_annotators |= new
+        num_new = self.insert(TABLES[kind], [TO_ROW[kind](record) | {"project": self.project} for record in keyed])
+        self.num_answers += num_new
+        return num_new
 
     def add_person(self, name: str) -> str:
         """Return a person's pseudonym, created on first use; `ann` and `Ann` are one person (`fold_name`)."""

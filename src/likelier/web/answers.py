@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from likelier.feedback.projects import MAX_TAG, MAX_TAGS
+from likelier import records
+from likelier.feedback.projects import MAX_TAG, MAX_TAGS, ProjectSettings
 from likelier.feedback.questions import MAX_RANKED
-from likelier.records import Judgement, Ranking, Rating, Response, order_by_rank
+from likelier.records import Comparison, Judgement, Ranking, Rating, Response, order_by_rank
 from likelier.web.access import KEY
-from likelier.web.ids import PageIds
+from likelier.web.ids import PageIds, UnfitAnswer, UnknownId
 
 MAX_COMMENT = 500
 Id = Annotated[str, Field(max_length=64)]
@@ -105,6 +106,30 @@ class RankingAnswer(Given):
         shown = tuple(map(ids.find, self.shown))
         prompt_id = responses[shown[0]].prompt_id if shown[0] in responses else ""
         return Ranking(prompt_id, annotator, order_by_rank(shown, self.ranks), shown, **self.list_common())
+
+
+def check_subject(
+    answer: records.Answer, comparisons: Mapping[str, Comparison], responses: Mapping[str, Response]
+) -> None:
+    """UnknownId: an answer about what is not of these, a project's."""
+    if isinstance(answer, Judgement):
+        comparison = comparisons.get(answer.comparison_id)
+        if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
+            raise UnknownId("these responses are not the two sides of this comparison")
+        return
+    asked = answer.shown if isinstance(answer, Ranking) else (answer.response_id,)
+    if any(each not in responses for each in asked):
+        raise UnknownId("there is no such response here")
+    if isinstance(answer, Ranking) and {responses[each].prompt_id for each in asked} != {answer.prompt_id}:
+        raise UnknownId("these are not responses to one prompt")
+
+
+def check_reasons(extra: Mapping[str, Any], settings: ProjectSettings) -> None:
+    """UnfitAnswer: tags that are not of this project, or a comment where none is asked for."""
+    if unknown := [tag for tag in extra.get("tags", ()) if tag not in settings.tags]:
+        raise UnfitAnswer(f"tags: {unknown[0]!r} is not one of this project")
+    if extra.get("comment") and not settings.comment:
+        raise UnfitAnswer("comment: this project asks for none")
 
 
 class Skipped(BaseModel):

@@ -33,7 +33,7 @@ class Connection(HttpToolsProtocol):
     """False from the end of a request to the end of its answer."""
     has_head = False
     num_head_bytes = 0
-    """That have arrived of a head that is not whole yet."""
+    """That have arrived of a request, of those whose head is not whole yet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close another connection if there are too many, and wait for the first request."""
@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request that has begun must be whole in time, however slowly its bytes drip in."""
-        self.num_head_bytes = 0 if self.has_head else self.num_head_bytes + len(data)
+        self.num_head_bytes += len(data)
         super().data_received(data)
         if not self.is_reading:
             self.clear_deadline()
@@ -74,15 +74,20 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer a request. ValueError, which becomes an error 400: its head is too long."""
-        if sum(map(len, itertools.chain.from_iterable(self.headers))) + len(self.url) > MAX_HEAD_BYTES:
+        if self.num_head_bytes > MAX_HEAD_BYTES and self.measure_head() > MAX_HEAD_BYTES:  # not only with its body
             raise ValueError("too long")
         self.has_head = True
         super().on_headers_complete()
+
+    def measure_head(self) -> int:
+        """Count the bytes of a request's address and headers."""
+        return len(self.url) + sum(map(len, itertools.chain.from_iterable(self.headers)))
 
     def on_message_complete(self) -> None:
         """End a request."""
         super().on_message_complete()
         self.is_reading = self.has_head = False
+        self.num_head_bytes = 0
 
     def on_response_complete(self) -> None:
         """Wait for the next request, unless it is there already."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,17 +19,19 @@ from likelier.feedback.questions import (
     make_ranking_questions,
     make_rating_questions,
     question_id,
+    to_shown,
 )
 from likelier.feedback.screens import Screen, keep_screens, make_screen, read_screens, read_skips
 from likelier.feedback.secret import read_secret
 from likelier.feedback.shown import count_since, find_current
-from likelier.feedback.store import Store
+from likelier.feedback.store import Store, Stored
 from likelier.feedback.tables import DEFAULT_PROJECT
 from likelier.feedback.writer import A
 from likelier.generation.policies import is_former
 from likelier.records import Answer, Comparison, Judgement, Media, Ranking, Rating, Text
+from likelier.web.answers import check_reasons, check_subject
 from likelier.web.guesses import Guess, Guesses
-from likelier.web.ids import PageIds, UnfitAnswer, UnknownId
+from likelier.web.ids import PageIds, UnfitAnswer
 from likelier.web.markdown import render_all
 from likelier.web.shown import describe_question
 
@@ -75,6 +77,8 @@ class Room:
         """Live policies write more comparisons as these are judged."""
         self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
         self.asking, self.num_asked, self.num_served = threading.Lock(), 0, 0
+        self.num_counted = 0
+        """How many of the answers that this process has added are counted."""
         self.kind: type[Answer] = Judgement
         """What people give here."""
         self.load()
@@ -170,8 +174,11 @@ class Room:
     def update_pairing(self) -> Pairing:
         """Count the answers that have come since the last call, ours and those of other processes.
 
-        Whoever waits meanwhile is served by one more look at the database: it begins after they asked.
+        Whoever waits meanwhile is served by one more look at the database: it begins after they asked. Nobody else
+        adds to a SQLite file: with all of ours counted, there is nothing to look for.
         """
+        if self.store.path and self.num_counted == self.store.database.num_answers[self.store.project]:
+            return self.pairing
         with self.asking:
             self.num_asked += 1
             number = self.num_asked
@@ -188,8 +195,18 @@ class Room:
                 self.last_recount = time.monotonic()
             return self.pairing
 
+    def count_own(self, stored: Stored[Any]) -> None:
+        """Count an answer that was just stored if all before it are counted; otherwise a look at the database does."""
+        with self.pairing_lock:
+            if stored.number and stored.num_added == self.num_counted + 1:
+                self.num_counted = stored.num_added
+                if stored.number > self.last_number:  # a look that began before may have seen it
+                    self.pairing.add(to_shown(stored.answer, stored.number))
+                    self.last_number = stored.number
+
     def add_new(self) -> None:
         """Count what is numbered above the last answer that was counted."""
+        self.num_counted = self.store.database.num_answers[self.store.project]
         for shown in self.store.shown_after(self.last_number, self.kind):
             self.pairing.add(shown)
             self.last_number = shown.number
@@ -292,15 +309,15 @@ class Room:
         UnfitAnswer: ids that do not belong together, or tags or guidelines that are not of the project. Superseded: see
         `Store.add_answer`.
         """
-        self.check_subject(answer)
-        self.check_reasons(answer.extra)
+        check_subject(answer, self.comparisons, self.responses)
+        check_reasons(answer.extra, self.settings)
         supersedes = f"{person.annotator}:{answer.supersedes}" if answer.supersedes else None
         if isinstance(answer, Judgement) and not (supersedes or answer.adjudicates):
             supersedes = self.find_double(person, answer)
         elif not (isinstance(answer, Judgement) or supersedes):
             supersedes = self.find_given(person, answer)
         is_lesson = isinstance(answer, Judgement) and answer.comparison_id in self.training and not answer.adjudicates
-        stored = self.store.add_answer(
+        stored = self.store.store_answer(
             replace(
                 answer,
                 annotator=person.annotator,
@@ -312,9 +329,10 @@ class Room:
             ),
             self.take_screens(),
         )
+        self.count_own(stored)
         if self.wanted is not None and self.count_judged() >= self.wanted:
             self.when_finished()
-        return stored
+        return stored.answer
 
     def find_double(self, person: Person, answer: Judgement) -> str | None:
         """Return the key of the person's earlier answer to the same sides in the same order; None if there is none.
@@ -322,8 +340,10 @@ class Room:
         Two tabs or two devices of one person show the same questions, and nobody votes twice: the later answer
         supersedes the earlier one. A repeat that measures self-agreement has its sides reversed.
         """
-        if not self.pairing.times[person.annotator][answer.comparison_id]:
-            return None
+        with self.pairing_lock:
+            subject = answer.comparison_id, (answer.left, answer.right)
+            if subject not in self.pairing.own[person.annotator]:
+                return None
         key = f"{person.annotator}:{answer.key}"
         for known in self.store.judgements_of([answer.comparison_id]):
             is_same = (known.annotator, known.left, known.right) == (person.annotator, answer.left, answer.right)
@@ -344,26 +364,6 @@ class Room:
         with self.store.reading() as connection:
             key = find_current(connection, self.store.project, answer, annotator)
         return None if key is None or key.endswith(f"{annotator}:{answer.key}") else key
-
-    def check_subject(self, answer: Answer) -> None:
-        """UnknownId: an answer about what is not of this project."""
-        if isinstance(answer, Judgement):
-            comparison = self.comparisons.get(answer.comparison_id)
-            if comparison is None or {answer.left, answer.right} != {comparison.response_a, comparison.response_b}:
-                raise UnknownId("these responses are not the two sides of this comparison")
-            return
-        asked = answer.shown if isinstance(answer, Ranking) else (answer.response_id,)
-        if any(each not in self.responses for each in asked):
-            raise UnknownId("there is no such response here")
-        if isinstance(answer, Ranking) and {self.responses[each].prompt_id for each in asked} != {answer.prompt_id}:
-            raise UnknownId("these are not responses to one prompt")
-
-    def check_reasons(self, extra: Mapping[str, Any]) -> None:
-        """UnfitAnswer: tags that are not of this project, or a comment where none is asked for."""
-        if unknown := [tag for tag in extra.get("tags", ()) if tag not in self.settings.tags]:
-            raise UnfitAnswer(f"tags: {unknown[0]!r} is not one of this project")
-        if extra.get("comment") and not self.settings.comment:
-            raise UnfitAnswer("comment: this project asks for none")
 
     def check_guideline(self, version: str) -> str:
         """Return the version of the guidelines that was shown, by default the newest. UnfitAnswer: no such version."""

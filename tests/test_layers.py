@@ -26,6 +26,7 @@ FLOORS = [
             "metrics",
             "stages",
             "intervals",
+            "noise",
             "trackers",
             "userfile",
             "jobs",

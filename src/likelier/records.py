@@ -276,7 +276,11 @@ class Preference:
     """A training pair for reward models and DPO, made from one judgement.
 
     `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (averaged if an annotator answered
-    several times); `flip` is the rate at which the annotator picks the worse side; `weight` balances annotators.
+    several times); `flip` is half the share of the annotator's answers that ignore the pair, above 1/2 only for people
+    who answer the reverse; `weight` balances annotators. `guess` is the probability that an answer that ignores the
+    pair is `chosen`: 1/2, but for people who lean to a side. `flip_kind` says where `flip` is from: `careless`
+    (estimated from the others' answers), `reversed`, `unidentified` (nothing to compare with, and 0); empty in files
+    that say nothing of it.
     """
 
     prompt: Text
@@ -289,6 +293,8 @@ class Preference:
     annotator: str = ""
     comparison: str = ""
     conversation: str = ""
+    guess: float = 0.5
+    flip_kind: str = ""
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -357,13 +363,13 @@ def is_message(turn: Any) -> bool:
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
-UPPER_BOUNDS = {"weight": math.inf, "flip": 1.0, "target": 1.0}
+UPPER_BOUNDS = {"weight": math.inf, "flip": 1.0, "target": 1.0, "guess": 1.0}
 """Upper bounds of a preference's numbers, which start at 0; `margin` is unbounded."""
 
 
 def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
     """DataError: a numeric field of a preference is not a number, or out of range."""
-    for key in ("weight", "flip", "target", "margin"):
+    for key in ("weight", "flip", "target", "margin", "guess"):
         value = record.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"{path}:{number}: `{key}` must be a number, got {value!r}")
@@ -386,7 +392,7 @@ def read_preferences(path: Path) -> list[Preference]:
             if not isinstance(record.get(key), str):
                 raise DataError(f"{path}:{number}: `{key}` must be a text")
         check_numbers(path, number, record)
-        names = {key: read_name(record, key) for key in ("annotator", "comparison", "conversation")}
+        names = {key: read_name(record, key) for key in ("annotator", "comparison", "conversation", "flip_kind")}
         preferences.append(Preference(**record | names))
     if not preferences:
         raise DataError(f"{path}: no preferences")

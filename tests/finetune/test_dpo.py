@@ -157,13 +157,18 @@ def test_targets_know_of_flips_and_ties(world, tmp_path):
         Preference("a", " a", " b", flip=0.2),
         Preference("a", " a", " b", target=0.5, flip=0.2),
         Preference("a", " a " * 40, " b"),
+        Preference("a", " a", " b", flip=0.2, flip_kind="careless", guess=0.9),
     ]
     write_jsonl(tmp_path / "train.jsonl", pairs)
     data = prepare(config(world, {"data": str(tmp_path)})).data
-    assert [pair.target for pair in data.train] == [0.8, 0.5]
+    assert [(pair.target, pair.flip, pair.guess) for pair in data.train] == [
+        (0.8, 0, 0.5),
+        (0.5, 0, 0.5),
+        (1, 0.2, 0.9),
+    ]
     assert data.num_left_out == 1
     data = prepare(config(world, {"data": str(tmp_path)}, use_flip=False, max_length=64)).data
-    assert [pair.target for pair in data.train] == [1.0, 0.5]
+    assert [(pair.target, pair.flip) for pair in data.train] == [(1.0, 0.0), (0.5, 0.0), (1.0, 0.0)]
     assert data.train[0].chosen[-1] == data.train[0].rejected[-1] == 2  # both end with the end token
 
 

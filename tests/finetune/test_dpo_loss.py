@@ -60,3 +60,14 @@ def test_the_gradient_vanishes_at_the_known_optimum_and_only_there():
 
     assert gradient(ref + rewards / beta) < 1e-12
     assert gradient(ref) > 1e-2
+
+
+def test_careless_answers_do_not_move_the_optimum():
+    """The likelihood expects that 40 % of the answers ignore the pair, and the reward is as it was."""
+    rewards, ref, beta = t(1.0, -0.5, 0.3), t(0.2, 0.5, 0.3).log(), 0.4
+    one, two = (pair.flatten() for pair in torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij"))
+    target = 0.6 * torch.sigmoid(rewards[one] - rewards[two]) + 0.4 * 0.5
+    logits = (ref + rewards / beta).requires_grad_()
+    logprobs = torch.log_softmax(logits, -1)
+    dpo_loss(logprobs[one], logprobs[two], ref[one], ref[two], beta, target, noise=(0.2, 0.5))[0].backward()
+    assert logits.grad.abs().max().item() < 1e-12

@@ -30,6 +30,8 @@ class Person:
     id: str
     error_rate: float | None = 0.1
     flags: tuple[str, ...] = ()
+    careless: float | None = None
+    guess_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def test_a_judgement_becomes_a_pair(tmp_path: Path, choice: str, chosen: str, re
         annotator="ann",
         comparison=item.judgement.comparison_id,
         conversation=row.conversation,
+        flip_kind="unidentified",
     )
 
 
@@ -109,18 +112,38 @@ def test_without_a_check_nothing_is_dropped_or_weighed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("person", "flip"),
+    ("person", "noise"),
     [
-        (Person("ann", 0.3), 0.0),
-        (Person("ann", 0.7), 0.0),  # no proof that the answers are the wrong way round
-        (Person("ann", 0.9, ("reversed",)), 1.0),
-        (Person("ann", None), 0.0),
-        (Person("bob", 0.9, ("reversed",)), 0.0),
+        (Person("ann", 0.3), (0.0, 0.5, "unidentified")),
+        (Person("ann", 0.7), (0.0, 0.5, "unidentified")),  # no proof that the answers are the wrong way round
+        (Person("ann", 0.9, ("reversed",), careless=0.1), (1.0, 0.5, "reversed")),
+        (Person("ann", None), (0.0, 0.5, "unidentified")),
+        (Person("bob", 0.9, ("reversed",)), (0.0, 0.5, "unidentified")),
+        (Person("ann", 0.3, careless=0.0, guess_left=0.5), (0.0, 0.5, "careless")),
+        (Person("ann", 0.3, careless=0.5, guess_left=0.5), (0.25, 0.5, "careless")),
+        (Person("ann", 0.5, ("left",), careless=0.5, guess_left=0.9), (0.25, 0.9, "careless")),
+        (Person("ann", 0.5, ("right",), careless=0.4, guess_left=0.1), (0.2, 0.1, "careless")),
     ],
 )
-def test_only_reversed_annotators_have_a_flip(tmp_path: Path, person: Person, flip: float) -> None:
+def test_careless_and_reversed_annotators_have_a_flip(tmp_path: Path, person: Person, noise: tuple) -> None:
+    """`flip`, `guess` and `flip_kind` of an answer that is the left response."""
     (row,) = made(tmp_path, judged("Hi"), check=Check([person]))
-    assert row.flip == flip
+    assert (row.flip, row.guess, row.flip_kind) == noise
+    (row,) = made(tmp_path, judged("Hi"), check=Check([person]), drop_flagged=False)
+    assert (row.flip, row.guess, row.flip_kind) == noise
+
+
+def test_who_mostly_takes_a_side_is_dropped(tmp_path: Path) -> None:
+    leaning = [Person("ann", 0.5, ("left",), careless=0.6, guess_left=0.9), Person("bob", 0.5, ("left",))]
+    leaning.append(Person("eve", 0.5, ("left", "fast"), careless=0.2, guess_left=0.9))
+    items = [judged("Hi", name) for name in ("ann", "bob", "eve", "fay")]
+    assert [row.annotator for row in made(tmp_path, *items, check=Check(leaning))] == ["fay"]
+
+
+def test_the_guess_is_of_the_side_that_was_chosen(tmp_path: Path) -> None:
+    leaning = Check([Person("ann", 0.3, careless=0.4, guess_left=0.9)])
+    rows = made(tmp_path, judged("Hi", choice="right"), judged("Ho", choice="tie"), check=leaning)
+    assert {(row.target, row.guess) for row in rows} == {(1.0, 0.1), (0.5, 0.5)}
 
 
 def test_flagged_annotators_are_dropped_unless_they_are_only_reversed(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_error_rates_enter_the_chances():
     assert check_scores(np.array([math.log(3)]), pairs[:1])["log_loss"] == pytest.approx(0.430782916092454, abs=1e-12)
 
 
+def test_the_guess_of_who_leans_enters_the_chances():
+    # as in test_loss: q = 0.6 * 0.75 + 0.4 * 0.9 = 0.81
+    found = judgement_logits(np.array([math.log(3)]), [pair("a", "b", flip=0.2, guess=0.9)])
+    assert found == pytest.approx([math.log(0.81 / 0.19)], abs=1e-12)
+
+
 def test_log_loss_by_hand():
     found = log_losses(np.array([2.0, -1.0, 1.0]), np.array([1.0, 1.0, 0.5]))
     assert found == pytest.approx([0.126928011042973, 1.313261687518223, 0.813261687518223], abs=1e-12)

@@ -58,6 +58,21 @@ def test_flip_with_a_tie():
     assert loss.item() == pytest.approx(0.740302520295566, abs=1e-12)
 
 
+def test_the_guess_of_who_leans_to_a_side():
+    # sigmoid(log 3) = 3/4, a share of 0.4 without reading, 0.9 of it this side: q = 0.6 * 0.75 + 0.4 * 0.9 = 0.81
+    one = doubles(math.log(3.0)), doubles(0.0)
+    assert preference_loss(*one, flip=0.2, guess=0.9).item() == pytest.approx(-math.log(0.81), abs=1e-12)
+    assert preference_loss(*one, flip=0.2, guess=0.5) == preference_loss(*one, flip=0.2)
+    # a tie, and people who answer the reverse, for whom there is no guess
+    assert preference_loss(*one, target=0.0, flip=0.2, guess=0.9).item() == pytest.approx(-math.log(0.19), abs=1e-12)
+    assert preference_loss(*one, flip=1.0, guess=0.5).item() == pytest.approx(-math.log(0.25), abs=1e-12)
+    chosen = doubles(700.0, -700.0, 0.0).requires_grad_()
+    preference_loss(
+        chosen, doubles(0.0, 0.0, 0.0), flip=doubles(0.5, 0.5, 1.0), guess=doubles(0.9, 0.1, 0.5)
+    ).backward()
+    assert chosen.grad.tolist() == pytest.approx([0.0, 0.0, 1 / 6], abs=1e-12)
+
+
 def test_weights_multiply_and_the_divisor_stays_the_number_of_pairs():
     # (2 * 0.126928011042973 + 0 * ...) / 2
     loss = preference_loss(doubles(2.0, 5.0), doubles(0.0, 0.0), weight=doubles(2.0, 0.0))

@@ -1,7 +1,7 @@
 """`likelier check`: agreement between annotators, their skill, and the biases of their answers."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,6 +14,10 @@ SKILL_MODELS = {
     "skilled_bradley_terry": "skill: by scores of responses, which recur in several comparisons (Bradley and Terry)",
     "dawid_skene": "skill: by the others' votes on the same comparison (Dawid and Skene)",
 }
+
+
+MANY_CARELESS = 0.05
+"""Careless share from which a person is named."""
 
 
 def show(result: Result) -> None:
@@ -31,6 +35,7 @@ def show(result: Result) -> None:
     echo(describe_agreement(result))
     if result["skill_model"]:
         echo(SKILL_MODELS[result["skill_model"]])
+        echo(describe_careless(result["annotators"]))
     for line in describe_pairs(result):
         echo(line)
     for audit in result["audits"]:
@@ -54,6 +59,23 @@ def describe_agreement(result: Result) -> str:
     interval = result["alpha_interval"]
     bounds = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     return f"agreement: Krippendorff's alpha {result['alpha']:.2f}{bounds}; 1 is perfect, 0 is chance"
+
+
+def describe_careless(people: Sequence[dict[str, Any]]) -> str:
+    """Name the people who often answer without looking, in one line, or say why nobody can be named."""
+    if all(person["careless"] is None for person in people):
+        return "careless shares: cannot be told, as no comparison is judged by two people and no response recurs"
+    named = sorted((person for person in people if (person["careless"] or 0) >= MANY_CARELESS), key=careless_of)
+    if not named:
+        return f"answers that ignore the responses: below {MANY_CARELESS:.0%} of everybody's"
+    listed = ", ".join(f"{person['careless']:.0%} of {person['id']}'s" for person in reversed(named[-10:]))
+    more = f" and many of {len(named) - 10} more people's" if len(named) > 10 else ""
+    return f"answers that ignore the responses: {listed}{more}"
+
+
+def careless_of(person: dict[str, Any]) -> float:
+    """Careless share of an annotator."""
+    return float(person["careless"])
 
 
 def describe_pairs(result: Result) -> Iterator[str]:

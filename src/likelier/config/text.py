@@ -104,7 +104,7 @@ class RewardModelConfig(Training):
     early_stopping: bool = True
     """Keep the weights of the epoch with the lowest validation log loss."""
     use_flip: bool = True
-    """Let each pair's `flip`, the rate at which its annotator picks the worse side, into the likelihood."""
+    """Let each pair's `flip`, half the share of its annotator's answers that ignore the pair, into the likelihood."""
     from_scratch: bool = False
     """Start from random weights of the base model's architecture."""
 
@@ -125,7 +125,7 @@ class DPOConfig(LoRA, Training):
     max_length: Positive = 512
     """Longest prompt with response in tokens; pairs that are longer are left out (counted)."""
     use_flip: bool = True
-    """Believe each pair as far as its `flip` allows: the target becomes 1 - flip."""
+    """Let each pair's `flip` into the likelihood; in files without a `flip_kind` the target becomes 1 - flip."""
     eval_steps: Positive | None = None
     """Measure score, KL and the judges of `eval.scorer` on the prompts that `ppo` keeps out too, every so many steps;
     pairs on these prompts are then left out of training. None: never."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import mean_bias
+from likelier.feedback.careless import estimate_careless
 from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
 from likelier.feedback.measures import Measures, measure_annotators
@@ -75,6 +76,11 @@ class AnnotatorCheck:
     gold_interval: Interval | None = None
     copied_with: tuple[str, ...] = ()
     """Ids of people with whom they agree far more than both skills explain."""
+    careless: float | None = None
+    """Estimated share of answers that ignore the responses, honest mistakes on close pairs not among them; for people
+    who answer the reverse, of the answers turned round. None: nothing to compare the answers with."""
+    guess_left: float | None = None
+    """Probability of left among these answers: 1/2, but for people who lean to a side."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +171,14 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     finding = find_tastes(signed, names, list_responses(judged)) if names else None
     expected = expect_within_groups(signed, len(names), finding.group) if finding else None
     measures = measure_annotators(signed, len(names), expected, repeats) if expected else None
+    people: tuple[AnnotatorCheck, ...] = ()
+    if finding and expected and measures:
+        people = add_careless(describe_annotators(signed, names, expected, measures), signed, finding.group)
     num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
         comparisons=len(np.unique(everything.comparison)),
         judgements=len(judged),
-        annotators=describe_annotators(signed, names, expected, measures) if expected and measures else (),
+        annotators=people,
         alpha=table.alpha(),
         alpha_interval=table.alpha_interval(),
         position_bias=mean_bias(votes.sign[votes.has_sides]),
@@ -232,6 +241,28 @@ def describe_annotators(
     return tuple(
         AnnotatorCheck(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
     )
+
+
+def add_careless(
+    people: tuple[AnnotatorCheck, ...], votes: Votes, group: NDArray[np.int64]
+) -> tuple[AnnotatorCheck, ...]:
+    """Add the careless share of each annotator by the others of their group, as far as these say anything.
+
+    `group` [annotators] is -1 without one: such people are compared with everybody. Another taste is not carelessness.
+    """
+    turned = np.where(["reversed" in person.flags for person in people], -1.0, 1.0)[votes.annotator]
+    turned_votes, added = replace(votes, sign=votes.sign * turned), list(people)
+    for number in np.unique(group):
+        rows = (group[votes.annotator] == number) | (number < 0)
+        members, annotator = np.unique(votes.annotator[rows], return_inverse=True)
+        careless = estimate_careless(replace(turned_votes.select(rows), annotator=annotator), len(members))
+        if careless is None:
+            continue
+        own = np.flatnonzero(group[members] == number)
+        for place, member in zip(own, members[own].tolist(), strict=True):
+            share, left = round(float(careless.shares[place]), 3), float(careless.guess_left[place])
+            added[member] = replace(people[member], careless=share, guess_left=left)
+    return tuple(added)
 
 
 def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:

@@ -1,7 +1,8 @@
 """DPO on a language model; the reference's log-probabilities are computed once, before training.
 
 Rafailov et al. 2023, "Direct Preference Optimization". Differences: a tie has the target 1/2; an annotator's error rate
-smooths the target (conservative DPO, Mitchell 2023); pairs have weights.
+smooths the target (conservative DPO, Mitchell 2023), a careless share stands in the likelihood (as in robust DPO,
+Chowdhury et al. 2024); pairs have weights.
 """
 
 import time
@@ -88,6 +89,9 @@ class TokenizedPair:
     target: float
     """Probability that people prefer `chosen`."""
     weight: float
+    flip: float = 0.0
+    guess: float = 0.5
+    """Both as in `Preference`; files that say no kind of flip have theirs in the target."""
 
     @property
     def num_tokens(self) -> int:
@@ -155,6 +159,8 @@ def tokenize_pair(
     if not prompt or len(prompt) + max(len(chosen), len(rejected)) > longest:
         return None
     flip = pair.flip if dpo.use_flip else 0.0
+    if pair.flip_kind:
+        return TokenizedPair(prompt, chosen, rejected, pair.target, pair.weight, flip, pair.guess)
     # An annotator who errs with probability `flip` prefers `chosen` with (1 - flip) target + flip (1 - target).
     return TokenizedPair(prompt, chosen, rejected, pair.target + flip * (1 - 2 * pair.target), pair.weight)
 
@@ -231,7 +237,11 @@ def mean_loss(
     """Mean loss over the pairs, and means of TRL's DPO metrics."""
     logprobs, entropy = pair_logprobs(model, pairs, dpo.bf16)
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
-    loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight)
+    # Where nobody is careless nothing is mixed, so that such runs keep their bits.
+    noise = None
+    if any(pair.flip for pair in pairs):
+        noise = ref.new_tensor([pair.flip for pair in pairs]), ref.new_tensor([pair.guess for pair in pairs])
+    loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight, noise)
     # Watch these two: the loss only fixes their difference, and both may fall together (Pal et al. 2024).
     chosen, rejected = logprobs.detach().mean(0)
     tokens = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from likelier.reward.loss import mix_careless, to_dtype_of
+
 PerPair = Float[Tensor, " N"] | float
 
 
@@ -16,20 +18,25 @@ def dpo_loss(
     beta: float,
     target: PerPair = 1.0,
     weight: PerPair = 1.0,
+    noise: tuple[PerPair, PerPair] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean of weight * -(target log sigmoid(d) + (1 - target) log sigmoid(-d)) over pairs (Rafailov et al. 2023).
 
     d = beta (log pi(chosen) / ref(chosen) - log pi(rejected) / ref(rejected)), log-probabilities of whole responses.
     `target` is the probability that people prefer `chosen`: 1 in the paper, 0.5 for a tie, 1 - epsilon for label
     smoothing. If it is sigmoid(r(chosen) - r(rejected)) and the pairs connect all responses, the minimum is at pi* ∝
-    ref exp(r / beta). No pairs: 0.
+    ref exp(r / beta). `noise`: `flip` and `guess` of careless answers, which the likelihood expects as in
+    `preference_loss`, so that they do not shrink d; None: there are none. No pairs: 0.
     """
     # The implicit reward of Rafailov et al. 2023, eq. 5, without beta log Z, which cancels within a pair.
     chosen = beta * (chosen_logprobs - ref_chosen_logprobs)
     rejected = beta * (rejected_logprobs - ref_rejected_logprobs)
     likely = torch.as_tensor(target, dtype=chosen.dtype, device=chosen.device)
     # logsigmoid and not log(sigmoid): the latter is -inf from a margin of -104 on in float32.
-    losses = -(likely * logsigmoid(chosen - rejected) + (1 - likely) * logsigmoid(rejected - chosen))
+    log_q, log_not_q = logsigmoid(chosen - rejected), logsigmoid(rejected - chosen)
+    if noise is not None:
+        log_q, log_not_q = mix_careless(log_q, log_not_q, to_dtype_of(noise[0], chosen), noise[1])
+    losses = -(likely * log_q + (1 - likely) * log_not_q)
     # Divided by pairs, not by weights: a pair of weight 2 counts as two.
     loss = (torch.as_tensor(weight, dtype=chosen.dtype, device=chosen.device) * losses).sum() / max(1, len(chosen))
     return loss, dpo_stats(chosen.detach(), rejected.detach())

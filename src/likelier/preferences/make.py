@@ -26,6 +26,9 @@ JUDGE_FILES = tuple(f"{JUDGE}/{part}.jsonl" for part in PARTS)
 MAX_WEIGHT = 4.0
 KEPT_FLAGS = frozenset({"inconsistent", "drifting", "copied"})
 """Flags of people whose judgements teach more than they mislead (decision 0073)."""
+SIDES, MOSTLY = frozenset({"left", "right"}), 0.5
+"""Flags whose answers the likelihood can hold, up to this careless share: above it little is learned, and measures of a
+model by their answers would say little of it."""
 HUMAN_TURN = re.compile(r"\A\s*Human:\s*(.*?)(?=\n\n(?:Human|Assistant):|\Z)", re.DOTALL)
 
 
@@ -39,6 +42,14 @@ class AnnotatorFinding(Protocol):
     @property
     def error_rate(self) -> float | None:
         """Rate of wrong answers, for the card; None if unknown."""
+
+    @property
+    def careless(self) -> float | None:
+        """Share of answers that ignore the responses; None if unknown."""
+
+    @property
+    def guess_left(self) -> float | None:
+        """Probability of left among these answers; None if unknown."""
 
     @property
     def flags(self) -> Sequence[str]:
@@ -83,8 +94,8 @@ def make_preferences(
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
     Judgements of flagged annotators are dropped, but for `KEPT_FLAGS`; of someone whose only flag is `reversed` they
-    are kept with `flip` 1.
-    Everybody else has `flip` 0: the error rate of the check counts honest mistakes on close pairs too, which
+    are kept with `flip` 1, of someone whose only flag is a side, and who mostly reads, with the `guess` of that side.
+    `flip` is half the careless share: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
     people, and of somebody's answers to one comparison the first counts, as in the check. Without a check, `flip` is 0,
     `weight` 1 and nobody is dropped. Of a comparison that a reviewer decided only the decision counts. No conversation
@@ -165,7 +176,18 @@ def why_dropped(item: JudgedComparison, found: Mapping[str, AnnotatorFinding], d
         return ""
     annotator = item.judgement.annotator
     flags = set(found[annotator].flags) if annotator and annotator in found else set()
-    return "flagged annotator" if drop_flagged and flags != {"reversed"} and flags - KEPT_FLAGS else ""
+    kept = not flags - KEPT_FLAGS or flags == {"reversed"} or leans_at_times(found[annotator])
+    return "" if kept or not drop_flagged else "flagged annotator"
+
+
+def leans_at_times(person: AnnotatorFinding) -> bool:
+    """Return True for somebody whose only flag is a side, and who mostly reads."""
+    return (
+        len(person.flags) == 1
+        and SIDES.issuperset(person.flags)
+        and person.careless is not None
+        and person.careless <= MOSTLY
+    )
 
 
 def make_preference(
@@ -174,26 +196,49 @@ def make_preference(
     """One judgement as a pair; a tie has target 0.5 and its left response first."""
     judgement = item.judgement
     better, worse = (item.right, item.left) if judgement.choice == "right" else (item.left, item.right)
+    person = None if judgement.adjudicates else found.get(judgement.annotator)
+    kind = ("careless" if judgement.adjudicates else find_flip_kind(person)) if found else ""
     return Preference(
         prompt=item.prompt.text,
         chosen=better.text,
         rejected=worse.text,
         weight=round(weight, 6),
-        flip=0.0 if judgement.adjudicates else flip_rate(found.get(judgement.annotator)),
+        flip=flip_rate(person),
         target=0.5 if judgement.choice == "tie" else 1.0,
         margin=float(judgement.extra.get("margin", 0.0)),
         annotator=judgement.annotator,
         comparison=judgement.comparison_id,
         conversation=group,
+        guess=guess_rate(person, judgement.choice),
+        flip_kind=kind,
     )
 
 
 def flip_rate(person: AnnotatorFinding | None) -> float:
-    """Return how often an annotator picks the side that they find worse: 1 for one who is flagged as reversed, else 0.
+    """Return half the share of answers that ignore the pair; 1 for somebody who is flagged as reversed.
 
     An error rate is no such thing: most errors are close pairs, of which `sigmoid(difference)` has its share already.
     """
-    return 1.0 if person is not None and person.id and "reversed" in person.flags else 0.0
+    kind = find_flip_kind(person)
+    if kind == "reversed":
+        return 1.0
+    return round(person.careless / 2, 6) if person and person.careless and kind == "careless" else 0.0
+
+
+def guess_rate(person: AnnotatorFinding | None, choice: str) -> float:
+    """Return the probability that an answer that ignores the pair is this one; 1/2 for a tie."""
+    if person is None or find_flip_kind(person) != "careless" or person.guess_left is None or choice == "tie":
+        return 0.5
+    return round(person.guess_left if choice == "left" else 1 - person.guess_left, 6)
+
+
+def find_flip_kind(person: AnnotatorFinding | None) -> str:
+    """Return where the `flip` of an annotator is from: `careless`, `reversed` or `unidentified`; see `Preference`."""
+    if person is None or not person.id:
+        return "unidentified"
+    if "reversed" in person.flags:
+        return "reversed"
+    return "unidentified" if person.careless is None else "careless"
 
 
 def balanced_weights(annotators: Sequence[str]) -> list[float]:
@@ -334,6 +379,7 @@ def make_card(
                 "judgements": given[name],
                 "used": used[name],
                 "error_rate": found[name].error_rate if name in found else None,
+                "careless": found[name].careless if name in found else None,
                 "flip": flip_rate(found.get(name)),
                 "weight": weight.get(name),
                 "flags": list(found[name].flags) if name in found else [],

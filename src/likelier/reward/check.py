@@ -78,10 +78,15 @@ def flips(pairs: Sequence[Preference]) -> Floats:
 
 
 def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """Log-odds that the annotator prefers `chosen`, with probability q = (1 - flip) sigmoid(d) + flip sigmoid(-d)."""
+    """Log-odds that the annotator prefers `chosen`, with probability q as in `preference_loss`."""
     flip, right, wrong = flips(pairs), expit(difference), expit(-difference)
+    guess = np.array([pair.guess for pair in pairs])
+    careless = np.minimum(2 * flip, 1.0)
+    leaning = ((1 - careless) * side + careless * by_guess for side, by_guess in ((right, guess), (wrong, 1 - guess)))
+    alike = ((1 - flip) * right + flip * wrong, (1 - flip) * wrong + flip * right)
     with np.errstate(divide="ignore"):  # only where flip is 0, and there the log-odds are d itself
-        odds = np.log((1 - flip) * right + flip * wrong) - np.log((1 - flip) * wrong + flip * right)
+        chosen, rejected = (np.log(np.where(guess == 0.5, *both)) for both in zip(alike, leaning, strict=True))
+        odds = chosen - rejected
     return np.where(flip == 0, difference, odds)
 
 

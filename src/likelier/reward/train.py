@@ -152,12 +152,13 @@ class Member:
         return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
 
     def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
-        """Target, weight, margin and flip of each pair, as the loss takes them."""
+        """Target, weight, margin, flip and guess of each pair, as the loss takes them."""
         device = self.reward.device
-        found = {name: [getattr(pair, name) for pair in part] for name in ("weight", "margin", "target", "flip")}
+        names = ["weight", "margin", "target"]
         # Without flips everybody is believed alike.
-        if not self.settings.use_flip:
-            del found["flip"]
+        if self.settings.use_flip:
+            names += ["flip"] + ["guess"] * any(pair.guess != 0.5 for pair in part)
+        found = {name: [getattr(pair, name) for pair in part] for name in names}
         return {name: torch.tensor(values, dtype=torch.float32, device=device) for name, values in found.items()}
 
     def end_epoch(self, valid: Sequence[Preference], step: int) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Models of how people answer, which several stages share."""

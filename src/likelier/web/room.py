@@ -178,6 +178,7 @@ class Room:
         adds to a SQLite file: with all of ours counted, there is nothing to look for.
         """
         if self.store.path and self.num_counted == self.store.database.num_answers[self.store.project]:
+            self.store.database.check_in_place()
             return self.pairing
         with self.asking:
             self.num_asked += 1
@@ -200,7 +201,8 @@ class Room:
         with self.pairing_lock:
             if stored.number and stored.num_added == self.num_counted + 1:
                 self.num_counted = stored.num_added
-                if stored.number > self.last_number:  # a look that began before may have seen it
+                is_new = stored.number > self.last_number  # a look that began before may have seen it
+                if is_new and isinstance(stored.answer, self.kind):
                     self.pairing.add(to_shown(stored.answer, stored.number))
                     self.last_number = stored.number
 

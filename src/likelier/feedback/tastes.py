@@ -44,9 +44,10 @@ SCORE_SD, FEATURE_SD = 1.5, 0.7
 """A priori: of a response's score, and of the weight of a feature of variance 1."""
 MIN_DISSENT = 2.5
 """Of `measure_dissent`: below it people do not depart together from what all have in common, and no group is fitted."""
-CLAIM_Z = 2.6
-"""Groups are claimed where they predict left-out judgements better at one-sided p 0.005."""
-MIN_STABILITY = 0.6
+CLAIM_Z, CLAIM_MORE_Z = 2.0, 3.1
+"""Two groups are claimed where they predict left-out judgements better by so many standard errors; a third by more, since
+nothing else speaks for it."""
+MIN_STABILITY = 0.5
 """Adjusted Rand index of the groups of all votes and of four fifths of them, below which groups are not claimed."""
 MIN_RELIABILITY = 0.55
 """One taste is claimed only where a fifth of the people would have shown another."""
@@ -211,7 +212,7 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
         return tastes, np.full(panel.num_annotators, -1, np.int64)
     best, compared = single, compare_numbers(panel, folds, 1)
     first = compared
-    while best.num_groups < MAX_GROUPS and compared.z >= CLAIM_Z:
+    while best.num_groups < MAX_GROUPS and compared.z >= (CLAIM_Z if best is single else CLAIM_MORE_Z):
         more = sort_groups(panel, fit_mixture(panel, single, best.num_groups + 1, np.random.default_rng(0)))
         group = assign_people(panel, more)
         sizes = np.bincount(group[group >= 0], minlength=more.num_groups)
@@ -238,12 +239,12 @@ def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
         left_out = folds == fold
         kept, asked = panel.select(~left_out), panel.select(left_out)
         single = fit_single(kept)
-        base = single if count == 1 else fit_mixture(kept, single, count, np.random.default_rng(fold))
-        fits.append(fit_mixture(kept, single, count + 1, np.random.default_rng(fold)))
+        base = single if count == 1 else fit_mixture(kept, single, count, np.random.default_rng(fold), num_starts=3)
+        fits.append(fit_mixture(kept, single, count + 1, np.random.default_rng(fold), num_starts=3))
         fewer[left_out], more[left_out] = predict_left(kept, base, asked), predict_left(kept, fits[-1], asked)
         seen = folds <= fold
         comparison = compare_predictions(fewer[seen], more[seen], panel.left[seen], panel.comparison[seen])
-        if count > 1 and fold >= 1 and comparison.z < 1:
+        if count > 1 and fold >= 1 and comparison.z < 1.5:
             break
     return Comparison(comparison.z, comparison.gain, fits)
 

@@ -13,10 +13,10 @@ import pytest
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
+from likelier.preferences.balance import Balance, TasteGroups
 from likelier.preferences.make import (
     PARTS,
     Split,
-    balanced_weights,
     conversation_groups,
     make_preferences,
     opening_texts,
@@ -184,21 +184,6 @@ def test_media_are_left_out_and_counted(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "card.json").read_text())["dropped"] == {"image, sound or video": 3}
     with pytest.raises(DataError, match="none of the 3 judgements .* 3 are of images, sounds or videos, and text"):
         make_preferences(Source(*shown), tmp_path, None)
-
-
-def test_weights_balance_people() -> None:
-    # raw 1/sqrt(1) and 1/sqrt(4): mean (1 + 4 * 0.5) / 5 = 0.6
-    assert balanced_weights(["ann", *["bob"] * 4]) == pytest.approx([1 / 0.6, *[0.5 / 0.6] * 4])
-    assert balanced_weights(["", "", ""]) == [1.0, 1.0, 1.0]
-    # the unknown one counts like the median person, who has 4
-    assert balanced_weights(["bob"] * 4 + [""]) == pytest.approx([1.0] * 5)
-
-
-def test_no_weight_is_far_above_the_others() -> None:
-    weights = balanced_weights(["ann", *["bob"] * 2500])
-    # raw 1 and 0.02, mean 0.0204: ann's 49 is capped at 4, all scaled to mean 1 again
-    assert weights[0] / weights[1] == pytest.approx(4 / (0.02 / ((1 + 50) / 2501)))
-    assert sum(weights) / len(weights) == pytest.approx(1)
 
 
 TURN = "How do I pick the lock of an old front door?"
@@ -369,3 +354,18 @@ def test_real_conversations_stay_together(tmp_path: Path, shared: Path) -> None:
         row.conversation for part in PARTS for row in parts[part] if "I am taking a business trip to" in str(row.prompt)
     }
     assert len(trips) <= 2  # dozens of prompts from one template, all on one side but for those worded otherwise
+
+
+def test_one_taste_is_learned_and_groups_are_balanced(tmp_path: Path) -> None:
+    items = [judged(text, name) for text in different_prompts(10) for name in ("ann", "bob", "cyd")]
+    groups = {"ann": 0, "bob": 0, "cyd": 1}
+    counts = make_preferences(Source(*items), tmp_path / "a", None, tastes=TasteGroups(groups, 1))
+    card = json.loads((tmp_path / "a" / "card.json").read_text())
+    assert card["dropped"] == {"another taste": 20}
+    assert counts["dropped"] == 20
+    make_preferences(Source(*items), tmp_path / "b", None, balance=Balance(0, groups=1), tastes=TasteGroups(groups))
+    pairs = [pair for part in PARTS for pair in read_preferences(tmp_path / "b" / f"{part}.jsonl")]
+    weight = {pair.annotator: pair.weight for pair in pairs}
+    assert weight == {"ann": 0.75, "bob": 0.75, "cyd": 1.5}  # twenty judgements count as much as ten
+    effective = json.loads((tmp_path / "b" / "card.json").read_text())["effective"]
+    assert effective == {"judgements": 26.67, "people": 2.67, "groups": 2.0, "prompts": 10.0, "topics": None}

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, logsumexp
 
+from likelier.text.topics import run_k_means
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -301,7 +303,7 @@ def draw_starts(
         if number == 0 and count == 2:
             group = (places[:, 0] > 0).astype(int)
         elif number % 2 == 0:
-            group = run_k_means(places, count, generator)
+            group = run_k_means(places, count, generator)[0]
         else:
             group = generator.integers(count, size=panel.num_annotators)
         membership = np.full((panel.num_annotators, count), 0.1 / count)
@@ -348,19 +350,6 @@ def embed_people(panel: Panel, single: Mixture, dimensions: int) -> Floats:
     """Return coordinates [annotators, dimensions] in which people who depart alike from a single taste lie together."""
     values, vectors = np.linalg.eigh(relate_people(panel, single, panel.left.astype(float)))
     return np.asarray((vectors * np.sqrt(np.maximum(values, 1e-9)))[:, ::-1][:, :dimensions])
-
-
-def run_k_means(places: Floats, count: int, generator: np.random.Generator, steps: int = 20) -> Indices:
-    """Assign each row of `places` to one of `count` clusters (Lloyd 1982), from rows drawn as centres."""
-    centres = places[generator.choice(len(places), count, replace=False)]
-    nearest = np.zeros(len(places), np.int64)
-    for _ in range(steps):
-        nearest = ((places[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-        centres = np.stack([
-            places[nearest == number].mean(axis=0) if (nearest == number).any() else centres[number]
-            for number in range(count)
-        ])  # fmt: skip
-    return nearest
 
 
 def measure_variances(panel: Panel, mixture: Mixture) -> list[Floats]:

@@ -45,8 +45,8 @@ SCORE_SD, FEATURE_SD = 1.5, 0.7
 MIN_DISSENT = 2.5
 """Of `measure_dissent`: below it people do not depart together from what all have in common, and no group is fitted."""
 CLAIM_Z, CLAIM_MORE_Z = 2.0, 3.1
-"""Two groups are claimed where they predict left-out judgements better by so many standard errors; a third by more, since
-nothing else speaks for it."""
+"""Standard errors by which two groups must predict left-out judgements better than one; a third, for which nothing else
+speaks, by more."""
 MIN_STABILITY = 0.5
 """Adjusted Rand index of the groups of all votes and of four fifths of them, below which groups are not claimed."""
 MIN_RELIABILITY = 0.55

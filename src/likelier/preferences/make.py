@@ -1,19 +1,19 @@
 """From judgements to weighted pairs: whose answers count how much, and which conversation goes to which split."""
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol
 
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id, write_json, write_jsonl
+from likelier.preferences.balance import Balance, Margin, TasteGroups, measure_effect, rake_weights
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 from likelier.records import JudgedComparison, Preference, Text
+from likelier.text.topics import find_topics
 
 MEDIA = "image, sound or video"
 PARTS = ("train", "valid", "test")
@@ -23,7 +23,6 @@ FILES = (*(f"{part}.jsonl" for part in PARTS), CARD)
 JUDGE = "judge"
 """Folder, within that folder, of the pairs for a judge that shares none with the reward model."""
 JUDGE_FILES = tuple(f"{JUDGE}/{part}.jsonl" for part in PARTS)
-MAX_WEIGHT = 4.0
 KEPT_FLAGS = frozenset({"inconsistent", "drifting", "copied"})
 """Flags of people whose judgements teach more than they mislead (decision 0073)."""
 SIDES, MOSTLY = frozenset({"left", "right"}), 0.5
@@ -90,15 +89,19 @@ def make_preferences(
     split: Split | None = None,
     drop_flagged: bool = True,
     only: Collection[str] | None = None,
+    balance: Balance | None = None,
+    tastes: TasteGroups | None = None,
 ) -> dict[str, Any]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` (a `Preference` a line) and `card.json`; returns the counts.
 
     Judgements of flagged annotators are dropped, but for `KEPT_FLAGS`; of someone whose only flag is `reversed` they
     are kept with `flip` 1, of someone whose only flag is a side, and who mostly reads, with the `guess` of that side.
     `flip` is half the careless share: the error rate of the check counts honest mistakes on close pairs too, which
-    Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` balances
-    people, and of somebody's answers to one comparison the first counts, as in the check. Without a check, `flip` is 0,
-    `weight` 1 and nobody is dropped. Of a comparison that a reviewer decided only the decision counts. No conversation
+    Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` has a mean
+    of 1 and balances as `balance` says, people by default; `tastes` has the groups of people with tastes of their own,
+    and may leave out all but one. Of somebody's answers to one comparison the first counts, as in the check. Without a
+    check, `flip` is 0 and nobody is dropped, and without `balance` too `weight` is 1. Of a comparison that a reviewer
+    decided only the decision counts. No conversation
     stands in two splits (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The
     same judgements, check and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
@@ -108,13 +111,20 @@ def make_preferences(
     judged = settle([item for item in store.judged() if only is None or item.judgement.comparison_id in only])
     found = {person.id: person for person in check.annotators} if check else {}
     kept, reasons = choose_judgements(judged, found, drop_flagged)
+    tastes = tastes or TasteGroups()
+    chosen = [item for item in kept if tastes.has_taste(item.judgement.annotator)]
+    if len(chosen) < len(kept):
+        reasons["another taste"] = len(kept) - len(chosen)
+        kept = chosen
     if not kept:
         advice = "import more, or look at `check`"
         if num_media := sum(not item.is_text for item in judged):
             advice = f"{num_media} are of images, sounds or videos, and text models learn from texts alone"
         raise DataError(f"none of the {len(judged)} judgements can be learned from; {advice}")
     groups, threshold = conversation_groups(kept)
-    weights = balanced_weights([item.judgement.annotator for item in kept]) if check else [1.0] * len(kept)
+    balance = balance or (Balance() if check else Balance(people=0.0))
+    margins = make_margins(kept, groups, tastes.group_of, balance)
+    weights = rake_weights(list(margins.values()), len(kept))
     pairs = [
         make_preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)
     ]
@@ -123,7 +133,14 @@ def make_preferences(
     if unused := len(pairs) - sum(counts.values()):
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
-    about = {"settings": settings, "dropped": dict(sorted(reasons.items())), "near_duplicate_threshold": threshold}
+    settings |= {"balance": vars(balance), "learn_group": tastes.learn}
+    effective = measure_effect(weights, margins)
+    about = {
+        "settings": settings,
+        "effective": effective,
+        "dropped": dict(sorted(reasons.items())),
+        "near_duplicate_threshold": threshold,
+    }
     write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
 
@@ -241,19 +258,18 @@ def find_flip_kind(person: AnnotatorFinding | None) -> str:
     return "unidentified" if person.careless is None else "careless"
 
 
-def balanced_weights(annotators: Sequence[str]) -> list[float]:
-    """Return weights of mean 1 under which an annotator of n judgements counts sqrt(n) in all, not n.
-
-    Nobody's weight is above `MAX_WEIGHT` times the mean. Who is unknown ("") counts like the median person.
-    """
-    counts = Counter(annotators)
-    known = [count for name, count in counts.items() if name]
-    typical = median(known) if known else 1
-    raw = [1 / math.sqrt(counts[name] if name else typical) for name in annotators]
-    mean = sum(raw) / len(raw)
-    capped = [min(weight / mean, MAX_WEIGHT) for weight in raw]
-    scale = len(capped) / sum(capped)
-    return [weight * scale for weight in capped]
+def make_margins(
+    kept: Sequence[JudgedComparison], conversations: Sequence[str], group_of: Mapping[str, int], balance: Balance
+) -> dict[str, Margin]:
+    """Return the people, groups of one taste, prompts (with their near copies) and topics of judgements."""
+    people = [item.judgement.annotator for item in kept]
+    topics = find_topics([opening_texts(item)[0] for item in kept]) if balance.topics else None
+    return {
+        "people": Margin(people, balance.people),
+        "groups": Margin([str(group_of.get(name, "")) for name in people], balance.groups),
+        "prompts": Margin(conversations, balance.prompts),
+        "topics": Margin([""] * len(kept) if topics is None else list(map(str, topics)), balance.topics),
+    }
 
 
 def conversation_groups(judged: Sequence[JudgedComparison]) -> tuple[list[str], float | None]:

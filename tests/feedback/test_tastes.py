@@ -1,0 +1,86 @@
+"""Groups with tastes of their own: found where they are, refused where they are not, and nobody of them flagged."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from likelier.feedback.check import FeedbackCheck, check
+from likelier.feedback.tastes import Tastes, adjusted_rand, compare_predictions, find_tastes
+from likelier.feedback.votes import Votes
+from likelier.records import JudgedComparison, Judgement, Prompt, Response
+
+NAMES = [f"a{number:02d}" for number in range(20)]
+
+
+def draw_judged(minority: int, correlation: float, seed: int, num_responses: int = 80) -> list[JudgedComparison]:
+    """Draw 100 answers of each of 20 people; the last ones have a taste of their own. Scores are spread by 1.5."""
+    generator = np.random.default_rng(seed)
+    prompt = Prompt("p")
+    responses = [Response(prompt.id, f"{number:03d}") for number in range(num_responses)]
+    mixing = np.array([[1, correlation], [0, np.sqrt(1 - correlation**2)]])
+    scores = 1.5 * generator.normal(size=(num_responses, 2)) @ mixing
+    judged = []
+    for number in range(400):
+        first, second = generator.choice(num_responses, 2, replace=False).tolist()
+        for person in generator.permutation(20)[:5].tolist():
+            left, right = (first, second) if generator.random() < 0.5 else (second, first)
+            taste = int(person >= 20 - minority)
+            choice = "left" if generator.random() < expit(scores[left, taste] - scores[right, taste]) else "right"
+            sides = responses[left], responses[right]
+            judgement = Judgement(f"c{number}", NAMES[person], sides[0].id, sides[1].id, choice)  # type: ignore[arg-type]
+            judged.append(JudgedComparison(judgement, prompt, *sides))
+    return judged
+
+
+def test_a_minority_is_found_and_not_flagged() -> None:
+    result = check(draw_judged(4, 0.0, 0))
+    assert result.tastes is not None
+    assert (result.tastes.number, result.tastes.model) == (2, "scores")
+    assert [group.members for group in result.tastes.groups] == [tuple(NAMES[:16]), tuple(NAMES[16:])]
+    assert result.tastes.disagreement == pytest.approx(0.5, abs=0.1)
+    assert result.flagged == []
+    record = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert FeedbackCheck.from_json(record).tastes == result.tastes
+
+
+def test_one_taste_is_told_where_another_would_have_shown() -> None:
+    assert check(draw_judged(0, 0.0, 0)).tastes == Tastes(1, "alike", "scores")
+    assert check(draw_judged(0, 0.0, 0, num_responses=400)).tastes == Tastes(None, "cannot tell", "scores")
+
+
+def test_few_judgements_are_said_to_be_few() -> None:
+    assert check(draw_judged(4, 0.0, 0)[:300]).tastes == Tastes(None, "too few")
+
+
+def test_a_reward_of_features_that_are_given() -> None:
+    generator = np.random.default_rng(1)
+    features = generator.normal(size=(800, 3))
+    annotator, pair = np.tile(np.arange(20), 100), np.repeat(np.arange(400), 5)
+    own = np.where(annotator >= 16, -1.0, 1.0)  # the minority likes the second feature less
+    difference = features[2 * pair] - features[2 * pair + 1]
+    left = generator.random(2000) < expit(2 * difference[:, 0] + 2 * own * difference[:, 1])
+    votes = Votes(
+        annotator, pair, 2 * pair, 2 * pair + 1, np.where(left, 1.0, -1.0), np.ones(2000), np.zeros(2000),
+        np.full(2000, np.nan), np.ones(2000, bool),
+    )  # fmt: skip
+    found = find_tastes(votes, NAMES, [Response("p", str(number)) for number in range(800)], features)
+    assert [group.members for group in found.tastes.groups] == [tuple(NAMES[:16]), tuple(NAMES[16:])]
+    assert (found.tastes.groups[1].likes, found.tastes.groups[1].dislikes) == ((), ("feature 2",))
+
+
+def test_adjusted_rand_by_hand() -> None:
+    one, other = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2])
+    # pairs together: 2 in both, 6 and 3 in either, of 15: (2 - 1.2) / (4.5 - 1.2)
+    assert adjusted_rand(one, other) == pytest.approx(0.8 / 3.3)
+    assert adjusted_rand(one, 1 - one) == 1.0
+
+
+def test_predictions_that_add_nothing_and_much() -> None:
+    generator = np.random.default_rng(0)
+    fewer, truth = generator.normal(size=(2, 1000))
+    left = generator.random(1000) < expit(fewer + truth)
+    assert abs(compare_predictions(fewer, fewer + generator.normal(size=1000), left, np.arange(1000)).z) < 3
+    assert compare_predictions(fewer, fewer + truth, left, np.arange(1000)).z > 8
+    assert compare_predictions(fewer, fewer, left, np.arange(1000)).z == 0

@@ -286,7 +286,8 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
     """Write weighted preference pairs; `checked` is the result of `check_feedback` on the same database."""
     from likelier.feedback.check import FeedbackCheck
     from likelier.feedback.formats.native import list_offered
-    from likelier.preferences.make import Split, make_preferences
+    from likelier.preferences.make import make_preferences
+    from likelier.preferences.split import Split
 
     circle = circle_round.config.circle
     findings = FeedbackCheck.from_json(checked) if circle.check_feedback else None

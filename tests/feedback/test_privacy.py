@@ -10,7 +10,8 @@ from likelier.feedback.backup import back_up_store
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
 from likelier.files import write_jsonl
-from likelier.preferences.make import Split, make_preferences
+from likelier.preferences.make import make_preferences
+from likelier.preferences.split import Split
 from likelier.report.page import write_report
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no modes there")

@@ -35,7 +35,7 @@ def test_several_dials_at_once() -> None:
     weights = rake_weights([Margin(people, 1.0), Margin(topics, 1.0)], 5)
     assert sum(weights[:3]) == pytest.approx(2.5, abs=1e-4)
     assert weights[2] + weights[4] == pytest.approx(2.5, abs=1e-4)
-    # raking keeps the odds ratio of the counts, 2 * 1 / (1 * 1): with sums A, b, b, A of the four cells A / b is sqrt(2)
+    # raking keeps the odds ratio of the counts, 2 * 1 / (1 * 1): with sums A, b, b, A A / b is sqrt(2)
     a, b = 1.25 * 2**0.5 / (1 + 2**0.5), 2.5 / (1 + 2**0.5)
     assert weights == pytest.approx([a, a, b, b, 2 * a], abs=1e-4)
 

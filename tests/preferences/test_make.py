@@ -15,13 +15,12 @@ from likelier.feedback.formats import import_file
 from likelier.feedback.store import Store
 from likelier.preferences.balance import Balance, TasteGroups
 from likelier.preferences.make import (
-    PARTS,
-    Split,
     conversation_groups,
     make_preferences,
     opening_texts,
     why_dropped,
 )
+from likelier.preferences.split import PARTS, Split
 from likelier.records import JudgedComparison, Judgement, Media, Preference, Prompt, Response, Text, read_preferences
 
 

@@ -1,7 +1,7 @@
 """`likelier preferences`: weighted preference pairs from judgements, split by conversation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from likelier.cli.options import DB, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command
 from likelier.progress import print_note
 from likelier.terminal import print_stderr
+
+if TYPE_CHECKING:
+    from likelier.preferences.balance import Balance
+    from likelier.preferences.split import Split
 
 
 @result_command()
@@ -55,14 +59,9 @@ def preferences(
     json: JSON = False,
 ) -> Result:
     """Turn judgements into weighted pairs for reward models and DPO."""
-    from likelier.errors import ConfigError, DataError
-    from likelier.feedback.check import check as check_feedback
-    from likelier.feedback.database import list_files
-    from likelier.feedback.store import Store
-    from likelier.feedback.unread import describe_unread
-    from likelier.files.outputs import check_output
-    from likelier.preferences.balance import Balance, TasteGroups
-    from likelier.preferences.make import FILES, JUDGE_FILES, Split, make_preferences
+    from likelier.errors import ConfigError
+    from likelier.preferences.balance import Balance
+    from likelier.preferences.split import Split
 
     if taste not in ("all", "majority", "each"):
         raise ConfigError(f"--taste {taste}: allowed: all, majority, each")
@@ -71,27 +70,51 @@ def preferences(
     people = (0.5 if check else 0.0) if balance_people is None else balance_people
     balance = Balance(people, balance_groups, balance_prompts, balance_topics)
     split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
+    return make_folders((db, project), (out, overwrite), check, taste, (split, balance))
+
+
+def make_folders(
+    source: tuple[str, str | None],
+    target: tuple[Path, bool],
+    check: bool,
+    taste: str,
+    settings: tuple["Split", "Balance"],
+) -> Result:
+    """Make the pairs of a database and project in a folder, which may be overwritten, or in one for each group."""
+    from likelier.errors import DataError
+    from likelier.feedback.check import check as check_feedback
+    from likelier.feedback.database import list_files
+    from likelier.feedback.store import Store
+    from likelier.feedback.unread import describe_unread
+    from likelier.files.outputs import check_output
+    from likelier.preferences.balance import TasteGroups
+    from likelier.preferences.make import FILES, JUDGE_FILES, make_preferences
+
+    (db, project), (out, overwrite), (split, balance) = source, target, settings
+    names = (*FILES, *JUDGE_FILES) if split.judge_share else FILES
+    for name in names if taste != "each" else ():
+        check_output(out / name, overwrite, list_files(db))
     with Store.open(db, project=project) as store:
         if unread := describe_unread(store):
             print_stderr(unread)
         findings = check_feedback(store.judged()) if check else None
         group_of = findings.tastes.group_of() if findings and findings.tastes else {}
-        if taste == "each" and not group_of:
-            raise DataError(
-                "--taste each: the check tells no groups with tastes of their own apart; see `likelier check`"
-            )
-        groups = range(max(group_of.values()) + 1) if taste == "each" else [0 if taste == "majority" else None]
-        folders = [out / f"group-{group + 1}" if taste == "each" else out for group in groups]
+        if taste != "each":
+            tastes = TasteGroups(group_of, 0 if taste == "majority" else None)
+            made = make_preferences(store, out, findings, split, balance=balance, tastes=tastes)
+            print_note(describe_balance(out))
+            return made
+        if not group_of:
+            raise DataError("--taste each: the check tells no groups of tastes apart; `likelier check` says why")
+        folders = {f"group-{group + 1}": TasteGroups(group_of, group) for group in sorted(set(group_of.values()))}
         for folder in folders:
-            for name in (*FILES, *JUDGE_FILES) if judge_share else FILES:
-                check_output(folder / name, overwrite, list_files(db))
-        made = [
-            make_preferences(store, folder, findings, split, balance=balance, tastes=TasteGroups(group_of, group))
-            for folder, group in zip(folders, groups, strict=True)
-        ]
-    for folder in folders:
-        print_note(describe_balance(folder))
-    return {folder.name: counts for folder, counts in zip(folders, made, strict=True)} if taste == "each" else made[0]
+            for name in names:
+                check_output(out / folder / name, overwrite, list_files(db))
+        counts = {}
+        for folder, tastes in folders.items():
+            counts[folder] = make_preferences(store, out / folder, findings, split, balance=balance, tastes=tastes)
+            print_note(describe_balance(out / folder))
+        return counts
 
 
 def describe_balance(folder: Path) -> str:

@@ -312,13 +312,23 @@ def draw_starts(
     return starts
 
 
-def relate_people(panel: Panel, single: Mixture, left: Floats) -> Floats:
-    """Return how alike people depart from a single taste with answers `left` [N] of 0 and 1, [annotators, annotators].
+def expect_left(panel: Panel, mixture: Mixture) -> tuple[Floats, Floats]:
+    """Return each vote's probability of left by its person's likeliest group, and their skill there, [N] each."""
+    group = mixture.membership.argmax(axis=1)[panel.annotator]
+    p, skills = np.zeros(len(group)), np.zeros(len(group))
+    for number, (taste, habits) in enumerate(zip(mixture.tastes, mixture.habits, strict=True)):
+        skill, offset = split_logits(panel, habits)
+        p = np.where(group == number, expit(skill * (panel.design @ taste) + offset), p)
+        skills = np.where(group == number, skill, skills)
+    return p, skills
 
-    Products of people's gradients by the taste, each in units of its standard error; 0 with oneself.
+
+def relate_people(panel: Panel, p: Floats, left: Floats) -> Floats:
+    """Return how alike people depart from probabilities `p` of left with answers `left` of 0 and 1, both [N].
+
+    Products of people's gradients by the taste, each in units of its standard error, [annotators, annotators]; 0 with
+    oneself.
     """
-    skill, offset = split_logits(panel, single.habits[0])
-    p = expit(skill * (panel.design @ single.tastes[0]) + offset)
     row, column, value, own = panel.own_entries
     gradient = np.bincount(own, (left - p)[row] * value)
     information = np.bincount(own, (p * (1 - p))[row] * value**2)
@@ -333,22 +343,22 @@ def relate_people(panel: Panel, single: Mixture, left: Floats) -> Floats:
     return products
 
 
-def measure_dissent(panel: Panel, single: Mixture, generator: np.random.Generator) -> float:
-    """Return by how many standard deviations people depart together from a single taste, more than by chance.
+def measure_dissent(panel: Panel, mixture: Mixture, generator: np.random.Generator) -> float:
+    """Return by how many standard deviations people depart together from the tastes of a mixture, more than by chance.
 
-    The largest eigenvalue of `relate_people`, beside those of answers drawn from the single taste.
+    The largest eigenvalue of `relate_people`, beside those of answers drawn from the mixture.
     """
-    skill, offset = split_logits(panel, single.habits[0])
-    p = expit(skill * (panel.design @ single.tastes[0]) + offset)
+    p, _ = expect_left(panel, mixture)
     drawn = [(generator.random(len(p)) < p).astype(float) for _ in range(NUM_DRAWS)]
-    largest = [np.linalg.eigvalsh(relate_people(panel, single, each))[-1] for each in drawn]
-    observed = np.linalg.eigvalsh(relate_people(panel, single, panel.left.astype(float)))[-1]
+    largest = [np.linalg.eigvalsh(relate_people(panel, p, each))[-1] for each in drawn]
+    observed = np.linalg.eigvalsh(relate_people(panel, p, panel.left.astype(float)))[-1]
     return float((observed - np.mean(largest)) / max(np.std(largest, ddof=1), 1e-9))
 
 
 def embed_people(panel: Panel, single: Mixture, dimensions: int) -> Floats:
     """Return coordinates [annotators, dimensions] in which people who depart alike from a single taste lie together."""
-    values, vectors = np.linalg.eigh(relate_people(panel, single, panel.left.astype(float)))
+    p, _ = expect_left(panel, single)
+    values, vectors = np.linalg.eigh(relate_people(panel, p, panel.left.astype(float)))
     return np.asarray((vectors * np.sqrt(np.maximum(values, 1e-9)))[:, ::-1][:, :dimensions])
 
 

@@ -18,13 +18,13 @@ from likelier.feedback.taste_model import (
     SKILL,
     Mixture,
     Panel,
+    expect_left,
     fit_mixture,
     fit_single,
     leave_own_votes_out,
     measure_dissent,
     measure_variances,
     predict_left,
-    split_logits,
     update_habits,
 )
 from likelier.feedback.text_features import describe_texts
@@ -44,10 +44,9 @@ SCORE_SD, FEATURE_SD = 1.5, 0.7
 """A priori: of a response's score, and of the weight of a feature of variance 1."""
 MIN_DISSENT = 2.5
 """Of `measure_dissent`: below it people do not depart together from what all have in common, and no group is fitted."""
-CLAIM_Z, CLAIM_MORE_Z = 2.0, 3.1
-"""Standard errors by which two groups must predict left-out judgements better than one; a third, for which nothing else
-speaks, by more."""
-MIN_STABILITY = 0.5
+CLAIM_Z = 2.0
+"""Standard errors by which one group more must predict left-out judgements better."""
+MIN_STABILITY = 0.6
 """Adjusted Rand index of the groups of all votes and of four fifths of them, below which groups are not claimed."""
 MIN_RELIABILITY = 0.55
 """One taste is claimed only where a fifth of the people would have shown another."""
@@ -210,17 +209,16 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
         told = measure_reliability(panel, single) >= MIN_RELIABILITY
         tastes = Tastes(1 if told else None, "alike" if told else "cannot tell", model)
         return tastes, np.full(panel.num_annotators, -1, np.int64)
-    best, compared = single, compare_numbers(panel, folds, 1)
-    first = compared
-    while best.num_groups < MAX_GROUPS and compared.z >= (CLAIM_Z if best is single else CLAIM_MORE_Z):
-        more = sort_groups(panel, fit_mixture(panel, single, best.num_groups + 1, np.random.default_rng(0)))
-        group = assign_people(panel, more)
-        sizes = np.bincount(group[group >= 0], minlength=more.num_groups)
-        if sizes.min() < MIN_SIZE or measure_stability(group, compared.fits) < MIN_STABILITY:
+    best, first = single, Comparison()
+    while best.num_groups < MAX_GROUPS and (best is single or measure_dissent(panel, best, generator) >= MIN_DISSENT):
+        compared = compare_numbers(panel, folds, best.num_groups)
+        more = sort_groups(
+            panel, fit_mixture(panel, single, best.num_groups + 1, np.random.default_rng(0), num_starts=6)
+        )
+        first = compared if best is single else first
+        if compared.z < CLAIM_Z or not is_settled(assign_people(panel, more), compared.fits):
             break
-        best, first = more, compared
-        if best.num_groups < MAX_GROUPS:
-            compared = compare_numbers(panel, folds, best.num_groups)
+        best = more
     evidence = {"model": model, "gain": first.gain, "z": first.z}
     if best.num_groups > 1:
         return describe_groups(panel, best, names, labels, evidence)
@@ -230,11 +228,10 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
 def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
     """Compare `count` groups with one more by the votes of folds that were left out.
 
-    Folds hold whole comparisons, so that copied answers are no taste. The search ends with folds that say nothing.
+    Folds hold whole comparisons, so that copied answers are no taste.
     """
     fewer, more = np.zeros(len(folds)), np.zeros(len(folds))
     fits: list[Mixture] = []
-    comparison = Comparison()
     for fold in range(NUM_FOLDS):
         left_out = folds == fold
         kept, asked = panel.select(~left_out), panel.select(left_out)
@@ -242,11 +239,7 @@ def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
         base = single if count == 1 else fit_mixture(kept, single, count, np.random.default_rng(fold), num_starts=3)
         fits.append(fit_mixture(kept, single, count + 1, np.random.default_rng(fold), num_starts=3))
         fewer[left_out], more[left_out] = predict_left(kept, base, asked), predict_left(kept, fits[-1], asked)
-        seen = folds <= fold
-        comparison = compare_predictions(fewer[seen], more[seen], panel.left[seen], panel.comparison[seen])
-        if count > 1 and fold >= 1 and comparison.z < 1.5:
-            break
-    return Comparison(comparison.z, comparison.gain, fits)
+    return replace(compare_predictions(fewer, more, panel.left, panel.comparison), fits=fits)
 
 
 def compare_predictions(fewer: Floats, more: Floats, left: NDArray[np.bool_], comparison: Indices) -> Comparison:
@@ -289,8 +282,7 @@ def measure_reliability(panel: Panel, single: Mixture, share: float = 0.2) -> fl
 
     Where it is small a minority's taste could not have been seen, and one taste must not be claimed.
     """
-    skill, offset = split_logits(panel, single.habits[0])
-    p = expit(skill * (panel.design @ single.tastes[0]) + offset)
+    p, skill = expect_left(panel, single)
     information = share * (panel.transposed_squares @ (p * (1 - p) * skill**2))
     size = single.tastes[0] ** 2 + measure_variances(panel, single)[0]
     prior = np.full(len(information), (1 - CORRELATION) * size.mean())
@@ -333,10 +325,12 @@ def measure_skills(panel: Panel, mixture: Mixture, group: Indices) -> Floats:
     return skills
 
 
-def measure_stability(group: Indices, fits: Sequence[Mixture]) -> float:
-    """Return the mean adjusted Rand index of the groups and those of other fits, over people with a clear group."""
+def is_settled(group: Indices, fits: Sequence[Mixture]) -> bool:
+    """Return True if groups are large enough, and mostly those of fits without some votes, over who is in one."""
     clear = group >= 0
-    return float(np.mean([adjusted_rand(group[clear], fit.membership.argmax(axis=1)[clear]) for fit in fits]))
+    index = [adjusted_rand(group[clear], fit.membership.argmax(axis=1)[clear]) for fit in fits]
+    sizes = np.bincount(group[clear], minlength=fits[0].num_groups)
+    return bool(sizes.min() >= MIN_SIZE and np.mean(index) >= MIN_STABILITY)
 
 
 def adjusted_rand(one: Indices, other: Indices) -> float:

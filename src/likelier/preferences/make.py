@@ -4,24 +4,21 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from likelier.errors import ConfigError, DataError
+from likelier.errors import DataError
 from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.balance import Balance, Margin, TasteGroups, measure_effect, rake_weights
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
+from likelier.preferences.split import JUDGE, PARTS, Split, check_shares, split_pairs
 from likelier.records import JudgedComparison, Preference, Text
 from likelier.text.topics import find_topics
 
 MEDIA = "image, sound or video"
-PARTS = ("train", "valid", "test")
 CARD = "card.json"
 FILES = (*(f"{part}.jsonl" for part in PARTS), CARD)
 """Files of a folder of preferences."""
-JUDGE = "judge"
-"""Folder, within that folder, of the pairs for a judge that shares none with the reward model."""
 JUDGE_FILES = tuple(f"{JUDGE}/{part}.jsonl" for part in PARTS)
 KEPT_FLAGS = frozenset({"inconsistent", "drifting", "copied"})
 """Flags of people whose judgements teach more than they mislead (decision 0073)."""
@@ -70,18 +67,6 @@ class JudgementSource(Protocol):
         """All judgements with what was judged."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """How judgements are divided. `held_out_annotators`: share of people whose judgements stand in `test` only, and
-    who alone stand there (0: people are not divided). `judge_share`: of conversations, for a judge to learn from."""
-
-    seed: int = 0
-    valid_share: float = 0.1
-    test_share: float = 0.2
-    held_out_annotators: float = 0.0
-    judge_share: float = 0.0
-
-
 def make_preferences(
     store: JudgementSource,
     out: Path,
@@ -101,9 +86,9 @@ def make_preferences(
     of 1 and balances as `balance` says, people by default; `tastes` has the groups of people with tastes of their own,
     and may leave out all but one. Of somebody's answers to one comparison the first counts, as in the check. Without a
     check, `flip` is 0 and nobody is dropped, and without `balance` too `weight` is 1. Of a comparison that a reviewer
-    decided only the decision counts. No conversation
-    stands in two splits (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The
-    same judgements, check and settings give the same bytes.
+    decided only the decision counts. No conversation stands in two splits (`conversation_groups`).
+    With `only`, ids of comparisons, other judgements are left out. The same judgements, check and settings give the
+    same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = split or Split()
@@ -112,10 +97,9 @@ def make_preferences(
     found = {person.id: person for person in check.annotators} if check else {}
     kept, reasons = choose_judgements(judged, found, drop_flagged)
     tastes = tastes or TasteGroups()
-    chosen = [item for item in kept if tastes.has_taste(item.judgement.annotator)]
-    if len(chosen) < len(kept):
-        reasons["another taste"] = len(kept) - len(chosen)
-        kept = chosen
+    if others := [item for item in kept if not tastes.has_taste(item.judgement.annotator)]:
+        reasons["another taste"] = len(others)
+        kept = [item for item in kept if tastes.has_taste(item.judgement.annotator)]
     if not kept:
         advice = "import more, or look at `check`"
         if num_media := sum(not item.is_text for item in judged):
@@ -149,18 +133,6 @@ def settle(judged: Sequence[JudgedComparison]) -> list[JudgedComparison]:
     """Return the last decision of each comparison that a reviewer decided, and all votes on the others."""
     decisions = {entry.judgement.comparison_id: entry for entry in judged if entry.judgement.adjudicates}
     return [entry for entry in judged if decisions.get(entry.judgement.comparison_id, entry) is entry]
-
-
-def check_shares(split: Split) -> None:
-    """ConfigError: a share is negative, or nothing is left to train on."""
-    kept_out = (split.valid_share, split.test_share, split.judge_share)
-    if not (all(share >= 0 for share in (*kept_out, split.held_out_annotators)) and sum(kept_out) < 1):  # NaN too
-        judge = f", judge {split.judge_share}" if split.judge_share else ""
-        raise ConfigError(
-            f"shares of valid {split.valid_share} and test {split.test_share}{judge}: 0 or more, together below 1"
-        )
-    if not split.held_out_annotators < 1:
-        raise ConfigError(f"share of held-out annotators {split.held_out_annotators}: must be below 1")
 
 
 def choose_judgements(
@@ -307,54 +279,6 @@ def group_name(root: str) -> str:
     """Return the name of a group: its conversation, or a hash of its first turn."""
     kind, _, rest = root.partition(" ")
     return rest if kind == "conversation" else f"turn-{stable_id(rest)}"
-
-
-def split_pairs(pairs: Sequence[Preference], split: Split) -> dict[str, list[Preference]]:
-    """Split pairs by conversation into the parts of `split`: in an order drawn from the seed, each to the part that is
-    furthest below its share. DataError: a part stays empty."""
-    part_of = assign_parts(Counter(pair.conversation for pair in pairs), split)
-    strangers = draw_held_out_annotators(pairs, split)
-    parts: dict[str, list[Preference]] = {part: [] for part in (*PARTS, *[JUDGE] * bool(split.judge_share))}
-    for pair in sorted(pairs, key=lambda pair: (pair.conversation, pair.comparison, pair.annotator, pair.chosen)):
-        part = part_of[pair.conversation]
-        if not strangers or (pair.annotator in strangers) == (part == "test"):
-            parts[part].append(pair)
-    if empty := [part for part in wanted_shares(split) if not parts[part]]:
-        raise DataError(f"no judgement left for {empty[0]}; import more, or ask for other shares")
-    return parts
-
-
-def assign_parts(sizes: Counter[str], split: Split) -> dict[str, str]:
-    """Assign each group, given its number of judgements, to a split. DataError: fewer groups than splits."""
-    shares = wanted_shares(split)
-    if len(sizes) < len(shares):
-        raise DataError(
-            f"{len(sizes)} conversation(s) cannot be split into {', '.join(shares)}; import more, or set a share to 0"
-        )
-    total, part_of = sum(sizes.values()), {}
-    filled = dict.fromkeys(shares, 0)
-    order = sorted(sizes, key=lambda group: stable_id("split", split.seed, group))
-    for place, group in enumerate(order):
-        empty = [part for part in shares if not filled[part]]
-        open_parts = empty if len(order) - place <= len(empty) else list(shares)
-        part = max(open_parts, key=lambda part: shares[part] * total - filled[part])
-        part_of[group] = part
-        filled[part] += sizes[group]
-    return part_of
-
-
-def wanted_shares(split: Split) -> dict[str, float]:
-    """Share of each split, without empty ones."""
-    kept_out = {"valid": split.valid_share, "test": split.test_share, JUDGE: split.judge_share}
-    shares = {"train": 1 - split.valid_share - split.test_share - split.judge_share} | kept_out
-    return {part: share for part, share in shares.items() if share > 0}
-
-
-def draw_held_out_annotators(pairs: Sequence[Preference], split: Split) -> set[str]:
-    """Draw, from the seed, the annotators who appear in `test` only."""
-    people = sorted({pair.annotator for pair in pairs} - {""})
-    count = round(split.held_out_annotators * len(people))
-    return set(sorted(people, key=lambda name: stable_id("held out", split.seed, name))[:count])
 
 
 def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[str, int]:

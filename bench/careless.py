@@ -1,17 +1,19 @@
 """Careless shares where the truth is known: the scale of the reward, and its accuracy where people misbehave.
 
 `python bench/careless.py scale` draws people who answer by Bradley-Terry's model, of whom some flip coins, estimates
-their careless shares with the shipped check, and fits a factor on the true differences of scores with the likelihood
-of the pairs; 1 is right. `scores`: responses recur, each in about 20 answers; `votes`: each comparison is judged
-by three. `python bench/careless.py others` does the same for people who follow no such model, and `accuracy` trains a
-linear reward on pairs of people who misbehave, through the check and `make_preferences`' rules. `left-out --data DIR`
-has the log-likelihood of left-out answers of real people (ukp-convarg1).
+their careless shares with the shipped functions, and fits a factor on the true differences of scores with the likelihood
+of the pairs; 1 is right. `scores`: responses recur, each in about 20 answers; `votes`: each comparison is judged by
+three; `words`: nothing recurs, and the words of the responses explain the answers. `python bench/careless.py others`
+does the same for people who follow no such model, and `accuracy` trains a linear reward on pairs of people who
+misbehave, by the rules of `preferences`. `left-out --data DIR` has the log-likelihood of left-out answers of real
+people (ukp-convarg1).
 """
 
 import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +27,9 @@ from likelier.feedback.check import check_annotators
 from likelier.feedback.expected import expect_answers
 from likelier.feedback.shares import Share
 from likelier.feedback.votes import Votes
+from likelier.records import Preference
+from likelier.reward.careless import learn_flips
+from likelier.reward.pairs import Pairs
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -118,8 +123,10 @@ def fit_scale(difference: Floats, sign: Floats, flip: Floats) -> float:
     """Return the factor on the true differences under which the answers are likeliest; ties count as a half."""
 
     def loss(scale: float) -> float:
-        agrees = (1 - 2 * flip) * expit(scale * difference) + flip
-        return -float(((1 + sign) / 2 * np.log(agrees) + (1 - sign) / 2 * np.log(1 - agrees)).sum())
+        first, second = (
+            np.log((1 - 2 * flip) * expit(d) + flip + 1e-300) for d in (scale * difference, -scale * difference)
+        )
+        return -float(((1 + sign) / 2 * first + (1 - sign) / 2 * second).sum())
 
     return float(minimize_scalar(loss, bounds=(0.01, 20), method="bounded").x)
 
@@ -142,18 +149,44 @@ def measure_scale(
     return (*scales, float(shares[few:].mean()), float(shares[:few].mean()))  # type: ignore[return-value]
 
 
+def measure_words(size: tuple[int, int], spread: float, answers: tuple[Answer, Answer], seed: int) -> list[float]:
+    """The same by the words of the responses, each of which is seen once by one person: the reward model's way."""
+    generator = np.random.default_rng(seed)
+    people, each = size
+    words, count = generator.integers(30, size=(2, people * each, 6)), people * each
+    values = generator.normal(0, 1, 30)
+    values *= spread / np.sqrt(6) / values.std()
+    first, second = values[words].sum(axis=2)
+    annotator = np.tile(np.arange(people), each)
+    numbers = np.arange(count)
+    panel = Panel(annotator, numbers, 2 * numbers, 2 * numbers + 1, first - second, np.ones(count), numbers)
+    few = round(0.3 * people)
+    sign = np.where(annotator < few, answers[1](generator, panel), answers[0](generator, panel))
+    texts = [[" ".join(f"w{word}" for word in text) for text in side] for side in words]
+    rows = []
+    for row, sides in enumerate(zip(*texts, strict=True)):
+        chosen, rejected = sides if sign[row] > 0 else sides[::-1]
+        names = {"annotator": f"{annotator[row]:03d}", "conversation": str(row), "flip_kind": "unidentified"}
+        rows.append(Preference(str(row), chosen, rejected, **names))
+    flip = np.array([pair.flip for pair in learn_flips(Pairs(rows, [], [], "")).train])
+    truth = np.where((annotator < few) & (answers[1] is flip_coins), 0.5, 0.0)
+    scales = [fit_scale(panel.difference, sign, each) for each in (flip, 0 * flip, truth)]
+    return [*scales, float(2 * flip[annotator >= few].mean()), float(2 * flip[annotator < few].mean())]
+
+
 SIZES = ((10, 180), (12, 100), (12, 40), (40, 40), (12, 20))
 SPREADS = (0.4, 0.8, 1.5, 4.0)
 
 
 def print_scales(seeds: int) -> None:
     """Print mean scales of honest panels and of panels with 30 % coin-flippers."""
-    for kind in ("scores", "votes"):
+    for kind in ("words", "scores", "votes"):
         for size in SIZES:
             for name, bad in (("honest", answer_honestly), ("30 % coins", flip_coins)):
                 cells = []
                 for spread in SPREADS:
-                    runs = [measure_scale(kind, size, spread, (answer_honestly, bad), seed) for seed in range(seeds)]
+                    measure = measure_words if kind == "words" else partial(measure_scale, kind)
+                    runs = [measure(size, spread, (answer_honestly, bad), seed) for seed in range(seeds)]
                     scale, plain, truth, good, careless = np.mean(runs, axis=0)
                     cells.append(f"{spread}: {scale:.2f} ({plain:.2f}, {truth:.2f}; {good:.2f}, {careless:.2f})")
                 print(f"{kind} {size[0]} x {size[1]} {name}  " + "  ".join(cells), flush=True)

@@ -17,6 +17,7 @@ from likelier.files import read_log, write_json
 from likelier.intervals import Floats
 from likelier.progress import progress
 from likelier.records import Preference, Text
+from likelier.reward.careless import learn_flips
 from likelier.reward.check import check_baselines, check_scores
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.loss import preference_loss
@@ -43,6 +44,8 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     """
     settings, began = config.reward_model, time.monotonic()
     pairs = load_pairs(config).drop_equal_after_cut(config)
+    if settings.use_flip:
+        pairs = learn_flips(pairs)
     plan = BatchPlan.from_pairs(pairs.train, settings)
     total, optimizer_steps = plan.steps * settings.ensemble_size, 0
 

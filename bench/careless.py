@@ -1,7 +1,7 @@
 """Careless shares where the truth is known: the scale of the reward, and its accuracy where people misbehave.
 
 `python bench/careless.py scale` draws people who answer by Bradley-Terry's model, of whom some flip coins, estimates
-their careless shares with the shipped functions, and fits a factor on the true differences of scores with the likelihood
+their careless shares by the package, and fits a factor on the true differences of scores with the likelihood
 of the pairs; 1 is right. `scores`: responses recur, each in about 20 answers; `votes`: each comparison is judged by
 three; `words`: nothing recurs, and the words of the responses explain the answers. `python bench/careless.py others`
 does the same for people who follow no such model, and `accuracy` trains a linear reward on pairs of people who

@@ -97,7 +97,12 @@ def make_folders(
     with Store.open(db, project=project) as store:
         if unread := describe_unread(store):
             print_stderr(unread)
-        findings = check_feedback(store.judged()) if check else None
+        findings = check_feedback(store.judged(), store.gold_answers()) if check else None
+        if findings and findings.annotators and all(person.careless is None for person in findings.annotators):
+            print_note(
+                "careless shares cannot be told, as no comparison is judged by two people and no response recurs: "
+                "everybody is believed, and `likelier reward` looks at the words"
+            )
         group_of = findings.tastes.group_of() if findings and findings.tastes else {}
         if taste != "each":
             tastes = TasteGroups(group_of, 0 if taste == "majority" else None)

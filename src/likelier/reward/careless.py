@@ -46,7 +46,8 @@ def learn_flips(pairs: Pairs) -> Pairs:
         return pairs
     flip = {name: round(share, 3) / 2 for name, share in zip(people, shares.tolist(), strict=True)}
     print_note(f"careless shares by the words of the responses: {shares.mean():.0%} of {len(people)} people's answers")
-    return Pairs(*(set_flips(part, flip) for part in (pairs.train, pairs.valid, pairs.test)), pairs.made_from)
+    train, valid, test = (set_flips(part, flip) for part in (pairs.train, pairs.valid, pairs.test))
+    return Pairs(train, valid, test, pairs.made_from)
 
 
 def set_flips(pairs: Sequence[Preference], flip: dict[str, float]) -> list[Preference]:

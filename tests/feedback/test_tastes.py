@@ -7,7 +7,8 @@ import pytest
 from scipy.special import expit
 
 from likelier.feedback.check import FeedbackCheck, check
-from likelier.feedback.tastes import Tastes, adjusted_rand, compare_predictions, find_tastes
+from likelier.feedback.taste_report import Tastes
+from likelier.feedback.tastes import adjusted_rand, compare_predictions, find_tastes
 from likelier.feedback.votes import Votes
 from likelier.records import JudgedComparison, Judgement, Prompt, Response
 

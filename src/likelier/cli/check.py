@@ -40,6 +40,8 @@ def show(result: Result) -> None:
         echo(line)
     for audit in result["audits"]:
         echo(audit["sentence"])
+    for sentence in result["tastes"]["sentences"] if result["tastes"] else ():
+        echo(sentence)
     for person in result["annotators"]:
         if person["copied_with"]:
             echo(f"{person['id']} agrees far too much with {', '.join(person['copied_with'])}")

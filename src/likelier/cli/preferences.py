@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likelier.cli.options import DB, OVERWRITE, PROJECT
-from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.output import JSON, Result, result_command, show_lines
 from likelier.progress import print_note
-from likelier.terminal import print_stderr
+from likelier.terminal import echo, print_stderr
 
 if TYPE_CHECKING:
     from likelier.preferences.balance import Balance
     from likelier.preferences.split import Split
 
 
-@result_command()
+def show(result: Result) -> None:
+    """Print the counts; of several groups a line each."""
+    for name, counts in result.items():
+        if isinstance(counts, dict):
+            echo(f"{name}: " + ", ".join(f"{part} {count}" for part, count in counts.items()))
+    show_lines(result)
+
+
+@result_command(show)
 def preferences(
     db: DB,
     out: Annotated[Path, typer.Option("-o", metavar="DIR", help="Folder for train, valid and test.")],

@@ -19,7 +19,8 @@ from likelier.feedback.measures import Measures, measure_annotators
 from likelier.feedback.panel_audits import Audit, audit_panel
 from likelier.feedback.shares import Share
 from likelier.feedback.style import FEATURES
-from likelier.feedback.tastes import Tastes, find_tastes, list_responses
+from likelier.feedback.taste_report import Tastes
+from likelier.feedback.tastes import find_tastes, list_responses
 from likelier.feedback.votes import Votes, arrange_votes
 from likelier.records import JudgedComparison
 

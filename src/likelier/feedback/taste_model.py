@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit
 
 from likelier.text.topics import run_k_means
 
@@ -29,7 +29,7 @@ FORMING_STEPS, SEARCH_STEPS, POLISH_STEPS, SINGLE_STEPS = 5, 12, 15, 12
 ANNEALING = 0.1
 """The likelihood counts a tenth in the first step of a search, two tenths in the second: certainty comes late."""
 MAX_HABIT_STEP, MAX_LOGIT_STEP = 1.0, 3.0
-CG_STEPS, CG_TOLERANCE = 25, 1e-3
+CG_STEPS, CG_TOLERANCE = 15, 1e-2
 NUM_DRAWS = 30
 """Of `measure_dissent`."""
 
@@ -239,7 +239,7 @@ def step_mixture(
         habits,
         membership,
         (membership.sum(axis=0) + 1) / (panel.num_annotators + count),
-        float(logsumexp(np.log(mixture.shares) + loglik, axis=1).sum() - prior),
+        float(add_logs(np.log(mixture.shares) + loglik).sum() - prior),
     )
 
 
@@ -251,7 +251,14 @@ def find_mean(tastes: list[Floats], precision: float) -> Floats:
 
 def normalise(log_weights: Floats) -> Floats:
     """Return probabilities proportional to exp(log_weights) in each row."""
-    return np.asarray(np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True)))
+    return np.asarray(np.exp(log_weights - add_logs(log_weights)[:, None]))
+
+
+def add_logs(logs: Floats) -> Floats:
+    """Return log(sum(exp(logs))) of each row. (Scipy's takes ten times as long for few columns.)"""
+    largest = logs.max(axis=1)
+    total: Floats = largest + np.log(np.exp(logs - largest[:, None]).sum(axis=1))
+    return total
 
 
 def polish(panel: Panel, mixture: Mixture, steps: int) -> Mixture:
@@ -386,4 +393,4 @@ def predict_left(fitted: Panel, mixture: Mixture, asked: Panel) -> Floats:
         prior = np.log(np.maximum(mixture.membership[asked.annotator, group], 1e-12))
         left.append(prior + log_expit(logits))
         right.append(prior + log_expit(-logits))
-    return np.asarray(logsumexp(np.stack(left), axis=0) - logsumexp(np.stack(right), axis=0))
+    return add_logs(np.stack(left, axis=1)) - add_logs(np.stack(right, axis=1))

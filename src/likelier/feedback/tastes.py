@@ -4,8 +4,8 @@ How many is decided by the likelihood of judgements that were left out. It is re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,14 @@ from likelier.feedback.taste_model import (
     predict_left,
     update_habits,
 )
+from likelier.feedback.taste_report import MIN_JUDGED, MIN_PEOPLE, TasteGroup, Tastes
 from likelier.feedback.text_features import describe_texts
 from likelier.feedback.votes import Votes
 from likelier.records import JudgedComparison, Response
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-Reason = Literal["left-out judgements", "alike", "too few", "cannot tell"]
 
-MIN_JUDGED, MIN_PEOPLE = 20, 4
-"""Votes that it takes to have a taste, and people with as many that it takes to look for groups."""
 MAX_VOTES = 20_000
 """Votes that are fitted, of the people with most; the others are assigned to what these show."""
 MAX_GROUPS, NUM_FOLDS = 3, 5
@@ -53,60 +51,6 @@ MIN_RELIABILITY = 0.55
 MIN_CERTAINTY, MIN_SKILL, MIN_SIZE = 0.8, 0.25, 2
 """Probability and skill from which a person belongs to a group; people whom it takes to make one."""
 NUM_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class TasteGroup:
-    """People who share a taste."""
-
-    members: tuple[str, ...]
-    share: float
-    """Of the people of all groups."""
-    likes: tuple[str, ...] = ()
-    dislikes: tuple[str, ...] = ()
-    """What the group likes more, or less, than the other people do: features or, where no feature differs, the
-    beginnings of responses. The strongest first."""
-
-
-@dataclass(frozen=True)
-class Tastes:
-    """How many tastes there are, and whose."""
-
-    number: int | None
-    """None: cannot tell."""
-    reason: Reason
-    model: Literal["scores", "features"] | None = None
-    """What the tastes are made of: a score for each response, or weights of features of the texts."""
-    groups: tuple[TasteGroup, ...] = ()
-    """The largest first; none unless there are two or more."""
-    unclear: tuple[str, ...] = ()
-    """People who were compared and fit no group better than another."""
-    disagreement: float | None = None
-    """Share of the judged pairs on which the tastes of the two largest groups prefer different responses."""
-    correlation: float | None = None
-    """Of these two tastes, over the judged pairs."""
-    gain: float | None = None
-    """Log-likelihood of left-out judgements with one group more than without, in nats in all."""
-    z: float | None = None
-    """The standard normal score of that gain: of two groups over one, or of the number over one fewer."""
-
-    def group_of(self) -> dict[str, int]:
-        """Return the number of each member's group, from 0 on."""
-        return {name: number for number, group in enumerate(self.groups) for name in group.members}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Tastes":
-        """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
-        values = {each.name: record[each.name] for each in fields(cls) if each.name in record}
-        groups = tuple(
-            TasteGroup(tuple(each["members"]), each["share"], tuple(each["likes"]), tuple(each["dislikes"]))
-            for each in record.get("groups", ())
-        )
-        return cls(**values | {"groups": groups, "unclear": tuple(record.get("unclear", ()))})
 
 
 @dataclass(frozen=True)
@@ -368,7 +312,7 @@ def describe_groups(
     first, second = panel.design @ tastes[0], panel.design @ tastes[1]
     found = Tastes(
         mixture.num_groups,
-        "left-out judgements",
+        "found",
         groups=tuple(groups),
         unclear=tuple(names[person] for person in np.flatnonzero(group < 0).tolist()),
         disagreement=float((np.sign(first) != np.sign(second)).mean()),

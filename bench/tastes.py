@@ -7,6 +7,8 @@ adjusted Rand index beside that of an oracle who knows both tastes, and which me
 """
 
 import argparse
+import gzip
+import json
 import sys
 import time
 from collections import Counter
@@ -19,9 +21,10 @@ from scipy.special import expit, log_expit
 
 from likelier.feedback.check import check_annotators
 from likelier.feedback.expected import expect_answers, expect_within_groups
-from likelier.feedback.tastes import Finding, adjusted_rand, find_tastes
-from likelier.feedback.votes import Votes
-from likelier.records import Response
+from likelier.feedback.taste_report import MIN_JUDGED
+from likelier.feedback.tastes import Finding, adjusted_rand, find_tastes, list_responses
+from likelier.feedback.votes import Votes, arrange_votes
+from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Prompt, Response
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -262,6 +265,50 @@ def print_alike(seeds: int, kinds: dict[str, Design]) -> None:
     print(f"| all | {claims} of {total} | | | |")
 
 
+def read_arguments(data: Path) -> list[JudgedComparison]:
+    """Read ukp-convarg1: about five workers a pair, each debate and side with some thirty arguments."""
+    sys.path.append(str(Path(__file__).parents[1] / "examples"))
+    import ukp_convarg1
+
+    judged = []
+    for record in ukp_convarg1.judgements(data / "ukp-convarg1"):
+        prompt = Prompt(record["prompt"])
+        left, right = (Response(prompt.id, **record[side]) for side in ("left", "right"))
+        pair = Comparison(prompt.id, left.id, right.id)
+        judgement = Judgement(pair.id, record["annotator"], left.id, right.id, record["choice"])
+        judged.append(JudgedComparison(judgement, prompt, left, right))
+    return judged
+
+
+def read_scenarios(data: Path) -> list[JudgedComparison]:
+    """Read Auto-J's comparisons, which name nobody: each of its scenarios, judged by several, stands for a person."""
+    with gzip.open(data / "autoj-human-pairs/testdata_pairwise.jsonl.gz", "rt") as file:
+        records = [json.loads(line) for line in file]
+    judged = []
+    for record in records:
+        prompt = Prompt(record["prompt"])
+        left, right = (Response(prompt.id, record[f"response {side}"], str(side)) for side in (1, 2))
+        choice: Choice = ("left", "right", "tie")[record["label"]]  # type: ignore[assignment]
+        judgement = Judgement(
+            Comparison(prompt.id, left.id, right.id).id, record["scenario"], left.id, right.id, choice
+        )
+        judged.append(JudgedComparison(judgement, prompt, left, right))
+    return judged
+
+
+def print_real(data: Path) -> None:
+    """Print what comes out on real judgements."""
+    for name, judged in (("ukp-convarg1", read_arguments(data)), ("autoj, scenarios as people", read_scenarios(data))):
+        everything, names = arrange_votes(judged)
+        votes = everything.select(everything.is_vote)
+        enough = int((np.bincount(votes.annotator[votes.sign != 0]) >= MIN_JUDGED).sum())
+        begun = time.monotonic()
+        tastes = find_tastes(votes, names, list_responses(judged)).tastes
+        print(f"{name}: {len(names)} people, {enough} of them with {MIN_JUDGED} or more; by {tastes.model}; "
+              f"{time.monotonic() - begun:.1f} s")  # fmt: skip
+        print("\n".join(tastes.describe()), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -276,6 +323,8 @@ def main() -> None:
         print_groups(given.seeds, {name: each for name, each in (RICH | POOR).items() if given.only in name})
     elif given.verb == "alike":
         print_alike(given.seeds, {name: each for name, each in ALIKE.items() if given.only in name})
+    else:
+        print_real(given.data)
 
 
 if __name__ == "__main__":

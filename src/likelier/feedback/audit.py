@@ -57,7 +57,19 @@ class ChoiceFit:
     @cached_property
     def logits(self) -> Floats:
         """Log-odds of left of each answer by the annotator's own coefficients, [D]."""
-        return np.asarray((self.design * self.coefficients[self.annotator]).sum(axis=1))
+        return predict_logits(self.design, self.coefficients, self.annotator)
+
+    @cached_property
+    def p_left(self) -> Floats:
+        """Probability of left of each answer, [D]."""
+        return np.asarray(expit(self.logits))
+
+    @cached_property
+    def curvature(self) -> Floats:
+        """Curvature of the log-posterior at the coefficients, [annotators, 3, 3]."""
+        weights = self.p_left * (1 - self.p_left)
+        likelihood = compute_curvature(self.design, weights, self.annotator, len(self.coefficients))
+        return np.asarray(likelihood + np.diag(1 / PRIOR_SD**2))
 
 
 @dataclass(frozen=True)
@@ -152,22 +164,19 @@ def fit_logistic(
         coefficients[:, column] = value
 
     def log_posterior(values: Floats) -> tuple[Floats, Floats]:
-        logits = (design * values[annotator]).sum(axis=1)
+        logits = predict_logits(design, values, annotator)
         loglik = np.bincount(annotator, log_expit(np.where(left, logits, -logits)), num_annotators)
         return logits, loglik - ((values - prior_mean) ** 2 / (2 * prior_sd**2)).sum(axis=1)
 
+    design = np.asfortranarray(design)  # it is read by columns
     logits, height = log_posterior(coefficients)
     limit = np.full(num_annotators, MAX_NEWTON_STEP_SIZE)
     for _ in range(MAX_NEWTON_STEPS):
         p = expit(logits)
         gradient = np.stack([np.bincount(annotator, (left - p) * design[:, k], num_annotators) for k in free], axis=1)
         gradient = gradient - ((coefficients - prior_mean) / prior_sd**2)[:, free]
-        weighted = design[:, free] * (p * (1 - p))[:, None]
-        hessian = np.stack([
-            np.stack([np.bincount(annotator, weighted[:, k] * design[:, j], num_annotators) for j in free], axis=1)
-            for k in range(len(free))
-        ], axis=1)  # fmt: skip
-        hessian = hessian + np.diag(1 / prior_sd[free] ** 2)
+        hessian = compute_curvature(design[:, free], p * (1 - p), annotator, num_annotators)
+        hessian += np.diag(1 / prior_sd[free] ** 2)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         # A full Newton step overshoots where an annotator's answers are separable and the curvature nearly 0.
         size = np.abs(step).max(axis=1)
@@ -185,6 +194,26 @@ def fit_logistic(
             logits, trial_height = log_posterior(trial)
         coefficients, height = trial, trial_height
     return coefficients, height
+
+
+def predict_logits(design: Floats, coefficients: Floats, annotator: Indices) -> Floats:
+    """Return the log-odds of left of each answer, [N], by its annotator's coefficients [annotators, K]."""
+    logits = np.zeros(len(annotator))
+    for column, own in zip(design.T, coefficients.T, strict=True):
+        logits += column * own[annotator]
+    return logits
+
+
+def compute_curvature(design: Floats, weights: Floats, annotator: Indices, num_annotators: int) -> Floats:
+    """Return sum over each annotator's answers of w x x', [annotators, K, K]."""
+    size = design.shape[1]
+    curvature = np.empty((num_annotators, size, size))
+    for one in range(size):
+        weighted = weights * design[:, one]
+        for other in range(one, size):
+            curvature[:, one, other] = np.bincount(annotator, weighted * design[:, other], num_annotators)
+            curvature[:, other, one] = curvature[:, one, other]
+    return curvature
 
 
 def measure_excess_ties(answers: Answers) -> tuple[Floats, Floats]:

@@ -4,11 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from likelier.feedback.audit import (
     EFFECT_SD,
-    PRIOR_SD,
     SKILL,
     ChoiceFit,
     fit_logistic,
@@ -39,15 +37,10 @@ def step_towards(fit: ChoiceFit, covariate: Floats) -> tuple[Floats, Floats]:
     U / I with the score U = sum (left - p) x and the information I = sum w x^2 that is not explained by the three
     columns of the fit (Rao's efficient score test, U / sqrt(I) being standard normal without the influence).
     """
-    annotator, count = fit.annotator, len(fit.coefficients)
-    p = expit(fit.logits)
-    weighted, weights = p * (1 - p) * covariate, p * (1 - p)
+    annotator, count, p = fit.annotator, len(fit.coefficients), fit.p_left
+    weighted = p * (1 - p) * covariate
     cross = np.stack([np.bincount(annotator, weighted * column, count) for column in fit.design.T], axis=1)
-    curvature = np.stack([
-        np.stack([np.bincount(annotator, weights * one * other, count) for other in fit.design.T], axis=1)
-        for one in fit.design.T
-    ], axis=1)  # fmt: skip
-    explained = np.linalg.solve(curvature + np.diag(1 / PRIOR_SD**2), cross[:, :, None])[:, :, 0]
+    explained = np.linalg.solve(fit.curvature, cross[:, :, None])[:, :, 0]
     information = np.bincount(annotator, weighted * covariate, count) - (cross * explained).sum(axis=1)
     information = np.maximum(information, 0.0)
     score = np.bincount(annotator, (fit.left - p) * covariate, count)

@@ -163,12 +163,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class JudgedComparison:
-    """A judgement with its prompt and responses: the input of the feedback check and of preference pairs."""
+    """A judgement with its prompt and responses: the input of the feedback check and of preference pairs. `target` and
+    `weight`, as in `Preference`, are of comparisons that follow from ratings and rankings."""
 
     judgement: Judgement
     prompt: Prompt
     left: Response
     right: Response
+    target: float | None = None
+    weight: float = 1.0
 
     @property
     def is_text(self) -> bool:
@@ -275,12 +278,10 @@ class RankedResponses:
 class Preference:
     """A training pair for reward models and DPO, made from one judgement.
 
-    `target` is the probability that `chosen` is better: 1.0, or 0.5 for a tie (averaged if an annotator answered
-    several times); `flip` is half the share of the annotator's answers that ignore the pair, above 1/2 only for people
-    who answer the reverse; `weight` balances annotators. `guess` is the probability that an answer that ignores the
-    pair is `chosen`: 1/2, but for people who lean to a side. `flip_kind` says where `flip` is from: `careless`
-    (estimated from the others' answers), `reversed`, `unidentified` (nothing to compare with, and 0); empty in files
-    that say nothing of it.
+    `target` is the probability that `chosen` is better: 1.0, 0.5 for a tie, of ratings what they say; `flip` half the
+    share of the annotator's answers that ignore the pair, 1 for the reverse; `guess` the probability that such an
+    answer is `chosen`, 1/2 but for people who lean to a side; `weight` balances annotators. `flip_kind`: `careless`
+    (estimated), `reversed`, `unidentified` (nothing to compare with, and 0); empty in files that do not say.
     """
 
     prompt: Text

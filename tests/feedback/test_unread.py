@@ -44,11 +44,6 @@ def test_check_says_so_and_its_json_stays_json(db: Path, capsys: pytest.CaptureF
     assert said in printed.err
 
 
-def test_preferences_say_so(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["preferences", "--db", str(db), "-o", str(db.parent / "out")])
-    assert "1 rating and 2 rankings in" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("language", "words"), [("en", "are stored too; this page does not read them"), ("zh", "本页不读取它们")]
 )

@@ -8,9 +8,10 @@ import typer
 from likelier.cli.options import DB, OVERWRITE, PROJECT
 from likelier.cli.output import JSON, Result, result_command, show_lines
 from likelier.progress import print_note
-from likelier.terminal import echo, print_stderr
+from likelier.terminal import echo
 
 if TYPE_CHECKING:
+    from likelier.feedback.derived import AllAnswers
     from likelier.preferences.balance import Balance
     from likelier.preferences.split import Split
 
@@ -92,8 +93,8 @@ def make_folders(
     from likelier.errors import DataError
     from likelier.feedback.check import check as check_feedback
     from likelier.feedback.database import list_files
+    from likelier.feedback.derived import AllAnswers
     from likelier.feedback.store import Store
-    from likelier.feedback.unread import describe_unread
     from likelier.files.outputs import check_output
     from likelier.preferences.balance import TasteGroups
     from likelier.preferences.make import FILES, JUDGE_FILES, make_preferences
@@ -103,8 +104,7 @@ def make_folders(
     for name in names if taste != "each" else ():
         check_output(out / name, overwrite, list_files(db))
     with Store.open(db, project=project) as store:
-        if unread := describe_unread(store):
-            print_stderr(unread)
+        answers = AllAnswers(store)
         findings = check_feedback(store.judged(), store.gold_answers()) if check else None
         if findings and findings.annotators and all(person.careless is None for person in findings.annotators):
             print_note(
@@ -114,8 +114,9 @@ def make_folders(
         group_of = findings.tastes.group_of() if findings and findings.tastes else {}
         if taste != "each":
             tastes = TasteGroups(group_of, 0 if taste == "majority" else None)
-            made = make_preferences(store, out, findings, split, balance=balance, tastes=tastes)
+            made = make_preferences(answers, out, findings, split, balance=balance, tastes=tastes)
             print_note(describe_balance(out))
+            print_derived(answers)
             return made
         if not group_of:
             raise DataError("--taste each: the check tells no groups of tastes apart; `likelier check` says why")
@@ -125,9 +126,16 @@ def make_folders(
                 check_output(out / folder / name, overwrite, list_files(db))
         counts = {}
         for folder, tastes in folders.items():
-            counts[folder] = make_preferences(store, out / folder, findings, split, balance=balance, tastes=tastes)
+            counts[folder] = make_preferences(answers, out / folder, findings, split, balance=balance, tastes=tastes)
             print_note(describe_balance(out / folder))
+        print_derived(answers)
         return counts
+
+
+def print_derived(answers: "AllAnswers") -> None:
+    """Print how many comparisons follow from rankings and ratings, if any do."""
+    if note := answers.describe():
+        print_note(note)
 
 
 def describe_balance(folder: Path) -> str:

@@ -294,9 +294,9 @@ def name_projects(watched, address):
 
 def ask_addresses(watched, address):
     page, shown = watched.page, 0
-    for payload in PAYLOADS[3::10]:
-        for name in ("project", "language", "to", "token"):
-            page.goto(f"{address}?{urlencode({name: payload})}")
+    for payload in PAYLOADS:
+        for names in (("project", "language", "to"), ("token",)):
+            page.goto(f"{address}?{urlencode(dict.fromkeys(names, payload))}")
         shown += 1
         watched.check(address)
     return shown
@@ -307,7 +307,7 @@ def show_names(watched, address, sessions, port):
     page.goto(f"{address}owner")
     page.locator("#people tr").nth(len(sessions)).wait_for()
     watched.check(address)
-    for session in sessions[::10]:  # whose own name stands on their page
+    for session in sessions:  # whose own name stands on their page
         watched.context.add_cookies([{"name": f"likelier-{port}", "value": session, "url": address}])
         page.goto(address, wait_until="domcontentloaded")
         watched.check(address)

@@ -191,6 +191,9 @@ EVAL = {
     "batch_size": bites(2, seen="sampled_at_once"),
     "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
     "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
+    "num_judged": elsewhere(
+        "evaluation/test_people.py::test_people_are_asked_about_as_many_as_wanted_and_correct_the_other_judges"
+    ),
     "project": elsewhere("evaluation/test_people.py::test_people_judge_in_a_project_of_their_own"),
     "port": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "host": elsewhere("web/test_server.py::test_what_serve_refuses_settings_are_refused_in"),

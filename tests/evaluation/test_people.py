@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from forked import Forked, run_command
@@ -92,6 +93,25 @@ def test_a_page_closed_early_leaves_out_what_nobody_judged(tmp_path):
         found = ask_people(store, PAIRS, settings(tmp_path), page)
     assert found.shares == [1.0, None, 0.5]
     assert (found.result.win_rate, found.result.n, found.result.unjudged) == (0.75, 2, 1)
+
+
+def test_people_are_asked_about_as_many_as_wanted_and_correct_the_other_judges(tmp_path):
+    """Of 40 prompts 20 are drawn, the same ones again; a judge who always prefers b is of no help."""
+    pairs = [make_pair(str(number), ("old", "the newer")) for number in range(40)]
+    with open_people(settings(tmp_path)) as store:
+        page = Visitors()
+        with pytest.raises(DataError, match="no judgement of these answers"):
+            ask_people(store, pairs, settings(tmp_path, num_judged=20), page)
+        ((_, _, asked),) = page.opened
+        assert len(asked) == 20
+        page = Visitors(*((pair, "ann", "b") for pair in pairs if pair.comparison.id in asked))
+        found = ask_people(store, pairs, settings(tmp_path, num_judged=20), page)
+        assert page.opened[0][2] == asked
+    assert (found.result.win_rate, found.result.n, found.result.unjudged) == (1.0, 20, 20)
+    a, b = ({"judge": np.full(40, score)} for score in (0.0, 1.0))
+    record = compare.correct_judges(pairs, found, a, b)["judge"]
+    assert (record["win_rate"], record["power"], record["judged"], record["others"]) == (1.0, 0.0, 20, 20)
+    assert record["agreement"]["n"] == record["agreement_longer"]["n"] == 20
 
 
 def test_what_was_judged_before_a_kill_counts(tmp_path):

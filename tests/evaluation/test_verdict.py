@@ -6,6 +6,14 @@ from likelier.evaluation.verdict import assess_evaluation, read_training_errors
 from likelier.files import write_json
 
 RECORD = {"win_rate": 0.62, "interval": [0.55, 0.69], "n": 288, "judges": {"kind": {}}, "kl": 2.0, "num_prompts": 144}
+CORRECTED = {
+    "win_rate": 0.56,
+    "interval": [0.51, 0.61],
+    "judged": 100,
+    "others": 188,
+    "agreement": {"rate": 0.75, "interval": [0.65, 0.83], "n": 96},
+    "gain": 0.1,
+}
 PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
 
 
@@ -33,6 +41,20 @@ PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
             "How often kind itself is right was never measured",
         ),
         ({"judge_accuracy": {"another": {"accuracy": 0.4}}}, "better", "288 comparisons."),
+        (
+            {"corrected": {"kind": CORRECTED}},
+            "better",
+            (
+                "With people's judgements of 100 of 288 pairs, kind comes to 56 % (51 to 61 %). People and kind agree "
+                "on 75 % (65 to 83 %) of 96 pairs. The interval is 10 % shorter than by people alone."
+            ),
+        ),
+        (
+            {"corrected": {"kind": CORRECTED | {"interval": [0.45, 0.67], "agreement": None, "gain": 0.0}}},
+            "cannot_tell",
+            "288 comparisons, which people do not confirm. With people's judgements of 100 of 288 pairs, kind comes to",
+        ),
+        ({"corrected": {"kind": CORRECTED | {"interval": None, "gain": None}}}, "cannot_tell", "do not confirm"),
         ({"num_prompts": 12}, "better", "Only 12 prompts: others may say otherwise."),
         ({"kl": -0.25}, "better", "The KL is measured as -0.25 nats, and none is below 0"),
         ({"training_errors": ["kl_explodes"]}, "better", "errors in the training of the new model: kl_explodes."),

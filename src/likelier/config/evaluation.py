@@ -43,6 +43,9 @@ class EvalConfig(SamplingConfig, PageConfig):
     against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
     judgements_per_comparison: Positive = 1
     """With `people`: judgements of each comparison, by different people."""
+    num_judged: Positive | None = None
+    """With `people`: about how many pairs of answers they are asked, drawn at random; None: about all. By what they say
+    the rates of judges that score all pairs are corrected (`corrected` in `evaluation.json`)."""
     project: ProjectName = None
     """With `people`: project of their database; None: its only one."""
     num_prompts: Positive | None = None
@@ -83,7 +86,7 @@ class EvalConfig(SamplingConfig, PageConfig):
     @model_validator(mode="after")
     def check_people(self) -> Self:
         """Validate that there is at most one source of people, and a scorer where scores are needed."""
-        idle = ("judgements_per_comparison", "project", *PageConfig.model_fields)
+        idle = ("judgements_per_comparison", "num_judged", "project", *PageConfig.model_fields)
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
         labels = [source.label for source in self.scorer if self.people]
         if sum(source.people is not None for source in self.scorer) > 1:

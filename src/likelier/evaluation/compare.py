@@ -1,7 +1,7 @@
 """Compare the new model with the old one on held-out prompts: win rate, score difference, KL, best-of-n control."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +10,16 @@ import numpy as np
 from likelier.config import Config, EvalConfig, OtherModel
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.best_of_n import evaluate_best_of_n
+from likelier.evaluation.corrected import correct_win_rate
 from likelier.evaluation.kept_samples import PART, KeptSamples
-from likelier.evaluation.people import AnnotationPage, HumanPreferences, ResponsePair, ask_people, open_people
+from likelier.evaluation.people import (
+    AnnotationPage,
+    HumanPreferences,
+    ResponsePair,
+    ask_people,
+    choose_counted,
+    open_people,
+)
 from likelier.evaluation.responses import (
     EvaluatedModel,
     ScoredResponses,
@@ -20,7 +28,7 @@ from likelier.evaluation.responses import (
     sample_and_score,
 )
 from likelier.evaluation.result import EvaluationResult, JsonObject, JudgeResult, OtherResult, ScorerResult
-from likelier.evaluation.statistics import compute_shift, compute_win_rate
+from likelier.evaluation.statistics import compute_shift, compute_win_rate, compute_wins
 from likelier.evaluation.verdict import read_training_errors
 from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
@@ -121,9 +129,11 @@ def compare(
         best_of = evaluate_best_of_n(a, prompts, judges, selector, responses_a, config, seed)
         result = replace(result, best_of=best_of)
     others = tuple(compare_other(a, other, responses_a, repeated, judges, config, seed) for other in config.others)
-    preferences = ask(pair_responses(repeated, responses_a.samples, responses_b.samples, config))
+    pairs = pair_responses(repeated, responses_a.samples, responses_b.samples, config)
+    preferences = ask(pairs)
     if preferences:
-        result = replace(result, judges=insert_people(result.judges, preferences.result, config))
+        corrected = correct_judges(pairs, preferences, responses_a.scores, responses_b.scores)
+        result = replace(result, judges=insert_people(result.judges, preferences.result, config), corrected=corrected)
     return replace(
         result,
         others=others,
@@ -222,6 +232,29 @@ def pair_responses(
         for samples, model in ((samples_a, config.model_a), (samples_b, config.model_b))
     ]
     return [ResponsePair(*each) for each in zip(prompts, *responses, strict=True)]
+
+
+def correct_judges(
+    pairs: Sequence[ResponsePair],
+    preferences: HumanPreferences,
+    all_scores_a: Mapping[str, Floats],
+    all_scores_b: Mapping[str, Floats],
+) -> dict[str, JsonObject]:
+    """Return the win rate of each judge that scores, corrected by people's judgements, where these are enough."""
+    counted = choose_counted(pairs, preferences.shares)
+    shares = np.full(len(pairs), np.nan)
+    shares[counted] = [preferences.shares[index] for index in counted]
+    longer = np.array([len(pair.b.text) - len(pair.a.text) for pair in pairs])
+    clusters = np.array([pair.prompt.conversation or pair.prompt.id for pair in pairs])
+    corrected = {}
+    for name, scores_a in all_scores_a.items():
+        scores_b = all_scores_b[name]
+        scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
+        wins = compute_wins(scores_a[scored], scores_b[scored])
+        found = correct_win_rate(shares[scored], wins, clusters[scored].tolist(), longer[scored])
+        if found:
+            corrected[name] = found.to_json()
+    return corrected
 
 
 def insert_people(judges: dict[str, JudgeResult], people: JudgeResult, config: EvalConfig) -> dict[str, JudgeResult]:

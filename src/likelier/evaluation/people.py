@@ -10,6 +10,7 @@ from likelier.errors import ConfigError, DataError, Stopped
 from likelier.evaluation.result import PeopleResult
 from likelier.feedback.pairing import num_missing
 from likelier.feedback.store import Store
+from likelier.files import stable_id
 from likelier.intervals import rate_interval
 from likelier.progress import print_note
 from likelier.records import Comparison, Judgement, Prompt, Response
@@ -81,13 +82,14 @@ def ask_people(
     """
     store_comparisons(store, pairs)
     comparisons = {pair.comparison.id for pair in pairs if pair.comparison is not None}
-    missing = num_missing(comparisons, store.judgements(), config.judgements_per_comparison)
+    asked = draw_asked(comparisons, config.num_judged)
+    missing = num_missing(asked, store.judgements(), config.judgements_per_comparison)
     if missing and page is not None:
         print_note(
             f"people: {missing} judgements are wanted; Ctrl-C closes the page, and what was judged by then counts"
         )
         try:
-            page(store, port=config.port, per_comparison=config.judgements_per_comparison, only=comparisons)
+            page(store, port=config.port, per_comparison=config.judgements_per_comparison, only=asked)
         except KeyboardInterrupt:
             if not read_judgements(store, comparisons):
                 line = "nobody has judged anything yet, so there is no win rate; the same command asks again"
@@ -100,6 +102,11 @@ def ask_people(
         by_comparison[judgement.comparison_id].append(judgement)
     shares = [pair.share_for_b(by_comparison[pair.comparison.id] if pair.comparison else ()) for pair in pairs]
     return HumanPreferences(compute_people_result(pairs, shares, judgements), shares)
+
+
+def draw_asked(comparisons: Collection[str], count: int | None) -> set[str]:
+    """Return the comparisons that people are asked about: `count` of them by a hash, the same ones after a restart."""
+    return set(sorted(comparisons, key=lambda each: stable_id("asked", each))[:count])
 
 
 def store_comparisons(store: Store, pairs: Sequence[ResponsePair]) -> None:
@@ -123,15 +130,10 @@ def read_judgements(store: Store, comparisons: Collection[str]) -> list[Judgemen
 def compute_people_result(
     pairs: Sequence[ResponsePair], shares: Sequence[float | None], judgements: Sequence[Judgement]
 ) -> PeopleResult:
-    """Return b's win rate over the judged pairs, with an interval that resamples whole prompts.
-
-    Unjudged pairs are left out, and so is the same fraction of the identical responses, which count as ties without
-    being judged: otherwise closing the page early would bias the win rate towards 1/2.
-    """
-    identical = [index for index, pair in enumerate(pairs) if pair.comparison is None]
-    judged = [index for index, pair in enumerate(pairs) if pair.comparison is not None and shares[index] is not None]
-    num_distinct = len(pairs) - len(identical)
-    counted = judged + identical[: round(len(identical) * len(judged) / num_distinct) if num_distinct else None]
+    """Return b's win rate over the pairs that `choose_counted` returns; prompts are the clusters of its interval."""
+    counted = choose_counted(pairs, shares)
+    num_distinct = sum(pair.comparison is not None for pair in pairs)
+    num_judged = sum(pairs[index].comparison is not None for index in counted)
     values = [share for index in counted if (share := shares[index]) is not None]
     clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
     return PeopleResult(
@@ -139,7 +141,18 @@ def compute_people_result(
         interval=rate_interval(values, clusters),
         ties=values.count(0.5),
         n=len(values),
-        unjudged=num_distinct - len(judged),
+        unjudged=num_distinct - num_judged,
         judgements=len(judgements),
         people=len({judgement.annotator for judgement in judgements}),
     )
+
+
+def choose_counted(pairs: Sequence[ResponsePair], shares: Sequence[float | None]) -> list[int]:
+    """Return which pairs count: those judged, and the same fraction of the identical responses, which are ties.
+
+    With all of the identical ones, which nobody need judge, a page closed early would bias the rate towards 1/2.
+    """
+    identical = [index for index, pair in enumerate(pairs) if pair.comparison is None]
+    judged = [index for index, pair in enumerate(pairs) if pair.comparison is not None and shares[index] is not None]
+    num_distinct = len(pairs) - len(identical)
+    return judged + identical[: round(len(identical) * len(judged) / num_distinct) if num_distinct else None]

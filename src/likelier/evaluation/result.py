@@ -177,12 +177,22 @@ class EvaluationResult(ModelResult):
     responses: Mapping[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
     """`score`, `length` (tokens) and `kl` (nats) of every response, under `a` and `b`."""
     num_prompts: int | None = None
+    corrected: Mapping[str, JsonObject] = field(default_factory=dict)
+    """By judge that scores: its win rate corrected by people's judgements, as `CorrectedWinRate` with its gain."""
     judge_accuracy: Mapping[str, JsonObject] = field(default_factory=dict)
     """By judge that is a reward run of ours: its accuracy on its own held-out pairs, and what that says."""
     training_errors: tuple[str, ...] = ()
     """Names of the doctor's errors in the run that made model b."""
 
-    OPTIONAL: ClassVar = ("num_prompts", "judge_accuracy", "training_errors", "worst", "responses", "samples")
+    OPTIONAL: ClassVar = (
+        "num_prompts",
+        "corrected",
+        "judge_accuracy",
+        "training_errors",
+        "worst",
+        "responses",
+        "samples",
+    )
     """Fields that `evaluation.json` lacks if they are empty, and in files of earlier versions."""
 
     def to_json(self) -> JsonObject:

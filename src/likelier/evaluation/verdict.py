@@ -14,6 +14,8 @@ FEW_PROMPTS = 50
 """With fewer prompts the interval of a win rate is wider than ±0.14, and a few of them decide it."""
 OFTEN_CUT = 0.1
 """Share of answers cut at the length limit above which they are not shown as if they had ended."""
+LEAST_GAIN = 0.01
+"""By which an interval is shorter with a judge than by people alone, for it to be said."""
 WORDS: Mapping[Name, str] = {
     "better": "Better",
     "worse": "Worse",
@@ -46,12 +48,35 @@ def assess_evaluation(record: Mapping[str, Any]) -> EvaluationVerdict:
     rate, interval = record["win_rate"], record.get("interval")
     preferred = f"{judge} prefers the new answers in {share(rate)}{format_interval(interval)} of {record['n']:,}"
     proof = (record.get("judge_accuracy") or {}).get(judge)
-    caveats = (*describe_proof(judge, proof), *describe_limits(record))
+    corrected = (record.get("corrected") or {}).get(judge)
+    caveats = (*describe_proof(judge, proof), *describe_correction(record), *describe_limits(record))
     if proof and assess_reward_model(proof).name in ("at_chance", "below_length", "unproven"):
         return EvaluationVerdict("judge_unproven", f"{preferred} comparisons.", caveats)
     if interval is None or interval[0] <= 0.5 <= interval[1]:
         return EvaluationVerdict("cannot_tell", f"{preferred} comparisons, and the interval holds 50 %.", caveats)
+    if corrected and not (corrected["interval"] and agrees(rate, corrected["interval"])):
+        return EvaluationVerdict("cannot_tell", f"{preferred} comparisons, which people do not confirm.", caveats)
     return EvaluationVerdict("better" if rate > 0.5 else "worse", f"{preferred} comparisons.", caveats)
+
+
+def agrees(rate: float, interval: Interval) -> bool:
+    """True if an interval lies on the same side of one half as a rate."""
+    return interval[0] > 0.5 if rate > 0.5 else interval[1] < 0.5
+
+
+def describe_correction(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return sentences on what people's judgements make of each judge's win rate; empty without such judgements."""
+    sentences = []
+    for judge, found in (record.get("corrected") or {}).items():
+        rate = f"{share(found['win_rate'])}{format_interval(found['interval'])}"
+        part = f"{found['judged']:,} of {found['judged'] + found['others']:,}"
+        sentences.append(f"With people's judgements of {part} pairs, {judge} comes to {rate}.")
+        if agreement := found["agreement"]:
+            same = f"{share(agreement['rate'])}{format_interval(agreement['interval'])}"
+            sentences.append(f"People and {judge} agree on {same} of {agreement['n']:,} pairs.")
+        if (found["gain"] or 0) >= LEAST_GAIN:
+            sentences.append(f"The interval is {share(found['gain'])} shorter than by people alone.")
+    return tuple(sentences)
 
 
 def describe_proof(judge: str, proof: Mapping[str, Any] | None) -> tuple[str, ...]:

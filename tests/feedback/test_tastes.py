@@ -12,22 +12,22 @@ from likelier.feedback.tastes import adjusted_rand, compare_predictions, find_ta
 from likelier.feedback.votes import Votes
 from likelier.records import JudgedComparison, Judgement, Prompt, Response
 
-NAMES = [f"a{number:02d}" for number in range(20)]
+NAMES = [f"a{number:02d}" for number in range(12)]
 
 
-def draw_judged(minority: int, correlation: float, seed: int, num_responses: int = 80) -> list[JudgedComparison]:
-    """Draw 100 answers of each of 20 people; the last ones have a taste of their own. Scores are spread by 1.5."""
+def draw_judged(minority: int, correlation: float, seed: int, num_responses: int = 24) -> list[JudgedComparison]:
+    """Draw 80 answers of each of 12 people; the last ones have a taste of their own. Scores are spread by 1.5."""
     generator = np.random.default_rng(seed)
     prompt = Prompt("p")
     responses = [Response(prompt.id, f"{number:03d}") for number in range(num_responses)]
     mixing = np.array([[1, correlation], [0, np.sqrt(1 - correlation**2)]])
     scores = 1.5 * generator.normal(size=(num_responses, 2)) @ mixing
     judged = []
-    for number in range(400):
+    for number in range(192):
         first, second = generator.choice(num_responses, 2, replace=False).tolist()
-        for person in generator.permutation(20)[:5].tolist():
+        for person in generator.permutation(12)[:5].tolist():
             left, right = (first, second) if generator.random() < 0.5 else (second, first)
-            taste = int(person >= 20 - minority)
+            taste = int(person >= 12 - minority)
             choice = "left" if generator.random() < expit(scores[left, taste] - scores[right, taste]) else "right"
             sides = responses[left], responses[right]
             judgement = Judgement(f"c{number}", NAMES[person], sides[0].id, sides[1].id, choice)  # type: ignore[arg-type]
@@ -36,10 +36,10 @@ def draw_judged(minority: int, correlation: float, seed: int, num_responses: int
 
 
 def test_a_minority_is_found_and_not_flagged() -> None:
-    result = check(draw_judged(4, 0.0, 0))
+    result = check(draw_judged(4, 0.0, 3))
     assert result.tastes is not None
     assert (result.tastes.number, result.tastes.model) == (2, "scores")
-    assert [group.members for group in result.tastes.groups] == [tuple(NAMES[:16]), tuple(NAMES[16:])]
+    assert [group.members for group in result.tastes.groups] == [tuple(NAMES[:8]), tuple(NAMES[8:])]
     assert result.tastes.disagreement == pytest.approx(0.5, abs=0.1)
     assert result.flagged == []
     record = json.loads(json.dumps(result.to_json(), allow_nan=False))
@@ -48,27 +48,27 @@ def test_a_minority_is_found_and_not_flagged() -> None:
 
 def test_one_taste_is_told_where_another_would_have_shown() -> None:
     assert check(draw_judged(0, 0.0, 0)).tastes == Tastes(1, "alike", "scores")
-    assert check(draw_judged(0, 0.0, 0, num_responses=400)).tastes == Tastes(None, "cannot tell", "scores")
+    assert check(draw_judged(0, 0.0, 0, num_responses=150)).tastes == Tastes(None, "cannot tell", "scores")
 
 
 def test_few_judgements_are_said_to_be_few() -> None:
-    assert check(draw_judged(4, 0.0, 0)[:300]).tastes == Tastes(None, "too few")
+    assert check(draw_judged(4, 0.0, 0)[:200]).tastes == Tastes(None, "too few")
 
 
 def test_a_reward_of_features_that_are_given() -> None:
     generator = np.random.default_rng(1)
-    features = generator.normal(size=(800, 3))
-    annotator, pair = np.tile(np.arange(20), 100), np.repeat(np.arange(400), 5)
-    own = np.where(annotator >= 16, -1.0, 1.0)  # the minority likes the second feature less
+    features = generator.normal(size=(240, 3))
+    annotator, pair = np.tile(np.arange(12), 50), np.repeat(np.arange(120), 5)
+    own = np.where(annotator >= 8, -1.0, 1.0)  # the minority likes the second feature less
     difference = features[2 * pair] - features[2 * pair + 1]
-    left = generator.random(2000) < expit(2 * difference[:, 0] + 2 * own * difference[:, 1])
+    left = generator.random(600) < expit(2 * difference[:, 0] + 2 * own * difference[:, 1])
     votes = Votes(
-        annotator, pair, 2 * pair, 2 * pair + 1, np.where(left, 1.0, -1.0), np.ones(2000), np.zeros(2000),
-        np.full(2000, np.nan), np.ones(2000, bool),
+        annotator, pair, 2 * pair, 2 * pair + 1, np.where(left, 1.0, -1.0), np.ones(600), np.zeros(600),
+        np.full(600, np.nan), np.ones(600, bool),
     )  # fmt: skip
-    found = find_tastes(votes, NAMES, [Response("p", str(number)) for number in range(800)], features)
-    assert [group.members for group in found.tastes.groups] == [tuple(NAMES[:16]), tuple(NAMES[16:])]
-    assert (found.tastes.groups[1].likes, found.tastes.groups[1].dislikes) == ((), ("feature 2",))
+    found = find_tastes(votes, NAMES, [Response("p", str(number)) for number in range(240)], features)
+    assert [group.members for group in found.tastes.groups] == [tuple(NAMES[:8]), tuple(NAMES[8:])]
+    assert found.tastes.groups[1].dislikes[0] == found.tastes.groups[0].likes[0] == "feature 2"
 
 
 def test_adjusted_rand_by_hand() -> None:

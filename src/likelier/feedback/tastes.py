@@ -35,9 +35,11 @@ from likelier.records import JudgedComparison, Response
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-MAX_VOTES = 20_000
-"""Votes that are fitted, of the people with most; the others are assigned to what these show."""
-MAX_GROUPS, NUM_FOLDS = 3, 5
+MAX_VOTES, MAX_EACH = 10_000, 100
+"""Votes that are fitted: the first of each person, of those with most; who is not among them is in no group."""
+MAX_GROUPS = 3
+NUM_FOLDS, FEW_FOLDS, MANY_VOTES = 10, 5, 4000
+"""Folds of left-out judgements, and how many are enough of many votes."""
 SCORE_SD, FEATURE_SD = 1.5, 0.7
 """A priori: of a response's score, and of the weight of a feature of variance 1."""
 MIN_DISSENT = 2.5
@@ -45,7 +47,7 @@ MIN_DISSENT = 2.5
 CLAIM_Z = 2.0
 """Standard errors by which one group more must predict left-out judgements better."""
 MIN_STABILITY = 0.6
-"""Adjusted Rand index of the groups of all votes and of four fifths of them, below which groups are not claimed."""
+"""Median adjusted Rand index of the groups of all votes and of those of nine tenths, below which none is claimed."""
 MIN_RELIABILITY = 0.55
 """One taste is claimed only where a fifth of the people would have shown another."""
 MIN_CERTAINTY, MIN_SKILL, MIN_SIZE = 0.8, 0.25, 2
@@ -110,12 +112,17 @@ def list_responses(judged: Sequence[JudgedComparison]) -> list[Response]:
 
 def choose_votes(votes: Votes, num_annotators: int) -> tuple[NDArray[np.bool_], Indices]:
     """Return which votes to fit, no ties, and the numbers of the people who gave them."""
-    decided = votes.sign != 0
-    counts = np.bincount(votes.annotator[decided], minlength=num_annotators)
+    rows = np.flatnonzero(votes.sign != 0)
+    rows = rows[np.argsort(votes.annotator[rows], kind="stable")]
+    counts = np.bincount(votes.annotator[rows], minlength=num_annotators)
+    number = np.arange(len(rows)) - (np.cumsum(counts) - counts)[votes.annotator[rows]]
+    rows, counts = rows[number < MAX_EACH], np.minimum(counts, MAX_EACH)
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] >= MIN_JUDGED]
     people = np.sort(order[: max(MIN_PEOPLE, int((np.cumsum(counts[order]) <= MAX_VOTES).sum()))])
-    return decided & np.isin(votes.annotator, people), people
+    chosen = np.zeros(len(votes.sign), bool)
+    chosen[rows[np.isin(votes.annotator[rows], people)]] = True
+    return chosen, people
 
 
 def make_design(
@@ -147,7 +154,8 @@ def make_panel(votes: Votes, design: csr_array, people: Indices) -> Panel:
 def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any) -> tuple[Tastes, Indices]:
     """Add groups one by one as long as left-out judgements say so; returns the tastes and everybody's group."""
     generator = np.random.default_rng(0)
-    folds = generator.permutation(int(panel.comparison.max()) + 1)[panel.comparison] % NUM_FOLDS
+    num_folds = NUM_FOLDS if len(panel.left) <= MANY_VOTES else FEW_FOLDS
+    folds = generator.permutation(int(panel.comparison.max()) + 1)[panel.comparison] % num_folds
     single = fit_single(panel)
     if measure_dissent(panel, single, generator) < MIN_DISSENT:
         told = measure_reliability(panel, single) >= MIN_RELIABILITY
@@ -176,7 +184,7 @@ def compare_numbers(panel: Panel, folds: Indices, count: int) -> Comparison:
     """
     fewer, more = np.zeros(len(folds)), np.zeros(len(folds))
     fits: list[Mixture] = []
-    for fold in range(NUM_FOLDS):
+    for fold in range(int(folds.max()) + 1):
         left_out = folds == fold
         kept, asked = panel.select(~left_out), panel.select(left_out)
         single = fit_single(kept)
@@ -274,7 +282,7 @@ def is_settled(group: Indices, fits: Sequence[Mixture]) -> bool:
     clear = group >= 0
     index = [adjusted_rand(group[clear], fit.membership.argmax(axis=1)[clear]) for fit in fits]
     sizes = np.bincount(group[clear], minlength=fits[0].num_groups)
-    return bool(sizes.min() >= MIN_SIZE and np.mean(index) >= MIN_STABILITY)
+    return bool(sizes.min() >= MIN_SIZE and np.median(index) >= MIN_STABILITY)
 
 
 def adjusted_rand(one: Indices, other: Indices) -> float:

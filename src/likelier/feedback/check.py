@@ -239,8 +239,9 @@ def describe_annotators(
         "copied_with": list_copies(measures, names),
         **describe_changes(measures),
     }
-    in_order = [columns[field.name] for field in fields(AnnotatorCheck)]
-    return tuple(AnnotatorCheck(*values) for values in zip(*in_order, strict=True))
+    return tuple(
+        AnnotatorCheck(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
+    )
 
 
 def add_careless(

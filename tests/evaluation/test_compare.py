@@ -123,6 +123,7 @@ def test_every_judge_has_its_figures(found: dict[str, Any]):
     assert list(found["judges"]) == ["kind", "cruel"]
     kind, cruel = found["judges"].values()
     assert kind["win_rate"] == found["win_rate"]
+    assert kind["length_controlled"] == found["length_controlled"] != kind["win_rate"]
     assert cruel["score_a"] == pytest.approx(1 / 6, abs=0.03)
     assert cruel["score_b"] == pytest.approx(1 / 10, abs=0.03)
     assert cruel["win_rate"] == pytest.approx(0.5 + (1 / 10 - 1 / 6) / 2, abs=0.03)

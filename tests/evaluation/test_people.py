@@ -111,6 +111,7 @@ def test_people_are_asked_about_as_many_as_wanted_and_correct_the_other_judges(t
     a, b = ({"judge": np.full(40, score)} for score in (0.0, 1.0))
     record = compare.correct_judges(pairs, found, a, b)["judge"]
     assert (record["win_rate"], record["power"], record["judged"], record["others"]) == (1.0, 0.0, 20, 20)
+    assert found.result.length_controlled > 0.95  # all are longer by as much, and all are preferred
     assert record["agreement"]["n"] == record["agreement_longer"]["n"] == 20
 
 

@@ -55,6 +55,16 @@ PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
             "288 comparisons, which people do not confirm. With people's judgements of 100 of 288 pairs, kind comes to",
         ),
         ({"corrected": {"kind": CORRECTED | {"interval": None, "gain": None}}}, "cannot_tell", "do not confirm"),
+        (
+            {"length_controlled": 0.53, "length_controlled_interval": [0.44, 0.62]},
+            "better",
+            "At equal length it would be 53 % (44 to 62 %): it may be the length that is preferred.",
+        ),
+        (
+            {"length_controlled": 0.6, "length_controlled_interval": [0.52, 0.68]},
+            "better",
+            "Better: kind prefers the new answers in 62 % (55 to 69 %) of 288 comparisons.",
+        ),
         ({"num_prompts": 12}, "better", "Only 12 prompts: others may say otherwise."),
         ({"kl": -0.25}, "better", "The KL is measured as -0.25 nats, and none is below 0"),
         ({"training_errors": ["kl_explodes"]}, "better", "errors in the training of the new model: kl_explodes."),

@@ -12,6 +12,7 @@ from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.best_of_n import evaluate_best_of_n
 from likelier.evaluation.corrected import correct_win_rate
 from likelier.evaluation.kept_samples import PART, KeptSamples
+from likelier.evaluation.length_control import control_length
 from likelier.evaluation.people import (
     AnnotationPage,
     HumanPreferences,
@@ -157,8 +158,10 @@ def compare_with_responses(
     """Return the result of b against the given responses of a, and the responses of b."""
     clusters = [prompt.conversation or prompt.id for prompt in prompts]
     responses_b = sample_and_score(b, prompts, judges, config, seeded_generator(seed, 0, "evaluate b", b.model.device))
+    texts = zip(responses_a.samples.texts, responses_b.samples.texts, strict=True)
+    longer = np.array([float(len(text_b) - len(text_a)) for text_a, text_b in texts])
     by_judge: dict[str, JudgeResult] = {
-        name: compare_scores(name, scores_a, responses_b.scores[name], clusters)
+        name: compare_scores(name, scores_a, responses_b.scores[name], clusters, longer)
         for name, scores_a in responses_a.scores.items()
     }
     nats, kl, kl_interval = estimate_kl(a, b, responses_b.samples, clusters, config, seed)
@@ -201,19 +204,27 @@ def compare_other(
     )
 
 
-def compare_scores(name: str, scores_a: Floats, scores_b: Floats, clusters: Sequence[str]) -> ScorerResult:
-    """Return one judge's result over the prompts whose responses it scored. LikelierError: it scored none of them."""
+def compare_scores(
+    name: str, scores_a: Floats, scores_b: Floats, clusters: Sequence[str], longer: Floats
+) -> ScorerResult:
+    """Return one judge's result over the prompts whose responses it scored. LikelierError: it scored none of them.
+
+    `longer` is how many characters longer b's responses are.
+    """
     is_scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
     if not is_scored.any():
         raise LikelierError(f"eval.scorer: {name} returned None for every response; give it prompts of its own")
     scores_a, scores_b = scores_a[is_scored], scores_b[is_scored]
     clusters = [cluster for cluster, counts in zip(clusters, is_scored, strict=True) if counts]
     win_rate = compute_win_rate(scores_a, scores_b, clusters)
+    controlled = control_length(compute_wins(scores_a, scores_b), longer[is_scored], clusters)
     return ScorerResult(
         win_rate=win_rate.rate,
         interval=win_rate.interval,
         ties=win_rate.ties,
         n=win_rate.n,
+        length_controlled=controlled and controlled.rate,
+        length_controlled_interval=controlled and controlled.interval,
         score_a=float(scores_a.mean()),
         score_b=float(scores_b.mean()),
         **vars(compute_shift(scores_a, scores_b, clusters)),

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from likelier.config import EvalConfig
 from likelier.errors import ConfigError, DataError, Stopped
+from likelier.evaluation.length_control import control_length
 from likelier.evaluation.result import PeopleResult
 from likelier.feedback.pairing import num_missing
 from likelier.feedback.store import Store
@@ -136,11 +137,15 @@ def compute_people_result(
     num_judged = sum(pairs[index].comparison is not None for index in counted)
     values = [share for index in counted if (share := shares[index]) is not None]
     clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
+    longer = [float(len(pairs[index].b.text) - len(pairs[index].a.text)) for index in counted]
+    controlled = control_length(values, longer, clusters)
     return PeopleResult(
         win_rate=sum(values) / len(values),
         interval=rate_interval(values, clusters),
         ties=values.count(0.5),
         n=len(values),
+        length_controlled=controlled and controlled.rate,
+        length_controlled_interval=controlled and controlled.interval,
         unjudged=num_distinct - num_judged,
         judgements=len(judgements),
         people=len({judgement.annotator for judgement in judgements}),

@@ -21,6 +21,9 @@ class JudgeResult:
     ties: int
     n: int
     """Comparisons that count: both responses were scored, or somebody judged them."""
+    length_controlled: float | None = field(default=None, kw_only=True)
+    """Win rate if all responses of b were as long as a's (`length_control`); None: too few prompts to tell."""
+    length_controlled_interval: Interval | None = field(default=None, kw_only=True)
 
     def to_json(self) -> JsonObject:
         """Return the judge's record in `evaluation.json`."""

@@ -52,11 +52,16 @@ def assess_evaluation(record: Mapping[str, Any]) -> EvaluationVerdict:
     caveats = (*describe_proof(judge, proof), *describe_correction(record), *describe_limits(record))
     if proof and assess_reward_model(proof).name in ("at_chance", "below_length", "unproven"):
         return EvaluationVerdict("judge_unproven", f"{preferred} comparisons.", caveats)
-    if interval is None or interval[0] <= 0.5 <= interval[1]:
+    if interval is None or holds_half(interval):
         return EvaluationVerdict("cannot_tell", f"{preferred} comparisons, and the interval holds 50 %.", caveats)
     if corrected and not (corrected["interval"] and agrees(rate, corrected["interval"])):
         return EvaluationVerdict("cannot_tell", f"{preferred} comparisons, which people do not confirm.", caveats)
     return EvaluationVerdict("better" if rate > 0.5 else "worse", f"{preferred} comparisons.", caveats)
+
+
+def holds_half(interval: Interval) -> bool:
+    """True if one half lies in an interval."""
+    return interval[0] <= 0.5 <= interval[1]
 
 
 def agrees(rate: float, interval: Interval) -> bool:
@@ -102,6 +107,10 @@ def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
             )
     if prompts is not None and prompts < FEW_PROMPTS:
         limits.append(f"Only {prompts} prompt{'s' * (prompts != 1)}: others may say otherwise.")
+    interval, controlled = record.get("interval"), record.get("length_controlled_interval")
+    if interval and controlled and holds_half(controlled) and not holds_half(interval):
+        rate = f"{share(record['length_controlled'])}{format_interval(controlled)}"
+        limits.append(f"At equal length it would be {rate}: it may be the length that is preferred.")
     if kl is not None and kl < 0:
         limits.append(f"The KL is measured as {kl:.3g} nats, and none is below 0: the models hardly differ.")
     if errors := record.get("training_errors"):

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 
 from likelier.feedback.check import FeedbackCheck, check
+from likelier.feedback.dissent import find_own_tastes
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import adjusted_rand, compare_predictions, find_tastes
 from likelier.feedback.votes import Votes
@@ -49,6 +50,23 @@ def test_a_minority_is_found_and_not_flagged() -> None:
 def test_one_taste_is_told_where_another_would_have_shown() -> None:
     assert check(draw_judged(0, 0.0, 0)).tastes == Tastes(1, "alike", "scores")
     assert check(draw_judged(0, 0.0, 0, num_responses=150)).tastes == Tastes(None, "cannot tell", "scores")
+
+
+def test_a_dissenter_who_is_alone_is_told_from_one_at_random_and_one_reversed() -> None:
+    generator = np.random.default_rng(1)
+    features = generator.normal(size=(400, 3))
+    annotator, pair = np.tile(np.arange(10), 100), np.repeat(np.arange(200), 5)
+    difference = features[2 * pair] - features[2 * pair + 1]
+    liked = np.select(
+        [annotator == 0, annotator == 1, annotator == 2], [difference[:, 1], 0, -difference[:, 0]], difference[:, 0]
+    )
+    left = generator.random(1000) < expit(2 * liked)
+    votes = Votes(
+        annotator, pair, 2 * pair, 2 * pair + 1, np.where(left, 1.0, -1.0), np.ones(1000), np.zeros(1000),
+        np.full(1000, np.nan), np.ones(1000, bool),
+    )  # fmt: skip
+    responses = [Response("p", str(number)) for number in range(400)]
+    assert find_own_tastes(votes, np.zeros(1000), [0, 1, 2, 3], responses, features) == [0]
 
 
 def test_few_judgements_are_said_to_be_few() -> None:

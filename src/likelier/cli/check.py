@@ -40,11 +40,18 @@ def show(result: Result) -> None:
         echo(line)
     for audit in result["audits"]:
         echo(audit["sentence"])
-    for sentence in result["tastes"]["sentences"] if result["tastes"] else ():
-        echo(sentence)
+    for line in describe_tastes_and_copies(result):
+        echo(line)
+
+
+def describe_tastes_and_copies(result: Result) -> Iterator[str]:
+    """Yield sentences on groups with tastes of their own, on who is alone with one, and on who copies whom."""
+    yield from result["tastes"]["sentences"] if result["tastes"] else ()
     for person in result["annotators"]:
+        if person["own_taste"]:
+            yield f"{person['id']} differs from the others by a taste of their own, not by chance"
         if person["copied_with"]:
-            echo(f"{person['id']} agrees far too much with {', '.join(person['copied_with'])}")
+            yield f"{person['id']} agrees far too much with {', '.join(person['copied_with'])}"
 
 
 def annotator_row(person: dict[str, Any]) -> list[str]:

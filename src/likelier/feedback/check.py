@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import mean_bias
 from likelier.feedback.careless import estimate_careless
+from likelier.feedback.dissent import find_own_tastes
 from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
 from likelier.feedback.measures import Measures, measure_annotators
@@ -22,11 +23,13 @@ from likelier.feedback.style import FEATURES
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import find_tastes, list_responses
 from likelier.feedback.votes import Votes, arrange_votes
-from likelier.records import JudgedComparison
+from likelier.records import JudgedComparison, Response
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
+NO_TASTE = frozenset({"random", "reversed"})
+"""Flags that a taste of one's own refutes."""
 MIN_SHARED_BY_PAIR, MAX_PAIRS = 20, 100
 """Comparisons that two people share for a kappa of theirs, and how many pairs of people have one: those with most."""
 
@@ -82,6 +85,8 @@ class AnnotatorCheck:
     who answer the reverse, of the answers turned round. None: nothing to compare the answers with."""
     guess_left: float | None = None
     """Probability of left among these answers: 1/2, but for people who lean to a side."""
+    own_taste: bool = False
+    """True for somebody whose answers depart from the others' by a taste of their own, who would have been flagged."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,7 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     people: tuple[AnnotatorCheck, ...] = ()
     if finding and expected and measures:
         people = add_careless(describe_annotators(signed, names, expected, measures), signed, finding.group)
+        people = spare_dissenters(people, signed, expected.left_better, list_responses(judged))
     num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
         comparisons=len(np.unique(everything.comparison)),
@@ -194,6 +200,20 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
         skill_model=expected.model if expected else None,
         audits=audit_panel(signed, expected, measures) if expected and measures else (),
         tastes=finding.tastes if finding else None,
+    )
+
+
+def spare_dissenters(
+    people: tuple[AnnotatorCheck, ...], votes: Votes, left_better: Floats, responses: Sequence[Response]
+) -> tuple[AnnotatorCheck, ...]:
+    """Take the flags `random` and `reversed` from people whose answers follow a taste of their own."""
+    suspects = [number for number, person in enumerate(people) if NO_TASTE.intersection(person.flags)]
+    spared = set(find_own_tastes(votes, left_better, suspects, responses))
+    return tuple(
+        replace(person, own_taste=True, flags=tuple(flag for flag in person.flags if flag not in NO_TASTE))
+        if number in spared
+        else person
+        for number, person in enumerate(people)
     )
 
 

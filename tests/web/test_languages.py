@@ -50,6 +50,7 @@ def test_each_word_is_used_and_each_that_is_used_is_there():
         "refused_",
         "left_media",
         "right_media",
+        "flag_",
         "annotator",
         "reviewer",
         "admin",

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.authentication import AuthenticationMiddleware
 
 from likelier.feedback.accounts import ABSOLUTE_SECONDS, Invitation, InvitationError, Person
@@ -20,7 +21,7 @@ from likelier.web.access import PAGES, NoEntry, Project, SessionBackend, Visitor
 from likelier.web.answer_route import add_answer_route
 from likelier.web.answers import Answer, RankingAnswer, RatingAnswer, Skipped
 from likelier.web.converse import MAX_CHARACTERS, add_conversation_routes
-from likelier.web.guards import Failures, add_guards, error_response
+from likelier.web.guards import Failures, Pace, add_guards, error_response
 from likelier.web.ids import UnfitAnswer
 from likelier.web.languages import COOKIE, COOKIE_SECONDS, LANGUAGES
 from likelier.web.live import Live
@@ -56,6 +57,8 @@ STATIC = {
 """Files that may be asked for, by their exact names."""
 MEDIA_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Cookie"}
 """A file under its hash never changes: the browser has it ahead of its question, for this session, and not for long."""
+MEDIA_PER_SECOND, MEDIA_AT_ONCE = 20.0, 40
+"""How many media files, or parts of them, one person may have; nine of a ranking and nine of the next come at once."""
 INVITATION_COOKIE_SECONDS = 3600.0
 """How long a browser keeps a link that was opened, for a person who thinks about a name."""
 MAX_FAILED_LINKS, LINK_SECONDS = 20, 60.0
@@ -271,8 +274,14 @@ def add_files(app: FastAPI, rooms: Rooms) -> None:
             raise HTTPException(404, "no such file")
         return Response((files("likelier.web") / "static" / name).read_bytes(), media_type=STATIC[name])
 
+    pace = Pace(MEDIA_PER_SECOND, MEDIA_AT_ONCE)
+
     @app.get("/media/{sha256}", response_class=Response)
-    def media(sha256: str, request: Request, person: Visitor, project: Project = None) -> Response:
+    async def media(sha256: str, request: Request, person: Visitor, project: Project = None) -> Response:
+        await pace.wait(person.annotator)
+        return await run_in_threadpool(find_media, sha256, request, person, project)
+
+    def find_media(sha256: str, request: Request, person: Person, project: str | None) -> Response:
         room = rooms.find(person, project)
         record = room.media.get(sha256)
         if record is None:

@@ -1,9 +1,11 @@
 """Refuses requests that our pages would not send, and gives every reply the same security headers and error shape."""
 
+import asyncio
+import time
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,8 @@ from likelier.terminal import print_stderr
 from likelier.web.site import Site
 
 MAX_BODY_BYTES = 20_000
+MAX_WAIT_SECONDS = 5.0
+"""Of a request whose turn is not yet."""
 LARGE_BODIES = {
     "/owner/guidelines": 500_000,
     "/owner/prompts": 500_000,
@@ -45,6 +49,27 @@ class Failures:
             self.printed.add(str(error))
             print_stderr(f"likelier: {error}")
         return error_response(503, str(error))
+
+
+class Pace:
+    """Lets each person have so many requests a second, after some at once; what is more waits for its turn.
+
+    Somebody who asks for parts of a film on fifty connections would otherwise take the server from all others.
+    """
+
+    def __init__(self, per_second: float, at_once: int) -> None:
+        self.seconds, self.at_once = 1 / per_second, at_once
+        self.next: dict[str, float] = {}
+        """When each person's next turn is."""
+
+    async def wait(self, person: str) -> None:
+        """Wait for a person's turn. 429: it would be too long."""
+        now = time.monotonic()
+        turn = max(self.next.get(person, 0.0), now - self.at_once * self.seconds)
+        if turn > now + MAX_WAIT_SECONDS:
+            raise HTTPException(429, "too many requests at once; try again in a moment")
+        self.next[person] = turn + self.seconds
+        await asyncio.sleep(max(0.0, turn - now))
 
 
 class Guard:

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import json
-import time
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 REQUEST_SECONDS = 10.0
 """How long a browser may take to send a request, head and body: ours are of some hundred bytes."""
@@ -18,6 +19,10 @@ MAX_HEAD_BYTES = 32_768
 REASONS = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
 
+IN_ORDER: "WeakKeyDictionary[ServerState, dict[Connection, None]]" = WeakKeyDictionary()
+"""Each server's open connections, the oldest first."""
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, which by itself waits without end for a request, and for an answer to be read.
 
@@ -28,7 +33,6 @@ class Connection(HttpToolsProtocol):
     """
 
     deadline: asyncio.TimerHandle | None = None
-    opened = 0.0
     is_reading = True
     """False from the end of a request to the end of its answer."""
     has_head = False
@@ -38,19 +42,24 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Close another connection if there are too many, and wait for the first request."""
         super().connection_made(transport)
-        self.opened = time.monotonic()
+        self.in_order = IN_ORDER.setdefault(self.server_state, {})
+        self.in_order[self] = None
         if len(self.connections) > MAX_CONNECTIONS and not self.close_oldest():
             self.refuse(503, f"{MAX_CONNECTIONS} requests are being answered; try again")
         self.set_deadline(REQUEST_SECONDS)
 
     def close_oldest(self) -> bool:
         """Close the oldest other connection that only waits for its other side. False: there is none."""
-        others = (each for each in self.connections if isinstance(each, Connection) and each is not self)
-        oldest = min((each for each in others if each.is_waiting()), key=lambda each: each.opened, default=None)
+        oldest = next((each for each in self.in_order if each is not self and each.is_waiting()), None)
         if oldest:
             oldest.transport.abort()
-            self.connections.discard(oldest)  # it is lost a moment later; until then it would be chosen again
+            oldest.forget()  # it is lost a moment later; until then it would be chosen again
         return oldest is not None
+
+    def forget(self) -> None:
+        """Count the connection no more."""
+        self.connections.discard(self)
+        self.in_order.pop(self, None)
 
     def is_waiting(self) -> bool:
         """True while a request is not whole yet, or its answer is not read."""
@@ -111,6 +120,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.clear_deadline()
+        self.forget()
         super().connection_lost(exc)
 
     def set_deadline(self, seconds: float) -> None:

@@ -303,7 +303,7 @@ def print_real(data: Path) -> None:
         votes = everything.select(everything.is_vote)
         enough = int((np.bincount(votes.annotator[votes.sign != 0]) >= MIN_JUDGED).sum())
         begun = time.monotonic()
-        tastes = find_tastes(votes, names, list_responses(judged)).tastes
+        tastes = find_tastes(votes, names, list_responses(judged, everything)).tastes
         print(f"{name}: {len(names)} people, {enough} of them with {MIN_JUDGED} or more; by {tastes.model}; "
               f"{time.monotonic() - begun:.1f} s")  # fmt: skip
         print("\n".join(tastes.describe()), flush=True)

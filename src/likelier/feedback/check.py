@@ -174,13 +174,13 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
     table = tabulate(*labelled, "ordinal")
     repeats = everything.count_repeats(len(names))
-    finding = find_tastes(signed, names, list_responses(judged)) if names else None
+    finding = find_tastes(signed, names, list_responses(judged, everything)) if names else None
     expected = expect_within_groups(signed, len(names), finding.group) if finding else None
     measures = measure_annotators(signed, len(names), expected, repeats) if expected else None
     people: tuple[AnnotatorCheck, ...] = ()
     if finding and expected and measures:
         people = add_careless(describe_annotators(signed, names, expected, measures), signed, finding.group)
-        people = spare_dissenters(people, signed, expected.left_better, list_responses(judged))
+        people = spare_dissenters(people, signed, expected.left_better, list_responses(judged, everything))
     num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
         comparisons=len(np.unique(everything.comparison)),

@@ -103,11 +103,15 @@ def find_tastes(
     return Finding(best[0], nobody)
 
 
-def list_responses(judged: Sequence[JudgedComparison]) -> list[Response]:
-    """Return the responses as `arrange_votes` numbers them."""
-    responses = {entry.judgement.left: entry.left for entry in judged}
-    responses |= {entry.judgement.right: entry.right for entry in judged}
-    return [responses[name] for name in sorted(responses)]
+def list_responses(judged: Sequence[JudgedComparison], votes: Votes) -> list[Response]:
+    """Return the responses as `arrange_votes`, which made all `votes` of `judged`, has numbered them."""
+    responses: dict[int, Response] = {}
+    for codes, side in ((votes.left, "left"), (votes.right, "right")):
+        numbers, rows = np.unique(codes, return_index=True)
+        responses |= {
+            number: getattr(judged[row], side) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
+        }
+    return [responses[number] for number in sorted(responses)]
 
 
 def choose_votes(votes: Votes, num_annotators: int) -> tuple[NDArray[np.bool_], Indices]:

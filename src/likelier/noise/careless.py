@@ -7,7 +7,6 @@ and the scale of the scores with it; hence the prior, with a mass at 0 and weigh
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -31,13 +30,12 @@ def estimate_shares(annotator: Indices, by_reading: Floats, by_guessing: Floats,
         for share in SHARES
     ]
     log_likelihood, weights = np.stack(likelihoods, axis=1), PSEUDO_PEOPLE / PSEUDO_PEOPLE.sum()
-    posterior = np.tile(weights, (num_annotators, 1))
-    for _ in range(MAX_EM_STEPS):
-        log_posterior = np.log(weights) + log_likelihood
-        posterior = np.exp(log_posterior - logsumexp(log_posterior, axis=1, keepdims=True))
-        before, weights = weights, posterior.sum(axis=0) + PSEUDO_PEOPLE
+    likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
+    for _ in range(MAX_EM_STEPS):  # the posterior of a share is weights * likelihood / (likelihood @ weights)
+        before, weights = weights, weights * (likelihood.T @ (1 / (likelihood @ weights))) + PSEUDO_PEOPLE
         weights = weights / weights.sum()
         if np.abs(weights - before).max() < 1e-6:
             break
+    posterior = weights * likelihood / (likelihood @ weights)[:, None]
     shares: Floats = posterior @ SHARES
     return shares

@@ -255,7 +255,7 @@ def correct_judges(
     counted = choose_counted(pairs, preferences.shares)
     shares = np.full(len(pairs), np.nan)
     shares[counted] = [preferences.shares[index] for index in counted]
-    longer = np.array([len(pair.b.text) - len(pair.a.text) for pair in pairs])
+    longer = np.array([pair.length_difference for pair in pairs])
     clusters = np.array([pair.prompt.conversation or pair.prompt.id for pair in pairs])
     corrected = {}
     for name, scores_a in all_scores_a.items():

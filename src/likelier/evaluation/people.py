@@ -42,6 +42,11 @@ class ResponsePair:
         """The comparison to judge; None if the responses are identical, which counts as a tie."""
         return None if self.a.text == self.b.text else Comparison(self.prompt.id, self.a.id, self.b.id)
 
+    @property
+    def length_difference(self) -> float:
+        """Characters by which b's response is longer."""
+        return float(len(self.b.text) - len(self.a.text))
+
     def share_for_b(self, judgements: Sequence[Judgement]) -> float | None:
         """Return the share of judgements that prefer b, ties counting half; None without judgements."""
         if self.comparison is None:
@@ -137,7 +142,7 @@ def compute_people_result(
     num_judged = sum(pairs[index].comparison is not None for index in counted)
     values = [share for index in counted if (share := shares[index]) is not None]
     clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
-    longer = [float(len(pairs[index].b.text) - len(pairs[index].a.text)) for index in counted]
+    longer = [pairs[index].length_difference for index in counted]
     controlled = control_length(values, longer, clusters)
     return PeopleResult(
         win_rate=sum(values) / len(values),

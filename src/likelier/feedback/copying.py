@@ -52,7 +52,7 @@ class Copy(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """What was found among all pairs of people that share enough."""
+    """The copies among all pairs of people that share enough, and how many of these there are."""
 
     found: list[Copy]
     num_pairs: int

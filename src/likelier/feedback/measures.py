@@ -30,7 +30,7 @@ Tested = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of each annotator."""
+    """All measures of the annotators, on which their flags and audits rest."""
 
     answers: Answers
     biases: AnnotatorBiases

@@ -262,7 +262,7 @@ def add_logs(logs: Floats) -> Floats:
 
 
 def polish(panel: Panel, mixture: Mixture, steps: int) -> Mixture:
-    """Climb the log-posterior until it changes by less than a twentieth of a nat."""
+    """Maximise the log-posterior by steps of EM until it changes by less than a twentieth of a nat."""
     objective = -np.inf
     for _ in range(steps):
         mixture = step_mixture(panel, mixture)

@@ -1,4 +1,4 @@
-"""What is known of people's tastes: how many groups there are, who is in which, and how they differ."""
+"""A report on people's tastes: how many groups there are, who is in which, and how they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields

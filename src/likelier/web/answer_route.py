@@ -20,9 +20,8 @@ NUM_THREADS = 40
 class AnswerRoute(APIRoute):
     """A route `(answer, person, project) -> Response` for the role of `ACCESS`; the endpoint runs in a thread.
 
-    The schema is that of any route. What FastAPI does for it anew with each request is done here once: to solve
-    dependencies, to look for the kind of body, to enter four stacks. With a hundred people at one answer a second
-    that is the difference between half and nine tenths of a processor.
+    The schema is that of any route. Its dependencies are not solved, nor the kind of its body looked for, with each
+    request: session, body and project are read here (decision 0076).
     """
 
     threads = ThreadPoolExecutor(NUM_THREADS, "answer")

@@ -28,8 +28,8 @@ SETTINGS = [name for name in TYPES if name not in BLOCKS]
 SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "data backup", "data erase", "check",
-    "plan-judgements", "preferences", "sft", "reward", "dpo", "ppo", "eval", "report", "prove", "doctor", "gym", "mdp",
-    "search", "config check", "config show", "config schema", "env",
+    "plan-judgements", "preferences", "sft", "reward", "dpo", "ppo", "eval", "report", "prove", "doctor", "explain",
+    "gym", "mdp", "search", "config check", "config show", "config schema", "env",
 }  # fmt: skip
 INTERFACE_METRICS = [
     "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",

@@ -1,7 +1,7 @@
 """A reward model: a sequence classifier with one label, from text to score."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,31 @@ class RewardModel(nn.Module):
         """Scores of responses on the CPU, in the order given; texts of similar length share a batch."""
         tokens, mask = self.encode(prompts, responses)
         scores = torch.zeros(len(tokens))
-        for rows in mask.sum(1).argsort(descending=True).split(batch_size):
-            width = int(mask[rows].sum(1).max())
+        for rows, width in group_by_length(mask, batch_size):
             scores[rows.cpu()] = self(tokens[rows, :width], mask[rows, :width]).cpu()
         return scores
+
+    @torch.no_grad()
+    def features(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, "B D"]:
+        """Inputs of the last layer on the CPU, in the order given: a score is their product with its weights."""
+        tokens, mask = self.encode(prompts, responses)
+        head = find_score_head(self.model)
+        found, inputs = torch.zeros(len(tokens), head.in_features), list[Tensor]()
+        hook = head.register_forward_pre_hook(lambda _, received: inputs.append(received[0].float().cpu()))
+        try:
+            for rows, width in group_by_length(mask, batch_size):
+                inputs.clear()
+                self(tokens[rows, :width], mask[rows, :width])
+                found[rows.cpu()] = torch.cat(inputs).reshape(len(rows), -1)
+        finally:
+            hook.remove()
+        return found
+
+
+def group_by_length(mask: Bool[Tensor, "B N"], batch_size: int) -> Iterator[tuple[Tensor, int]]:
+    """Yield the rows of each batch, texts of similar length together, and the tokens of its longest text."""
+    for rows in mask.sum(1).argsort(descending=True).split(batch_size):
+        yield rows, int(mask[rows].sum(1).max())
 
 
 def load_reward_model(
@@ -159,7 +180,12 @@ def init_score_head(model: nn.Module, generator: torch.Generator | None) -> None
 
     Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B.1: scores then start near 0.
     """
-    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
+    head = find_score_head(model)
     nn.init.normal_(head.weight, std=1.0 / math.sqrt(head.in_features + 1), generator=generator)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
+
+
+def find_score_head(model: nn.Module) -> nn.Linear:
+    """Return the last layer that has one output."""
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]

@@ -1,0 +1,1 @@
+"""What a reward model learned, from whom, and what more judgements would bring."""

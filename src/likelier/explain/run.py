@@ -1,0 +1,47 @@
+"""A finished reward run with the pairs it was trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from likelier.config import Config, load_config
+from likelier.errors import ConfigError, DataError
+from likelier.files import read_json, read_object
+from likelier.reward.careless import learn_flips
+from likelier.reward.ensemble import Ensemble, load_ensemble
+from likelier.reward.pairs import Pairs, load_pairs
+from likelier.runs.folder import member_folders
+
+
+@dataclass(frozen=True)
+class RewardRun:
+    """A reward run: its settings, the pairs it was trained on, and its models."""
+
+    folder: Path
+    config: Config
+    pairs: Pairs
+    ensemble: Ensemble
+
+
+def load_reward_run(folder: Path, data: Path | None = None) -> RewardRun:
+    """Load a finished reward run and its pairs, from `data` if they have moved.
+
+    ConfigError: the folder holds no reward run, or one that has not ended. DataError: the pairs are no longer those
+    that it was trained on.
+    """
+    verb = read_object(folder / "run.json").get("verb")
+    if verb != "reward" or not (folder / "result.json").is_file() or not member_folders(folder):
+        raise ConfigError(f"{folder}: no finished run of `likelier reward`; give the folder of one")
+    config = load_config(folder / "config.yaml")
+    if data is not None:
+        config = config.model_copy(update={"data": str(data)})
+    pairs = load_pairs(config)
+    card = folder / "model" / "card.json"
+    if read_json(card).get("made_from") != pairs.made_from:
+        raise DataError(
+            f"{config.data}: these are not the pairs that {folder} was trained on ({card}: made_from differs); give "
+            "their folder with --data, or train again"
+        )
+    pairs = pairs.drop_equal_after_cut(config)
+    if config.reward_model.use_flip:
+        pairs = learn_flips(pairs)
+    return RewardRun(folder, config, pairs, load_ensemble(str(folder), config.reward_model.device))

@@ -125,7 +125,7 @@ def list_comparisons(pairs: Sequence[Preference], groups: Rows, changes: Floats,
     """Return the `top` comparisons whose removal changes the score most, with who preferred what."""
     found = []
     for group in np.argsort(-np.abs(changes), kind="stable")[:top].tolist():
-        judged = [pairs[row] for row in np.flatnonzero(groups == group)]
+        judged = [pairs[row] for row in np.flatnonzero(groups == group).tolist()]
         better, worse = judged[0].chosen, judged[0].rejected
         found.append({
             "comparison": judged[0].comparison,

@@ -166,6 +166,10 @@ PPO = training(
         "critic_warmup_steps": bites(1),
         "num_eval_prompts": bites(1),
         "eval_steps": bites(1, seen="metrics"),
+        "keep_best": elsewhere("rlhf/test_keep_best.py::test_the_model_is_that_of_the_best_evaluation"),
+        "stop_on": elsewhere(
+            "rlhf/test_keep_best.py::test_training_stops_where_the_judge_has_fallen_and_stays_stopped"
+        ),
         "rollout_batch_size": bites(4, seen="sampled_at_once"),
         "samples_per_step": bites(1, seen="samples"),
         "anyway": elsewhere("reward/test_verdict.py::test_ppo_does_not_train_on_a_reward_at_chance_unless_anyway"),

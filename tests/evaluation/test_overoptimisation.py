@@ -2,24 +2,20 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from likelier.errors import DataError
 from likelier.evaluation.overoptimisation import (
     Fit,
-    Point,
+    describe_in_words,
+    describe_turn,
+    fit_best_of_n,
     fit_curve,
-    interpolate_gold,
-    make_best_of_n_points,
     measure_overoptimisation,
-    read_points,
 )
-from likelier.evaluation.result import EvaluationResult
 from likelier.evaluation.statistics import best_of_n_kl
-from likelier.files import write_json, write_jsonl
+from likelier.runs.curve import CurvePoint
 
 
 @pytest.mark.parametrize(("form", "alpha", "beta"), [("best_of_n", 0.66, 0.09), ("rl", 0.35, 0.118)])
@@ -68,73 +64,91 @@ def test_points_near_the_start_are_left_out_of_the_fit():
     assert fit_curve([0.0, 0.01, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0], "rl") is None
 
 
-def synthetic_points() -> list[Point]:
-    """The proxy rises all the way, the gold score turns down at KL e^2 = 7.39."""
+def synthetic_curve() -> list[CurvePoint]:
+    """The score rises all the way, the gold score turns down at KL e^2 = 7.39."""
     kl = [0.0, 1.0, 4.0, 7.389056, 16.0, 25.0]
     gold = Fit("rl", 0.3, 0.15).gain(kl) - 1.0
-    return [Point(10 * at, each, math.sqrt(each), {"gold": float(gold[at])}) for at, each in enumerate(kl)]
+    return [CurvePoint(10 * at, each, math.sqrt(each), {"gold": float(gold[at])}) for at, each in enumerate(kl)]
 
 
 def test_the_peak_of_the_gold_score_is_found():
-    found = measure_overoptimisation(synthetic_points())["judges"]["gold"]
+    found = measure_overoptimisation(synthetic_curve())["gold"]
     assert (found["best_step"], found["best_kl"]) == (30, 7.389056)
-    assert found["start"] == -1.0
+    assert (found["start"], found["last_step"]) == (-1.0, 50)
     assert found["best"] == pytest.approx(0.15 * math.e - 1.0, abs=1e-6)
     assert found["fell"] == pytest.approx(0.15 * math.e - 5.0 * (0.3 - 0.15 * math.log(5.0)), abs=1e-6)
-    assert found["proxy_rose"] == pytest.approx(5.0 - math.e, abs=1e-6)
-    assert (found["alpha"], found["beta"]) == (pytest.approx(0.3), pytest.approx(0.15))
-    assert found["kl_at_peak"] == pytest.approx(math.e**2)
+    assert found["score_rose"] == pytest.approx(5.0 - math.e, abs=1e-6)
+    fit = found["fit"]
+    assert (fit["alpha"], fit["beta"]) == (pytest.approx(0.3), pytest.approx(0.15))
+    assert fit["kl_at_peak"] == pytest.approx(math.e**2)
+    assert fit["kl_at_peak_interval"] == pytest.approx((math.e**2, math.e**2))
+    assert not fit["extrapolated"]
+    assert json.loads(json.dumps(found)) == {**found, "fit": {key: as_json(value) for key, value in fit.items()}}
 
 
-def test_gold_between_the_points():
-    points = [Point(0, 0.0, 0.0, {"gold": 1.0}), Point(2, 9.0, 0.0, {"gold": 4.0}), Point(1, 4.0, 0.0, {"gold": 2.0})]
-    assert interpolate_gold(points, "gold", [0.0, 1.0, 4.0, 6.25, 9.0, 9.1]) == [1.0, 1.5, 2.0, 3.0, 4.0, None]
+def as_json(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
-def test_points_are_read_from_a_run(tmp_path: Path):
-    write_jsonl(
-        tmp_path / "metrics.jsonl",
-        [
-            {"step": 1, "kl": 0.1},
-            {"step": 2, "kl": 0.5, "eval_kl": 0.4, "eval_score": 1.5, "eval/words": 0.2, "eval/other": -1.0},
-        ],
-    )
-    write_json(tmp_path / "result.json", {"before": {"eval_kl": 0.0, "eval_score": 1.0, "eval/words": 0.1}})
-    assert read_points(tmp_path) == [
-        Point(0, 0.0, 1.0, {"words": 0.1}),
-        Point(2, 0.4, 1.5, {"words": 0.2, "other": -1.0}),
-    ]
-    assert json.dumps(measure_overoptimisation(read_points(tmp_path)))  # what it returns is JSON
+def test_a_peak_beyond_the_last_point_is_extrapolated():
+    assert measure_overoptimisation(synthetic_curve()[:4])["gold"]["fit"]["extrapolated"] is True
+    assert measure_overoptimisation(synthetic_curve()[:2])["gold"]["fit"] is None
+    assert measure_overoptimisation([]) == {}
 
 
-def test_a_run_that_is_writing_a_step_or_was_killed_there_is_read_up_to_it(tmp_path: Path):
-    line = '{"step": 1, "eval_kl": 0.4, "eval_score": 1.5}'
-    (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"step": 2, "eval_kl": 0.')
-    assert read_points(tmp_path) == [Point(1, 0.4, 1.5, {})]
+def test_intervals_by_hand():
+    # log d is 0 and 1 at d = 1 and e. The columns are (1, 0) twice and (e, -e) twice, so X'X = [[2 + 2 e^2, -2 e^2],
+    # [-2 e^2, 2 e^2]], its inverse [[1, 1], [1, 1 + 1 / e^2]] / 2; alpha = 1, beta = 0; residuals +-0.1 and +-0.1 e;
+    # s^2 = 0.02 (1 + e^2) / 2.
+    kl = [1.0, 1.0, math.e**2, math.e**2]
+    fit = fit_curve(kl, [1.1, 0.9, 1.1 * math.e, 0.9 * math.e], "rl")
+    assert fit is not None
+    assert (fit.alpha, fit.beta) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-12))
+    margin = 4.302653 * math.sqrt(0.01 * (1 + math.e**2) / 2)
+    (alpha, _), (beta, _) = fit.coefficient_bounds()
+    assert alpha == pytest.approx(1.0 - margin, abs=1e-6)
+    assert beta == pytest.approx(-margin * math.sqrt(1 + math.exp(-2)), abs=1e-6)
+    two = fit_curve(kl[1:3], [1.0, 1.0], "rl")
+    assert two is not None
+    assert two.peak_bounds() == (None, None)
 
 
-def test_a_run_that_measured_nothing_is_named(tmp_path: Path):
-    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 1, "kl": 0.1}])
-    with pytest.raises(DataError, match="eval_steps"):
-        read_points(tmp_path)
+@pytest.mark.parametrize("form", ["best_of_n", "rl"])
+def test_intervals_hold_the_truth_nineteen_times_in_twenty(form):
+    truth, kl, generator = Fit(form, 0.5, 0.1), np.linspace(0.5, 60.0, 20), np.random.default_rng(0)
+    inside = {"alpha": 0, "peak": 0}
+    for _ in range(400):
+        fit = fit_curve(kl, truth.gain(kl) + generator.normal(scale=0.15, size=20), form)
+        lower, upper = fit.peak_bounds()
+        inside["peak"] += (lower or 0.0) <= truth.kl_at_peak <= (math.inf if upper is None else upper)
+        lower, upper = fit.coefficient_bounds()[0]
+        inside["alpha"] += lower <= truth.alpha <= upper
+    assert all(0.93 <= count / 400 <= 0.975 for count in inside.values()), inside
+
+
+def test_a_beta_that_may_be_zero_bounds_the_peak_from_below_only():
+    fit = Fit("rl", 1.0, 0.1, np.diag([1e-4, 0.01]), 8)  # beta 0.1 +- 0.1: it may never turn
+    lower, upper = fit.peak_bounds()
+    assert upper is None
+    assert 0.0 < lower < fit.kl_at_peak
+    assert Fit("rl", 1.0, 0.1, np.diag([4.0, 0.01]), 8).peak_bounds() == (0.0, None)  # nothing is known
 
 
 def test_best_of_n_begins_at_the_start():
-    control = {"win_rate": 0.5, "interval": [0.4, 0.6], "difference": 0.0, "difference_interval": None, "in_stds": None}
-    scorer = {"win_rate": 0.5, "interval": [0.4, 0.6], "ties": 0, "n": 4, "score_a": -0.5, "score_b": 1.0, "std_a": 1.0}
-    scorer |= {"difference": 1.5, "difference_interval": None, "in_stds": 1.5, "in_stds_interval": None}
-    people = {"win_rate": 0.5, "interval": [0.4, 0.6], "ties": 0, "n": 4, "unjudged": 0, "judgements": 4, "people": 1}
-    stats = {"response_length": 4.0, "ended_rate": 1.0, "distinct_1": 0.5, "distinct_2": 0.5}
-    record = {"model_a": "a", "model_b": "b", "seed": 0, "kl": None, "kl_interval": None, "a": stats, "b": stats}
-    best_of = [
-        {"n": n, "kl_bound": best_of_n_kl(n), "selector_score": 0.0, "judges": {"gold": control | {"score": score}}}
-        for n, score in ((1, 9.0), (16, 0.25))
-    ]
-    evaluation = EvaluationResult.from_json(
-        record | {"judges": {"gold": scorer, "the team": people}, "best_of": best_of}
+    kl = [best_of_n_kl(n) for n in (4, 16, 64)]
+    fit = fit_best_of_n(-0.5, kl, list(Fit("best_of_n", 0.6, 0.1).gain(kl) - 0.5))
+    assert (fit["alpha"], fit["beta"]) == (pytest.approx(0.6), pytest.approx(0.1))
+    assert fit["extrapolated"] is True  # 9 nats, and 64 are at most 3.2 away
+    assert describe_turn(fit).startswith("the curve d (alpha - beta d) turns at 9 nats (9 to 9), extrapolated")
+    assert fit_best_of_n(-0.5, kl[:1], [1.0]) is None
+
+
+def test_the_turn_in_words():
+    record = measure_overoptimisation(synthetic_curve())["gold"]
+    assert describe_in_words("gold", record) == (
+        "gold: best at step 30 (-0.592), last -0.707 at step 50; the curve d (alpha - beta log d) turns at 7.39 nats "
+        "(7.39 to 7.39)"
     )
-    assert make_best_of_n_points(evaluation) == [
-        {"n": 1, "kl": 0.0, "gold": {"gold": -0.5}},
-        {"n": 16, "kl": best_of_n_kl(16), "gold": {"gold": 0.25}},
-    ]
-    assert measure_overoptimisation(synthetic_points(), evaluation)["best_of"] == make_best_of_n_points(evaluation)
+    assert describe_in_words("gold", record | {"fit": None}) == "gold: best at step 30 (-0.592), last -0.707 at step 50"
+    assert describe_turn(record["fit"] | {"kl_at_peak": None}) == "the curve d (alpha - beta log d) does not turn"
+    assert "turns at 7.39 nats (2 or more)" in describe_turn(record["fit"] | {"kl_at_peak_interval": (2.0, None)})

@@ -1,6 +1,6 @@
 """The curve of score over KL, from the log of a run."""
 
-from likelier.runs.curve import CurvePoint, read_curve
+from likelier.runs.curve import CurvePoint, find_peak, read_curve
 
 LOG = [
     {"step": 1, "score": 0.2, "kl": 0.1},
@@ -20,3 +20,10 @@ def test_begins_before_the_first_step_and_ends_after_the_last():
     assert start == CurvePoint(0, 0.0, 1.0)
     assert end == CurvePoint(4, 3.0, 4.0)
     assert read_curve([], {}, None) == []
+
+
+def test_the_peak_is_the_first_of_the_best():
+    curve = [CurvePoint(step, 0.1, 0.0, {"gold": gold}) for step, gold in ((0, 0.1), (2, 0.5), (4, 0.5), (6, 0.2))]
+    assert find_peak([*curve, CurvePoint(8, 0.1, 0.0)], "gold") == (curve[1], curve[3])
+    assert find_peak(curve[:1], "gold") is None
+    assert find_peak(curve, "another") is None

@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     Field,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -15,7 +16,7 @@ from likelier.config.base import Block
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig
 from likelier.config.gym import GymConfig
-from likelier.config.rewards import Scoring
+from likelier.config.rewards import Scoring, name_sources
 from likelier.config.search import SearchConfig
 from likelier.config.text import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import parse_yaml, read_yaml
@@ -51,6 +52,19 @@ class Config(Block):
     """Comparing two models."""
     search: SearchConfig = SearchConfig()
     """Looking for good settings."""
+
+    @model_validator(mode="after")
+    def check_held_out_judges(self) -> Self:
+        """Validate that judges which decide about a PPO run are among those of `eval.scorer`."""
+        judges, name = name_sources(self.eval.scoring), self.ppo.keep_best
+        if name is not None and name not in judges:
+            raise ValueError(
+                f"ppo.keep_best: no judge that scores is called {name!r} in eval.scorer; "
+                f"it has {', '.join(judges) or 'none'}"
+            )
+        if self.ppo.stop_on and not judges:
+            raise ValueError("ppo.stop_on: nothing to see it by; give eval.scorer a judge that scores")
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -110,7 +124,8 @@ def describe_fault(fault: ErrorDetails) -> str:
         return f"unknown setting `{field}`{suggest_names(fault['loc'])}"
     reason = fault["msg"].removeprefix("Value error, ")
     got = "" if fault["type"] == "value_error" else f", got {shorten(fault['input'])}"
-    return f"{field or 'settings'}: {reason}{got}"
+    where = f"{field}: " if field else "" if fault["type"] == "value_error" else "settings: "  # of several blocks
+    return f"{where}{reason}{got}"
 
 
 def shorten(value: Any) -> str:

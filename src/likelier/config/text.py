@@ -194,6 +194,12 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
     """Held-out prompts, on which the score is measured before and after."""
     eval_steps: Positive | None = None
     """Measure score, KL and the judges of `eval.scorer` on the held-out prompts every so many steps; None: never."""
+    keep_best: NonEmpty | None = None
+    """Name of a judge of `eval.scorer`: `model/` becomes the policy that it liked best on the held-out prompts, the
+    start among them. As many prompts again are kept out, on which all judges hold it against the last policy (`kept` in
+    `result.json`): the best of several measurements flatters itself. None: `model/` is the last policy."""
+    stop_on: Literal["gold_drift"] | None = None
+    """End training when the doctor first finds this in the held-out evaluations; None: train to the end."""
     rollout_batch_size: Positive | None = None
     """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4
@@ -237,6 +243,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
             *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
+            (self.eval_steps is None, ("keep_best", "stop_on"), "only eval_steps measure the policy during training"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
             (self.kl_coef == 0, ("kl_target",), "kl_coef 0 stays 0, by whatever it is multiplied"),
             (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),

@@ -137,11 +137,13 @@ class Watch:
         lines = read_metrics(self.folder)
         return examine(History(lines, self.config, {}, read_reward_results(self.config.reward))) if lines else []
 
-    def examine_step(self, step: int) -> None:
-        """Examine the run after a step, if it is due."""
-        if step % self.every:
-            return
-        for finding in self.find_problems_so_far():
+    def examine_step(self, step: int, is_evaluated: bool = False) -> list[Finding]:
+        """Examine the run after a step if it is due or ended with an evaluation; returns the findings so far."""
+        if step % self.every and not is_evaluated:
+            return []
+        findings = self.find_problems_so_far()
+        for finding in findings:
             if finding.name not in self.seen:
                 self.seen.add(finding.name)
                 self.say(f"doctor: {finding}")
+        return findings

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, DPOConfig, SFTConfig
@@ -15,7 +17,7 @@ from likelier.text.cached_decode import check_decodable
 from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.prompts import check_prompts, load_prompts
-from likelier.text.sampler import Sampler, Sampling, draw_uniforms
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -45,11 +47,7 @@ class HeldOutEval:
     @torch.no_grad()
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         """Sample and score responses of `model`, always with the same random numbers; return metrics by name."""
-        ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
-        generator = seeded_generator(self.config.seed, 0, "evaluate", model.device)
-        draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
-        self.sampler.load_weights(model)
-        samples = self.sampler.sample(self.texts, Sampling.from_config(ppo), draws)
+        ppo, samples = self.config.ppo.model_copy(update={"temperature": 1.0}), self.sample(model)
         logprobs, ref_logprobs = (compute_sample_logprobs(lm, samples, ppo) for lm in (model, self.reference))
         metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
         metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
@@ -69,6 +67,22 @@ class HeldOutEval:
                 )
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety
+
+    def sample(self, model: PreTrainedModel) -> Samples:
+        """Sample a response of `model` to each prompt at temperature 1, always with the same random numbers."""
+        ppo = self.config.ppo.model_copy(update={"temperature": 1.0})
+        generator = seeded_generator(self.config.seed, 0, "evaluate", model.device)
+        draws = draw_uniforms(generator, len(self.prompts), ppo.response_length, model.device)
+        self.sampler.load_weights(model)
+        return self.sampler.sample(self.texts, Sampling.from_config(ppo), draws)
+
+    @torch.no_grad()
+    def score_responses(self, model: PreTrainedModel) -> dict[str, Float[Tensor, " B"]]:
+        """Sample responses of `model` and return each judge's scores, NaN where it gave none."""
+        if self.judges is None:
+            return {}
+        judged = judge(self.judges, self.tokenizer, self.prompts, self.sample(model))
+        return {name: scores.with_nan() for name, scores in judged.by_source.items()}
 
 
 def make_heldout_eval(

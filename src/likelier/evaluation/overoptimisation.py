@@ -4,43 +4,36 @@ d = sqrt(KL) in sqrt(nats); gains are relative to the initial policy, so every c
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from likelier.errors import DataError
-from likelier.evaluation.result import EvaluationResult, ScorerResult
-from likelier.evaluation.statistics import best_of_n_kl
-from likelier.files import read_json, read_log
 from likelier.intervals import Floats
-from likelier.runs.curve import read_curve
+from likelier.runs.curve import CurvePoint, find_peak
 
 Form = Literal["best_of_n", "rl"]
+Bounds = tuple[float | None, float | None]
+"""Ends of a 95 % interval; None: unbounded there."""
 
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation of a policy during training."""
-
-    step: int
-    kl: float
-    """Nats per response from the initial policy."""
-    proxy: float
-    """Mean of the score that is trained against."""
-    gold: dict[str, float]
-    """Mean score of each judge that is not trained against."""
+MIN_DISTANCE = 0.5
+"""Smallest d that is fitted: the slope of `rl` is infinite at 0."""
+LARGEST_EXPONENT = 700.0
+"""exp of more is no double."""
 
 
 class Fit(NamedTuple):
-    """A fitted curve of gain against d."""
+    """A fitted curve of gain against d, with 95 % intervals."""
 
     form: Form
     alpha: float
     beta: float
+    covariance: Floats | None = None
+    """[2, 2] of (alpha, beta); None with two points, which any two coefficients pass through."""
+    freedom: int = 0
+    """Degrees of freedom of the covariance."""
 
     def gain(self, kl: ArrayLike) -> Floats:
         """Return d (alpha - beta d) for `best_of_n`, d (alpha - beta log d) for `rl`."""
@@ -52,10 +45,48 @@ class Fit(NamedTuple):
         """KL of the largest gain; None if the curve has no peak."""
         if self.beta <= 0 or (self.form == "best_of_n" and self.alpha <= 0):
             return None
-        exponent = 2 * (self.alpha / self.beta - 1)
-        if self.form == "rl":
-            return math.exp(exponent) if exponent < 700 else None
-        return (self.alpha / (2 * self.beta)) ** 2
+        return locate_peak(self.alpha / self.beta, self.form)
+
+    def coefficient_bounds(self) -> tuple[Bounds, Bounds]:
+        """Return the intervals of alpha and beta by Student's t; unbounded without a covariance."""
+        if self.covariance is None:
+            return (None, None), (None, None)
+        margins = self.quantile * np.sqrt(np.diag(self.covariance))
+        alpha, beta = (
+            (float(value - margin), float(value + margin))
+            for value, margin in zip((self.alpha, self.beta), margins, strict=True)
+        )
+        return alpha, beta
+
+    def peak_bounds(self) -> Bounds:
+        """Return the interval of the KL at the peak: Fieller's for alpha / beta, of which the peak is a function.
+
+        Fieller 1954, "Some problems in interval estimation": the ratios r with (alpha - r beta)^2 <= t^2 var(alpha -
+        r beta). Unbounded above where beta may be 0: then the curve may as well never turn.
+        """
+        if self.covariance is None or self.kl_at_peak is None:
+            return None, None
+        (var_alpha, cov), (_, var_beta) = self.covariance.tolist()
+        t2 = self.quantile**2
+        a, b, c = self.beta**2 - t2 * var_beta, self.alpha * self.beta - t2 * cov, self.alpha**2 - t2 * var_alpha
+        root = math.sqrt(max(b * b - a * c, 0.0))
+        if a > 0:
+            return locate_peak((b - root) / a, self.form), locate_peak((b + root) / a, self.form)
+        # The set is all but an interval below the estimate, or everything: a bound from below, or none.
+        lower = (b - root) / a if a < 0 and b * b > a * c else -math.inf
+        return (locate_peak(lower, self.form) if lower < self.alpha / self.beta else 0.0), None
+
+    @property
+    def quantile(self) -> float:
+        """Student's 97.5 % quantile."""
+        return float(stats.t.ppf(0.975, self.freedom))
+
+
+def locate_peak(ratio: float, form: Form) -> float | None:
+    """KL at the peak from alpha / beta: d = r / 2, or d = exp(r - 1). None if it overflows."""
+    if form == "best_of_n":
+        return max(ratio, 0.0) ** 2 / 4
+    return math.exp(2 * (ratio - 1)) if 2 * (ratio - 1) < LARGEST_EXPONENT else None
 
 
 def make_design_matrix(d: Floats | np.float64, form: Form) -> Floats:
@@ -64,88 +95,96 @@ def make_design_matrix(d: Floats | np.float64, form: Form) -> Floats:
     return np.stack([d, -second], axis=-1)
 
 
-def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form, min_kl: float = 0.1) -> Fit | None:
-    """Fit gain against d by least squares. None: fewer than two different KLs above `min_kl`.
+def fit_curve(kl: ArrayLike, gain: ArrayLike, form: Form) -> Fit | None:
+    """Fit gain against d by least squares. None: fewer than two different KLs at `MIN_DISTANCE` or more.
 
-    The slope of `rl` is infinite at 0, so points below `min_kl` nats are left out.
+    Residuals count as independent: what all points of a run share (the held-out prompts, their random numbers, the
+    form being wrong) is not in the intervals.
     """
     nats, gains = np.asarray(kl, float), np.asarray(gain, float)
-    is_far = nats >= min_kl
+    is_far = nats >= MIN_DISTANCE**2
     if len(np.unique(nats[is_far])) < 2:
         return None
-    (alpha, beta), *_ = np.linalg.lstsq(make_design_matrix(np.sqrt(nats[is_far]), form), gains[is_far])
-    return Fit(form, float(alpha), float(beta))
+    design, target = make_design_matrix(np.sqrt(nats[is_far]), form), gains[is_far]
+    coefficients, *_ = np.linalg.lstsq(design, target)
+    freedom = len(target) - 2
+    covariance: Floats | None = None
+    if freedom:
+        variance = float(np.square(target - design @ coefficients).sum()) / freedom
+        covariance = np.asarray(variance * np.linalg.pinv(design.T @ design), np.float64)
+    return Fit(form, float(coefficients[0]), float(coefficients[1]), covariance, freedom)
 
 
-def read_points(run: Path) -> list[Point]:
-    """Read the held-out evaluations of a PPO run, starting with the initial policy.
+def measure_overoptimisation(curve: Sequence[CurvePoint]) -> dict[str, Any]:
+    """Return for each judge its best and last score, with step and KL, and the fitted curve; JSON.
 
-    DataError: none were made during training (`ppo.eval_steps`, `eval.scorer`).
+    `curve` begins with the initial policy. A judge that scored it not, or never during training, is left out.
     """
-    result = run / "result.json"
-    before = read_json(result)["before"] if result.is_file() else None
-    curve = [
-        Point(point.step, point.kl, point.score, dict(point.judges))
-        for point in read_curve(read_log(run / "metrics.jsonl"), before)
-        if point.kl is not None and point.score is not None
-    ]
-    if not any(point.step for point in curve):
-        raise DataError(f"{run}: no KL measured during training; set ppo.eval_steps and eval.scorer, and train again")
-    return curve
+    judges = dict.fromkeys(name for point in curve for name in point.judges)
+    return {name: record for name in judges if (record := describe_judge(curve, name)) is not None}
 
 
-def measure_overoptimisation(points: Sequence[Point], evaluation: EvaluationResult | None = None) -> dict[str, Any]:
-    """Return for each judge the peak score and its KL, the loss after the peak, and the fitted curve with its peak.
-
-    `evaluation`, of the same initial policy, adds best-of-n as the baseline.
-    """
-    names = list(points[0].gold)
+def describe_judge(curve: Sequence[CurvePoint], name: str) -> dict[str, Any] | None:
+    """Return one judge's first, best and last score, and the fit of its curve; None: fewer than two evaluations."""
+    peak = find_peak(curve, name)
+    if peak is None or name not in curve[0].judges:
+        return None
+    start, best, last = curve[0], peak.best, peak.last
+    measured = [point for point in curve if point.kl is not None and name in point.judges]
+    kl, gains = [point.kl or 0.0 for point in measured], [point.judges[name] - start.judges[name] for point in measured]
     return {
-        "points": [asdict(point) for point in points],
-        "judges": {name: describe_judge(points, name) for name in names},
-        "best_of": make_best_of_n_points(evaluation) if evaluation else [],
-    }
-
-
-def describe_judge(points: Sequence[Point], name: str) -> dict[str, Any]:
-    """Return one judge's first, best and last score, and the fit of its curve."""
-    start, end = points[0], points[-1]
-    best = max(points, key=lambda point: point.gold[name])
-    kl, gains = [point.kl for point in points], [point.gold[name] - start.gold[name] for point in points]
-    fit = fit_curve(kl, gains, "rl")
-    return {
-        "start": start.gold[name],
-        "best": best.gold[name],
+        "start": start.judges[name],
+        "best": best.judges[name],
         "best_step": best.step,
         "best_kl": best.kl,
-        "last": end.gold[name],
-        "fell": best.gold[name] - end.gold[name],
-        "proxy_rose": end.proxy - best.proxy,
-        "alpha": fit.alpha if fit else None,
-        "beta": fit.beta if fit else None,
-        "kl_at_peak": fit.kl_at_peak if fit else None,
+        "last": last.judges[name],
+        "last_step": last.step,
+        "fell": best.judges[name] - last.judges[name],
+        "score_rose": None if last.score is None or best.score is None else last.score - best.score,
+        "fit": describe_fit(fit_curve(kl, gains, "rl"), max(kl, default=0.0)),
     }
 
 
-def make_best_of_n_points(evaluation: EvaluationResult) -> list[dict[str, Any]]:
-    """Return KL bound and judges' scores of best-of-n, starting with n = 1 (the initial policy); none from people."""
-    initial = {name: judge.score_a for name, judge in evaluation.judges.items() if isinstance(judge, ScorerResult)}
-    rows = [(1, initial)] + [
-        (control.n, {name: judge.score for name, judge in control.judges.items()})
-        for control in evaluation.best_of
-        if control.n > 1
-    ]
-    return [{"n": n, "kl": best_of_n_kl(n), "gold": gold} for n, gold in rows]
+def describe_fit(fit: Fit | None, largest_kl: float) -> dict[str, Any] | None:
+    """Return a fit as JSON; a peak beyond `largest_kl` is called extrapolated."""
+    if fit is None:
+        return None
+    (alpha, beta), peak = fit.coefficient_bounds(), fit.kl_at_peak
+    return {
+        "form": fit.form,
+        "alpha": fit.alpha,
+        "alpha_interval": alpha,
+        "beta": fit.beta,
+        "beta_interval": beta,
+        "kl_at_peak": peak,
+        "kl_at_peak_interval": fit.peak_bounds(),
+        "extrapolated": peak is not None and peak > largest_kl,
+    }
 
 
-def interpolate_gold(points: Sequence[Point], name: str, kl: Sequence[float]) -> list[float | None]:
-    """Return a judge's score at these KLs, linear in sqrt(KL) between the points; None beyond the largest KL.
+def describe_in_words(name: str, record: Mapping[str, Any]) -> str:
+    """Say in a sentence where a judge was best, and where its fitted curve turns; `record` is of `describe_judge`."""
+    said = (
+        f"{name}: best at step {record['best_step']} ({record['best']:.3g}), last {record['last']:.3g} at step "
+        f"{record['last_step']}"
+    )
+    return f"{said}; {describe_turn(record['fit'])}" if record["fit"] else said
 
-    Points are ordered by KL, not by step.
+
+def describe_turn(fit: Mapping[str, Any]) -> str:
+    """Say where a fitted curve turns; `fit` is of `describe_fit`."""
+    formula = "d (alpha - beta d)" if fit["form"] == "best_of_n" else "d (alpha - beta log d)"
+    if fit["kl_at_peak"] is None:
+        return f"the curve {formula} does not turn"
+    low, high = fit["kl_at_peak_interval"]
+    interval = "" if low is None else f" ({low:.3g} or more)" if high is None else f" ({low:.3g} to {high:.3g})"
+    beyond = ", extrapolated: no policy went that far" if fit["extrapolated"] else ""
+    return f"the curve {formula} turns at {fit['kl_at_peak']:.3g} nats{interval}{beyond}"
+
+
+def fit_best_of_n(start: float, kl: Sequence[float], scores: Sequence[float]) -> dict[str, Any] | None:
+    """Fit d (alpha - beta d) to a judge's mean scores of best of n, relative to `start`; None: fewer than two n.
+
+    `kl` is the bound log n - (n - 1) / n.
     """
-    ordered = sorted(points, key=lambda point: point.kl)
-    d = np.sqrt([max(point.kl, 0.0) for point in ordered])
-    gold = [point.gold[name] for point in ordered]
-    distances = np.sqrt(kl)
-    scores = np.interp(distances, d, gold)
-    return [float(score) if distance <= d[-1] else None for distance, score in zip(distances, scores, strict=True)]
+    return describe_fit(fit_curve(np.asarray(kl), np.asarray(scores) - start, "best_of_n"), max(kl, default=0.0))

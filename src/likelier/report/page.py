@@ -29,6 +29,7 @@ from likelier.report.languages import (
 from likelier.report.runs import (
     Training,
     describe_agent,
+    describe_overoptimisation,
     draw_judge_charts,
     draw_training_charts,
     extract_points,
@@ -137,6 +138,7 @@ def render_page(
         runs=trainings,
         curves=[(stage.title, charts) for stage in latest_first if (charts := draw_training_charts(trainings, stage))],
         judge_charts=[] if sections["arms"] else draw_judge_charts(trainings, sections["evaluation"] or {}),
+        turns=describe_overoptimisation(trainings, sections["evaluation"] or {}),
         arm_charts=draw_arm_charts(sections["arms"]),
         agents=[describe_agent(run) for run in trainings if "env_id" in run.result],
         calibration=draw_calibration(sections["reward"]),

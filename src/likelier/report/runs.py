@@ -15,10 +15,16 @@ from likelier.addresses import hide_secrets
 from likelier.config import read_yaml
 from likelier.doctor.findings.history import explain_silence
 from likelier.errors import DataError
+from likelier.evaluation.overoptimisation import (
+    describe_in_words,
+    describe_turn,
+    fit_best_of_n,
+    measure_overoptimisation,
+)
 from likelier.files import read_log, read_object
 from likelier.files.json_text import truncate
 from likelier.report.charts import Point, Series, is_number, line_chart
-from likelier.report.languages import find_message, translate
+from likelier.report.languages import find_message, translate, translate_record
 from likelier.runs.curve import CurvePoint, read_curve
 from likelier.runs.logs import read_metrics
 from likelier.stages import STAGES, Stage
@@ -226,6 +232,24 @@ def draw_judge_charts(trainings: Sequence[Training], evaluation: JsonObject) -> 
         x_label, y_label = translate("nats per response from the start"), translate("mean score")
         charts.append(line_chart(title, x_label, y_label, series, spacing="root"))
     return [chart for chart in charts if chart]
+
+
+def describe_overoptimisation(trainings: Sequence[Training], evaluation: JsonObject) -> list[str]:
+    """Return sentences on where each judge was best, where its fitted curve turns, and which policy was kept."""
+    several, sentences = len(trainings) > 1, []
+    for run in trainings:
+        said = [describe_in_words(name, each) for name, each in measure_overoptimisation(run.curve).items()]
+        said += [run.result["kept"]["in_words"]] if run.result.get("kept") else []
+        sentences += [f"{run.name}: {translate_record(each)}" if several else translate_record(each) for each in said]
+    for name, judge in evaluation.get("judges", {}).items():
+        points = [
+            (each["kl_bound"], each["judges"].get(name, {}).get("score")) for each in evaluation.get("best_of", [])
+        ]
+        points = [(kl, score) for kl, score in points if is_number(score) and kl]
+        fit = fit_best_of_n(judge["score_a"], *zip(*points, strict=True)) if len(points) > 1 else None
+        if fit:
+            sentences.append(translate_record(f"{name}, best of n: {describe_turn(fit)}"))
+    return sentences
 
 
 def extract_scores(curve: Iterable[CurvePoint], judge: str | None) -> list[Point]:

@@ -1,5 +1,6 @@
 """Setup of PPO: load and check models, prompts, scorer, judges and loss."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ class Setup(NamedTuple):
     actors: Actors
     prompts: PromptPlan
     heldout_eval: HeldOutEval
+    fresh_eval: HeldOutEval | None
+    """On prompts that choose nothing; None without `ppo.keep_best`."""
     user_loss: LossFunction | None
     """The function of `ppo.loss`."""
 
@@ -50,14 +53,16 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     longest = check_prompts(
         actors.reference,
         actors.tokenizer,
-        prompts.train + prompts.held_out,
+        prompts.train + prompts.held_out + prompts.fresh,
         ppo.response_length,
         "ppo.response_length",
         ppo.max_prompt_tokens,
     )
     if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
         check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
-    return Setup(actors, prompts, make_evaluation(config, prompts, actors), user_loss)
+    heldout_eval = make_evaluation(config, prompts, actors)
+    fresh_eval = replace(heldout_eval, prompts=prompts.fresh) if prompts.fresh else None
+    return Setup(actors, prompts, heldout_eval, fresh_eval, user_loss)
 
 
 def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:

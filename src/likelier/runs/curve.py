@@ -1,9 +1,9 @@
 """The curve of score over KL: a run's evaluations on its held-out prompts, from before its first step on."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,19 @@ def read_curve(
     start = [{**before, "step": 0}] if before else []
     end = [{**after, "step": logged[-1]["step"] if logged else 0}] if after else []
     return [make_point(line) for line in start + logged + end]
+
+
+class Peak(NamedTuple):
+    """Where a judge liked the policy best, and where training ended."""
+
+    best: CurvePoint
+    last: CurvePoint
+
+
+def find_peak(curve: Sequence[CurvePoint], judge: str) -> Peak | None:
+    """Return the first evaluation with a judge's highest mean, and its last one; None if it judged fewer than two."""
+    judged = [point for point in curve if judge in point.judges]
+    return Peak(max(judged, key=lambda point: point.judges[judge]), judged[-1]) if len(judged) > 1 else None
 
 
 def make_point(line: Mapping[str, Any]) -> CurvePoint:

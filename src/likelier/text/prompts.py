@@ -24,6 +24,8 @@ class PromptPlan:
 
     train: list[Prompt]
     held_out: list[Prompt]
+    fresh: list[Prompt]
+    """Prompts for a last measurement, which selected nothing: as many as are held out, with `ppo.keep_best`."""
     per_step: int
     seed: int
 
@@ -34,7 +36,10 @@ class PromptPlan:
 
 
 def load_prompts(config: Config) -> PromptPlan:
-    """Load distinct prompts and hold some of them out (a fifth at most). ConfigError, DataError: too few."""
+    """Load distinct prompts and hold some of them out, a fifth at most (with fresh ones two fifths).
+
+    ConfigError, DataError: too few.
+    """
     if not config.prompts:
         raise ConfigError("prompts: give a JSONL file with `prompt` on each line")
     lines = read_prompts(Path(config.prompts))
@@ -52,7 +57,14 @@ def load_prompts(config: Config) -> PromptPlan:
         )
     shuffled = [prompts[row] for row in order]
     per_step = config.ppo.batch_size // config.ppo.responses_per_prompt
-    return PromptPlan(shuffled[num_held_out:], shuffled[:num_held_out], per_step, config.seed)
+    num_fresh = num_held_out if config.ppo.keep_best else 0
+    held_out, rest = shuffled[:num_held_out], shuffled[num_held_out:]
+    if num_fresh >= len(rest):
+        raise DataError(
+            f"{config.prompts}: {len(prompts)} different prompts are too few for ppo.keep_best, which keeps out "
+            f"{2 * num_held_out}; give at least {2 * num_held_out + 1}"
+        )
+    return PromptPlan(rest[num_fresh:], held_out, rest[:num_fresh], per_step, config.seed)
 
 
 def check_prompts(

@@ -109,6 +109,10 @@ REWARD_MODEL = training(
         "micro_batch_size": bites(1),  # in the last bits only
         "max_length": bites(4),
         "ensemble_size": bites(2, seen="files"),
+        "ensemble": bites("heads", seen="files", ensemble_size=2),
+        "lora_rank": bites(2, ensemble="adapters"),
+        "lora_alpha": bites(4, ensemble="adapters"),
+        "lora_targets": bites(["q_proj"], ensemble="adapters"),
         "center_coef": bites(0.5),
         "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),
         "use_flip": bites(False),
@@ -267,6 +271,7 @@ SOURCE = {
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),
     "caution": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
+    "combine": elsewhere("reward/test_ensemble.py::test_scores_of_two_models_are_combined_by_hand"),
     "name": bites("kind", seen="metrics"),
 }
 """Settings of an entry of `reward`, seen through PPO."""

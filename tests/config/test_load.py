@@ -61,6 +61,13 @@ def test_laying_over_copies():
         ("reward: [{model: m, function: f}]", "reward.0: give exactly one of model, function, http"),
         ("reward: [{model: m, per: token}]", "reward.0: per: token needs a function"),
         ("reward: [{function: f, caution: 1}]", "reward.0: caution would have no effect"),
+        ("reward: [{function: f, combine: min}]", "reward.0: combine would have no effect"),
+        ("reward: [{model: m, combine: min, caution: 1}]", "the minimum takes nothing off a mean"),
+        ("reward: [{model: m, combine: uncertainty_weighted}]", "is the mean where caution is 0"),
+        ("reward_model: {ensemble: heads}", "ensemble would have no effect: ensemble_size is 1"),
+        ("reward_model: {lora_rank: 4}", "lora_rank would have no effect: ensemble is not adapters"),
+        ("reward_model: {ensemble: adapters, lora_rank: null}", "ensemble is adapters, which have a rank"),
+        ("reward_model: {ensemble: adapters, from_scratch: true}", "adapters change a frozen base"),
         ("eval: {scorer: [{function: f, per: token}]}", "eval: scorer: a judge scores whole responses"),
         (
             "reward: [{people: f.db}]",

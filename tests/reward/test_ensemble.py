@@ -9,9 +9,9 @@ import torch
 
 from batches import batch_of
 from likelier.config import RewardSource
-from likelier.errors import DataError
+from likelier.errors import ConfigError, DataError
 from likelier.files import write_json
-from likelier.reward.ensemble import Ensemble, load_ensemble
+from likelier.reward.ensemble import Ensemble, combine_scores, load_ensemble
 from likelier.reward.sources import make_scorer
 from likelier.text.models import save_model
 from likelier.text.reward_model import load_reward_model, new_reward_model
@@ -47,6 +47,32 @@ def test_reward_models_alone_and_together(tmp_path: Path):
 
     cautious = make_scorer([RewardSource(model=str(run), caution=2.0)], "cpu")
     assert cautious(batch).tolist() == pytest.approx((expected - 2.0 * half_distance).tolist())
+
+
+def test_scores_of_two_models_are_combined_by_hand():
+    scores = torch.tensor([[1.0, 0.0, 2.0], [4.0, 0.0, -2.0]])  # means 2.5, 0, 0; deviations 1.5, 0, 2
+    assert combine_scores(scores).tolist() == [2.5, 0.0, 0.0]
+    assert combine_scores(scores, "mean", 2.0).tolist() == [-0.5, 0.0, -4.0]
+    assert combine_scores(scores, "min").tolist() == [1.0, 0.0, -2.0]
+    assert combine_scores(scores, "uncertainty_weighted", 0.5).tolist() == [1.375, 0.0, -2.0]
+
+
+def test_the_minimum_compares_models_that_are_centred(tmp_path: Path):
+    base, run = save_tiny_model(tmp_path / "base", ["good", "bad"]), tmp_path / "run"
+    save_reward_run(run, base, [0.25, -100.0])  # not centred the first would always be the lower one
+    first, second = (load_reward_model(run / name).score(["good"], ["bad"]) for name in ("model", "model-1"))
+    lowest = make_scorer([RewardSource(model=str(run), combine="min")], "cpu")
+    assert lowest(batch_of(["good"], ["bad"])).tolist() == pytest.approx(
+        torch.minimum(first - 0.25, second + 100.0).tolist()
+    )
+    assert float(second + 100.0) > float(first - 0.25)
+
+
+def test_a_single_model_has_nothing_to_combine(tmp_path: Path):
+    base, run = save_tiny_model(tmp_path / "base", ["good"]), tmp_path / "run"
+    save_reward_run(run, base, [0.0])
+    with pytest.raises(ConfigError, match="combine: min needs several models, and .* has one"):
+        make_scorer([RewardSource(model=str(run), combine="min")], "cpu")
 
 
 def test_a_model_without_a_card_is_taken_as_it_is(tmp_path: Path):

@@ -70,8 +70,11 @@ class RewardSource(Block):
     (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor of this source in the sum."""
+    combine: Literal["mean", "min", "uncertainty_weighted"] = "mean"
+    """Reward run with several models: their mean minus `caution` standard deviations, the lowest of their scores, or
+    their mean minus `caution` times their variance (WCO and UWO of Coste et al. 2024)."""
     caution: NonNegative = 0.0
-    """Reward run with several models: how many of their standard deviations are taken off their mean."""
+    """Reward run with several models: how much of their disagreement is taken off their mean; see `combine`."""
     name: str = ""
     """Name in metrics and reports; by default what the source is."""
 
@@ -82,8 +85,13 @@ class RewardSource(Block):
             raise ValueError("give exactly one of model, function, http, people")
         if self.per == "token" and self.function is None:
             raise ValueError("per: token needs a function; a model or a service scores whole responses")
-        if self.caution and self.model is None:
-            raise ValueError("caution would have no effect: it is about the models of a reward run")
+        idle = [
+            (self.model is None, ("caution", "combine"), "it is about the models of a reward run"),
+            (self.combine == "min", ("caution",), "the minimum takes nothing off a mean"),
+        ]
+        refuse_idle(self, idle)
+        if self.combine == "uncertainty_weighted" and not self.caution:
+            raise ValueError("combine: uncertainty_weighted is the mean where caution is 0; give caution, such as 0.5")
         if self.people is not None:
             refuse_idle(self, [(True, ("weight",), "people say which answer is better and give no score")])
         return self

@@ -83,7 +83,7 @@ class SFTConfig(LoRA, Training):
         return self
 
 
-class RewardModelConfig(Training):
+class RewardModelConfig(LoRA, Training):
     """Learning a score from preferences."""
 
     learning_rate: PositiveFloat = 1e-4
@@ -98,7 +98,13 @@ class RewardModelConfig(Training):
     max_length: Positive = 512
     """Longest prompt with response in tokens; longer prompts lose their beginning."""
     ensemble_size: Positive = 1
-    """Reward models trained on different orders and heads; their mean is the score."""
+    """Reward models whose mean is the score, and whose disagreement shows where it is a guess."""
+    ensemble: Literal["models", "heads", "adapters"] = "models"
+    """`models`: whole models, with different heads and orders of the pairs. `heads`: one trunk, heads that start
+    differently and weigh the conversations differently (Bayesian bootstrap). `adapters`: one frozen base with a LoRA
+    adapter and a head for each; the run's `model` is the first one merged, and the base must stay where it is."""
+    lora_rank: Positive | None = 8
+    """Rank of each adapter, with `ensemble: adapters`."""
     center_coef: NonNegative = 0.0
     """Weight of the squared sum of both scores, which keeps them around 0."""
     early_stopping: bool = True
@@ -107,6 +113,24 @@ class RewardModelConfig(Training):
     """Let each pair's `flip`, half the share of its annotator's answers that ignore the pair, into the likelihood."""
     from_scratch: bool = False
     """Start from random weights of the base model's architecture."""
+
+    @model_validator(mode="after")
+    def check_ensemble(self) -> Self:
+        """Adapters need a rank and a trained base; heads are several."""
+        adapters = self.ensemble == "adapters"
+        why = "ensemble is not adapters"
+        refuse_idle(
+            self,
+            [
+                (not adapters, ("lora_rank", "lora_alpha", "lora_targets"), why),
+                (self.ensemble_size == 1 and not adapters, ("ensemble",), "ensemble_size is 1"),
+            ],
+        )
+        if adapters and self.lora_rank is None:
+            raise ValueError("lora_rank: ensemble is adapters, which have a rank; give one")
+        if adapters and self.from_scratch:
+            raise ValueError("from_scratch: adapters change a frozen base, which must have learned; remove it")
+        return self
 
 
 class DPOConfig(LoRA, Training):

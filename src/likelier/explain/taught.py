@@ -10,8 +10,8 @@ from likelier.explain.head import Answers, Head, Influence, Rows, fit_head, make
 from likelier.explain.run import RewardRun
 from likelier.intervals import Floats, correlation
 from likelier.records import Preference, Text, to_plain_text
+from likelier.reward.ensemble import Reader
 from likelier.reward.pairs import columns
-from likelier.text.reward_model import RewardModel
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Penalties that are tried, for rows of a mean squared length of 1."""
@@ -33,7 +33,7 @@ class Taught:
         return self.influence.head.differences(features - self.centre)
 
 
-def fit_taught(reward: RewardModel, train: Sequence[Preference], valid: Sequence[Preference], use_flip: bool) -> Taught:
+def fit_taught(reward: Reader, train: Sequence[Preference], valid: Sequence[Preference], use_flip: bool) -> Taught:
     """Fit the last layer of a model to its training pairs; the penalty is chosen by the log loss on `valid`."""
     chosen, rejected = read_features(reward, train)
     answers = Answers.from_pairs(train, use_flip)
@@ -64,7 +64,7 @@ def choose_ridge(
     return min(heads, key=lambda head: float(judged.derive(head.differences(held_out))[0].sum()))
 
 
-def read_features(reward: RewardModel, pairs: Sequence[Preference]) -> tuple[Floats, Floats]:
+def read_features(reward: Reader, pairs: Sequence[Preference]) -> tuple[Floats, Floats]:
     """Return the last layer's inputs for the chosen and for the rejected responses, [N, D] each."""
     found = []
     for start in range(0, len(pairs), PAIRS_AT_ONCE):

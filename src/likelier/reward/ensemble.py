@@ -3,53 +3,106 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from likelier.distributed import all_gather_rows, shard
-from likelier.errors import DataError
+from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
 from likelier.records import Text
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
-from likelier.runs.folder import member_folders
-from likelier.text.reward_model import RewardModel, load_reward_model
+from likelier.runs.folder import adapter_folders, member_folders
+from likelier.text.reward_heads import load_heads
+from likelier.text.reward_model import Reading, load_reward_model
 from likelier.training.setup import pick_device
+
+Combination = Literal["mean", "min", "uncertainty_weighted"]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A reward model of one head or several, or an adapter of one."""
+
+    def read(self, prompts: Sequence[Text], responses: Sequence[str]) -> Reading:
+        """Return the scores, one row for each head, and the hidden states that they read."""
+        ...
+
+    def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
+        """Return the mean score of the heads."""
+        ...
+
+    def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
+        """Return the hidden states that the heads read."""
+        ...
 
 
 class Ensemble:
-    """An ensemble of reward models, or a single one: the mean score minus `caution` times the standard deviation.
+    """An ensemble of reward models, or a single one, whose scores are combined to one (see `combine_scores`).
 
     Bradley-Terry determines scores only up to a constant. Each model's mean over its training responses (in its
-    `card.json`) is subtracted, so that models are comparable and 0 is an average response.
+    `card.json`) is subtracted, so that models are comparable and 0 is an average response. A constant for each prompt
+    is as free, and stays: it is the part of the models' disagreement that PPO cannot act on.
     """
 
-    def __init__(self, members: Sequence[RewardModel], means: Sequence[float], caution: float = 0.0) -> None:
-        self.members, self.means, self.caution = members, means, caution
+    def __init__(
+        self,
+        members: Sequence[Reader],
+        means: Sequence[float],
+        caution: float = 0.0,
+        combination: Combination = "mean",
+    ) -> None:
+        """`means`: one for each row that the members' `read` gives."""
+        self.members, self.means, self.caution, self.combination = members, list(means), caution, combination
 
     def score_each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
         """Score with each model, [models, B]. Several processes score a shard each; all return the whole batch."""
         rows, num_rows = shard(len(responses)), len(responses)
-        prompts, responses = list(prompts)[rows], list(responses)[rows]
-        pairs = zip(self.members, self.means, strict=True)
-        return torch.stack(
-            [all_gather_rows(member.score(prompts, responses), num_rows) - mean for member, mean in pairs]
+        scores = self.read(list(prompts)[rows], list(responses)[rows]).scores
+        return torch.stack([all_gather_rows(each, num_rows) for each in scores])
+
+    def read(self, prompts: Sequence[Text], responses: Sequence[str]) -> Reading:
+        """Return the centred scores of each model, and the hidden states of the first."""
+        readings = [member.read(prompts, responses) for member in self.members]
+        scores = torch.cat([reading.scores for reading in readings])
+        return Reading(
+            torch.stack([row - mean for row, mean in zip(scores, self.means, strict=True)]), readings[0].features
         )
 
     def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
-        """Return the models' mean score minus `caution` times their standard deviation, [B]."""
+        """Return one score for each response, [B]."""
         return self.combine(self.score_each(prompts, responses))
 
     def combine(self, scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-        """Subtract the spread from the mean, to keep a policy away from responses on which the models disagree (Coste
-        et al. 2024, "Reward model ensembles help mitigate overoptimization")."""
-        return scores.mean(0) - self.caution * std_between_models(scores) if self.caution else scores.mean(0)
+        """Combine the models' scores as the settings ask for."""
+        return combine_scores(scores, self.combination, self.caution)
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
         """Score a batch as a `Source`; with several models, also return their disagreement."""
         scores = self.score_each([prompt.text for prompt in batch.prompts], batch.texts)
-        return score_all(self.combine(scores), std_between_models(scores) if len(self.members) > 1 else None)
+        return score_all(self.combine(scores), std_between_models(scores) if len(scores) > 1 else None)
+
+
+def combine_scores(
+    scores: Float[Tensor, "K B"], combination: Combination = "mean", caution: float = 0.0
+) -> Float[Tensor, " B"]:
+    """Combine the scores of K models that lie on one scale; m and s are their mean and population deviation.
+
+        mean                  m - caution s
+        min                   min_k r_k                (worst-case optimisation)
+        uncertainty_weighted  m - caution s^2          (uncertainty-weighted optimisation)
+
+    All but the mean keep a policy away from responses on which the models disagree. Source: Coste et al. 2024, "Reward
+    model ensembles help mitigate overoptimization", section 3.3, for the last two; their lambda is `caution`.
+    """
+    if combination == "min":
+        return scores.min(0).values
+    if not caution:
+        return scores.mean(0)
+    spread = std_between_models(scores)
+    return scores.mean(0) - caution * (spread if combination == "mean" else spread.square())
 
 
 def std_between_models(scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
@@ -57,19 +110,41 @@ def std_between_models(scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     return scores.std(0, unbiased=False)
 
 
-def load_ensemble(path: str, device: str = "auto", caution: float = 0.0) -> Ensemble:
-    """Load a reward model from a folder or the hub, or all models in the folder of a reward run."""
-    folders = member_folders(Path(path)) or [path]
-    members = [load_reward_model(folder, pick_device(device)) for folder in folders]
-    return Ensemble(members, [mean_score(Path(folder)) for folder in folders], caution)
+def load_ensemble(path: str, device: str = "auto", caution: float = 0.0, combination: Combination = "mean") -> Ensemble:
+    """Load a reward model from a folder or the hub, or all models in the folder of a reward run.
+
+    DataError: it cannot be loaded. ConfigError: `combination` of a single model.
+    """
+    folders = adapter_folders(Path(path))
+    if folders:
+        from likelier.text.reward_adapters import load_reward_adapters  # peft takes a second to import
+
+        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device))]
+    else:
+        folders = member_folders(Path(path)) or [path]
+        members = [load_member(folder, device) for folder in folders]
+    means = [mean for folder in folders for mean in read_means(Path(folder))]
+    if combination != "mean" and len(means) == 1:
+        raise ConfigError(f"combine: {combination} needs several models, and {path} has one; remove it")
+    return Ensemble(members, means, caution, combination)
 
 
-def mean_score(folder: Path) -> float:
-    """Return the mean score on the training responses from the model's card; 0 without a card."""
+def load_member(folder: str, device: str) -> Reader:
+    """Load a reward model with all of its heads."""
+    reward = load_reward_model(folder, pick_device(device))
+    load_heads(reward, Path(folder))
+    return reward
+
+
+def read_means(folder: Path) -> list[float]:
+    """Return the mean score on the training responses of each head, from the model's card; 0 without a card."""
     card = folder / "card.json"
     if not card.is_file():
-        return 0.0
-    mean = read_json(card).get("score_mean", 0.0)
-    if not isinstance(mean, int | float) or not math.isfinite(mean):
-        raise DataError(f"{card}: score_mean is {mean!r}, not a number; train the reward model again")
-    return float(mean)
+        return [0.0]
+    about = read_json(card)
+    name = "score_means" if "score_means" in about else "score_mean"
+    means: Any = about.get(name, 0.0)
+    for mean in means if isinstance(means, list) else [means]:
+        if not isinstance(mean, int | float) or not math.isfinite(mean):
+            raise DataError(f"{card}: {name} is {means!r}, not a number; train the reward model again")
+    return [float(mean) for mean in (means if isinstance(means, list) else [means])]

@@ -84,7 +84,7 @@ def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer
 def load_source(source: RewardSource, device: str, context: FunctionContext) -> Source:
     """Load one source. ConfigError, DataError: see `load_ensemble`, `UserFunction`, `http_source`."""
     if source.model is not None:
-        return load_ensemble(source.model, device, source.caution)
+        return load_ensemble(source.model, device, source.caution, source.combine)
     if source.function is not None:
         function = find_reward_function(source.function)
         return UserFunction(function, name_function(source.function), context, source.per == "token")

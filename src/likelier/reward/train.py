@@ -20,11 +20,11 @@ from likelier.records import Preference, Text
 from likelier.reward.careless import learn_flips
 from likelier.reward.check import check_baselines, check_scores
 from likelier.reward.ensemble import load_ensemble
+from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
-from likelier.text.models import save_model
 from likelier.text.reward_model import new_reward_model
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
@@ -47,11 +47,12 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     if settings.use_flip:
         pairs = learn_flips(pairs)
     plan = BatchPlan.from_pairs(pairs.train, settings)
-    total, optimizer_steps = plan.steps * settings.ensemble_size, 0
+    num_members = 1 if settings.ensemble == "heads" else settings.ensemble_size  # heads learn together
+    total, optimizer_steps = plan.steps * num_members, 0
 
     with progress("reward", total) as job:
         job.advance(run.start)
-        for number in range(max(0, run.start - 1) // plan.steps, settings.ensemble_size):
+        for number in range(max(0, run.start - 1) // plan.steps, num_members):
             member, before = Member(config, number, run.folder, optimizer_steps), number * plan.steps
             member.state.load(run.checkpoint if run.start > before else None)
             done = max(0, run.start - before)
@@ -81,12 +82,12 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 
 
 class Member:
-    """One reward model of an ensemble in training, and the weights of its best epoch so far."""
+    """One reward model of an ensemble in training, or one with all heads, and the weights of its best epoch so far."""
 
     def __init__(self, config: Config, number: int, folder: Path | None = None, optimizer_steps: int = 0) -> None:
         """`optimizer_steps`: taken by the members before this one; the count is the run's."""
         settings, self.number = config.reward_model, number
-        self.settings = settings
+        self.settings, self.seed = settings, config.seed
         # transformers draws random weights from torch's global generator; the fork leaves that to whoever called.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded_generator(config.seed, number, "reward weights").initial_seed())
@@ -94,10 +95,12 @@ class Member:
             head = seeded_generator(config.seed, number, "reward head")
             device = pick_device(settings.device)
             self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
+            learned, saved = prepare_ensemble(self.reward, settings, config.seed, number)
         # In the checkpoint too: a run resumed after its best epoch must still write that epoch's weights.
-        self.best = copy.deepcopy(self.reward.model)
+        self.learned, self.best = learned, copy.deepcopy(learned)
+        self.bootstrap = Bootstrap(config.seed, self.reward.head.out_features)
         optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
-        guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": self.reward, "best": self.best}
+        guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": saved, "best": self.best}
         self.state = TrainingState(modules, optimizer, guard, optimizer_steps=optimizer_steps, best_loss=None)
         if settings.num_epochs is None:
             self.state.counts["best_step"] = None
@@ -147,12 +150,17 @@ class Member:
         tokens, mask = self.reward.encode(prompts, responses)
         self.state.counts["num_tokens"] += int(mask.sum())
         with autocast(self.reward.device, self.settings.bf16):
-            scores = self.reward(tokens, mask)
+            scores, _ = self.reward.read_tokens(tokens, mask)
         # A response of a ranking is in several pairs; it costs one forward pass (Ouyang et al. 2022, section 3.5).
-        better, worse = scores[torch.tensor(places, device=scores.device)]
-        loss = preference_loss(better, worse, **self.labels(part))
+        better, worse = scores[torch.tensor(places, device=scores.device)].unbind()
+        labels, shares = self.labels(part), self.bootstrap.draw_weights(part).to(scores.device)
+        losses = [
+            preference_loss(better[:, head], worse[:, head], **labels | {"weight": labels["weight"] * shares[head]})
+            for head in range(len(shares))
+        ]
         # The likelihood sees differences alone, so a constant is free: this pins it (Eisenstein et al. 2023).
-        return loss + self.settings.center_coef * (better + worse).square().mean(), better, worse
+        center = self.settings.center_coef * (better + worse).square().mean()
+        return torch.stack(losses).mean() + center, better.mean(1), worse.mean(1)
 
     def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
         """Target, weight, margin, flip and guess of each pair, as the loss takes them."""
@@ -176,7 +184,7 @@ class Member:
         # NaN compares false to everything: as the first epoch's loss it would stay the best.
         better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         if self.settings.early_stopping and better:
-            self.best.load_state_dict(self.reward.model.state_dict())
+            self.best.load_state_dict(self.learned.state_dict())
             self.state.counts["best_loss"] = loss
             if "best_step" in self.state.counts:
                 self.state.counts["best_step"] = step
@@ -187,18 +195,11 @@ class Member:
         """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
         # The best epoch's weights, which need not be the last: training goes on past the best.
         if self.best_loss is not None:
-            self.reward.model.load_state_dict(self.best.state_dict())
-        folder = run / (f"model-{self.number}" if self.number else "model")
+            self.learned.load_state_dict(self.best.state_dict())
         # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
-        scores = np.concatenate(score_pairs(self.reward.score, some))
+        scores = np.concatenate(read_pairs(lambda *texts: self.reward.read(*texts).scores, some), axis=1)
         base = Path(config.model).name
-        save_model(
-            folder,
-            self.reward.model,
-            self.reward.tokenizer,
-            f"A reward model on {base}, from {len(pairs.train)} pairs.",
-        )
         about = {
             "base": base,
             "made_from": pairs.made_from,
@@ -207,9 +208,13 @@ class Member:
             "member": self.number,
             "validation_log_loss": self.best_loss,
             "score_mean": float(scores.mean()),
-            "score_std": float(scores.std()),
+            "score_std": float(scores.mean(0).std()),
         }
-        write_json(folder / "card.json", {"schema_version": 1} | about)
+        if len(scores) > 1:
+            about["score_means"] = scores.mean(1).tolist()
+        card = f"A reward model on {base}, from {len(pairs.train)} pairs."
+        for folder in write_reward_model(run, self.number, config, self.reward, card):
+            write_json(folder / "card.json", {"schema_version": 1} | about)
 
 
 def distinct_texts(pairs: Sequence[Preference]) -> tuple[list[Text], list[str], list[list[int]]]:
@@ -243,13 +248,22 @@ def score_pairs(
     score: Callable[[Sequence[Text], Sequence[str]], Tensor], pairs: Sequence[Preference]
 ) -> tuple[Floats, Floats]:
     """Score the chosen and the rejected responses, batch by batch."""
+    chosen, rejected = read_pairs(lambda *texts: score(*texts)[None], pairs)
+    return chosen[0], rejected[0]
+
+
+def read_pairs(
+    read: Callable[[Sequence[Text], Sequence[str]], Tensor], pairs: Sequence[Preference]
+) -> tuple[Floats, Floats]:
+    """Score the chosen and the rejected responses by several heads, batch by batch, [heads, N] each."""
     found = []
     for start in range(0, len(pairs), PAIRS_SCORED_AT_ONCE):
         prompts, chosen, rejected = columns(pairs[start : start + PAIRS_SCORED_AT_ONCE])
         # In parts: all tokens of a large file at once would not fit into memory.
-        found.append(score([*prompts, *prompts], [*chosen, *rejected]).double().numpy().reshape(2, -1))
-    chosen_scores, rejected_scores = np.concatenate(found, axis=1)
-    return chosen_scores, rejected_scores
+        scores = read([*prompts, *prompts], [*chosen, *rejected]).double().numpy()
+        found.append(scores.reshape(len(scores), 2, -1))
+    both = np.concatenate(found, axis=2)
+    return both[:, 0], both[:, 1]
 
 
 def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:

@@ -78,8 +78,21 @@ def member_folders(run: Path) -> list[str]:
     """Return `model`, `model-1`, … in the folder of a reward run; nothing if this is no run."""
     if not (run / "model").is_dir() or (run / "config.json").exists():
         return []
-    others = [folder for folder in run.glob("model-*") if folder.name.removeprefix("model-").isdecimal()]
-    return [str(run / "model"), *map(str, sorted(others, key=lambda folder: int(folder.name.removeprefix("model-"))))]
+    return [str(run / "model"), *number_folders(run, "model")]
+
+
+def adapter_folders(run: Path) -> list[str]:
+    """Return `adapter`, `adapter-1`, … in the folder of a reward run; nothing if its models are whole."""
+    # A policy has an adapter too, but it gives no score, so that no card says where its scores begin.
+    if not (run / "adapter" / "card.json").is_file():
+        return []
+    return [str(run / "adapter"), *number_folders(run, "adapter")]
+
+
+def number_folders(run: Path, name: str) -> list[str]:
+    """Return `name-1`, `name-2`, … in a folder, by number."""
+    others = [folder for folder in run.glob(f"{name}-*") if folder.name.removeprefix(f"{name}-").isdecimal()]
+    return list(map(str, sorted(others, key=lambda folder: int(folder.name.removeprefix(f"{name}-")))))
 
 
 def disk_error(folder: Path, error: OSError) -> LikelierError:

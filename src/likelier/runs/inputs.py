@@ -11,7 +11,7 @@ from typing import Any, Literal
 from likelier.config import Config, RewardSource
 from likelier.config.rewards import name_function
 from likelier.files import hash_file
-from likelier.runs.folder import member_folders
+from likelier.runs.folder import adapter_folders, member_folders
 from likelier.stages import STAGES, Stage
 from likelier.userfile import find_module_source, is_module_name
 
@@ -171,7 +171,8 @@ def find_model_files(name: str) -> dict[str, Path]:
     folder = Path(name) if Path(name).is_dir() else find_hub_copy(name)
     if folder is None:
         return {}
-    paths = [path for each in member_folders(folder) or [str(folder)] for path in sorted(Path(each).iterdir())]
+    members = [*member_folders(folder), *adapter_folders(folder)] or [str(folder)]
+    paths = [path for each in members for path in sorted(Path(each).iterdir())]
     used = [path for path in paths if path.suffix in MODEL_FILES and path.is_file()]
     return {str(Path(name, path.relative_to(folder))): path for path in used}
 

@@ -69,18 +69,25 @@ def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
     return copied
 
 
-def add_adapter(model: PreTrainedModel, lora: LoRA, block: str, generator: torch.Generator) -> None:
+def add_adapter(
+    model: PreTrainedModel, lora: LoRA, block: str, generator: torch.Generator, head: str | None = None
+) -> None:
     """Freeze a model and add an adapter to the layers that the settings in `block` name.
 
-    Without dropout: PPO compares two passes over the same tokens. ConfigError: no layer of such a name.
+    Without dropout: PPO compares two passes over the same tokens. `head`: the last layer of a sequence classifier,
+    which gets no adapter. ConfigError: no layer of such a name.
     """
     from peft import LoraConfig
 
     assert lora.lora_rank is not None, "lora_rank is not set"
-    targets = lora.lora_targets or "all-linear"
     config = LoraConfig(
-        r=lora.lora_rank, lora_alpha=lora.lora_alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
-    )  # fmt: skip
+        r=lora.lora_rank,
+        lora_alpha=lora.lora_alpha,
+        target_modules=lora.lora_targets or "all-linear",
+        exclude_modules=None if head is None else [head],
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
+    )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(generator.initial_seed())
         warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
@@ -107,8 +114,10 @@ def merge_weight(layer: Any) -> Tensor:
     return weight
 
 
-def save_adapter(folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write an adapter as peft reads it, with its tokenizer, whole or not at all.
+def save_adapter(
+    folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: str | None = None
+) -> None:
+    """Write an adapter as peft reads it, with its tokenizer and the trained layer `head`, whole or not at all.
 
     The adapter names its base by an absolute path: peft looks for a relative one from wherever it is run. The base's
     own weights stay out, of adapted embeddings too, which peft would add: training leaves them as they are.
@@ -118,9 +127,12 @@ def save_adapter(folder: Path, base: str, model: PreTrainedModel, tokenizer: Pre
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     (name,) = model.active_adapters()
-    config = model.peft_config[name]
+    config: Any = copy.copy(model.peft_config[name])
     config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
     weights = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    if head is not None:
+        config.modules_to_save = [head]
+        weights |= {f"{head}.{key}": value.detach() for key, value in model.get_submodule(head).state_dict().items()}
     named = {f"base_model.model.{key}": weight.contiguous().cpu() for key, weight in weights.items()}
     try:
         with silence_transformers(), as_os_errors():

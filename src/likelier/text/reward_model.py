@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,11 +28,20 @@ from likelier.text.padding import PAD, pad_right, to_right_padding, unpadded_inp
 from likelier.text.tokens import check_in_vocabulary, encode_conversations, find_begin
 
 
+class Reading(NamedTuple):
+    """What a reward model makes of some responses, on the CPU."""
+
+    scores: Float[Tensor, "H B"]
+    """The score of each response by each head, most often a single one."""
+    features: Float[Tensor, "B D"]
+    """The hidden state of each response that the heads read."""
+
+
 class RewardModel(nn.Module):
     """Scores responses at the last real token, found by the mask rather than by a padding id.
 
     A text is a prompt with its response (see `encode_conversations`); long texts are truncated on the left, keeping the
-    tokens that begin every text.
+    tokens that begin every text. With several heads on one trunk (see `text/reward_heads.py`) their mean is the score.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class RewardModel(nn.Module):
         """Causal decoders have a head of this name (GenericForSequenceClassification); encoders pool."""
         self.can_pad = self.is_causal or (not model.config.is_encoder_decoder and ignores_padding(model))
         """False where a text must be run alone: T5 and BART count end tokens, XLNet reads the last place."""
+        self.head_name = name_score_head(model)
 
     @property
     def device(self) -> torch.device:
@@ -69,9 +79,34 @@ class RewardModel(nn.Module):
         kept = begin if begin and row[: len(begin)] == begin and len(begin) < self.max_length < len(row) else []
         return kept + row[len(kept) :][-(self.max_length - len(kept)) :]
 
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer, from hidden states to scores."""
+        head = self.model.get_submodule(self.head_name)
+        assert isinstance(head, nn.Linear), self.head_name
+        return head
+
     def forward(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
         """Scores of texts padded on either side; differentiable."""
+        scores, _ = self.read_tokens(tokens, mask)
+        return scores[:, 0] if scores.shape[1] == 1 else scores.mean(1)
+
+    def read_tokens(
+        self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B D"]]:
+        """Return the scores of each head, and the hidden states that they read; differentiable."""
         tokens, mask = to_right_padding(tokens, mask)
+        read: list[Tensor] = []
+        # Architectures differ in what they put between trunk and head; what the head is given is the same for all.
+        hook = self.head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        try:
+            logits = self.run(tokens, mask)
+        finally:
+            hook.remove()
+        return logits.float(), torch.cat(read).float()
+
+    def run(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H"]:
+        """Logits of texts padded on the right."""
         if self.is_causal:
             hidden = self.model.base_model(**unpadded_inputs(tokens)).last_hidden_state
             last = hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
@@ -81,32 +116,27 @@ class RewardModel(nn.Module):
         else:
             texts = [row[real][None] for row, real in zip(tokens, mask, strict=True)]
             logits = torch.cat([self.model(input_ids=text).logits for text in texts])
-        return logits[:, 0].float()
+        return logits
 
-    @torch.no_grad()
     def score(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, " B"]:
-        """Scores of responses on the CPU, in the order given; texts of similar length share a batch."""
-        tokens, mask = self.encode(prompts, responses)
-        scores = torch.zeros(len(tokens))
-        for rows, width in group_by_length(mask, batch_size):
-            scores[rows.cpu()] = self(tokens[rows, :width], mask[rows, :width]).cpu()
-        return scores
+        """Scores of responses on the CPU, in the order given; of several heads the mean."""
+        scores = self.read(prompts, responses, batch_size).scores
+        return scores[0] if len(scores) == 1 else scores.mean(0)
 
     @torch.no_grad()
-    def features(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Float[Tensor, "B D"]:
-        """Inputs of the last layer on the CPU, in the order given: a score is their product with its weights."""
+    def read(self, prompts: Sequence[Text], responses: Sequence[str], batch_size: int = 64) -> Reading:
+        """Read responses, in the order given; texts of similar length share a batch."""
         tokens, mask = self.encode(prompts, responses)
-        head = find_score_head(self.model)
-        found, inputs = torch.zeros(len(tokens), head.in_features), list[Tensor]()
-        hook = head.register_forward_pre_hook(lambda _, received: inputs.append(received[0].float().cpu()))
-        try:
-            for rows, width in group_by_length(mask, batch_size):
-                inputs.clear()
-                self(tokens[rows, :width], mask[rows, :width])
-                found[rows.cpu()] = torch.cat(inputs).reshape(len(rows), -1)
-        finally:
-            hook.remove()
-        return found
+        scores = torch.zeros(len(tokens), self.head.out_features)
+        features = torch.zeros(len(tokens), self.head.in_features)
+        for rows, width in group_by_length(mask, batch_size):
+            found = self.read_tokens(tokens[rows, :width], mask[rows, :width])
+            scores[rows.cpu()], features[rows.cpu()] = (each.cpu() for each in found)
+        return Reading(scores.T.contiguous(), features)
+
+    def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
+        """Inputs of the last layer on the CPU, in the order given: a score is their product with its weights."""
+        return self.read(prompts, responses).features
 
 
 def group_by_length(mask: Bool[Tensor, "B N"], batch_size: int) -> Iterator[tuple[Tensor, int]]:
@@ -188,4 +218,12 @@ def init_score_head(model: nn.Module, generator: torch.Generator | None) -> None
 
 def find_score_head(model: nn.Module) -> nn.Linear:
     """Return the last layer that has one output."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
+    head = model.get_submodule(name_score_head(model))
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def name_score_head(model: nn.Module) -> str:
+    """Return the name of the last linear layer with one output."""
+    layers: list[tuple[str, nn.Module]] = list(model.named_modules())
+    return [name for name, layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]

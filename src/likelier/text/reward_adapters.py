@@ -1,0 +1,115 @@
+"""Several LoRA adapters with a head each on one frozen base: an ensemble that holds the base once."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from likelier.config import LoRA
+from likelier.errors import DataError, LikelierError
+from likelier.records import Text
+from likelier.text.adapters import add_adapter, save_adapter
+from likelier.text.models import save_model
+from likelier.text.reward_heads import set_heads
+from likelier.text.reward_model import Reading, RewardModel, new_reward_model
+
+PREFIX = "base_model.model."
+"""What peft puts before the names of weights."""
+
+
+class RewardAdapter:
+    """One adapter and its head, of several on a base that they share."""
+
+    def __init__(self, reward: RewardModel, name: str, row: int) -> None:
+        """`row`: of its head among those of `reward`."""
+        self.reward, self.name, self.row = reward, name, row
+
+    def read(self, prompts: Sequence[Text], responses: Sequence[str]) -> Reading:
+        """Read responses with this adapter, in the order given."""
+        self.reward.model.set_adapter(self.name)
+        reading = self.reward.read(prompts, responses)
+        return Reading(reading.scores[self.row : self.row + 1], reading.features)
+
+    def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
+        """Scores of responses, in the order given."""
+        return self.read(prompts, responses).scores[0]
+
+    def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
+        """Inputs of the last layer, in the order given."""
+        return self.read(prompts, responses).features
+
+
+def add_reward_adapter(reward: RewardModel, lora: LoRA, generator: torch.Generator) -> None:
+    """Freeze a reward model but for its head, and add an adapter. ConfigError: see `add_adapter`."""
+    add_adapter(reward.model, lora, "reward_model", generator, reward.head_name)
+    reward.head.requires_grad_(True)
+
+
+def save_reward_adapter(folder: Path, base: str, reward: RewardModel) -> None:
+    """Write adapter and head as peft reads them."""
+    save_adapter(folder, base, reward.model, reward.tokenizer, reward.head_name)
+
+
+def save_merged_reward(
+    folder: Path, base: str, adapter: Path, reward: RewardModel, tokenizer: PreTrainedTokenizerBase, card: str
+) -> None:
+    """Write a saved adapter merged into its base: a plain reward model.
+
+    LikelierError: it scores a short text otherwise than `reward`, which was trained.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
+        merged: Any = PeftModel.from_pretrained(new_reward_model(base).model, str(adapter)).merge_and_unload()
+    alone = RewardModel(merged.eval(), tokenizer)
+    texts, answers = ["", "a"], ["a b c", "1"]
+    ours, theirs = reward.score(texts, answers), alone.score(texts, answers)
+    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3, equal_nan=True):
+        off = float((ours - theirs).abs().max())
+        raise LikelierError(
+            f"{adapter}: merged into its base it scores up to {off:.2g} from the model that was trained; no merged "
+            "model is written"
+        )
+    save_model(folder, merged, tokenizer, card)
+
+
+def load_reward_adapters(folders: Sequence[str], device: torch.device | str = "cpu") -> list[RewardAdapter]:
+    """Load the adapters of a reward run onto one base. DataError: the base is gone, or weights do not fit it."""
+    configs = [PeftConfig.from_pretrained(folder) for folder in folders]
+    base = str(configs[0].base_model_name_or_path)
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise DataError(f"{folders[0]}: its base {base} is not there; put it back, or train the reward model again")
+    reward = new_reward_model(base)
+    names = [f"member-{number}" for number in range(len(folders))]
+    heads = []
+    for name, folder, config in zip(names, folders, configs, strict=True):
+        config.modules_to_save = None  # the head is a row of ours
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
+            reward.model.add_adapter(config, name)
+        heads.append(load_adapter_weights(reward, name, Path(folder)))
+    biases = [head["bias"] for head in heads if "bias" in head]
+    set_heads(reward, torch.cat([head["weight"] for head in heads]), torch.cat(biases) if biases else None)
+    reward = reward.to(device).eval()
+    return [RewardAdapter(reward, name, row) for row, name in enumerate(names)]
+
+
+def load_adapter_weights(reward: RewardModel, name: str, folder: Path) -> dict[str, Tensor]:
+    """Load the weights of an adapter; returns those of its head. DataError: it has none, or they do not fit."""
+    weights = load_file(folder / "adapter_model.safetensors")
+    named = {key.removeprefix(PREFIX): value for key, value in weights.items()}
+    start = f"{reward.head_name}."
+    head = {key.removeprefix(start): named.pop(key) for key in list(named) if key.startswith(start)}
+    try:
+        loaded: Any = set_peft_model_state_dict(reward.model, named, adapter_name=name)
+    except RuntimeError as error:
+        raise DataError(f"{folder}: {' '.join(str(error).split())[:200]}; train the reward model again") from error
+    if loaded.unexpected_keys or "weight" not in head:
+        raise DataError(f"{folder}: not an adapter of a reward model on this base; train the reward model again")
+    return head

@@ -9,6 +9,7 @@ import pytest
 
 from likelier import circle
 from likelier.circle import Round, make_split_key, run_circle, run_once, split_prompts
+from likelier.circle.feedback import open_store
 from likelier.config import build_config
 from likelier.feedback.check import check
 from likelier.feedback.formats import import_file
@@ -223,9 +224,9 @@ def test_columns_stay_with_the_prompts_of_every_round(tmp_path):
 
 def test_a_circle_may_ask_in_a_project_of_its_database(tmp_path):
     circle_round = round_in(tmp_path, project="stories")
-    with circle.open_store(circle_round, create=True) as store:
+    with open_store(circle_round, create=True) as store:
         store.add_prompts([Prompt("Once")])
-    with circle.open_store(circle_round) as store:
+    with open_store(circle_round) as store:
         assert (store.project, len(store.prompts()), len(store.in_project("default").prompts())) == ("stories", 1, 0)
 
 

@@ -69,15 +69,14 @@ def preferences(
 ) -> Result:
     """Turn judgements into weighted pairs for reward models and DPO."""
     from likelier.errors import ConfigError
-    from likelier.preferences.balance import Balance
+    from likelier.preferences.balance import choose_balance
     from likelier.preferences.split import Split
 
     if taste not in ("all", "majority", "each"):
         raise ConfigError(f"--taste {taste}: allowed: all, majority, each")
     if not check and (taste != "all" or balance_groups):
         raise ConfigError("--no-check: without a check there are no groups for --taste and --balance-groups")
-    people = (0.5 if check else 0.0) if balance_people is None else balance_people
-    balance = Balance(people, balance_groups, balance_prompts, balance_topics)
+    balance = choose_balance(balance_people, balance_groups, balance_prompts, balance_topics, is_checked=check)
     split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
     return make_folders((db, project), (out, overwrite), check, taste, (split, balance))
 

@@ -1,14 +1,18 @@
 """Settings of the circle."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
+    model_validator,
 )
 
-from likelier.config.base import NonEmpty, PageConfig, Positive, ProjectName
+from likelier.config.base import NonEmpty, PageConfig, Positive, ProjectName, refuse_idle
 from likelier.config.rewards import Address
 from likelier.stages import BaselineName
+
+Dial = Annotated[float, Field(ge=0, le=1)]
+BALANCE_DIALS = ("balance_people", "balance_groups", "balance_prompts", "balance_topics")
 
 
 class CircleConfig(PageConfig):
@@ -35,6 +39,17 @@ class CircleConfig(PageConfig):
     folder. KL is measured from the circle's first model, unless `ppo.reference` says otherwise."""
     learn_from: Literal["all", "last"] = "all"
     """Train the reward model on the judgements of all rounds so far, or of the last one."""
+    taste: Literal["all", "majority"] = "all"
+    """Learn from what all people say, or only the majority's taste where the check finds groups with tastes of their
+    own."""
+    balance_people: Dial | None = None
+    """From 0, every judgement counts, to 1, every person counts; None: halfway with the check, 0 without."""
+    balance_groups: Dial = 0.0
+    """The same of groups with tastes of their own."""
+    balance_prompts: Dial = 0.0
+    """The same of prompts."""
+    balance_topics: Dial = 0.0
+    """The same of topics: clusters of prompts by their words."""
     accept: Literal["better", "always"] = "better"
     """Whose answers people compare next, and where the next round starts: at a policy only if it is `better` (the whole
     interval of its win rate is above one half), or at each (`always`)."""
@@ -42,3 +57,10 @@ class CircleConfig(PageConfig):
     """Language of the reports: English, or `zh`, Chinese."""
     baselines: list[BaselineName] = []
     """What is also trained on a round's preferences and put on the same curve: SFT on the chosen answers, DPO."""
+
+    @model_validator(mode="after")
+    def refuse_idle_settings(self) -> Self:
+        """No setting about groups of people where nobody looks for them."""
+        why = "only the check tells groups of people apart, and check_feedback is off"
+        refuse_idle(self, [(not self.check_feedback, ("taste", "balance_groups"), why)])
+        return self

@@ -41,6 +41,11 @@ class Balance:
                 raise ConfigError(f"balance of {name} {dial}: from 0 (every judgement counts) to 1 (all {name} alike)")
 
 
+def choose_balance(people: float | None, groups: float, prompts: float, topics: float, is_checked: bool) -> Balance:
+    """Return the dials as given; for people None is halfway if the judgements are checked, else 0."""
+    return Balance((0.5 if is_checked else 0.0) if people is None else people, groups, prompts, topics)
+
+
 @dataclass(frozen=True)
 class TasteGroups:
     """Groups of people with tastes of their own, and whose taste to learn."""

@@ -1,0 +1,87 @@
+"""Pairs of a round: whose taste, and whose answers weigh how much."""
+
+from dataclasses import replace
+
+import pytest
+
+from likelier.circle import Round, make_pairs
+from likelier.circle.feedback import list_pair_settings, open_store
+from likelier.config import build_config
+from likelier.errors import ConfigError
+from likelier.feedback.check import check
+from likelier.feedback.taste_report import TasteGroup, Tastes
+from likelier.preferences.balance import Balance
+from likelier.records import Comparison, Judgement, Prompt, Response, read_preferences
+
+
+def judge(tmp_path, **circle):
+    """Ann and Bob (two answers each) like the first answers, Cyd (twelve, four on one prompt) the second ones."""
+    config = build_config({"circle": circle})
+    circle_round = Round(config, tmp_path / "round-1", str(tmp_path / "feedback.db"), "m", tmp_path / "p")
+    circle_round.folder.mkdir()
+    with open_store(circle_round, create=True) as store:
+        for number in range(16):
+            prompt = Prompt(f"Once {min(number, 12)}")
+            first, second = (Response(prompt.id, f"{text} {number}") for text in ("yes", "no"))
+            pair = Comparison(prompt.id, first.id, second.id)
+            store.add_prompts([prompt])
+            store.add_responses([first, second])
+            store.add_comparisons([pair])
+            person = "Ann" if number < 2 else "Bob" if number < 4 else "Cyd"
+            choice = "right" if person == "Cyd" else "left"
+            store.add_judgement(Judgement(pair.id, person, first.id, second.id, choice, duration_seconds=5.0))
+        findings = check(store.judged(), {})
+    groups = (TasteGroup(("Ann", "Bob"), 0.7), TasteGroup(("Cyd",), 0.3))
+    return circle_round, replace(
+        findings, tastes=Tastes(2, "found", groups=groups, disagreement=0.9, correlation=0.0, gain=9.0, z=4.0)
+    ).to_json()
+
+
+def read_pairs(circle_round, checked):
+    make_pairs(circle_round, checked)
+    folder = circle_round.folder / "preferences"
+    return [each for part in ("train", "valid", "test") for each in read_preferences(folder / f"{part}.jsonl")]
+
+
+def test_a_circle_may_learn_the_taste_of_the_majority_alone(tmp_path):
+    pairs = read_pairs(*judge(tmp_path, taste="majority"))
+    assert {pair.annotator for pair in pairs} == {"Ann", "Bob"}
+
+
+@pytest.mark.parametrize(
+    ("dials", "total"),
+    [
+        ({"balance_people": 0.0}, 12.0),
+        ({"balance_people": 1.0}, 16 / 3),
+        ({"balance_people": 0.0, "balance_groups": 1.0}, 8.0),  # of two groups
+        ({"balance_people": 0.0, "balance_prompts": 1.0}, 9 * 16 / 13),  # nine of thirteen prompts
+    ],
+)
+def test_every_person_group_and_prompt_may_count_alike(tmp_path, dials, total):
+    pairs = read_pairs(*judge(tmp_path, **dials))
+    assert sum(pair.weight for pair in pairs if pair.annotator == "Cyd") == pytest.approx(total, rel=1e-3)
+
+
+def test_topics_are_balanced_too(tmp_path, monkeypatch):
+    circle_round, checked = judge(tmp_path, balance_topics=0.25)
+    balances = []
+    monkeypatch.setattr(
+        "likelier.preferences.make.make_preferences", lambda *_, balance, **__: balances.append(balance)
+    )
+    make_pairs(circle_round, checked)
+    assert balances == [Balance(0.5, 0.0, 0.0, 0.25)]
+
+
+def test_groups_need_the_check():
+    with pytest.raises(ConfigError, match="circle: taste would have no effect: only the check tells groups"):
+        build_config({"circle": {"check_feedback": False, "taste": "majority"}})
+
+
+def test_a_circle_begun_before_these_settings_keeps_its_keys():
+    assert list_pair_settings(build_config({"circle": {"balance_groups": 0.0}})) == [True]
+    changed = {"learn_from": "last", "taste": "majority", "balance_people": 1.0}
+    assert list_pair_settings(build_config({"circle": changed})) == [
+        True,
+        "last",
+        {"taste": "majority", "balance_people": 1.0},
+    ]

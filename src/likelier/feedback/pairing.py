@@ -6,11 +6,12 @@ answers so far.
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from likelier.feedback.draws import Draw, Priorities, draw_new
 from likelier.feedback.questions import Asked, Assignment, Shown, to_shown
 from likelier.files import stable_id
 from likelier.records import Judgement
@@ -79,6 +80,11 @@ class Pairing:
         """Questions that nobody has answered and that are given to nobody any more."""
         self.skipped: set[tuple[str, str]] = set()
         """Annotators with questions that they skipped."""
+        self.priorities: Priorities | None = None
+        self.weights = array("d", bytes(8 * len(self.questions)))
+        """Of `priorities`, by question."""
+        self.draws: dict[int, Draw] = {}
+        """How questions were drawn that were begun under `priorities`."""
         self.num_judgements = 0
         """Of those that count: none for training, none that supersedes another, which was counted itself."""
         self.num_stored = 0
@@ -91,12 +97,19 @@ class Pairing:
             self.indices[comparison.id] = len(self.questions)
             self.questions.append(comparison)
             self.levels.append(0)
+            self.weights.append(self.priorities.weights.get(comparison.id, 0.0) if self.priorities else 0.0)
             for seen in self.seen.values():
                 seen.append(0)
             for counts in (self.num_people, self.num_shown, self.excess_left):
                 counts.append(0)
             self.num_of_level[0] += 1
             self.num_answered_by[0] += 1
+
+    def prioritise(self, priorities: Priorities | None) -> None:
+        """Draw new questions by these weights from now on; None: each with the same chance, and note no draws."""
+        self.priorities = priorities
+        weights = priorities.weights if priorities else {}
+        self.weights = array("d", [weights.get(question.id, 0.0) for question in self.questions])
 
     def withdraw(self, question_ids: Iterable[str]) -> None:
         """Give questions to nobody any more, unless somebody has answered them: these are asked to their full number.
@@ -173,13 +186,17 @@ class Pairing:
         self.changed.add(annotator)
         self.lease(annotator, assignment, end)
 
-    def hold_again(self, annotator: str, question_id: str, shown: tuple[str, ...], repeat: bool, end: float) -> None:
+    def hold_again(
+        self, annotator: str, question_id: str, shown: tuple[str, ...], repeat: bool, draw: Draw | None, end: float
+    ) -> None:
         """Give back what was on an annotator's screen before a restart, unless they have answered or skipped it."""
         index, is_open = self.indices.get(question_id), self.times[annotator][question_id] == int(repeat)
         if index is None or not is_open or (annotator, question_id) in self.skipped:
             return
         if set(shown) == set(self.questions[index].responses) and (repeat or not self.seen[annotator][index]):
-            self.hold(annotator, Assignment(self.questions[index], shown, repeat), end)
+            if draw:
+                self.draws[index] = draw
+            self.hold(annotator, Assignment(self.questions[index], shown, repeat, draw), end)
 
     def lease(self, annotator: str, assignment: Assignment, end: float) -> None:
         """Begin or renew the lease of a question; a repeat needs none, since its annotator is counted already."""
@@ -226,6 +243,17 @@ class Pairing:
                 self.leases[annotator, index] = end
         for annotator, question_id in earlier.skipped:
             self.skip(annotator, question_id)
+        self.add_draws({earlier.questions[index].id: draw for index, draw in earlier.draws.items()})
+        if earlier.priorities:
+            self.prioritise(earlier.priorities)
+
+    def add_draws(self, draws: Mapping[str, Draw]) -> None:
+        """Take over how questions were drawn, by their ids."""
+        self.draws |= {self.indices[each]: draw for each, draw in draws.items() if each in self.indices}
+
+    def find_draw(self, question_id: str) -> Draw | None:
+        """Return how a question was drawn; None if the chance of each was the same."""
+        return self.draws.get(self.indices.get(question_id, -1))
 
     def next_question(self, annotator: str) -> Assignment | None:
         """Return the annotator's next question; None if there is none left for them."""
@@ -238,8 +266,8 @@ class Pairing:
         if hash_uniform("repeat?", self.seed, annotator, num_before) < self.repeat_share:
             question_id, shown = self.find_repeatable(annotator) or ("", ())
             if question_id in self.indices:
-                return Assignment(self.questions[self.indices[question_id]], shown[::-1], repeat=True)
-        firsts = (self.find_first(annotator, level) for level in self.list_eligible_levels())
+                return Assignment(self.questions[self.indices[question_id]], shown[::-1], True, self.find_draw(question_id))
+        firsts = (self.find_next(annotator, level, num_before) for level in self.list_eligible_levels())
         ordinary = next((index for index in firsts if index is not None), None)
         if ordinary is None:
             return None
@@ -249,31 +277,41 @@ class Pairing:
 
     def make_assignment(self, index: int) -> Assignment:
         """Return a question in the order that was shown less often."""
-        return Assignment(self.questions[index], self.choose_order(index))
+        return Assignment(self.questions[index], self.choose_order(index), draw=self.draws.get(index))
 
     def find_gold(self, annotator: str) -> int | None:
         """Return one of the gold items that an annotator has not answered, in an order of their own."""
         left = [index for index in self.gold if not self.seen[annotator][index]]
         return min(left, key=lambda index: stable_id("gold", annotator, self.questions[index].id), default=None)
 
-    def find_first(self, annotator: str, level: int) -> int | None:
-        """Return the index of a question of a level, the first in the annotator's own order that they have not seen.
+    def find_next(self, annotator: str, level: int, num_before: int) -> int | None:
+        """Return the index of a question of a level that an annotator has not seen; None: there is none.
 
-        None: there is none.
+        The first in their own order, but of those that nobody has begun what the priorities say.
         """
-        is_eligible = np.frombuffer(self.levels, np.int64) == level
-        is_eligible &= np.frombuffer(self.seen[annotator], np.bool_) == 0
-        eligible = np.flatnonzero(is_eligible)
+        eligible = self.list_eligible(annotator, level)
         if not len(eligible):
             return None
-        keys = shuffle_keys(eligible, int(stable_id("order", self.seed, annotator), 16))
-        return int(eligible[keys.argmin()])
+        first = int(shuffle_keys(eligible, int(stable_id("order", self.seed, annotator), 16)).argmin())
+        if level == 0 and self.priorities:
+            coin, place = (hash_uniform(name, self.seed, annotator, num_before) for name in ("floor?", "draw"))
+            weights = np.frombuffer(self.weights, np.float64)[eligible]
+            first, draw = draw_new(weights, first, self.priorities.floor, coin, place)
+            self.draws[int(eligible[first])] = draw
+        return int(eligible[first])
+
+    def list_eligible(self, annotator: str, level: int) -> NDArray[np.intp]:
+        """Return the indices of the questions of a level that an annotator has not seen, ascending."""
+        is_eligible = np.frombuffer(self.levels, np.int64) == level
+        is_eligible &= np.frombuffer(self.seen[annotator], np.bool_) == 0
+        return np.flatnonzero(is_eligible)
 
     def list_eligible_levels(self) -> list[int]:
         """Return the eligible levels, most urgent first."""
         if self.limit is None:
             return sorted(level for level, num in self.num_of_level.items() if num and level >= 0)
-        levels = [*range(1, self.limit), 0] if self.limit else []
+        started_first = self.priorities is None or self.priorities.started_first
+        levels = ([*range(1, self.limit), 0] if started_first else [*range(self.limit)]) if self.limit else []
         return [level for level in levels if self.num_of_level[level]]
 
     def find_repeatable(self, annotator: str) -> tuple[str, tuple[str, ...]] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from likelier.feedback.draws import Draw
 from likelier.files import stable_id
 from likelier.records import Answer, Comparison, Judgement, Message, Ranking, Response
 
@@ -37,6 +38,8 @@ class Assignment:
     shown: tuple[str, ...]
     """Ids of the responses, from left to right."""
     repeat: bool = False
+    draw: Draw | None = None
+    """How it was drawn by the person who began it; None if each had the same chance."""
 
 
 class Shown(NamedTuple):

@@ -1,11 +1,12 @@
 """Stores the questions that people skipped and those on their screens: a restart changes nothing for them."""
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from likelier.feedback.draws import Draw
 from likelier.feedback.questions import Assignment
 from likelier.feedback.tables import screens, skips
 from likelier.feedback.writer import Writer
@@ -18,6 +19,18 @@ class Held(NamedTuple):
     question_id: str
     shown: tuple[str, ...]
     repeat: bool
+    draw: Draw | None = None
+    """How it was drawn, where not each had the same chance."""
+
+    def to_json(self) -> list[Any]:
+        """Return the values, the draw only where there is one: earlier versions know none."""
+        return [*self[:3], self.draw.to_text()] if self.draw else list(self[:3])
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> "Held":
+        """Return what `to_json` was of."""
+        question_id, shown, repeat, *draw = values
+        return cls(question_id, tuple(shown), repeat, Draw.from_text(draw[0]) if draw else None)
 
 
 class Screen(NamedTuple):
@@ -30,7 +43,7 @@ class Screen(NamedTuple):
 
 def make_screen(annotator: str, held: Iterable[Assignment], ends_at: float) -> Screen:
     """Return what a person holds."""
-    return Screen(annotator, tuple(Held(each.question.id, each.shown, each.repeat) for each in held), ends_at)
+    return Screen(annotator, tuple(Held(each.question.id, each.shown, each.repeat, each.draw) for each in held), ends_at)
 
 
 def add_skip(writer: Writer, annotator: str, question_id: str) -> None:
@@ -47,7 +60,12 @@ def read_skips(connection: sa.Connection, project: str) -> list[tuple[str, str]]
 def keep_screens(writer: Writer, changed: Iterable[Screen]) -> None:
     """Store what people hold, in place of what each of them held before."""
     rows = [
-        {"annotator": each.annotator, "held": dump_line(each.held), "ends_at": each.ends_at, "project": writer.project}
+        {
+            "annotator": each.annotator,
+            "held": dump_line([held.to_json() for held in each.held]),
+            "ends_at": each.ends_at,
+            "project": writer.project,
+        }
         for each in changed
     ]
     if rows:
@@ -66,10 +84,6 @@ def read_screens(connection: sa.Connection, project: str, now: float) -> list[Sc
     is_open = (screens.c.project == project) & (screens.c.ends_at > now)
     rows = connection.execute(sa.select(screens).where(is_open).order_by(screens.c.ends_at))
     return [
-        Screen(
-            row.annotator_id,
-            tuple(Held(question_id, tuple(shown), repeat) for question_id, shown, repeat in json.loads(row.held)),
-            row.ends_at,
-        )
+        Screen(row.annotator_id, tuple(map(Held.from_json, json.loads(row.held))), row.ends_at)
         for row in rows
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from likelier.feedback.draws import ASKED, Draw
 from likelier.feedback.questions import Shown, hash_set
 from likelier.feedback.rows import is_superseded, is_training
 from likelier.feedback.tables import judgements, rankings, ratings
@@ -50,6 +51,14 @@ def to_shown(row: Sequence[Any]) -> Shown:
         shown = tuple(json.loads(rest[0]))
         return Shown(number, hash_set(first, shown), annotator, shown, bool(supersedes))
     return Shown(number, first, annotator, tuple(rest) or (first,), bool(supersedes), bool(training))
+
+
+def read_draws(connection: sa.Connection, project: str) -> dict[str, Draw]:
+    """Return how the comparisons of a project were drawn that an acquisition strategy chose, by their ids."""
+    query = sa.select(judgements.c.comparison_id, judgements.c.extra).where(judgements.c.project == project)
+    rows = connection.execute(query.where(judgements.c.extra.contains(f'"{ASKED}"', autoescape=True)))
+    drawn = {row.comparison_id: Draw.from_extra(json.loads(row.extra)) for row in rows}
+    return {comparison: draw for comparison, draw in drawn.items() if draw}
 
 
 def count_since(connection: sa.Connection, project: str, kind: type[Answer], annotator: str, since: str) -> int:

@@ -255,8 +255,7 @@ def add_answer(room: Room, person: Person, ticket: str | None, to_record: Callab
     """Store an answer to what this person was given. HTTPException: it does not fit, or was superseded already."""
     try:
         record = to_record()
-        room.check_given(person, question_id(record), ticket)
-        return room.add_answer(person, record)
+        return room.add_answer(person, record, room.check_given(person, question_id(record), ticket))
     except UnfitAnswer as error:
         raise HTTPException(422, str(error)) from error
     except Superseded as error:

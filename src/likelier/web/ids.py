@@ -47,12 +47,19 @@ class PageIds:
         except KeyError:
             raise UnknownId("there is nothing of this id here") from None
 
-    def make_ticket(self, annotator: str, question_id: str) -> str:
-        """Return what shows that a person was given a question of this project, by its stored id."""
-        content = "\0".join((self.project, annotator, question_id)).encode()
-        return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=self.key, person=b"ticket").hexdigest()
+    def make_ticket(self, annotator: str, question_id: str, note: str = "") -> str:
+        """Return what shows that a person was given a question of this project, by its stored id.
 
-    def check_ticket(self, ticket: str, annotator: str, question_id: str) -> None:
-        """UnfitAnswer: this question was not given to this person."""
-        if not hmac.compare_digest(ticket.encode(), self.make_ticket(annotator, question_id).encode()):
+        A `note` stands in it for all to read and for nobody to change.
+        """
+        parts = (self.project, annotator, question_id, *filter(None, [note]))
+        content = "\0".join(parts).encode()
+        digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=self.key, person=b"ticket").hexdigest()
+        return f"{digest}.{note}" if note else digest
+
+    def check_ticket(self, ticket: str, annotator: str, question_id: str) -> str:
+        """Return the note of a ticket. UnfitAnswer: this question was not given to this person."""
+        note = ticket.partition(".")[2]
+        if not hmac.compare_digest(ticket.encode(), self.make_ticket(annotator, question_id, note).encode()):
             raise UnfitAnswer("ticket: this question was not given to you")
+        return note

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from likelier.feedback.accounts import Accounts, Person
+from likelier.feedback.draws import ASKED, Draw
 from likelier.feedback.pairing import LEASE_SECONDS, Pairing
 from likelier.feedback.projects import Ask, read_gold, read_guidelines, read_settings
 from likelier.feedback.questions import (
@@ -276,7 +277,8 @@ class Room:
         """
         question, prompt = assignment.question, self.prompts[assignment.question.prompt_id]
         described = describe_question(question, assignment.shown, prompt, self.responses, self.ids, self.query)
-        described["ids"]["ticket"] = self.ids.make_ticket(person.annotator, question.id)
+        note = assignment.draw.to_text() if assignment.draw else ""
+        described["ids"]["ticket"] = self.ids.make_ticket(person.annotator, question.id, note)
         if question.id in self.training:
             number = list(self.training).index(question.id) + 1
             return described | {"training": {"number": number, "of": len(self.training)}}
@@ -291,22 +293,23 @@ class Room:
         prompt = self.prompts[comparison.prompt_id]
         return describe_question(comparison, (left, right), prompt, self.responses, self.ids, self.query)
 
-    def check_given(self, person: Person, asked: str, ticket: str | None) -> None:
-        """UnfitAnswer: this question was not given to this person."""
+    def check_given(self, person: Person, asked: str, ticket: str | None) -> Draw | None:
+        """Return how a question was drawn. UnfitAnswer: it was not given to this person."""
         if ticket is not None:
-            self.ids.check_ticket(ticket, person.annotator, asked)
-            return
+            note = self.ids.check_ticket(ticket, person.annotator, asked)
+            return Draw.from_text(note) if note else self.pairing.find_draw(asked)
         with self.pairing_lock:
             is_held = any(each.question.id == asked for each in self.pairing.held[person.annotator])
             if not (is_held or self.pairing.times[person.annotator][asked]):
                 raise UnfitAnswer("ticket: this question was not given to you")
+            return self.pairing.find_draw(asked)
 
     def store_answer(self, person: Person, answer: Judgement) -> Guess | None:
         """Store a judgement as `add_answer` does; returns how it had been guessed."""
         return self.guesses[person.annotator].score(self.add_answer(person, answer))
 
-    def add_answer(self, person: Person, answer: A) -> A:
-        """Store an answer as this person's, once for each key; returns what is stored.
+    def add_answer(self, person: Person, answer: A, draw: Draw | None = None) -> A:
+        """Store an answer as this person's, once for each key, with the draw of its comparison; returns what is stored.
 
         UnfitAnswer: ids that do not belong together, or tags or guidelines that are not of the project. Superseded: see
         `Store.add_answer`.
@@ -327,7 +330,7 @@ class Room:
                 key=f"{person.annotator}:{answer.key}",
                 supersedes=supersedes,
                 guideline=self.check_guideline(answer.guideline),
-                extra=answer.extra | ({TRAINING: True} if is_lesson else {}),
+                extra=answer.extra | ({TRAINING: True} if is_lesson else {}) | ({ASKED: draw._asdict()} if draw else {}),
             ),
             self.take_screens(),
         )

@@ -40,7 +40,7 @@ FLOORS = [
     ("language models, tabular MDPs", ["text", "mdp"]),
     ("environments", ["control"]),
     ("stages, in the order of the circle", ["feedback", "preferences", "candidates", "generation", "reward"]),
-    ("what judges a model, what names its faults", ["evaluation", "doctor", "explain"]),
+    ("what judges a model, what names its faults, what is asked next", ["evaluation", "doctor", "explain", "asking"]),
     ("training a language model: the loop of RLHF, and what needs no sampling", ["rlhf", "finetune"]),
     ("what is true, what goes wrong", ["prove", "bugs"]),
     ("pages", ["report", "web"]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from likelier.feedback.draws import Priorities
 from likelier.feedback.pairing import LEASE_SECONDS, Pairing, num_missing, shuffle_keys
 from likelier.feedback.questions import Assignment, Question, Shown
 from likelier.records import Comparison, Judgement
@@ -364,3 +365,60 @@ def test_people_have_orders_of_their_own() -> None:
     pairing = Pairing(make_comparisons(50), repeat_share=0.0)
     firsts = {assignment.question.id for who in range(20) if (assignment := pairing.next_question(f"p{who}"))}
     assert len(firsts) > 10
+
+
+def draw_all(pairing: Pairing, person: str, count: int) -> list[Assignment]:
+    """Let a person answer so many questions."""
+    assigned = []
+    for _ in range(count):
+        assignment = pairing.next_question(person)
+        assert assignment is not None
+        assigned.append(assignment)
+        pairing.add(judge(assignment, person))
+    return assigned
+
+
+def test_priorities_decide_which_comparison_is_begun_and_each_draw_has_its_probability() -> None:
+    comparisons = make_comparisons(50)
+    pairing = Pairing(comparisons, judgements_per_comparison=1, repeat_share=0.0)
+    favourites = {comparison.id: 1.0 for comparison in comparisons[:5]}
+    pairing.prioritise(Priorities(favourites, floor=0.2))
+    assigned = draw_all(pairing, "ann", 12)
+    draws = [assignment.draw for assignment in assigned]
+    assert [draw.of for draw in draws if draw] == list(range(50, 38, -1))
+    left = 5
+    for assignment in assigned:
+        assert assignment.draw is not None
+        is_favourite = assignment.question.id in favourites
+        expected = 0.2 / assignment.draw.of + 0.8 * is_favourite / max(left, 1) if left else 1 / assignment.draw.of
+        assert assignment.draw.probability == pytest.approx(expected)
+        assert is_favourite or assignment.draw.random
+        left -= is_favourite
+    assert left == 0  # once they are through, chance decides
+    assert pairing.find_draw(assigned[3].question.id) == draws[3]
+    pairing.prioritise(None)
+    assert draw_all(pairing, "ann", 1)[0].draw is None
+
+
+def test_started_comparisons_come_first_under_priorities_too_unless_the_strategy_asks_new_ones() -> None:
+    comparisons = make_comparisons(10)
+    for started_first in (True, False):
+        pairing = Pairing(comparisons, judgements_per_comparison=2, repeat_share=0.0)
+        pairing.prioritise(Priorities(started_first=started_first))
+        first = draw_all(pairing, "ann", 1)[0]
+        second = draw_all(pairing, "bob", 1)[0]
+        assert (first.question == second.question) is started_first
+        assert (first.draw == second.draw) is started_first  # the pair's draw is by whoever began it
+
+
+def test_priorities_and_draws_outlast_a_fresh_start_and_new_comparisons() -> None:
+    comparisons = make_comparisons(10)
+    earlier = Pairing(comparisons[:6], judgements_per_comparison=2, repeat_share=0.0)
+    earlier.prioritise(Priorities({comparisons[8].id: 1.0}, floor=0.01))
+    begun = draw_all(earlier, "ann", 1)[0]
+    later = Pairing(comparisons[:8], judgements_per_comparison=2, repeat_share=0.0)
+    later.take_over(earlier)
+    assert later.find_draw(begun.question.id) == begun.draw
+    later.add_comparisons(comparisons[8:])
+    later.add(judge(begun, "ann"))
+    assert draw_all(later, "ann", 1)[0].question == comparisons[8]

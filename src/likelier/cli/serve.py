@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from likelier.asking.strategies import NAMES, read_strategy
 from likelier.cli.candidates import check_sampling
 from likelier.cli.options import DB, DEVICE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
+from likelier.feedback.draws import FLOOR
 
 TLS_CERT = Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate (PEM) for HTTPS, with --tls-key.")]
 TLS_KEY = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).")]
@@ -27,6 +29,14 @@ PER_COMPARISON = Annotated[
         help="People who judge each comparison (agreement needs 2); by default what the owner set, 2 at first.",
     ),
 ]
+ASK = Annotated[
+    str,
+    typer.Option(
+        metavar="STRATEGY[:FLOOR]",
+        help=f"Which comparison is begun next: {', '.join(NAMES)}; FLOOR is the share drawn at random, {FLOOR:g}.",
+    ),
+]
+REWARD = Annotated[str, typer.Option(metavar="DIR", help="Reward run that disagreement and d_optimality go by.")]
 PROJECT = Annotated[
     str | None, typer.Option("--project", metavar="NAME", help="Serve only this project of the database.")
 ]
@@ -68,6 +78,8 @@ def serve(
     insecure_http: INSECURE_HTTP = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     per_comparison: PER_COMPARISON = None,
+    ask: ASK = "random",
+    reward: REWARD = "",
     project: PROJECT = None,
     policy: POLICY = None,
     prompts: PROMPTS = None,
@@ -81,6 +93,9 @@ def serve(
     """Let people compare responses on a page in the browser."""
     if not policy and (prompts or conversations or (temperature, top_p, response_length) != (None, None, None)):
         raise ConfigError("--prompts, --conversations and how responses are sampled need --policy DIR")
+    strategy = read_strategy(ask, reward)
+    if conversations and strategy.name != "random":
+        raise ConfigError(f"--ask {ask}: in conversations people judge the answers to their own messages; leave it out")
     check_sampling(1.0 if temperature is None else temperature, None, top_p, False, [])
     from likelier.feedback.store import Store
     from likelier.generation.protocol import GenerationSettings
@@ -92,7 +107,14 @@ def serve(
         generation = GenerationSettings(tuple(policy or ()), temperature, top_p, response_length, device)
         policies = Policies(generation, read_prompts(prompts) if prompts else (), conversations) if policy else None
         access = Access(
-            host, tls_cert, tls_key, public_url, insecure_http, all_projects=project is None, policies=policies
+            host,
+            tls_cert,
+            tls_key,
+            public_url,
+            insecure_http,
+            all_projects=project is None,
+            policies=policies,
+            strategy=strategy if strategy.name != "random" else None,
         )
         judged = serve_page(store, port, access, open_browser=open_page, per_comparison=per_comparison)
         return {"judgements": judged}

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from likelier.feedback.draws import Draw, Priorities, draw_new
+from likelier.feedback.draws import Draw, Priorities
+from likelier.feedback.inclusion import draw_new
 from likelier.feedback.questions import Asked, Assignment, Shown, to_shown
 from likelier.files import stable_id
 from likelier.records import Judgement
@@ -108,8 +109,10 @@ class Pairing:
     def prioritise(self, priorities: Priorities | None) -> None:
         """Draw new questions by these weights from now on; None: each with the same chance, and note no draws."""
         self.priorities = priorities
-        weights = priorities.weights if priorities else {}
-        self.weights = array("d", [weights.get(question.id, 0.0) for question in self.questions])
+        self.weights = array("d", bytes(8 * len(self.questions)))
+        for question_id, weight in priorities.weights.items() if priorities else ():
+            if question_id in self.indices:
+                self.weights[self.indices[question_id]] = weight
 
     def withdraw(self, question_ids: Iterable[str]) -> None:
         """Give questions to nobody any more, unless somebody has answered them: these are asked to their full number.
@@ -266,7 +269,9 @@ class Pairing:
         if hash_uniform("repeat?", self.seed, annotator, num_before) < self.repeat_share:
             question_id, shown = self.find_repeatable(annotator) or ("", ())
             if question_id in self.indices:
-                return Assignment(self.questions[self.indices[question_id]], shown[::-1], True, self.find_draw(question_id))
+                return Assignment(
+                    self.questions[self.indices[question_id]], shown[::-1], True, self.find_draw(question_id)
+                )
         firsts = (self.find_next(annotator, level, num_before) for level in self.list_eligible_levels())
         ordinary = next((index for index in firsts if index is not None), None)
         if ordinary is None:

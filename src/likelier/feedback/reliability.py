@@ -168,7 +168,7 @@ def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotato
     annotators = (start.skill, start.bias, start.random, start.log_tie)
     vector = start.score if fix_annotators else np.concatenate([start.score, *annotators])
     num_judged = np.bincount(data.annotator)
-    num_shown = np.bincount(np.concatenate([data.left, data.right]))
+    num_shown = np.bincount(np.concatenate([data.left, data.right]), minlength=data.num_responses)
     # Diagonal preconditioning: curvature grows with the number of judgements that a parameter appears in. Without it
     # L-BFGS needs three times as many steps on a panel of 12 whose members differ threefold in how much they judge.
     counts = num_shown if fix_annotators else np.concatenate([num_shown, *[num_judged] * 4])
@@ -243,6 +243,22 @@ def leave_annotators_out(data: Choices, mode: Parameters) -> Floats:
     One Newton step by the diagonal of the curvature: s_i - g_ai / (H_i - H_ai), with g_ai and H_ai the annotator's part
     of the gradient and the curvature at response i. Exact refits, one an annotator, would cost as many fits.
     """
+    pull, curvature = measure_pull(data, mode)
+    response = np.concatenate([data.left, data.right])
+    own = np.unique(response * data.num_annotators + np.tile(data.annotator, 2), return_inverse=True)[1]
+    own_pull, own_curvature = np.bincount(own, np.concatenate([pull, -pull])), np.bincount(own, np.tile(curvature, 2))
+    prior = measure_prior_precision(data, mode)
+    others = np.bincount(response, np.tile(curvature, 2), data.num_responses)[response] - own_curvature[own] + prior
+    left, right = np.split(mode.score[response] - own_pull[own] / others, 2)
+    differences: Floats = left - right
+    return differences
+
+
+def measure_pull(data: Choices, mode: Parameters) -> tuple[Floats, Floats]:
+    """Return gradient and curvature of each judgement's log-likelihood by s_left - s_right, [N] each.
+
+    The curvature is that of an attentive answer, times the probability that it was one.
+    """
     annotator, is_tie = data.annotator, data.sign == 0
     skill, eps = mode.skill[annotator], mode.random[annotator]
     half_logit = (skill * (mode.score[data.left] - mode.score[data.right]) + mode.bias[annotator]) / 2
@@ -252,17 +268,15 @@ def leave_annotators_out(data: Choices, mode: Parameters) -> Floats:
     expected_sign = np.copysign((1 - unlikely) / total, half_logit)
     p_attentive = np.where(is_tie, tie, np.where(data.sign * half_logit >= 0, 1.0, unlikely)) / total
     attention = (1 - eps) * p_attentive / ((1 - eps) * p_attentive + eps / 2)
-    pull = attention * skill * (data.sign - expected_sign) / 2  # gradient by s_left - s_right
+    pull = attention * skill * (data.sign - expected_sign) / 2
     curvature = attention * skill**2 * ((1 + unlikely) / total - expected_sign**2) / 4
-    response = np.concatenate([data.left, data.right])
-    own = np.unique(response * data.num_annotators + np.tile(annotator, 2), return_inverse=True)[1]
-    own_pull, own_curvature = np.bincount(own, np.concatenate([pull, -pull])), np.bincount(own, np.tile(curvature, 2))
-    share = np.bincount(annotator, minlength=data.num_annotators) / len(annotator)
-    prior = float(share @ mode.skill**2) / SCORE_SD**2
-    others = np.bincount(response, np.tile(curvature, 2), data.num_responses)[response] - own_curvature[own] + prior
-    left, right = np.split(mode.score[response] - own_pull[own] / others, 2)
-    differences: Floats = left - right
-    return differences
+    return pull, curvature
+
+
+def measure_prior_precision(data: Choices, mode: Parameters) -> float:
+    """Return the precision of the prior of each score, which is of the scores as annotators see them."""
+    share = np.bincount(data.annotator, minlength=data.num_annotators) / len(data.annotator)
+    return float(share @ mode.skill**2) / SCORE_SD**2
 
 
 def negative_log_prior(parameters: Parameters, data: Choices) -> tuple[float, Parameters]:

@@ -43,7 +43,9 @@ class Screen(NamedTuple):
 
 def make_screen(annotator: str, held: Iterable[Assignment], ends_at: float) -> Screen:
     """Return what a person holds."""
-    return Screen(annotator, tuple(Held(each.question.id, each.shown, each.repeat, each.draw) for each in held), ends_at)
+    return Screen(
+        annotator, tuple(Held(each.question.id, each.shown, each.repeat, each.draw) for each in held), ends_at
+    )
 
 
 def add_skip(writer: Writer, annotator: str, question_id: str) -> None:
@@ -83,7 +85,4 @@ def read_screens(connection: sa.Connection, project: str, now: float) -> list[Sc
     """Return what people held when the server stopped and may still hold, the first to end first."""
     is_open = (screens.c.project == project) & (screens.c.ends_at > now)
     rows = connection.execute(sa.select(screens).where(is_open).order_by(screens.c.ends_at))
-    return [
-        Screen(row.annotator_id, tuple(map(Held.from_json, json.loads(row.held))), row.ends_at)
-        for row in rows
-    ]
+    return [Screen(row.annotator_id, tuple(map(Held.from_json, json.loads(row.held))), row.ends_at) for row in rows]

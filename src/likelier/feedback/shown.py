@@ -53,6 +53,30 @@ def to_shown(row: Sequence[Any]) -> Shown:
     return Shown(number, first, annotator, tuple(rest) or (first,), bool(supersedes), bool(training))
 
 
+def read_choices(
+    connection: sa.Connection, project: str, number: int, limit: int
+) -> list[tuple[int, str, str, str | None]]:
+    """Return the first `limit` judgements of a project numbered above `number`: number, person, comparison, preferred.
+
+    The preferred response is None for a tie. None for training, none of a reviewer.
+    """
+    columns = (judgements.c.number, judgements.c.annotator_id, judgements.c.comparison_id, judgements.c.choice)
+    is_new = (judgements.c.project == project) & (judgements.c.number > number)
+    counts = ~is_training() & ~judgements.c.adjudicates
+    query = sa.select(*columns, judgements.c.left_id, judgements.c.right_id).where(is_new, counts)
+    rows = connection.execute(query.order_by(judgements.c.number).limit(limit))
+    sides = {"left": "left_id", "right": "right_id"}
+    return [
+        (
+            row.number,
+            row.annotator_id,
+            row.comparison_id,
+            getattr(row, sides[row.choice]) if row.choice in sides else None,
+        )
+        for row in rows
+    ]
+
+
 def read_draws(connection: sa.Connection, project: str) -> dict[str, Draw]:
     """Return how the comparisons of a project were drawn that an acquisition strategy chose, by their ids."""
     query = sa.select(judgements.c.comparison_id, judgements.c.extra).where(judgements.c.project == project)

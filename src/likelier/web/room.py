@@ -330,7 +330,9 @@ class Room:
                 key=f"{person.annotator}:{answer.key}",
                 supersedes=supersedes,
                 guideline=self.check_guideline(answer.guideline),
-                extra=answer.extra | ({TRAINING: True} if is_lesson else {}) | ({ASKED: draw._asdict()} if draw else {}),
+                extra=answer.extra
+                | ({TRAINING: True} if is_lesson else {})
+                | ({ASKED: draw._asdict()} if draw else {}),
             ),
             self.take_screens(),
         )

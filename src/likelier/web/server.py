@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI
 
+from likelier.asking.strategies import Strategy
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
 from likelier.feedback.projects import Ask, choose_project, list_projects, read_settings
 from likelier.feedback.store import Store
@@ -22,6 +23,7 @@ from likelier.generation.protocol import GenerationSettings
 from likelier.records import Prompt
 from likelier.terminal import print_stderr
 from likelier.web.app import create_app
+from likelier.web.asking import Asking
 from likelier.web.connections import Connection
 from likelier.web.live import Live, LiveStock
 from likelier.web.room import Guesser
@@ -61,6 +63,8 @@ class Access:
     """Serve every project of the database, not only the store's own."""
     policies: Policies | None = None
     """Those that answer prompts and conversations."""
+    strategy: Strategy | None = None
+    """By which it is chosen which comparison is begun next; None: each has the same chance."""
 
     def name(self, option: str) -> str:
         """Return an option's name in errors."""
@@ -131,7 +135,7 @@ def serve(
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
-        with closing(app.state.rooms), run_policies(app.state.rooms):
+        with closing(app.state.rooms), run_policies(app.state.rooms), run_strategy(app.state.rooms, access.strategy):
             server.run(sockets=[listener])
     except Terminated as error:
         if stored := app.state.rooms.count_judged():
@@ -197,6 +201,17 @@ def run_policies(rooms: Rooms) -> Iterator[None]:
     finally:
         generator.close()
         stock.close()
+
+
+@contextmanager
+def run_strategy(rooms: Rooms, strategy: Strategy | None) -> Iterator[None]:
+    """Let an acquisition strategy choose what is asked next, until the block ends."""
+    if strategy is None:
+        yield
+        return
+    with closing(Asking(strategy, rooms.list_open)) as asking:
+        asking.start()
+        yield
 
 
 def make_config(app: FastAPI, access: Access) -> uvicorn.Config:

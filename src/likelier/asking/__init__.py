@@ -1,0 +1,1 @@
+"""Which comparison teaches most: acquisition strategies, and the process that computes them while people judge."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from likelier.config import UpdateConfig
+from likelier.config.base import PageConfig
 
 BROKEN_ENVS = Path(__file__).with_name("broken_envs.py")
 
@@ -57,6 +58,7 @@ def training(learning_rate, own):
     } | own
 
 
+REFUSED = "test_what_serve_refuses_settings_are_refused_in"
 SCORER = [{"function": "FOLDER/reward.py:count_a"}]
 LLAMA = {
     "model_type": "llama",
@@ -177,6 +179,8 @@ PPO = training(
         "rollout_batch_size": bites(4, seen="sampled_at_once"),
         "samples_per_step": bites(1, seen="samples"),
         "anyway": elsewhere("reward/test_verdict.py::test_ppo_does_not_train_on_a_reward_at_chance_unless_anyway"),
+        "port": elsewhere("rlhf/test_people.py::test_the_command_is_killed_while_it_waits_and_goes_on"),
+        **{name: elsewhere(f"web/test_server.py::{REFUSED}") for name in PageConfig.model_fields if name != "port"},
     },
 )
 EVAL = {
@@ -273,6 +277,9 @@ SOURCE = {
     "function": bites("FOLDER/reward.py:count_b"),
     "http": elsewhere("reward/test_service.py::test_a_service"),
     "people": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
+    "wait_minutes": elsewhere(
+        "rlhf/test_people.py::test_where_nobody_rates_other_sources_stand_and_alone_the_run_waits_on"
+    ),
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),
     "caution": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),

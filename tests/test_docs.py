@@ -124,6 +124,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
     logged = {name for line in lines for name in line}
     assert [name for name in sorted(logged) if STAGES[stage].find_metric(name) is None] == []
     documented = {metric.name for metric in (*SHARED, *STAGES[stage].metrics) if "<" not in metric.name}
+    documented -= {name for name in documented if name.startswith("people/")}  # rlhf/test_people.py has them
     assert documented - logged == set()
 
 

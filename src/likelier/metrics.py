@@ -96,6 +96,19 @@ PPO = (
         "Standard deviation between the models of a reward run, mean over responses; only with several models.",
         "score",
     ),
+    Metric("people/rated", "Responses of the step that people rated; only with people in `reward`.", "responses"),
+    Metric(
+        "people/by_model",
+        "Responses of the step that nobody rated in time, scored by the model of people's ratings.",
+        "responses",
+    ),
+    Metric("people/responses_rated", "Different responses that people have rated so far, in all steps.", "responses"),
+    Metric(
+        "people/model_correlation",
+        "Correlation between people's scores of responses and what the model says of each when it is left out; from 10 "
+        "rated responses on.",
+        "",
+    ),
     Metric("logged/<name>", "What reward functions logged by `log_metric(name, value)`; the mean of the step.", ""),
     Metric(
         "reward",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from likelier.metrics import DPO, GYM, HELD_OUT_EVALUATION, PPO, REWARD, SFT, SHARED, Metric
 
 Direction = Literal["min", "max"]
-Trainer = Callable[[Any, Any], dict[str, Any]]
-"""(Config, Run) -> the result, as `result.json` holds it."""
+Trainer = Callable[..., dict[str, Any]]
+"""(Config, Run) -> the result, as `result.json` holds it; with people in `reward` it is given `open_page` too."""
+RATING_PAGE = "likelier.web.rating_page:open_rating_page"
+"""`module:function` that opens the page on which people rate what a trainer samples."""
 Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
 """(folder of a run, Config, result) -> its findings; the result is empty if the run has not ended."""
 

@@ -96,13 +96,15 @@ def test_a_circles_page_is_reached_as_its_settings_say(store):
             {"public_url": "http://judge.example.org"},
             "circle.public_url http://judge.example.org: give https",
         ),
+        ("ppo", {"host": "0.0.0.0"}, "ppo.host 0.0.0.0: other machines can reach it"),
         ("eval", {"tls_cert": "cert.pem"}, "eval.tls_cert and eval.tls_key: give both"),
         ("eval", {"tls_cert": "no.pem", "tls_key": "no.pem"}, "eval.tls_cert no.pem: no such file"),
     ],
 )
 def test_what_serve_refuses_settings_are_refused_in(block, given, words):
     people = {"scorer": [{"people": "people.db"}]} if block == "eval" else {}
-    config = build_config({block: given | people})
+    reward = [{"people": "people.db"}] if block == "ppo" else []
+    config = build_config({block: given | people, "reward": reward})
     with pytest.raises(ConfigError, match=re.escape(words)) as caught:
         make_access(getattr(config, block), block)
     assert "\n" not in str(caught.value)

@@ -114,7 +114,9 @@ def find_database(config: Config, out: Path) -> str:
 
 
 def check_people(config: Config, out: Path) -> None:
-    """ConfigError: the next round would train on judgements of `eval.scorer`, or people cannot judge the baselines."""
+    """ConfigError: people are asked for what cannot work here, or for judgements that the next round would train on."""
+    if config.people:
+        raise ConfigError("reward: people: a circle asks people for comparisons; run `likelier ppo` to have them rate")
     if not (people := config.eval.people):
         return
     db = find_database(config, out)
@@ -147,8 +149,9 @@ def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]
 
 def make_policy_key(circle_round: Round, results: dict[str, Result]) -> list[Any]:
     """Return the inputs of PPO. Where KL is measured from and where it starts are named if they are not `model`."""
-    rewards = [source.model_dump(exclude={"people"}) for source in circle_round.config.reward]
-    key: list[Any] = [results, rewards, circle_round.config.ppo.model_dump(exclude={"anyway", "reference"})]
+    rewards = [source.model_dump(exclude={"people", "wait_minutes"}) for source in circle_round.config.reward]
+    left_out = {"anyway", "reference", *PageConfig.model_fields}
+    key: list[Any] = [results, rewards, circle_round.config.ppo.model_dump(exclude=left_out)]
     more = {"start": circle_round.start if circle_round.start != circle_round.model else None}
     more |= {"reference": circle_round.reference}
     return [*key, more] if any(more.values()) else key

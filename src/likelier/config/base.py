@@ -26,16 +26,16 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
 
-def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]]) -> None:
+def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]], prefix: str = "") -> None:
     """ValueError: a setting was given that has no effect because of another one.
 
     A rule is (condition, names of the settings without effect under it, reason). Default values pass, since the
-    resolved settings of a run contain all of them.
+    resolved settings of a run contain all of them. `prefix` is the block's name, where the error does not have it.
     """
     for idle, names, reason in rules:
         for name in names if idle else ():
             if getattr(block, name) != type(block).model_fields[name].default:
-                raise ValueError(f"{name} would have no effect: {reason}; remove it")
+                raise ValueError(f"{prefix}{name} would have no effect: {reason}; remove it")
 
 
 class SamplingConfig(Block):

@@ -88,6 +88,12 @@ class EvalConfig(SamplingConfig, PageConfig):
         """Validate that there is at most one source of people, and a scorer where scores are needed."""
         idle = ("judgements_per_comparison", "num_judged", "project", *PageConfig.model_fields)
         refuse_idle(self, [(self.people is None, idle, "eval.scorer has no people to open a page for")])
+        if self.people:
+            rules = [
+                (True, ("weight",), "people say which answer is better and give no score"),
+                (True, ("wait_minutes",), "the page stays open until everything is judged, or Ctrl-C closes it"),
+            ]
+            refuse_idle(self.people, rules)
         labels = [source.label for source in self.scorer if self.people]
         if sum(source.people is not None for source in self.scorer) > 1:
             raise ValueError("scorer: people stand there twice; one database holds what all of them answer")

@@ -12,11 +12,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from likelier.config.base import Block
+from likelier.config.base import Block, PageConfig, refuse_idle
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig
 from likelier.config.gym import GymConfig
-from likelier.config.rewards import Scoring, name_sources
+from likelier.config.rewards import Rewards, RewardSource, name_sources
 from likelier.config.search import SearchConfig
 from likelier.config.text import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import parse_yaml, read_yaml
@@ -34,7 +34,7 @@ class Config(Block):
     """Training data: text or preference files of the stage."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Everything random follows from this."""
-    reward: Scoring = []
+    reward: Rewards = []
     """What the policy is trained against: the weighted sum of these."""
     circle: CircleConfig = CircleConfig()
     """The whole circle: how people are asked."""
@@ -65,6 +65,20 @@ class Config(Block):
         if self.ppo.stop_on and not judges:
             raise ValueError("ppo.stop_on: nothing to see it by; give eval.scorer a judge that scores")
         return self
+
+    @model_validator(mode="after")
+    def check_people(self) -> Self:
+        """Validate the settings of PPO that people in `reward` need or exclude."""
+        page = tuple(PageConfig.model_fields)
+        refuse_idle(self.ppo, [(self.people is None, page, "`reward` has no people to open a page for")], "ppo.")
+        if self.people and self.ppo.reward_center:
+            raise ValueError("ppo.reward_center: people have rated nothing when the reference is scored; remove it")
+        return self
+
+    @property
+    def people(self) -> RewardSource | None:
+        """The source of `reward` that asks people for ratings; None if there is none."""
+        return next((source for source in self.reward if source.people is not None), None)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -63,8 +63,12 @@ class RewardSource(Block):
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`; with columns, `{"columns"}` too.
     `${NAME}` stands for a variable of the environment, as in `https://me:${SCORER_PASSWORD}@host/score`."""
     people: Annotated[Address, Field(min_length=1)] | None = None
-    """In `eval.scorer` only: a feedback database of its own (file or URL, made if absent). `likelier eval` opens the
-    judging page over it, and people compare the answers of `model_a` and `model_b`, blindly."""
+    """A feedback database (file or URL, made if absent) over which the judging page is opened. In `reward`: people rate
+    the responses of `likelier ppo`, each on its own. In `eval.scorer`: a database of its own, in which they compare the
+    answers of `model_a` and `model_b`, blindly."""
+    wait_minutes: NonNegative = 30.0
+    """In `reward`, with `people`: how long each step waits for their ratings. What nobody rated by then is scored by a
+    model fitted to the ratings so far; while there is none, the other sources decide, and without any the run waits."""
     per: Literal["response", "token"] = "response"
     """`token`: the function is called as `reward(prompts, responses, tokens)`, with each response's tokens as texts
     (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
@@ -86,14 +90,13 @@ class RewardSource(Block):
         if self.per == "token" and self.function is None:
             raise ValueError("per: token needs a function; a model or a service scores whole responses")
         idle = [
+            (self.people is None, ("wait_minutes",), "it is how long to wait for `people`"),
             (self.model is None, ("caution", "combine"), "it is about the models of a reward run"),
             (self.combine == "min", ("caution",), "the minimum takes nothing off a mean"),
         ]
         refuse_idle(self, idle)
         if self.combine == "uncertainty_weighted" and not self.caution:
             raise ValueError("combine: uncertainty_weighted is the mean where caution is 0; give caution, such as 0.5")
-        if self.people is not None:
-            refuse_idle(self, [(True, ("weight",), "people say which answer is better and give no score")])
         return self
 
     @property
@@ -119,17 +122,26 @@ def name_sources(sources: Sequence[RewardSource]) -> list[str]:
 
 
 PEOPLE_GIVE_NO_SCORE = (
-    "people can judge in eval.scorer only, since they give no score while a model is trained: "
-    "collect comparisons with `likelier circle` or `likelier serve`, and train a reward model from them"
+    "people can rate in `reward` of `likelier ppo`, and judge in eval.scorer; here every response needs a score at "
+    "once: give model, function or http, such as a reward model trained on what people said"
 )
 
 
 def refuse_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
-    """ValueError: `people` among sources that must score any response."""
+    """ValueError: `people` among sources that must score any response at once."""
     if any(source.people is not None for source in sources):
         raise ValueError(PEOPLE_GIVE_NO_SCORE)
     return sources
 
 
+def refuse_second_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
+    """ValueError: two sources of people."""
+    if sum(source.people is not None for source in sources) > 1:
+        raise ValueError("people stand there twice; one database holds what all of them answer")
+    return sources
+
+
 Scoring = Annotated[list[RewardSource], AfterValidator(refuse_people)]
-"""Sources that give each response a number."""
+"""Sources that give each response a number at once."""
+Rewards = Annotated[list[RewardSource], AfterValidator(refuse_second_people)]
+"""Sources of the reward of PPO, people among them."""

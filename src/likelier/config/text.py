@@ -11,6 +11,7 @@ from likelier.config.base import (
     Block,
     NonEmpty,
     NonNegative,
+    PageConfig,
     Positive,
     PositiveFloat,
     SamplingConfig,
@@ -155,7 +156,7 @@ class DPOConfig(LoRA, Training):
     pairs on these prompts are then left out of training. None: never."""
 
 
-class PPOConfig(SamplingConfig, LoRA, UpdateConfig):
+class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
     """Fine-tuning a language model against a reward."""
 
     algorithm: Annotated[AlgorithmName, Field(description=f"How advantages are computed. {ABOUT_ALGORITHMS}.")] = "ppo"

@@ -78,12 +78,17 @@ def empty_history(config: Config) -> History:
 
 
 def sample_start(config: Config) -> InitialSamples:
-    """Sample and score responses of `config.model`, as in the first step of a run."""
+    """Sample and score responses of `config.model`, as in the first step of a run; without people, who come later."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
     prompts = load_prompts(config).train[:NUM_PROMPTS]
     repeated = [prompt for prompt in prompts for _ in range(RESPONSES_PER_PROMPT)]
-    scorer = make_scorer(config.reward, config.ppo.device)
+    if not (sources := [source for source in config.reward if source.people is None]):
+        line = (
+            "nobody has rated anything before the first step, and preflight checks scores; give it another source too"
+        )
+        raise ConfigError(f"reward: people: {line}")
+    scorer = make_scorer(sources, config.ppo.device)
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     check_columns(prompts, scorer, judges)
     model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)

@@ -53,8 +53,10 @@ class HeldOutEval:
         metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
         own_scores, correlations = None, {}
         if self.scorer:
-            own_scores = self.scorer.combine(judge(self.scorer, self.tokenizer, self.prompts, samples))
-            metrics |= {"eval_score": own_scores.mean(), "eval_score_std": own_scores.std(unbiased=False)}
+            own = judge(self.scorer, self.tokenizer, self.prompts, samples)
+            if not own.awaits_people:
+                own_scores = self.scorer.combine(own)
+                metrics |= {"eval_score": own_scores.mean(), "eval_score_std": own_scores.std(unbiased=False)}
         by_judge = judge(self.judges, self.tokenizer, self.prompts, samples).by_source if self.judges else {}
         for name, judged in by_judge.items():
             scores = judged.only_scored()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from likelier.feedback.ordinal import compare_scores, fit_ratings
+from likelier.feedback.ordinal import Scores, compare_scores, fit_ratings
 from likelier.feedback.store import Store
 from likelier.files import stable_id
 from likelier.records import (
@@ -82,17 +82,11 @@ def compare_rated(rated: Sequence[RatedResponse]) -> Iterator[JudgedComparison]:
     for entry in rated:
         scales[entry.rating.kind, json.dumps(entry.rating.extra.get("scale"))].append(entry)
     for (kind, _), entries in sorted(scales.items(), key=lambda scale: scale[0]):
-        values = np.array([entry.rating.value for entry in entries])
-        category, categories = categorise(values)
-        if categories < 2:
+        fitted = score_rated(entries)
+        if fitted is None:
             continue
-        ids = sorted({entry.response.id for entry in entries})
+        ids, scores = fitted
         number = {each: place for place, each in enumerate(ids)}
-        response = np.array([number[entry.response.id] for entry in entries])
-        # Raters without a name may be many: each of their ratings has the thresholds of all.
-        names = [entry.rating.annotator or f"\0{place}" for place, entry in enumerate(entries)]
-        annotator = np.unique(names, return_inverse=True)[1].astype(np.int64)
-        scores = fit_ratings(response, annotator, category, categories).scores
         by_prompt: dict[str, dict[str, RatedResponse]] = defaultdict(dict)
         for entry in entries:
             by_prompt[entry.prompt.id][entry.response.id] = entry
@@ -100,6 +94,23 @@ def compare_rated(rated: Sequence[RatedResponse]) -> Iterator[JudgedComparison]:
             for left, right in combinations(sorted(rows), 2):
                 probability = compare_scores(scores, number[left], number[right])
                 yield compare_two(rows[left], rows[right].response, probability, 2 / len(rows), kind)
+
+
+def score_rated(entries: Sequence[RatedResponse]) -> tuple[list[str], Scores] | None:
+    """Return the ids of the responses that were rated, sorted, and their scores by `fit_ratings`.
+
+    The ratings are of one kind and scale. None: all are the same.
+    """
+    category, categories = categorise(np.array([entry.rating.value for entry in entries]))
+    if categories < 2:
+        return None
+    ids = sorted({entry.response.id for entry in entries})
+    number = {each: place for place, each in enumerate(ids)}
+    response = np.array([number[entry.response.id] for entry in entries])
+    # Raters without a name may be many: each of their ratings has the thresholds of all.
+    names = [entry.rating.annotator or f"\0{place}" for place, entry in enumerate(entries)]
+    annotator = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return ids, fit_ratings(response, annotator, category, categories).scores
 
 
 def categorise(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

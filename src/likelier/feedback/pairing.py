@@ -124,6 +124,12 @@ class Pairing:
                 self.withdrawn.add(index)
                 self.change_level(index, 0)
 
+    def ask_again(self, question_ids: Iterable[str]) -> None:
+        """Give questions that were withdrawn to people again."""
+        for index in self.withdrawn & {self.indices[each] for each in question_ids if each in self.indices}:
+            self.withdrawn.discard(index)
+            self.change_level(index, 0)
+
     def count_unbegun(self) -> int:
         """Count the questions that are on nobody's screen and that nobody has answered."""
         return self.num_of_level[0]

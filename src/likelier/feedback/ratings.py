@@ -71,12 +71,27 @@ def to_rating(row: sa.Row[Any]) -> Rating:
     )
 
 
-def select_ratings(connection: sa.Connection, project: str, everything: bool = False) -> sa.Select[Any]:
-    """Select a project's ratings; those that a later one supersedes only with `everything`."""
+def select_ratings(
+    connection: sa.Connection, project: str, everything: bool = False, until: int | None = None
+) -> sa.Select[Any]:
+    """Select a project's ratings; those that a later one supersedes only with `everything`.
+
+    With `until` those that counted when this was the number of the newest.
+    """
     if not has_projects(connection):
         return sa.select(*BEFORE_0005)
     query = sa.select(ratings).where(ratings.c.project == project)
+    if until is not None:
+        later = ratings.alias()
+        was_superseded = sa.exists().where(later.c.supersedes == ratings.c.key, later.c.number <= until)
+        return query.where(ratings.c.number <= until, ~was_superseded)
     return query if everything else query.where(~is_superseded(ratings))
+
+
+def find_newest_rating(connection: sa.Connection, project: str) -> int:
+    """Return the number of a project's newest rating; 0 without any."""
+    query = sa.select(sa.func.max(ratings.c.number)).where(ratings.c.project == project)
+    return int(connection.execute(query).scalar_one() or 0)
 
 
 def count_ratings(connection: sa.Connection, project: str) -> int:
@@ -87,13 +102,18 @@ def count_ratings(connection: sa.Connection, project: str) -> int:
     return int(connection.execute(sa.select(sa.func.count()).select_from(rated)).scalar_one())
 
 
-def read_rated(connection: sa.Connection, project: str, everything: bool = False) -> Iterator[RatedResponse]:
-    """Yield a project's ratings with prompts and responses, in an order determined by their content."""
+def read_rated(
+    connection: sa.Connection, project: str, everything: bool = False, until: int | None = None
+) -> Iterator[RatedResponse]:
+    """Yield a project's ratings with prompts and responses, in an order determined by their content.
+
+    `everything`, `until`: see `select_ratings`.
+    """
     if read_version(connection) in ("0001", "0002", "0003"):
         return
     prompt_of, response_of = read_prompts(connection, project), read_responses(connection, project)
     order = [in_byte_order(column, connection) for column in (ratings.c.response_id, ratings.c.key)]
-    query = select_ratings(connection, project, everything).order_by(*order)
+    query = select_ratings(connection, project, everything, until).order_by(*order)
     for row in connection.execute(query.execution_options(yield_per=ROWS_PER_FETCH)):
         rating = to_rating(row)
         try:

@@ -21,7 +21,7 @@ from likelier.feedback.open_database import Database
 from likelier.feedback.projects import choose_project, list_projects, read_gold
 from likelier.feedback.questions import Shown
 from likelier.feedback.rankings import read_ranked
-from likelier.feedback.ratings import count_ratings, read_rated
+from likelier.feedback.ratings import count_ratings, find_newest_rating, read_rated
 from likelier.feedback.rows import (
     count_records,
     in_byte_order,
@@ -309,10 +309,16 @@ class Store:
             order = [in_byte_order(column, connection) for column in columns]
             yield from read_judged(connection, self.project, order, everything)
 
-    def rated_by_content(self, everything: bool = False) -> Iterator[RatedResponse]:
-        """Yield ratings with prompts and responses in such an order, with `everything` also those superseded."""
+    def rated_by_content(self, everything: bool = False, until: int | None = None) -> Iterator[RatedResponse]:
+        """Yield ratings with prompts and responses in such an order, with `everything` also those superseded; with
+        `until` those that counted when `find_newest_rating` was this."""
         with self.reading() as connection:
-            yield from read_rated(connection, self.project, everything)
+            yield from read_rated(connection, self.project, everything, until)
+
+    def find_newest_rating(self) -> int:
+        """Return the number of the newest rating; 0 without any. Of a database of the newest version."""
+        with self.reading() as connection:
+            return find_newest_rating(connection, self.project)
 
     def ranked_by_content(self, everything: bool = False) -> Iterator[RankedResponses]:
         """Yield rankings with prompts and responses in such an order, with `everything` also those superseded."""

@@ -54,6 +54,8 @@ class SourceScores(NamedTuple):
     """True where the source scored the response; a function leaves one out by returning None for it."""
     disagreement: Float[Tensor, " B"] | None = None
     """Standard deviation between the models of an ensemble; None for any other source."""
+    rated: Bool[Tensor, " B"] | None = None
+    """True where people rated the response, False where a model of their ratings scored it; None: others score here."""
 
     def with_nan(self) -> Float[Tensor, " B"]:
         """Scores of whole responses, NaN where the source gave none."""
@@ -96,6 +98,11 @@ class JudgedBatch(NamedTuple):
     def unweighted(self) -> dict[str, Float[Tensor, " B"]]:
         """Unweighted scores by source; 0 where a source gave none."""
         return {name: scores.values for name, scores in self.by_source.items()}
+
+    @property
+    def awaits_people(self) -> bool:
+        """True if people are the only source, and have rated nothing yet that a model could be fitted to."""
+        return all(scores.rated is not None and not scores.scored.any() for scores in self.by_source.values())
 
     def scored_by(self, name: str) -> Float[Tensor, " N"]:
         """The scores of one source, for those responses that it scored."""

@@ -38,6 +38,10 @@ class Scorer:
         """True if a source needs the text of each token."""
         return bool(self.token_sources)
 
+    def replace_source(self, name: str, source: Source) -> "Scorer":
+        """Return a scorer with another source under a name; all else is shared."""
+        return Scorer(self.sources | {name: source}, self.weights, self.token_sources, self.context)
+
     def begin_step(self, step: int, num_steps: int) -> None:
         """Update the training progress that reward functions can read."""
         self.context.state = TrainerState(step, num_steps)
@@ -69,28 +73,33 @@ class Scorer:
         return self.combine(self.judge(batch))
 
 
-def make_scorer(sources: Sequence[RewardSource], device: str = "auto") -> Scorer:
-    """Load all sources. ConfigError, DataError: one cannot be found or loaded."""
+def make_scorer(sources: Sequence[RewardSource], device: str = "auto", people: Source | None = None) -> Scorer:
+    """Load all sources; `people` stands for the one that asks people.
+
+    ConfigError, DataError: one cannot be found or loaded, or people are among them and cannot be asked here.
+    """
     context = FunctionContext()
     whole: dict[str, Source] = {}
     per_token: dict[str, Source] = {}
     weights: dict[str, float] = {}
     for name, source in zip(name_sources(sources), sources, strict=True):
         weights[name] = source.weight
-        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context)
+        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context, people)
     return Scorer(whole, weights, per_token, context)
 
 
-def load_source(source: RewardSource, device: str, context: FunctionContext) -> Source:
+def load_source(source: RewardSource, device: str, context: FunctionContext, people: Source | None = None) -> Source:
     """Load one source. ConfigError, DataError: see `load_ensemble`, `UserFunction`, `http_source`."""
     if source.model is not None:
         return load_ensemble(source.model, device, source.caution, source.combine)
     if source.function is not None:
         function = find_reward_function(source.function)
         return UserFunction(function, name_function(source.function), context, source.per == "token")
-    if source.http is None:
-        raise ConfigError(PEOPLE_GIVE_NO_SCORE)
-    return http_source(source.http)
+    if source.http is not None:
+        return http_source(source.http)
+    if people is None:
+        raise ConfigError(f"reward: {PEOPLE_GIVE_NO_SCORE}")
+    return people
 
 
 def find_reward_function(function: str | Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
 from likelier.reward.sources import check_columns, make_scorer
 from likelier.reward.verdict import check_reward_runs, read_reward_results
+from likelier.rlhf.people import PeopleSource
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import apply_lora, make_reference
@@ -39,7 +40,7 @@ class Setup(NamedTuple):
     """The function of `ppo.loss`."""
 
 
-def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
+def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource | None = None) -> Setup:
     """Load models, prompts, scorer and judges; raises before the first step if they cannot be used together."""
     ppo = config.ppo
     check_reward_runs(read_reward_results(config.reward), ppo.anyway)
@@ -48,7 +49,7 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
     if misplaced := explain_misplaced_penalty(ppo):
         print_note(misplaced)
-    actors, prompts = load_actors(config, sampler), load_prompts(config)
+    actors, prompts = load_actors(config, sampler, people), load_prompts(config)
     # All of them now: a prompt that is too long must not end a run in its tenth hour.
     longest = check_prompts(
         actors.reference,
@@ -60,24 +61,29 @@ def prepare(config: Config, sampler: Sampler | None = None) -> Setup:
     )
     if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
         check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
-    heldout_eval = make_evaluation(config, prompts, actors)
+    heldout_eval = make_evaluation(config, prompts, actors, people)
     fresh_eval = replace(heldout_eval, prompts=prompts.fresh) if prompts.fresh else None
     return Setup(actors, prompts, heldout_eval, fresh_eval, user_loss)
 
 
-def load_actors(config: Config, sampler: Sampler | None = None) -> Actors:
+def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSource | None = None) -> Actors:
     """Load policy with critic, frozen reference, tokenizer, sampler and scorer on the configured device."""
     if not config.model:
         raise ConfigError("model: give the folder or hub name of a language model")
     if not config.reward:
-        raise ConfigError("reward: give at least one of model, function, http")
+        raise ConfigError("reward: give at least one of model, function, http, people")
     ppo, device = config.ppo, pick_device(config.ppo.device)
     model = load_policy(config.model, device)
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    tokenizer, scorer = load_tokenizer(config.model), make_scorer(config.reward, ppo.device)
+    tokenizer, scorer = (
+        load_tokenizer(config.model),
+        make_scorer(config.reward, ppo.device, people.rate if people else None),
+    )
     # Before the adapter is put on: the reference is the model as it was.
     reference = load_reference(ppo.reference, tokenizer, device) if ppo.reference else make_reference(model, ppo)
+    if people:
+        people.read_with(reference, tokenizer)
     apply_lora(model, ppo, "ppo", config.seed)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
@@ -92,17 +98,19 @@ def load_reference(path: str, tokenizer: PreTrainedTokenizerBase, device: torch.
     return reference
 
 
-def make_evaluation(config: Config, prompts: PromptPlan, actors: Actors) -> HeldOutEval:
+def make_evaluation(
+    config: Config, prompts: PromptPlan, actors: Actors, people: PeopleSource | None = None
+) -> HeldOutEval:
     """Make the evaluation on held-out prompts, by the training score and by the judges of `eval.scorer`.
 
-    ConfigError: a reward function or judge requires a column that the prompts lack.
+    People are not asked about these: their score is the model's of what they rated. ConfigError: a reward function or
+    judge requires a column that the prompts lack.
     """
+    scorer = actors.scorer.replace_source(people.name, people.predict) if people else actors.scorer
     # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     check_columns(prompts.train, actors.scorer, judges)
-    return HeldOutEval(
-        prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, actors.scorer, judges, config
-    )
+    return HeldOutEval(prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, scorer, judges, config)
 
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,43 @@ from likelier.ppo.update import ppo_update
 from likelier.progress import progress
 from likelier.records import to_plain_text
 from likelier.rlhf.keep_best import BestPolicy, select_policy
+from likelier.rlhf.people import OpenPage, PeopleSource, open_people
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.setup import prepare
 from likelier.runs.curve import read_curve
 from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
 from likelier.text.adapters import save_trained
+from likelier.text.exact_sampler import load_policy
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
 from likelier.training.state import load_state, save_state, weights_to_save
 
 
-def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[str, Any]:
+def train_ppo(
+    config: Config, run: Run, sampler: Sampler | None = None, open_page: OpenPage | None = None
+) -> dict[str, Any]:
     """Fine-tune `config.model` on `config.prompts` against `config.reward`; returns what `likelier ppo --json` prints.
 
-    `sampler` generates the responses of rollouts and evaluations; default: `ExactSampler`. ConfigError, DataError: an
-    invalid setting, prompt file or model folder. NumericError: see `Guard`.
+    `sampler` generates the responses of rollouts and evaluations; default: `ExactSampler`. `open_page` opens the page
+    for people in `reward`. ConfigError, DataError: an invalid setting, prompt file, model folder or database.
+    NumericError: see `Guard`.
     """
+    with open_people(config, run.folder, open_page) as people:
+        return train_against(config, run, sampler, people)
+
+
+def train_against(config: Config, run: Run, sampler: Sampler | None, people: PeopleSource | None) -> dict[str, Any]:
+    """Fine-tune as `train_ppo`, with `people` to rate where the reward has them."""
     ppo, start_time = config.ppo, time.monotonic()
-    actors, prompts, heldout_eval, fresh_eval, user_loss = prepare(config, sampler)
+    actors, prompts, heldout_eval, fresh_eval, user_loss = prepare(config, sampler, people)
     before = evaluate_start(actors, heldout_eval, ppo)
     state = State(actors, ppo, run.folder)
     state.offer_best(0, before)
     state.load(run.checkpoint)
+    if people:
+        people.restore(run.start)
 
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
@@ -53,6 +67,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             # One generator for sampling and for shuffling minibatches: a resumed run needs no other random state.
             generator = seeded_generator(config.seed, step, "ppo", actors.policy.device)
             actors.scorer.begin_step(step, ppo.steps)
+            if people:  # waiting for them may take hours: a signal then saves what the steps before it have reached
+                people.begin_step(step, partial(run.stop_if_asked, step, ppo.steps, state.save))
 
             actors.sampler.load_weights(actors.policy.model)  # on-policy: those of the last update
             rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
@@ -62,6 +78,7 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
             metrics |= {"episodes": (step + 1) * ppo.batch_size, "optimizer_steps": state.count_steps(update)}
+            metrics |= people.measure() if people else {}
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
                 metrics |= state.offer_best(step + 1, heldout_eval(actors.policy.model))
             # After the metrics: they show the coefficient that this step was trained with.
@@ -72,6 +89,8 @@ def train_ppo(config: Config, run: Run, sampler: Sampler | None = None) -> dict[
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
+    if people:  # before and after by the same model of the ratings: at the start there was none
+        before = heldout_eval(load_policy(config.model, actors.policy.device))
     result = summarise(state, start_time, before, after) | state.select_policy(after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
@@ -93,8 +112,9 @@ def evaluate_start(actors: Actors, heldout_eval: HeldOutEval, ppo: PPOConfig) ->
     """Evaluate the model that training starts from, and let the shaper know the mean score of the reference."""
     # Before a checkpoint is loaded; without a `ppo.reference` start and reference are the same weights.
     before = heldout_eval(actors.policy.model if ppo.reference else actors.reference)
-    of_reference = heldout_eval(actors.reference) if ppo.reference and ppo.reward_center else before
-    actors.shaper.set_reference_mean(of_reference["eval_score"])
+    if ppo.reward_center:
+        of_reference = heldout_eval(actors.reference) if ppo.reference else before
+        actors.shaper.set_reference_mean(of_reference["eval_score"])
     return before
 
 
@@ -105,8 +125,8 @@ def summarise(state: "State", start_time: float, before: dict[str, float], after
         **({"stopped_on": state.stopped_on} if state.stopped_on else {}),
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(time.monotonic() - start_time, 1),
-        "score_before": before["eval_score"],
-        "score_after": after["eval_score"],
+        "score_before": before.get("eval_score"),
+        "score_after": after.get("eval_score"),
         "kl": after["eval_kl"],
         "response_length": after["eval_response_length"],
         "before": before,
@@ -217,9 +237,13 @@ def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, 
 
 
 def make_extra_fields(rollout: Rollout, row: int) -> dict[str, Any]:
-    """Return the prompt's columns and the values logged by reward functions for a response, if any."""
+    """Return the prompt's columns, the values logged by reward functions for a response, and whose score it has where
+    people rate, if any."""
     logged = {name: values[row] for name, values in rollout.scored.judged.logged.columns.items()}
-    fields = {"extra": rollout.prompts[row].extra, "logged": logged}
+    fields: dict[str, Any] = {"extra": rollout.prompts[row].extra, "logged": logged}
+    for source in rollout.scored.judged.by_source.values():
+        if source.rated is not None and source.scored[row]:
+            fields["scored_by"] = "people" if source.rated[row] else "model of their ratings"
     return {name: value for name, value in fields.items() if value}
 
 

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Self
 import yaml
 
 from likelier.config import Config
+from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
 from likelier.files import dump_line, read_log, write_atomically, write_json
 from likelier.runs.checkpoints import (
@@ -52,7 +53,7 @@ from likelier.terminal import print_stderr
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
-MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway"}
+MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway", *PageConfig.model_fields}
 """Settings without influence on the result, which a resumed run may change."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk."""
@@ -233,6 +234,11 @@ class Run:
         if self.signal_received and step < total:
             code = exit_code(self.signal_received)
             raise Stopped(f"stopped after step {step}", code, resume_command(self.folder))
+
+    def stop_if_asked(self, step: int, total: int, write: Callable[[Path], None]) -> None:
+        """Within a step that waits: after a signal, save the state after `step` steps and raise Stopped."""
+        if self.signal_received:
+            self.end_step(step, total, write)
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Write a checkpoint and delete the oldest beyond `save_total_limit`."""

@@ -11,7 +11,7 @@ from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
 from likelier.runs.torchrun import torchrun_rank
-from likelier.stages import STAGES
+from likelier.stages import RATING_PAGE, STAGES, import_object
 
 
 class DistributedRun(Run):
@@ -51,8 +51,9 @@ def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_cha
     trainer = STAGES[verb].load_trainer()
     if resume != "never":
         config = keep_former_defaults(config, folder)
+    more = {"open_page": import_object(RATING_PAGE)} if verb == "ppo" and config.people else {}
     with shared_run(folder, verb, config, resume, accept_changes) as run, go_on_from(run.checkpoint):
-        return trainer(config, run)
+        return trainer(config, run, **more)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,9 @@ class Room:
         self.policies: tuple[str, ...] = ()
         """Names of the live policies of this moment."""
         self.more_comes = False
-        """Live policies write more comparisons as these are judged."""
+        """More questions come as these are answered: from live policies, or from PPO."""
+        self.asked: frozenset[str] | None = None
+        """Ids of the only responses that people are asked to rate; None: all."""
         self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
         self.asking, self.num_asked, self.num_served = threading.Lock(), 0, 0
         self.num_counted = 0
@@ -167,7 +169,10 @@ class Room:
         self.pairing.take_over(earlier)
 
     def withdraw_former(self) -> None:
-        """Ask nobody about responses of live policies that have been replaced, unless somebody has begun."""
+        """Ask nobody about responses of live policies that have been replaced, or of earlier steps of PPO, unless
+        somebody has begun."""
+        if self.asked is not None:
+            self.pairing.withdraw(each.id for each in self.pairing.questions if self.asked.isdisjoint(each.responses))
         if self.policies:
             former = {key for key, response in self.responses.items() if is_former(response.model, self.policies)}
             self.pairing.withdraw(each.id for each in self.pairing.questions if not former.isdisjoint(each.responses))

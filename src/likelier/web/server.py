@@ -26,7 +26,7 @@ from likelier.web.app import create_app
 from likelier.web.asking import Asking
 from likelier.web.connections import Connection
 from likelier.web.live import Live, LiveStock
-from likelier.web.room import Guesser
+from likelier.web.room import Guesser, Room
 from likelier.web.rooms import Rooms
 from likelier.web.site import Site, find_own_address, make_site, name_option
 
@@ -125,13 +125,8 @@ def serve(
     gc.collect()
     gc.freeze()  # what was loaded stays: to go through it takes a tenth of a second, for which everybody waits
     server = uvicorn.Server(make_config(app, access))
-    room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
     room.when_finished = lambda: setattr(server, "should_exit", True)
-    print_stderr(f"judge here: {address}/?token={room.token}")
-    if access.insecure_http:
-        print_stderr(
-            f"warning: {access.name('insecure_http')}: whoever shares this network can read and change what is sent"
-        )
+    announce_links(room, address, access)
     if open_browser:
         webbrowser.open(f"{address}/?token={room.token}")
     try:
@@ -146,6 +141,16 @@ def serve(
     finally:
         gc.unfreeze()  # a circle goes on in this process
     return int(app.state.rooms.count_judged())
+
+
+def announce_links(room: Room, address: str, access: Access) -> None:
+    """Print the owner's link, and one for another person as soon as the last was used."""
+    room.announce = lambda token: print_stderr(f"for another person: {address}/?token={token}")
+    print_stderr(f"judge here: {address}/?token={room.token}")
+    if access.insecure_http:
+        print_stderr(
+            f"warning: {access.name('insecure_http')}: whoever shares this network can read and change what is sent"
+        )
 
 
 def check_content(store: Store, access: Access) -> None:

@@ -73,7 +73,9 @@ SCALED = (
     *(Setting(f"{size} reward model", 1000, size) for size in ("small", "middle")),
     Setting("ensemble of 4, mean", 300, ensemble_size=4),
     Setting("ensemble of 4, minimum", 300, ensemble_size=4, source={"combine": "min"}),
-    Setting("ensemble of 4, uncertainty", 300, ensemble_size=4, source={"combine": "uncertainty_weighted"}),
+    Setting(
+        "ensemble of 4, uncertainty", 300, ensemble_size=4, source={"combine": "uncertainty_weighted", "caution": 0.5}
+    ),
 )
 
 

@@ -51,3 +51,16 @@ def test_too_few_prompts_or_no_difference_cannot_be_told():
     assert control_length(np.ones(19), np.ones(19), NAMES[:19]) is None
     assert control_length(np.ones(400), np.zeros(400), NAMES) is None
     assert control_length([], [], []) is None
+
+
+def test_weights_count_as_repetition_does():
+    lengths, wins = np.array([3.0, -1.0, 2.0, -2.0] * 10), np.array([1.0, 0.0, 0.5, 1.0] * 10)
+    weights = np.array([1.0, 2.0, 3.0, 1.0] * 10)
+    rows = np.repeat(np.arange(40), weights.astype(int))
+    names = np.repeat(NAMES[:20], 2)
+    once, repeated = (
+        control_length(wins, lengths, names.tolist(), weights),
+        control_length(wins[rows], lengths[rows], names[rows].tolist()),
+    )
+    assert once.rate == pytest.approx(repeated.rate)
+    assert once.interval == pytest.approx(repeated.interval)

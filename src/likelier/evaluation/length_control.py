@@ -33,34 +33,39 @@ class LengthControlled(NamedTuple):
     """Log-odds for b by which it wins more often where it is much longer."""
 
 
-def control_length(wins: ArrayLike, differences: ArrayLike, clusters: Sequence[str]) -> LengthControlled | None:
+def control_length(
+    wins: ArrayLike, differences: ArrayLike, clusters: Sequence[str], weights: ArrayLike | None = None
+) -> LengthControlled | None:
     """Return b's win rate at equal length from wins [N], 0 to 1, and b's length minus a's [N]; clusters are prompts.
 
-    None: fewer than `MIN_CLUSTERS` prompts, or all pairs are of equal length. The interval is that of a share whose
-    variance is the cluster sandwich of the level (Liang and Zeger 1986), carried over by the slope of the sigmoid.
+    `weights` [N] are probabilities that a pair is drawn; None: each pair counts once. None: fewer than `MIN_CLUSTERS`
+    prompts, or all pairs are of equal length. The interval is that of a share whose variance is the cluster sandwich of
+    the level (Liang and Zeger 1986), carried over by the slope of the sigmoid.
     """
     outcomes, lengths = np.asarray(wins, float), np.asarray(differences, float)
-    scale = float(np.sqrt((lengths**2).mean())) if len(lengths) else 0.0
-    sizes = sum_clusters(outcomes, clusters)[1] if len(outcomes) else np.zeros(0)
+    counts = np.ones(len(outcomes)) if weights is None else np.asarray(weights, float)
+    scale = float(np.sqrt((counts * lengths**2).sum() / counts.sum())) if len(lengths) else 0.0
+    sizes = sum_clusters(counts, clusters)[0] if len(outcomes) else np.zeros(0)
     if len(sizes) < MIN_CLUSTERS or scale == 0:
         return None
     design = np.stack([np.ones(len(lengths)), np.tanh(lengths / scale)], axis=1)
-    weights, hessian = fit_level_and_slope(design, outcomes)
-    rate = float(expit(weights[0]))
-    influences = design * (outcomes - expit(design @ weights))[:, None] @ np.linalg.inv(hessian)[:, 0]
+    (level, slope), hessian = fit_level_and_slope(design, outcomes, counts)
+    rate = float(expit(level))
+    residuals = counts * (outcomes - expit(design @ np.array([level, slope])))
+    influences = design * residuals[:, None] @ np.linalg.inv(hessian)[:, 0]
     count = len(sizes)
     deviations = sum_clusters(influences, clusters)[0] * rate * (1 - rate) * np.sqrt(count / (count - 2))
-    interval = share_interval(rate, deviations, sizes, len(outcomes), float(len(outcomes)))
-    return LengthControlled(rate, interval, float(weights[1]))
+    interval = share_interval(rate, deviations, sizes, round(counts.sum()), float(counts.sum()))
+    return LengthControlled(rate, interval, float(slope))
 
 
-def fit_level_and_slope(design: Floats, outcomes: Floats) -> tuple[Floats, Floats]:
+def fit_level_and_slope(design: Floats, outcomes: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """Return the weights of largest posterior [2] and the curvature there [2, 2], by Newton's method."""
     weights = np.zeros(2)
     for _ in range(MAX_STEPS):
         p = expit(design @ weights)
-        gradient = design.T @ (outcomes - p) - weights / PRIOR_SDS**2
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(1 / PRIOR_SDS**2)
+        gradient = design.T @ (counts * (outcomes - p)) - weights / PRIOR_SDS**2
+        hessian = (design * (counts * p * (1 - p))[:, None]).T @ design + np.diag(1 / PRIOR_SDS**2)
         step = np.linalg.solve(hessian, gradient)
         weights = weights + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
         if np.abs(step).max() < 1e-9:

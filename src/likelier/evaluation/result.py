@@ -61,6 +61,9 @@ class PeopleResult(JudgeResult):
 class BestOfNScore:
     """Best-of-n from model a by one judge, compared with single responses of model a."""
 
+    length_controlled: float | None = field(default=None, kw_only=True)
+    """Win rate at equal length (see `length_control`); None for few prompts."""
+    length_controlled_interval: Interval | None = field(default=None, kw_only=True)
     win_rate: float
     interval: Interval | None
     score: float

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from likelier.config import Config
+from likelier.explain.curve import train_again
 from likelier.explain.head import Answers, Influence, fit_head
 from likelier.explain.run import RewardRun, load_reward_run
 from likelier.explain.taught import Taught, fit_taught, number_comparisons, read_features
 from likelier.intervals import Floats, correlation
 from likelier.records import Preference
-from likelier.reward.pairs import BatchPlan, columns
-from likelier.reward.train import Member, distinct_texts
+from likelier.reward.pairs import columns
+from likelier.reward.train import distinct_texts
 from likelier.text.reward_model import RewardModel
-from likelier.training.setup import schedule, set_learning_rate
 
 
 def draw_sets(pairs: Sequence[Preference], count: int, seed: int) -> list[tuple[str, Floats]]:
@@ -63,22 +62,6 @@ def fit_again(run: RewardRun, taught: Taught, sets: Sequence[tuple[str, Floats]]
         again = fit_head(features[kept], answers.select(kept), head.ridge, head.basis)
         changes.append(places @ head.basis @ (again.weights - head.weights))
     return np.stack(changes)
-
-
-def train_again(run: RewardRun, rows: Floats, seed: int) -> RewardModel:
-    """Train a reward model on some of the pairs, as `likelier reward --seed` does."""
-    config: Config = run.config.model_copy(update={"seed": seed})
-    pairs = [run.pairs.train[row] for row in rows]
-    settings, member = config.reward_model, Member(config, 0)
-    plan = BatchPlan.from_pairs(pairs, settings)
-    for step, batch in member.batches_left(plan, 0, seed):
-        set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))
-        member.update([pairs[row] for row in batch])
-        if plan.ends_epoch(step):
-            member.end_epoch(run.pairs.valid, step + 1)
-    if member.best_loss is not None:
-        member.reward.model.load_state_dict(member.best.state_dict())
-    return member.reward
 
 
 def score_centred(reward: RewardModel, run: RewardRun, asked: Sequence[Preference]) -> Floats:
@@ -124,12 +107,18 @@ def main() -> None:
     )
     if not options.seeds:
         return
-    everyone, whole = np.arange(len(train)), []
-    before = [score_centred(train_again(run, everyone, seed), run, asked) for seed in range(options.seeds)]
+    whole = []
+    before = [
+        score_centred(train_again(run.config, train, run.pairs.valid, seed), run, asked)
+        for seed in range(options.seeds)
+    ]
     print(f"spread of a score between seeds {np.std(before, axis=0).mean():.3f}", flush=True)
     for number, (_, removed) in enumerate(sets):
-        kept = np.delete(everyone, removed)
-        after = [score_centred(train_again(run, kept, seed), run, asked) for seed in range(options.seeds)]
+        kept = [train[row] for row in np.delete(np.arange(len(train)), removed)]
+        after = [
+            score_centred(train_again(run.config, kept, run.pairs.valid, seed), run, asked)
+            for seed in range(options.seeds)
+        ]
         whole.append(np.mean(after, axis=0) - np.mean(before, axis=0))
         if number % 3 == 2:
             print_correlations(

@@ -38,7 +38,8 @@ from report_page import write_agent
 SOURCE = Path(__file__).parents[2] / "src" / "likelier"
 OTHERS = LANGUAGES[1:]
 RECORDED = [*(SOURCE / "doctor" / "findings").glob("*.py"), SOURCE / "evaluation" / "verdict.py",
-            SOURCE / "reward" / "verdict.py", SOURCE / "report" / "circle_round.py",
+            SOURCE / "reward" / "verdict.py", SOURCE / "reward" / "people.py",
+            SOURCE / "explain" / "sentences.py", SOURCE / "report" / "circle_round.py",
             SOURCE / "feedback" / "panel_audits.py", SOURCE / "feedback" / "taste_report.py"]  # fmt: skip
 """Files whose sentences come to the report by way of a run's records."""
 UNSHOWN = {

@@ -16,7 +16,9 @@ LONGEST = 60
 
 
 def show(result: Result) -> None:
-    """Print who taught the model the score of a response."""
+    """Print sentences, and who taught the model the score of a response."""
+    for sentence in result["in_words"]:
+        echo(sentence)
     if "taught" in result:
         show_taught(result["taught"])
 
@@ -58,6 +60,10 @@ def explain(
         str | None, typer.Option("--response", metavar="TEXT", help="Who taught the model the score of this response?")
     ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What it answers.")] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Train again on fewer comparisons, and forecast what more would bring.")
+    ] = False,
+    more: Annotated[int, typer.Option("--more", metavar="N", min=1, help="With --curve: judgements to add.")] = 500,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Comparisons and people that are shown.")] = 5,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="The run's pairs, where they have moved.")
@@ -67,11 +73,6 @@ def explain(
     """Say what a reward model learned, and from whom."""
     if prompt is not None and response is None:
         raise ConfigError("--prompt: give the --response too that it was answered with")
-    from likelier.explain.run import load_reward_run
-    from likelier.explain.taught import explain_score
+    from likelier.explain.describe import explain_run
 
-    loaded = load_reward_run(run, data)
-    result: dict[str, object] = {"run": run}
-    if response is not None:
-        result["taught"] = explain_score(loaded, prompt or "", response, top)
-    return result
+    return explain_run(run, prompt or "", response, data, [more] if curve else [], top)

@@ -50,6 +50,7 @@ SECTIONS = {
     "circle": (("circle.json",), ("stages",)),
     "check": (("check.json",), ("comparisons", "judgements", "annotators", "alpha", "alpha_interval")),
     "reward": (("reward/result.json", "result.json"), ("accuracy", "accuracy_interval", "log_loss")),
+    "explained": (("reward/explain.json", "explain.json"), ("in_words",)),
     "evaluation": (
         ("evaluation/evaluation.json", "evaluation.json"),
         ("win_rate", "interval", "ties", "n", "score_a", "score_b", "kl"),

@@ -23,6 +23,7 @@ from likelier.reward.ensemble import load_ensemble
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
 from likelier.reward.loss import preference_loss
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
+from likelier.reward.people import check_people
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
 from likelier.text.reward_model import new_reward_model
@@ -275,4 +276,5 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
         return dict.fromkeys(keys)
     chosen, rejected = score_pairs(load_ensemble(str(run), settings.device).score, held_out)
     found = check_scores(chosen - rejected, held_out)
+    found |= check_people(chosen - rejected, pairs.train, held_out)
     return found | check_baselines(chosen - rejected, pairs.train, pairs.valid, held_out)

@@ -12,6 +12,7 @@ from likelier.explain.run import RewardRun
 from likelier.progress import progress
 from likelier.records import Preference
 from likelier.reward.check import clusters, compute_hits
+from likelier.reward.ensemble import Reader
 from likelier.reward.pairs import BatchPlan
 from likelier.reward.train import Member, score_pairs
 from likelier.text.reward_model import RewardModel
@@ -72,11 +73,10 @@ def train_again(config: Config, train: Sequence[Preference], valid: Sequence[Pre
         member.update([train[row] for row in rows])
         if plan.ends_epoch(step):
             member.end_epoch(valid, step + 1)
-    if member.best_loss is not None:
-        member.reward.model.load_state_dict(member.best.state_dict())
+    member.restore_best()
     return member.reward
 
 
-def measure_accuracy(reward: RewardModel, held_out: Sequence[Preference]) -> float:
+def measure_accuracy(reward: Reader, held_out: Sequence[Preference]) -> float:
     """Return the accuracy on held-out pairs."""
     return float(compute_hits(np.subtract(*score_pairs(reward.score, held_out)), held_out).mean())

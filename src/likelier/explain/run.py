@@ -9,7 +9,7 @@ from likelier.files import read_json, read_object
 from likelier.reward.careless import learn_flips
 from likelier.reward.ensemble import Ensemble, load_ensemble
 from likelier.reward.pairs import Pairs, load_pairs
-from likelier.runs.folder import member_folders
+from likelier.runs.folder import adapter_folders, member_folders
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ def load_reward_run(folder: Path, data: Path | None = None) -> RewardRun:
     that it was trained on.
     """
     verb = read_object(folder / "run.json").get("verb")
-    if verb != "reward" or not (folder / "result.json").is_file() or not member_folders(folder):
+    members = adapter_folders(folder) or member_folders(folder)
+    if verb != "reward" or not (folder / "result.json").is_file() or not members:
         raise ConfigError(f"{folder}: no finished run of `likelier reward`; give the folder of one")
     config = load_config(folder / "config.yaml")
     if data is not None:
         config = config.model_copy(update={"data": str(data)})
     pairs = load_pairs(config)
-    card = folder / "model" / "card.json"
+    card = Path(members[0]) / "card.json"
     if read_json(card).get("made_from") != pairs.made_from:
         raise DataError(
             f"{config.data}: these are not the pairs that {folder} was trained on ({card}: made_from differs); give "

@@ -192,11 +192,14 @@ class Member:
         found = check_scores((chosen - rejected).double().numpy(), valid)
         return {"eval_loss": loss, "eval_accuracy": found["accuracy"]}
 
-    def write_model(self, run: Path, config: Config, pairs: Pairs) -> None:
-        """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
-        # The best epoch's weights, which need not be the last: training goes on past the best.
+    def restore_best(self) -> None:
+        """Return to the best epoch's weights, which need not be the last: training goes on past the best."""
         if self.best_loss is not None:
             self.learned.load_state_dict(self.best.state_dict())
+
+    def write_model(self, run: Path, config: Config, pairs: Pairs) -> None:
+        """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
+        self.restore_best()
         # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
         scores = np.concatenate(read_pairs(lambda *texts: self.reward.read(*texts).scores, some), axis=1)

@@ -169,8 +169,7 @@ class Room:
         self.pairing.take_over(earlier)
 
     def withdraw_former(self) -> None:
-        """Ask nobody about responses of live policies that have been replaced, or of earlier steps of PPO, unless
-        somebody has begun."""
+        """Ask nobody about responses of former live policies, or earlier steps of PPO, unless somebody has begun."""
         if self.asked is not None:
             self.pairing.withdraw(each.id for each in self.pairing.questions if self.asked.isdisjoint(each.responses))
         if self.policies:

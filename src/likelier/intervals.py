@@ -24,13 +24,18 @@ Of 2, 1.5, 1.2 and 1, the largest with 93% coverage in all of `python bench/feed
 """
 
 
-def rate_interval(values: ArrayLike, clusters: Sequence[str]) -> Interval | None:
+def rate_interval(values: ArrayLike, clusters: Sequence[str], weights: ArrayLike | None = None) -> Interval | None:
     """Return the interval of a mean of numbers from 0 to 1; None for a single cluster. See `share_interval`.
+
+    `weights` [N] are inverse probabilities of inclusion: the mean is Hajek's, sum(w x) / sum(w), the variance that of a
+    ratio of clusters' sums, and the rows count as Kish's (sum w)^2 / sum w^2 at most.
 
     >>> [round(bound, 4) for bound in rate_interval([1, 1, 1, 1], ["a", "b", "c", "d"])]  # 0.025 ** (1 / 4)
     [0.3976, 1.0]
     """
     numbers = np.asarray(values, float)
+    if weights is not None:
+        return weighted_rate_interval(numbers, clusters, np.asarray(weights, float))
     sums, sizes = sum_clusters(numbers, clusters)
     rate = float(np.clip(sums.sum() / sizes.sum(), 0, 1))
     # Rows of a cluster never know more than independent ones. Of zeros and ones the cap is the number of rows, as in
@@ -38,6 +43,16 @@ def rate_interval(values: ArrayLike, clusters: Sequence[str]) -> Interval | None
     variance = float(numbers.var())
     cap = len(numbers) * rate * (1 - rate) / variance if variance > 0 else float(len(numbers))
     return share_interval(rate, jackknife_deviations(sums, sizes), sizes, len(numbers), cap)
+
+
+def weighted_rate_interval(numbers: Floats, clusters: Sequence[str], weights: Floats) -> Interval | None:
+    """Return the interval of Hajek's mean of numbers from 0 to 1; see `rate_interval`."""
+    sums, sizes = sum_clusters(numbers * weights, clusters)[0], sum_clusters(weights, clusters)[0]
+    rate = float(np.clip(sums.sum() / sizes.sum(), 0, 1))
+    num_rows = float(weights.sum() ** 2 / (weights @ weights))
+    variance = float(weights @ (numbers - rate) ** 2 / weights.sum())
+    cap = num_rows * rate * (1 - rate) / variance if variance > 0 else num_rows
+    return share_interval(rate, jackknife_deviations(sums, sizes), sizes, max(round(num_rows), 2), cap)
 
 
 def mean_interval(values: ArrayLike, clusters: Sequence[str]) -> Interval | None:

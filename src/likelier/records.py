@@ -164,7 +164,7 @@ class Judgement:
 @dataclass(frozen=True)
 class JudgedComparison:
     """A judgement with its prompt and responses: the input of the feedback check and of preference pairs. `target` and
-    `weight`, as in `Preference`, are of comparisons that follow from ratings and rankings."""
+    `weight`, as in `Preference`, are of comparisons that follow from ratings and rankings; `asked_weight` is too."""
 
     judgement: Judgement
     prompt: Prompt
@@ -172,6 +172,7 @@ class JudgedComparison:
     right: Response
     target: float | None = None
     weight: float = 1.0
+    asked_weight: float = 1.0
 
     @property
     def is_text(self) -> bool:
@@ -282,6 +283,7 @@ class Preference:
     share of the annotator's answers that ignore the pair, 1 for the reverse; `guess` the probability that such an
     answer is `chosen`, 1/2 but for people who lean to a side; `weight` balances annotators. `flip_kind`: `careless`
     (estimated), `reversed`, `unidentified` (nothing to compare with, and 0); empty in files that do not say.
+    `asked_weight` makes up for the strategy that chose the comparison: for measures of a model, not for its training.
     """
 
     prompt: Text
@@ -296,6 +298,7 @@ class Preference:
     conversation: str = ""
     guess: float = 0.5
     flip_kind: str = ""
+    asked_weight: float = 1.0
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -364,30 +367,27 @@ def is_message(turn: Any) -> bool:
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
-UPPER_BOUNDS = {"weight": math.inf, "flip": 1.0, "target": 1.0, "guess": 1.0}
-"""Upper bounds of a preference's numbers, which start at 0; `margin` is unbounded."""
+UPPER_BOUNDS = {"weight": math.inf, "asked_weight": math.inf, "flip": 1.0, "target": 1.0, "guess": 1.0}
 
 
 def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
-    """DataError: a numeric field of a preference is not a number, or out of range."""
-    for key in ("weight", "flip", "target", "margin", "guess"):
+    """DataError: a number of a preference is none, or not from 0 to its upper bound; `margin` is unbounded."""
+    for key in (*UPPER_BOUNDS, "margin"):
         value = record.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"{path}:{number}: `{key}` must be a number, got {value!r}")
         if key in UPPER_BOUNDS and not 0 <= value <= UPPER_BOUNDS[key]:
-            limit = "0 or more" if key == "weight" else "between 0 and 1"
+            limit = "between 0 and 1" if UPPER_BOUNDS[key] == 1 else "0 or more"
             raise DataError(f"{path}:{number}: `{key}` must be {limit}, got {value!r}")
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """Read preferences written by `write_jsonl`. DataError: a missing or unknown field, or no preferences."""
-    fields = set(Preference.__dataclass_fields__)
-    preferences = []
+    fields, preferences = set(Preference.__dataclass_fields__), list[Preference]()
     for number, record in read_jsonl(path):
         if unknown := sorted(set(record) - fields):
             raise DataError(f"{path}:{number}: unknown field `{unknown[0]}`; allowed: {', '.join(sorted(fields))}")
-        prompt = record.get("prompt")
-        if prompt != "":  # a response may stand without any prompt
+        if record.get("prompt") != "":  # a response may stand without any prompt
             check_text(path, number, record, "prompt")
         for key in ("chosen", "rejected"):  # a model may have answered with nothing: an empty text is a response
             if not isinstance(record.get(key), str):
@@ -395,6 +395,6 @@ def read_preferences(path: Path) -> list[Preference]:
         check_numbers(path, number, record)
         names = {key: read_name(record, key) for key in ("annotator", "comparison", "conversation", "flip_kind")}
         preferences.append(Preference(**record | names))
-    if not preferences:
-        raise DataError(f"{path}: no preferences")
-    return preferences
+    if preferences:
+        return preferences
+    raise DataError(f"{path}: no preferences")

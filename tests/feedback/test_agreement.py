@@ -194,3 +194,27 @@ def test_pairs_of_annotators_are_those_that_share_most() -> None:
     assert (pair.first, pair.second, pair.n, pair.agreement) == ("ann", "ben", 4, 0.75)
     assert pair.kappa == pair.weighted_kappa == pytest.approx(0.5)
     assert len(compare_annotators(items, annotators, labels, least=1, most=2)) == 2
+
+
+def test_an_item_of_weight_two_counts_as_two() -> None:
+    labels = [[1, 1, -1], [1, 0, 1], [-1, -1, -1], [0, 1, 1], [1, -1, -1]]
+    weights = [2.0, 1.0, 3.0, 1.0, 1.0]
+    items = [(number, copy) for number, weight in enumerate(weights) for copy in range(int(weight))]
+    rows = [(item, person, label) for item in items for person, label in enumerate(labels[item[0]])]
+    copied = tabulate(*zip(*rows, strict=True), "ordinal")
+    short = [(number, person, label) for number, row in enumerate(labels) for person, label in enumerate(row)]
+    weighted = tabulate(*zip(*short, strict=True), "ordinal", np.repeat(weights, 3))
+    for measurement in ("nominal", "ordinal"):
+        assert weighted.alpha(measurement) == pytest.approx(copied.alpha(measurement), abs=1e-12)
+    assert weighted.agreement() == pytest.approx(copied.agreement(), abs=1e-12)
+    assert weighted.fleiss_kappa() is None
+    low, high = weighted.agreement_interval() or (0, 0)
+    copied_low, copied_high = copied.agreement_interval() or (0, 0)
+    assert low < copied_low < copied_high < high  # five items know less than eight
+
+
+def test_weights_of_one_change_no_bit() -> None:
+    table = to_long_table(random_table(3, coders=4, items=60))
+    plain, ones = tabulate(*table), tabulate(*table, weights=np.ones(len(table[0])))
+    assert plain.alpha_interval() == ones.alpha_interval()
+    assert plain.agreement_interval() == ones.agreement_interval()

@@ -5,10 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from likelier.config import EvalConfig
 from likelier.errors import ConfigError, DataError, Stopped
 from likelier.evaluation.length_control import control_length
 from likelier.evaluation.result import PeopleResult
+from likelier.feedback.inclusion import find_chance, weigh_draws
 from likelier.feedback.pairing import num_missing
 from likelier.feedback.store import Store
 from likelier.files import stable_id
@@ -60,7 +63,8 @@ class HumanPreferences(NamedTuple):
 
     result: PeopleResult
     shares: list[float | None]
-    """For each pair the share of judgements that prefer b; None if nobody judged it."""
+    """For each pair the share of judgements that prefer b; None if nobody judged it, or a strategy chose to ask it: no
+    judge can be corrected by these."""
 
 
 def open_people(config: EvalConfig) -> Store:
@@ -107,7 +111,13 @@ def ask_people(
     for judgement in judgements:
         by_comparison[judgement.comparison_id].append(judgement)
     shares = [pair.share_for_b(by_comparison[pair.comparison.id] if pair.comparison else ()) for pair in pairs]
-    return HumanPreferences(compute_people_result(pairs, shares, judgements), shares)
+    result = compute_people_result(pairs, shares, judgements)
+    by_chance = {each.comparison_id for each, counts in zip(judgements, find_chance(judgements), strict=True) if counts}
+    fair = [
+        share if pair.comparison is None or pair.comparison.id in by_chance else None
+        for pair, share in zip(pairs, shares, strict=True)
+    ]
+    return HumanPreferences(result, fair)
 
 
 def draw_asked(comparisons: Collection[str], count: int | None) -> set[str]:
@@ -136,17 +146,26 @@ def read_judgements(store: Store, comparisons: Collection[str]) -> list[Judgemen
 def compute_people_result(
     pairs: Sequence[ResponsePair], shares: Sequence[float | None], judgements: Sequence[Judgement]
 ) -> PeopleResult:
-    """Return b's win rate over the pairs that `choose_counted` returns; prompts are the clusters of its interval."""
+    """Return b's win rate over the pairs that `choose_counted` returns; prompts are the clusters of its interval.
+
+    Where a strategy chose what was asked, each pair weighs as `weigh_draws` says, and the rate is for no given length.
+    """
     counted = choose_counted(pairs, shares)
     num_distinct = sum(pair.comparison is not None for pair in pairs)
     num_judged = sum(pairs[index].comparison is not None for index in counted)
     values = [share for index in counted if (share := shares[index]) is not None]
     clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
     longer = [pairs[index].length_difference for index in counted]
-    controlled = control_length(values, longer, clusters)
+    drawn = weigh_draws(judgements)
+    controlled = control_length(values, longer, clusters) if drawn is None else None
+    weights = None
+    if drawn is not None:
+        of_comparison = {each.comparison_id: weight for each, weight in zip(judgements, drawn.tolist(), strict=True)}
+        ids = [pair.comparison.id if pair.comparison else "" for pair in (pairs[index] for index in counted)]
+        weights = [of_comparison.get(each, 1.0) for each in ids]
     return PeopleResult(
-        win_rate=sum(values) / len(values),
-        interval=rate_interval(values, clusters),
+        win_rate=sum(values) / len(values) if weights is None else float(np.average(values, weights=weights)),
+        interval=rate_interval(values, clusters, weights),
         ties=values.count(0.5),
         n=len(values),
         length_controlled=controlled and controlled.rate,

@@ -38,13 +38,24 @@ def encode(values: Sequence[Any]) -> tuple[NDArray[np.int64], int]:
 
 
 def tabulate(
-    items: Sequence[Any], annotators: Sequence[Any], labels: Sequence[Any], measurement: Measurement = "nominal"
+    items: Sequence[Any],
+    annotators: Sequence[Any],
+    labels: Sequence[Any],
+    measurement: Measurement = "nominal",
+    weights: Floats | None = None,
 ) -> "AgreementTable":
-    """Count the labels of items with two labels or more, in the order of the labels unless these are nominal."""
+    """Count the labels of items with two labels or more, in the order of the labels unless these are nominal.
+
+    `weights` has the weight of each label's item, [N]; an item of weight 2 counts as two of weight 1.
+    """
     counts, names = count_labels(items, annotators, labels), list(dict.fromkeys(labels))
     values = np.arange(len(names), dtype=float) if measurement == "nominal" else np.array(names, dtype=float)
     order = np.argsort(values, kind="stable")
-    return AgreementTable(drop_single_labels(counts[:, order]), values[order])
+    kept = counts.sum(axis=1) >= 2  # of one label there is no pair to compare
+    of_item = np.ones(len(counts))
+    if weights is not None:
+        of_item[encode(items)[0]] = weights
+    return AgreementTable(counts[kept][:, order], values[order], of_item[kept])
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,13 @@ class AgreementTable:
     counts: Counts
     values: Floats
     """The labels' values, ascending."""
+    item_weights: Floats | None = None
+    """[items]; None: 1 each."""
+
+    @property
+    def weights(self) -> Floats:
+        """The weight of each item, [items]."""
+        return np.ones(len(self.counts)) if self.item_weights is None else self.item_weights
 
     def alpha(self, measurement: Measurement = "nominal") -> float | None:
         """Return Krippendorff's alpha: 1 - observed / expected disagreement.
@@ -61,11 +79,13 @@ class AgreementTable:
         None if it is undefined: no item was judged by two annotators, or all labels are equal. Source: Krippendorff
         (2011), "Computing Krippendorff's Alpha-Reliability", C and D.
         """
-        return compute_alpha(self.counts, self.values, measurement)
+        return compute_alpha(self.counts, self.values, measurement, self.weights)
 
     def fleiss_kappa(self) -> float | None:
-        """Return Fleiss' kappa; None if it is undefined, or where items were not judged equally often."""
+        """Return Fleiss' kappa; None if undefined, or where items were judged unequally often, or differ in weight."""
         num_labels = self.counts.sum(axis=1)
+        if (self.weights != 1).any():
+            return None
         return fleiss_kappa(self.counts) if len(num_labels) and (num_labels == num_labels[0]).all() else None
 
     def alpha_interval(self) -> tuple[float, float] | None:
@@ -75,7 +95,7 @@ class AgreementTable:
         the jackknife over items gives alpha; so two items on which all agree leave (-0.26, 1) and not (1, 1), which
         every resample of these two would say. Bounds below -1 are returned as -1.
         """
-        disagreement, expected, deviations = measure_disagreement(self.counts)
+        disagreement, expected, deviations = measure_disagreement(self.counts, self.weights)
         if expected == 0 or (interval := self._share_interval(min(disagreement, 1.0), deviations)) is None:
             return None
         low, high = (1 - share / expected for share in interval[::-1])
@@ -83,39 +103,38 @@ class AgreementTable:
 
     def agreement(self) -> float | None:
         """Return the share of pairs of annotators of an item that gave it the same label; None without a pair."""
-        agreeing, pairs = count_pairs(self.counts)
+        agreeing, pairs = (self.weights * each for each in count_pairs(self.counts))
         return float(agreeing.sum() / pairs.sum()) if len(pairs) else None
 
     def agreement_interval(self) -> tuple[float, float] | None:
         """Return its 95% interval over items, by Korn and Graubard; None without a pair, or for one item."""
-        agreeing, pairs = count_pairs(self.counts)
+        agreeing, pairs = (self.weights * each for each in count_pairs(self.counts))
         if not len(pairs):
             return None
         interval = self._share_interval(agreeing.sum() / pairs.sum(), jackknife_deviations(agreeing, pairs))
         return (interval[0], interval[1]) if interval else None
 
     def _share_interval(self, share: float, deviations: Floats) -> list[float] | None:
-        """Return the interval of a share over items; an item of m labels is worth at most m - 1 independent trials."""
+        """Return the interval of a share over items; an item of m labels is worth at most m - 1 independent trials, of
+        items with weights Kish's (sum w (m - 1))^2 / sum w^2 (m - 1) in all."""
         num_labels = self.counts.sum(axis=1)
-        trials = int(num_labels.sum()) - len(num_labels)
-        return share_interval(float(share), deviations, num_labels, trials, float(trials))
+        own, squares = float(self.weights @ (num_labels - 1)), float(self.weights**2 @ (num_labels - 1))
+        trials = round(own**2 / squares) if squares else 0
+        return share_interval(float(share), deviations, self.weights * num_labels, trials, float(trials))
 
 
-def drop_single_labels(counts: Counts) -> Counts:
-    """Drop items with fewer than two labels, which hold no pair to compare."""
-    multiple: Counts = counts[counts.sum(axis=1) >= 2]
-    return multiple
-
-
-def compute_alpha(counts: Counts, values: Floats, measurement: Measurement) -> float | None:
+def compute_alpha(
+    counts: Counts, values: Floats, measurement: Measurement, weights: Floats | None = None
+) -> float | None:
     """Compute alpha; None where the expected disagreement is 0. `values` [labels] are ascending."""
     if measurement == "nominal":
-        disagreement, expected, _ = measure_disagreement(counts)
+        disagreement, expected, _ = measure_disagreement(counts, weights)
         return 1 - disagreement / expected if expected > 0 else None
+    weights = np.ones(len(counts)) if weights is None else weights
     num_labels = counts.sum(axis=1)  # [items]
-    scaled = counts / (num_labels - 1)[:, None]
+    scaled = counts * (weights / (num_labels - 1))[:, None]
     coincidences = counts.T @ scaled - np.diag(scaled.sum(axis=0))  # [labels, labels]
-    totals = counts.sum(axis=0)
+    totals = weights @ counts
     distances = compute_distances(totals, values, measurement)
     expected = float(totals @ distances @ totals)
     return 1 - float((coincidences * distances).sum() * (totals.sum() - 1)) / expected if expected > 0 else None
@@ -129,22 +148,25 @@ def compute_distances(totals: Floats, values: Floats, measurement: Measurement) 
     return np.asarray((up_to[:, None] - up_to[None, :]) ** 2)
 
 
-def measure_disagreement(counts: Counts) -> tuple[float, float, Floats]:
+def measure_disagreement(counts: Counts, weights: Floats | None = None) -> tuple[float, float, Floats]:
     """Return nominal disagreement: observed and expected, and the jackknife's deviations of the former, [items].
 
     With n labels, of which n_c are of label c, and n_i of item i: D_o = sum_i d_i / n with d_i = sum_c n_ic
     (n_i - n_ic) / (n_i - 1), D_e = (n^2 - sum_c n_c^2) / (n (n - 1)). The deviations are those of alpha, times D_e:
-    the linearised effect of an item on D_o / D_e, over the share of labels that are left without it.
+    the linearised effect of an item on D_o / D_e, over the share of labels that are left without it. With `weights`
+    [items], an item counts as so many alike.
     """
-    num_labels, totals = counts.sum(axis=1), counts.sum(axis=0)  # [items], [labels]
+    weights = np.ones(len(counts)) if weights is None else weights
+    num_labels, totals = counts.sum(axis=1), weights @ counts  # [items], [labels]
     n = float(totals.sum())
     if not len(counts) or n**2 == float(totals @ totals):
         return 0.0, 0.0, np.zeros(len(counts))
-    disagreeing = (num_labels**2 - (counts**2).sum(axis=1)) / (num_labels - 1)
+    disagreeing = weights * (num_labels**2 - (counts**2).sum(axis=1)) / (num_labels - 1)
     observed, expected = float(disagreeing.sum()) / n, (n**2 - float(totals @ totals)) / (n * (n - 1))
-    unlike = num_labels * n - counts @ totals  # pairs of a label of the item and an unlike one of any item
-    effect = disagreeing / n - observed * (2 * unlike / (n * (n - 1)) / expected - num_labels / n)
-    left = 1 - num_labels / n
+    own = weights * num_labels
+    unlike = own * n - weights * (counts @ totals)  # pairs of a label of the item and an unlike one of any item
+    effect = disagreeing / n - observed * (2 * unlike / (n * (n - 1)) / expected - own / n)
+    left = 1 - own / n
     deviations = np.divide(effect, left, out=np.zeros(len(counts)), where=left > 0)  # of one item none is left
     return observed, expected, deviations * np.sqrt((len(counts) - 1) / len(counts))
 

@@ -293,7 +293,10 @@ def medians_of_others(values: Floats) -> Floats:
     return np.asarray((ordered[low + (place <= low)] + ordered[high + (place <= high)]) / 2)
 
 
-def mean_bias(signs: Floats) -> float | None:
-    """Return the share of 1 among 1 and -1, minus one half; zeros are left out. None if all are 0."""
-    nonzero = signs[signs != 0]
-    return float((nonzero > 0).mean() - 0.5) if len(nonzero) else None
+def mean_bias(signs: Floats, weights: Floats | None = None) -> float | None:
+    """Return the share of 1 among 1 and -1, minus one half; zeros are left out. None if all are 0, or weigh nothing."""
+    nonzero = signs != 0
+    if weights is None:
+        return float((signs[nonzero] > 0).mean() - 0.5) if nonzero.any() else None
+    total = float(weights[nonzero].sum())
+    return float(weights[nonzero] @ (signs[nonzero] > 0)) / total - 0.5 if total else None

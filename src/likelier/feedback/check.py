@@ -172,7 +172,7 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     votes = everything.select(everything.is_vote)
     signed = votes.select(votes.annotator >= 0)
     labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
-    table = tabulate(*labelled, "ordinal")
+    table = tabulate(*labelled, "ordinal", signed.weight)
     repeats = everything.count_repeats(len(names))
     finding = find_tastes(signed, names, list_responses(judged, everything)) if names else None
     expected = expect_within_groups(signed, len(names), finding.group) if finding else None
@@ -188,13 +188,13 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
         annotators=people,
         alpha=table.alpha(),
         alpha_interval=table.alpha_interval(),
-        position_bias=mean_bias(votes.sign[votes.has_sides]),
-        length_bias=mean_bias(votes.sign * votes.longer),
+        position_bias=mean_bias(np.where(votes.has_sides, votes.sign, 0.0), votes.weight),
+        length_bias=mean_bias(votes.sign * votes.longer, votes.weight),
         alpha_ordinal=table.alpha("ordinal"),
         fleiss_kappa=table.fleiss_kappa(),
         agreement=table.agreement(),
         agreement_interval=table.agreement_interval(),
-        kappas=compare_people(labelled, names),
+        kappas=compare_people(signed if signed.by_chance is None else signed.select(signed.by_chance), names),
         repeats=num_repeats,
         consistency=(num_repeats - int(repeats.events.sum())) / num_repeats if num_repeats else None,
         skill_model=expected.model if expected else None,
@@ -217,10 +217,9 @@ def spare_dissenters(
     )
 
 
-def compare_people(
-    labelled: tuple[list[int], list[int], list[float]], names: Sequence[str]
-) -> tuple[PairAgreement, ...]:
+def compare_people(votes: Votes, names: Sequence[str]) -> tuple[PairAgreement, ...]:
     """Return the agreement of the pairs of people who share most comparisons, by name."""
+    labelled = votes.comparison.tolist(), votes.annotator.tolist(), votes.labels.tolist()
     pairs = compare_annotators(*labelled, MIN_SHARED_BY_PAIR, MAX_PAIRS)
     return tuple(replace(pair, first=names[int(pair.first)], second=names[int(pair.second)]) for pair in pairs)
 

@@ -46,6 +46,17 @@ def weigh_draws(judgements: Sequence[Judgement]) -> Floats | None:
     return np.array([weight_of.get(each.comparison_id, 1.0) for each in judgements])
 
 
+def find_chance(judgements: Sequence[Judgement]) -> NDArray[np.bool_]:
+    """Return which judgements are of comparisons that chance drew, [N]: by the floor, or without a strategy."""
+    drawn = {each.comparison_id for each in judgements if (draw := Draw.from_extra(each.extra)) and not draw.random}
+    return np.array([each.comparison_id not in drawn for each in judgements], bool)
+
+
+def count_effective(weights: Floats) -> float:
+    """Return how many judgements of equal weight are worth as much (Kish): (sum w)^2 / sum w^2."""
+    return float(weights.sum() ** 2 / (weights @ weights))
+
+
 def weigh_draw(draw: Draw, left: int) -> float:
     """Return the weight of a draw, with `left` comparisons not begun at the end."""
     others = draw.of - 1

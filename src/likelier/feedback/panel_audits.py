@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from likelier.feedback.drift import place_in_sequence
 from likelier.feedback.expected import Expected
+from likelier.feedback.inclusion import count_effective
 from likelier.feedback.measures import Measures
 from likelier.feedback.style import FEATURES
 from likelier.feedback.votes import Votes
@@ -15,6 +16,7 @@ from likelier.intervals import (
     clopper_pearson,
     count_freedom,
     jackknife_deviations,
+    rate_interval,
     share_interval,
     student_interval,
 )
@@ -29,7 +31,7 @@ class Audit:
     """One influence on the answers of the whole panel."""
 
     name: str
-    """side, length, longer_is_better, style, speed, consistency, cycles, drift, copied, ties, gold"""
+    """side, length, longer_is_better, style, speed, consistency, cycles, drift, copied, ties, gold, asked"""
     value: float
     """A share, or a difference of shares, as the sentence says."""
     interval: tuple[float, float] | None
@@ -53,16 +55,27 @@ def audit_panel(votes: Votes, expected: Expected, measures: Measures) -> tuple[A
         audit_copies(measures),
         audit_ties(votes),
         audit_gold(measures),
+        audit_asked(votes),
     ]
     return tuple(audit for audit in audits if audit)
 
 
-def share_of(values: NDArray[np.bool_], people: NDArray[np.int64]) -> tuple[float, Interval | None]:
-    """Return a share of answers, and Korn and Graubard's interval over people."""
+def share_of(
+    values: NDArray[np.bool_], people: NDArray[np.int64], weights: Floats | None = None
+) -> tuple[float, Interval | None]:
+    """Return a share of answers, and Korn and Graubard's interval over people; with weights of draws Hajek's."""
+    if weights is not None and weights.sum() > 0:
+        share = float(weights @ values / weights.sum())
+        return share, rate_interval(values.astype(float), people.tolist(), weights)
     sizes = np.bincount(people).astype(float)
     sums, sizes = np.bincount(people, values)[sizes > 0].astype(float), sizes[sizes > 0]
     share = float(values.mean())
     return share, share_interval(share, jackknife_deviations(sums, sizes), sizes, len(values), len(values))
+
+
+def pick(weights: Floats | None, rows: NDArray[np.bool_]) -> Floats | None:
+    """Return the weights of some rows, if there are any weights."""
+    return None if weights is None else weights[rows]
 
 
 def percent(share: float) -> str:
@@ -90,7 +103,7 @@ def audit_side(votes: Votes) -> Audit | None:
     rows = (votes.sign != 0) & votes.has_sides
     if not rows.any():
         return None
-    share, interval = share_of(votes.sign[rows] > 0, votes.annotator[rows])
+    share, interval = share_of(votes.sign[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
     lean = "to neither side" if lies_around(interval, 0.5) else "to the left" if share > 0.5 else "to the right"
     sentence = f"The left side was chosen in {figure(share, interval)} of answers; taken together people lean {lean}."
     return make_audit("side", share, interval, rows.sum(), sentence)
@@ -101,7 +114,7 @@ def audit_length(votes: Votes) -> Audit | None:
     rows = (votes.sign != 0) & (votes.longer != 0)
     if not rows.any():
         return None
-    share, interval = share_of((votes.sign * votes.longer)[rows] > 0, votes.annotator[rows])
+    share, interval = share_of((votes.sign * votes.longer)[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
     return make_audit(
         "length",
         share,
@@ -139,7 +152,7 @@ def audit_styles(votes: Votes) -> list[Audit]:
         rows = (votes.sign != 0) & (side != 0)
         if rows.sum() < MIN_DIFFERING:
             continue
-        share, interval = share_of((votes.sign * side)[rows] > 0, votes.annotator[rows])
+        share, interval = share_of((votes.sign * side)[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
         sentence = f"The response with more {feature} was chosen in {figure(share, interval)} of answers."
         audits.append(make_audit("style", share, interval, rows.sum(), sentence))
     return audits
@@ -242,7 +255,7 @@ def audit_ties(votes: Votes) -> Audit | None:
     """Audit how many answers are ties."""
     if not len(votes.sign):
         return None
-    share, interval = share_of(votes.sign == 0, votes.annotator)
+    share, interval = share_of(votes.sign == 0, votes.annotator, votes.weight)
     return make_audit("ties", share, interval, len(votes.sign), f"{figure(share, interval)} of answers are ties.")
 
 
@@ -255,3 +268,15 @@ def audit_gold(measures: Measures) -> Audit | None:
     share, interval = float(right.events.sum()) / n, right.panel_interval()
     sentence = f"People gave the owner's answer to {figure(share, interval)} of {n} questions whose answer is known."
     return make_audit("gold", share, interval, n, sentence)
+
+
+def audit_asked(votes: Votes) -> Audit | None:
+    """Say that an acquisition strategy chose comparisons, and what the weights that make up for it cost."""
+    if votes.weight is None or votes.by_chance is None:
+        return None
+    chosen, worth = float((~votes.by_chance).mean()), round(count_effective(votes.weight))
+    sentence = (
+        f"A strategy chose what {percent(chosen)} of answers are about; agreement and shares of answers have weights "
+        f"that make up for it, with which they say as much as {worth} asked at random."
+    )
+    return make_audit("asked", chosen, None, len(votes.sign), sentence)

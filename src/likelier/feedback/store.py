@@ -7,6 +7,7 @@ kept apart from their pseudonyms, so that a person can be erased while the judge
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, NamedTuple, Self
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from likelier.errors import LikelierError
 from likelier.feedback.erase import Erased, erase_person
 from likelier.feedback.group_commit import GroupCommit, Refused
+from likelier.feedback.inclusion import weigh_draws
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.open_database import Database
 from likelier.feedback.projects import choose_project, list_projects, read_gold
@@ -289,9 +291,16 @@ class Store:
             return count_stored(connection, self.project, kind)
 
     def judged(self) -> list[JudgedComparison]:
-        """Return the judgements that count with prompts and responses, in chronological order."""
+        """Return the judgements that count with prompts and responses, in chronological order.
+
+        Each with the weight that makes up for the strategy that chose its comparison.
+        """
         with self.reading() as connection:
-            return list(read_judged(connection, self.project, (judgements.c.number,)))
+            judged = list(read_judged(connection, self.project, (judgements.c.number,)))
+        weights = weigh_draws([entry.judgement for entry in judged])
+        if weights is None:
+            return judged
+        return [replace(entry, asked_weight=weight) for entry, weight in zip(judged, weights.tolist(), strict=True)]
 
     def gold_answers(self) -> dict[str, str | None]:
         """Return the better response of each gold item by comparison, None for a tie."""

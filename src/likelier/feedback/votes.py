@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likelier.feedback.agreement import encode
+from likelier.feedback.inclusion import find_chance, weigh_draws
 from likelier.feedback.shares import Share
 from likelier.feedback.style import FEATURES, count_style
 from likelier.records import JudgedComparison, Judgement, Response
@@ -43,6 +44,10 @@ class Votes:
     """Time of the answer as it is stored, None where it is unknown."""
     gold: Floats | None = None
     """The owner's answer, as `sign`; NaN where there is none."""
+    weight: Floats | None = None
+    """Makes up for the strategy that chose the comparison (`weigh_draws`); None where none did."""
+    by_chance: NDArray[np.bool_] | None = None
+    """False where the strategy drew the comparison; None where none did."""
 
     @cached_property
     def labels(self) -> Floats:
@@ -100,6 +105,7 @@ def arrange_votes(
     counts = np.array([count_style(responses[response].text) for response in codes], np.int32).reshape(
         -1, len(FEATURES)
     )
+    weight = weigh_draws(given)
     votes = Votes(
         annotator=np.array([numbers[judgement.annotator] for judgement in given], np.int64),
         comparison=encode([judgement.comparison_id for judgement in given])[0],
@@ -113,6 +119,8 @@ def arrange_votes(
         style=np.sign(counts[left] - counts[right]).astype(np.int8),
         created_at=np.array([judgement.created_at for judgement in given], object),
         gold=np.array([find_gold_sign(judgement, gold) for judgement in given]) if gold else None,
+        weight=weight,
+        by_chance=None if weight is None else find_chance(given),
     )
     return votes, names
 

@@ -200,7 +200,13 @@ def make_preference(
         conversation=group,
         guess=guess_rate(person, judgement.choice),
         flip_kind=kind,
+        asked_weight=round(item.asked_weight, 6),
     )
+
+
+def to_line(pair: Preference) -> dict[str, Any]:
+    """Return a pair as it is written: `asked_weight` only where a strategy chose what is asked."""
+    return {name: value for name, value in vars(pair).items() if name != "asked_weight" or value != 1.0}
 
 
 def flip_rate(person: AnnotatorFinding | None) -> float:
@@ -287,10 +293,10 @@ def write_parts(parts: Mapping[str, Sequence[Preference]], out: Path) -> dict[st
     The judge's folder has its own training pairs beside the `valid` and `test` of all, so that its accuracy is measured
     on pairs that neither it nor the reward model has seen.
     """
-    counts = {part: write_jsonl(out / f"{part}.jsonl", map(vars, parts[part]), private=True) for part in PARTS}
+    counts = {part: write_jsonl(out / f"{part}.jsonl", map(to_line, parts[part]), private=True) for part in PARTS}
     if JUDGE in parts:
         for name, part in {"train": JUDGE, "valid": "valid", "test": "test"}.items():
-            write_jsonl(out / JUDGE / f"{name}.jsonl", map(vars, parts[part]), private=True)
+            write_jsonl(out / JUDGE / f"{name}.jsonl", map(to_line, parts[part]), private=True)
         counts[JUDGE] = len(parts[JUDGE])
     return counts
 

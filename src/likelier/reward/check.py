@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,12 +26,13 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
     The scores predict judgements, so the predicted probabilities account for each annotator's error rate (`flip`).
     """
     right, target, logits = compute_hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
+    asked = np.array([pair.asked_weight for pair in pairs])
     return {
-        "accuracy": float(right.mean()),
-        "accuracy_interval": rate_interval(right, clusters(pairs)),
-        "log_loss": float(log_losses(logits, target).mean()),
-        "calibration_error": calibration_error(logits, target),
-        "calibration": calibration(logits, target),
+        "accuracy": float(np.average(right, weights=asked)),
+        "accuracy_interval": rate_interval(right, clusters(pairs), asked if (asked != 1).any() else None),
+        "log_loss": float(np.average(log_losses(logits, target), weights=asked)),
+        "calibration_error": calibration_error(logits, target, asked),
+        "calibration": calibration(logits, target, asked),
         "pairs": len(pairs),
     }
 
@@ -101,32 +102,43 @@ def log_losses(difference: Floats, target: Floats) -> Floats:
     return losses
 
 
-def calibration(difference: Floats, target: Floats) -> list[dict[str, float]]:
+def calibration(difference: Floats, target: Floats, weight: Floats | None = None) -> list[dict[str, float]]:
     """Bin pairs by predicted win probability; returns mean prediction and observed frequency of each bin.
 
     Each pair is oriented towards the higher score, whose win probability sigmoid(|d|) is in [1/2, 1]; ties and equal
-    scores count as half a win.
+    scores count as half a win. `weight` [N] makes up for a strategy that chose what was asked.
     """
+    bins = bin_by_prediction(difference, target, weight)
+    return [{"expected": each.expected, "observed": each.observed, "pairs": each.pairs} for each in bins]
+
+
+def calibration_error(difference: Floats, target: Floats, weight: Floats | None = None) -> float:
+    """Expected calibration error: mean of |observed - predicted| over the bins, weighted by their pairs."""
+    bins = bin_by_prediction(difference, target, weight)
+    return sum(each.weight * abs(each.expected - each.observed) for each in bins) / sum(each.weight for each in bins)
+
+
+class CalibrationBin(NamedTuple):
+    """Pairs of about the same predicted win probability."""
+
+    expected: float
+    observed: float
+    pairs: int
+    weight: float
+
+
+def bin_by_prediction(difference: Floats, target: Floats, weight: Floats | None) -> list[CalibrationBin]:
+    """Return the bins of `calibration` that have any weight."""
+    weight = np.ones(len(difference)) if weight is None else weight
     expected = expit(np.abs(difference))
     won = np.where(difference == 0, 0.5, np.where(difference > 0, target, 1 - target))
     places = np.minimum(((expected - 0.5) * 2 * NUM_BINS).astype(int), NUM_BINS - 1)
-    return [
-        {
-            "expected": float(expected[places == bin_index].mean()),
-            "observed": float(won[places == bin_index].mean()),
-            "pairs": int((places == bin_index).sum()),
-        }
-        for bin_index in np.unique(places)
-    ]
-
-
-def calibration_error(difference: Floats, target: Floats) -> float:
-    """Expected calibration error: mean of |observed - predicted| over the bins, weighted by their pairs."""
-    bins = calibration(difference, target)
-    return sum(
-        calibration_bin["pairs"] * abs(calibration_bin["expected"] - calibration_bin["observed"])
-        for calibration_bin in bins
-    ) / len(difference)
+    bins = []
+    for number in np.unique(places[weight > 0]):
+        rows = np.flatnonzero(places == number)
+        means = (float(np.average(values[rows], weights=weight[rows])) for values in (expected, won))
+        bins.append(CalibrationBin(*means, len(rows), float(weight[rows].sum())))
+    return bins
 
 
 def length_differences(pairs: Sequence[Preference]) -> Floats:

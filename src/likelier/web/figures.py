@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from likelier.errors import LikelierError
+from likelier.feedback.inclusion import find_chance
 from likelier.feedback.store import Store
 from likelier.records import JudgedComparison
 from likelier.terminal import print_stderr
@@ -139,8 +140,11 @@ def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
     """Return the win rate, over time, of the two models that were most often held against each other.
 
     `model` is the one that came later. The first vote on each prompt counts: a second one depends on the first, and a
-    confidence sequence, which is valid at every look, needs numbers that do not. None: no two models were.
+    confidence sequence, which is valid at every look, needs numbers that do not. Comparisons that a strategy chose are
+    left out, as they are no fair sample. None: no two models were.
     """
+    by_chance = find_chance([entry.judgement for entry in judged])
+    judged = [entry for entry, counts in zip(judged, by_chance, strict=True) if counts]
     pairs = Counter(pair for entry in judged if len(pair := frozenset((entry.left.model, entry.right.model))) == 2)
     if not pairs:
         return None

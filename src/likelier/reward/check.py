@@ -136,8 +136,8 @@ def bin_by_prediction(difference: Floats, target: Floats, weight: Floats | None)
     bins = []
     for number in np.unique(places[weight > 0]):
         rows = np.flatnonzero(places == number)
-        means = (float(np.average(values[rows], weights=weight[rows])) for values in (expected, won))
-        bins.append(CalibrationBin(*means, len(rows), float(weight[rows].sum())))
+        predicted, observed = (float(np.average(values[rows], weights=weight[rows])) for values in (expected, won))
+        bins.append(CalibrationBin(predicted, observed, len(rows), float(weight[rows].sum())))
     return bins
 
 

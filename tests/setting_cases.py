@@ -280,6 +280,7 @@ SOURCE = {
     "wait_minutes": elsewhere(
         "rlhf/test_people.py::test_where_nobody_rates_other_sources_stand_and_alone_the_run_waits_on"
     ),
+    "judge": elsewhere("evaluation/test_judge.py::test_the_result_by_hand"),
     "per": bites("token", function="FOLDER/reward.py:by_token"),
     "weight": bites(3.0),
     "caution": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
@@ -287,6 +288,12 @@ SOURCE = {
     "name": bites("kind", seen="metrics"),
 }
 """Settings of an entry of `reward`, seen through PPO."""
+JUDGE = {
+    "http": elsewhere("evaluation/test_judge.py::test_the_result_by_hand"),
+    "model": elsewhere("evaluation/test_judge.py::test_the_result_by_hand"),
+    "instruction": elsewhere("evaluation/test_judge.py::test_what_was_answered_is_not_asked_again"),
+    "concurrency": elsewhere("evaluation/test_judge.py::test_retries_keys_and_bounded_concurrency"),
+}
 OTHER = {
     "model": elsewhere("evaluation/test_compare.py::test_other_models_are_compared_on_the_same_prompts"),
     "name": elsewhere("evaluation/test_compare.py::test_other_models_are_compared_on_the_same_prompts"),

@@ -283,7 +283,7 @@ def test_files_and_functions_are_small_enough_to_read():
     assert long_functions == []
 
 
-LOOPS = ("rlhf.train.train_ppo", "control.train.train_gym", "finetune.sft.train_sft", "finetune.dpo.train_dpo")
+LOOPS = ("rlhf.train.train_against", "control.train.train_gym", "finetune.sft.train_sft", "finetune.dpo.train_dpo")
 LOOPS += ("reward.train.train_reward", "ppo.update.ppo_update")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import pytest
 
 from likelier.circle import Round, ask_people, collect_feedback, make_pairs
-from likelier.config import Block, Config, OtherModel, Range, RewardSource, build_config, find_block
+from likelier.config import Block, Config, JudgeConfig, OtherModel, Range, RewardSource, build_config, find_block
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
@@ -21,7 +21,7 @@ from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.exact_sampler import decode
-from setting_cases import BLOCKS, BROKEN_ENVS, OTHER, RANGE, SOURCE, TOP, Bites
+from setting_cases import BLOCKS, BROKEN_ENVS, JUDGE, OTHER, RANGE, SOURCE, TOP, Bites
 from tiny import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -281,7 +281,7 @@ def fields_of(block: type[Block], prefix: str = "") -> list[str]:
     found = []
     for name, field in block.model_fields.items():
         inner = find_block(field.annotation)
-        if inner is None or inner in (RewardSource, Range, OtherModel):
+        if inner is None or inner in (RewardSource, Range, OtherModel, JudgeConfig):
             found.append(prefix + name)
         else:
             found += fields_of(inner, f"{prefix}{name}.")
@@ -296,11 +296,16 @@ def test_every_setting_has_its_line():
     assert set(fields_of(RewardSource)) == set(SOURCE)
     assert set(fields_of(Range)) == set(RANGE)
     assert set(fields_of(OtherModel)) == set(OTHER)
+    assert set(fields_of(JudgeConfig)) == set(JUDGE)
 
 
 def test_what_is_shown_elsewhere_is_there():
     named = [entry for _, _, entry in CASES if not isinstance(entry, Bites)]
-    named += [entry for entry in (*SOURCE.values(), *RANGE.values(), *OTHER.values()) if not isinstance(entry, Bites)]
+    named += [
+        entry
+        for entry in (*SOURCE.values(), *RANGE.values(), *OTHER.values(), *JUDGE.values())
+        if not isinstance(entry, Bites)
+    ]
     for entry in named:
         file, _, test = entry.test.partition("::")
         text = (Path(__file__).parent / file).read_text()

@@ -108,8 +108,7 @@ def test_people_are_asked_about_as_many_as_wanted_and_correct_the_other_judges(t
         found = ask_people(store, pairs, settings(tmp_path, num_judged=20), page)
         assert page.opened[0][2] == asked
     assert (found.result.win_rate, found.result.n, found.result.unjudged) == (1.0, 20, 20)
-    a, b = ({"judge": np.full(40, score)} for score in (0.0, 1.0))
-    record = compare.correct_judges(pairs, found, a, b)["judge"]
+    record = compare.correct_judges(pairs, found, {"judge": np.ones(40)})["judge"]
     assert (record["win_rate"], record["power"], record["judged"], record["others"]) == (1.0, 0.0, 20, 20)
     assert found.result.length_controlled > 0.95  # all are longer by as much, and all are preferred
     assert record["agreement"]["n"] == record["agreement_longer"]["n"] == 20

@@ -117,12 +117,10 @@ def check_people(config: Config, out: Path) -> None:
     """ConfigError: people are asked for what cannot work here, or for judgements that the next round would train on."""
     if config.people:
         raise ConfigError("reward: people: a circle asks people for comparisons; run `likelier ppo` to have them rate")
-    if not (people := config.eval.people):
-        return
-    db = find_database(config, out)
-    if people.people == db or Path(people.people or "").resolve() == Path(db).resolve():
+    people, db = config.eval.people, find_database(config, out)
+    if people and (people.people == db or Path(people.people or "").resolve() == Path(db).resolve()):
         raise ConfigError(f"eval.scorer: the circle trains on {db}; give people a database of its own")
-    if config.circle.baselines and not config.eval.scoring:
+    if config.circle.baselines and config.eval.scorer and not config.eval.scoring:
         line = "people judge only the new model; add a judge that scores to eval.scorer, or leave the baselines out"
         raise ConfigError(f"circle.baselines: {line}")
 
@@ -149,7 +147,7 @@ def collect_feedback(circle_round: Round, collect: Collect) -> dict[str, Result]
 
 def make_policy_key(circle_round: Round, results: dict[str, Result]) -> list[Any]:
     """Return the inputs of PPO. Where KL is measured from and where it starts are named if they are not `model`."""
-    rewards = [source.model_dump(exclude={"people", "wait_minutes"}) for source in circle_round.config.reward]
+    rewards = [source.model_dump(exclude={"people", "wait_minutes", "judge"}) for source in circle_round.config.reward]
     left_out = {"anyway", "reference", *PageConfig.model_fields}
     key: list[Any] = [results, rewards, circle_round.config.ppo.model_dump(exclude=left_out)]
     more = {"start": circle_round.start if circle_round.start != circle_round.model else None}

@@ -74,7 +74,7 @@ def compare_with_first(circle_round: Round) -> Result:
     from likelier.evaluation.compare import evaluate
 
     config = make_evaluation_config(circle_round)
-    scorer = [source for source in config.eval.scorer if source.people is None]
+    scorer = config.eval.scoring
     alone = {"model_a": circle_round.config.model, "scorer": scorer, "others": [], "best_of": [], "selector": []}
     config = config.model_copy(update={"eval": config.eval.model_copy(update=alone)})
     return evaluate(config, circle_round.folder / "against_first").to_json()

@@ -16,11 +16,12 @@ def evaluate(
 
     After a kill the same command goes on from the batches of responses that were done.
     """
+    from likelier.evaluation import judge
     from likelier.evaluation.compare import evaluate as compare
     from likelier.evaluation.kept_samples import PART
     from likelier.web.server import make_access, serve
 
     settings = load_settings(config, overrides, seed)
     page = partial(serve, access=make_access(settings.eval, "eval"))
-    with hold_evaluation_folder(config.stem, out, PART) as folder:
+    with hold_evaluation_folder(config.stem, out, (PART, judge.PART)) as folder:
         return compare(settings, folder, page).to_json()

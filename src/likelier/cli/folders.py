@@ -4,7 +4,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from likelier.errors import ConfigError, Stopped, Terminated, exit_code
@@ -31,14 +31,14 @@ def circle_folder(name: str, out: Path | None, resume: str) -> Path:
 
 
 @contextlib.contextmanager
-def hold_evaluation_folder(name: str, out: Path | None, part: str) -> Iterator[Path]:
-    """Hold a new folder, or the one where an evaluation was stopped: its only file is `part`.
+def hold_evaluation_folder(name: str, out: Path | None, parts: Sequence[str]) -> Iterator[Path]:
+    """Hold a new folder, or the one where an evaluation was stopped: it holds none but `parts`, the first among them.
 
     Without `out` that is the newest of this name. A folder where nothing was kept is removed after a failure.
     ConfigError: as for `new_folder`, or another process has the folder. Stopped: after a signal, with batches kept.
     """
     newest = run_folder(name, out, "auto")
-    folder = newest if is_stopped(newest, part) and (out or not is_locked(newest)) else new_folder(name, out)
+    folder = newest if is_stopped(newest, parts) and (out or not is_locked(newest)) else new_folder(name, out)
     made = make_folder(folder)
     lock = take_lock(folder)
     try:
@@ -54,9 +54,10 @@ def hold_evaluation_folder(name: str, out: Path | None, part: str) -> Iterator[P
         os.close(lock)
 
 
-def is_stopped(folder: Path, part: str) -> bool:
-    """True if the folder holds `part` and nothing else but a lock."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK} == {part}
+def is_stopped(folder: Path, parts: Sequence[str]) -> bool:
+    """True if the folder holds the first of `parts`, and nothing but these and a lock."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return parts[0] in names and names <= {*parts, LOCK}
 
 
 def is_locked(folder: Path) -> bool:

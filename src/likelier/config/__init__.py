@@ -28,7 +28,7 @@ from likelier.config.load import (
     shorten,
     suggest_names,
 )
-from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, Rewards, RewardSource, Scoring, refuse_people
+from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, JudgeConfig, Rewards, RewardSource, Scoring, refuse_people
 from likelier.config.search import Range, SearchConfig, SearchValues
 from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
@@ -42,6 +42,7 @@ __all__ = [
     "EvalConfig",
     "Fraction",
     "GymConfig",
+    "JudgeConfig",
     "LoRA",
     "NonEmpty",
     "NonNegative",

@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from likelier.config.base import Block, Device, PageConfig, Positive, ProjectName, SamplingConfig, refuse_idle
-from likelier.config.rewards import RewardSource, Scoring
+from likelier.config.rewards import JudgeConfig, RewardSource, Scoring
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 
@@ -39,8 +39,8 @@ class EvalConfig(SamplingConfig, PageConfig):
     prompts: str = ""
     """Prompt file (JSONL with `prompt`)."""
     scorer: list[RewardSource] = []
-    """Judges, other than the one trained against; the first decides the win rate. `people` among them judge `model_b`
-    against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
+    """Judges, other than the one trained against; the first decides the win rate. `people` and `judge` among them judge
+    `model_b` against `model_a`; all that needs a score (training on its way, `others`, `best_of`) does without them."""
     judgements_per_comparison: Positive = 1
     """With `people`: judgements of each comparison, by different people."""
     num_judged: Positive | None = None
@@ -94,16 +94,18 @@ class EvalConfig(SamplingConfig, PageConfig):
                 (True, ("wait_minutes",), "the page stays open until everything is judged, or Ctrl-C closes it"),
             ]
             refuse_idle(self.people, rules)
-        labels = [source.label for source in self.scorer if self.people]
+        labels = [source.label for source in self.scorer if self.people or self.judges]
         if sum(source.people is not None for source in self.scorer) > 1:
             raise ValueError("scorer: people stand there twice; one database holds what all of them answer")
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"scorer: two judges are called {twice[0]}; give one of them another name")
         for name in ("others", "best_of"):
-            if self.people and getattr(self, name) and not self.scoring:
-                raise ValueError(
-                    f"{name}: people judge only model_b against model_a; add a judge that scores to scorer"
-                )
+            if self.scorer and getattr(self, name) and not self.scoring:
+                who = "people judge" if self.people else "such a judge compares"
+                raise ValueError(f"{name}: {who} only model_b against model_a; add a judge that scores to scorer")
+        for source in self.scorer:
+            line = "a judge says which answer is better and gives no score"
+            refuse_idle(source, [(source.judge is not None, ("weight",), line)])
         return self
 
     @property
@@ -114,4 +116,9 @@ class EvalConfig(SamplingConfig, PageConfig):
     @property
     def scoring(self) -> list[RewardSource]:
         """The judges that give each response a score."""
-        return [source for source in self.scorer if source.people is None]
+        return [source for source in self.scorer if source.gives_scores]
+
+    @property
+    def judges(self) -> dict[str, JudgeConfig]:
+        """The language models that are asked which answer is better, by name."""
+        return {source.label: source.judge for source in self.scorer if source.judge is not None}

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from likelier.addresses import hide_secrets
-from likelier.config.base import Block, NonNegative, refuse_idle
+from likelier.config.base import Block, NonEmpty, NonNegative, Positive, refuse_idle
 
 PYTHON_CALLABLE = "python callable "
 """How `config.yaml` names a function that was passed from Python: no other process can find it by that."""
@@ -50,8 +50,22 @@ Address = Annotated[str, PlainSerializer(hide_secrets, return_type=str, when_use
 """A file, or an address that may hold a password: as JSON, and so in every file, it is without it."""
 
 
+class JudgeConfig(Block):
+    """A language model that is asked which of two answers is better."""
+
+    http: Annotated[Address, Field(pattern=r"^https?://")]
+    """Address of chat completions in OpenAI's protocol, `https://HOST/v1`; a key stands in front of the host:
+    `https://${JUDGE_KEY}@api.example.org/v1`, with JUDGE_KEY in the environment, is sent as `Bearer`."""
+    model: NonEmpty
+    """Name of the model there."""
+    instruction: NonEmpty = "You compare two answers to a prompt by how good they are as a whole."
+    """What makes an answer better. How to reply is added."""
+    concurrency: Positive = 4
+    """Questions that are asked at once."""
+
+
 class RewardSource(Block):
-    """One source of scores: exactly one of `model`, `function`, `http`, or of judgements without scores: `people`."""
+    """One source: exactly one of `model`, `function`, `http`, which give scores, `people`, and `judge`."""
 
     model: str | None = None
     """Folder or hub name of a reward model (sequence classification, one label), or a reward run: all its models."""
@@ -69,6 +83,8 @@ class RewardSource(Block):
     wait_minutes: NonNegative = 30.0
     """In `reward`, with `people`: how long each step waits for their ratings. What nobody rated by then is scored by a
     model fitted to the ratings so far; while there is none, the other sources decide, and without any the run waits."""
+    judge: JudgeConfig | None = None
+    """In `eval.scorer` only: a language model that is asked which answer is better, in both orders."""
     per: Literal["response", "token"] = "response"
     """`token`: the function is called as `reward(prompts, responses, tokens)`, with each response's tokens as texts
     (the end token among them), and returns a list of floats for each response, one for each of its tokens."""
@@ -85,8 +101,8 @@ class RewardSource(Block):
     @model_validator(mode="after")
     def check_single_source(self) -> Self:
         """Validate that there is exactly one source, with only the settings that apply to it."""
-        if sum(source is not None for source in (self.model, self.function, self.http, self.people)) != 1:
-            raise ValueError("give exactly one of model, function, http, people")
+        if sum(source is not None for source in (self.model, self.function, self.http, self.people, self.judge)) != 1:
+            raise ValueError("give exactly one of model, function, http, people, judge")
         if self.per == "token" and self.function is None:
             raise ValueError("per: token needs a function; a model or a service scores whole responses")
         idle = [
@@ -100,10 +116,15 @@ class RewardSource(Block):
         return self
 
     @property
+    def gives_scores(self) -> bool:
+        """True if each response gets a number at once."""
+        return self.people is None and self.judge is None
+
+    @property
     def label(self) -> str:
         """Name in metrics and reports."""
-        if self.name or self.people:
-            return self.name or "people"
+        if self.name or self.people or self.judge:
+            return self.name or ("people" if self.judge is None else Path(self.judge.model).name)
         function = name_function(self.function or "")
         if function.startswith(PYTHON_CALLABLE):
             return function.rpartition(".")[2]
@@ -127,15 +148,25 @@ PEOPLE_GIVE_NO_SCORE = (
 )
 
 
+JUDGE_COMPARES = (
+    "judge: it says which of two answers is better, in eval.scorer only; here every response needs a score: give "
+    "model, function or http"
+)
+
+
 def refuse_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
-    """ValueError: `people` among sources that must score any response at once."""
+    """ValueError: `people` or `judge` among sources that must score any response at once."""
+    if any(source.judge is not None for source in sources):
+        raise ValueError(JUDGE_COMPARES)
     if any(source.people is not None for source in sources):
         raise ValueError(PEOPLE_GIVE_NO_SCORE)
     return sources
 
 
-def refuse_second_people(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
-    """ValueError: two sources of people."""
+def check_rewards(sources: Sequence[RewardSource]) -> Sequence[RewardSource]:
+    """ValueError: two sources of people, or `judge`."""
+    if any(source.judge is not None for source in sources):
+        raise ValueError(JUDGE_COMPARES)
     if sum(source.people is not None for source in sources) > 1:
         raise ValueError("people stand there twice; one database holds what all of them answer")
     return sources
@@ -143,5 +174,5 @@ def refuse_second_people(sources: Sequence[RewardSource]) -> Sequence[RewardSour
 
 Scoring = Annotated[list[RewardSource], AfterValidator(refuse_people)]
 """Sources that give each response a number at once."""
-Rewards = Annotated[list[RewardSource], AfterValidator(refuse_second_people)]
+Rewards = Annotated[list[RewardSource], AfterValidator(check_rewards)]
 """Sources of the reward of PPO, people among them."""

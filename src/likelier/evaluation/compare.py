@@ -4,13 +4,16 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from likelier.config import Config, EvalConfig, OtherModel
+from likelier.config.rewards import name_sources
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.best_of_n import evaluate_best_of_n
 from likelier.evaluation.corrected import correct_win_rate
+from likelier.evaluation.judge import ChatPreferences, KeptAnswers, ask_judge
 from likelier.evaluation.kept_samples import PART, KeptSamples
 from likelier.evaluation.length_control import control_length
 from likelier.evaluation.people import (
@@ -39,10 +42,9 @@ from likelier.reward.sources import Scorer, check_columns, make_scorer
 from likelier.reward.verdict import read_reward_results
 from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples
+from likelier.text.topics import name_topics
 from likelier.training.setup import pick_device, seeded_generator
 
-AskPeople = Callable[[Sequence[ResponsePair]], HumanPreferences | None]
-"""Collects people's judgements of both models' responses; returns None if people are not among the judges."""
 SAMPLES_SHOWN = 32
 WORST_SHOWN = 8
 ACCURACY_FIELDS = (
@@ -55,11 +57,29 @@ ACCURACY_FIELDS = (
 """Of a reward run's result: what says how far it can be trusted as a judge."""
 
 
+class Opinions(NamedTuple):
+    """What is said of pairs of responses by those who give no scores."""
+
+    people: HumanPreferences | None = None
+    """None if people are not among the judges."""
+    judges: Mapping[str, ChatPreferences] = {}
+    """Of language models, by name."""
+
+    def list_verdicts(self, row: int) -> JsonObject:
+        """Return each language model's verdict on a pair: 1 for b, 0 for a, 1/2 for a tie; None if unreadable."""
+        return {name: nan_to_none(float(each.shares[row])) for name, each in self.judges.items()}
+
+
+Ask = Callable[[Sequence[ResponsePair]], Opinions]
+"""Asks the judges that compare both models' responses."""
+
+
 def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> EvaluationResult:
     """Compare `eval.model_b` with `eval.model_a`; writes `evaluation.json` in `out` and returns it without the samples.
 
     `page` is served if people are among the judges; without one only stored judgements count. Batches of responses that
-    are done stand in `responses.part` until all is: after a kill the same evaluation in `out` goes on from there.
+    are done stand in `responses.part` until all is: after a kill the same evaluation in `out` goes on from there. What
+    language models answered as judges stays in `judge.jsonl`, and nothing is asked twice.
     ConfigError, DataError: a setting, prompt file, model or judge that cannot be used. Stopped: see `ask_people`.
     """
     settings = config.eval
@@ -68,21 +88,27 @@ def evaluate(config: Config, out: Path, page: AnnotationPage | None = None) -> E
             raise ConfigError(f"eval.{name}: give one; an evaluation needs model_a, model_b, prompts and scorer")
     if settings.best_of and not settings.selector:
         raise ConfigError("eval.selector: best_of needs what picks the best: give the score that was trained against")
-    if settings.people and settings.model_a == settings.model_b:
-        raise ConfigError(f"eval.model_b: people would compare {settings.model_b} with itself; give another model")
+    if (settings.people or settings.judges) and settings.model_a == settings.model_b:
+        who = "people" if settings.people else "the judge"
+        raise ConfigError(f"eval.model_b: {who} would compare {settings.model_b} with itself; give another model")
     check_writable(out / "evaluation.json")
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_people(settings)) if settings.people else None
-        kept = KeptSamples(out / PART)
-        result = load_and_compare(
-            config, lambda pairs: ask_people(store, pairs, settings, page) if store else None, kept
-        )
+        kept, answers = KeptSamples(out / PART), KeptAnswers(out)
+
+        def ask(pairs: Sequence[ResponsePair]) -> Opinions:
+            # Before people: a service that does not answer ends the evaluation before they spend their time.
+            judges = {name: ask_judge(name, judge, pairs, answers) for name, judge in settings.judges.items()}
+            return Opinions(ask_people(store, pairs, settings, page) if store else None, judges)
+
+        result = load_and_compare(config, ask, kept)
     write_json(out / "evaluation.json", result.to_json())
     kept.remove()
+    answers.finish()
     return replace(result, samples=(), worst=(), responses={})
 
 
-def load_and_compare(config: Config, ask: AskPeople, kept: KeptSamples) -> EvaluationResult:
+def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationResult:
     """Load the models, prompts and judges of `config.eval`, and compare.
 
     The result also says how far its judges and the new model's training can be trusted.
@@ -113,7 +139,7 @@ def compare(
     config: EvalConfig,
     seed: int = 0,
     selector: Scorer | None = None,
-    ask: AskPeople = lambda pairs: None,
+    ask: Ask = lambda pairs: Opinions(),
 ) -> EvaluationResult:
     """Compare loaded models; the first judge of `eval.scorer` decides the win rate.
 
@@ -131,18 +157,20 @@ def compare(
         result = replace(result, best_of=best_of)
     others = tuple(compare_other(a, other, responses_a, repeated, judges, config, seed) for other in config.others)
     pairs = pair_responses(repeated, responses_a.samples, responses_b.samples, config)
-    preferences = ask(pairs)
-    if preferences:
-        corrected = correct_judges(pairs, preferences, responses_a.scores, responses_b.scores)
-        result = replace(result, judges=insert_people(result.judges, preferences.result, config), corrected=corrected)
+    said = ask(pairs)
+    by_judge = {**result.judges, **{name: each.result for name, each in said.judges.items()}}
+    if said.people and config.people:
+        wins = {name: list_wins(scores, responses_b.scores[name]) for name, scores in responses_a.scores.items()}
+        wins |= {name: each.shares for name, each in said.judges.items()}
+        by_judge[config.people.label] = said.people.result
+        result = replace(result, corrected=correct_judges(pairs, said.people, wins))
     return replace(
         result,
+        judges=order_judges(by_judge, config),
         others=others,
         num_prompts=len({prompt.id for prompt in prompts}),
-        samples=make_sample_records(repeated, responses_a, responses_b, preferences, spread_rows(len(repeated))),
-        worst=make_sample_records(
-            repeated, responses_a, responses_b, preferences, find_worst(responses_a, responses_b)
-        ),
+        samples=make_sample_records(repeated, responses_a, responses_b, said, spread_rows(len(repeated))),
+        worst=make_sample_records(repeated, responses_a, responses_b, said, find_worst(responses_a, responses_b)),
     )
 
 
@@ -245,35 +273,35 @@ def pair_responses(
     return [ResponsePair(*each) for each in zip(prompts, *responses, strict=True)]
 
 
+def list_wins(scores_a: Floats, scores_b: Floats) -> Floats:
+    """Return 1 where b's score is higher, 0 where a's is, 1/2 for equal ones; NaN where a response has none."""
+    return np.where(np.isnan(scores_a) | np.isnan(scores_b), np.nan, compute_wins(scores_a, scores_b))
+
+
 def correct_judges(
-    pairs: Sequence[ResponsePair],
-    preferences: HumanPreferences,
-    all_scores_a: Mapping[str, Floats],
-    all_scores_b: Mapping[str, Floats],
+    pairs: Sequence[ResponsePair], preferences: HumanPreferences, wins: Mapping[str, Floats]
 ) -> dict[str, JsonObject]:
-    """Return the win rate of each judge that scores, corrected by people's judgements, where these are enough."""
+    """Return the win rate of each judge, whose wins of b are given, corrected by people's, where these are enough."""
     counted = choose_counted(pairs, preferences.shares)
     shares = np.full(len(pairs), np.nan)
     shares[counted] = [preferences.shares[index] for index in counted]
     longer = np.array([pair.length_difference for pair in pairs])
     clusters = np.array([pair.prompt.conversation or pair.prompt.id for pair in pairs])
+    topics = np.array(name_topics([to_plain_text(pair.prompt.text) for pair in pairs]))
     corrected = {}
-    for name, scores_a in all_scores_a.items():
-        scores_b = all_scores_b[name]
-        scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
-        wins = compute_wins(scores_a[scored], scores_b[scored])
-        found = correct_win_rate(shares[scored], wins, clusters[scored].tolist(), longer[scored])
+    for name, each in wins.items():
+        known = ~np.isnan(each)
+        found = correct_win_rate(shares[known], each[known], clusters[known].tolist(), longer[known], topics[known])
         if found:
             corrected[name] = found.to_json()
     return corrected
 
 
-def insert_people(judges: dict[str, JudgeResult], people: JudgeResult, config: EvalConfig) -> dict[str, JudgeResult]:
-    """Return the judges' results with people at their place in `eval.scorer`."""
-    assert config.people is not None
-    entries = list(judges.items())
-    entries.insert(config.scorer.index(config.people), (config.people.label, people))
-    return dict(entries)
+def order_judges(judges: Mapping[str, JudgeResult], config: EvalConfig) -> dict[str, JudgeResult]:
+    """Return the judges' results in the order of `eval.scorer`."""
+    scoring = iter(name_sources(config.scoring))
+    names = [next(scoring) if source.gives_scores else source.label for source in config.scorer]
+    return {name: judges[name] for name in names if name in judges} | dict(judges)
 
 
 def spread_rows(num_rows: int) -> list[int]:
@@ -308,10 +336,11 @@ def make_sample_records(
     prompts: Sequence[Prompt],
     a: ScoredResponses,
     b: ScoredResponses,
-    preferences: HumanPreferences | None,
+    said: Opinions,
     rows: Sequence[int],
 ) -> tuple[JsonObject, ...]:
-    """Return the prompts of some rows with their columns, both responses, all scores and people's share for b."""
+    """Return the prompts of some rows with their columns, both responses, all scores, people's share for b and what
+    language models say of it."""
     first = next(iter(a.scores), None)
     return tuple(
         {
@@ -324,7 +353,8 @@ def make_sample_records(
             "scores_b": {name: nan_to_none(scores[row]) for name, scores in b.scores.items()},
         }
         | ({"extra": prompts[row].extra} if prompts[row].extra else {})
-        | ({"share_b": preferences.shares[row]} if preferences else {})
+        | ({"share_b": said.people.shares[row]} if said.people else {})
+        | ({"verdicts": said.list_verdicts(row)} if said.judges else {})
         for row in rows
     )
 

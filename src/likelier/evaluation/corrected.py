@@ -10,8 +10,8 @@ first term on the second. A judge who knows nothing of people's taste gets a pow
 Duchi and Zrnic (2023), equations 3 and 6, here with prompts as clusters.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike
 
 from likelier.intervals import Floats, Interval, rate_interval, share_interval, sum_clusters
 
+MIN_OF_TOPIC = 10
+"""Pairs of a topic on which people and a judge take a side, for their agreement on it to be shown."""
 MIN_JUDGED = 20
 """Pairs that people must have judged: from fewer no power can be estimated."""
 
@@ -51,6 +53,8 @@ class CorrectedWinRate:
     agreement_longer: Agreement | None = None
     """Of the pairs whose longer response is b's."""
     agreement_shorter: Agreement | None = None
+    agreement_by_topic: Mapping[str, Agreement] = field(default_factory=dict)
+    """By topic of the prompts, of those with at least `MIN_OF_TOPIC` pairs on which both take a side."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record in `evaluation.json`."""
@@ -66,12 +70,13 @@ class CorrectedWinRate:
 
 
 def correct_win_rate(
-    people: ArrayLike, judge: ArrayLike, clusters: Sequence[str], longer: ArrayLike
+    people: ArrayLike, judge: ArrayLike, clusters: Sequence[str], longer: ArrayLike, topics: ArrayLike | None = None
 ) -> CorrectedWinRate | None:
     """Return b's win rate from people's shares [N], NaN where nobody judged, and a judge's wins [N].
 
-    Clusters are prompts. `longer` [N] is above 0 where b's response is the longer one, below 0 where a's is. The pairs
-    that people judged must be a random part of all. None: they judged fewer than `MIN_JUDGED`, or all.
+    Clusters are prompts, `topics` [N] their names, empty for none. `longer` [N] is above 0 where b's response is the
+    longer one, below 0 where a's is. The pairs that people judged must be a random part of all. None: they judged fewer
+    than `MIN_JUDGED`, or all.
     """
     shares, wins = np.asarray(people, float), np.asarray(judge, float)
     is_judged = ~np.isnan(shares)
@@ -87,8 +92,25 @@ def correct_win_rate(
     parts = [np.ones(len(own), bool), length > 0, length < 0]
     agreements = [measure_agreement(own[part], predicted[part], names[is_judged][part].tolist()) for part in parts]
     return CorrectedWinRate(
-        rate, interval, power, len(own), int(len(shares) - len(own)), float(own.mean()), alone_interval, *agreements
+        rate,
+        interval,
+        power,
+        len(own),
+        int(len(shares) - len(own)),
+        float(own.mean()),
+        alone_interval,
+        *agreements,
+        measure_by_topic(own, predicted, names[is_judged], np.asarray(topics)[is_judged]) if topics is not None else {},
     )
+
+
+def measure_by_topic(own: Floats, predicted: Floats, clusters: Any, topics: Any) -> dict[str, Agreement]:
+    """Return the agreement of people's shares and the judge's wins in each topic with enough pairs, sorted by name."""
+    parts = {str(topic): topics == topic for topic in sorted(set(topics.tolist())) if topic}
+    found = {
+        name: measure_agreement(own[part], predicted[part], clusters[part].tolist()) for name, part in parts.items()
+    }
+    return {name: each for name, each in found.items() if each and each.n >= MIN_OF_TOPIC}
 
 
 def estimate_rate(shares: Floats, wins: Floats, clusters: Sequence[str]) -> tuple[float, float, Floats]:

@@ -58,6 +58,19 @@ class PeopleResult(JudgeResult):
 
 
 @dataclass(frozen=True)
+class ChatJudgeResult(JudgeResult):
+    """The result of a language model that was asked about each pair in both orders."""
+
+    side_bias: float | None
+    """Share of its verdicts for a side that are for the answer shown first, less 1/2; None: all are ties."""
+    side_bias_interval: Interval | None
+    contradictions: int
+    """Pairs on which the two orders do not agree; they count as ties."""
+    unparseable: int
+    """Pairs with a reply that is no verdict; they are left out."""
+
+
+@dataclass(frozen=True)
 class BestOfNScore:
     """Best-of-n from model a by one judge, compared with single responses of model a."""
 
@@ -254,7 +267,8 @@ def make_headline(judge: JudgeResult) -> JsonObject:
 
 def read_judges(record: Mapping[str, Any]) -> dict[str, JudgeResult]:
     """Return the judges' results in a record of `evaluation.json`."""
+    kinds: dict[str, type[JudgeResult]] = {"judgements": PeopleResult, "contradictions": ChatJudgeResult}
     return {
-        name: PeopleResult(**judge) if "judgements" in judge else ScorerResult(**judge)
+        name: next((kind for key, kind in kinds.items() if key in judge), ScorerResult)(**judge)
         for name, judge in record["judges"].items()
     }

@@ -49,7 +49,8 @@ def assess_evaluation(record: Mapping[str, Any]) -> EvaluationVerdict:
     preferred = f"{judge} prefers the new answers in {share(rate)}{format_interval(interval)} of {record['n']:,}"
     proof = (record.get("judge_accuracy") or {}).get(judge)
     corrected = (record.get("corrected") or {}).get(judge)
-    caveats = (*describe_proof(judge, proof), *describe_correction(record), *describe_limits(record))
+    caveats = (*describe_proof(judge, proof), *describe_chat_judges(record))
+    caveats += (*describe_correction(record), *describe_limits(record))
     if proof and assess_reward_model(proof).name in ("at_chance", "below_length", "unproven"):
         return EvaluationVerdict("judge_unproven", f"{preferred} comparisons.", caveats)
     if interval is None or holds_half(interval):
@@ -79,6 +80,10 @@ def describe_correction(record: Mapping[str, Any]) -> tuple[str, ...]:
         if agreement := found["agreement"]:
             same = f"{share(agreement['rate'])}{format_interval(agreement['interval'])}"
             sentences.append(f"People and {judge} agree on {same} of {agreement['n']:,} pairs.")
+        if len(topics := found.get("agreement_by_topic") or {}) > 1:
+            topic, least = min(topics.items(), key=lambda each: each[1]["rate"])
+            same = f"{share(least['rate'])}{format_interval(least['interval'])}"
+            sentences.append(f"They agree least on prompts about {topic}: on {same} of {least['n']:,} pairs.")
         if (found["gain"] or 0) >= LEAST_GAIN:
             sentences.append(f"The interval is {share(found['gain'])} shorter than by people alone.")
     return tuple(sentences)
@@ -94,6 +99,22 @@ def describe_proof(judge: str, proof: Mapping[str, Any] | None) -> tuple[str, ..
     right = f"{share(proof['accuracy'])}{format_interval(proof.get('accuracy_interval'))}"
     unproven = "" if assess_reward_model(proof).is_usable else ", which proves nothing"
     return (f"{judge} itself ranks {right} of {pairs} it has not seen as people did{unproven}.",)
+
+
+def describe_chat_judges(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return sentences on the side that language models favour as judges, on contradictions and unreadable replies."""
+    sentences = []
+    for judge, found in (record.get("judges") or {}).items():
+        if (bias := found.get("side_bias")) is not None:
+            low_high = found["side_bias_interval"]
+            interval = format_interval([0.5 + end for end in low_high] if low_high else None)
+            sentences.append(f"{judge} picks the answer shown first in {share(0.5 + bias)}{interval} of its verdicts.")
+        if count := found.get("contradictions"):
+            part = f"{count:,} of {found['n']:,}"
+            sentences.append(f"In the other order {judge} contradicts itself on {part} pairs, which count as ties.")
+        if count := found.get("unparseable"):
+            sentences.append(f"{count:,} pairs are left out, since a reply of {judge} on them is no verdict.")
+    return tuple(sentences)
 
 
 def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -60,49 +60,55 @@ def ask_service(address: str, batch: ResponseBatch) -> Any:
     return parse_scores(answer["scores"], len(batch.texts), f"reward service {address}")
 
 
-def post(address: str, body: bytes, max_bytes: int) -> Any:
-    """POST with time-out and retries. LikelierError: it never answered with JSON of `max_bytes` and status 200."""
-    request = make_request(address, body)
+def post(
+    address: str, body: bytes, max_bytes: int, name: str = "", seconds: float | None = None, retry_seconds: float = 0.2
+) -> Any:
+    """POST with time-out and retries, each after twice as long. `name` is the service's in errors.
+
+    LikelierError: it never answered with JSON of `max_bytes` and status 200.
+    """
+    name = name or f"reward service {address}"
+    request = make_request(address, body, name)
     for attempt in range(HTTP_RETRIES + 1):
         try:
-            return read_answer(request, max_bytes)
+            return read_answer(request, max_bytes, seconds or HTTP_TIMEOUT_SECONDS)
         except InvalidAnswer as error:
-            raise LikelierError(f"reward service {address}: {error}") from None
+            raise LikelierError(f"{name}: {error}") from None
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = summarise_error(error)
         if attempt < HTTP_RETRIES:
-            time.sleep(0.2 * 2**attempt)
-    raise LikelierError(f"reward service {address}: {reason}, {HTTP_RETRIES} retries made; is it running?")
+            time.sleep(retry_seconds * 2**attempt)
+    raise LikelierError(f"{name}: {reason}, {HTTP_RETRIES} retries made; is it running?")
 
 
-def make_request(address: str, body: bytes) -> urllib.request.Request:
+def make_request(address: str, body: bytes, name: str) -> urllib.request.Request:
     """A POST of JSON; name and password of the address are sent as HTTP asks (Basic, RFC 7617), urllib knows them not.
 
-    LikelierError: not an address that can be asked.
+    A name alone is a token (Bearer, RFC 6750). LikelierError: not an address that can be asked.
     """
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
         netloc = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
     except ValueError:
-        raise LikelierError(
-            f"reward service {address}: no address; a password needs its %, /, ? and # quoted"
-        ) from None
+        raise LikelierError(f"{name}: no address; a password needs its %, /, ? and # quoted") from None
     headers = {"Content-Type": "application/json"}
-    if parts.username is not None:
+    if parts.username is not None and parts.password is None:
+        headers["Authorization"] = f"Bearer {unquote(parts.username)}"
+    elif parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
     return urllib.request.Request(urlunsplit(parts._replace(netloc=netloc)), body, headers)
 
 
-def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
+def read_answer(request: urllib.request.Request, max_bytes: int, seconds: float) -> Any:
     """Read the JSON of one answer. OSError, ValueError, HTTPException: there is none. InvalidAnswer: it is too long.
 
     The whole answer is timed too, since a socket's time-out restarts with every byte.
     """
-    until = time.monotonic() + HTTP_TIMEOUT_SECONDS
+    until = time.monotonic() + seconds
     opener = urllib.request.build_opener(NoRedirects)
-    with opener.open(request, timeout=HTTP_TIMEOUT_SECONDS) as reply:
+    with opener.open(request, timeout=seconds) as reply:
         if reply.status != 200:
             raise OSError(f"status {reply.status}")
         parts, left = [], max_bytes
@@ -112,7 +118,7 @@ def read_answer(request: urllib.request.Request, max_bytes: int) -> Any:
             if left < 0:
                 raise InvalidAnswer(f"the answer is longer than {max_bytes:,} bytes; send the scores alone")
             if time.monotonic() > until:
-                raise TimeoutError(f"no whole answer within {HTTP_TIMEOUT_SECONDS:g} s")
+                raise TimeoutError(f"no whole answer within {seconds:g} s")
         if reply.length:  # read1 ends without an error where the service hung up
             raise http.client.IncompleteRead(b"".join(parts), reply.length)
         return json.loads(b"".join(parts))

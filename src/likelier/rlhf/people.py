@@ -76,8 +76,12 @@ class UsedScores:
 
 
 @contextmanager
-def open_people(config: Config, folder: Path, open_page: OpenPage | None) -> Iterator["PeopleSource | None"]:
-    """Open the database and the page of the people in `reward`; yields None if there are none.
+def open_people(
+    config: Config, folder: Path, open_page: OpenPage | None, start: int = 0
+) -> Iterator["PeopleSource | None"]:
+    """Open the database and the page of the people in `reward` of a run that goes on from step `start`.
+
+    Yields None if there are no people.
 
     ConfigError: they cannot be asked here, or their project asks something else. DataError: see `Store.open`.
     """
@@ -99,13 +103,13 @@ def open_people(config: Config, folder: Path, open_page: OpenPage | None) -> Ite
                 f"reward: people: the project {PROJECT} of {store.name} asks for {asked}, not for ratings"
             )
         with open_page(store, config.ppo) as page:
-            yield PeopleSource(config, store, page, folder)
+            yield PeopleSource(config, store, page, folder, start)
 
 
 class PeopleSource:
     """Scores responses by people's ratings, and by a model of them."""
 
-    def __init__(self, config: Config, store: Store, page: RatingPage, folder: Path) -> None:
+    def __init__(self, config: Config, store: Store, page: RatingPage, folder: Path, start: int) -> None:
         assert config.people is not None
         self.name, self.wait_minutes = config.people.label, config.people.wait_minutes
         self.stands_alone = len(config.reward) == 1
@@ -116,17 +120,14 @@ class PeopleSource:
         self.model: RatingModel | None = None
         self.scored: dict[str, float] = {}
         """Scores of all responses that people have rated, by id."""
-        self.step = 0
+        self.step = start
         self.stop_if_asked: Callable[[], None] = lambda: None
 
     def read_with(self, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Describe responses by the hidden states of this model."""
+        """Describe responses by the hidden states of this model; of a resumed run, fit what its last step had."""
         self.hidden = HiddenStates(reference, tokenizer)
-
-    def restore(self, num_steps: int) -> None:
-        """Have the model that the last of `num_steps` steps had."""
-        if num_steps and num_steps - 1 in self.used:
-            self.fit(self.used[num_steps - 1].until)
+        if self.step - 1 in self.used:
+            self.fit(self.used[self.step - 1].until)
 
     def begin_step(self, step: int, stop_if_asked: Callable[[], None]) -> None:
         """Begin a step; `stop_if_asked` is called while people are waited for and raises Stopped after a signal."""

@@ -43,7 +43,7 @@ def train_ppo(
     for people in `reward`. ConfigError, DataError: an invalid setting, prompt file, model folder or database.
     NumericError: see `Guard`.
     """
-    with open_people(config, run.folder, open_page) as people:
+    with open_people(config, run.folder, open_page, run.start) as people:
         return train_against(config, run, sampler, people)
 
 
@@ -55,8 +55,6 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     state = State(actors, ppo, run.folder)
     state.offer_best(0, before)
     state.load(run.checkpoint)
-    if people:
-        people.restore(run.start)
 
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
@@ -89,8 +87,8 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
-    if people:  # before and after by the same model of the ratings: at the start there was none
-        before = heldout_eval(load_policy(config.model, actors.policy.device))
+    # By the same model of people's ratings as after: at the start there was none.
+    before = heldout_eval(load_policy(config.model, actors.policy.device)) if people else before
     result = summarise(state, start_time, before, after) | state.select_policy(after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))

@@ -17,6 +17,8 @@ MAX_CHARACTERS = 4000
 """Of a longer text only the beginning is looked at."""
 MAX_WORDS, MIN_TEXTS = 2000, 5
 """Words that are looked at, each in at least so many texts."""
+NUM_NAMED = 3
+"""Words in the name of a topic."""
 MIN_FOR_TOPICS, MAX_TOPICS, NUM_STARTS, NUM_STEPS = 20, 20, 5, 30
 
 
@@ -79,3 +81,22 @@ def find_topics(texts: Sequence[str]) -> list[int] | None:
     clusters, _ = min((run_k_means(places, count, generator) for _ in range(NUM_STARTS)), key=lambda tried: tried[1])
     topic_of = dict(zip(different, clusters.tolist(), strict=True))
     return [topic_of[text] for text in texts]
+
+
+def name_topics(texts: Sequence[str]) -> list[str]:
+    """Return for each text the words that set its topic apart, such as `dragon, castle, king`; empty without topics.
+
+    Those whose share of the topic's texts is furthest above their share of the others.
+    """
+    topics = find_topics(texts)
+    if topics is None:
+        return [""] * len(texts)
+    words_of = [set(WORD.findall(text[:MAX_CHARACTERS].lower())) for text in texts]
+    totals, sizes = Counter(word for words in words_of for word in words), Counter(topics)
+    names = {}
+    for topic, size in sizes.items():
+        inside = Counter(word for words, own in zip(words_of, topics, strict=True) if own == topic for word in words)
+        rest = max(len(texts) - size, 1)
+        lift = {word: count / size - (totals[word] - count) / rest for word, count in inside.items()}
+        names[topic] = ", ".join(sorted(lift, key=lambda word: (-lift[word], word))[:NUM_NAMED])
+    return [names[topic] for topic in topics]

@@ -90,7 +90,9 @@ def correct_win_rate(
     interval = share_interval(rate, deviations, sizes, len(own), float(len(shares)))
     length = np.asarray(longer, float)[is_judged]
     parts = [np.ones(len(own), bool), length > 0, length < 0]
-    agreements = [measure_agreement(own[part], predicted[part], names[is_judged][part].tolist()) for part in parts]
+    all_pairs, longer_ones, shorter_ones = (
+        measure_agreement(own[part], predicted[part], names[is_judged][part].tolist()) for part in parts
+    )
     return CorrectedWinRate(
         rate,
         interval,
@@ -99,7 +101,9 @@ def correct_win_rate(
         int(len(shares) - len(own)),
         float(own.mean()),
         alone_interval,
-        *agreements,
+        all_pairs,
+        longer_ones,
+        shorter_ones,
         measure_by_topic(own, predicted, names[is_judged], np.asarray(topics)[is_judged]) if topics is not None else {},
     )
 

@@ -48,7 +48,7 @@ def train_ppo(
 
 
 def train_against(config: Config, run: Run, sampler: Sampler | None, people: PeopleSource | None) -> dict[str, Any]:
-    """Fine-tune as `train_ppo`, with `people` to rate where the reward has them."""
+    """Fine-tune as `train_ppo`; with `people`, start and end are scored by the model of ratings of the end."""
     ppo, start_time = config.ppo, time.monotonic()
     actors, prompts, heldout_eval, fresh_eval, user_loss = prepare(config, sampler, people)
     before = evaluate_start(actors, heldout_eval, ppo)
@@ -87,7 +87,6 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
-    # By the same model of people's ratings as after: at the start there was none.
     before = heldout_eval(load_policy(config.model, actors.policy.device)) if people else before
     result = summarise(state, start_time, before, after) | state.select_policy(after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder

@@ -41,12 +41,12 @@ from likelier.preferences.make import conversation_groups, make_preference
 from likelier.records import Preference, to_plain_text
 from likelier.reward.check import (
     check_scores,
-    clusters,
     compute_hits,
     fit_bag_of_words,
     fit_length,
     select_equal_length,
 )
+from likelier.reward.judged import clusters
 from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
 from likelier.runs.run import Run

@@ -109,6 +109,21 @@ PPO = (
         "rated responses on.",
         "",
     ),
+    Metric(
+        "distance/<source>",
+        "Mahalanobis distance of what the reward model reads of a response from its training responses; the mean.",
+        "",
+    ),
+    Metric(
+        "high_distance/<source>",
+        "Share of responses whose distance exceeds that of 95 in 100 held out of the reward model's training.",
+        "share",
+    ),
+    Metric(
+        "high_disagreement/<source>",
+        "The same of the disagreement between models; only with several models.",
+        "share",
+    ),
     Metric("logged/<name>", "What reward functions logged by `log_metric(name, value)`; the mean of the step.", ""),
     Metric(
         "reward",

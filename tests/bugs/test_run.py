@@ -20,6 +20,7 @@ LONG = {
     "entropy_collapse",
     "gold_drift",
     "length_blowup",
+    "out_of_distribution",
     "repetition",
     "reward_flat",
     "scorer_at_chance",

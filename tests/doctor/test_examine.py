@@ -18,7 +18,7 @@ INTERFACE = [
     "reward_flat", "kl_negative", "kl_explodes", "length_collapse", "length_blowup", "entropy_collapse", "repetition",
     "value_not_learning", "ratio_not_one", "sampler_mismatch", "clipfrac_high", "clipfrac_zero", "scorer_saturated",
     "scorer_at_chance", "gold_drift", "advantage_zero", "gradients_clipped", "never_ends", "gamma_with_kl",
-    "estimator_misplaced", "often_cut",
+    "estimator_misplaced", "often_cut", "out_of_distribution",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from likelier.files import read_json, write_json
 from likelier.report.charts import Series
 from likelier.report.page import (
     column,
+    draw_calibration,
     duration,
     mark_turning_point,
     number,
@@ -21,7 +22,7 @@ from likelier.report.page import (
     summarise_flags,
     write_report,
 )
-from likelier.report.runs import make_best_of_n_series
+from likelier.report.runs import Training, draw_doubt, make_best_of_n_series
 from report_page import PAYLOAD, find_headings, open_page, poison, render_page, write_agent
 
 CSS = Path(__file__).parents[2] / "src" / "likelier" / "report" / "templates" / "report.css"
@@ -51,6 +52,25 @@ def test_the_whole_demo_in_order(demo):
         "The new model’s answers are preferred in 84 % (79–88 %) of 288 comparisons on held-out prompts, "
         "3.1 nats from where it started."
     )
+
+
+def test_doubt_is_drawn_beside_what_held_out_responses_show():
+    lines = [{"step": at, "disagreement/rm": 0.1 * at, "high_distance/rm": 0.2 * at} for at in (1, 2, 3)]
+    first, second, third = draw_doubt([Training("run", Path("run"), "ppo", lines, [], {}, {})])
+    assert "<figcaption>Disagreement" in first
+    assert "held-out responses" not in first
+    assert not second  # of a single model nothing is logged
+    assert "<figcaption>Unlike the training responses" in third
+    assert "held-out responses" in third
+    assert not any(draw_doubt([Training("run", Path("run"), "ppo", [{"step": 1}], [], {}, {})]))
+
+
+def test_the_reliability_diagram_has_the_temperature_beside_it():
+    bins = [{"expected": 0.6, "observed": 0.5, "pairs": 9}, {"expected": 0.9, "observed": 0.7, "pairs": 9}]
+    cooler = [bins[0] | {"expected": 0.55}, bins[1] | {"expected": 0.7}]
+    drawn = draw_calibration({"calibration": bins, "calibration_at_temperature": cooler, "temperature": 1.5})
+    assert "at temperature 1.50" in drawn
+    assert "at temperature" not in draw_calibration({"calibration": bins})
 
 
 def test_numbers_stand_where_a_reader_looks(demo):

@@ -10,21 +10,17 @@ from sklearn.linear_model import LogisticRegression
 from likelier.records import Preference
 from likelier.reward.check import (
     BagOfWords,
-    calibration,
-    calibration_error,
     check_baselines,
     check_scores,
-    clusters,
     compute_hits,
     fit_bag_of_words,
     fit_length,
     fit_logistic,
-    judgement_logits,
-    log_losses,
     make_vocabulary,
     select_equal_length,
     word_counts,
 )
+from likelier.reward.judged import clusters, judgement_logits, log_losses
 
 
 def pair(chosen: str, rejected: str, **more) -> Preference:
@@ -60,31 +56,6 @@ def test_the_guess_of_who_leans_enters_the_chances():
 def test_log_loss_by_hand():
     found = log_losses(np.array([2.0, -1.0, 1.0]), np.array([1.0, 1.0, 0.5]))
     assert found == pytest.approx([0.126928011042973, 1.313261687518223, 0.813261687518223], abs=1e-12)
-
-
-def test_calibration_by_hand():
-    # sigmoid(log 3) = 0.75 falls in bin 5 of [0.5, 1] in tenths; 3 of those 4 won. sigmoid(log 9) = 0.9: bin 8, 1 of 2.
-    difference = np.array([math.log(3), math.log(3), math.log(3), -math.log(3), math.log(9.0001), -math.log(9.0001)])
-    bins = calibration(difference, np.ones(6))
-    assert [each["pairs"] for each in bins] == [4, 2]
-    assert [each["expected"] for each in bins] == pytest.approx([0.75, 0.9], abs=1e-5)
-    assert [each["observed"] for each in bins] == [0.75, 0.5]
-    assert calibration_error(difference, np.ones(6)) == pytest.approx(2 / 6 * 0.4, abs=1e-5)
-
-
-def test_calibration_counts_ties_half():
-    # equal scores promise 1/2 and get 1/2; a tie that was scored 3 : 1 promises 0.75 and gets 1/2, from either side
-    assert calibration_error(np.zeros(3), np.array([1.0, 1.0, 0.5])) == 0.0
-    assert calibration_error(np.array([math.log(3), -math.log(3)]), np.full(2, 0.5)) == pytest.approx(0.25, abs=1e-9)
-
-
-def test_scores_that_tell_the_truth_are_calibrated():
-    random = np.random.default_rng(0)
-    logits = random.normal(size=20_000)
-    wins = random.random(20_000) < 1 / (1 + np.exp(-logits))
-    difference = np.where(wins, logits, -logits)  # chosen minus rejected
-    assert calibration_error(difference, np.ones(20_000)) < 0.015
-    assert calibration_error(3 * difference, np.ones(20_000)) > 0.1
 
 
 def test_check_scores_clusters_by_conversation():

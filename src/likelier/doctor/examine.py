@@ -25,6 +25,7 @@ FINDINGS: tuple[Callable[[History], Finding | None], ...] = (
     score.scorer_at_chance,
     score.advantage_zero,
     drift.gold_drift,
+    drift.out_of_distribution,
     kl.kl_negative,
     kl.kl_explodes,
     sampling.sampler_mismatch,

@@ -358,6 +358,9 @@ def draw_calibration(reward: JsonObject | None) -> Markup:
         Series(translate("perfect"), [(low, low), (1, 1)], 5, "guide"),
         Series(translate("reward model"), bins),
     ]
+    if scaled := extract_points((reward or {}).get("calibration_at_temperature", []), "expected", "observed"):
+        temperature = f"{(reward or {}).get('temperature') or 1.0:.2f}"
+        series.append(Series(translate("at temperature %(temperature)s", temperature=temperature), scaled, 1))
     x_label, y_label = translate("predicted probability"), translate("observed frequency")
     return line_chart(translate("Calibration"), x_label, y_label, series, small=True)
 

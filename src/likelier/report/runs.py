@@ -33,6 +33,8 @@ JsonObject = dict[str, Any]
 
 HELD_OUT_METRICS = {"score": "eval_score", "kl": "eval_kl", "response_length": "eval_response_length"}
 """PPO metrics on training prompts, and the same on held-out prompts."""
+HELD_OUT_SHARE = 0.05
+"""Of the responses held out of a reward model's training, beyond each threshold of reward/out_of_distribution.py."""
 AGENT_PICTURE = "agent.gif"
 AGENT_FIELDS = (
     "env_id", "steps", "seed", "mean_return", "eval_mean", "eval_std", "eval_sampled_mean", "eval_sampled_std",
@@ -160,6 +162,7 @@ def draw_training_charts(trainings: Sequence[Training], stage: Stage) -> list[Ma
             series.append(Series(translate("held out"), held_out, 1, "dots"))
         charts.append(line_chart(translate(title), translate("step"), describe_unit(stage, metric), series, small=True))
     charts.append(draw_cut_share(runs))
+    charts.extend(draw_doubt(runs))
     return [chart for chart in charts if chart]
 
 
@@ -175,6 +178,30 @@ def draw_cut_share(runs: Sequence[Training]) -> Markup:
     ]
     title, unit = translate("Cut at the length limit"), translate("share of responses")
     return line_chart(title, translate("step"), unit, series, small=True)
+
+
+def draw_doubt(runs: Sequence[Training]) -> list[Markup]:
+    """Draw the disagreement of each reward model, and the shares of responses unlike those that it was trained on."""
+    charts, step = [], translate("step")
+    kinds = (
+        ("disagreement/", translate("Disagreement"), translate("score")),
+        ("high_disagreement/", translate("High disagreement"), translate("share of responses")),
+        ("high_distance/", translate("Unlike the training responses"), translate("share of responses")),
+    )
+    for prefix, title, unit in kinds:
+        series = [
+            Series(f"{name_run(run, runs)}: {source}" if len(runs) > 1 else source, points, colour % 6)
+            for colour, run in enumerate(runs)
+            for source in dict.fromkeys(
+                name.removeprefix(prefix) for line in run.lines for name in line if name.startswith(prefix)
+            )
+            if (points := extract_points(run.lines, "step", prefix + source))
+        ]
+        if series and prefix != "disagreement/":
+            ends = [min(series[0].points)[0], max(series[0].points)[0]]
+            series.append(Series(translate("held-out responses"), [(end, HELD_OUT_SHARE) for end in ends], 5, "guide"))
+        charts.append(line_chart(title, step, unit, series, small=True))
+    return charts
 
 
 def name_run(run: Training, runs: Sequence[Training]) -> str:

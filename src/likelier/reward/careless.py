@@ -17,18 +17,8 @@ from likelier.intervals import Floats
 from likelier.noise.careless import estimate_shares
 from likelier.progress import print_note
 from likelier.records import Preference
-from likelier.reward.check import (
-    PENALTIES,
-    chosen_and_rejected,
-    clusters,
-    fit_logistic,
-    flips,
-    log_losses,
-    make_vocabulary,
-    targets,
-    weights,
-    word_counts,
-)
+from likelier.reward.check import PENALTIES, chosen_and_rejected, fit_logistic, make_vocabulary, word_counts
+from likelier.reward.judged import clusters, flips, log_losses, targets, weights
 from likelier.reward.pairs import Pairs
 
 FOLDS, ROUNDS = 5, 4

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,12 +11,18 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
-from likelier.files import stable_id
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Preference
+from likelier.reward.calibration import (
+    calibration,
+    calibration_error,
+    calibration_interval,
+    check_by_chance,
+    check_temperature,
+)
+from likelier.reward.judged import asked_weights, clusters, flips, judgement_logits, log_losses, targets, weights
 from likelier.text.words import split_words
 
-NUM_BINS = 10
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
@@ -26,7 +32,7 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
     The scores predict judgements, so the predicted probabilities account for each annotator's error rate (`flip`).
     """
     right, target, logits = compute_hits(difference, pairs), targets(pairs), judgement_logits(difference, pairs)
-    asked = np.array([pair.asked_weight for pair in pairs])
+    asked = asked_weights(pairs)
     return {
         "accuracy": float(np.average(right, weights=asked)),
         "accuracy_interval": rate_interval(right, clusters(pairs), asked if (asked != 1).any() else None),
@@ -34,6 +40,21 @@ def check_scores(difference: Floats, pairs: Sequence[Preference]) -> dict[str, A
         "calibration_error": calibration_error(logits, target, asked),
         "calibration": calibration(logits, target, asked),
         "pairs": len(pairs),
+    }
+
+
+def check_calibration(
+    difference: Floats, pairs: Sequence[Preference], valid_difference: Floats, valid: Sequence[Preference]
+) -> dict[str, Any]:
+    """How sure one can be of the calibration error on held-out pairs, and what a temperature makes of it.
+
+    `valid` are pairs apart from `pairs` to fit the temperature on; there may be none.
+    """
+    logits, asked = judgement_logits(difference, pairs), asked_weights(pairs)
+    return {
+        "calibration_error_interval": calibration_interval(logits, pairs),
+        "calibration_error_by_chance": float(check_by_chance(logits, asked).mean()),
+        **check_temperature(difference, pairs, valid_difference, valid),
     }
 
 
@@ -68,79 +89,6 @@ def compute_hits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
     return np.where(targets(pairs) == 0.5, 0.5, (side + 1) / 2)
 
 
-def targets(pairs: Sequence[Preference]) -> Floats:
-    """`target` of each pair, [N]."""
-    return np.array([pair.target for pair in pairs])
-
-
-def flips(pairs: Sequence[Preference]) -> Floats:
-    """`flip` of each pair, [N]."""
-    return np.array([pair.flip for pair in pairs])
-
-
-def judgement_logits(difference: Floats, pairs: Sequence[Preference]) -> Floats:
-    """Log-odds that the annotator prefers `chosen`, with probability q as in `preference_loss`."""
-    flip, right, wrong = flips(pairs), expit(difference), expit(-difference)
-    guess = np.array([pair.guess for pair in pairs])
-    careless = np.minimum(2 * flip, 1.0)
-    leaning = ((1 - careless) * side + careless * by_guess for side, by_guess in ((right, guess), (wrong, 1 - guess)))
-    alike = ((1 - flip) * right + flip * wrong, (1 - flip) * wrong + flip * right)
-    with np.errstate(divide="ignore"):  # only where flip is 0, and there the log-odds are d itself
-        chosen, rejected = (np.log(np.where(guess == 0.5, *both)) for both in zip(alike, leaning, strict=True))
-        odds = chosen - rejected
-    return np.where(flip == 0, difference, odds)
-
-
-def clusters(pairs: Sequence[Preference]) -> list[str]:
-    """Cluster of each pair: its conversation, else its prompt."""
-    return [pair.conversation or stable_id(pair.prompt) for pair in pairs]
-
-
-def log_losses(difference: Floats, target: Floats) -> Floats:
-    """-(target log sigmoid(d) + (1 - target) log sigmoid(-d)) of each pair, in nats."""
-    losses: Floats = target * np.logaddexp(0, -difference) + (1 - target) * np.logaddexp(0, difference)
-    return losses
-
-
-def calibration(difference: Floats, target: Floats, weight: Floats | None = None) -> list[dict[str, float]]:
-    """Bin pairs by predicted win probability; returns mean prediction and observed frequency of each bin.
-
-    Each pair is oriented towards the higher score, whose win probability sigmoid(|d|) is in [1/2, 1]; ties and equal
-    scores count as half a win. `weight` [N] makes up for a strategy that chose what was asked.
-    """
-    bins = bin_by_prediction(difference, target, weight)
-    return [{"expected": each.expected, "observed": each.observed, "pairs": each.pairs} for each in bins]
-
-
-def calibration_error(difference: Floats, target: Floats, weight: Floats | None = None) -> float:
-    """Expected calibration error: mean of |observed - predicted| over the bins, weighted by their pairs."""
-    bins = bin_by_prediction(difference, target, weight)
-    return sum(each.weight * abs(each.expected - each.observed) for each in bins) / sum(each.weight for each in bins)
-
-
-class CalibrationBin(NamedTuple):
-    """Pairs of about the same predicted win probability."""
-
-    expected: float
-    observed: float
-    pairs: int
-    weight: float
-
-
-def bin_by_prediction(difference: Floats, target: Floats, weight: Floats | None) -> list[CalibrationBin]:
-    """Return the bins of `calibration` that have any weight."""
-    weight = np.ones(len(difference)) if weight is None else weight
-    expected = expit(np.abs(difference))
-    won = np.where(difference == 0, 0.5, np.where(difference > 0, target, 1 - target))
-    places = np.minimum(((expected - 0.5) * 2 * NUM_BINS).astype(int), NUM_BINS - 1)
-    bins = []
-    for number in np.unique(places[weight > 0]):
-        rows = np.flatnonzero(places == number)
-        predicted, observed = (float(np.average(values[rows], weights=weight[rows])) for values in (expected, won))
-        bins.append(CalibrationBin(predicted, observed, len(rows), float(weight[rows].sum())))
-    return bins
-
-
 def length_differences(pairs: Sequence[Preference]) -> Floats:
     """Return the length of the chosen response minus that of the rejected one, in characters."""
     return np.array([float(len(pair.chosen) - len(pair.rejected)) for pair in pairs])
@@ -158,11 +106,6 @@ def fit_length(train: Sequence[Preference]) -> Callable[[Sequence[Preference]], 
     columns = csr_matrix(length_differences(train)[:, None] / scale)
     factor = fit_logistic(columns, targets(train), weights(train), penalty=1e-3)[0] / scale
     return lambda pairs: factor * length_differences(pairs)
-
-
-def weights(pairs: Sequence[Preference]) -> Floats:
-    """`weight` of each pair, [N]."""
-    return np.array([pair.weight for pair in pairs])
 
 
 @dataclass(frozen=True)

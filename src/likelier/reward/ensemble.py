@@ -13,6 +13,7 @@ from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
 from likelier.records import Text
+from likelier.reward.out_of_distribution import Distribution, load_distribution
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
 from likelier.runs.folder import adapter_folders, member_folders
 from likelier.text.reward_heads import load_heads
@@ -53,15 +54,27 @@ class Ensemble:
         means: Sequence[float],
         caution: float = 0.0,
         combination: Combination = "mean",
+        distribution: Distribution | None = None,
     ) -> None:
-        """`means`: one for each row that the members' `read` gives."""
+        """`means`: one for each row that the members' `read` gives. `distribution`: of the first member's features."""
         self.members, self.means, self.caution, self.combination = members, list(means), caution, combination
+        self.distribution = distribution
 
     def score_each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
         """Score with each model, [models, B]. Several processes score a shard each; all return the whole batch."""
+        return self.read_shard(prompts, responses)[0]
+
+    def read_shard(
+        self, prompts: Sequence[Text], responses: Sequence[str]
+    ) -> tuple[Float[Tensor, "K B"], dict[str, Float[Tensor, " B"]]]:
+        """Return scores and signs of the whole batch, of which each of several processes reads a shard."""
         rows, num_rows = shard(len(responses)), len(responses)
-        scores = self.read(list(prompts)[rows], list(responses)[rows]).scores
-        return torch.stack([all_gather_rows(each, num_rows) for each in scores])
+        scores, features = self.read(list(prompts)[rows], list(responses)[rows])
+        signs: dict[str, Tensor] = {}
+        if self.distribution is not None:
+            signs = self.distribution.find_signs(features, std_between_models(scores) if len(scores) > 1 else None)
+        together = torch.stack([all_gather_rows(each, num_rows) for each in scores])
+        return together, {name: all_gather_rows(sign, num_rows) for name, sign in signs.items()}
 
     def read(self, prompts: Sequence[Text], responses: Sequence[str]) -> Reading:
         """Return the centred scores of each model, and the hidden states of the first."""
@@ -81,8 +94,8 @@ class Ensemble:
 
     def __call__(self, batch: ResponseBatch) -> SourceScores:
         """Score a batch as a `Source`; with several models, also return their disagreement."""
-        scores = self.score_each([prompt.text for prompt in batch.prompts], batch.texts)
-        return score_all(self.combine(scores), std_between_models(scores) if len(scores) > 1 else None)
+        scores, signs = self.read_shard([prompt.text for prompt in batch.prompts], batch.texts)
+        return score_all(self.combine(scores), std_between_models(scores) if len(scores) > 1 else None, signs)
 
 
 def combine_scores(
@@ -126,7 +139,8 @@ def load_ensemble(path: str, device: str = "auto", caution: float = 0.0, combina
     means = [mean for folder in folders for mean in read_means(Path(folder))]
     if combination != "mean" and len(means) == 1:
         raise ConfigError(f"combine: {combination} needs several models, and {path} has one; remove it")
-    return Ensemble(members, means, caution, combination)
+    model = Path(folders[0]).with_name("model") if Path(folders[0]).name == "adapter" else Path(folders[0])
+    return Ensemble(members, means, caution, combination, load_distribution(model))
 
 
 def load_member(folder: str, device: str) -> Reader:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from likelier.config import Config, RewardModelConfig
 from likelier.records import Preference
-from likelier.reward.check import clusters
+from likelier.reward.judged import clusters
 from likelier.text.models import save_model
 from likelier.text.reward_heads import add_heads, save_heads, set_heads
 from likelier.text.reward_model import RewardModel

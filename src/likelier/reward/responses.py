@@ -56,6 +56,8 @@ class SourceScores(NamedTuple):
     """Standard deviation between the models of an ensemble; None for any other source."""
     rated: Bool[Tensor, " B"] | None = None
     """True where people rated the response, False where a model of their ratings scored it; None: others score here."""
+    signs: dict[str, Float[Tensor, " B"]] = {}
+    """Signs that a reward model was not trained on such responses, by name; see reward/out_of_distribution.py."""
 
     def with_nan(self) -> Float[Tensor, " B"]:
         """Scores of whole responses, NaN where the source gave none."""
@@ -69,9 +71,13 @@ class SourceScores(NamedTuple):
 Source = Callable[[ResponseBatch], SourceScores]
 
 
-def score_all(values: Float[Tensor, " B"], disagreement: Float[Tensor, " B"] | None = None) -> SourceScores:
+def score_all(
+    values: Float[Tensor, " B"],
+    disagreement: Float[Tensor, " B"] | None = None,
+    signs: dict[str, Float[Tensor, " B"]] | None = None,
+) -> SourceScores:
     """Wrap the scores of a source that scores every response."""
-    return SourceScores(values, torch.ones(len(values), dtype=torch.bool), disagreement)
+    return SourceScores(values, torch.ones(len(values), dtype=torch.bool), disagreement, signs=signs or {})
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from likelier.intervals import Floats
 from likelier.progress import progress
 from likelier.records import Preference, Text
 from likelier.reward.careless import learn_flips
-from likelier.reward.check import check_baselines, check_scores
-from likelier.reward.ensemble import load_ensemble
+from likelier.reward.check import check_baselines, check_calibration, check_scores
+from likelier.reward.ensemble import Ensemble, load_ensemble, std_between_models
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
 from likelier.reward.loss import preference_loss
+from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.people import check_people
 from likelier.reward.verdict import assess_reward_model
@@ -76,6 +77,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 
     counts = {"steps": len(read_log(run.folder / "metrics.jsonl")), "optimizer_steps": optimizer_steps}
     counts |= {"ensemble_size": settings.ensemble_size}
+    learn_distribution(run.folder, pairs, settings)
     quality = evaluate(run.folder, pairs, settings)
     verdict = assess_reward_model(quality)
     quality |= {"verdict": verdict.name, "in_words": verdict.sentence}
@@ -270,6 +272,26 @@ def read_pairs(
     return both[:, 0], both[:, 1]
 
 
+def learn_distribution(run: Path, pairs: Pairs, settings: RewardModelConfig) -> None:
+    """Write beside the first model where its training responses lie, with thresholds from held-out ones, if any."""
+    held_out = pairs.test or pairs.valid
+    if not held_out:
+        return
+    ensemble = load_ensemble(str(run), settings.device)
+    training, _ = read_responses(ensemble, pairs.train)
+    distribution = fit_distribution(training, *read_responses(ensemble, held_out))
+    if distribution is not None:
+        distribution.save(run / "model")
+
+
+def read_responses(ensemble: Ensemble, pairs: Sequence[Preference]) -> tuple[Floats, Floats | None]:
+    """Return hidden states and deviation between models of both responses of every n-th pair; None of one model."""
+    prompts, chosen, rejected = columns(pairs[:: -(-len(pairs) // PAIRS_SCORED_AT_ONCE)])
+    scores, features = ensemble.read([*prompts, *prompts], [*chosen, *rejected])
+    disagreement = std_between_models(scores).double().numpy() if len(scores) > 1 else None
+    return features.double().numpy(), disagreement
+
+
 def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
     """Evaluate the run's ensemble on the test pairs, else on the validation pairs; None without either."""
     # Validation pairs chose the epoch, so figures on them flatter; they stand in where there are no test pairs.
@@ -277,7 +299,10 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")
         return dict.fromkeys(keys)
-    chosen, rejected = score_pairs(load_ensemble(str(run), settings.device).score, held_out)
-    found = check_scores(chosen - rejected, held_out)
-    found |= check_people(chosen - rejected, pairs.train, held_out)
-    return found | check_baselines(chosen - rejected, pairs.train, pairs.valid, held_out)
+    ensemble = load_ensemble(str(run), settings.device)
+    difference = np.subtract(*score_pairs(ensemble.score, held_out))
+    apart = pairs.valid if pairs.test else []
+    valid_difference = np.subtract(*score_pairs(ensemble.score, apart)) if apart else np.zeros(0)
+    found = check_scores(difference, held_out) | check_calibration(difference, held_out, valid_difference, apart)
+    found |= check_people(difference, pairs.train, held_out)
+    return found | check_baselines(difference, pairs.train, pairs.valid, held_out)

@@ -94,6 +94,11 @@ class Rollout:
             for name, scores in judged.by_source.items()
             if scores.disagreement is not None
         }
+        means |= {
+            f"{sign}/{name}": values.mean()
+            for name, scores in judged.by_source.items()
+            for sign, values in scores.signs.items()
+        }
         means |= {f"logged/{name}": torch.tensor(value) for name, value in judged.logged.metrics.items()}
         return {name: float(value) for name, value in (means | self.measures).items()}
 

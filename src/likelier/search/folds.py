@@ -8,7 +8,7 @@ from likelier.config import Config
 from likelier.errors import DataError
 from likelier.files import write_jsonl
 from likelier.records import Preference, read_preferences
-from likelier.reward.check import clusters
+from likelier.reward.judged import clusters
 from likelier.stages import STAGES
 
 VALID_EVERY = 10

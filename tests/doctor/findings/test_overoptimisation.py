@@ -1,5 +1,7 @@
 """Judges who fall, or turn against the score, while it goes on rising."""
 
+import numpy as np
+
 from broken_metrics import history
 from likelier.doctor.findings import overoptimisation as drift
 
@@ -51,3 +53,30 @@ def test_a_judge_that_turns_against_the_score():
     assert drift.gold_drift(turned([0.8, 0.6, 0.1, -0.2, -0.3])) is None
     assert drift.gold_drift(turned([0.2, 0.2, 0.1, -0.5, -0.7])) is None  # no friend of it at the start either
     assert drift.gold_drift(turned([0.8, 0.6, -0.7])) is None
+
+
+def test_responses_unlike_the_training_are_three_in_twenty_by_three_errors():
+    # of 64 responses in each of the last 10 steps: 0.15 + 3 * sqrt(0.2 * 0.8 / 640) = 0.197
+    def find(share, **more):
+        return drift.out_of_distribution(history(**{"high_distance/rm": share, **more}))
+
+    assert find(0.19) is None
+    found = find(0.21)
+    assert (found.name, found.severity, found.step) == ("out_of_distribution", "warning", 40)
+    assert found.evidence.startswith("high_distance/rm 0.21 in steps 31 to 40, 0.21 at the start; 0.05 of")
+    assert "never wrote like" in found.cause
+    assert "has gone where" in find(np.linspace(0.05, 0.5, 40)).cause
+    assert find(np.linspace(0.5, 0.05, 40)) is None  # it has come back
+    assert find(0.05, **{"high_disagreement/rm": 0.4}).evidence.startswith("high_disagreement/rm 0.4")
+    assert drift.out_of_distribution(history()) is None
+
+
+def test_shares_at_the_level_are_seldom_called_high():
+    """64 responses in each of 40 steps, one in twenty beyond the threshold: never in 200 runs."""
+    found = [
+        drift.out_of_distribution(
+            history(**{"high_distance/rm": np.random.default_rng(seed).binomial(64, 0.05, 40) / 64})
+        )
+        for seed in range(200)
+    ]
+    assert found == [None] * 200

@@ -1,4 +1,4 @@
-"""The finding of over-optimisation: the scores of held-out judges fall while the training score rises."""
+"""Findings of over-optimisation: held-out judges fall while the score rises; responses no reward model was taught."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,10 @@ import numpy as np
 from likelier.doctor.findings.history import Finding, History, fmt
 from likelier.intervals import Floats
 from likelier.runs.curve import CurvePoint
+
+SIGNS = ("high_distance/", "high_disagreement/")
+HELD_OUT_SHARE, MANY_TIMES = 0.05, 3
+"""Of the responses held out of a reward model's training, beyond each threshold; how many times that are many."""
 
 
 def gold_drift(run: History) -> Finding | None:
@@ -29,6 +33,37 @@ def gold_drift(run: History) -> Finding | None:
         "The policy has found what the score overrates (over-optimisation)",
         "Stop where the judge was best, raise ppo.kl_coef or set ppo.kl_target, or improve the score: more pairs from "
         "the present policy, reward_model.ensemble_size with `caution`",
+    )
+
+
+def out_of_distribution(run: History) -> Finding | None:
+    """Many responses are unlike those a reward model was trained on: farther away from them, or more in dispute between
+    its models, than all but one in twenty of the responses held out of its training.
+
+    Three times as many, by three standard errors over responses.
+    """
+    signs = [name for name in run.lines[-1] if name.startswith(SIGNS)]
+    late = [(name, level) for name in signs if (level := run.final_level(name)) is not None and level.num >= 3]
+    name, level = max(late, key=lambda each: each[1].mean, default=(None, None))
+    if name is None or level is None:
+        return None
+    error = max(level.stderr, math.sqrt(level.mean * (1 - level.mean) / (run.batch_size * level.num)))
+    if level.mean - 3 * error <= MANY_TIMES * HELD_OUT_SHARE:
+        return None
+    start = run.initial_level(name)
+    begun = start is not None and start.mean > MANY_TIMES * HELD_OUT_SHARE
+    return Finding(
+        "out_of_distribution",
+        "warning",
+        run.last,
+        f"{name} {level}"
+        + (f", {fmt(start.mean)} at the start" if start else "")
+        + f"; {fmt(HELD_OUT_SHARE)} of the responses held out of the reward model's training",
+        "The model never wrote like the responses that the reward model was trained on"
+        if begun
+        else "The policy has gone where the reward model was not trained: its score is a guess there",
+        "Collect comparisons of the present model's responses and train the reward model again (a further round of the "
+        "circle); or raise ppo.kl_coef, or use several models with `caution`",
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from likelier.intervals import Floats, Interval, rate_interval
 from likelier.records import Preference
-from likelier.reward.check import clusters, compute_hits
+from likelier.reward.check import compute_hits
+from likelier.reward.judged import clusters
 
 
 def check_people(difference: Floats, train: Sequence[Preference], held_out: Sequence[Preference]) -> dict[str, Any]:

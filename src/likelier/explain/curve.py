@@ -11,8 +11,9 @@ from likelier.explain.forecast import LEVEL, CurvePoint, choose_sizes, forecast_
 from likelier.explain.run import RewardRun
 from likelier.progress import progress
 from likelier.records import Preference
-from likelier.reward.check import clusters, compute_hits
+from likelier.reward.check import compute_hits
 from likelier.reward.ensemble import Reader
+from likelier.reward.judged import clusters
 from likelier.reward.pairs import BatchPlan
 from likelier.reward.train import Member, score_pairs
 from likelier.text.reward_model import RewardModel

@@ -2,7 +2,8 @@
 
 `python bench/load.py [--people 100] [--seconds 600] [--interval 1] [--owner 10] [--db URL] [--existing]` starts
 `likelier serve` on a database of its own (or on --db) and prints percentiles in milliseconds, and errors. An owner
-looks at their page every `--owner` seconds (0: nobody does). With `--existing` the comparisons of --db are judged.
+looks at their page every `--owner` seconds (0: nobody does). With `--existing` the comparisons of --db are judged, and
+with `--ask STRATEGY` a strategy chooses which are begun.
 """
 
 import argparse
@@ -131,12 +132,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--db")
     parser.add_argument("--existing", action="store_true")
+    parser.add_argument("--ask", default="random")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         db = given.db or f"{folder}/feedback.db"
         if not given.existing:
             fill(db, int(0.6 * given.people * given.seconds / given.interval) + given.people * 4)
         server = Server(Path(folder), db)
+        server.words += ["--ask", given.ask]
         started = time.perf_counter()
         server.start()
         try:

@@ -20,9 +20,12 @@ from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import migrations
 from likelier.feedback.accounts import Accounts, InvitationError
 from likelier.feedback.database import database_url
+from likelier.feedback.draws import ASKED, Draw
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.media import read_media
 from likelier.feedback.projects import Gold, ProjectSettings, add_guideline, write_gold, write_settings
+from likelier.feedback.questions import TRAINING
+from likelier.feedback.shown import read_choices, read_draws
 from likelier.feedback.store import Store, Superseded
 from likelier.feedback.tables import metadata
 from likelier.files import write_jsonl
@@ -167,6 +170,24 @@ def test_ratings_rankings_and_training_on_postgresql(server: str) -> None:
         store.add_judgement(replace(JUDGEMENT, annotator="new", key="lesson", extra={"training": True}))
         assert store.counts()["judgements"] == before
         assert [each.training for each in store.shown_after(0)][-1]
+
+
+def test_draws_and_answers_for_a_strategy_on_postgresql(server: str) -> None:
+    with Store.open(new_database(server, "drawn"), create=True) as store:
+        store.add_prompts([PROMPT])
+        store.add_responses([LEFT, RIGHT])
+        store.add_comparisons([COMPARISON])
+        draw = Draw(0.25, 8, False)
+        given = replace(JUDGEMENT, extra={ASKED: draw._asdict()}, created_at="2026-01-01")
+        store.add_judgements(
+            [given, replace(given, annotator="ann", choice="tie"), replace(given, extra={TRAINING: True})]
+        )
+        with store.reading() as connection:
+            assert read_draws(connection, "default") == {COMPARISON.id: draw}
+            first, second = read_choices(connection, "default", 0, 10)
+            assert read_choices(connection, "default", first[0], 1) == [second]
+        assert sorted([first[1:], second[1:]]) == [("Zoë", COMPARISON.id, LEFT.id), ("ann", COMPARISON.id, None)]
+        assert [entry.asked_weight for entry in store.judged()] == [0.5, 0.5]  # 7 of 8 are left: 1 / (8 x 0.25)
 
 
 def refused(store: Store) -> None:

@@ -9,6 +9,7 @@ import pytest
 from likelier.asking.strategies import Strategy
 from likelier.feedback.accounts import Person
 from likelier.feedback.draws import ASKED, Draw
+from likelier.feedback.projects import ProjectSettings, write_settings
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.web import asking
@@ -129,3 +130,18 @@ def test_a_process_that_fails_leaves_the_choice_to_chance_and_is_said_once(store
     assert room.pairing.held["ann"][0].draw == Draw(0.0166666667, 60, True)
     said = capsys.readouterr().err
     assert said.count("--ask entropy: ") == 1
+
+
+def test_new_comparisons_come_first_where_the_strategy_says_so_and_ratings_are_asked_by_chance(store):
+    with store.transaction() as writer:
+        write_settings(writer.__class__(writer.connection, store.media_folder, "rated"), ProjectSettings(ask="ratings"))
+    rooms = [Room(store, None, None, None), Room(store.in_project("rated"), None, None, None)]
+    runner = Asking(Strategy("least_judged"), lambda: rooms)
+    runner.start()
+    try:
+        assert rooms[0].pairing.priorities == Strategy("least_judged").begins_with
+        assert rooms[1].pairing.priorities is None
+        first, second = (rooms[0].next_question(person)["ids"]["comparison_id"] for person in (ANN, BOB))
+        assert first != second
+    finally:
+        runner.close()

@@ -115,9 +115,13 @@ class Asking:
 
     def start(self) -> None:
         """Begin with the rooms that are open, and start the thread."""
-        for room in self.list_rooms():
+        for room in self.list_asked():
             self.find_feed(room)
         self.thread.start()
+
+    def list_asked(self) -> list[Room]:
+        """Return the open rooms in which people judge comparisons; ratings and rankings are asked by chance."""
+        return [room for room in self.list_rooms() if room.kind is Judgement]
 
     def close(self) -> None:
         """End the process, which has nothing to save, and the thread."""
@@ -132,24 +136,22 @@ class Asking:
     def keep(self) -> None:
         """Look for new answers until the end; what fails is said once."""
         while not self.ended.wait(LOOK_SECONDS):
-            for room in self.list_rooms():
+            for room in self.list_asked():
                 try:
                     self.look(self.find_feed(room))
                 except (LikelierError, OSError) as error:
                     self.say(str(error))
 
     def find_feed(self, room: Room) -> RoomFeed:
-        """Return a room's feed, a new one for a room that has just been opened."""
-        project = room.store.project
-        if project not in self.feeds:
-            self.feeds[project] = RoomFeed(room)
-            self.feeds[project].begin(self.strategy.begins_with)
-        return self.feeds[project]
+        """Return a room's feed; let a room begin that has just been opened, or asks for comparisons again."""
+        feed = self.feeds.setdefault(room.store.project, RoomFeed(room))
+        if room.pairing.priorities is None:
+            feed.begin(self.strategy.begins_with)
+        return feed
 
     def look(self, feed: RoomFeed) -> None:
         """Let the strategy choose if enough is new."""
-        is_asked = self.strategy.has_weights and feed.room.kind is Judgement
-        if not is_asked or time.monotonic() < self.start_again_at or not feed.is_due():
+        if not self.strategy.has_weights or time.monotonic() < self.start_again_at or not feed.is_due():
             return
         begun, chosen = time.monotonic(), None
         for request in feed.list_requests():

@@ -39,7 +39,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "likelier"
 OTHERS = LANGUAGES[1:]
 RECORDED = [*(SOURCE / "doctor" / "findings").glob("*.py"), SOURCE / "evaluation" / "verdict.py",
             SOURCE / "reward" / "verdict.py", SOURCE / "reward" / "people.py",
-            SOURCE / "explain" / "sentences.py", SOURCE / "report" / "circle_round.py",
+            SOURCE / "explain" / "sentences.py", SOURCE / "explain" / "keys.py", SOURCE / "report" / "circle_round.py",
             SOURCE / "feedback" / "panel_audits.py", SOURCE / "feedback" / "taste_report.py"]  # fmt: skip
 """Files whose sentences come to the report by way of a run's records."""
 UNSHOWN = {
@@ -47,6 +47,7 @@ UNSHOWN = {
     "prefers the new answers in",
     "comparisons, and the interval holds 50 %",
     "the judge",
+    "I hope this helps!",
 }
 """Pieces of those files that only the terminal shows."""
 LATIN = re.compile(r"(?<![0-9])[A-Za-z][A-Za-z0-9’'_./+-]*")

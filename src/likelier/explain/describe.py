@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.explain.curve import measure_curve
+from likelier.explain.keys import measure_keys
 from likelier.explain.run import load_reward_run
 from likelier.explain.sentences import describe
 from likelier.explain.taught import explain_score
@@ -32,7 +33,7 @@ def explain_run(
     """
     run = load_reward_run(folder, data)
     result = read_object(folder / "result.json")
-    found: dict[str, Any] = {"curve": measure_curve(run, more)} if more else {}
+    found: dict[str, Any] = {"keys": measure_keys(run)} | ({"curve": measure_curve(run, more)} if more else {})
     known = {**read_object(folder / RECORD), **found}
     write_json(folder / RECORD, known | {"in_words": describe(known)}, private=True)
     found |= {"in_words": [*(result[key] for key in RESULT_SENTENCES if result.get(key)), *describe(known)]}

@@ -17,7 +17,8 @@ from likelier.text.words import is_word, split_words
 
 PLEASANT = frozenset({
     "good", "great", "happy", "nice", "best", "better", "love", "loved", "wonderful", "beautiful", "kind", "glad",
-    "fun", "thank", "thanks", "please", "enjoy", "excellent", "perfect", "smile", "smiled", "helpful", "welcome", "sure",
+    "fun", "thank", "thanks", "please", "enjoy", "excellent", "perfect", "smile", "smiled", "helpful", "welcome",
+    "sure",
 })  # fmt: skip
 UNPLEASANT = frozenset({
     "bad", "sad", "sorry", "worse", "worst", "hate", "hated", "terrible", "awful", "ugly", "angry", "afraid", "fear",

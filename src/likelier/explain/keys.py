@@ -9,8 +9,8 @@ from scipy.special import stdtrit
 
 from likelier.explain.run import RewardRun
 from likelier.feedback.style import count_style
-from likelier.intervals import Floats, Interval, jackknife_deviations, mean_interval
-from likelier.reward.check import clusters
+from likelier.intervals import Floats, Interval, jackknife_deviations, mean_interval, sum_clusters
+from likelier.reward.judged import clusters
 from likelier.reward.pairs import columns
 from likelier.reward.train import score_pairs
 from likelier.text.words import is_word, split_words
@@ -89,10 +89,9 @@ def correlate_within(x: Floats, y: Floats, names: Sequence[str]) -> tuple[float 
     if norm == 0:
         return None, None
     r = float(x @ y) / norm
-    codes = np.unique(np.asarray(names), return_inverse=True)[1]
     # The derivative of r by each row's weight, whose sum over all rows is 0.
     influence = len(x) * (x * y / norm - r * (x**2 / (x**2).sum() + y**2 / (y**2).sum()) / 2)
-    sums, sizes = np.bincount(codes, influence), np.bincount(codes).astype(float)
+    sums, sizes = sum_clusters(influence, names)
     if len(sizes) < 2:
         return r, None
     half = float(stdtrit(len(sizes) - 1, 0.975)) * float(np.sqrt((jackknife_deviations(sums, sizes) ** 2).sum()))

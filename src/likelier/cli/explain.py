@@ -39,7 +39,7 @@ def show_taught(taught: Result) -> None:
     print_table(["change", "without: chosen", "rejected", "judged by"], [(row, False) for row in pairs], ["change"])
     echo(
         f"Changes are those of the last layer fitted again, whose scores correlate with the model's at "
-        f"{taught['agreement']:.3f};\ntrained again as a whole, the model would change more than that by its seed alone."
+        f"{taught['agreement']:.3f};\ntrained again as a whole, its scores would change more by the seed alone."
     )
 
 

@@ -190,6 +190,9 @@ def test_what_was_answered_is_not_asked_again(serve_judge, tmp_path):
     assert len(fake.asked) == 8 - num_paid
     ask_judge("fake", config_of(fake, instruction="Prefer B."), PAIRS, KeptAnswers(tmp_path))
     assert len(fake.asked) == 16 - num_paid
+    again = KeptAnswers(tmp_path)
+    again.finish()  # those of the first question are kept with the others
+    assert len((tmp_path / "judge.jsonl").read_text().splitlines()) == 16
     (tmp_path / "judge.part").write_text('{"other": 1}\n')
     with pytest.raises(DataError, match="judge.part: not the answers of a judge"):
         KeptAnswers(tmp_path)

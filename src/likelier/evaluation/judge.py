@@ -23,7 +23,7 @@ from likelier.errors import DataError, LikelierError
 from likelier.evaluation.length_control import control_length
 from likelier.evaluation.people import ResponsePair
 from likelier.evaluation.result import ChatJudgeResult
-from likelier.files import dump_line, make_parent, read_log, stable_id
+from likelier.files import dump_line, make_parent, read_log, stable_id, write_jsonl
 from likelier.intervals import Floats, rate_interval
 from likelier.progress import progress
 from likelier.records import to_plain_text
@@ -93,7 +93,8 @@ class KeptAnswers:
     def finish(self) -> None:
         """Give the file its final name: the evaluation is done."""
         if self.path.is_file():
-            self.path.replace(self.final)
+            write_jsonl(self.final, ({"key": key, "answer": answer} for key, answer in self.answers.items()))
+            self.path.unlink()
 
 
 def ask_judge(name: str, config: JudgeConfig, pairs: Sequence[ResponsePair], kept: KeptAnswers) -> ChatPreferences:

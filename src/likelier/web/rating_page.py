@@ -10,7 +10,7 @@ from likelier.config import PPOConfig
 from likelier.errors import LikelierError
 from likelier.feedback.questions import Question
 from likelier.feedback.store import Store
-from likelier.records import Prompt, Response
+from likelier.records import Prompt, Rating, Response
 from likelier.web.app import create_app
 from likelier.web.live import add_generated
 from likelier.web.room import Room
@@ -38,9 +38,15 @@ class RatingPage:
             room.withdraw_former()
 
     def count_missing(self) -> int:
-        """Count the ratings that the responses asked about lack. LikelierError: the page has ended."""
+        """Count the ratings that the responses asked about lack.
+
+        LikelierError: the page has ended, or its owner has changed what is asked.
+        """
         if not self.server.is_alive():
             raise LikelierError("the judging page has ended; go on with --resume auto")
+        if self.room.kind is not Rating:
+            line = "what is asked was changed; its owner can set it back to ratings"
+            raise LikelierError(f"{self.room.store.name}: {line}, and the run goes on with --resume auto")
         pairing, wanted = self.room.update_pairing(), self.room.per_comparison
         with self.room.pairing_lock:
             places = [pairing.indices[each] for each in self.room.asked or ()]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likelier.cli.output import JSON, Result, result_command
+from likelier.cli.output import JSON, Result, format_value, result_command
 from likelier.errors import ConfigError
 from likelier.files.json_text import truncate
 from likelier.terminal import echo, print_table
@@ -19,8 +19,20 @@ def show(result: Result) -> None:
     """Print sentences, and who taught the model the score of a response."""
     for sentence in result["in_words"]:
         echo(sentence)
+    if "benchmark" in result:
+        show_benchmark(result["benchmark"])
     if "taught" in result:
         show_taught(result["taught"])
+
+
+def show_benchmark(subsets: Sequence[Result]) -> None:
+    """Print the accuracy on each subset of a benchmark."""
+    rows = [
+        [each["subset"], str(each["prompts"]), *map(format_value, (each["accuracy"], each["interval"], each["chance"]))]
+        for each in subsets
+    ]
+    columns = ["subset", "prompts", "accuracy", "95 % interval", "chance"]
+    print_table(columns, [(row, False) for row in rows], right_aligned=columns[1:])
 
 
 def show_taught(taught: Result) -> None:
@@ -64,6 +76,9 @@ def explain(
         bool, typer.Option("--curve", help="Train again on fewer comparisons, and forecast what more would bring.")
     ] = False,
     more: Annotated[int, typer.Option("--more", metavar="N", min=1, help="With --curve: judgements to add.")] = 500,
+    on: Annotated[
+        Path | None, typer.Option("--on", metavar="FILE", help="Accuracy on a file of LLMBar or RewardBench 2.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Comparisons and people that are shown.")] = 5,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="The run's pairs, where they have moved.")
@@ -75,4 +90,4 @@ def explain(
         raise ConfigError("--prompt: give the --response too that it was answered with")
     from likelier.explain.describe import explain_run
 
-    return explain_run(run, prompt or "", response, data, [more] if curve else [], top)
+    return explain_run(run, prompt or "", response, data, [more] if curve else [], top, on)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from likelier.explain.benchmark import measure_benchmark
 from likelier.explain.curve import measure_curve
 from likelier.explain.keys import measure_keys
 from likelier.explain.run import load_reward_run
@@ -25,11 +26,13 @@ def explain_run(
     data: Path | None = None,
     more: Sequence[int] = (),
     top: int = 5,
+    benchmark: Path | None = None,
 ) -> dict[str, Any]:
     """Explain a finished reward run, and a response's score where one is given; returns what was found.
 
     What is about the run alone is added to `explain.json` in its folder. `more`: numbers of further judgements whose
-    gain is forecast. ConfigError, DataError: see `load_reward_run` and `measure_curve`.
+    gain is forecast. `benchmark`: a file of `read_benchmark`. ConfigError, DataError: see `load_reward_run`,
+    `measure_curve` and `read_benchmark`.
     """
     run = load_reward_run(folder, data)
     result = read_object(folder / "result.json")
@@ -37,4 +40,6 @@ def explain_run(
     known = {**read_object(folder / RECORD), **found}
     write_json(folder / RECORD, known | {"in_words": describe(known)}, private=True)
     found |= {"in_words": [*(result[key] for key in RESULT_SENTENCES if result.get(key)), *describe(known)]}
+    if benchmark is not None:
+        found["benchmark"] = measure_benchmark(run, benchmark)
     return {"run": folder} | found | ({} if response is None else {"taught": explain_score(run, prompt, response, top)})

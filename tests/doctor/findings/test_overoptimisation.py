@@ -56,17 +56,17 @@ def test_a_judge_that_turns_against_the_score():
 
 
 def test_responses_unlike_the_training_are_three_in_twenty_by_three_errors():
-    # of 64 responses in each of the last 10 steps: 0.15 + 3 * sqrt(0.2 * 0.8 / 640) = 0.197
+    # of 64 responses in each of 8 steps: 0.15 + 3 * sqrt(0.2 * 0.8 / 512) = 0.203
     def find(share, **more):
         return drift.out_of_distribution(history(**{"high_distance/rm": share, **more}))
 
     assert find(0.19) is None
     found = find(0.21)
     assert (found.name, found.severity, found.step) == ("out_of_distribution", "warning", 40)
-    assert found.evidence.startswith("high_distance/rm 0.21 in steps 31 to 40, 0.21 at the start; 0.05 of")
+    assert found.evidence.startswith("high_distance/rm 0.21 in steps 1 to 8, 0.21 at the start; 0.05 of")
     assert "never wrote like" in found.cause
     assert "has gone where" in find(np.linspace(0.05, 0.5, 40)).cause
-    assert find(np.linspace(0.5, 0.05, 40)) is None  # it has come back
+    assert find(np.concatenate([np.full(16, 0.05), np.full(8, 0.5), np.full(16, 0.05)])) is not None  # it came back
     assert find(0.05, **{"high_disagreement/rm": 0.4}).evidence.startswith("high_disagreement/rm 0.4")
     assert drift.out_of_distribution(history()) is None
 

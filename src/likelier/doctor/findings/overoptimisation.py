@@ -43,8 +43,9 @@ def out_of_distribution(run: History) -> Finding | None:
     Three times as many, by three standard errors over responses.
     """
     signs = [name for name in run.lines[-1] if name.startswith(SIGNS)]
-    late = [(name, level) for name in signs if (level := run.final_level(name)) is not None and level.num >= 3]
-    name, level = max(late, key=lambda each: each[1].mean, default=(None, None))
+    # The highest, for what was learned from guesses stays learned, also where the policy comes back.
+    highest = [(name, level) for name in signs if (level := run.highest_level(name)) is not None and level.num >= 3]
+    name, level = max(highest, key=lambda each: each[1].mean, default=(None, None))
     if name is None or level is None:
         return None
     error = max(level.stderr, math.sqrt(level.mean * (1 - level.mean) / (run.batch_size * level.num)))

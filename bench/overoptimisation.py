@@ -48,7 +48,7 @@ SPREAD = 12.0
 """Factor on differences of taste (0 to 1): two random responses are told apart in about four answers of five."""
 TRUE_PROMPTS, LENGTH = 384, 40
 SIZES = {"small": (16, 1), "middle": (48, 2), "pretrained": None}
-TURNED = 0.02
+TURNED = 0.05
 """Fall of the true score from its best, at least; the standard error of a difference is about 0.014."""
 
 
@@ -99,7 +99,7 @@ def watch(out: Path, log: Path, count: int) -> None:
     """Run seeds of both kinds until `count` runs have turned and `count` have not, by the true score."""
     for seed in range(4 * count):
         rows = read_log(log) if log.exists() else []
-        turned = sum(row["turned"] for row in rows)
+        turned = sum(map(has_turned, rows))
         wanted = [WATCHED[0]] * (turned < count) + [WATCHED[1]] * (len(rows) - turned < count)
         run_all(out, log, [(setting, seed) for setting in wanted], rows)
 
@@ -119,7 +119,7 @@ def run_all(out: Path, log: Path, pairs: Sequence[tuple[Setting, int]], rows: Se
         row = {"setting": setting.name, "seed": seed, **run(setting, seed, out / "work")}
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(json.dumps({key: row[key] for key in ("setting", "seed", "turned", "true")}), flush=True)
+        print(json.dumps({key: row[key] for key in ("setting", "seed", "true", "kept_step", "spoke")}), flush=True)
 
 
 def run(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
@@ -136,7 +136,6 @@ def run(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
     lines = read_log(work / "ppo" / "metrics.jsonl")
     curve = read_curve(lines, result["before"])
     true = measure_truth(work / "ppo", [point.step for point in curve], seed, taste)
-    best = max(true)
     return {
         "taste": taste,
         "steps": [point.step for point in curve],
@@ -144,7 +143,6 @@ def run(setting: Setting, seed: int, work: Path) -> dict[str, Any]:
         "score": [point.score for point in curve],
         "judged": [point.judges[JUDGE] for point in curve],
         "true": [round(each, 4) for each in true],
-        "turned": best - true[-1] > TURNED and true.index(best) < len(true) - 1,
         "kept_step": result["kept_step"],
         "kept": result["kept"]["judges"],
         "spoke": find_first_words(lines, config, result["before"]),
@@ -276,10 +274,15 @@ def find_first_words(lines: Sequence[dict[str, Any]], config: Any, before: Mappi
     return first
 
 
+def has_turned(row: Mapping[str, Any]) -> bool:
+    """True where the true score ended clearly below its best."""
+    return bool(max(row["true"]) - row["true"][-1] > TURNED)
+
+
 def print_watch(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print how often and how late the watch speaks, and what each policy is worth."""
     for turned in (True, False):
-        chosen = [row for row in rows if row["turned"] is turned]
+        chosen = [row for row in rows if has_turned(row) is turned]
         if not chosen:
             continue
         print(f"{len(chosen)} runs that {'turned' if turned else 'did not'}")
@@ -330,7 +333,7 @@ def print_scaling(rows: Sequence[Mapping[str, Any]]) -> None:
         )
         said = " | ".join(f"{np.mean(each):.3g} {span(t_interval(each))}" for each in figures)
         ends = np.mean([row["kl"][-1] for row in chosen])
-        print(f"{setting} | {len(chosen)} | {said} | {sum(row['turned'] for row in chosen)} | {ends:.3g}")
+        print(f"{setting} | {len(chosen)} | {said} | {sum(map(has_turned, chosen))} | {ends:.3g}")
 
 
 def span(interval: Sequence[float] | None) -> str:

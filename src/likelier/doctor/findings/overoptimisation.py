@@ -48,7 +48,7 @@ def out_of_distribution(run: History) -> Finding | None:
     name, level = max(highest, key=lambda each: each[1].mean, default=(None, None))
     if name is None or level is None:
         return None
-    error = max(level.stderr, math.sqrt(level.mean * (1 - level.mean) / (run.batch_size * level.num)))
+    error = math.sqrt(level.mean * (1 - level.mean) / (run.batch_size * level.num))
     if level.mean - 3 * error <= MANY_TIMES * HELD_OUT_SHARE:
         return None
     start = run.initial_level(name)

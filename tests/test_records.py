@@ -247,6 +247,7 @@ def test_bad_prompt_files(tmp_path, text, words):
 def test_preferences_come_back_as_they_were(tmp_path):
     pairs = [
         Preference("p", "a", "b", weight=0.5, flip=0.1, target=0.5, annotator="ann"),
+        Preference("p", "a", "b", lower=0.5, upper=1.5, chance=0.1),
         Preference(TURNS[:1], "a", "b"),
     ]
     write_jsonl(tmp_path / "pairs.jsonl", pairs)
@@ -263,6 +264,8 @@ def test_preferences_come_back_as_they_were(tmp_path):
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": null}', ":1: `margin` must be a number, got None"),
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "flip": 7}', ":1: `flip` must be between 0 and 1, got 7"),
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "weight": -1}', ":1: `weight` must be 0 or more, got -1"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "lower": null}', ":1: `lower` must be a number, got None"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "upper": -1}', ":1: `upper` must be above `lower`"),
     ],
 )
 def test_bad_preference_files(tmp_path, text, words):

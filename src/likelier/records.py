@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict
 from likelier.errors import DataError
 from likelier.files import read_jsonl, stable_id
 from likelier.files.json_text import list_fields
+from likelier.files.numbers import check_numbers
 
 
 class Message(TypedDict):
@@ -284,6 +285,10 @@ class Preference:
     answer is `chosen`, 1/2 but for people who lean to a side; `weight` balances annotators. `flip_kind`: `careless`
     (estimated), `reversed`, `unidentified` (nothing to compare with, and 0); empty in files that do not say.
     `asked_weight` makes up for the strategy that chose the comparison: for measures of a model, not for its training.
+
+    Who says how much better has an interval of log-odds: sigmoid(d - lower) - sigmoid(d - upper) is the probability of
+    the answer, with d the difference of scores (None: infinity; from 0 to infinity is sigmoid(d)), and `chance` that
+    of this answer, strength included, if it ignores the pair.
     """
 
     prompt: Text
@@ -299,6 +304,14 @@ class Preference:
     guess: float = 0.5
     flip_kind: str = ""
     asked_weight: float = 1.0
+    lower: float = 0.0
+    upper: float | None = None
+    chance: float = 0.5
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """`lower`, `upper` and `chance`."""
+        return self.lower, math.inf if self.upper is None else self.upper, self.chance
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -365,20 +378,6 @@ def refuse_calls(turns: Iterable[dict[str, Any]], key: str, where: str) -> None:
 def is_message(turn: Any) -> bool:
     """True for an object with text `role` and `content`."""
     return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
-
-
-UPPER_BOUNDS = {"weight": math.inf, "asked_weight": math.inf, "flip": 1.0, "target": 1.0, "guess": 1.0}
-
-
-def check_numbers(path: Path, number: int, record: dict[str, Any]) -> None:
-    """DataError: a number of a preference is none, or not from 0 to its upper bound; `margin` is unbounded."""
-    for key in (*UPPER_BOUNDS, "margin"):
-        value = record.get(key, 0.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{path}:{number}: `{key}` must be a number, got {value!r}")
-        if key in UPPER_BOUNDS and not 0 <= value <= UPPER_BOUNDS[key]:
-            limit = "between 0 and 1" if UPPER_BOUNDS[key] == 1 else "0 or more"
-            raise DataError(f"{path}:{number}: `{key}` must be {limit}, got {value!r}")
 
 
 def read_preferences(path: Path) -> list[Preference]:

@@ -6,7 +6,7 @@ import torch
 
 from likelier.explain.head import Answers, Influence, fit_head, make_basis
 from likelier.records import Preference
-from likelier.reward.loss import preference_loss
+from likelier.reward.loss import AnswerIntervals, preference_loss
 
 
 def make_answers(count: int, target: float = 1.0, **numbers: float) -> Answers:
@@ -96,6 +96,27 @@ def test_each_comparison_alone_is_removed_as_a_set_of_one_is(fitted: tuple[np.nd
     found = influence.remove_each(groups, asked)
     for group in (0, 99, 250):
         assert found[group] == pytest.approx(influence.remove(np.flatnonzero(groups == group)) @ asked)
+
+
+def test_answers_with_a_strength_are_those_of_the_loss() -> None:
+    """Loss, gradient and curvature against torch's, plain, careless, reversed and tied."""
+    ends = [(0.0, 0.7), (0.7, 2.0), (2.0, None), (-0.5, 0.5), (0.0, None)]
+    pairs = [
+        Preference("p", "a", "b", flip=flip, flip_kind="careless", lower=lower, upper=upper, chance=0.15)
+        for lower, upper in ends
+        for flip in (0.0, 0.2, 1.0)
+    ]
+    scores = torch.linspace(-3, 3, len(pairs), dtype=torch.float64, requires_grad=True)
+    flip = torch.tensor([pair.flip for pair in pairs], dtype=torch.float64)
+    intervals = AnswerIntervals.from_rows([pair.interval for pair in pairs], scores)
+    loss = preference_loss(scores, 0 * scores, flip=flip, intervals=intervals) * len(pairs)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    answers, at = Answers.from_pairs(pairs), scores.detach().numpy()
+    found, step = answers.derive(at), 1e-5
+    assert found[0].sum() == pytest.approx(loss.item())
+    np.testing.assert_allclose(found[1], gradient.numpy(), atol=1e-12)
+    slope = (answers.derive(at + step)[1] - answers.derive(at - step)[1]) / (2 * step)
+    np.testing.assert_allclose(found[2], slope, atol=1e-8)
 
 
 def test_rows_have_a_mean_squared_length_of_one() -> None:

@@ -13,7 +13,6 @@ from likelier.feedback.ordinal import (
     compare_scores,
     fit_rankings,
     fit_ratings,
-    fit_strengths,
     grade,
     make_thresholds,
 )
@@ -93,22 +92,6 @@ def test_each_pair_of_a_ranking_is_bradley_and_terrys() -> None:
         if order.index(0) < order.index(1)
     )
     assert before == pytest.approx(expit(0.7 + 0.4))
-
-
-def test_strengths_are_more_than_signs() -> None:
-    generator = np.random.default_rng(2)
-    scores, thresholds = generator.normal(0, 1.5, 30), np.array([0.3, 1.5, 3.0])
-    left = generator.integers(30, size=900)
-    right = (left + generator.integers(1, 30, size=900)) % 30
-    bounds = np.concatenate([-thresholds[::-1], thresholds])
-    above = generator.random(900)[:, None] < expit((scores[left] - scores[right])[:, None] - bounds)
-    fitted, found = fit_strengths(left, right, above.sum(axis=1) - 3)
-    slope, _ = np.polyfit(scores - scores.mean(), fitted.mean, 1)
-    assert slope == pytest.approx(1.0, abs=0.1)
-    assert found == pytest.approx(thresholds, abs=0.35)
-    mirrored, same = fit_strengths(right, left, 3 - above.sum(axis=1))
-    assert mirrored.mean == pytest.approx(fitted.mean, abs=1e-3)
-    assert same == pytest.approx(found, abs=1e-3)
 
 
 def test_doubt_makes_a_comparison_less_sure() -> None:

@@ -157,7 +157,7 @@ def test_targets_know_of_flips_and_ties(world, tmp_path):
         Preference("a", " a", " b", flip=0.2),
         Preference("a", " a", " b", target=0.5, flip=0.2),
         Preference("a", " a " * 40, " b"),
-        Preference("a", " a", " b", flip=0.2, flip_kind="careless", guess=0.9),
+        Preference("a", " a", " b", flip=0.2, flip_kind="careless", guess=0.9, lower=0.5, chance=0.3),
     ]
     write_jsonl(tmp_path / "train.jsonl", pairs)
     data = prepare(config(world, {"data": str(tmp_path)})).data
@@ -166,6 +166,7 @@ def test_targets_know_of_flips_and_ties(world, tmp_path):
         (0.5, 0, 0.5),
         (1, 0.2, 0.9),
     ]
+    assert [pair.interval for pair in data.train] == [(0.0, math.inf, 0.5)] * 2 + [(0.5, math.inf, 0.3)]
     assert data.num_left_out == 1
     data = prepare(config(world, {"data": str(tmp_path)}, use_flip=False, max_length=64)).data
     assert [(pair.target, pair.flip) for pair in data.train] == [(1.0, 0.0), (0.5, 0.0), (1.0, 0.0)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from likelier.finetune.dpo_loss import dpo_loss
+from likelier.reward.loss import AnswerIntervals
 
 
 def t(*numbers):
@@ -71,3 +72,14 @@ def test_careless_answers_do_not_move_the_optimum():
     logprobs = torch.log_softmax(logits, -1)
     dpo_loss(logprobs[one], logprobs[two], ref[one], ref[two], beta, target, noise=(0.2, 0.5))[0].backward()
     assert logits.grad.abs().max().item() < 1e-12
+
+
+def test_how_much_better_by_hand():
+    # d = 1, "slightly" from 0 to 2: sigmoid(1) - sigmoid(-1) = 2 sigmoid(1) - 1; a fifth careless, a third of them so
+    pair, said = (t(-1.0), t(-3.0), t(-2.0), t(-2.0), 0.5), AnswerIntervals(t(0.0), t(2.0), t(1 / 3))
+    read = 2 / (1 + math.exp(-1)) - 1
+    assert dpo_loss(*pair, intervals=said)[0].item() == pytest.approx(-math.log(read))
+    noisy = dpo_loss(*pair, noise=(t(0.1), t(0.5)), intervals=said)[0]
+    assert noisy.item() == pytest.approx(-math.log(0.8 * read + 0.2 / 3))
+    plain = AnswerIntervals(t(0.0), t(math.inf), t(0.5))
+    assert dpo_loss(*pair, intervals=plain)[0] == dpo_loss(*pair)[0]

@@ -31,6 +31,7 @@ class Person:
     flags: tuple[str, ...] = ()
     careless: float | None = None
     guess_left: float | None = None
+    thresholds: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from likelier.reward.loss import preference_loss
+from likelier.records import Preference
+from likelier.reward.loss import AnswerIntervals, preference_loss, strength_log_likelihood
 
 
 def doubles(*values: float) -> torch.Tensor:
@@ -123,3 +124,58 @@ def test_gradient_agrees_with_finite_differences():
 
 def test_no_pairs_give_zero():
     assert preference_loss(torch.zeros(0), torch.zeros(0)).item() == 0.0
+
+
+def intervals(*rows: tuple[float, float, float]) -> AnswerIntervals:
+    return AnswerIntervals(*doubles(*(number for row in rows for number in row)).view(-1, 3).T)
+
+
+def test_the_interval_of_an_answer_with_a_strength():
+    # d = log 3: sigmoid(log 3) = 3/4, sigmoid(log 3 - log 12) = 1/5: "slightly" 0.55, "much" 0.2, a tie 1/4 to 3/4
+    top, d = math.log(12.0), (doubles(math.log(3.0)), doubles(0.0))
+    assert preference_loss(*d, intervals=intervals((0.0, top, 0.3))).item() == pytest.approx(-math.log(0.55))
+    assert preference_loss(*d, intervals=intervals((top, math.inf, 0.3))).item() == pytest.approx(-math.log(0.2))
+    level = intervals((-math.log(3.0), math.log(3.0), 0.3))  # sigmoid(log 9) - sigmoid(0) = 0.9 - 0.5
+    assert preference_loss(*d, target=doubles(0.5), intervals=level).item() == pytest.approx(-math.log(0.4))
+    # 2 flip = 0.4 careless, of which 0.3 are this answer: 0.6 * 0.55 + 0.4 * 0.3 = 0.45; a guess has no say
+    mixed = preference_loss(*d, flip=doubles(0.2), guess=doubles(0.9), intervals=intervals((0.0, top, 0.3)))
+    assert mixed.item() == pytest.approx(-math.log(0.45))
+    # who answers the reverse: sigmoid(-log 3) - sigmoid(-log 3 - log 12) = 1/4 - 1/37
+    turned = preference_loss(*d, flip=doubles(1.0), intervals=intervals((0.0, top, 0.3)))
+    assert turned.item() == pytest.approx(-math.log(1 / 4 - 1 / 37))
+
+
+def test_the_sum_over_strengths_is_bradley_terry():
+    d = torch.linspace(-40, 40, 81, dtype=torch.float64)
+    ends = [(0.0, 0.7, 0.5), (0.7, 2.5, 0.3), (2.5, math.inf, 0.2)]
+    total = sum(strength_log_likelihood(d, intervals(each), 0.0).exp() for each in ends)
+    assert torch.allclose(total, torch.sigmoid(d), rtol=1e-12, atol=0)
+
+
+def test_answers_without_a_strength_keep_their_bits():
+    chosen, flip = torch.tensor([0.3, -1.2, 2.0]), torch.tensor([0.0, 0.1, 0.2])
+    plain = preference_loss(chosen, -chosen, flip=flip)
+    mixed = AnswerIntervals(*torch.tensor([[0.0, math.inf, 0.5], [0.0, math.inf, 0.5], [0.4, 2.0, 0.1]]).T)
+    assert preference_loss(chosen[:2], -chosen[:2], flip=flip[:2]) == preference_loss(
+        chosen[:2], -chosen[:2], flip=flip[:2], intervals=AnswerIntervals(*(each[:2] for each in mixed))
+    )
+    assert preference_loss(chosen, -chosen, flip=flip, intervals=mixed) != plain
+    pairs = [Preference("p", "a", "b"), Preference("p", "a", "b", flip=0.1, guess=0.9, target=0.5)]
+    assert AnswerIntervals.from_rows([pair.interval for pair in pairs], chosen) is None
+    more = [*pairs, Preference("p", "a", "b", lower=0.5, chance=0.1)]
+    found = AnswerIntervals.from_rows([pair.interval for pair in more], chosen)
+    assert found is not None
+    assert found.has_strength.tolist() == [False, False, True]
+    assert found.upper.tolist() == [math.inf] * 3
+
+
+def test_gradients_of_intervals_are_right_and_finite():
+    rows = intervals((0.0, 0.7, 0.2), (0.7, 2.0, 0.1), (2.0, math.inf, 0.1), (-0.5, 0.5, 0.1), (0.0, math.inf, 0.5))
+    chosen, rejected = doubles(1.0, -0.5, 3.0, 0.2, 0.1).requires_grad_(), doubles(0.3, 0.4, -1.0, 0.1, 0.9)
+    for flip in (doubles(0.0, 0.0, 0.0, 0.0, 0.0), doubles(0.1, 0.5, 1.0, 0.8, 0.3)):
+        torch.autograd.gradcheck(lambda c, f=flip: preference_loss(c, rejected, flip=f, intervals=rows), chosen)
+    far = doubles(700.0, -700.0, 700.0, -700.0, 700.0).requires_grad_()
+    loss = preference_loss(far, rejected, flip=doubles(0.5, 0.0, 1.0, 0.0, 0.0), intervals=rows)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert far.grad.isfinite().all()

@@ -190,7 +190,7 @@ def test_settings_and_fields_of_a_pair_reach_the_loss(folder: Path):
     erring = [dataclasses.replace(pair, flip=0.3) for pair in pairs]
     assert one_step(folder, erring)["loss"] != plain["loss"]
     assert one_step(folder, erring, use_flip=False)["loss"] == plain["loss"]
-    for change in ({"weight": 2.0}, {"target": 0.5}, {"margin": 1.0}):
+    for change in ({"weight": 2.0}, {"target": 0.5}, {"margin": 1.0}, {"lower": 0.5}, {"upper": 1.5}):
         changed = [dataclasses.replace(pair, **change) for pair in pairs]
         assert one_step(folder, changed)["loss"] != plain["loss"]
     assert one_step(folder, pairs, center_coef=1.0)["loss"] > plain["loss"]

@@ -1,6 +1,7 @@
 """`likelier preferences`: weighted preference pairs from judgements, split by conversation."""
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -114,7 +115,7 @@ def make_folders(
         if taste != "each":
             tastes = TasteGroups(group_of, 0 if taste == "majority" else None)
             made = make_preferences(answers, out, findings, split, balance=balance, tastes=tastes)
-            print_note(describe_balance(out))
+            print_note(describe_pairs(out))
             print_derived(answers)
             return made
         if not group_of:
@@ -126,7 +127,7 @@ def make_folders(
         counts = {}
         for folder, tastes in folders.items():
             counts[folder] = make_preferences(answers, out / folder, findings, split, balance=balance, tastes=tastes)
-            print_note(describe_balance(out / folder))
+            print_note(describe_pairs(out / folder))
         print_derived(answers)
         return counts
 
@@ -137,11 +138,19 @@ def print_derived(answers: "AllAnswers") -> None:
         print_note(note)
 
 
-def describe_balance(folder: Path) -> str:
-    """Return how many judgements, people and so on count, by the card of a folder of preferences."""
+def describe_pairs(folder: Path) -> str:
+    """Return how many judgements, people and so on count, and what strengths mean, by the card of a folder of pairs."""
     from likelier.files import read_json
     from likelier.preferences.make import CARD
 
-    effective = read_json(folder / CARD)["effective"]
-    shown = [f"{value:,.1f} {name}" for name, value in effective.items() if value is not None]
-    return f"{folder}: the weights count like " + ", ".join(shown) + " of equal weight"
+    card = read_json(folder / CARD)
+    shown = [f"{value:,.1f} {name}" for name, value in card["effective"].items() if value is not None]
+    counted = f"{folder}: the weights count like " + ", ".join(shown) + " of equal weight"
+    if "strengths" not in card:
+        return counted
+    first, second, third = map(median, zip(*card["strengths"]["thresholds"].values(), strict=True))
+    ties = f", no tie from {first:.2f}" if first > 0 else ""
+    return (
+        f"{counted}\n{folder}: {card['strengths']['pairs']:,} pairs say how much better: more than slightly from "
+        f"log-odds of {second:.2f}, much from {third:.2f}{ties} (medians of people)"
+    )

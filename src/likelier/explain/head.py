@@ -23,14 +23,16 @@ LARGEST = 30.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What people answered, as `preference_loss` takes it: arrays [N]. `slope` and `floor`: the probability that the
-    annotator picks `chosen` is slope * sigmoid(d - margin) + floor."""
+    """What people answered, as `preference_loss` takes it: arrays [N]. `slope` and `floor`: the probability of the
+    answer is slope * (sigmoid(d - margin - lower) - sigmoid(d - margin - upper)) + floor."""
 
     weight: Floats
     target: Floats
     margin: Floats
     slope: Floats
     floor: Floats
+    lower: Floats
+    upper: Floats
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Preference], use_flip: bool = True) -> "Answers":
@@ -41,24 +43,39 @@ class Answers:
         careless = np.minimum(2 * flip, 1.0)
         slope = np.where(guess == 0.5, 1 - 2 * flip, 1 - careless)
         floor = np.where(guess == 0.5, flip, careless * guess)
-        return cls(weight, target, np.where(target == 0.5, 0.0, margin), slope, floor)
+        lower, upper, chance = np.array([pair.interval for pair in pairs]).T
+        margin = np.where(target == 0.5, 0.0, margin)
+        # The log-likelihood of an answer with a strength is that of a target of 1 (`strength_log_likelihood`).
+        graded = (lower != 0) | np.isfinite(upper)
+        read = np.abs(1 - 2 * flip)
+        target, slope = np.where(graded, 1.0, target), np.where(graded, read, slope)
+        floor = np.where(graded, (1 - read) * chance, floor)
+        turned = graded & (flip > 0.5)
+        return cls(
+            weight, target, margin, slope, floor, np.where(turned, -upper, lower), np.where(turned, -lower, upper)
+        )
 
     def select(self, rows: Rows) -> "Answers":
         """Return some of the rows."""
-        return Answers(self.weight[rows], self.target[rows], self.margin[rows], self.slope[rows], self.floor[rows])
+        return Answers(**{name: column[rows] for name, column in vars(self).items()})
 
     def derive(self, difference: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the weighted loss of each row, and its first and second derivative by the score difference, [N] each.
 
-        With s = sigmoid(d), q = slope s + floor and loss = -(t log q + (1 - t) log(1 - q)):
+        With s the probability of the answer by somebody who reads, of a plain one sigmoid(d), q = slope s + floor and
+        loss = -(t log q + (1 - t) log(1 - q)):
         loss' = -(t / q - (1 - t) / (1 - q)) q', and loss'' as follows; without errors s - t and s (1 - s).
         """
         d = np.clip(difference - self.margin, -LARGEST, LARGEST)
-        right, wrong = expit(d), expit(-d)
+        above, below = expit(d - self.lower), expit(self.lower - d)
+        beyond, within = expit(d - self.upper), expit(self.upper - d)
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)): differences would round to 0.
+        right = above * within * -np.expm1(self.lower - self.upper)
         q = self.slope * right + self.floor
-        not_q = self.slope * wrong + (1 - self.slope - self.floor)
-        first = self.slope * right * wrong
-        second = first * (wrong - right)
+        # Where it has no weight it may be 0.
+        not_q = np.where(self.target == 1.0, 1.0, self.slope * below + (1 - self.slope - self.floor))
+        first = self.slope * (above * below - beyond * within)
+        second = self.slope * (above * below * (below - above) - beyond * within * (within - beyond))
         loss = -(self.target * np.log(q) + (1 - self.target) * np.log(not_q))
         gradient = -(self.target / q - (1 - self.target) / not_q) * first
         curvature = self.target * ((first / q) ** 2 - second / q)

@@ -60,20 +60,13 @@ def estimate_careless(votes: Votes, num_annotators: int) -> Careless | None:
     decided = votes.select((votes.sign != 0) & (votes.annotator >= 0))
     if not len(decided.sign):
         return None
-    answers = Answers(
-        annotator=decided.annotator,
-        first=np.minimum(decided.left, decided.right),
-        second=np.maximum(decided.left, decided.right),
-        comparison=np.unique(decided.comparison, return_inverse=True)[1].astype(np.int64),
-        sign=decided.labels,
-        left=decided.sign > 0,
-    )
+    answers = arrange_answers(decided)
     recurring = responses_recur(decided)
     if not recurring and np.bincount(answers.comparison).max() < 2:
         return None
     leans = measure_leans(decided, num_annotators)
     shares, guess_left = np.zeros(num_annotators), np.full(num_annotators, 0.5)
-    predict = ByScores(answers).predict if recurring else ByVotes(answers).predict
+    predict = (ByScores if recurring else ByVotes)(answers).predict
     for _ in range(ROUNDS):
         guess_left = spread_lean(leans, shares)
         to_left = guess_left[answers.annotator]
@@ -83,6 +76,18 @@ def estimate_careless(votes: Votes, num_annotators: int) -> Careless | None:
         if np.abs(shares - before).max() < TOLERANCE:
             break
     return Careless(shares, spread_lean(leans, shares))
+
+
+def arrange_answers(votes: Votes) -> Answers:
+    """Return votes as answers with the numbers of their responses sorted; of a tie the sign is -1."""
+    return Answers(
+        annotator=votes.annotator,
+        first=np.minimum(votes.left, votes.right),
+        second=np.maximum(votes.left, votes.right),
+        comparison=np.unique(votes.comparison, return_inverse=True)[1].astype(np.int64),
+        sign=np.where(votes.labels > 0, 1.0, -1.0),
+        left=votes.sign > 0,
+    )
 
 
 def measure_leans(decided: Votes, num_annotators: int) -> Floats:
@@ -107,8 +112,10 @@ def spread_lean(leans: Floats, shares: Floats) -> Floats:
 class ByVotes:
     """Differences by the votes on a comparison: d is normal with mean 0, its standard deviation the likeliest."""
 
-    def __init__(self, answers: Answers) -> None:
-        """Take the answers."""
+    def __init__(self, answers: Answers, num_nodes: int = len(NODES)) -> None:
+        """Take the answers; the normal is integrated by `num_nodes` points (Gauss and Hermite)."""
+        self.nodes, weights = hermegauss(num_nodes)
+        self.log_node_weights = np.log(weights / weights.sum())
         self.answers, self.num_comparisons = answers, int(answers.comparison.max()) + 1
         # The spread is one number: of a large panel a sample of the comparisons gives it.
         sampled = answers.comparison % -(-self.num_comparisons // PAIRS_FOR_SPREAD) == 0
@@ -121,22 +128,26 @@ class ByVotes:
 
     def predict(self, share: Floats, guess: Floats) -> Floats:
         """Return the probability of each answer, had it been read, by the others' votes on its comparison, [N]."""
-        spread = self.fit_spread(share, guess)
-        log_answers, log_votes = self.tabulate(self.everyone, share, guess, spread)
-        others = np.exp(log_votes[self.answers.comparison] - log_answers)
-        read = expit(np.outer([1.0, -1.0], spread * NODES))
+        nodes, others = self.predict_differences(share, guess)
+        read = expit(np.outer([1.0, -1.0], nodes))
         either = others @ read.T
         by_reading: Floats = np.where(self.answers.sign > 0, *either.T) / either.sum(axis=1)
         return by_reading
 
+    def predict_differences(self, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
+        """Return differences [nodes] and their weights [N, nodes] by the others' votes, which do not sum to 1."""
+        spread = self.fit_spread(share, guess)
+        log_answers, log_votes = self.tabulate(self.everyone, share, guess, spread)
+        return spread * self.nodes, np.exp(log_votes[self.answers.comparison] - log_answers)
+
     def tabulate(self, rows: Indices, share: Floats, guess: Floats, spread: float) -> tuple[Floats, Floats]:
         """Log-probabilities of answers [rows, nodes], and of all votes on each comparison [comparisons, nodes]."""
         some = self.example
-        read = (1 - share[some])[:, None] * expit(self.answers.sign[some][:, None] * spread * NODES)
+        read = (1 - share[some])[:, None] * expit(self.answers.sign[some][:, None] * spread * self.nodes)
         log_answers = np.log(read + (share * guess)[some][:, None])[self.kind[rows]]
         comparison = self.answers.comparison[rows]
         sums = [np.bincount(comparison, column, self.num_comparisons) for column in log_answers.T]
-        return log_answers, np.stack(sums, axis=1) + LOG_NODE_WEIGHTS
+        return log_answers, np.stack(sums, axis=1) + self.log_node_weights
 
     def fit_spread(self, share: Floats, guess: Floats) -> float:
         """Return the likeliest standard deviation of the differences: from the last one uphill, then by a parabola."""
@@ -168,11 +179,22 @@ class ByScores:
         self.own = np.unique(response * num_annotators + np.tile(answers.annotator, 2), return_inverse=True)[1]
 
     def predict(self, share: Floats, guess: Floats) -> Floats:
-        """Return the probability of each answer, had it been read, by the scores without its annotator's answers, [N].
+        """Return the probability of each answer, had it been read, by scores without its annotator's answers, [N]."""
+        difference, doubt = self.leave_out(share, guess)
+        # The mean of sigmoid(d) over a normal d (MacKay 1992).
+        by_reading: Floats = expit(self.answers.sign * difference / np.sqrt(1 + np.pi * doubt / 8))
+        return by_reading
+
+    def predict_differences(self, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
+        """Return differences [N, nodes] by the scores without the annotator's answers, and their weights [nodes]."""
+        difference, doubt = self.leave_out(share, guess)
+        return difference[:, None] + np.sqrt(doubt)[:, None] * NODES, np.exp(LOG_NODE_WEIGHTS)
+
+    def leave_out(self, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
+        """Return the difference of scores without each answer's annotator, and its variance, [N] each.
 
         A score without somebody's answers is one Newton step by the diagonal of the curvature from the score with them.
         """
-        answers = self.answers
         self.fit(share, guess)
         pull, curvature = self.differentiate(self.scores, share, guess)
         both = np.bincount(self.response, np.tile(curvature, 2), self.num_responses) + 1 / self.variance
@@ -180,10 +202,8 @@ class ByScores:
         own_curvature = np.bincount(self.own, np.tile(curvature, 2))[self.own]
         others = both[self.response] - own_curvature
         first, second = np.split(self.scores[self.response] - own_pull / others, 2)
-        doubt = sum(np.split(1 / others, 2))
-        # The mean of sigmoid(d) over a normal d (MacKay 1992).
-        by_reading: Floats = expit(answers.sign * (first - second) / np.sqrt(1 + np.pi * doubt / 8))
-        return by_reading
+        by_first, by_second = np.split(1 / others, 2)
+        return first - second, by_first + by_second
 
     def fit(self, share: Floats, guess: Floats, steps: int = 5) -> None:
         """Maximise the posterior of the scores, and their variance by EM."""

@@ -19,6 +19,7 @@ from likelier.feedback.flags import flag_annotators
 from likelier.feedback.measures import Measures, measure_annotators
 from likelier.feedback.panel_audits import Audit, audit_panel
 from likelier.feedback.shares import Share
+from likelier.feedback.strengths import fit_thresholds
 from likelier.feedback.style import FEATURES
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import find_tastes, list_responses
@@ -85,6 +86,9 @@ class AnnotatorCheck:
     who answer the reverse, of the answers turned round. None: nothing to compare the answers with."""
     guess_left: float | None = None
     """Probability of left among these answers: 1/2, but for people who lean to a side."""
+    thresholds: tuple[float, float, float] | None = None
+    """Log-odds from which the person says that a side is better, better by 2, and by 3 (`fit_thresholds`); the first is
+    0 without ties. None: too few answers say how much better."""
     own_taste: bool = False
     """True for somebody whose answers depart from the others' by a taste of their own, who would have been flagged."""
 
@@ -266,7 +270,7 @@ def describe_annotators(
 def add_careless(
     people: tuple[AnnotatorCheck, ...], votes: Votes, group: NDArray[np.int64]
 ) -> tuple[AnnotatorCheck, ...]:
-    """Add the careless share of each annotator by the others of their group, as far as these say anything.
+    """Add the careless share and the thresholds of each annotator by the others of their group, as far as they tell.
 
     `group` [annotators] is -1 without one: such people are compared with everybody. Another taste is not carelessness.
     """
@@ -275,13 +279,17 @@ def add_careless(
     for number in np.unique(group):
         rows = (group[votes.annotator] == number) | (number < 0)
         members, annotator = np.unique(votes.annotator[rows], return_inverse=True)
-        careless = estimate_careless(replace(turned_votes.select(rows), annotator=annotator), len(members))
+        own_votes = replace(turned_votes.select(rows), annotator=annotator)
+        careless = estimate_careless(own_votes, len(members))
         if careless is None:
             continue
+        thresholds = fit_thresholds(own_votes, careless, len(members))
         own = np.flatnonzero(group[members] == number)
         for place, member in zip(own, members[own].tolist(), strict=True):
             share, left = round(float(careless.shares[place]), 3), float(careless.guess_left[place])
-            added[member] = replace(people[member], careless=share, guess_left=left)
+            known = thresholds is not None and np.isfinite(thresholds[place]).all()
+            ends = tuple(np.round(thresholds[place], 4).tolist()) if thresholds is not None and known else None
+            added[member] = replace(people[member], careless=share, guess_left=left, thresholds=ends)
     return tuple(added)
 
 

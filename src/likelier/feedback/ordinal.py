@@ -1,8 +1,8 @@
-"""Scores of responses from ratings, thumbs, strengths of preference and rankings, in the log-odds of Bradley and Terry.
+"""Scores of responses from ratings, thumbs and rankings, in the log-odds of Bradley and Terry.
 
 Ratings: the graded response model (Samejima 1969), P(value >= k) = sigmoid(s - c_ak) with thresholds of each person a,
-shrunk towards the common ones. Thumbs are ratings with one threshold. Strengths: the same with s = s_left - s_right and
-thresholds that are symmetric about 0 (Agresti 1992). Rankings: Plackett and Luce; a best of n is a first place alone.
+shrunk towards the common ones. Thumbs are ratings with one threshold. Rankings: Plackett and Luce; a best of n is a
+first place alone. Strengths of preference are in `strengths`.
 """
 
 from collections.abc import Sequence
@@ -106,39 +106,6 @@ def make_thresholds(parameters: Floats) -> tuple[Floats, Floats]:
     return parameters[..., :1] + np.concatenate(
         [np.zeros_like(parameters[..., :1]), gaps.cumsum(axis=-1)], axis=-1
     ), gaps
-
-
-def fit_strengths(left: Indices, right: Indices, strength: Indices) -> tuple[Scores, Floats]:
-    """Fit scores to comparisons on a scale of 7: 3 left is much better, 0 equal, -3 right is much better.
-
-    P(strength >= k) = sigmoid(s_left - s_right - c_k) with c_k = -c_(1-k) for k from -2 to 3. Returns the scores and
-    c_1, c_2, c_3.
-    """
-    num_responses = int(max(left.max(), right.max())) + 1
-    category = strength + 3
-
-    def grade_at(vector: Floats) -> tuple[GradedTerms, Floats]:
-        half = np.exp(vector[num_responses:]).cumsum()
-        bounded = np.concatenate([[-np.inf], -half[::-1], half, [np.inf]])
-        return grade(vector[left] - vector[right], bounded[category], bounded[category + 1]), half
-
-    def objective(vector: Floats) -> tuple[float, Floats]:
-        terms, _ = grade_at(vector)
-        scores, gaps = vector[:num_responses], np.exp(vector[num_responses:])
-        slope = np.bincount(category, terms.by_lower, 8) + np.bincount(category + 1, terms.by_upper, 8)
-        by_half = slope[4:7] - slope[3:0:-1]
-        by_gap = by_half[::-1].cumsum()[::-1] * gaps
-        by_score = np.bincount(left, terms.by_score, num_responses) - np.bincount(right, terms.by_score, num_responses)
-        loss = -terms.log_probability.sum() + scores @ scores / (2 * SCORE_SD**2)
-        return float(loss), np.concatenate([scores / SCORE_SD**2 - by_score, -by_gap])
-
-    start = np.concatenate([np.zeros(num_responses), [-1.0, 0.0, 0.0]])
-    # A category that nobody chose has a gap of 0, whose logarithm has no bound.
-    bounds = [(None, None)] * num_responses + [(-8.0, 4.0)] * 3
-    optimum = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000}).x
-    terms, half = grade_at(optimum)
-    curvature = np.bincount(left, terms.curvature, num_responses) + np.bincount(right, terms.curvature, num_responses)
-    return Scores(optimum[:num_responses], 1 / (curvature + 1 / SCORE_SD**2)), half
 
 
 def fit_rankings(rankings: Sequence[Sequence[Sequence[int]]], num_responses: int) -> Scores:

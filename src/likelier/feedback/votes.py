@@ -48,6 +48,8 @@ class Votes:
     """Makes up for the strategy that chose the comparison (`weigh_draws`); None where none did."""
     by_chance: NDArray[np.bool_] | None = None
     """False where the strategy drew the comparison; None where none did."""
+    strength: Indices | None = None
+    """How much better the chosen side is, 1 to 3; 0 where nothing is said of it. None where nobody said anything."""
 
     @cached_property
     def labels(self) -> Floats:
@@ -106,6 +108,7 @@ def arrange_votes(
         -1, len(FEATURES)
     )
     weight = weigh_draws(given)
+    strength = np.array([judgement.strength or 0 for judgement in given], np.int64)
     votes = Votes(
         annotator=np.array([numbers[judgement.annotator] for judgement in given], np.int64),
         comparison=encode([judgement.comparison_id for judgement in given])[0],
@@ -121,6 +124,7 @@ def arrange_votes(
         gold=np.array([find_gold_sign(judgement, gold) for judgement in given]) if gold else None,
         weight=weight,
         by_chance=None if weight is None else find_chance(given),
+        strength=strength if strength.any() else None,
     )
     return votes, names
 

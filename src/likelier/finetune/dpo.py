@@ -5,6 +5,7 @@ smooths the target (conservative DPO, Mitchell 2023), a careless share stands in
 Chowdhury et al. 2024); pairs have weights.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from likelier.evaluation.heldout import HeldOutEval, make_heldout_eval
 from likelier.finetune.dpo_loss import dpo_loss
 from likelier.progress import progress
 from likelier.records import Preference
+from likelier.reward.loss import AnswerIntervals
 from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
@@ -92,6 +94,8 @@ class TokenizedPair:
     flip: float = 0.0
     guess: float = 0.5
     """Both as in `Preference`; files that say no kind of flip have theirs in the target."""
+    interval: tuple[float, float, float] = (0.0, math.inf, 0.5)
+    """As in `Preference`."""
 
     @property
     def num_tokens(self) -> int:
@@ -160,9 +164,11 @@ def tokenize_pair(
         return None
     flip = pair.flip if dpo.use_flip else 0.0
     if pair.flip_kind:
-        return TokenizedPair(prompt, chosen, rejected, pair.target, pair.weight, flip, pair.guess)
+        noise = flip, pair.guess
+        return TokenizedPair(prompt, chosen, rejected, pair.target, pair.weight, *noise, pair.interval)
     # An annotator who errs with probability `flip` prefers `chosen` with (1 - flip) target + flip (1 - target).
-    return TokenizedPair(prompt, chosen, rejected, pair.target + flip * (1 - 2 * pair.target), pair.weight)
+    target = pair.target + flip * (1 - 2 * pair.target)
+    return TokenizedPair(prompt, chosen, rejected, target, pair.weight, interval=pair.interval)
 
 
 def pair_logprobs(
@@ -241,7 +247,9 @@ def mean_loss(
     noise = None
     if any(pair.flip for pair in pairs):
         noise = ref.new_tensor([pair.flip for pair in pairs]), ref.new_tensor([pair.guess for pair in pairs])
-    loss, stats = dpo_loss(logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1], dpo.beta, target, weight, noise)
+    intervals = AnswerIntervals.from_rows([pair.interval for pair in pairs], ref)
+    sides = logprobs[:, 0], logprobs[:, 1], ref[:, 0], ref[:, 1]
+    loss, stats = dpo_loss(*sides, dpo.beta, target, weight, noise, intervals)
     # Watch these two: the loss only fixes their difference, and both may fall together (Pal et al. 2024).
     chosen, rejected = logprobs.detach().mean(0)
     tokens = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)

@@ -5,12 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from likelier.reward.loss import mix_careless, to_dtype_of
+from likelier.reward.loss import AnswerIntervals, mix_careless, strength_log_likelihood, to_dtype_of
 
 PerPair = Float[Tensor, " N"] | float
 
 
-def dpo_loss(
+def dpo_loss(  # noqa: PLR0913  # formulas take plain numbers
     chosen_logprobs: Float[Tensor, " N"],
     rejected_logprobs: Float[Tensor, " N"],
     ref_chosen_logprobs: Float[Tensor, " N"],
@@ -19,6 +19,7 @@ def dpo_loss(
     target: PerPair = 1.0,
     weight: PerPair = 1.0,
     noise: tuple[PerPair, PerPair] | None = None,
+    intervals: AnswerIntervals | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean of weight * -(target log sigmoid(d) + (1 - target) log sigmoid(-d)) over pairs (Rafailov et al. 2023).
 
@@ -26,7 +27,8 @@ def dpo_loss(
     `target` is the probability that people prefer `chosen`: 1 in the paper, 0.5 for a tie, 1 - epsilon for label
     smoothing. If it is sigmoid(r(chosen) - r(rejected)) and the pairs connect all responses, the minimum is at pi* ∝
     ref exp(r / beta). `noise`: `flip` and `guess` of careless answers, which the likelihood expects as in
-    `preference_loss`, so that they do not shrink d; None: there are none. No pairs: 0.
+    `preference_loss`, so that they do not shrink d; None: there are none. `intervals`: of answers that say how
+    much better, whose likelihood is as there. No pairs: 0.
     """
     # The implicit reward of Rafailov et al. 2023, eq. 5, without beta log Z, which cancels within a pair.
     chosen = beta * (chosen_logprobs - ref_chosen_logprobs)
@@ -37,6 +39,9 @@ def dpo_loss(
     if noise is not None:
         log_q, log_not_q = mix_careless(log_q, log_not_q, to_dtype_of(noise[0], chosen), noise[1])
     losses = -(likely * log_q + (1 - likely) * log_not_q)
+    if intervals is not None:
+        said = strength_log_likelihood(chosen - rejected, intervals, 0.0 if noise is None else noise[0])
+        losses = torch.where(intervals.has_strength, -said, losses)
     # Divided by pairs, not by weights: a pair of weight 2 counts as two.
     loss = (torch.as_tensor(weight, dtype=chosen.dtype, device=chosen.device) * losses).sum() / max(1, len(chosen))
     return loss, dpo_stats(chosen.detach(), rejected.detach())

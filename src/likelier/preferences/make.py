@@ -12,6 +12,7 @@ from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.balance import Balance, Margin, TasteGroups, measure_effect, rake_weights
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 from likelier.preferences.split import JUDGE, PARTS, Split, check_shares, split_pairs
+from likelier.preferences.strengths import Strengths, has_strength
 from likelier.records import JudgedComparison, Preference, Text
 from likelier.text.topics import find_topics
 
@@ -46,6 +47,10 @@ class AnnotatorFinding(Protocol):
     @property
     def guess_left(self) -> float | None:
         """Probability of left among these answers; None if unknown."""
+
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """Log-odds from which the person says better, better by 2, and by 3; None if unknown."""
 
     @property
     def flags(self) -> Sequence[str]:
@@ -109,8 +114,10 @@ def make_preferences(
     balance = balance or (Balance() if check else Balance(people=0.0))
     margins = make_margins(kept, groups, tastes.group_of, balance)
     weights = rake_weights(list(margins.values()), len(kept))
+    strengths = Strengths.count(kept, {name: person.thresholds for name, person in found.items()})
     pairs = [
-        make_preference(item, group, weight, found) for item, group, weight in zip(kept, groups, weights, strict=True)
+        make_preference(item, group, weight, found, strengths)
+        for item, group, weight in zip(kept, groups, weights, strict=True)
     ]
     parts = split_pairs(pairs, split)
     counts = write_parts(parts, out)
@@ -125,7 +132,7 @@ def make_preferences(
         "dropped": dict(sorted(reasons.items())),
         "near_duplicate_threshold": threshold,
     }
-    write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
+    write_json(out / CARD, about | strengths.describe(pairs) | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
 
 
@@ -180,7 +187,11 @@ def leans_at_times(person: AnnotatorFinding) -> bool:
 
 
 def make_preference(
-    item: JudgedComparison, group: str, weight: float, found: Mapping[str, AnnotatorFinding]
+    item: JudgedComparison,
+    group: str,
+    weight: float,
+    found: Mapping[str, AnnotatorFinding],
+    strengths: Strengths,
 ) -> Preference:
     """One judgement as a pair; a tie has target 0.5 and its left response first."""
     judgement = item.judgement
@@ -201,12 +212,17 @@ def make_preference(
         guess=guess_rate(person, judgement.choice),
         flip_kind=kind,
         asked_weight=round(item.asked_weight, 6),
+        **strengths.find_interval(item, guess_rate(person, judgement.choice)),
     )
 
 
 def to_line(pair: Preference) -> dict[str, Any]:
-    """Return a pair as it is written: `asked_weight` only where a strategy chose what is asked."""
-    return {name: value for name, value in vars(pair).items() if name != "asked_weight" or value != 1.0}
+    """Return a pair as it is written: `asked_weight` only where a strategy chose what is asked, `lower`, `upper` and
+    `chance` only of answers with a strength."""
+    left_out = {"asked_weight"} if pair.asked_weight == 1.0 else set()
+    if not has_strength(pair):
+        left_out |= {"lower", "upper", "chance"}
+    return {name: value for name, value in vars(pair).items() if name not in left_out}
 
 
 def flip_rate(person: AnnotatorFinding | None) -> float:

@@ -21,7 +21,7 @@ from likelier.reward.careless import learn_flips
 from likelier.reward.check import check_baselines, check_calibration, check_scores
 from likelier.reward.ensemble import Ensemble, load_ensemble, std_between_models
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
-from likelier.reward.loss import preference_loss
+from likelier.reward.loss import AnswerIntervals, preference_loss
 from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.people import check_people
@@ -157,8 +157,14 @@ class Member:
         # A response of a ranking is in several pairs; it costs one forward pass (Ouyang et al. 2022, section 3.5).
         better, worse = scores[torch.tensor(places, device=scores.device)].unbind()
         labels, shares = self.labels(part), self.bootstrap.draw_weights(part).to(scores.device)
+        intervals = AnswerIntervals.from_rows([pair.interval for pair in part], labels["weight"])
         losses = [
-            preference_loss(better[:, head], worse[:, head], **labels | {"weight": labels["weight"] * shares[head]})
+            preference_loss(
+                better[:, head],
+                worse[:, head],
+                **labels | {"weight": labels["weight"] * shares[head]},
+                intervals=intervals,
+            )
             for head in range(len(shares))
         ]
         # The likelihood sees differences alone, so a constant is free: this pins it (Eisenstein et al. 2023).
@@ -183,7 +189,8 @@ class Member:
         chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
         labels = {name: values.cpu() for name, values in self.labels(valid).items()}
         # Log loss and not accuracy: PPO follows the size of the score, and an overfitted model is first too sure.
-        loss = float(preference_loss(chosen, rejected, **labels))
+        intervals = AnswerIntervals.from_rows([pair.interval for pair in valid], labels["weight"])
+        loss = float(preference_loss(chosen, rejected, **labels, intervals=intervals))
         # NaN compares false to everything: as the first epoch's loss it would stay the best.
         better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         if self.settings.early_stopping and better:

@@ -126,13 +126,9 @@ def make_preferences(
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
     settings |= {"balance": vars(balance), "learn_group": tastes.learn}
     effective = measure_effect(weights, margins)
-    about = {
-        "settings": settings,
-        "effective": effective,
-        "dropped": dict(sorted(reasons.items())),
-        "near_duplicate_threshold": threshold,
-    }
-    write_json(out / CARD, about | strengths.describe(pairs) | make_card(judged, parts, found, out), private=True)
+    about = {"settings": settings, "effective": effective, "dropped": dict(sorted(reasons.items()))}
+    about |= {"near_duplicate_threshold": threshold} | strengths.describe(pairs)
+    write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
 
 

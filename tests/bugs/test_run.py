@@ -20,7 +20,6 @@ LONG = {
     "entropy_collapse",
     "gold_drift",
     "length_blowup",
-    "out_of_distribution",
     "repetition",
     "reward_flat",
     "scorer_at_chance",
@@ -28,11 +27,14 @@ LONG = {
 }
 """Configs that take longest; `tests/doctor/findings` has their findings from metrics."""
 IN_BATTERY = AGAIN | LONG
+NONE = {"out_of_distribution"}
+"""Findings without a specimen: it took a reward run of some hundred pairs and thousands of responses to see this one
+(docs/results.md); `tests/doctor/findings` has it from metrics."""
 
 
 def test_there_is_a_specimen_for_each_finding_and_a_healthy_one():
     names = {expected_finding(name) for name in config_names()}
-    assert names == {None, *(look.__name__ for look in FINDINGS)}
+    assert names == {None, *(look.__name__ for look in FINDINGS)} - NONE
     assert set(FAULTS) <= set(config_names())
 
 

@@ -17,28 +17,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from likelier.config import Config, RewardSource, build_config, read_yaml
-from likelier.files import write_jsonl
+from likelier.config import Config, build_config, read_yaml
 from likelier.ppo.policy import Evaluation
 from likelier.progress import progress
-from likelier.records import Preference, read_prompts
-from likelier.reward.responses import ResponseBatch
-from likelier.reward.sources import make_scorer
-from likelier.reward.train import train_reward
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from likelier.text import exact_sampler
-from likelier.text.exact_sampler import ExactSampler, load_policy
-from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy
-from likelier.text.sampler import Sampling, draw_uniforms
-from likelier.training.setup import seeded_generator
 
 CONFIGS = Path(str(files("likelier.bugs")))
 HEALTHY = "healthy"
-LEARNED = {"out_of_distribution"}
-"""Findings whose configs train on a reward model, which is learned from what their reward prefers."""
-PAIRS_PER_PROMPT = 4
 TOP_K = 3
 """Top-k of the truncated sampler."""
 TEMPERATURE_FACTOR = 0.6
@@ -65,8 +53,6 @@ def run_config(name: str, out: Path) -> dict[str, Any]:
     """Train one config, patching its bug in if settings cannot cause it. `caught`: the doctor reported its finding."""
     start_time = time.monotonic()
     config = load_bug_config(name)
-    if expected_finding(name) in LEARNED:
-        config = learn_reward(config, out.with_name(f"{out.name}-reward"))
     with FAULTS.get(name, contextlib.nullcontext)(), Run(out, "ppo", config) as run:
         findings = train_ppo(config, run)["findings"]
     expected, found = expected_finding(name), [finding["name"] for finding in findings]
@@ -78,31 +64,6 @@ def run_config(name: str, out: Path) -> dict[str, Any]:
         "causes": {finding["name"]: finding["cause"] for finding in findings},
         "seconds": round(time.monotonic() - start_time, 1),
     }
-
-
-def learn_reward(config: Config, folder: Path) -> Config:
-    """Train a reward model on what the config's reward prefers among its model's own responses; returns the config
-    with that in the reward's place."""
-    prompts = [prompt for prompt in read_prompts(Path(config.prompts)) for _ in range(PAIRS_PER_PROMPT)]
-    device = torch.device("cpu")
-    sampler = ExactSampler(load_policy(config.model, device), load_tokenizer(config.model), 64)
-    scorer, sides = make_scorer(config.reward, "cpu"), []
-    for side in range(2):
-        draws = draw_uniforms(seeded_generator(side, 0, "bugs"), len(prompts), config.ppo.response_length, device)
-        texts = sampler.sample([prompt.text for prompt in prompts], Sampling.from_config(config.ppo), draws).texts
-        sides.append((texts, scorer(ResponseBatch(prompts, texts)).tolist()))
-    pairs = []
-    for prompt, *both in zip(prompts, *(zip(*side, strict=True) for side in sides), strict=True):
-        (rejected, low), (chosen, high) = sorted(both, key=lambda each: each[1])
-        if high > low:
-            pairs.append(Preference(prompt.text, chosen, rejected))
-    for part, rows in {"train": slice(0, None, 2), "valid": slice(1, None, 4), "test": slice(3, None, 4)}.items():
-        write_jsonl(folder / "pairs" / f"{part}.jsonl", pairs[rows])
-    block = {"learning_rate": 1e-3, "num_epochs": 2, "device": "cpu"}
-    reward = build_config({"model": config.model, "data": str(folder / "pairs"), "reward_model": block})
-    with Run(folder / "run", "reward", reward) as run:
-        train_reward(reward, run)
-    return config.model_copy(update={"reward": [RewardSource(model=str(folder / "run"), name="reward")]})
 
 
 def expected_finding(name: str) -> str | None:

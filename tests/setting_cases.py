@@ -118,6 +118,7 @@ REWARD_MODEL = training(
         "center_coef": bites(0.5),
         "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),
         "use_flip": bites(False),
+        "length_debias": bites(True),
         "from_scratch": bites(True),
     },
 )

@@ -29,6 +29,14 @@ def test_loss_and_derivatives_are_those_of_the_preference_loss(label: dict[str, 
     np.testing.assert_allclose(found[2], second.numpy(), atol=1e-9)
 
 
+def test_what_length_adds_is_in_the_likelihood_of_ties_too() -> None:
+    for target in (1.0, 0.5):
+        pairs = [Preference("p", "a", "b", target=target)] * 2
+        longer = Answers.from_pairs(pairs, length=np.array([0.7, -0.4])).derive(np.array([0.1, 0.2]))
+        plain = Answers.from_pairs(pairs).derive(np.array([0.8, -0.2]))
+        np.testing.assert_allclose(longer, plain)
+
+
 def test_who_reverses_says_the_opposite() -> None:
     reversed_loss, first, second = make_answers(1, flip=1.0).derive(np.array([0.7]))
     loss, other_first, other_second = make_answers(1).derive(np.array([-0.7]))

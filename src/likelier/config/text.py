@@ -112,6 +112,8 @@ class RewardModelConfig(LoRA, Training):
     """Keep the weights of the epoch with the lowest validation log loss."""
     use_flip: bool = True
     """Let each pair's `flip`, half the share of its annotator's answers that ignore the pair, into the likelihood."""
+    length_debias: bool = False
+    """Learn beside the score what length by itself adds to a response's chances, and leave it out of the score."""
     from_scratch: bool = False
     """Start from random weights of the base model's architecture."""
 

@@ -35,8 +35,9 @@ class Answers:
     upper: Floats
 
     @classmethod
-    def from_pairs(cls, pairs: Sequence[Preference], use_flip: bool = True) -> "Answers":
-        """Read pairs; without `use_flip` everybody is believed."""
+    def from_pairs(cls, pairs: Sequence[Preference], use_flip: bool = True, length: Floats | float = 0.0) -> "Answers":
+        """Read pairs; without `use_flip` everybody is believed. `length`: log-odds [N] that length adds for `chosen`,
+        of ties too."""
         weight, target, margin, flip, guess = np.array(
             [[pair.weight, pair.target, pair.margin, pair.flip * use_flip, pair.guess] for pair in pairs]
         ).T
@@ -44,7 +45,7 @@ class Answers:
         slope = np.where(guess == 0.5, 1 - 2 * flip, 1 - careless)
         floor = np.where(guess == 0.5, flip, careless * guess)
         lower, upper, chance = np.array([pair.interval for pair in pairs]).T
-        margin = np.where(target == 0.5, 0.0, margin)
+        margin = np.where(target == 0.5, 0.0, margin) - length
         # The log-likelihood of an answer with a strength is that of a target of 1 (`strength_log_likelihood`).
         graded = (lower != 0) | np.isfinite(upper)
         read = np.abs(1 - 2 * flip)

@@ -11,6 +11,7 @@ from likelier.explain.run import RewardRun
 from likelier.intervals import Floats, correlation
 from likelier.records import Preference, Text, to_plain_text
 from likelier.reward.ensemble import Reader
+from likelier.reward.length import add_length, read_length_weights
 from likelier.reward.pairs import columns
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -33,12 +34,24 @@ class Taught:
         return self.influence.head.differences(features - self.centre)
 
 
-def fit_taught(reward: Reader, train: Sequence[Preference], valid: Sequence[Preference], use_flip: bool) -> Taught:
-    """Fit the last layer of a model to its training pairs; the penalty is chosen by the log loss on `valid`."""
+def fit_taught(
+    reward: Reader,
+    train: Sequence[Preference],
+    valid: Sequence[Preference],
+    use_flip: bool,
+    length_weights: Floats | None = None,
+) -> Taught:
+    """Fit the last layer of a model to its training pairs; the penalty is chosen by the log loss on `valid`.
+
+    `length_weights`: of a run with `length_debias`; they stay as they are.
+    """
     chosen, rejected = read_features(reward, train)
-    answers = Answers.from_pairs(train, use_flip)
-    held_out = np.subtract(*read_features(reward, valid)) if valid else None
-    head = choose_ridge(chosen - rejected, answers, held_out, valid)
+    answers = Answers.from_pairs(train, use_flip, add_length(train, length_weights))
+    held_out = None
+    if valid:
+        judged = Answers.from_pairs(valid, length=add_length(valid, length_weights))
+        held_out = np.subtract(*read_features(reward, valid)), judged
+    head = choose_ridge(chosen - rejected, answers, held_out)
     prompts, better, worse = columns(train)
     own = reward.score(prompts, better) - reward.score(prompts, worse)
     return Taught(
@@ -51,17 +64,18 @@ def fit_taught(reward: Reader, train: Sequence[Preference], valid: Sequence[Pref
 def choose_ridge(
     features: Floats,
     answers: Answers,
-    held_out: Floats | None,
-    valid: Sequence[Preference],
+    held_out: tuple[Floats, Answers] | None,
     ridges: Sequence[float] = RIDGES,
 ) -> Head:
-    """Fit with each penalty and return the fit of the lowest log loss on the held-out pairs, 1 without any."""
+    """Fit with each penalty and return the fit of the lowest log loss on the held-out pairs, 1 without any.
+
+    `held_out`: their feature differences [M, D] and answers.
+    """
     if held_out is None:
         return fit_head(features, answers, 1.0)
     basis = make_basis(features)
-    heads = [fit_head(features, answers, ridge, basis) for ridge in ridges]
-    judged = Answers.from_pairs(valid)
-    return min(heads, key=lambda head: float(judged.derive(head.differences(held_out))[0].sum()))
+    heads, (rows, judged) = [fit_head(features, answers, ridge, basis) for ridge in ridges], held_out
+    return min(heads, key=lambda head: float(judged.derive(head.differences(rows))[0].sum()))
 
 
 def read_features(reward: Reader, pairs: Sequence[Preference]) -> tuple[Floats, Floats]:
@@ -88,8 +102,9 @@ def explain_score(run: RewardRun, prompt: Text, response: str, top: int = 5) -> 
         for name in sorted({pair.annotator for pair in train} - {""})
     }
     by_comparison, by_person, agreements = [], [], []
+    length_weights = read_length_weights(run.folder)
     for member in members:
-        taught = fit_taught(member, train, run.pairs.valid, run.config.reward_model.use_flip)
+        taught = fit_taught(member, train, run.pairs.valid, run.config.reward_model.use_flip, length_weights)
         features = member.features([prompt], [response]).double().numpy()[0] - taught.centre
         by_comparison.append(taught.influence.remove_each(groups, features))
         by_person.append([float(taught.influence.remove(rows) @ features) for rows in rows_by_person.values()])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from likelier.config import Config, RewardModelConfig
 from likelier.files import read_log, write_json
@@ -21,6 +21,7 @@ from likelier.reward.careless import learn_flips
 from likelier.reward.check import check_baselines, check_calibration, check_scores
 from likelier.reward.ensemble import Ensemble, load_ensemble, std_between_models
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
+from likelier.reward.length import LEARNING_RATE, LengthTerm, add_length, describe_length, read_length_weights
 from likelier.reward.loss import AnswerIntervals, preference_loss
 from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
@@ -99,10 +100,15 @@ class Member:
             device = pick_device(settings.device)
             self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
             learned, saved = prepare_ensemble(self.reward, settings, config.seed, number)
+        groups = [(self.reward.parameters(), settings.learning_rate)]
+        self.length = LengthTerm().to(device) if settings.length_debias else None
+        if self.length is not None:
+            groups.append((self.length.parameters(), LEARNING_RATE))
+            learned, saved = (nn.ModuleList([module, self.length]) for module in (learned, saved))
         # In the checkpoint too: a run resumed after its best epoch must still write that epoch's weights.
         self.learned, self.best = learned, copy.deepcopy(learned)
         self.bootstrap = Bootstrap(config.seed, self.reward.head.out_features)
-        optimizer = make_optimizer([(self.reward.parameters(), settings.learning_rate)], settings)
+        optimizer = make_optimizer(groups, settings)
         guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": saved, "best": self.best}
         self.state = TrainingState(modules, optimizer, guard, optimizer_steps=optimizer_steps, best_loss=None)
         if settings.num_epochs is None:
@@ -157,10 +163,11 @@ class Member:
         # A response of a ranking is in several pairs; it costs one forward pass (Ouyang et al. 2022, section 3.5).
         better, worse = scores[torch.tensor(places, device=scores.device)].unbind()
         labels, shares = self.labels(part), self.bootstrap.draw_weights(part).to(scores.device)
+        longer = better if self.length is None else better + self.length(part)[:, None]
         intervals = AnswerIntervals.from_rows([pair.interval for pair in part], labels["weight"])
         losses = [
             preference_loss(
-                better[:, head],
+                longer[:, head],
                 worse[:, head],
                 **labels | {"weight": labels["weight"] * shares[head]},
                 intervals=intervals,
@@ -190,7 +197,8 @@ class Member:
         labels = {name: values.cpu() for name, values in self.labels(valid).items()}
         # Log loss and not accuracy: PPO follows the size of the score, and an overfitted model is first too sure.
         intervals = AnswerIntervals.from_rows([pair.interval for pair in valid], labels["weight"])
-        loss = float(preference_loss(chosen, rejected, **labels, intervals=intervals))
+        longer = chosen if self.length is None else chosen + self.length(valid).detach().cpu()
+        loss = float(preference_loss(longer, rejected, **labels, intervals=intervals))
         # NaN compares false to everything: as the first epoch's loss it would stay the best.
         better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         if self.settings.early_stopping and better:
@@ -225,6 +233,8 @@ class Member:
         }
         if len(scores) > 1:
             about["score_means"] = scores.mean(1).tolist()
+        if self.length is not None:
+            about["length_weights"] = self.length.weights.tolist()
         card = f"A reward model on {base}, from {len(pairs.train)} pairs."
         for folder in write_reward_model(run, self.number, config, self.reward, card):
             write_json(folder / "card.json", {"schema_version": 1} | about)
@@ -306,10 +316,18 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")
         return dict.fromkeys(keys)
-    ensemble = load_ensemble(str(run), settings.device)
+    ensemble, length_weights = load_ensemble(str(run), settings.device), read_length_weights(run)
     difference = np.subtract(*score_pairs(ensemble.score, held_out))
     apart = pairs.valid if pairs.test else []
     valid_difference = np.subtract(*score_pairs(ensemble.score, apart)) if apart else np.zeros(0)
-    found = check_scores(difference, held_out) | check_calibration(difference, held_out, valid_difference, apart)
+    # Judgements are predicted with length, so that is what is held against length alone.
+    whole = difference + add_length(held_out, length_weights)
+    found = check_scores(whole, held_out)
+    found |= check_calibration(whole, held_out, valid_difference + add_length(apart, length_weights), apart)
     found |= check_people(difference, pairs.train, held_out)
-    return found | check_baselines(difference, pairs.train, pairs.valid, held_out)
+    found |= check_baselines(whole, pairs.train, pairs.valid, held_out)
+    if length_weights is None:
+        return found
+    alone = check_scores(difference, held_out)
+    found |= {"accuracy_with_length": found["accuracy"]} | describe_length(length_weights)
+    return found | {name: alone[name] for name in ("accuracy", "accuracy_interval")}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,12 +292,10 @@ def print_accuracies(seeds: int) -> None:
             )
 
 
-def print_left_out(data: Path) -> None:
-    """Print the log-likelihood of each answer by the others' votes on the pair, with careless shares and without."""
+def read_ukp(data: Path) -> tuple[list[dict[str, Any]], Votes]:
+    """Return the records of ukp-convarg1 that are no ties, and their votes; the sides are sorted by id."""
     sys.path.append(str(Path(__file__).parents[1] / "examples"))
     import ukp_convarg1
-
-    from likelier.feedback.careless import Answers, ByVotes
 
     records = [each for each in ukp_convarg1.judgements(data / "ukp-convarg1") if each["choice"] != "tie"]
     pairs = [sorted([each["left"]["model"], each["right"]["model"]]) for each in records]
@@ -305,17 +303,25 @@ def print_left_out(data: Path) -> None:
     annotator = np.unique([each["annotator"] for each in records], return_inverse=True)[1]
     chosen = [each[each["choice"]]["model"] for each in records]
     sign = np.array([1.0 if one == pair[0] else -1.0 for one, pair in zip(chosen, pairs, strict=True)])
-    people, half = int(annotator.max()) + 1, np.full(len(sign), 0.5)
     ids = np.unique(np.array(pairs), return_inverse=True)[1].reshape(-1, 2)
-    nothing = np.full(len(sign), np.nan)
-    votes = Votes(annotator, comparison, *ids.T, sign, np.ones(len(sign)), nothing, nothing, np.zeros(len(sign), bool))
+    nothing, no_sides = np.full(len(sign), np.nan), np.zeros(len(sign), bool)
+    return records, Votes(annotator, comparison, *ids.T, sign, np.ones(len(sign)), nothing, nothing, no_sides)
+
+
+def print_left_out(data: Path) -> None:
+    """Print the log-likelihood of each answer by the others' votes on the pair, with careless shares and without."""
+    from likelier.feedback.careless import ByVotes, arrange_answers
+
+    _, votes = read_ukp(data)
+    annotator, sign = votes.annotator, votes.sign
+    people, half = int(annotator.max()) + 1, np.full(len(sign), 0.5)
     fold = np.random.default_rng(0).integers(5, size=len(sign))
     plain, shared = np.zeros(len(sign)), np.zeros(len(sign))
     for number in range(5):
         careless = estimate_careless(votes.select(fold != number), people)
         assert careless is not None
         # With the shares of the other folds, and by the others' votes on the pair, which are not of this answer.
-        model = ByVotes(Answers(annotator, *ids.T, comparison, sign, sign > 0))
+        model = ByVotes(arrange_answers(votes))
         share = careless.shares[annotator]
         read = {"plain": model.predict(0 * half, half), "shared": model.predict(share, half)}
         out = fold == number

@@ -115,3 +115,13 @@ def test_what_strengths_add_by_hand() -> None:
     assert expit(0) - expit(-np.log(3)) == pytest.approx(0.25)
     assert measure_gain(graded, fit, 1) == pytest.approx(0.0, abs=1e-3)
     assert fit_gaps(graded, 1).thresholds[0, 1] == pytest.approx(np.log(3), abs=0.05)
+
+
+def test_a_sample_of_a_large_panel_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    votes = draw_votes(np.array([0.0, 1.0, 2.5]))
+    monkeypatch.setattr("likelier.feedback.strengths.MAX_ANSWERS", 500)
+    graded = grade_votes(votes, HONEST, PEOPLE)
+    assert graded is not None
+    assert len(graded.strength) == pytest.approx(450, abs=30)
+    found = fit_gaps(graded, PEOPLE).thresholds
+    assert np.median(found, axis=0) == pytest.approx([0.0, 1.0, 2.5], rel=0.25)

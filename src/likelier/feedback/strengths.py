@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from likelier.feedback.careless import ByScores, ByVotes, Careless, arrange_answers
 from likelier.feedback.expected import responses_recur
-from likelier.feedback.ordinal import GAP_SD, grade
+from likelier.feedback.ordinal import grade
 from likelier.feedback.votes import Votes
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,10 @@ Indices = NDArray[np.int64]
 MIN_STRENGTHS, MIN_OF_A_STRENGTH, MIN_TIES = 200, 10, 20
 """Answers with a strength from which thresholds are fitted, if two strengths were given this often; ties from which
 they are a category of their own."""
-MAX_ANSWERS = 100_000
+MAX_ANSWERS = 30_000
 """Answers that the thresholds are fitted to, about: of more, those of every second, third and so on comparison."""
+GAP_SD = 1.0
+"""Standard deviation of the logarithms of people's gaps between thresholds about the common ones."""
 AGAINST, PANEL_AGAINST = -2.0, -5.0
 """Nats by which somebody's answers, and all answers, are likelier with strengths that are independent of the pair, from
 which they count as such."""
@@ -48,7 +50,8 @@ def fit_thresholds(votes: Votes, careless: Careless, num_annotators: int) -> Flo
     if graded is None:
         return None
     gain = measure_gain(graded, fit_gaps(graded, num_annotators), num_annotators)
-    if gain.sum() < PANEL_AGAINST:
+    # One person who gives all the same strength does not speak for the panel.
+    if np.maximum(gain, 2 * AGAINST).sum() < PANEL_AGAINST:
         return None
     idle = gain < AGAINST
     kept = graded.select(np.flatnonzero(~idle[graded.annotator]))
@@ -81,7 +84,11 @@ def grade_votes(votes: Votes, careless: Careless, num_annotators: int) -> Graded
     """Return the answers with a strength, and ties of people who give strengths if there are enough of these."""
     if votes.strength is None:
         return None
-    votes = votes.select((votes.annotator >= 0) & (votes.comparison % -(-len(votes.sign) // MAX_ANSWERS) == 0))
+    recurring = responses_recur(votes.select(votes.sign != 0))
+    step = max(1, -(-np.count_nonzero(votes.strength) // MAX_ANSWERS))
+    # Scores need all votes on a response, votes on a pair none of another pair.
+    votes = replace(votes, comparison=np.unique(votes.comparison, return_inverse=True)[1].astype(np.int64))
+    votes = votes.select((votes.annotator >= 0) & (recurring | (votes.comparison % step == 0)))
     strength = votes.strength
     assert strength is not None
     counts = np.bincount(strength, minlength=4)[1:]
@@ -90,13 +97,16 @@ def grade_votes(votes: Votes, careless: Careless, num_annotators: int) -> Graded
     gives = np.bincount(votes.annotator, strength > 0, num_annotators) > 0
     is_tie = (votes.sign == 0) & gives[votes.annotator]
     counted = (strength > 0) | (is_tie & (is_tie.sum() >= MIN_TIES))
-    differences, weights = predict_differences(votes, careless, num_annotators)
+    differences, weights = predict_differences(votes, careless, num_annotators, recurring)
     toward = np.where(votes.labels < 0, -1.0, 1.0)[:, None] * differences
     shares, chances = careless.shares[votes.annotator], measure_chances(votes, careless, counted)
-    return Graded(toward, weights, votes.annotator, strength, shares, chances).select(np.flatnonzero(counted))
+    rows = np.flatnonzero(counted & (votes.comparison % step == 0))
+    return Graded(toward, weights, votes.annotator, strength, shares, chances).select(rows)
 
 
-def predict_differences(votes: Votes, careless: Careless, num_annotators: int) -> tuple[Floats, Floats]:
+def predict_differences(
+    votes: Votes, careless: Careless, num_annotators: int, recurring: bool
+) -> tuple[Floats, Floats]:
     """Return what the others' sides say of each vote: differences of first and second, and their weights, [N, nodes].
 
     Ties say nothing: they stand as answers that are certain to ignore the pair, of somebody else.
@@ -106,7 +116,7 @@ def predict_differences(votes: Votes, careless: Careless, num_annotators: int) -
     share = np.where(is_tie, 1.0, careless.shares[votes.annotator])
     to_left = careless.guess_left[votes.annotator]
     guess = np.where(is_tie, 1.0, np.where(answers.left, to_left, 1 - to_left))
-    model = ByScores(answers) if responses_recur(votes.select(~is_tie)) else ByVotes(answers, NUM_NODES)
+    model = ByScores(answers) if recurring else ByVotes(answers, NUM_NODES)
     differences, weights = np.broadcast_arrays(*model.predict_differences(share, guess))
     return differences, weights / weights.sum(axis=1, keepdims=True)
 

@@ -85,7 +85,7 @@ def grade_votes(votes: Votes, careless: Careless, num_annotators: int) -> Graded
     if votes.strength is None:
         return None
     recurring = responses_recur(votes.select(votes.sign != 0))
-    step = max(1, -(-np.count_nonzero(votes.strength) // MAX_ANSWERS))
+    step = max(1, -(-int((votes.strength > 0).sum()) // MAX_ANSWERS))
     # Scores need all votes on a response, votes on a pair none of another pair.
     votes = replace(votes, comparison=np.unique(votes.comparison, return_inverse=True)[1].astype(np.int64))
     votes = votes.select((votes.annotator >= 0) & (recurring | (votes.comparison % step == 0)))

@@ -233,6 +233,7 @@ CIRCLE = {
     "insecure_http": elsewhere("web/test_server.py::test_other_machines_are_served_where_the_settings_protect_it"),
     "start": elsewhere("runs/test_round.py::test_a_round_starts_and_measures_kl_where_it_is_told"),
     "learn_from": elsewhere("test_circle.py::test_a_round_may_learn_from_its_own_judgements_alone"),
+    "ask": elsewhere("circle/test_feedback.py::test_a_round_asks_by_the_reward_model_of_the_round_before"),
     "taste": elsewhere("circle/test_feedback.py::test_a_circle_may_learn_the_taste_of_the_majority_alone"),
     "balance_people": elsewhere("circle/test_feedback.py::test_every_person_group_and_prompt_may_count_alike"),
     "balance_groups": elsewhere("circle/test_feedback.py::test_every_person_group_and_prompt_may_count_alike"),

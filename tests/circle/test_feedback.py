@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from likelier.circle import Round, make_pairs
-from likelier.circle.feedback import list_pair_settings, open_store
+from likelier.asking.strategies import Strategy
+from likelier.circle import Round, make_pairs, run_circle
+from likelier.circle.feedback import choose_strategy, list_pair_settings, open_store
 from likelier.config import build_config
 from likelier.errors import ConfigError
 from likelier.feedback.check import check
@@ -85,3 +86,32 @@ def test_a_circle_begun_before_these_settings_keeps_its_keys():
         "last",
         {"taste": "majority", "balance_people": 1.0},
     ]
+
+
+def make_reward_run(folder, num_models):
+    for number in range(num_models):
+        (folder / f"model-{number}").mkdir(parents=True)
+        (folder / f"model-{number}" / "config.json").write_text("{}")
+    (folder / "result.json").write_text("{}")
+
+
+def test_a_round_asks_by_the_reward_model_of_the_round_before(tmp_path, capsys):
+    settings = {"circle": {"ask": "d_optimality:0.3"}}
+    first, second = (
+        Round(build_config(settings), tmp_path / f"round-{turn}", "f.db", "m", tmp_path / "p") for turn in (1, 2)
+    )
+    assert choose_strategy(first) == Strategy()
+    assert "circle.ask d_optimality: there is no reward model yet; this round asks at random" in capsys.readouterr().err
+    make_reward_run(first.folder / "reward", 1)
+    assert choose_strategy(second) == Strategy("d_optimality", 0.3, str(first.folder / "reward"))
+    assert choose_strategy(replace(first, config=build_config({"circle": {"ask": "entropy"}}))) == Strategy("entropy")
+
+
+def test_strategies_that_a_circle_cannot_use_are_refused_at_its_start(tmp_path):
+    def run(ask, **block):
+        run_circle(build_config({"model": "m", "prompts": "p.jsonl", "circle": {"ask": ask}, **block}), tmp_path)
+
+    with pytest.raises(ConfigError, match=r"circle\.ask entropi: no such strategy; did you mean entropy\?"):
+        run("entropi")
+    with pytest.raises(ConfigError, match=r"circle\.ask disagreement: one model cannot disagree; set reward_model"):
+        run("disagreement")

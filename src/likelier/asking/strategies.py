@@ -1,7 +1,7 @@
 """The acquisition strategies by name, as `likelier serve --ask STRATEGY[:FLOOR]` gives them."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from likelier.errors import ConfigError
@@ -39,8 +39,17 @@ class Strategy:
 def read_strategy(text: str, reward: str = "", option: str = "--ask", reward_option: str = "--reward") -> Strategy:
     """Return the strategy `NAME` or `NAME:FLOOR`.
 
-    ConfigError: an unknown name, a floor that is no share, or a reward run that is not there, has too few models or is
-    not needed.
+    ConfigError: see `parse_strategy`; or a reward run that is not there, has too few models or is not needed.
+    """
+    strategy = parse_strategy(text, option)
+    check_reward(strategy.name, reward, f"{option} {text}", reward_option)
+    return replace(strategy, reward=reward)
+
+
+def parse_strategy(text: str, option: str) -> Strategy:
+    """Return the strategy `NAME` or `NAME:FLOOR`, without a reward run.
+
+    ConfigError: an unknown name, or a floor that is no share.
     """
     name, has_floor, given = text.partition(":")
     if name not in NAMES:
@@ -58,8 +67,7 @@ def read_strategy(text: str, reward: str = "", option: str = "--ask", reward_opt
         if not 0 < floor <= 1:
             line = "the share asked at random must be above 0, so that what is measured can be corrected, and at most 1"
             raise ConfigError(f"{option} {text}: {line}")
-    check_reward(name, reward, f"{option} {text}", reward_option)
-    return Strategy(name, floor, reward)
+    return Strategy(name, floor)
 
 
 def check_reward(name: str, reward: str, option: str, reward_option: str) -> None:

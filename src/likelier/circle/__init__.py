@@ -10,6 +10,7 @@ from likelier.circle.feedback import (
     Result,
     ask_people,
     check_feedback,
+    check_strategy,
     list_pair_settings,
     make_pairs,
     make_split_key,
@@ -71,6 +72,7 @@ def run_circle(
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
     check_people(config, out)
+    check_strategy(config)
     if collect is None:
         check_pages(config)
     model, made_from, repeats, result = config.model, "", 0, {}

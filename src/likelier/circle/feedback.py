@@ -1,11 +1,14 @@
 """The first half of the circle: prompts, candidates, people's judgements, their check, and pairs to learn from."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from likelier.asking.strategies import BY_REWARD, Strategy, parse_strategy
 from likelier.config import Config
 from likelier.config.circle import BALANCE_DIALS, CircleConfig
+from likelier.errors import ConfigError
 from likelier.files import hash_file, read_json, stable_id, write_json, write_jsonl
 from likelier.progress import print_note
 from likelier.records import column_names, distinct_prompts, prompt_line, read_prompts
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from likelier.feedback.store import Store
 
 Result = dict[str, Any]
+ASK = "circle.ask"
 
 
 def make_split_key(circle_round: Round) -> list[Any]:
@@ -102,12 +106,34 @@ def ask_people(circle_round: Round) -> Result:
             serve(
                 store,
                 port=circle.port,
-                access=make_access(circle, "circle"),
+                access=replace(make_access(circle, "circle"), strategy=choose_strategy(circle_round)),
                 wanted=wanted,
                 per_comparison=circle.judgements_per_comparison,
                 only=asked,
             )
         return {"judgements": store.counts()["judgements"] - before}
+
+
+def check_strategy(config: Config) -> None:
+    """ConfigError: `circle.ask` is no strategy, or one for which the circle's reward models do not serve."""
+    name = parse_strategy(config.circle.ask, ASK).name
+    if name == "disagreement" and config.reward_model.ensemble_size < BY_REWARD[name]:
+        raise ConfigError(
+            f"{ASK} {config.circle.ask}: one model cannot disagree; set reward_model.ensemble_size to 3, say"
+        )
+
+
+def choose_strategy(circle_round: Round) -> Strategy:
+    """Return the round's strategy; by chance where it needs a reward run and the round before has none."""
+    strategy = parse_strategy(circle_round.config.circle.ask, ASK)
+    if strategy.name not in BY_REWARD:
+        return strategy
+    turn = int(circle_round.folder.name.removeprefix("round-"))
+    reward = circle_round.folder.with_name(f"round-{turn - 1}") / "reward"
+    if not (reward / "result.json").is_file():
+        print_note(f"{ASK} {strategy.name}: there is no reward model yet; this round asks at random")
+        return Strategy()
+    return replace(strategy, reward=str(reward))
 
 
 def check_feedback(circle_round: Round) -> Result:

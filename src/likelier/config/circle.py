@@ -32,6 +32,9 @@ class CircleConfig(PageConfig):
     """Judgements to wait for in a round."""
     judgements_per_comparison: Positive = 2
     """Judgements of each comparison, by different people: agreement cannot be measured from one."""
+    ask: NonEmpty = "random"
+    """Which comparison is begun next, `STRATEGY[:FLOOR]` as `likelier serve --ask`. Strategies that need a reward run
+    take the last round's; the first round asks at random."""
     check_feedback: bool = True
     """Let the check drop flagged annotators and turn the reversed round."""
     start: NonEmpty = "last"

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--panels", nargs="+", choices=PANELS, default=["careless"])
     parser.add_argument("--budgets", nargs="+", type=int, default=[100, 300, 1000, 3000])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="names of the pipelines to run; default: all of pipelines.py")
     parser.add_argument("--pipeline", metavar="FILE.py:NAME", help="a pipeline of your own, beside those of --only")
     parser.add_argument("--out", type=Path, default=Path("runs/judgements"))
@@ -55,7 +56,7 @@ def main() -> None:
     log = given.out / "runs.jsonl"
     if not given.table:
         cells = [(panel, budget) for panel in given.panels for budget in given.budgets]
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             for panel, budget in cells:
                 run_cell(given.out, log, (given.world, panel, budget, seed), choose_pipelines(given))
     print_table(read_log(log))

@@ -16,6 +16,7 @@ from likelier.reward.out_of_distribution import (
     fit_distribution,
     load_distribution,
     shrink_covariance,
+    whiten,
 )
 
 
@@ -75,3 +76,17 @@ def test_it_comes_back_from_its_files_and_damage_is_named(tmp_path: Path):
     with pytest.raises(DataError, match="distance and disagreement are"):
         load_distribution(tmp_path)
     assert fit_distribution(np.full((3, 2), np.nan), np.zeros((3, 2))) is None
+
+
+def test_hidden_states_in_a_few_dimensions_of_many_have_a_distance():
+    """Two directions out of 64, seen by 8 responses: a Cholesky factor of the inverse does not exist in doubles."""
+    random = np.random.default_rng(0)
+    for scale in (1.0, 1e-9, 1e6):
+        training = scale * np.outer(random.normal(size=8), random.normal(size=64)) + 100 * scale
+        found = fit_distribution(training, training)
+        assert found is not None
+        distances = found.measure(torch.from_numpy(training))
+        assert bool(distances.isfinite().all())
+        assert float(distances.max()) < 10
+    covariance = np.array([[2.0, 1.0], [1.0, 3.0]])
+    assert whiten(covariance) @ whiten(covariance).T == pytest.approx(np.linalg.inv(covariance))

@@ -12,7 +12,7 @@ from likelier.files import stable_id, write_json, write_jsonl
 from likelier.preferences.balance import Balance, Margin, TasteGroups, measure_effect, rake_weights
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 from likelier.preferences.split import JUDGE, PARTS, Split, check_shares, split_pairs
-from likelier.preferences.strengths import Strengths, has_strength
+from likelier.preferences.strengths import NO_STRENGTHS, Strengths, has_strength
 from likelier.records import JudgedComparison, Preference, Text
 from likelier.text.topics import find_topics
 
@@ -187,7 +187,7 @@ def make_preference(
     group: str,
     weight: float,
     found: Mapping[str, AnnotatorFinding],
-    strengths: Strengths,
+    strengths: Strengths = NO_STRENGTHS,
 ) -> Preference:
     """One judgement as a pair; a tie has target 0.5 and its left response first."""
     judgement = item.judgement

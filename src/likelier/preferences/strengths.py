@@ -58,3 +58,7 @@ class Strengths:
         ends = [-thresholds[0], *thresholds, None]
         chance = self.shares[strength] * (guess if strength else 1.0)
         return {"lower": ends[strength], "upper": ends[strength + 1], "chance": round(chance, 6)}
+
+
+NO_STRENGTHS = Strengths({}, {})
+"""Of people without thresholds: every answer counts by its side."""

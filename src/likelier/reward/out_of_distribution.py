@@ -82,12 +82,20 @@ def fit_distribution(training: Floats, held_out: Floats, disagreement: Floats | 
     if not (np.isfinite(training).all() and np.isfinite(held_out).all()):
         return None
     mean = training.mean(axis=0)
-    whitener = np.linalg.cholesky(np.linalg.inv(shrink_covariance(training)))
+    whitener = whiten(shrink_covariance(training))
     fitted = Distribution(torch.from_numpy(mean), torch.from_numpy(whitener), None)
     distance = find_threshold(fitted.measure(torch.from_numpy(held_out)).numpy())
     return Distribution(
         fitted.mean, fitted.whitener, distance, None if disagreement is None else find_threshold(disagreement)
     )
+
+
+def whiten(covariance: Floats) -> Floats:
+    """Return W [D, D] with W W' = inverse covariance; directions without any spread count as if with the least."""
+    # By eigenvalues: of hidden states in a few dimensions out of many a Cholesky factor does not exist in doubles.
+    spread, directions = np.linalg.eigh(covariance)
+    least = spread.max() * len(spread) * np.finfo(np.float64).eps
+    return np.asarray(directions / np.sqrt(np.maximum(spread, least)))
 
 
 def find_threshold(values: ArrayLike, level: float = LEVEL) -> float | None:

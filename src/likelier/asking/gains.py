@@ -1,4 +1,4 @@
-"""What one more judgement of a comparison would tell: formulas of the acquisition strategies. Numpy and scipy only."""
+"""Expected information from one more judgement of a comparison: formulas of the acquisition strategies, in numpy."""
 
 from collections.abc import Sequence
 

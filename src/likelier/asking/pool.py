@@ -1,4 +1,4 @@
-"""What a project asks and what people have answered, as arrays: what a strategy chooses from."""
+"""A project's comparisons and judgements as arrays, from which a strategy chooses."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol

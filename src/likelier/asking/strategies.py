@@ -17,7 +17,7 @@ NAMES = (*WITHOUT_WEIGHTS, "entropy", *BY_REWARD)
 
 @dataclass(frozen=True)
 class Strategy:
-    """What is asked next."""
+    """An acquisition strategy, which chooses the next comparison."""
 
     name: str = "random"
     floor: float = FLOOR
@@ -27,7 +27,7 @@ class Strategy:
 
     @property
     def begins_with(self) -> Priorities:
-        """What holds before the first weights are known."""
+        """Priorities until the first weights are known."""
         return WITHOUT_WEIGHTS.get(self.name, Priorities(floor=self.floor))
 
     @property

@@ -59,7 +59,7 @@ class JudgeConfig(Block):
     model: NonEmpty
     """Name of the model there."""
     instruction: NonEmpty = "You compare two answers to a prompt by how good they are as a whole."
-    """What makes an answer better. How to reply is added."""
+    """Criteria by which an answer is better. How to reply is added."""
     concurrency: Positive = 4
     """Questions that are asked at once."""
 

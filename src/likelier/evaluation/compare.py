@@ -58,7 +58,7 @@ ACCURACY_FIELDS = (
 
 
 class Opinions(NamedTuple):
-    """What is said of pairs of responses by those who give no scores."""
+    """Preferences between pairs of responses, by those who give no scores."""
 
     people: HumanPreferences | None = None
     """None if people are not among the judges."""

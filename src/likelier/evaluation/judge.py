@@ -71,7 +71,7 @@ class ChatPreferences(NamedTuple):
 
 
 class KeptAnswers:
-    """What judges answered, in a file that an evaluation goes on from after a kill."""
+    """Judges' answers in a file from which an evaluation goes on after a kill."""
 
     def __init__(self, folder: Path) -> None:
         """Read what an earlier process kept. DataError: the file is damaged; nobody wants to pay for it twice."""

@@ -1,1 +1,1 @@
-"""What a reward model learned, from whom, and what more judgements would bring."""
+"""Explanations of a reward model: its lessons, their teachers, and the gain from more judgements."""

@@ -23,7 +23,7 @@ LARGEST = 30.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What people answered, as `preference_loss` takes it: arrays [N]. `slope` and `floor`: the probability of the
+    """People's answers, as `preference_loss` takes it: arrays [N]. `slope` and `floor`: the probability of the
     answer is slope * (sigmoid(d - margin - lower) - sigmoid(d - margin - upper)) + floor."""
 
     weight: Floats
@@ -154,7 +154,7 @@ def make_hessian(rows: Floats, curvature: Floats, ridge: float) -> Floats:
 
 @dataclass(frozen=True)
 class Influence:
-    """What removing rows does to a fitted head: one Newton step of the rows that stay, from the minimum of all.
+    """Effect of removing rows on a fitted head: one Newton step of the rows that stay, from the minimum of all.
 
     Δw = H_S^-1 g_S, with g_S the gradient of the removed rows and H_S the Hessian of the others (Pregibon 1981;
     Koh, Ang, Teo and Liang 2019, section 5, on groups, where the plain influence H^-1 g_S falls short).

@@ -1,4 +1,4 @@
-"""What a reward model keys on: signs of a text that go with its score, and changes of a text that move it."""
+"""Features that a reward model keys on: signs of a text that go with its score, and changes of a text that move it."""
 
 import re
 from collections.abc import Callable, Sequence

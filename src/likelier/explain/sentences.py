@@ -1,4 +1,4 @@
-"""What `likelier explain` finds, in sentences; `report/languages` translates them."""
+"""Findings of `likelier explain` in sentences; `report/languages` translates them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -45,7 +45,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class Priorities:
-    """What an acquisition strategy says of new comparisons.
+    """Weights of new comparisons by an acquisition strategy.
 
     A new comparison is drawn in proportion to `weights` by id (absent ones have 0), but with probability `floor` at
     random. `started_first`: comparisons that somebody has begun come before new ones, as agreement needs them.

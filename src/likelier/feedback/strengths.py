@@ -1,4 +1,4 @@
-"""What people mean by "slightly" and "much better": thresholds between strengths of preference, in log-odds.
+"""Thresholds between strengths of preference ("slightly", "much better") of each person, in log-odds.
 
 The proportional-odds model with thresholds that are symmetric about 0 (Agresti 1992): with d the difference of scores,
 P(at least k on the first's side) = sigmoid(d - c_k), of a tie sigmoid(d + c_1) - sigmoid(d - c_1). Without ties c_1 is

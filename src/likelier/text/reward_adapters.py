@@ -21,7 +21,7 @@ from likelier.text.reward_heads import set_heads
 from likelier.text.reward_model import Reading, RewardModel, new_reward_model
 
 PREFIX = "base_model.model."
-"""What peft puts before the names of weights."""
+"""Prefix that peft gives the names of weights."""
 
 
 class RewardAdapter:

@@ -29,7 +29,7 @@ from likelier.text.tokens import check_in_vocabulary, encode_conversations, find
 
 
 class Reading(NamedTuple):
-    """What a reward model makes of some responses, on the CPU."""
+    """Scores and hidden states of some responses by a reward model, on the CPU."""
 
     scores: Float[Tensor, "H B"]
     """The score of each response by each head, most often a single one."""

@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 5000
 
 
 class RoomFeed:
-    """What of a room the process knows."""
+    """Records of a room that the process has been sent."""
 
     def __init__(self, room: Room) -> None:
         self.room = room

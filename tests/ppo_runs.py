@@ -15,6 +15,7 @@ def fingerprint(folder):
     files = [
         folder / "metrics.jsonl",
         folder / "samples.jsonl",
+        *folder.glob("tokens.jsonl"),
         *sorted(list_checkpoints(folder)[0].glob("*.safetensors")),
     ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -75,7 +75,7 @@ def test_the_end_token_carries_the_score_and_a_missing_one_is_punished(rewarded)
         assert (last_tokens(rollout)[row] == tokenizer.eos_token_id) == ended
         assert paid[row, mask[row].sum() - 1] == (7.0 if ended else -1.0)
     assert (paid * mask).count_nonzero() == len(mask)  # and no other token has anything
-    assert torch.equal(rollout.rewards, paid[at, mask.sum(1) - 1])
+    assert torch.equal(rollout.rewards.sum(1), paid[at, mask.sum(1) - 1])
 
 
 def test_the_token_that_completes_a_stop_string_carries_the_score(rewarded):

@@ -120,9 +120,11 @@ def test_a_misplaced_estimator_is_named_at_the_start(world, tmp_path, capfd, mon
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", [{"critic": "separate"}, {"algorithm": "rloo", "responses_per_prompt": 2}])
 def test_killed_at_any_moment_it_ends_with_the_same_bits(world, tmp_path, variant):
-    settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, eval_steps=3, **variant)
+    variant |= {"eval_steps": 3, "token_records": 2}
+    settings = config(world, kl_coef=0.05, kl_target=1.0, total_episodes=32 * 8, **variant)
     found = train(settings, tmp_path / "whole")["findings"]
     wanted = fingerprint(tmp_path / "whole")
+    assert "tokens.jsonl" in wanted
     killed = tmp_path / "killed"
     kill = partial(kill_when_changed, tmp_path, killed / "metrics.jsonl")
     hits = [kill(delay, train, settings, killed, "auto") for delay in (0.3, 0.05)]

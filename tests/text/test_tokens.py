@@ -7,6 +7,7 @@ import pytest
 from tokenizers import processors
 
 from likelier.errors import DataError
+from likelier.finetune.from_scratch import to_transformers, train_bpe
 from likelier.records import Message
 from likelier.text.convention import ALWAYS_BEGIN, MARK, mark_made
 from likelier.text.conversation import render
@@ -18,6 +19,8 @@ from likelier.text.tokens import (
     encode_conversations,
     encode_prompts,
     encode_with_response,
+    spell_bytes,
+    spell_each_token,
 )
 from model_families import tiny_tokenizer
 
@@ -143,3 +146,25 @@ def test_tokens_spell_out_their_response(shared: Path, name: str) -> None:
     assert "".join(pieces[:-1]) == ", there was a big, big dog."
     assert pieces[-1] == tokenizer.eos_token
     assert decode_each_token(tokenizer, [[], prompt[:1]])[0] == []
+
+
+def test_bytes_of_a_letter_are_spelt_out_by_a_byte_level_vocabulary() -> None:
+    tokenizer = to_transformers(train_bpe(["ab 中 ab"], 300))
+    ids = tokenizer("ab 中é😀", add_special_tokens=False)["input_ids"]
+    (pieces,) = spell_each_token(tokenizer, [[*ids, tokenizer.eos_token_id]])
+    assert "".join(pieces[:-1]) == "ab 中<0xC3><0xA9><0xF0><0x9F><0x98><0x80>"
+    assert pieces[-1] == tokenizer.eos_token
+    assert "\ufffd" in "".join(decode_each_token(tokenizer, [ids])[0])
+
+
+def test_bytes_of_a_letter_are_spelt_out_by_byte_fallback(shared: Path) -> None:
+    tokenizer = load_tokenizer(shared / "models" / "stories260K")
+    ids = tokenizer("中", add_special_tokens=False)["input_ids"]
+    (pieces,) = spell_each_token(tokenizer, [ids])
+    assert "".join(pieces).endswith("<0xE4><0xB8><0xAD>")
+
+
+def test_names_that_hold_no_bytes_are_no_bytes() -> None:
+    assert spell_bytes("中") == ""
+    assert spell_bytes("ĠÐ") == " <0xD0>"
+    assert spell_bytes("ÃŃA") == "íA"  # 0xC3 0xAD: the second is not printable, and has a letter of its own

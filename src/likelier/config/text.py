@@ -231,6 +231,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
     """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4
     """Responses written to `samples.jsonl` each step."""
+    token_records: Annotated[int, Field(ge=0)] = 0
+    """Responses of a step whose every token is written to `tokens.jsonl` (`likelier tokens` shows it); in a run of more
+    than 250,000 such tokens of every k-th step and the last. 0: none."""
     anyway: bool = False
     """Train although a reward run in `reward` is at chance on its own held-out pairs, or below its length baseline;
     `likelier ppo --anyway` sets it."""
@@ -253,6 +256,8 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
             raise ValueError(f"batch_size {batch} is not a multiple of responses_per_prompt {group}")
         if batch % parts:
             raise ValueError(f"batch_size {batch} is not a multiple of num_mini_batches {parts}")
+        if self.token_records > batch:
+            raise ValueError(f"token_records {self.token_records} is above batch_size {batch}; a step has no more")
         if self.total_episodes < batch:
             raise ValueError(
                 f"total_episodes {self.total_episodes} is below batch_size {batch}: no step would be taken"

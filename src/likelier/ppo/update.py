@@ -70,14 +70,15 @@ def ppo_update(
     generator: torch.Generator,
     guard: SkipCounter,
     objective: Objective = PPOLoss(),  # noqa: B008 - frozen
+    used: list[MinibatchResult] | None = None,
 ) -> dict[str, float]:
     """Train on a batch for `num_ppo_epochs`; returns statistics averaged over minibatches, and counts.
 
     Skips minibatches with a non-finite loss, gradient, KL or optimizer state. Stops before the optimizer step once
-    approx_kl > 1.5 * target_kl.
+    approx_kl > 1.5 * target_kl. The results of all minibatches that were not skipped are added to `used`.
     """
     parameters, max_state = list(policy.parameters()), largest_state(optimizer)
-    used: list[MinibatchResult] = []
+    used = [] if used is None else used
     skipped: list[MinibatchResult] = []
     num_steps = 0
     for rows in epoch_minibatches(len(batch), config, generator):

@@ -65,8 +65,9 @@ class Rollout:
     prompts: list[Prompt]
     samples: Samples
     scored: ScoredResponses
-    rewards: Float[Tensor, " B"]
-    """Shaped score minus KL penalty, if that is part of the reward, summed over each response."""
+    rewards: Float[Tensor, "B T"]
+    """Of each token: its KL penalty, if that is part of the reward, and the shaped score where it is paid."""
+    ref_logprobs: Float[Tensor, "B T"]
     kl: Float[Tensor, " B"]
     """KL from the reference in nats per response (k1: the mean is unbiased, one response may be negative)."""
     behaviour: BehaviourPolicy
@@ -81,7 +82,7 @@ class Rollout:
             "score": scores.mean(),
             "score_std": scores.std(unbiased=False),
             "shaped_score": self.scored.shaped.mean(),
-            "reward": self.rewards.mean(),
+            "reward": self.rewards.sum(1).mean(),
             "kl": self.kl.mean(),
             "kl_std": self.kl.std(unbiased=False),
             "response_length": length.mean(),
@@ -152,7 +153,7 @@ def sample_rollouts(
     batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
     # k1, whatever estimator the penalty uses: summed over a response it is unbiased, and small batches stay comparable.
     kl = ((old.logprobs - ref_logprobs) * mask).sum(1)
-    return Rollout(batch, row_prompts, samples, scored, rewards.sum(1), kl, old, measures)
+    return Rollout(batch, row_prompts, samples, scored, rewards, ref_logprobs, kl, old, measures)
 
 
 def score_responses(actors: Actors, prompts: Sequence[Prompt], samples: Samples, config: PPOConfig) -> ScoredResponses:

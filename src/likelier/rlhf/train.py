@@ -16,13 +16,14 @@ from likelier.evaluation.heldout import HeldOutEval
 from likelier.evaluation.overoptimisation import measure_overoptimisation
 from likelier.ppo.kl import AdaptiveKL, FixedKL
 from likelier.ppo.objective import make_objective
-from likelier.ppo.update import ppo_update
+from likelier.ppo.update import MinibatchResult, ppo_update
 from likelier.progress import progress
 from likelier.records import to_plain_text
 from likelier.rlhf.keep_best import BestPolicy, select_policy
 from likelier.rlhf.people import OpenPage, PeopleSource, open_people
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.setup import prepare
+from likelier.rlhf.token_records import make_token_records
 from likelier.runs.curve import read_curve
 from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
@@ -55,7 +56,6 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     state = State(actors, ppo, run.folder)
     state.offer_best(0, before)
     state.load(run.checkpoint)
-
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
         doctor = Watch(config, run.folder, job.say)
@@ -67,11 +67,11 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             actors.scorer.begin_step(step, ppo.steps)
             if people:  # waiting for them may take hours: a signal then saves what the steps before it have reached
                 people.begin_step(step, partial(run.stop_if_asked, step, ppo.steps, state.save))
-
             actors.sampler.load_weights(actors.policy.model)  # on-policy: those of the last update
             rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
             objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.begin_step(step + 1)
-            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective)
+            used: list[MinibatchResult] = []
+            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective, used)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
@@ -81,7 +81,8 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
                 metrics |= state.offer_best(step + 1, heldout_eval(actors.policy.model))
             # After the metrics: they show the coefficient that this step was trained with.
             state.kl.update(metrics["kl"], ppo.batch_size)
-            run.log(step + 1, metrics, make_sample_records(rollout, ppo), clock.laps)
+            tokens = make_token_records(rollout, used, step + 1, ppo, actors.tokenizer)
+            run.log(step + 1, metrics, make_sample_records(rollout, ppo), clock.laps, tokens)
             state.stop_early(step + 1, doctor.examine_step(step + 1, "eval_kl" in metrics))
             run.end_step(step + 1, state.num_steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")

@@ -1,7 +1,7 @@
 """A run folder: what one training writes, and how it is resumed after a kill.
 
-`config.yaml`, `run.json`, `metrics.jsonl` and `samples.jsonl` (a function of config, seed and data: byte-equal after a
-resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`, `model/`.
+`config.yaml`, `run.json`, `metrics.jsonl`, `samples.jsonl` and `tokens.jsonl` (a function of config, seed and data:
+byte-equal after a resume), `timing.jsonl` (not so), `checkpoint-<step>/`, `latest`, `result.json`, `model/`.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Self
 
 import yaml
 
-from likelier.config import Config
+from likelier.config import Config, PPOConfig
 from likelier.config.base import PageConfig
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, exit_code
 from likelier.files import dump_line, read_log, write_atomically, write_json
@@ -53,7 +53,10 @@ from likelier.terminal import print_stderr
 from likelier.trackers import Tracker, open_trackers
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
-MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway", *PageConfig.model_fields}
+TOKEN_LOG = "tokens.jsonl"
+"""Written where `token_records` is set."""
+MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway", "token_records"}
+MAY_CHANGE |= set(PageConfig.model_fields)
 """Settings without influence on the result, which a resumed run may change."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk."""
@@ -82,6 +85,7 @@ class Run:
         block = getattr(config, STAGES[verb].block)
         self.save_steps, self.save_total_limit = block.save_steps, block.save_total_limit
         self.report_to, self.run_name = block.report_to, block.run_name
+        self.writes_tokens = isinstance(block, PPOConfig) and block.token_records > 0
         self.signal_received: int | None = None
         self.is_new = is_unused(folder)
         if resume == "never" and not self.is_new:
@@ -189,11 +193,12 @@ class Run:
 
     def cut_logs(self, sizes: Mapping[str, int]) -> None:
         """Cut the logs back to the checkpoint: the steps after it are repeated."""
-        for name in LOGS:
+        for name in (*LOGS, TOKEN_LOG):
             path = self.folder / name
             if path.exists():
                 os.truncate(path, min(sizes.get(name, 0), path.stat().st_size))
-        self.logs = {name: open(self.folder / name, "a", encoding="utf-8") for name in LOGS}  # noqa: SIM115
+        names = LOGS + ((TOKEN_LOG,) if self.writes_tokens else ())
+        self.logs = {name: open(self.folder / name, "a", encoding="utf-8") for name in names}  # noqa: SIM115
 
     def replay_metrics(self) -> None:
         """Send the log so far to the trackers, which start empty: no step is shown twice."""
@@ -207,8 +212,10 @@ class Run:
         metrics: Mapping[str, float],
         samples: Iterable[Mapping[str, Any]] = (),
         timing: Mapping[str, float] | None = None,
+        tokens: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """Append a line to `metrics.jsonl` and `timing.jsonl`, and one for each sample to `samples.jsonl`.
+        """Append a line to `metrics.jsonl` and `timing.jsonl`, and one for each sample to `samples.jsonl`, for each
+        record of a response's tokens to `tokens.jsonl`.
 
         inf and NaN are written as null.
         """
@@ -217,6 +224,8 @@ class Run:
         self.logs["samples.jsonl"].writelines(
             dump_line({"step": step, **replace_non_finite(sample)}) + "\n" for sample in samples
         )
+        if self.writes_tokens:
+            self.logs[TOKEN_LOG].writelines(dump_line({"step": step, **record}) + "\n" for record in tokens)
         if timing:
             self.logs["timing.jsonl"].write(dump_line({"step": step, **timing}) + "\n")
         for file in self.logs.values():
@@ -244,7 +253,8 @@ class Run:
         """Write a checkpoint and delete the oldest beyond `save_total_limit`."""
         for file in self.logs.values():
             os.fsync(file.fileno())
-        sizes = {name: (self.folder / name).stat().st_size for name in LOGS}
+        paths = (self.folder / name for name in (*LOGS, TOKEN_LOG))
+        sizes = {path.name: path.stat().st_size for path in paths if path.exists()}
 
         def write_all(folder: Path) -> None:
             write(folder)

@@ -1,5 +1,6 @@
 """Text to token ids and back: the tokens that begin and end a text, prompts with their responses."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -29,6 +30,13 @@ class Affixes(NamedTuple):
     end: list[int]
 
 
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A byte, as SentencePiece's byte fallback names its token."""
+PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+"""Bytes that stand for themselves in GPT-2's vocabulary; the others, in order, are the letters from U+0100 on."""
+BYTE_LETTERS = {chr(byte): byte for byte in PRINTABLE} | {
+    chr(0x100 + place): byte for place, byte in enumerate(sorted({*range(0x100)} - {*PRINTABLE}))
+}
 AFFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, Affixes] = WeakKeyDictionary()
 """Result of `find_affixes` for each tokenizer."""
 
@@ -171,6 +179,33 @@ def decode_each_token(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequenc
         once, twice = (str(tokenizer.decode([token] * times, clean_up_tokenization_spaces=False)) for times in (1, 2))
         pieces[token] = twice[len(once) :]
     return [[pieces[token] for token in row] for row in rows]
+
+
+def spell_each_token(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[list[str]]:
+    """As `decode_each_token`, but bytes that are no whole letter are spelt out: `<0xE4><0xBD>`."""
+    pieces: dict[int, str] = {}
+    for row, texts in zip(rows, decode_each_token(tokenizer, rows), strict=True):
+        for token, text in zip(row, texts, strict=True):
+            if token not in pieces:
+                name = str(tokenizer.convert_ids_to_tokens(token))
+                pieces[token] = (spell_bytes(name) or text) if "\ufffd" in text or BYTE.fullmatch(name) else text
+    return [[pieces[token] for token in row] for row in rows]
+
+
+def spell_bytes(name: str) -> str:
+    """Return the text of a token that holds bytes, from its name in the vocabulary: `<0xE4>` of SentencePiece's byte
+    fallback, or letters that stand for bytes as in GPT-2's vocabulary. Empty if the name is of another kind.
+
+    >>> spell_bytes("<0xE4>"), spell_bytes("Ġä½"), spell_bytes("中")
+    ('<0xE4>', ' <0xE4><0xBD>', '')
+    """
+    if BYTE.fullmatch(name):
+        return name
+    if any(letter not in BYTE_LETTERS for letter in name):
+        return ""
+    text = bytes(BYTE_LETTERS[letter] for letter in name).decode("utf-8", "surrogateescape")
+    # `surrogateescape` turns a byte b that is no UTF-8 into the code point 0xDC00 + b.
+    return "".join(f"<0x{ord(letter) - 0xDC00:02X}>" if "\udc80" <= letter <= "\udcff" else letter for letter in text)
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -278,6 +278,7 @@ TOP = {
 SOURCE = {
     "model": elsewhere("reward/test_ensemble.py::test_reward_models_alone_and_together"),
     "function": bites("FOLDER/reward.py:count_b"),
+    "arguments": elsewhere("reward/test_functions.py::test_arguments_of_a_users_function"),
     "http": elsewhere("reward/test_service.py::test_a_service"),
     "people": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "wait_minutes": elsewhere(

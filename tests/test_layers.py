@@ -103,6 +103,8 @@ FENCES = {
     "uvicorn": ["web"],
     "pyarrow": ["feedback.formats"],
     "datasets": ["feedback.formats"],
+    "sacrebleu": ["reward.functions"],
+    "rouge_score": ["reward.functions"],
     "typer": ["cli"],
     "filelock": ["runs.folder", "feedback.database"],
 }

@@ -1,223 +1,231 @@
-"""Reward functions: which columns they are given, and functions written for TRL's GRPO trainer."""
+"""Reward functions for tasks with a known answer: by hand, and against sacrebleu and rouge-score."""
 
-import asyncio
-import functools
 import re
+import sys
+from pathlib import Path
 
 import pytest
-
-from batches import batch_of
-from likelier.errors import ConfigError, LikelierError
-from likelier.reward.functions import FunctionContext, TrainerState, UserFunction
-
-ASKED = {"role": "user", "content": "2 + 2?"}
-
-
-def source_of(function, context=None, per_token=False):
-    return UserFunction(function, "mine.py:it", context or FunctionContext(), per_token)
-
-
-def score(function, batch, context=None):
-    return source_of(function, context)(batch).values.tolist()
-
-
-COLUMNS = batch_of(["p", "q"], ["a", "b"], reference=["a", "c"], points=[2.0, None])
-
-
-def test_a_column_by_name():
-    assert score(
-        lambda prompts, responses, reference: [float(a == b) for a, b in zip(responses, reference, strict=True)],
-        COLUMNS,
-    ) == [1, 0]
-    assert score(lambda p, r, *, points: [value or 0.5 for value in points], COLUMNS) == [2.0, 0.5]
-
-
-def test_all_columns():
-    seen = {}
-
-    def every(prompts, responses, **columns):
-        seen.update(columns)
-        return [0.0, 0.0]
-
-    score(every, COLUMNS)
-    assert seen == {"reference": ["a", "c"], "points": [2.0, None]}
-
-
-def test_a_parameter_with_a_default_needs_no_column():
-    def scaled(prompts, responses, points=(1.0, 1.0), factor=2.0):
-        return [factor * (value or 0.0) for value in points]
-
-    assert score(scaled, COLUMNS) == [4.0, 0.0]
-    assert score(scaled, batch_of(["p", "q"], ["a", "b"])) == [2.0, 2.0]
-    source_of(scaled).check_columns([])
-
-
-def test_texts_are_never_taken_for_columns():
-    batch = batch_of(["p"], ["a"], responses=["column"], prompts=["column"], mine=[3.0])
-
-    def reward(prompts, responses, **columns):
-        assert (prompts, responses) == (["p"], ["a"])
-        return columns["mine"]
-
-    assert score(reward, batch) == [3.0]
-
-
-def test_columns_beside_tokens():
-    def per_token(prompts, responses, tokens, points):
-        return [[each] * len(row) for row, each in zip(tokens, points, strict=True)]
-
-    source = source_of(per_token, per_token=True)
-    batch = batch_of(["p", "q"], ["a b", "c"], [["a", " b"], ["c"]], points=[2.0, 3.0])
-    assert source(batch).values.tolist() == [[2.0, 2.0], [3.0, 0.0]]
-    with pytest.raises(ConfigError, match="`points` is no column of the prompts; known columns: other"):
-        source.check_columns(["other"])
-
-
-class Callable:
-    """An object as a reward function."""
-
-    def __call__(self, prompts, responses, points):
-        return points
-
-
-@pytest.mark.parametrize("function", [Callable(), functools.partial(Callable().__call__), Callable().__call__])
-def test_whatever_can_be_called(function):
-    assert score(function, batch_of(["p"], ["a"], points=[4.0])) == [4.0]
-    with pytest.raises(ConfigError, match="`points`"):
-        source_of(function).check_columns([])
-
-
-def test_a_function_without_signature_is_given_prompts_and_responses():
-    without = source_of(dict.fromkeys)  # written in C: what it takes cannot be looked up
-    assert (without.named, without.takes_all, without.for_trl) == ([], False, False)
-
-
-# Functions as TRL's documentation has them, unchanged in spirit: called by keyword, text or messages.
-
-
-def longest_in_tokens(completion_ids, **kwargs):
-    return [float(len(ids)) for ids in completion_ids]
-
-
-def old_name_of_the_tokens(completions_ids, **kwargs):
-    return [float(len(ids)) for ids in completions_ids]
-
-
-def well_formed(completions, **kwargs):
-    contents = [completion[0]["content"] for completion in completions]
-    return [1.0 if re.match(r"^<think>.*?</think><answer>.*?</answer>$", text) else 0.0 for text in contents]
-
-
-def boxed(completions, ground_truth, **kwargs):
-    found = [re.search(r"\\boxed\{(.*?)\}", completion) for completion in completions]
-    return [1.0 if match and match.group(1) == truth else 0.0 for match, truth in zip(found, ground_truth, strict=True)]
-
-
-def arithmetic_only(prompts, completions, task, **kwargs):
-    return [
-        len(prompt) / len(text) if kind == "sum" else None
-        for prompt, text, kind in zip(prompts, completions, task, strict=True)
-    ]
-
-
-def truth_values(completions, ground_truth):
-    return [completion == truth for completion, truth in zip(completions, ground_truth, strict=True)]
-
-
-async def slow_service(prompts, completions, **kwargs):
-    await asyncio.sleep(0.001)
-    return [1.0 if completion else 0.0 for completion in completions]
-
-
-def test_trl_functions_on_text():
-    batch = batch_of(
-        ["p", "qq"], [r"so \boxed{2}", "no"], None, [[5, 6, 2], [7]], ground_truth=["2", "3"], task=["other", "sum"]
-    )
-    assert score(longest_in_tokens, batch) == [3.0, 1.0]
-    assert score(old_name_of_the_tokens, batch) == [3.0, 1.0]
-    assert score(boxed, batch) == [1.0, 0.0]
-    left_out = source_of(arithmetic_only)(batch)
-    assert (left_out.values.tolist(), left_out.scored.tolist()) == ([0.0, 1.0], [False, True])
-    assert score(slow_service, batch) == score(slow_service, batch) == [1.0, 1.0]
-    assert score(lambda **kwargs: [float(kwargs["task"][0] == "other"), 0.0], batch) == [1.0, 0.0]
-
-
-def test_trl_functions_on_messages():
-    right = "<think>easy</think><answer>4</answer>"
-    batch = batch_of([[ASKED], [ASKED]], [right, "4"])
-    assert score(well_formed, batch) == [1.0, 0.0]
-
-    def shapes(prompts, completions, **kwargs):
-        assert prompts == [[ASKED], [ASKED]]
-        assert completions[0] == [{"role": "assistant", "content": right}]
-        return [0.0, 0.0]
-
-    score(shapes, batch)
-    with pytest.raises(LikelierError, match="raises TypeError"):
-        score(well_formed, batch_of(["plain", "plain"], [right, "4"]))
-
-
-def test_trl_functions_may_return_truth_values_and_ours_may_not():
-    assert score(truth_values, batch_of(["p", "q"], ["a", "b"], ground_truth=["a", "a"])) == [1.0, 0.0]
-    with pytest.raises(LikelierError, match="returned True at index 0"):
-        score(lambda prompts, responses: [True], batch_of(["p"], ["a"]))
-
-
-def test_columns_that_trl_keeps_to_itself():
-    def reward(completions, **kwargs):
-        assert "completion" not in kwargs
-        assert kwargs["answer"] == ["x"]
-        return [float(completion == "a") for completion in completions]
-
-    assert score(reward, batch_of(["p"], ["a"], completion=["gold"], completions=["gold"], answer=["x"])) == [1.0]
-
-
-def test_the_state_of_the_trainer():
-    def curriculum(completions, trainer_state, **kwargs):
-        return [trainer_state.global_step / trainer_state.max_steps for _ in completions]
-
-    context = FunctionContext()
-    assert score(curriculum, batch_of(["p"], ["a"]), context) == [0.0]
-    context.state = TrainerState(3, 4)
-    assert score(curriculum, batch_of(["p"], ["a"]), context) == [0.75]
-
-
-def test_what_functions_log():
-    context = FunctionContext()
-
-    def logs(prompts, completions, log_metric, log_extra, **kwargs):
-        log_metric("hits", 1)
-        log_metric("hits", 0.5)
-        log_extra("read as", [completion.upper() for completion in completions])
-        log_extra("odd", [float("nan"), {1, 2}])
-        return [0.0 for _ in completions]
-
-    batch = batch_of(["p", "q"], ["a", "b"])
-    context.clear(2)
-    score(logs, batch, context)
-    assert context.logged().metrics == {"hits": 0.75}
-    assert context.logged().columns == {"read as": ["A", "B"], "odd": ["nan", "{1, 2}"]}
-    context.clear(2)
-    assert (context.logged().metrics, context.logged().columns) == ({}, {})
-
-    def logs_too_few(completions, log_extra, **kwargs):
-        log_extra("some", [1])
-
-    with pytest.raises(LikelierError, match="log_extra.'some'.: 1 values for 2 responses"):
-        score(logs_too_few, batch, context)
+import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
+
+from likelier.config import RewardSource
+from likelier.errors import ConfigError, DataError
+from likelier.files import write_jsonl
+from likelier.records import Prompt, read_prompts
+from likelier.reward import functions
+from likelier.reward.columns import check_values
+from likelier.reward.functions import (
+    accuracy,
+    bleu,
+    chrf,
+    exact_match,
+    format_match,
+    length,
+    number_match,
+    rouge_l,
+    token_f1,
+)
+from likelier.reward.responses import ResponseBatch
+from likelier.reward.sources import check_columns, check_scored, make_scorer
+from likelier.reward.user_functions import FunctionContext, UserFunction
+
+ROOT = Path(__file__).parents[2]
+NAMES = [
+    name for name, value in vars(functions).items() if callable(value) and "columns" in getattr(value, "__dict__", {})
+]
+
+
+def score(function, responses, column=None, **arguments):
+    columns = [] if column is None else [column]
+    return function(["?"] * len(responses), responses, *columns, **arguments)
+
+
+def test_exact_match():
+    column = ["Paris", ["the Seine", "Seine"], None, "Paris"]
+    responses = [" Paris\n", "Seine", "x", "paris."]
+    assert score(exact_match, responses, column) == [1.0, 1.0, None, 0.0]
+    assert score(exact_match, responses, column, normalise=True) == [1.0, 1.0, None, 1.0]
+    assert score(exact_match, ["<a>Paris</a>", "Paris"], ["Paris"] * 2, tag="a") == [1.0, 0.0]
+
+
+def test_token_f1_takes_the_best_reference():
+    assert score(token_f1, ["the big cat", "x"], [["a dog", "a big dog"], None]) == [0.5, None]
+
+
+def test_accuracy():
+    assert score(accuracy, [" Positive.", "negative", "x"], ["positive", "positive", None]) == [1.0, 0.0, None]
+    labels = ["bad", "good", "very good"]
+    responses = ["The sentence is good.", "very good", "good or bad", "fine", "Very good!"]
+    assert score(accuracy, responses, ["good", 2, "good", 1, 1], labels=labels) == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert score(accuracy, ["这句话是正面的。"], ["正面"], labels=["正面", "负面"]) == [1.0]
+    for wrong in (["one"], "good", ["a", "A"], []):
+        with pytest.raises(ConfigError, match="two or more different names"):
+            score(accuracy, [], [], labels=wrong)
+
+
+TEXTS = [
+    ("the cat sat on the mat", ["the cat is on the mat", "there is a cat on the mat"]),
+    ("the the the", ["the cat"]),
+    ("It was 3:45 p.m.", ["It was a quarter to four."]),
+    ("", ["something"]),
+    ("exactly the same", ["exactly the same"]),
+]
+
+
+def test_bleu_and_chrf_are_sacrebleus():
+    responses, references = [text for text, _ in TEXTS], [each for _, each in TEXTS]
+    expected = [sacrebleu.sentence_bleu(text, each).score / 100 for text, each in TEXTS]
+    assert score(bleu, responses, references) == pytest.approx(expected)
+    expected = [sacrebleu.sentence_chrf(text, each).score / 100 for text, each in TEXTS]
+    assert score(chrf, responses, references) == pytest.approx(expected)
+    expected = [sacrebleu.sentence_chrf(text, each, word_order=2).score / 100 for text, each in TEXTS]
+    assert score(chrf, responses, references, word_order=2) == pytest.approx(expected)
+    chinese = sacrebleu.sentence_bleu("猫坐在垫子上", ["一只猫坐在垫子上"], tokenize="zh").score / 100
+    assert score(bleu, ["猫坐在垫子上"], ["一只猫坐在垫子上"], tokenize="zh") == [pytest.approx(chinese)]
+    assert chinese > 0.5 > score(bleu, ["猫坐在垫子上"], ["一只猫坐在垫子上"])[0]
+    with pytest.raises(ConfigError, match="tokenize: 'ja-mecab'; give one of 13a"):
+        score(bleu, [], [], tokenize="ja-mecab")
+
+
+def test_chrf_by_hand():
+    # Characters: 3 of 3 and 3 of 4; pairs: 2 of 2 and 2 of 3; threes: 1 of 1 and 1 of 2. P = 1, R = 23/36.
+    assert score(chrf, ["abc"], ["abcd"]) == [pytest.approx(5 * (23 / 36) / (4 + 23 / 36))]
+
+
+def test_rouge_is_rouge_scores():
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    responses, references = [text for text, _ in TEXTS], [each for _, each in TEXTS]
+    expected = [max(scorer.score(one, text)["rougeL"].fmeasure for one in each) for text, each in TEXTS]
+    assert score(rouge_l, responses, references) == pytest.approx(expected)
+    # "police killed gunman" in "police kill the gunman": police, gunman of 3 and of 4 words.
+    assert score(rouge_l, ["police kill the gunman"], ["police killed the gunmen"]) == [pytest.approx(0.5)]
+    assert score(rouge_l, ["police kill the gunman"], ["police killed the gunmen"], stem=True) == [pytest.approx(0.75)]
+
+
+def test_number_match():
+    assert score(number_match, ["= 12", "12 or 13", "1,200", "x"], ["12", 13, 1200.0, None]) == [1.0, 0.0, 1.0, None]
+    assert score(number_match, ["3.14"], [3.14159], tolerance=0.001) == [1.0]
+    assert score(number_match, ["3.14"], [3.14159]) == [0.0]
+    assert score(number_match, ["7 + 5 <a>12</a>", "12"], [12, 12], tag="a") == [1.0, 0.0]
+    with pytest.raises(ConfigError, match="tolerance: 1.5"):
+        score(number_match, [], [], tolerance=1.5)
+
+
+def test_length():
+    responses = ["", "one", "one two", "one two three four"]
+    assert score(length, responses, at_most=2) == [1.0, 1.0, 1.0, 0.5]
+    assert score(length, responses, at_least=2) == [0.0, 0.5, 1.0, 1.0]
+    assert score(length, responses, at_least=2, at_most=3) == [0.0, 0.5, 1.0, 0.75]
+    assert score(length, ["one two"], at_most=3, unit="characters") == [pytest.approx(3 / 7)]
+    assert score(length, ["I don't know, 猫."], at_most=2) == [0.5]
+    for wrong in ({}, {"at_least": 3, "at_most": 2}, {"at_most": 0}, {"at_most": 2, "unit": "tokens"}):
+        with pytest.raises(ConfigError):
+            score(length, [], **wrong)
+
+
+def test_format_match():
+    assert score(format_match, [" ab\nc ", "abx"], pattern="a.*c") == [1.0, 0.0]
+    assert score(format_match, ["<t>x</t> <a>1</a>", "<a>1</a>"], tags=["t", "a"]) == [1.0, 0.0]
+    for wrong in ({}, {"pattern": "("}, {"pattern": "x", "tags": ["a"]}):
+        with pytest.raises(ConfigError):
+            score(format_match, [], **wrong)
+
+
+def scorer_of(name, **arguments):
+    return make_scorer([RewardSource(function=f"likelier.reward.functions:{name}", arguments=arguments)])
+
+
+def test_named_in_a_config():
+    scorer = scorer_of("number_match", tag="a")
+    assert list(scorer.sources) == ["number_match"]
+    # Columns of other names than its own are none of its arguments.
+    prompts = [Prompt("?", extra={"reference": "12", "tag": "b", "tolerance": "x"})] * 2
+    judged = scorer.judge(ResponseBatch(prompts, ["<a>12</a>", "12"]))
+    assert judged.by_source["number_match"].values.tolist() == [1.0, 0.0]
+    twice = make_scorer([RewardSource(function="likelier.reward.functions:chrf")] * 2)
+    assert list(twice.sources) == ["chrf", "chrf 2"]
 
 
 @pytest.mark.parametrize(
-    ("function", "column"),
-    [(boxed, "ground_truth"), (arithmetic_only, "task"), (lambda completions, environments: [], "environments")],
+    ("name", "arguments", "line"),
+    [
+        ("length", {}, "`likelier.reward.functions:length`: arguments: give at_least, at_most or both"),
+        ("length", {"most": 3}, "arguments: it takes no `most`; it takes at_least, at_most, unit"),
+        ("chrf", {"word_order": "two"}, "arguments {'word_order': 'two'}: "),
+        ("exact_match", {"reference": "x"}, "it takes no `reference`; it takes normalise, tag"),
+        ("format_match", {"pattern": "["}, r"pattern: '\[' is no regular expression"),
+    ],
 )
-def test_a_column_that_a_trl_function_requires(function, column):
-    with pytest.raises(ConfigError, match=f"`mine.py:it`: its parameter `{column}` is no column of the prompts"):
-        source_of(function).check_columns(["prompt", "other"])
-    source_of(function).check_columns([column])
-    source_of(longest_in_tokens).check_columns([])
+def test_arguments_are_checked_when_loaded(name, arguments, line):
+    with pytest.raises(ConfigError, match=line):
+        scorer_of(name, **arguments)
 
 
-def test_a_trl_function_gives_no_scores_per_token():
-    with pytest.raises(ConfigError, match="scores whole responses; leave per: token out"):
-        source_of(boxed, per_token=True)
+def test_arguments_of_a_users_function():
+    def scaled(prompts, responses, points, factor=1.0, **columns):
+        return [factor * each for each in points]
+
+    source = UserFunction(scaled, "mine.py:it", FunctionContext(), arguments={"factor": 2.0})
+    batch = ResponseBatch([Prompt("p", extra={"points": 3.0, "factor": 5.0})], ["a"])
+    assert source(batch).values.tolist() == [6.0]
+    source.check_columns(["points"])
+    UserFunction(scaled, "mine.py:it", FunctionContext(), arguments={"points": [1.0]}).check_columns([])
+    with pytest.raises(ConfigError, match="it takes no `responses`"):
+        UserFunction(scaled, "mine.py:it", FunctionContext(), arguments={"responses": ["x"]})
+
+
+def test_columns_are_checked_with_file_and_line(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    write_jsonl(path, [{"prompt": "a", "reference": "1"}, {"prompt": "b", "reference": 2}, {"prompt": "c"}])
+    prompts = read_prompts(path)
+    with pytest.raises(DataError, match=rf"{path}:2: `reference` must be a text or a list of texts, got 2; .*chrf"):
+        check_columns(prompts, scorer_of("chrf"))
+    numbers = scorer_of("number_match")
+    check_columns(prompts, numbers)
+    with pytest.raises(DataError, match=rf"{path}:3: no `reference`, which .*number_match` reads; no other source"):
+        check_scored(prompts, numbers)
+    check_scored(prompts[:2], numbers)
+    with pytest.raises(
+        ConfigError, match=rf"{path}: .*its parameter `label` is no column of the prompts; .*: reference"
+    ):
+        check_columns(prompts, scorer_of("accuracy"))
+    both = make_scorer(
+        [
+            RewardSource(function="likelier.reward.functions:number_match"),
+            RewardSource(function="likelier.reward.functions:length", arguments={"at_most": 3}),
+        ]
+    )
+    check_scored(prompts, both)
+
+
+def test_labels_are_checked_against_their_names():
+    columns = scorer_of("accuracy", labels=["bad", "good"]).functions[0].columns
+    rows = [
+        Prompt("?", extra={"label": value}, source=f"p.jsonl:{at}") for at, value in enumerate(["good", 1, None, 2])
+    ]
+    assert check_values(rows[:3], columns, "it") == [2]
+    with pytest.raises(DataError, match="p.jsonl:3: `label` must be one of the labels bad, good, or its number"):
+        check_values(rows, columns, "it")
+
+
+def test_references_that_rouge_cannot_count():
+    prompts = [Prompt("?", extra={"reference": "一只猫"}, source="p.jsonl:4")]
+    with pytest.raises(DataError, match="p.jsonl:4: `reference` must hold letters a to z or digits"):
+        check_columns(prompts, scorer_of("rouge_l"))
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("chrf", "sacrebleu"), ("bleu", "sacrebleu"), ("rouge_l", "rouge_score")]
+)
+def test_a_missing_library_is_one_line(name, package, monkeypatch):
+    functions.load_rouge.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    with pytest.raises(ConfigError, match=rf"functions:{name}`: needs .*pip install 'likelier\[text\]'"):
+        scorer_of(name)
+
+
+def test_the_page_names_every_function():
+    page = (ROOT / "docs" / "rewards.md").read_text(encoding="utf-8")
+    assert len(NAMES) == 9
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) >= set(NAMES)

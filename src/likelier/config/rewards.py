@@ -20,6 +20,10 @@ PYTHON_CALLABLE = "python callable "
 """How `config.yaml` names a function that was passed from Python: no other process can find it by that."""
 
 
+OWN_FUNCTIONS = "likelier.reward.functions:"
+"""Functions of this module go by their name alone in metrics and reports."""
+
+
 def name_function(function: str | Callable[..., Any]) -> str:
     """Return a function's name: strings as they are; `PYTHON_CALLABLE` plus module and name for a callable."""
     if isinstance(function, str):
@@ -72,7 +76,10 @@ class RewardSource(Block):
     function: FunctionName | None = None
     """`file.py:name` or `package.module:name` of a Python function `reward(prompts, responses) -> list[float]`; None
     for a response leaves this source out of its sum. Further parameters are columns of the prompt file, by name.
-    Functions for TRL's GRPO (`prompts, completions, **kwargs`) work as they are."""
+    Functions for TRL's GRPO (`prompts, completions, **kwargs`) work as they are. `likelier.reward.functions:chrf` and
+    other names of that module are functions of Likelier's own."""
+    arguments: dict[NonEmpty, Any] = {}
+    """Values for the function's other parameters, by name, the same for all responses."""
     http: Address | None = None
     """Address that answers POST `{"prompts", "responses"}` with `{"scores"}`; with columns, `{"columns"}` too.
     `${NAME}` stands for a variable of the environment, as in `https://me:${SCORER_PASSWORD}@host/score`."""
@@ -106,6 +113,7 @@ class RewardSource(Block):
         if self.per == "token" and self.function is None:
             raise ValueError("per: token needs a function; a model or a service scores whole responses")
         idle = [
+            (self.function is None, ("arguments",), "it is about the parameters of a `function`"),
             (self.people is None, ("wait_minutes",), "it is how long to wait for `people`"),
             (self.model is None, ("caution", "combine"), "it is about the models of a reward run"),
             (self.combine == "min", ("caution",), "the minimum takes nothing off a mean"),
@@ -125,7 +133,7 @@ class RewardSource(Block):
         """Name in metrics and reports."""
         if self.name or self.people or self.judge:
             return self.name or ("people" if self.judge is None else Path(self.judge.model).name)
-        function = name_function(self.function or "")
+        function = name_function(self.function or "").removeprefix(OWN_FUNCTIONS)
         if function.startswith(PYTHON_CALLABLE):
             return function.rpartition(".")[2]
         return Path(self.model or function or hide_secrets(self.http or "")).name

@@ -20,7 +20,7 @@ from likelier.errors import ConfigError
 from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
 from likelier.records import Preference, read_preferences
-from likelier.reward.sources import check_columns, judge, make_scorer
+from likelier.reward.sources import check_columns, check_scored, judge, make_scorer
 from likelier.reward.verdict import read_reward_results
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
@@ -81,7 +81,8 @@ def sample_start(config: Config) -> InitialSamples:
     """Sample and score responses of `config.model`, as in the first step of a run; without people, who come later."""
     if not config.model or not config.reward:
         raise ConfigError(f"{'reward' if config.model else 'model'}: not set; give what a PPO run would be given")
-    prompts = load_prompts(config).train[:NUM_PROMPTS]
+    train = load_prompts(config).train
+    prompts = train[:NUM_PROMPTS]
     repeated = [prompt for prompt in prompts for _ in range(RESPONSES_PER_PROMPT)]
     if not (sources := [source for source in config.reward if source.people is None]):
         line = (
@@ -90,7 +91,8 @@ def sample_start(config: Config) -> InitialSamples:
         raise ConfigError(f"reward: people: {line}")
     scorer = make_scorer(sources, config.ppo.device)
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
-    check_columns(prompts, scorer, judges)
+    check_columns(train, scorer, judges)
+    check_scored(train, scorer)
     model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
     ppo = config.ppo
     check_prompts(model, tokenizer, prompts, ppo.response_length, "ppo.response_length", ppo.max_prompt_tokens)

@@ -1,218 +1,271 @@
-"""Python functions as sources of scores: Likelier's own form, and functions written for TRL's GRPO trainer.
+"""Reward functions for tasks with a known answer, named in a config as `likelier.reward.functions:chrf`.
 
-Likelier's are called as `reward(prompts, responses)`, with `tokens` as a third argument if the source is per token; any
-other parameter is a column of the prompt file. TRL's are called with keywords only: `prompts`, `completions`,
-`completion_ids`, `trainer_state`, `log_metric`, `log_extra`, and every column. Both get only the arguments that they
-declare.
+Each is called as `reward(prompts, responses, <columns>, <arguments>)` and returns a number from 0 to 1 for each
+response, 1 being best; None for prompts without a value in the column. `reference` is a text or a list of texts, of
+which the one that gives the most counts. The same functions are judges of `likelier eval`, where their mean is the
+metric.
 """
 
-import asyncio
-import atexit
-import inspect
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from likelier.distributed import broadcast
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError
 from likelier.records import Text
-from likelier.reward.parse_scores import parse_scores, parse_token_scores
-from likelier.reward.responses import LoggedValues, ResponseBatch, SourceScores
-from likelier.userfile import user_code_errors
+from likelier.reward.answers import (
+    find_answer,
+    find_number,
+    find_tagged_parts,
+    is_near,
+    normalise_answer,
+    parse_number,
+    token_f1_score,
+)
+from likelier.reward.columns import parse_references, reads
+from likelier.text.words import is_word, split_words
 
-TRL_TEXTS = ("completions", "completion_ids", "completions_ids")
-"""A parameter of one of these names marks a function written for TRL; the last stands in older documentation of TRL."""
-TRL_NAMES = ("prompts", *TRL_TEXTS, "trainer_state", "log_metric", "log_extra")
-TRL_HIDDEN_COLUMNS = ("prompt", "completion", "completion_ids")
-"""Columns that TRL does not pass."""
-
-
-@dataclass(frozen=True)
-class TrainerState:
-    """Training progress, for functions whose reward depends on it: the applicable fields of Transformers'
-    `TrainerState`. Outside of a PPO run it is at the start of a single step."""
-
-    global_step: int = 0
-    """PPO steps taken before this batch."""
-    max_steps: int = 1
-    is_world_process_zero: bool = True
-    is_local_process_zero: bool = True
-    """Functions are called in the first process only."""
+Scores = list[float | None]
+UNITS: dict[str, Callable[[str], int]] = {
+    "characters": len,
+    "words": lambda text: sum(map(is_word, split_words(text))),
+}
+BLEU_TOKENS = ("13a", "zh", "intl", "char", "none")
+"""Tokenisers of sacrebleu that need no other package and no download."""
 
 
-class FunctionContext:
-    """Trainer state that reward functions can read, and the values they log; shared by all functions of a scorer."""
-
-    def __init__(self) -> None:
-        self.state = TrainerState()
-        self.clear(0)
-
-    def clear(self, num_responses: int) -> None:
-        """Clear the values logged for the last batch."""
-        self.num_responses = num_responses
-        self.metrics: dict[str, list[float]] = {}
-        self.columns: dict[str, list[Any]] = {}
-
-    def log_metric(self, name: str, value: float) -> None:
-        """Log a number; values logged under the same name are averaged."""
-        self.metrics.setdefault(str(name), []).append(float(value))
-
-    def log_extra(self, column: str, values: Iterable[Any]) -> None:
-        """Log one value per response, for the samples. LikelierError: another number of values."""
-        listed = [to_json_value(value) for value in values]
-        if len(listed) != self.num_responses:
-            raise LikelierError(f"log_extra({column!r}): {len(listed)} values for {self.num_responses} responses")
-        self.columns[str(column)] = listed
-
-    def logged(self) -> LoggedValues:
-        """Return the means of the logged numbers, and the logged columns."""
-        means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
-        return LoggedValues(means, dict(self.columns))
+def parse_label(value: Any, labels: Sequence[str] | None = None) -> str:
+    """A label's name; with the names of all `labels` it may be given by its number. ValueError: neither."""
+    if labels is not None:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(labels):
+            return str(labels[value])
+        for name in labels:
+            if list_words(str(name)) == list_words(str(value)):
+                return str(name)
+        raise ValueError(f"must be one of the labels {', '.join(map(str, labels))}, or its number from 0")
+    if isinstance(value, bool) or not isinstance(value, str | int) or not list_words(str(value)):
+        raise ValueError("must be the name of a label")
+    return str(value)
 
 
-class UserFunction:
-    """A user's reward function as a `Source`. With several processes rank 0 calls it for the whole batch, since it may
-    compare responses or count its calls."""
-
-    def __init__(
-        self, function: Callable[..., Any], import_string: str, context: FunctionContext, per_token: bool = False
-    ) -> None:
-        """ConfigError: a TRL function, which scores whole responses, is used per token."""
-        self.function, self.label, self.context = function, f"reward function `{import_string}`", context
-        self.per_token = per_token
-        parameters = list(get_signature(function).parameters.values())
-        self.for_trl = is_for_trl(parameters)
-        if self.for_trl and per_token:
-            raise ConfigError(f"{self.label}: a function of `completions` scores whole responses; leave per: token out")
-        positional = [] if self.for_trl else positional_parameters(parameters)[: 3 if per_token else 2]
-        self.named = [
-            parameter
-            for parameter in parameters
-            if parameter.name not in {one.name for one in positional} and has_name(parameter)
-        ]
-        self.takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        self.reserved = (
-            set(TRL_NAMES + TRL_HIDDEN_COLUMNS) if self.for_trl else {parameter.name for parameter in positional}
-        )
-
-    def check_columns(self, prompt_columns: Collection[str]) -> None:
-        """ConfigError: a required parameter is not a column of the prompts."""
-        available = set(prompt_columns) | (set(TRL_NAMES) if self.for_trl else set())
-        for parameter in self.named:
-            if parameter.default is parameter.empty and parameter.name not in available:
-                columns = ", ".join(prompt_columns) or "none"
-                raise ConfigError(
-                    f"{self.label}: its parameter `{parameter.name}` is no column of the prompts; "
-                    f"known columns: {columns}"
-                )
-
-    def __call__(self, batch: ResponseBatch) -> SourceScores:
-        """Score a batch. LikelierError: the function raises, or returns something other than finite numbers or None."""
-        if self.per_token:
-            assert batch.token_texts is not None, "a source per token needs the tokens"
-            lengths = [len(row) for row in batch.token_texts]
-            shape = [len(lengths), max(lengths, default=0)]
-            values = broadcast(lambda: parse_token_scores(self.call(batch), lengths, self.label), *shape)
-            left_out = values.isnan().any(1)
-            return SourceScores(torch.where(left_out[:, None], 0.0, values), ~left_out)
-        values = broadcast(lambda: self.score(batch), len(batch.texts))
-        return SourceScores(torch.where(values.isnan(), 0.0, values), ~values.isnan())
-
-    def score(self, batch: ResponseBatch) -> Float[Tensor, " B"]:
-        """Scores of whole responses; NaN where the function returned None."""
-        returned = self.call(batch)
-        if self.for_trl and isinstance(returned, list | tuple):  # TRL takes truth values for scores
-            returned = [float(score) if isinstance(score, bool) else score for score in returned]
-        return parse_scores(returned, len(batch.texts), self.label, allow_none=True)
-
-    def call(self, batch: ResponseBatch) -> Any:
-        """Call the function, awaiting it if it is asynchronous. LikelierError: it raises."""
-        rows = [] if self.for_trl else [[prompt.text for prompt in batch.prompts], list(batch.texts)]
-        if self.per_token:
-            rows.append([list(row) for row in batch.token_texts or ()])
-        keywords = self.select_accepted({name: list(values) for name, values in batch.columns.items()}, self.reserved)
-        if self.for_trl:
-            keywords |= self.select_accepted(trl_arguments(batch, self.context))
-        with user_code_errors(self.label, LikelierError):
-            returned = self.function(*rows, **keywords)
-            return event_loop().run_until_complete(returned) if inspect.isawaitable(returned) else returned
-
-    def select_accepted(self, arguments: Mapping[str, Any], reserved: Collection[str] = ()) -> dict[str, Any]:
-        """Return those of `arguments` that the function accepts."""
-        names = {parameter.name for parameter in self.named}
-        return {
-            name: value
-            for name, value in arguments.items()
-            if name not in reserved and (self.takes_all or name in names)
-        }
+def parse_rouge_references(value: Any) -> list[str]:
+    """As `parse_references`. ValueError: nothing in a reference that ROUGE counts."""
+    references = parse_references(value)
+    if any(not re.search(r"[a-z0-9]", text.lower()) for text in references):
+        raise ValueError("must hold letters a to z or digits, which are all that ROUGE counts (chrf counts all)")
+    return references
 
 
-def to_json_value(value: Any) -> Any:
-    """Convert to a JSON value: numpy and torch numbers to numbers, anything else that JSON cannot hold to text."""
-    value = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
+@reads(reference=parse_references)
+def exact_match(
+    prompts: Sequence[Text],
+    responses: Sequence[str],
+    reference: Sequence[Any],
+    normalise: bool = False,
+    tag: str | None = None,
+) -> Scores:
+    """1 where the response is a reference, blanks apart; with `normalise` as SQuAD compares them.
+
+    `tag`: of the response only what stands in `<tag>...</tag>` counts.
+    """
+    plain: Callable[[str], str] = normalise_answer if normalise else lambda text: " ".join(text.split())
+    return score_best(responses, reference, lambda answer, wanted: float(plain(answer) == plain(wanted)), tag)
+
+
+@reads(reference=parse_references)
+def token_f1(
+    prompts: Sequence[Text], responses: Sequence[str], reference: Sequence[Any], tag: str | None = None
+) -> Scores:
+    """F1 of the words that response and reference share, as SQuAD computes it; see `token_f1_score`."""
+    return score_best(responses, reference, token_f1_score, tag)
+
+
+@reads(label=parse_label)
+def accuracy(
+    prompts: Sequence[Text],
+    responses: Sequence[str],
+    label: Sequence[Any],
+    labels: Sequence[str] | None = None,
+    tag: str | None = None,
+) -> Scores:
+    """1 where the response is the label, whatever its case and the punctuation around it.
+
+    With `labels`, the names of all of them, 1 where the response names the right one and no other; `label` may then
+    be its number, counted from 0. ConfigError: `labels` are not two or more different names.
+    """
+    if labels is not None:
+        check_labels(labels)
+    scores: Scores = []
+    for response, value in zip(responses, label, strict=True):
+        answer = find_answer(response, tag)
+        if value is None or answer is None:
+            scores.append(None if value is None else 0.0)
+        elif labels is None:
+            scores.append(float(list_words(answer) == list_words(parse_label(value))))
+        else:
+            scores.append(float(find_labels(answer, labels) == {parse_label(value, labels)}))
+    return scores
+
+
+@reads(reference=parse_references)
+def bleu(prompts: Sequence[Text], responses: Sequence[str], reference: Sequence[Any], tokenize: str = "13a") -> Scores:
+    """Sentence BLEU against all references at once, over 100: sacrebleu's, with effective order (Papineni et al. 2002).
+
+    `tokenize`: how sacrebleu finds words, `zh` for Chinese. ConfigError: another one than `BLEU_TOKENS`.
+    """
+    if tokenize not in BLEU_TOKENS:
+        raise ConfigError(f"tokenize: {tokenize!r}; give one of {', '.join(BLEU_TOKENS)}")
+    score = load_sacrebleu().BLEU(tokenize=tokenize, effective_order=True).sentence_score
+    return score_all_references(responses, reference, lambda response, texts: score(response, texts).score / 100)
+
+
+@reads(reference=parse_references)
+def chrf(prompts: Sequence[Text], responses: Sequence[str], reference: Sequence[Any], word_order: int = 0) -> Scores:
+    """chrF of the nearest reference, over 100: F2 of the characters in runs of 1 to 6, by sacrebleu (Popovic 2015).
+
+    `word_order`: 2 adds words and pairs of them (chrF++).
+    """
+    score = load_sacrebleu().CHRF(word_order=word_order).sentence_score
+    return score_all_references(responses, reference, lambda response, texts: score(response, texts).score / 100)
+
+
+@reads(reference=parse_rouge_references)
+def rouge_l(prompts: Sequence[Text], responses: Sequence[str], reference: Sequence[Any], stem: bool = False) -> Scores:
+    """F1 of the longest common subsequence of words, by rouge-score (Lin 2004). `stem`: words without endings."""
+    scorer = load_rouge(stem)
+    return score_best(responses, reference, lambda answer, wanted: scorer.score(wanted, answer)["rougeL"].fmeasure)
+
+
+@reads(reference=parse_number)
+def number_match(
+    prompts: Sequence[Text],
+    responses: Sequence[str],
+    reference: Sequence[Any],
+    tag: str | None = None,
+    tolerance: float = 0.0,
+) -> Scores:
+    """1 where the response's last number is the reference, a number or a text that ends with one.
+
+    An answer that may be meant otherwise, "12 or 13", is never right; see `find_number`. `tag`: only what stands in
+    `<tag>...</tag>` counts. `tolerance`: what it may be off, times the reference where that is above 1.
+    """
+    if not 0 <= tolerance < 1:
+        raise ConfigError(f"tolerance: {tolerance!r}; give a number from 0 to below 1")
+    scores: Scores = []
+    for response, value in zip(responses, reference, strict=True):
+        answer = find_answer(response, tag)
+        number = None if answer is None else find_number(answer)
+        right = value is not None and number is not None and is_near(number, parse_number(value), tolerance)
+        scores.append(None if value is None else float(right))
+    return scores
+
+
+@reads()
+def length(
+    prompts: Sequence[Text],
+    responses: Sequence[str],
+    at_least: float | None = None,
+    at_most: float | None = None,
+    unit: str = "words",
+) -> Scores:
+    """1 for a length n within the bounds, n / `at_least` below them, `at_most` / n above.
+
+    `unit`: `words` or `characters`. ConfigError: no bounds, or such that no length fits.
+    """
+    if unit not in UNITS:
+        raise ConfigError(f"unit: {unit!r}; give one of {', '.join(UNITS)}")
+    if at_least is None and at_most is None:
+        raise ConfigError("arguments: give at_least, at_most or both")
+    low, high = at_least or 0, float("inf") if at_most is None else at_most
+    if low < 0 or high <= 0 or low > high:
+        raise ConfigError(f"at_least {at_least}, at_most {at_most}: no response has such a length")
+    sizes = [UNITS[unit](response) for response in responses]
+    return [size / low if size < low else high / size if size > high else 1.0 for size in sizes]
+
+
+@reads()
+def format_match(
+    prompts: Sequence[Text], responses: Sequence[str], pattern: str | None = None, tags: Sequence[str] | None = None
+) -> Scores:
+    """1 where the whole response, blanks around it apart, matches `pattern` (a regular expression; `.` is any
+    character), or is the parts `<tag>...</tag>` of `tags` in this order and nothing else.
+
+    ConfigError: neither or both, or no regular expression.
+    """
+    if (pattern is None) == (not tags):
+        raise ConfigError("arguments: give pattern, or tags, a list of names")
+    if pattern is None:
+        names = [str(tag) for tag in tags or ()]
+        return [float(find_tagged_parts(response, names)) for response in responses]
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
-    return value
+        compiled = re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise ConfigError(f"pattern: {pattern!r} is no regular expression: {error}") from error
+    return [float(compiled.fullmatch(response.strip()) is not None) for response in responses]
 
 
-def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, Any]:
-    """The keyword arguments that TRL's GRPO trainer passes besides the columns."""
-    ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
-    return {
-        "prompts": [prompt.text for prompt in batch.prompts],
-        "completions": [
-            to_completion(prompt.text, text) for prompt, text in zip(batch.prompts, batch.texts, strict=True)
-        ],
-        "completion_ids": ids,
-        "completions_ids": ids,
-        "trainer_state": context.state,
-        "log_metric": context.log_metric,
-        "log_extra": context.log_extra,
-    }
+def score_best(
+    responses: Sequence[str], reference: Sequence[Any], score: Callable[[str, str], float], tag: str | None = None
+) -> Scores:
+    """The best score over each response's references; 0 without the tag, None without references."""
+    scores: Scores = []
+    for response, value in zip(responses, reference, strict=True):
+        answer = find_answer(response, tag)
+        if value is None or answer is None:
+            scores.append(None if value is None else 0.0)
+        else:
+            scores.append(max(score(answer, wanted) for wanted in parse_references(value)))
+    return scores
 
 
-def to_completion(prompt: Text, response: str) -> Text:
-    """Convert a response to TRL's format: messages if the prompt is messages, else text."""
-    return response if isinstance(prompt, str) else [{"role": "assistant", "content": response}]
+def score_all_references(
+    responses: Sequence[str], reference: Sequence[Any], score: Callable[[str, list[str]], float]
+) -> Scores:
+    """The score of each response against all its references together; None without references."""
+    return [
+        None if value is None else score(response, parse_references(value))
+        for response, value in zip(responses, reference, strict=True)
+    ]
 
 
-def get_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the function's signature; functions written in C may have none and get prompts and responses alone."""
+def list_words(text: str) -> list[str]:
+    """The words of a text in lower case."""
+    return [word.casefold() for word in split_words(text) if is_word(word)]
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """ConfigError: not two or more different names."""
+    names = [] if isinstance(labels, str) else [" ".join(list_words(str(name))) for name in labels]
+    if len(names) < 2 or len(set(names)) < len(names) or "" in names:
+        raise ConfigError(f"labels: {labels!r}; give a list of two or more different names")
+
+
+def find_labels(text: str, labels: Sequence[str]) -> set[str]:
+    """The labels that a text names, longer ones first: "very good" does not name "good"."""
+    words, named = list_words(text), set[str]()
+    for name in sorted(map(str, labels), key=lambda each: -len(list_words(each))):
+        wanted = list_words(name)
+        starts = [at for at in range(len(words)) if words[at : at + len(wanted)] == wanted]
+        for start in starts:
+            words[start : start + len(wanted)] = [""] * len(wanted)
+        named |= {name} if starts else set()
+    return named
+
+
+def load_sacrebleu() -> Any:
+    """sacrebleu's metrics. ConfigError: it is not installed."""
     try:
-        return inspect.signature(function)
-    except ValueError:
-        return inspect.signature(lambda prompts, responses, /: None)
-
-
-def is_for_trl(parameters: Sequence[inspect.Parameter]) -> bool:
-    """True if a function is written for TRL, judged by a parameter's name or by taking keywords only."""
-    named = {each.name for each in parameters if has_name(each)}
-    only_keywords = all(each.kind in (each.VAR_KEYWORD, each.KEYWORD_ONLY) for each in parameters)
-    return bool(named & set(TRL_TEXTS)) or (only_keywords and bool(parameters))
-
-
-def positional_parameters(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
-    """Return the parameters that can be passed by position."""
-    return [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-
-
-def has_name(parameter: inspect.Parameter) -> bool:
-    """True if the parameter can be passed by keyword."""
-    return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        from sacrebleu import metrics
+    except ModuleNotFoundError as error:
+        raise ConfigError("needs sacrebleu: pip install 'likelier[text]'") from error
+    return metrics
 
 
 @cache
-def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop shared by asynchronous functions: open clients are bound to the loop they started in."""
-    loop = asyncio.new_event_loop()
-    atexit.register(loop.close)
-    return loop
+def load_rouge(stem: bool) -> Any:
+    """A scorer of ROUGE-L. ConfigError: rouge-score is not installed."""
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ModuleNotFoundError as error:
+        raise ConfigError("needs rouge-score: pip install 'likelier[text]'") from error
+    return RougeScorer(["rougeL"], use_stemmer=stem)

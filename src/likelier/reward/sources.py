@@ -10,12 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.config.rewards import PYTHON_CALLABLE, name_function, name_sources
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Prompt, column_names, to_plain_text
 from likelier.reward.ensemble import load_ensemble
-from likelier.reward.functions import FunctionContext, TrainerState, UserFunction
 from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
+from likelier.reward.user_functions import FunctionContext, TrainerState, UserFunction
 from likelier.text.sampler import Samples
 from likelier.userfile import find_function
 
@@ -37,6 +37,12 @@ class Scorer:
     def reads_tokens(self) -> bool:
         """True if a source needs the text of each token."""
         return bool(self.token_sources)
+
+    @property
+    def functions(self) -> list[UserFunction]:
+        """The sources that are Python functions."""
+        sources = [*self.sources.values(), *self.token_sources.values()]
+        return [source for source in sources if isinstance(source, UserFunction)]
 
     def replace_source(self, name: str, source: Source) -> "Scorer":
         """Return a scorer with another source under a name; all else is shared."""
@@ -94,7 +100,8 @@ def load_source(source: RewardSource, device: str, context: FunctionContext, peo
         return load_ensemble(source.model, device, source.caution, source.combine)
     if source.function is not None:
         function = find_reward_function(source.function)
-        return UserFunction(function, name_function(source.function), context, source.per == "token")
+        name, per_token = name_function(source.function), source.per == "token"
+        return UserFunction(function, name, context, per_token, source.arguments)
     if source.http is not None:
         return http_source(source.http)
     if people is None:
@@ -115,12 +122,29 @@ def find_reward_function(function: str | Callable[..., Any]) -> Callable[..., An
 
 
 def check_columns(prompts: Sequence[Prompt], *scorers: Scorer | None) -> None:
-    """ConfigError: a reward function requires a column that none of the prompts has."""
+    """ConfigError: a reward function requires a column that none of the prompts has. DataError: a function of Likelier
+    cannot read the value of one."""
     columns = column_names(prompts)
+    file = prompts[0].source.rpartition(":")[0] if prompts else ""
     for scorer in filter(None, scorers):
-        for source in (scorer.sources | scorer.token_sources).values():
-            if isinstance(source, UserFunction):
-                source.check_columns(columns)
+        for function in scorer.functions:
+            function.check_columns(columns, file)
+            function.check_values(prompts)
+
+
+def check_scored(prompts: Sequence[Prompt], scorer: Scorer) -> None:
+    """DataError: no source scores a prompt, since all are functions of Likelier and the columns they read are empty."""
+    functions = scorer.functions
+    if len(functions) < len(scorer.sources) + len(scorer.token_sources):
+        return
+    unscored = set.intersection(*(set(function.check_values(prompts)) for function in functions))
+    if unscored:
+        prompt = prompts[min(unscored)]
+        columns = dict.fromkeys(name for function in functions for name in function.columns or ())
+        empty = " and ".join(f"`{name}`" for name in columns if prompt.extra.get(name) is None)
+        raise DataError(
+            f"{prompt.source or 'a prompt'}: no {empty}, which {functions[0].label} reads; no other source scores it"
+        )
 
 
 def judge(

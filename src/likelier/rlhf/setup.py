@@ -14,7 +14,7 @@ from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
-from likelier.reward.sources import check_columns, make_scorer
+from likelier.reward.sources import check_columns, check_scored, make_scorer
 from likelier.reward.verdict import check_reward_runs, read_reward_results
 from likelier.rlhf.people import PeopleSource
 from likelier.rlhf.rollout import Actors
@@ -109,7 +109,9 @@ def make_evaluation(
     scorer = actors.scorer.replace_source(people.name, people.predict) if people else actors.scorer
     # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
-    check_columns(prompts.train, actors.scorer, judges)
+    every = prompts.train + prompts.held_out + prompts.fresh
+    check_columns(every, actors.scorer, judges)
+    check_scored(every, actors.scorer)
     return HeldOutEval(prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, scorer, judges, config)
 
 

@@ -32,6 +32,7 @@ from likelier.report.page import (
     reach,
     write_report,
 )
+from likelier.report.tokens import PPO_QUANTITIES, STOP_REASONS
 from likelier.stages import STAGES
 from report_page import write_agent
 
@@ -66,10 +67,10 @@ def list_sentences(*functions):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in functions and node.args:
                 found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
-    template = (SOURCE / "report" / "templates" / "report.html").read_text("utf-8")
-    for _, name, message in make_environment().extract_translations(template):
-        several = message[1] if name == "ngettext" else message[0]
-        found.add(message if isinstance(message, str) else several)
+    for template in (SOURCE / "report" / "templates").glob("*.html"):
+        for _, name, message in make_environment().extract_translations(template.read_text("utf-8")):
+            several = message[1] if name == "ngettext" else message[0]
+            found.add(message if isinstance(message, str) else several)
     return found
 
 
@@ -82,6 +83,8 @@ def list_words():
     yield from (word for pair in MEASURED.values() for word in pair)
     yield from (*WORDS.values(), *FLAG_DESCRIPTIONS.values(), *MONTHS, UNPENALISED_ARM)
     yield from ("check on", "check off", "nobody misbehaves", "true taste", "info", "warning", "error")
+    yield from (word for each in PPO_QUANTITIES for word in (each.name, each.about))
+    yield from STOP_REASONS.values()
     yield from ("sample", "old logprobs", "reference", "update")
     yield from (*(name for name, _, _ in demo_folder.STATIONS), "against the first model")
 

@@ -28,6 +28,7 @@ from likelier.cli import (
     search,
     serve,
     settings,
+    tokens,
     torchrun,
     train,
 )
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ppo": train.ppo,
     "eval": evaluate.evaluate,
     "report": report.report,
+    "tokens": tokens.tokens,
     "explain": explain.explain,
     "doctor": doctor.doctor,
     "prove": prove.prove,

@@ -187,8 +187,8 @@ def spell_each_token(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence
     for row, texts in zip(rows, decode_each_token(tokenizer, rows), strict=True):
         for token, text in zip(row, texts, strict=True):
             if token not in pieces:
-                name = str(tokenizer.convert_ids_to_tokens(token))
-                pieces[token] = (spell_bytes(name) or text) if "\ufffd" in text or BYTE.fullmatch(name) else text
+                name = str(tokenizer.convert_ids_to_tokens(token)) if "\ufffd" in text else ""
+                pieces[token] = spell_bytes(name) or text
     return [[pieces[token] for token in row] for row in rows]
 
 

@@ -332,6 +332,8 @@ GYM = training(
         "normalize_rewards": bites(False),
         "hidden_sizes": bites([8]),
         "activation": bites("relu"),
+        "recurrent": bites(True),
+        "lstm_size": bites(8, recurrent=True),
         "log_std": bites(-1.0, **BOX),
         "state_dependent_std": bites(True, **BOX),
         "whiten_advantages": bites(False),

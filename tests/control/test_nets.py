@@ -71,7 +71,7 @@ def test_images_are_seen_and_a_saved_agent_acts_as_the_policy_did(tmp_path):
         assert vector_env.observations.shape == (2, 6, 16, 16)  # the channels of two frames
         state = State(vector_env, config.gym, 0, torch.device("cpu"), tmp_path)
         state.load(list_checkpoints(tmp_path)[0])
-        wanted = state.policy.actor()(vector_env.observations, None)
+        wanted = state.policy.actor()(vector_env.observations, None, state.policy.initial_state(2))[0]
         first = vector_env.observations[0].reshape(2, 3, 16, 16).transpose(0, 2, 3, 1)
         assert agent(first) == wanted[0, 0]
 
@@ -87,7 +87,8 @@ def test_a_saved_agent_sees_normalised_observations_as_the_policy_did(tmp_path):
         state.load(list_checkpoints(tmp_path)[0])
         act, seen = state.policy.actor(), vector_env.observations
         normalised, plain = (
-            vector_env.spaces.actions.to_env(act(each, None)) for each in (state.env_state.normalize(seen), seen)
+            vector_env.spaces.actions.to_env(act(each, None, state.policy.initial_state(2))[0])
+            for each in (state.env_state.normalize(seen), seen)
         )
         assert agent(seen[0]) == pytest.approx(normalised[0])
         assert agent(seen[0]) != pytest.approx(plain[0], rel=1e-3)

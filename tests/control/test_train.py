@@ -25,6 +25,7 @@ VARIANTS = {
         "normalize_rewards": False,
     },
     "pendulum": {"env_id": "Pendulum-v1", "state_dependent_std": True},
+    "recurrent": {"env_id": "CartPole-v1", "recurrent": True},
 }
 
 
@@ -80,7 +81,7 @@ def test_learns_to_do_what_is_shown(tmp_path, actions, enough):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cartpole", pytest.param("pendulum", marks=pytest.mark.battery)])
+@pytest.mark.parametrize("name", ["cartpole", pytest.param("pendulum", marks=pytest.mark.battery), "recurrent"])
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, name):
     settings, killed = config(**VARIANTS[name]), tmp_path / "killed"
     train(settings, tmp_path / "whole")

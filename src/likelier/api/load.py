@@ -75,12 +75,14 @@ class Agent:
         self.folder = folder
         self.act = load_agent(folder, seed)
 
-    def predict(self, observation: Any, deterministic: bool = True) -> tuple[Any, None]:
-        """(action, state), as Stable-Baselines3 returns them; the state is None, since no policy here is recurrent.
+    def predict(self, observation: Any, deterministic: bool = True, state: Any = None) -> tuple[Any, Any]:
+        """(action, state), as Stable-Baselines3 returns them; the state is None unless the policy is recurrent.
 
         `observation` is one observation of the environment. `deterministic`: the likeliest action, else a sampled one.
+        `state` is what the call before it in the same episode returned, None at the episode's start.
         """
-        return self.act(observation, deterministic), None
+        action, state = self.act.predict(observation, deterministic, state)
+        return action, state if self.act.config.recurrent else None
 
 
 def load(folder: str | Path, device: str = "auto") -> LanguageModel | RewardModel | Agent:

@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Device, Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig
+from likelier.config.base import Device, Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig, refuse_idle
 
 
 class GymConfig(UpdateConfig):
@@ -38,6 +38,11 @@ class GymConfig(UpdateConfig):
     """Widths of the hidden layers of policy and critic."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Nonlinearity of the hidden layers."""
+    recurrent: bool = False
+    """An LSTM before the hidden layers remembers what was seen in the episode. Minibatches are then of whole copies, by
+    default 4 in one pass."""
+    lstm_size: Positive = 64
+    """Units of that LSTM."""
     log_std: Annotated[float, Field(ge=-20, le=2)] = 0.0
     """Continuous actions: log of the standard deviation at the start, where the action box reaches from -1 to 1."""
     state_dependent_std: bool = False
@@ -69,9 +74,22 @@ class GymConfig(UpdateConfig):
     save_steps: Positive = 100
     """A checkpoint every so many updates; one is always written at the end."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def apply_recurrent_defaults(cls, settings: Any) -> Any:
+        """A recurrent policy has fewer minibatches, since it cannot cut an environment's rollout in two."""
+        recurrent = isinstance(settings, dict) and settings.get("recurrent") is True
+        return {"num_mini_batches": 4, **settings} if recurrent else settings
+
     @model_validator(mode="after")
     def check_sizes(self) -> Self:
         """Validate that rollouts divide into minibatches and fit into the run."""
+        refuse_idle(self, [(not self.recurrent, ("lstm_size",), "it belongs to recurrent, which is off")])
+        if self.recurrent and self.num_envs % self.num_mini_batches:
+            raise ValueError(
+                f"recurrent: num_envs {self.num_envs} is not a multiple of num_mini_batches {self.num_mini_batches}, "
+                "and minibatches are of whole copies; set gym.num_mini_batches to a number that divides it"
+            )
         if self.loss_aggregation != "token":
             raise ValueError(f"loss_aggregation {self.loss_aggregation} is for responses; a step has no length")
         if self.bf16:

@@ -50,17 +50,19 @@ def play_episodes(
     generator = seeded_generator(seed, 0, "evaluate", policy.device)
     num = min(MAX_EVAL_ENVS, config.num_eval_episodes)
     envs = [SubEnv(config, index, seed, "evaluate", watchdog) for index in range(num)]
-    act, returns = policy.actor(), [[0.0] for _ in envs]
+    act, returns, states = policy.actor(), [[0.0] for _ in envs], policy.initial_state(num)
     observations = {env.index: env.reset().copy() for env in envs}
     while observations:
         noise = policy.distribution.noise((len(observations),), generator) if sample_actions else None
-        actions = act(normalize(np.stack(list(observations.values()))), noise)
-        for index, action in zip(list(observations), envs[0].spaces.actions.to_env(actions), strict=True):
+        playing = list(observations)
+        actions, states[playing] = act(normalize(np.stack(list(observations.values()))), noise, states[playing])
+        for index, action in zip(playing, envs[0].spaces.actions.to_env(actions), strict=True):
             observation, reward, terminated, truncated = take_step(envs[index], action)
             returns[index][-1] += reward
             observations[index] = observation.copy()
             if not (terminated or truncated):
                 continue
+            states[index] = 0.0
             if index + num * len(returns[index]) < config.num_eval_episodes:
                 returns[index].append(0.0)
                 observations[index] = envs[index].reset().copy()
@@ -109,9 +111,10 @@ def record_episode(
 ) -> tuple[list[Array], float]:
     """The frames of an episode, and frames per second."""
     env = SubEnv(config, 0, seed, "gif", watchdog, render=True)
-    act, observation, frames, ended = policy.actor(), env.reset(), [render_frame(env)], False
+    act, state = policy.actor(), policy.initial_state(1)
+    observation, frames, ended = env.reset(), [render_frame(env)], False
     while not ended and len(frames) < MAX_EPISODE_STEPS:
-        action = act(normalize(observation[None].copy()), None)
+        action, state = act(normalize(observation[None].copy()), None, state)
         observation, _, terminated, truncated = env.step(env.spaces.actions.to_env(action)[0])
         ended = terminated or truncated
         frames.append(render_frame(env))

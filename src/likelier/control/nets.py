@@ -1,9 +1,10 @@
-"""Actor-critic networks: separate MLPs for policy and values, over a shared convolutional trunk for images."""
+"""Actor-critic networks: separate MLPs for policy and values over what they share, convolutions and an LSTM."""
 
 import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
@@ -12,8 +13,12 @@ from likelier.config import GymConfig
 from likelier.control.distributions import Categorical, Distribution, Gaussian, MultiCategorical
 from likelier.control.envs import Spaces
 from likelier.control.fast.actor_critic import ActorCriticMLP, numpy_mlp
+from likelier.control.recurrent import Memory
 from likelier.control.spaces import ActionDecoder, Array
 from likelier.ppo.policy import Evaluation
+
+Actor = Callable[[Array, Array | None, Array], tuple[Array, Array]]
+"""(observations, noise, state) -> (actions, state after them); the likeliest actions if noise is None."""
 
 
 class ActorCritic(nn.Module):
@@ -26,6 +31,8 @@ class ActorCritic(nn.Module):
         self.distribution: Distribution = make_distribution(spaces.actions, config)
         self.trunk = make_conv_trunk(encoder.shape) if encoder.image else nn.Sequential()
         width = conv_output_width(encoder.shape) if encoder.image else encoder.shape[0]
+        self.memory = Memory(width, config.lstm_size) if config.recurrent else None
+        width = config.lstm_size if config.recurrent else width
         self.towers = ActorCriticMLP(width, config.hidden_sizes, self.distribution.num_outputs, config.activation)
         self.initialise(generator)
 
@@ -36,6 +43,8 @@ class ActorCritic(nn.Module):
                 nn.init.orthogonal_(module.weight, math.sqrt(2.0), generator=generator)
                 nn.init.zeros_(cast("Tensor", module.bias))
         self.towers.initialise(generator, math.sqrt(2.0), 0.01, 1.0)
+        if self.memory is not None:
+            self.memory.initialise(generator)
 
     @property
     def device(self) -> torch.device:
@@ -49,22 +58,30 @@ class ActorCritic(nn.Module):
         features: Tensor = self.trunk(observations.float() / 255.0)
         return features
 
-    def forward(self, observations: Shaped[Tensor, "N ..."]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]:
-        """Distribution parameters of the policy `[N, K]`, and values `[N, 1]`."""
-        both: tuple[Tensor, Tensor] = self.towers.forward(self.features(observations))
+    def forward(self, features: Float[Tensor, "N F"]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]:
+        """Distribution parameters of the policy `[N, K]`, and values `[N, 1]`, of what the MLPs read."""
+        both: tuple[Tensor, Tensor] = self.towers.forward(features)
         return both
 
-    def actor(self) -> Callable[[Array, Array | None], Array]:
-        """A numpy snapshot of the policy: (observations, noise) -> actions; the mode if noise is None.
+    def initial_state(self, num: int) -> Array:
+        """States of the memory at the start of an episode, `[num, numbers]`; no numbers without a memory."""
+        return np.zeros((num, 0 if self.memory is None else self.memory.state_size), np.float32)
+
+    def actor(self) -> Actor:
+        """A numpy snapshot of the policy.
 
         For the few rows of a step numpy takes a fifth of PyTorch's time.
         """
         layers, distribution = self.towers.policy_layers(), self.distribution
+        remember = None if self.memory is None else self.memory.step()
 
-        def act(observations: Array, noise: Array | None) -> Array:
+        def act(observations: Array, noise: Array | None, state: Array) -> tuple[Array, Array]:
             features = self.image_features(observations) if self.image else observations
+            if remember is not None:
+                state = remember(features, state)
+                features = np.split(state, 2, -1)[0]
             outputs = numpy_mlp(features, layers, self.towers.activation)
-            return distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise)
+            return distribution.mode(outputs) if noise is None else distribution.sample(outputs, noise), state
 
         return act
 
@@ -74,21 +91,33 @@ class ActorCritic(nn.Module):
         return self.features(torch.from_numpy(images).to(self.device)).cpu().numpy()
 
     @torch.no_grad()
-    def values(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, " N"]:
-        """Values of observations, without gradient."""
-        values: Tensor = self(observations)[1]
+    def values(self, observations: Shaped[Tensor, "N ..."], state: Float[Tensor, "N S"]) -> Float[Tensor, " N"]:
+        """Values of observations after those that led to `state`, without gradient."""
+        features = self.features(observations)
+        if self.memory is not None:
+            no_start = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
+            features = self.memory.unroll(features[:, None], no_start, state)[:, 0]
+        values: Tensor = self.forward(features)[1]
         return values.squeeze(-1)
 
     def evaluate(
-        self, inputs: Mapping[str, Tensor], actions: Shaped[Tensor, "B 1 A"], mask: Bool[Tensor, "B 1"]
+        self, inputs: Mapping[str, Tensor], actions: Shaped[Tensor, "B T A"], mask: Bool[Tensor, "B T"]
     ) -> Evaluation:
-        """Log-probabilities, values and entropy of given actions; a row is one step, so `T` is 1.
+        """Log-probabilities, values and entropy of given actions.
 
-        Calls `forward` directly: the hooks of `__call__` cost 1% of an update.
+        A row is one step, so `T` is 1; with a memory it is the rollout of one environment (`sequence_rows`).
         """
-        outputs, values = self.forward(inputs["observations"])
-        logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions[:, 0])
-        return Evaluation(logprobs, values, entropy)
+        # `forward` directly: the hooks of `__call__` cost 1% of an update.
+        if self.memory is None:
+            outputs, values = self.forward(self.features(inputs["observations"]))
+            logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions[:, 0])
+            return Evaluation(logprobs, values, entropy)
+        observations = inputs["observations"]
+        features = self.features(observations.flatten(0, 1)).unflatten(0, mask.shape)
+        seen = self.memory.unroll(features, inputs["starts"], inputs["state"]).flatten(0, 1)
+        outputs, values = self.forward(seen)
+        logprobs, entropy = self.distribution.logprobs_and_entropy(outputs, actions.flatten(0, 1))
+        return Evaluation(logprobs.view(mask.shape), values.view(mask.shape), entropy.view(mask.shape))
 
 
 def make_distribution(actions: ActionDecoder, config: GymConfig) -> Distribution:

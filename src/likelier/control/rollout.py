@@ -3,11 +3,11 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from likelier.config import GymConfig
@@ -69,6 +69,21 @@ class Checkpointable(Protocol):
         """Restore the output of `state`."""
 
 
+class Memories:
+    """What a recurrent policy remembers of each environment's episode so far, `[N, numbers]`."""
+
+    def __init__(self, states: Array) -> None:
+        self.states = states
+
+    def state(self) -> dict[str, Array]:
+        """Named arrays for a checkpoint."""
+        return {"states": self.states}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Restore the output of `state`."""
+        self.states = state["states"]
+
+
 @dataclass
 class EnvState:
     """The environments and all state that persists between rollouts."""
@@ -77,6 +92,7 @@ class EnvState:
     episodes: Episodes
     observation_moments: RunningMoments | None
     reward_scale: RewardScale | None
+    memories: "Memories"
 
     def normalize(self, observations: Array) -> Array:
         """Normalise observations for the policy, if `normalize_observations`."""
@@ -87,6 +103,7 @@ class EnvState:
         """The checkpointed parts, by their names in the file (kept from older versions)."""
         parts: dict[str, Checkpointable | None] = {"fleet": self.vector_env, "episodes": self.episodes}
         parts |= {"observations": self.observation_moments, "rewards": self.reward_scale}
+        parts |= {"memories": self.memories if self.memories.states.size else None}
         return {name: part for name, part in parts.items() if part is not None}
 
     def state(self) -> dict[str, Array]:
@@ -108,42 +125,76 @@ class Experience:
     rewards: Array
     terminated: Array
     truncated: Array
-    final: dict[tuple[int, int], Array] = field(default_factory=dict)
-    """Final observation of each truncated episode, as the policy sees it, by (step, environment)."""
+    first_states: Array
+    """What a recurrent policy remembered at the first step, `[N, numbers]`."""
+    final: dict[tuple[int, int], tuple[Array, Array]] = field(default_factory=dict)
+    """Final observation of each truncated episode, as the policy sees it, and its state, by (step, environment)."""
+
+
+class Rows(NamedTuple):
+    """How the steps of a rollout are laid out as rows of a batch."""
+
+    inputs: dict[str, Tensor]
+    order: Int[Tensor, " M"] | None
+    """Of single steps, out of the rollout's T x N; None: a row is the whole rollout of one environment."""
+
+    def pack(self, x: Shaped[Tensor, "T N ..."]) -> Shaped[Tensor, "B L ..."]:
+        """Lay steps out as rows."""
+        return x.transpose(0, 1).contiguous() if self.order is None else x.flatten(0, 1)[self.order, None]
+
+    def unpack(self, x: Float[Tensor, "B L"], num_envs: int) -> Float[Tensor, "T N"]:
+        """Undo `pack`."""
+        if self.order is None:
+            return x.T.contiguous()
+        in_time = torch.empty_like(x)
+        in_time[self.order] = x
+        return in_time.view(-1, num_envs)
+
+
+def step_rows(experience: Experience, generator: torch.Generator) -> Rows:
+    """Rows of single steps, shuffled here, since the first epoch of the update keeps their order."""
+    # Steps of one trajectory are correlated: shuffled, each minibatch is a sample of the whole rollout.
+    order = torch.randperm(experience.rewards.size, generator=generator, device=generator.device)
+    observations = torch.from_numpy(experience.observations).to(generator.device)
+    return Rows({"observations": observations.flatten(0, 1)[order]}, order)
+
+
+def sequence_rows(experience: Experience, device: torch.device) -> Rows:
+    """Rows of whole rollouts: a recurrent policy reads them in time, from the state in which each began."""
+    ended = experience.terminated | experience.truncated
+    # Not the first step: where an episode ended just before it, its state is already 0.
+    starts = np.concatenate([np.zeros_like(ended[:1]), ended[:-1]])
+    arrays = {"observations": experience.observations.swapaxes(0, 1), "starts": starts.T}
+    arrays |= {"state": experience.first_states}
+    return Rows({name: torch.from_numpy(array.copy()).to(device) for name, array in arrays.items()}, None)
 
 
 def sample_rollout(
     policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator, clock: Clock
 ) -> Batch:
-    """Step every environment `rollout_length` times; returns a batch whose rows are single steps.
-
-    Rows are shuffled here, since the first epoch of the update keeps their order.
+    """Step every environment `rollout_length` times; returns a batch whose rows are single steps in random order, or
+    the rollout of one environment each for a recurrent policy.
     """
     # Acting runs in numpy, learning in PyTorch: both would differ in the last bit, so the trainer computes its own
     # old log-probabilities below, and the first ratio is exactly 1.
     experience = take_steps(policy, env_state, config, generator)
     clock.lap("sample")
 
-    device = generator.device
-    steps, num_envs = experience.rewards.shape
-    # Steps of one trajectory are correlated: shuffled, each minibatch is a sample of the whole rollout.
-    order = torch.randperm(steps * num_envs, generator=generator, device=device)
-    inputs = {"observations": torch.from_numpy(experience.observations).to(device).flatten(0, 1)[order]}
-    actions = torch.from_numpy(experience.actions).to(device).flatten(0, 1)[order, None]
-    mask = torch.ones(len(order), 1, dtype=torch.bool, device=device)
-    old = evaluate_old_policy(policy, inputs, actions, mask, config)
+    device, num_envs = generator.device, experience.rewards.shape[1]
+    rows = sequence_rows(experience, device) if config.recurrent else step_rows(experience, generator)
+    actions = rows.pack(torch.from_numpy(experience.actions).to(device))
+    mask = torch.ones(actions.shape[:2], dtype=torch.bool, device=device)
+    old = evaluate_old_policy(policy, rows.inputs, actions, mask, config)
     assert old.values is not None, "an actor-critic has values"
     clock.lap("old_logprobs")
 
-    # Values come back in the shuffled order; GAE needs them in time.
-    values = torch.empty_like(old.values)
-    values[order] = old.values
-    advantages, returns = compute_advantages(policy, env_state, experience, values.view(steps, num_envs), config)
-    advantages, returns = (x.flatten()[order, None] for x in (advantages, returns))
+    # Values come back as rows; GAE needs them in time.
+    values = rows.unpack(old.values, num_envs)
+    advantages, returns = map(rows.pack, compute_advantages(policy, env_state, experience, values, config))
     if config.whiten_advantages:
         # By the batch, not by the minibatch as Stable-Baselines3 does: an advantage is then the same in every epoch.
         advantages = masked_whiten(advantages, mask)
-    return Batch(inputs, actions, mask, old.logprobs, old.values, advantages, returns)
+    return Batch(rows.inputs, actions, mask, old.logprobs, old.values, advantages, returns)
 
 
 def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator) -> Experience:
@@ -152,13 +203,14 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
     shape = (config.rollout_length, config.num_envs)
     # All noise of a rollout at once: what is drawn does not depend on how long episodes are.
     act, noise = policy.actor(), policy.distribution.noise(shape, generator)
+    memories, first_states = env_state.memories, env_state.memories.states
     observed, acted, steps, final = [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
             # Before acting: the first observation is already normalized by what was seen, itself included.
             moments.update(vector_env.observations)
         observations = env_state.normalize(vector_env.observations).copy()
-        actions = act(observations, noise[t])
+        actions, states = act(observations, noise[t], memories.states)
         step = vector_env.step(actions)
         env_state.episodes.add(step.rewards, step.terminated | step.truncated)
         observed.append(observations)
@@ -167,9 +219,11 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
         # Autoreset hides the final observation of a truncated episode; its value is needed to bootstrap.
         for index, observation in step.final.items():
             if not step.terminated[index]:
-                final[t, index] = env_state.normalize(observation)
+                final[t, index] = env_state.normalize(observation), states[index]
+        # Nothing is carried into a new episode.
+        memories.states = np.where((step.terminated | step.truncated)[:, None], np.float32(0.0), states)
     rewards, terminated, truncated = (np.stack(column) for column in list(zip(*steps, strict=True))[:3])
-    return Experience(np.stack(observed), np.stack(acted), rewards, terminated, truncated, final)
+    return Experience(np.stack(observed), np.stack(acted), rewards, terminated, truncated, first_states, final)
 
 
 def compute_advantages(
@@ -185,10 +239,10 @@ def compute_advantages(
         raw_rewards = env_state.reward_scale.scale(raw_rewards, ended)
     rewards, continues = (torch.from_numpy(x).to(values) for x in (raw_rewards, ~ended))
 
-    bootstrap_observations = np.stack(
-        [*env_state.normalize(env_state.vector_env.observations), *experience.final.values()]
-    )
-    bootstrap_values = policy.values(torch.from_numpy(bootstrap_observations).to(values.device))
+    final_observations, final_states = zip(*experience.final.values(), strict=True) if experience.final else ((), ())
+    observations = np.stack([*env_state.normalize(env_state.vector_env.observations), *final_observations])
+    states = np.stack([*env_state.memories.states, *final_states])
+    bootstrap_values = policy.values(*(torch.from_numpy(x).to(values.device) for x in (observations, states)))
     # A terminated episode is worth 0 from here on; a truncated one is looked up among the final observations below.
     next_values = torch.cat([values[1:], bootstrap_values[None, : values.shape[1]]]) * continues
     for (t, index), value in zip(experience.final, bootstrap_values[values.shape[1] :], strict=True):

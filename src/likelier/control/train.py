@@ -14,7 +14,7 @@ from likelier.control.fast.adam import FusedAdamW
 from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, make_observation_moments
-from likelier.control.rollout import EnvState, Episodes, sample_rollout
+from likelier.control.rollout import EnvState, Episodes, Memories, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
 from likelier.progress import progress
@@ -104,6 +104,7 @@ class State:
             make_observation_moments(vector_env.spaces.observations, gym),
             # Rewards are divided by the spread of their discounted sum, without a shift (Engstrom et al. 2020).
             RewardScale(gym.num_envs, gym.gamma) if gym.normalize_rewards else None,
+            Memories(self.policy.initial_state(gym.num_envs)),
         )
         self.guard = Guard(gym.max_skipped_updates, folder)
         self.optimizer_steps = 0

@@ -29,9 +29,9 @@ class Memory(nn.Module):
                 nn.init.orthogonal_(parameter, 1.0, generator=generator)
             else:
                 nn.init.zeros_(parameter)
-        # An LSTM that starts by remembering learns long dependences sooner (Jozefowicz et al. 2015).
-        size = self.lstm.hidden_size
-        nn.init.ones_(self.lstm.bias_ih_l0[size : 2 * size])
+            if name == "bias_ih_l0":
+                # An LSTM that starts by remembering learns long dependences sooner (Jozefowicz et al. 2015).
+                nn.init.ones_(parameter.data.chunk(4)[1])
 
     @property
     def state_size(self) -> int:

@@ -32,7 +32,7 @@ from likelier.report.page import (
     reach,
     write_report,
 )
-from likelier.report.tokens import PPO_QUANTITIES, STOP_REASONS
+from likelier.report.tokens import PPO_QUANTITIES, REWARD_QUANTITIES, SIDES, STOP_REASONS
 from likelier.stages import STAGES
 from report_page import write_agent
 
@@ -83,8 +83,8 @@ def list_words():
     yield from (word for pair in MEASURED.values() for word in pair)
     yield from (*WORDS.values(), *FLAG_DESCRIPTIONS.values(), *MONTHS, UNPENALISED_ARM)
     yield from ("check on", "check off", "nobody misbehaves", "true taste", "info", "warning", "error")
-    yield from (word for each in PPO_QUANTITIES for word in (each.name, each.about))
-    yield from STOP_REASONS.values()
+    yield from (word for each in (*PPO_QUANTITIES, *REWARD_QUANTITIES) for word in (each.name, each.about))
+    yield from (*STOP_REASONS.values(), *SIDES.values())
     yield from ("sample", "old logprobs", "reference", "update")
     yield from (*(name for name, _, _ in demo_folder.STATIONS), "against the first model")
 

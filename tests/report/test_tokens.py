@@ -8,7 +8,14 @@ from axe_playwright_python.sync_playwright import Axe
 
 from likelier.cli import main
 from likelier.errors import ConfigError, DataError
-from likelier.report.tokens import choose_steps, cluster_bytes, find_limit, read_records, write_token_page
+from likelier.report.tokens import (
+    choose_steps,
+    cluster_bytes,
+    find_limit,
+    read_records,
+    write_score_page,
+    write_token_page,
+)
 from report_page import PAYLOAD
 
 COLUMNS = ("old_logprobs", "sampler_logprobs", "ref_logprobs", "values", "rewards", "advantages", "ratios", "clipped")
@@ -174,6 +181,27 @@ def test_hostile_texts_run_nothing(open_tokens, run):
     assert tab.locator(".t").first.inner_text() == PAYLOAD
     assert tab.locator(".prompt").inner_text() == PAYLOAD
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.slow
+def test_scores_of_both_sides_by_tokens_and_by_words(open_tokens, tmp_path):
+    part = {"prompt": "Who?", "score": 0.5, "prompt_part": 0.1, "tokens": [" Al", "ice"], "gradient": [0.3, -0.1]}
+    part |= {"words": [" Alice"], "left_out": [0.25]}
+    tab = open_tokens()
+    out = tmp_path / "tokens.html"
+    write_score_page("r", [{"side": side, **part} for side in ("chosen", "rejected", "chosen", "rejected")], out)
+    tab.reload()
+    assert tab.locator(".response h2").all_inner_texts() == ["chosen", "rejected"]
+    facts = tab.locator(".facts").first.inner_text().split("\n")
+    assert facts == ["score", "0.5", "sum of its tokens’ parts", "0.2", "of the prompt’s", "0.1"]
+    tab.keyboard.press("n")
+    assert tab.locator("#place").inner_text() == "response 2 of 2"
+    assert tab.locator(".t").all_inner_texts() == [" Al", "ice"] * 2
+    tab.locator("#quantity").select_option("left_out")
+    assert tab.locator(".t").all_inner_texts() == [" Alice"] * 2
+    tab.locator(".t").last.click()
+    assert tab.locator("#numbers h2").inner_text() == "word 1 of 1: “ Alice”"
+    assert numbers_of(tab) == {"left out": "0.25"}
 
 
 def test_bytes_stand_together_where_they_make_letters():

@@ -22,16 +22,22 @@ class RewardRun:
     ensemble: Ensemble
 
 
+def find_members(folder: Path) -> list[str]:
+    """Return the folders of the models of a finished reward run. ConfigError: it is none."""
+    verb = read_object(folder / "run.json").get("verb")
+    members = adapter_folders(folder) or member_folders(folder)
+    if verb != "reward" or not (folder / "result.json").is_file() or not members:
+        raise ConfigError(f"{folder}: no finished run of `likelier reward`; give the folder of one")
+    return members
+
+
 def load_reward_run(folder: Path, data: Path | None = None) -> RewardRun:
     """Load a finished reward run and its pairs, from `data` if they have moved.
 
     ConfigError: the folder holds no reward run, or one that has not ended. DataError: the pairs are no longer those
     that it was trained on.
     """
-    verb = read_object(folder / "run.json").get("verb")
-    members = adapter_folders(folder) or member_folders(folder)
-    if verb != "reward" or not (folder / "result.json").is_file() or not members:
-        raise ConfigError(f"{folder}: no finished run of `likelier reward`; give the folder of one")
+    members = find_members(folder)
     config = load_config(folder / "config.yaml")
     if data is not None:
         config = config.model_copy(update={"data": str(data)})

@@ -1,4 +1,4 @@
-"""A page that shows the tokens of responses, coloured by what is known of each: PPO's records, or a reward's parts.
+"""A page that shows the tokens of responses, coloured by what is known of each: PPO's records, or parts of a score.
 
 The page holds its data as JSON and draws it by a script of its own; it loads nothing.
 """
@@ -63,6 +63,11 @@ PPO_QUANTITIES = (
     Quantity(SAMPLER, "log p, sampler", "log-probability as the token was drawn", "sequential"),
     Quantity("from_sampler", "policy − sampler", "difference of log-probabilities, in nats; rounding, or a fault"),
 )
+REWARD_QUANTITIES = (
+    Quantity("gradient", "gradient × input", "to first order, what the score would lose without the token’s embedding"),
+    Quantity("left_out", "left out", "what the score loses if the word is left out", unit="words"),
+)
+SIDES = {"chosen": "chosen", "rejected": "rejected"}
 STOP_REASONS = {
     "end_token": "ended by itself",
     "stop_string": "ended at a stop string",
@@ -94,6 +99,28 @@ def write_token_page(run: Path, out: Path, steps: Sequence[int] = (), language: 
         "responses": len(items),
         "tokens": sum(len(item["tokens"]) for item in items),
     }
+
+
+def write_score_page(name: str, parts: Sequence[JsonObject], out: Path, language: str = LANGUAGES[0]) -> JsonObject:
+    """Write the page about parts of a reward model's scores (`explain.attribution.attribute_pairs`), both sides of a
+    pair beside each other; returns what it shows."""
+    with use_language(language):
+        items = [make_score_item(part) for part in parts]
+        groups = {side: find_message(word) for side, word in SIDES.items()}
+        page = render(name, REWARD_QUANTITIES, groups, items, translate("side"), beside="rejected")
+    write_atomically(out, lambda file: file.write(page))
+    return {"file": str(out), "pairs": len(items) // 2, "tokens": sum(len(item["tokens"]) for item in items)}
+
+
+def make_score_item(part: Mapping[str, Any]) -> JsonObject:
+    """Return a scored response as the page takes it."""
+    facts = [
+        (translate("score"), part["score"]),
+        (translate("sum of its tokens’ parts"), sum(part["gradient"])),
+        (translate("of the prompt’s"), part["prompt_part"]),
+    ]
+    numbers = {"gradient": part["gradient"], "left_out": part["left_out"]}
+    return make_item(part["side"], part["prompt"], facts, part["tokens"], numbers, part["words"])
 
 
 def read_records(path: Path) -> list[JsonObject]:
@@ -230,9 +257,17 @@ def find_limit(values: Iterable[float | bool | None], scale: Scale) -> float:
 
 
 def render(
-    name: str, quantities: Sequence[Quantity], groups: Mapping[str, str], items: Sequence[JsonObject], group_word: str
+    name: str,
+    quantities: Sequence[Quantity],
+    groups: Mapping[str, str],
+    items: Sequence[JsonObject],
+    group_word: str,
+    beside: str = "",
 ) -> str:
-    """Render the page. `groups`: names by the `group` of items; quantities that no item has are left out."""
+    """Render the page. `groups`: names by the `group` of items; quantities that no item has are left out.
+
+    The page opens with the last group; with `beside` (a group) with the first one, and that one next to it.
+    """
     present = [each for each in quantities if any(each.key in item["numbers"] for item in items)]
     limits = {
         each.key: find_limit((value for item in items for value in item["numbers"].get(each.key, ())), each.scale)
@@ -252,6 +287,7 @@ def render(
         ],
         "groups": [{"key": key, "name": text} for key, text in groups.items()],
         "items": items,
+        "start": [next(iter(groups)) if beside else [*groups][-1], beside],
     }
     return make_environment().get_template("tokens.html").render(
         generator=Markup(f'{GENERATOR_MARK} {__version__}">'),

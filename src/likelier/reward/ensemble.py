@@ -16,6 +16,7 @@ from likelier.records import Text
 from likelier.reward.out_of_distribution import Distribution, load_distribution
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
 from likelier.runs.folder import adapter_folders, member_folders
+from likelier.text.attribution import Attribution
 from likelier.text.reward_heads import load_heads
 from likelier.text.reward_model import Reading, load_reward_model
 from likelier.training.setup import pick_device
@@ -37,6 +38,10 @@ class Reader(Protocol):
 
     def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
         """Return the hidden states that the heads read."""
+        ...
+
+    def attribute(self, prompt: Text, response: str) -> Attribution:
+        """Return the part of each token in the mean score of the heads."""
         ...
 
 

@@ -16,6 +16,7 @@ from likelier.config import LoRA
 from likelier.errors import DataError, LikelierError
 from likelier.records import Text
 from likelier.text.adapters import add_adapter, save_adapter
+from likelier.text.attribution import Attribution
 from likelier.text.models import save_model
 from likelier.text.reward_heads import set_heads
 from likelier.text.reward_model import Reading, RewardModel, new_reward_model
@@ -44,6 +45,11 @@ class RewardAdapter:
     def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
         """Inputs of the last layer, in the order given."""
         return self.read(prompts, responses).features
+
+    def attribute(self, prompt: Text, response: str) -> Attribution:
+        """Return the part of each token in the score of this adapter."""
+        self.reward.model.set_adapter(self.name)
+        return self.reward.attribute(prompt, response, self.row)
 
 
 def add_reward_adapter(reward: RewardModel, lora: LoRA, generator: torch.Generator) -> None:

@@ -12,7 +12,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from likelier.errors import DataError
 from likelier.records import Text
+from likelier.text.attribution import Attribution, gradient_times_input
 from likelier.text.convention import always_begins, mark_made
+from likelier.text.conversation import render
 from likelier.text.models import (
     UNLIMITED,
     context_length,
@@ -25,7 +27,7 @@ from likelier.text.models import (
     vocabulary_size,
 )
 from likelier.text.padding import PAD, pad_right, to_right_padding, unpadded_inputs
-from likelier.text.tokens import check_in_vocabulary, encode_conversations, find_begin
+from likelier.text.tokens import check_in_vocabulary, encode, encode_conversations, find_begin, spell_each_token
 
 
 class Reading(NamedTuple):
@@ -137,6 +139,26 @@ class RewardModel(nn.Module):
     def features(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "B D"]:
         """Inputs of the last layer on the CPU, in the order given: a score is their product with its weights."""
         return self.read(prompts, responses).features
+
+    def attribute(self, prompt: Text, response: str, head: int | None = None) -> Attribution:
+        """Return the part of each token of a text in the score of a head, by default in the mean of all.
+
+        See `gradient_times_input`. The prompt's tokens are those in front that the text has in common with the prompt
+        alone.
+        """
+        tokens, mask = self.encode([prompt], [response])
+
+        def score() -> Float[Tensor, ""]:
+            scores = self.read_tokens(tokens, mask)[0][0]
+            return scores.mean() if head is None else scores[head]
+
+        parts = gradient_times_input(self.model.get_input_embeddings(), score)
+        (whole,) = encode_conversations(self.tokenizer, [prompt], [response])
+        (asked,) = encode(self.tokenizer, [render(self.tokenizer, prompt)])
+        shared = next((at for at, pair in enumerate(zip(whole, asked, strict=False)) if pair[0] != pair[1]), len(asked))
+        ids = tokens[0].tolist()
+        begin = max(0, shared - (len(whole) - len(ids)))  # what is cut is cut at the beginning
+        return Attribution(spell_each_token(self.tokenizer, [ids])[0], parts.tolist(), begin)
 
 
 def group_by_length(mask: Bool[Tensor, "B N"], batch_size: int) -> Iterator[tuple[Tensor, int]]:

@@ -32,6 +32,17 @@ def split_words(text: str) -> list[str]:
     return [text[slice(*match.span())] for match in WORD.finditer(classes)]
 
 
+def cut_words(text: str) -> list[str]:
+    """Cut a text into the pieces that `split_words` finds, each with the blanks before it; together they are the text.
+
+    >>> cut_words("One  day, 狐狸 ")
+    ['One', '  day', ',', ' 狐', '狸 ']
+    """
+    ends = [match.end() for match in WORD.finditer(text.translate(CLASSES))]
+    ends[-1:] = [len(text)]
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False) if start < end]
+
+
 def is_word(part: str) -> bool:
     """True for a word or number of `split_words`, False for a punctuation mark or symbol."""
     return CLASSES[ord(part[0])] in "wcm"

@@ -160,7 +160,7 @@ function showNumbers(shownFor) {
   list.replaceChildren();
   if (!shownFor) return;
   const [item, unit, place] = shownFor;
-  title.textContent = `${words.token} ${words.of.replace("{number}", place + 1).replace("{count}", item[unit].length)}: “${spell(item[unit][place])[0].replaceAll("\n", "")}”`;
+  title.textContent = `${words.token[unit]} ${words.of.replace("{number}", place + 1).replace("{count}", item[unit].length)}: “${spell(item[unit][place])[0].replaceAll("\n", "")}”`;
   const rows = data.quantities.filter((each) => each.unit === unit && each.key in item.numbers).map((each) => {
     const value = item.numbers[each.key][place];
     return make("div", { className: each === quantity() ? "now" : "", title: each.about },
@@ -208,6 +208,6 @@ byId("quantity").append(...data.quantities.map((each) => make("option", { value:
 for (const side of ["left", "right"]) {
   byId(side).append(...data.groups.map((each) => make("option", { value: each.key, textContent: each.name })));
 }
-byId("left").value = data.groups.at(-1).key;
+[byId("left").value, byId("right").value] = data.start;
 for (const id of ["quantity", "left", "right", "with-numbers"]) byId(id).addEventListener("change", draw);
 draw();

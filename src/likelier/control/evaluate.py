@@ -10,6 +10,7 @@ from PIL import Image
 from likelier.config import GymConfig
 from likelier.control.envs import EnvError, SubEnv, describe, make_env
 from likelier.control.nets import ActorCritic
+from likelier.control.panel import Glance, Panel, glance_at
 from likelier.control.spaces import Array
 from likelier.control.watchdog import Watchdog
 from likelier.training.setup import seeded_generator
@@ -95,31 +96,39 @@ def draws_pictures(config: GymConfig) -> bool:
 def draw_gif(
     policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog, path: Path
 ) -> str | None:
-    """Write one episode with mode actions as a GIF; returns the reason if there is none, else None."""
+    """Write one episode with mode actions as a GIF, under each frame what the policy sees, expects and does; returns
+    the reason if there is none, else None."""
     try:
-        frames, fps = record_episode(policy, normalize, config, seed, watchdog)
+        frames, glances, panel, fps = record_episode(policy, normalize, config, seed, watchdog)
+        step = -(-len(frames) // MAX_GIF_FRAMES)
+        places = range(0, len(frames), step)
+        pictures = [stack_pictures(shrink_frame(frames[place]), panel.draw(glances, place)) for place in places]
     except Exception as error:  # whatever a renderer lacks must not cost a finished training
         return summarise_error(error)
-    step = -(-len(frames) // MAX_GIF_FRAMES)
-    pictures = [shrink_frame(frame) for frame in frames[::step]]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 * step / fps, loop=0)
     return None
 
 
 def record_episode(
     policy: ActorCritic, normalize: Normalize, config: GymConfig, seed: int, watchdog: Watchdog
-) -> tuple[list[Array], float]:
-    """The frames of an episode, and frames per second."""
+) -> tuple[list[Array], list[Glance], Panel, float]:
+    """The frames of an episode, what the policy makes of each, what draws that, and frames per second."""
     env = SubEnv(config, 0, seed, "gif", watchdog, render=True)
-    act, state = policy.actor(), policy.initial_state(1)
-    observation, frames, ended = env.reset(), [render_frame(env)], False
-    while not ended and len(frames) < MAX_EPISODE_STEPS:
-        action, state = act(normalize(observation[None].copy()), None, state)
+    act, state, observation, ended = policy.actor(), policy.initial_state(1), env.reset(), False
+    frames: list[Array] = []
+    glances: list[Glance] = []
+    while True:
+        frames.append(render_frame(env))
+        normalized, before = normalize(observation[None].copy()), state
+        action, state = act(normalized, None, before)
+        glances.append(glance_at(policy, observation, normalized, before, action))
+        if ended or len(frames) >= MAX_EPISODE_STEPS:
+            break
         observation, _, terminated, truncated = env.step(env.spaces.actions.to_env(action)[0])
         ended = terminated or truncated
-        frames.append(render_frame(env))
     env.env.close()
-    return frames, float(env.env.metadata.get("render_fps", 30))
+    panel = Panel(policy, env.spaces.observations, env.spaces.actions, config.env_id, GIF_WIDTH)
+    return frames, glances, panel, float(env.env.metadata.get("render_fps", 30))
 
 
 def render_frame(env: SubEnv) -> Array:
@@ -133,7 +142,15 @@ def render_frame(env: SubEnv) -> Array:
 
 
 def shrink_frame(frame: Array) -> Image.Image:
-    """Scale a frame to `GIF_WIDTH` and 64 colours."""
-    picture = Image.fromarray(frame)
+    """Scale a frame to `GIF_WIDTH`."""
+    picture = Image.fromarray(frame).convert("RGB")
     height = max(1, round(frame.shape[0] * GIF_WIDTH / frame.shape[1]))
-    return picture.resize((GIF_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)
+    return picture.resize((GIF_WIDTH, height), Image.Resampling.LANCZOS)
+
+
+def stack_pictures(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """Put one picture above the other, in 64 colours."""
+    both = Image.new("RGB", (upper.width, upper.height + lower.height))
+    both.paste(upper, (0, 0))
+    both.paste(lower, (0, upper.height))
+    return both.quantize(64)

@@ -93,12 +93,18 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def values(self, observations: Shaped[Tensor, "N ..."], state: Float[Tensor, "N S"]) -> Float[Tensor, " N"]:
         """Values of observations after those that led to `state`, without gradient."""
+        return self.look(observations, state)[1].squeeze(-1)
+
+    @torch.no_grad()
+    def look(
+        self, observations: Shaped[Tensor, "N ..."], state: Float[Tensor, "N S"]
+    ) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 1"]]:
+        """Distribution parameters and values of observations after those that led to `state`, without gradient."""
         features = self.features(observations)
         if self.memory is not None:
             no_start = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
             features = self.memory.unroll(features[:, None], no_start, state)[:, 0]
-        values: Tensor = self.forward(features)[1]
-        return values.squeeze(-1)
+        return self.forward(features)
 
     def evaluate(
         self, inputs: Mapping[str, Tensor], actions: Shaped[Tensor, "B T A"], mask: Bool[Tensor, "B T"]

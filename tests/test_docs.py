@@ -113,6 +113,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
                 "eval_steps": 1,
                 "responses_per_prompt": 2,
                 "kl_place": "loss",
+                "tools": ["likelier.text.calculator:calc"],
             },
             "gym": {"total_steps": 64, "num_envs": 4, "rollout_length": 16, "num_eval_episodes": 1, "gif": False},
             "eval": {"scorer": [source]},

@@ -168,7 +168,7 @@ ROWS = (
             "explained_variance": "Explained variance",
             "grad_norm": "Gradient norm",
         },
-        files={"critic_model": "model", "reference": "model", "loss": "code"},
+        files={"critic_model": "model", "reference": "model", "loss": "code", "tools": "code"},
         memory_setting="ppo.micro_batch_size",
         distributed=True,
         examiner="likelier.doctor.examine:examine_ppo",

@@ -174,3 +174,15 @@ def test_without_a_critic_every_token_has_the_advantage_of_its_response():
     advantages, returns = advantages_by(config, rewards)
     assert advantages.tolist() == [[-2.0, -2.0, 0.0], [2.0, 2.0, 2.0]]
     assert returns is None
+
+
+def test_actions_follow_each_other_across_what_was_only_read():
+    gap = torch.tensor([[True, False, False, True, False], [True, True, False, False, False]])
+    rewards = torch.tensor([[0.0, 9, 9, 1, 9], [0, 1, 9, 9, 9]], dtype=torch.float64)
+    values = torch.tensor([[0.5, 9, 9, 0.25, 9], [0.5, 0.25, 9, 9, 9]], dtype=torch.float64)
+    rewards, values = rewards * gap, values * gap
+    config = PPOConfig(gamma=1.0, lam=0.5, whiten_advantages=False)
+    advantages, returns = compute_advantages(AdvantageInputs(rewards, gap, torch.tensor([0, 1]), values, config))
+    # Errors: 0.25 - 0.5 = -0.25, then 1 - 0.25 = 0.75; the first advantage is -0.25 + 0.5 * 0.75.
+    close(advantages, torch.tensor([[0.125, 0, 0, 0.75, 0], [0.125, 0.75, 0, 0, 0]], dtype=torch.float64))
+    close(returns, torch.tensor([[0.625, 0, 0, 1, 0], [0.625, 1, 0, 0, 0]], dtype=torch.float64))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from likelier.ppo.masks import masked_mean, masked_var, masked_whiten
+from likelier.ppo.masks import Packing, has_gaps, masked_mean, masked_var, masked_whiten
 
 X = torch.tensor([[1.0, 2.0, 99.0], [4.0, 5.0, 6.0]], dtype=torch.float64)
 MASK = torch.tensor([[True, True, False], [True, False, False]])
@@ -67,3 +67,12 @@ def test_what_is_masked_never_reaches_result_or_gradient(filler):
         assert values[0].item() == values[1].item()
         assert torch.equal(*gradients)
         assert (gradients[0][~MASK] == 0).all()
+
+
+def test_packing_and_back():
+    mask = torch.tensor([[False, True, False, True], [True, True, False, False]])
+    packing, numbers = Packing(mask), torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert packing.pack(numbers)[:, :2].tolist() == [[2, 4], [5, 6]]
+    assert torch.equal(packing.unpack(packing.pack(numbers)), numbers)
+    assert has_gaps(mask)
+    assert not has_gaps(packing.pack(mask))

@@ -31,3 +31,11 @@ def test_penalties_are_in_the_reward_or_nowhere():
     found = compute_kl_penalties(logprobs, ref, MASK[:1], 0.1, PPOConfig(kl_estimator="k2"))
     torch.testing.assert_close(found, torch.tensor([[0.05, 0.0125, 0.0]]))
     assert compute_kl_penalties(logprobs, ref, MASK[:1], 0.1, PPOConfig(kl_place="loss")).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_the_score_stands_at_the_last_token_of_the_policy():
+    mask = torch.tensor(
+        [[True, False, True, False], [True, True, False, False]]
+    )  # a tool answered in between, and last
+    rewards = add_at_last_token(torch.zeros(2, 4), torch.tensor([5.0, 6.0]), mask)
+    assert rewards.tolist() == [[0, 0, 5, 0], [0, 6, 0, 0]]

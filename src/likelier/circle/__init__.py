@@ -71,6 +71,8 @@ def run_circle(
     """
     if not config.model or not config.prompts:
         raise ConfigError("a circle needs `model` and `prompts`")
+    if config.ppo.tools:
+        raise ConfigError("ppo.tools: a circle's people compare answers written without tools; run `likelier ppo`")
     check_people(config, out)
     check_strategy(config)
     if collect is None:

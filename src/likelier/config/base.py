@@ -49,6 +49,10 @@ class SamplingConfig(Block):
     """Responses end at the model's end token; None: always at the full length."""
     stop_strings: list[NonEmpty] = []
     """Responses also end once their text holds one of these."""
+    tools: list[NonEmpty] = []
+    """Functions that the model may call in its text, `file.py:name` or `package.module:name`: behind
+    `<name>12*7</name>` stands what `name("12*7")` returned, which counts towards `response_length` and is no action of
+    the policy. `likelier.text.calculator:calc` is a calculator."""
 
     @property
     def may_end(self) -> bool:

@@ -40,6 +40,7 @@ from likelier.progress import print_note
 from likelier.records import Prompt, Response, read_prompts, to_plain_text
 from likelier.reward.sources import Scorer, check_columns, make_scorer
 from likelier.reward.verdict import read_reward_results
+from likelier.text.exact_sampler import load_tools
 from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Samples
 from likelier.text.topics import name_topics
@@ -116,8 +117,8 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
     device = pick_device(settings.device)
-    paths = (settings.model_a, settings.model_b)
-    a, b = (EvaluatedModel.load(path, device, settings.batch_size, kept) for path in paths)
+    paths, tools = (settings.model_a, settings.model_b), load_tools(settings)
+    a, b = (EvaluatedModel.load(path, device, settings.batch_size, kept, tools) for path in paths)
     for each in (a, b):
         check_prompts(each.model, each.tokenizer, prompts, settings.response_length, "eval.response_length")
     judges = make_scorer(settings.scoring, settings.device)
@@ -220,7 +221,7 @@ def compare_other(
     seed: int,
 ) -> OtherResult:
     """Compare one more model with a, as model b was compared and with the same random numbers."""
-    b = EvaluatedModel.load(other.model, a.model.device, config.batch_size, a.kept)
+    b = EvaluatedModel.load(other.model, a.model.device, config.batch_size, a.kept, load_tools(config))
     result, _ = compare_with_responses(a, b, responses_a, prompts, judges, config, seed)
     return OtherResult(
         name=other.label,
@@ -322,7 +323,7 @@ def find_worst(a: ScoredResponses, b: ScoredResponses) -> list[int]:
 
 def list_measurements(responses: ScoredResponses) -> dict[str, list[float | None]]:
     """Return length in tokens, and score by the first judge that scores, of each response."""
-    lengths: list[float | None] = responses.samples.mask.sum(1).tolist()
+    lengths: list[float | None] = responses.samples.drawn.sum(1).tolist()
     first = next(iter(responses.scores.values()), None)
     return {"length": lengths} | ({} if first is None else {"score": round_all(first)})
 

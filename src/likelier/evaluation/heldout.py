@@ -49,8 +49,8 @@ class HeldOutEval:
         """Sample and score responses of `model`, always with the same random numbers; return metrics by name."""
         ppo, samples = self.config.ppo.model_copy(update={"temperature": 1.0}), self.sample(model)
         logprobs, ref_logprobs = (compute_sample_logprobs(lm, samples, ppo) for lm in (model, self.reference))
-        metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.mask).sum(1).mean()}
-        metrics["eval_response_length"] = samples.mask.sum(1).float().mean()
+        metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.drawn).sum(1).mean()}
+        metrics["eval_response_length"] = samples.drawn.sum(1).float().mean()
         own_scores, correlations = None, {}
         if self.scorer:
             own = judge(self.scorer, self.tokenizer, self.prompts, samples)

@@ -18,7 +18,7 @@ from likelier.text.sampler import Samples, Sampling
 
 PART = "responses.part"
 """Name of the file, in the folder of an evaluation."""
-FIELDS = {"key", "prompt_tokens", "tokens", "logprobs", "dtype", "stop_reasons", "texts"}
+FIELDS = {"key", "prompt_tokens", "tokens", "logprobs", "dtype", "stop_reasons", "texts", "inserted"}
 """Of a line of the file."""
 
 
@@ -75,6 +75,7 @@ def samples_to_json(samples: Samples) -> dict[str, Any]:
         "dtype": str(samples.logprobs.dtype).removeprefix("torch."),
         "stop_reasons": samples.stop_reasons,
         "texts": samples.texts,
+        "inserted": None if samples.inserted is None else take_real(samples.inserted, samples.mask),
     }
 
 
@@ -103,4 +104,5 @@ def samples_from_json(
         logprobs=pad("logprobs", getattr(torch, record["dtype"])),
         stop_reasons=record["stop_reasons"],
         texts=record["texts"],
+        inserted=None if record["inserted"] is None else pad("inserted", torch.bool),
     )

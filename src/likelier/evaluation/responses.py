@@ -18,6 +18,7 @@ from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms, join_samples
+from likelier.text.tools import Tools
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -36,11 +37,16 @@ class EvaluatedModel:
 
     @classmethod
     def load(
-        cls, path: str, device: torch.device, batch_size: int, kept: KeptSamples | None = None
+        cls,
+        path: str,
+        device: torch.device,
+        batch_size: int,
+        kept: KeptSamples | None = None,
+        tools: Tools | None = None,
     ) -> "EvaluatedModel":
         """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
         model, tokenizer = load_policy(path, device), load_tokenizer(path)
-        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size), batch_size, kept)
+        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept)
 
     def get_sampling(self, config: EvalConfig) -> Sampling:
         """Return how this model is sampled: as the config says, or as its own generation settings do."""
@@ -93,7 +99,7 @@ def describe_responses(samples: Samples) -> ResponseStats:
     """Return the length and diversity of the responses."""
     ended = [reason != "length" for reason in samples.stop_reasons]
     return ResponseStats(
-        response_length=float(samples.mask.sum(1).double().mean()),
+        response_length=float(samples.drawn.sum(1).double().mean()),
         ended_rate=sum(ended) / len(ended),
         distinct_1=distinct_n(samples.texts, 1),
         distinct_2=distinct_n(samples.texts, 2),
@@ -125,7 +131,7 @@ def estimate_kl(
 
 @torch.no_grad()
 def compute_log_ratios(a: PreTrainedModel, b: PreTrainedModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
-    """Return log b - log a, summed over the tokens of each response in `rows`, in nats."""
+    """Return log b - log a, summed over the tokens that b drew in each response in `rows`, in nats."""
     tensors = (samples.prompt_tokens[rows], samples.prompt_mask[rows], samples.tokens[rows], samples.mask[rows])
     logprobs_b, logprobs_a = (compute_response_logprobs(model, *tensors, temperature=1.0)[0] for model in (b, a))
-    return (logprobs_b - logprobs_a).sum(1)
+    return torch.where(samples.drawn[rows], logprobs_b - logprobs_a, 0.0).sum(1)

@@ -4,7 +4,7 @@ First the formulas, then one function per algorithm of ppo/algorithms.py that ap
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likelier.config import PPOConfig
 from likelier.ppo.algorithms import ALGORITHMS
-from likelier.ppo.masks import masked_whiten
+from likelier.ppo.masks import Packing, has_gaps, masked_whiten
 
 
 def gae(
@@ -100,7 +100,7 @@ class AdvantageInputs:
     rewards: Float[Tensor, "B T"]
     """The score stands at the last token; each token has paid its KL penalty if that is part of the reward."""
     mask: Bool[Tensor, "B T"]
-    """True at the tokens of the response."""
+    """True at the tokens that the policy drew; between them may stand a tool's answers."""
     prompts: Int[Tensor, " B"]
     """Number of the prompt that each row answers."""
     values: Float[Tensor, "B T"] | None
@@ -126,11 +126,22 @@ Advantages = tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]
 
 def compute_advantages(inputs: AdvantageInputs) -> Advantages:
     """Advantages and returns by the configured algorithm, whitened over the batch if `whiten_advantages`."""
+    if has_gaps(inputs.mask):
+        return compute_across_gaps(inputs)
     advantages, returns = ALGORITHMS[inputs.config.algorithm].load_advantages()(inputs)
     if inputs.config.whiten_advantages:
         # Over the whole batch, before it is cut: by minibatch the same response would have another advantage in each.
         advantages = masked_whiten(advantages, inputs.mask)
     return advantages, returns
+
+
+def compute_across_gaps(inputs: AdvantageInputs) -> Advantages:
+    """The same where a policy read tokens between its actions: the next action's value follows this one's."""
+    packing = Packing(inputs.mask)
+    rewards, mask = packing.pack(inputs.rewards), packing.pack(inputs.mask)
+    values = None if inputs.values is None else packing.pack(inputs.values)
+    advantages, returns = compute_advantages(replace(inputs, rewards=rewards, mask=mask, values=values))
+    return packing.unpack(advantages), None if returns is None else packing.unpack(returns)
 
 
 def critic_advantages(inputs: AdvantageInputs) -> Advantages:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
@@ -64,3 +64,27 @@ def centre(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, 
     largest = torch.where(mask, x, -math.inf).amax().detach()
     below = torch.where(mask, x - largest, 0.0)
     return torch.where(mask, below - masked_mean(below, mask), 0.0)
+
+
+class Packing:
+    """Moves what counts in each row to its left end, and back, for formulas that walk from one action to the next.
+
+    Between two actions of a policy may stand tokens that it only read, such as a tool's answer: they are part of the
+    next state. To the formula the actions follow each other.
+    """
+
+    def __init__(self, mask: Bool[Tensor, "B T"]) -> None:
+        self.order = (~mask).long().argsort(dim=1, stable=True)
+
+    def pack(self, x: Shaped[Tensor, "B T"]) -> Shaped[Tensor, "B T"]:
+        """Move the columns that count to the left, in their order."""
+        return x.gather(1, self.order)
+
+    def unpack(self, x: Shaped[Tensor, "B T"]) -> Shaped[Tensor, "B T"]:
+        """Put the columns of the output of `pack` back."""
+        return torch.zeros_like(x).scatter(1, self.order, x)
+
+
+def has_gaps(mask: Bool[Tensor, "B T"]) -> bool:
+    """True if something that counts stands behind something that does not."""
+    return bool((mask[:, 1:] & ~mask[:, :-1]).any())

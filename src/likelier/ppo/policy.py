@@ -19,6 +19,11 @@ class Evaluation(NamedTuple):
     values: Float[Tensor, "B T"] | None
     entropy: Float[Tensor, "B T"]
 
+    def keep(self, mask: Bool[Tensor, "B T"]) -> "Evaluation":
+        """Return the outputs inside `mask`, 0 elsewhere."""
+        values = None if self.values is None else torch.where(mask, self.values, 0.0)
+        return Evaluation(torch.where(mask, self.logprobs, 0.0), values, torch.where(mask, self.entropy, 0.0))
+
     def detach(self) -> "Evaluation":
         """Return the same tensors without graph."""
         values = None if self.values is None else self.values.detach()

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likelier.ppo.advantages import gae
-from likelier.ppo.masks import masked_mean, masked_var
+from likelier.ppo.masks import Packing, masked_mean, masked_var
 
 Measures = dict[str, Tensor]
 """0-d tensors by the name of their metric."""
@@ -53,6 +53,12 @@ def measure_scores(scores: Float[Tensor, " B"], group: Int[Tensor, " B"], respon
     return measures
 
 
+def measure_tools(inserted: Bool[Tensor, "B T"]) -> Measures:
+    """Answers that tools gave a response, and tokens of these; means."""
+    begins = inserted & ~torch.nn.functional.pad(inserted[:, :-1], (1, 0))
+    return {"tool_calls": begins.sum(1).float().mean(), "tool_tokens": inserted.sum(1).float().mean()}
+
+
 def measure_repetition(tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Return the share of bigrams that occurred earlier in the same response; 0 without bigrams."""
     real = mask[:, 1:]
@@ -71,6 +77,8 @@ def monte_carlo_explained_variance(
     The update's `explained_variance` uses GAE's returns A + V, which contain the values, so that even a useless critic
     explains them well. G contains only rewards. 0 if G does not vary.
     """
+    packing = Packing(mask)
+    values, rewards, mask = (packing.pack(each) for each in (values, rewards, mask))
     # GAE with lambda 1 and values of 0 is the discounted sum of rewards.
     no_values = torch.zeros_like(rewards)
     returns, _ = gae(rewards, no_values, no_values, torch.ones_like(rewards), gamma, 1.0)

@@ -50,7 +50,7 @@ def behaviour_logprobs(
     `old_logprobs: recompute` runs the forward passes of the update's first epoch, so that the first ratio is exactly 1.
     `sampler` saves these passes if there is no critic: only the first minibatch is run, for comparison.
     """
-    tokens, mask, reuse = samples.tokens, samples.mask, config.old_logprobs == "sampler"
+    tokens, mask, reuse = samples.tokens, samples.drawn, config.old_logprobs == "sampler"
     if reuse and policy.value_head is None:
         rows = minibatches(len(mask), config.num_mini_batches, None)[0]
         # One minibatch of these rows: in the same cuts into micro-batches as the update's first one.

@@ -49,9 +49,10 @@ def split_scores(
 def add_at_last_token(
     rewards: Float[Tensor, "B T"], scores: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """Add each score at its response's last token: the end token, or the last before the length limit.
+    """Add each score at its response's last token in `mask`: the end token, or the last before the length limit.
 
     A truncated response is terminal as well: its score is known, so nothing is bootstrapped.
     """
-    last = mask.sum(1, keepdim=True) - 1
+    # Not the number of tokens: between those that the policy drew may stand a tool's answers.
+    last = torch.where(mask, torch.arange(mask.shape[1], device=mask.device), 0).amax(1, keepdim=True)
     return rewards.scatter_add(1, last, scores[:, None].to(rewards))

@@ -16,7 +16,13 @@ from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Prompt
 from likelier.reward.responses import JudgedBatch
 from likelier.reward.sources import Scorer, judge
-from likelier.rlhf.measures import Measures, measure_repetition, measure_scores, monte_carlo_explained_variance
+from likelier.rlhf.measures import (
+    Measures,
+    measure_repetition,
+    measure_scores,
+    measure_tools,
+    monte_carlo_explained_variance,
+)
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
 from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties, split_scores
 from likelier.rlhf.scores import Shaper, penalise_missing_end
@@ -123,7 +129,9 @@ def sample_rollouts(
     draws = draw_uniforms(generator, len(row_prompts), config.response_length, actors.policy.device)
     samples = actors.sampler.sample([prompt.text for prompt in row_prompts], Sampling.from_config(config), draws)
     inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
-    mask = samples.mask
+    if samples.inserted is not None:
+        inputs["response_mask"] = samples.mask  # read by the models, tools' answers among it
+    mask = samples.drawn  # the actions: what is paid, compared and learned from
     clock.lap("sample")
 
     # The trainer's own log-probabilities, not the sampler's, unless the settings say so: see rlhf/old_logprobs.py.
@@ -148,6 +156,7 @@ def sample_rollouts(
     measures = old.sampling | measure_scores(scored.scores, group, config.responses_per_prompt)
     measures |= measure_learning_signal(samples, rewards, old.values, advantages, config)
     measures |= {"unpunished_std": scored.unpunished_std}
+    measures |= {} if samples.inserted is None else measure_tools(samples.inserted)
     measures |= {"ref_log_ratio_clamped": clamped_share(old.logprobs, ref_logprobs, mask)}
     loss_ref_logprobs = None if config.penalty_in_reward else ref_logprobs
     batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
@@ -179,9 +188,9 @@ def measure_learning_signal(
     config: PPOConfig,
 ) -> Measures:
     """Measure repetition, the spread of the advantages, and how well the critic predicts the returns."""
-    mask = samples.mask
+    mask = samples.drawn
     measures = {
-        "repetition": measure_repetition(samples.tokens, mask),
+        "repetition": measure_repetition(samples.tokens, samples.mask),
         "advantage_std": masked_var(advantages, mask).sqrt(),
     }
     if values is not None:

@@ -85,8 +85,19 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
     if people:
         people.read_with(reference, tokenizer)
     apply_lora(model, ppo, "ppo", config.seed)
+    check_tools(config, sampler is None)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
+
+
+def check_tools(config: Config, is_own_sampler: bool) -> None:
+    """ConfigError: tools beside what cannot be used with them."""
+    if not config.ppo.tools:
+        return
+    if not is_own_sampler:
+        raise ConfigError("ppo.tools: the sampler given from Python calls none; leave one of them out")
+    if any(source.per == "token" for source in config.reward):
+        raise ConfigError("ppo.tools: tokens of their answers earn nothing, and per: token in `reward` scores them")
 
 
 def load_reference(path: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> PreTrainedModel:

@@ -45,7 +45,7 @@ def make_token_records(
     belong to the state before the token. `rewards` are before whitening, `advantages` as the loss has them. `ratios`
     and `clipped` (the clipped branch of the loss is the active one) are of the last pass over the token, in the last
     epoch that reached it (`used`), before that minibatch's step: null if none did, `clipped` also with a loss of one's
-    own. Numbers have six digits.
+    own. At tokens that a tool wrote all of these are null. Numbers have six digits.
     """
     if not is_recorded(step, config):
         return
@@ -53,7 +53,7 @@ def make_token_records(
     old, advantages, mask = batch.old_logprobs[first], batch.advantages[first], batch.mask[first]
     last = find_last_logprobs(used, old)
     terms = policy_terms(last, old, advantages, mask, config.cliprange, config.clip_high, config.dual_clip)
-    is_known = last.isfinite() & (config.loss is None)
+    is_known = last.isfinite() & mask & (config.loss is None)
     columns = {
         "old_logprobs": old,
         "sampler_logprobs": rollout.samples.logprobs[first],
@@ -67,8 +67,12 @@ def make_token_records(
         [is_clipped if known else None for is_clipped, known in zip(*row, strict=True)]
         for row in zip(terms.is_clipped.tolist(), is_known.tolist(), strict=True)
     ]
-    numbers = {name: None if values is None else values.tolist() for name, values in columns.items()}
-    lengths = mask.sum(1).tolist()
+    # Masked after the table: a tool's tokens have neither a ratio nor a value, and 0 would be one.
+    numbers = {
+        name: None if values is None else torch.where(mask, values, torch.nan).tolist()
+        for name, values in columns.items()
+    }
+    lengths = rollout.samples.mask[first].sum(1).tolist()
     ids = [row[:length] for row, length in zip(rollout.samples.tokens[first].tolist(), lengths, strict=True)]
     for row, (length, texts) in enumerate(zip(lengths, spell_each_token(tokenizer, ids), strict=True)):
         yield {

@@ -128,7 +128,10 @@ def list_block_inputs(stage: Stage, config: Config) -> Iterator[tuple[str, Kind,
     """Yield the inputs that the block of a stage names."""
     block = getattr(config, stage.block)
     for name, kind in stage.files.items():
-        if (value := getattr(block, name)) != type(block).model_fields[name].default:
+        value = getattr(block, name)
+        if isinstance(value, list):
+            yield from ((f"{stage.block}.{name}.{number}", kind, each) for number, each in enumerate(value))
+        elif value != type(block).model_fields[name].default:
             yield f"{stage.block}.{name}", kind, value
 
 

@@ -5,15 +5,16 @@ begins. So a response depends on its own numbers only: not on the batch it is in
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import PPOConfig
+from likelier.config import PPOConfig, SamplingConfig
 from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
@@ -23,6 +24,7 @@ from likelier.text.padding import PAD
 from likelier.text.sampler import Sampler, Samples, Sampling
 from likelier.text.stops import StopCriteria
 from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
+from likelier.text.tools import ToolCalls, Tools
 
 STEPS_BETWEEN_DROPS = 4
 """Finished rows are looked for once in so many tokens: the look waits for the device."""
@@ -35,19 +37,26 @@ thousands of tokens in the time that it takes to launch one step."""
 
 
 class Decoded(NamedTuple):
-    """Responses to one batch; `lengths` counts the tokens of each."""
+    """Responses to one batch; `lengths` counts the tokens of each, `inserted` is True at those that a tool wrote."""
 
     tokens: Int[Tensor, "B T"]
     logprobs: Float[Tensor, "B T"]
     lengths: Int[Tensor, " B"]
+    inserted: Bool[Tensor, "B T"]
 
 
 class ExactSampler:
     """A `Sampler` over the weights of the policy itself: its log-probabilities are the trainer's but for rounding."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> None:
-        """`rows`: responses decoded at once by each process; None: all of them."""
-        self.model, self.tokenizer, self.rows = model, tokenizer, rows
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: int | None = None,
+        tools: Tools | None = None,
+    ) -> None:
+        """`rows`: responses decoded at once by each process; None: all of them. `tools`: what the model may call."""
+        self.model, self.tokenizer, self.rows, self.tools = model, tokenizer, rows, tools
 
     def load_weights(self, policy: PreTrainedModel) -> None:
         """Decode `policy` itself: nothing is copied, so that a training step is seen without another call."""
@@ -72,16 +81,23 @@ class ExactSampler:
             width = int(prompt_lengths[rows].max())
             batch = Prompts(on_device.tokens[rows, -width:], on_device.mask[rows, -width:])
             stops = StopCriteria(model, tokenizer, sampling, batch)
-            parts.append(decode(model, batch, draws[rows], sampling, stops))
+            calls = ToolCalls(self.tools, tokenizer, batch) if self.tools else None
+            parts.append(decode(model, batch, draws[rows], sampling, stops, calls))
         inverse = order.argsort().to(draws.device)
         decoded = Decoded(*(all_gather_rows(torch.cat(part), len(order))[inverse] for part in zip(*parts, strict=True)))
         stops = StopCriteria(model, tokenizer, sampling, on_device)
-        return make_samples(list(prompts), on_device, decoded, stops)
+        samples = make_samples(list(prompts), on_device, decoded, stops)
+        return replace(samples, inserted=decoded.inserted & samples.mask) if self.tools else samples
 
 
 def make_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> Sampler:
     """The sampler of rollouts and of evaluations during training."""
-    return ExactSampler(model, tokenizer, config.rollout_batch_size or config.batch_size)
+    return ExactSampler(model, tokenizer, config.rollout_batch_size or config.batch_size, load_tools(config))
+
+
+def load_tools(config: SamplingConfig) -> Tools | None:
+    """The tools that a block of settings names; None without any. ConfigError: see `Tools`."""
+    return Tools(config.tools) if config.tools else None
 
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
@@ -114,16 +130,23 @@ def split_by_padding(
 
 
 def decode(
-    model: PreTrainedModel, prompts: Prompts, draws: Float[Tensor, "B T"], sampling: Sampling, stops: StopCriteria
+    model: PreTrainedModel,
+    prompts: Prompts,
+    draws: Float[Tensor, "B T"],
+    sampling: Sampling,
+    stops: StopCriteria,
+    calls: ToolCalls | None = None,
 ) -> Decoded:
     """Decode one batch to the end of its last response; finished rows are dropped from the cache, several at a time.
 
-    A prompt that several rows answer is run once.
+    A prompt that several rows answer is run once. A tool's answer is fed like tokens that were drawn, over the same
+    cache: nothing is encoded twice, so that the trainer reads the very tokens that the model read.
     """
     num_rows, length = draws.shape
     tokens = torch.zeros(num_rows, length, dtype=torch.long, device=draws.device)
     logprobs = torch.zeros(num_rows, length, device=draws.device, dtype=torch.promote_types(model.dtype, torch.float32))
     lengths = torch.full((num_rows,), length, device=draws.device)
+    inserted = torch.zeros_like(tokens, dtype=torch.bool)
     rows = torch.arange(num_rows, device=draws.device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=draws.device)
     first, place = find_distinct(prompts)
@@ -135,12 +158,18 @@ def decode(
             decoder.keep_rows(place)
         for step in range(length):
             token, logprob = draw_tokens(sampling.truncate(logits), sampling.temperature, draws[rows, step])
+            if calls:
+                inserted[rows, step] = written = calls.write_answers(token, rows)
+                logprob = logprob.masked_fill(written, 0.0)
             tokens[rows, step], logprobs[rows, step] = token, logprob
             ended = stops.find_ended(token, tokens, rows, step) & ~finished
             lengths[rows] = torch.where(ended, step + 1, lengths[rows])
             finished |= ended
             if step + 1 == length:
                 break
+            if calls:
+                open_rows = ~(finished | written)
+                calls.find_calls(token[open_rows], tokens, rows[open_rows], step)
             if step % STEPS_BETWEEN_DROPS == 0 and (share := finished.float().mean().item()) > SHARE_TO_DROP:
                 if share == 1.0:
                     break
@@ -148,7 +177,7 @@ def decode(
                 rows, finished, token = rows[kept], finished[kept], token[kept]
                 decoder.keep_rows(kept)
             logits = decoder.step(token)
-    return Decoded(tokens, logprobs, lengths)
+    return Decoded(tokens, logprobs, lengths, inserted)
 
 
 def find_distinct(prompts: Prompts) -> tuple[Int[Tensor, " U"], Int[Tensor, " B"]]:

@@ -92,9 +92,11 @@ class TextPolicy(nn.Module):
     ) -> Evaluation:
         """Log-probabilities, values and entropy of the response tokens `actions`; 0 outside `mask`.
 
-        `inputs`: `prompt_tokens`, `prompt_mask`. A value belongs to the state before its token. Without a critic: None.
+        `inputs`: `prompt_tokens`, `prompt_mask`; `response_mask` where the model also reads tokens that are no actions
+        (a tool's answers). A value belongs to the state before its token. Without a critic: None.
         """
-        texts = PromptedResponses(inputs["prompt_tokens"], inputs["prompt_mask"], actions, mask)
+        read = inputs.get("response_mask", mask)
+        texts = PromptedResponses(inputs["prompt_tokens"], inputs["prompt_mask"], actions, read)
         separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
         with autocast(self.device, self.bf16):
             hidden = texts.compute_hidden_states(self.model.base_model) if separable or shared else None
@@ -105,7 +107,8 @@ class TextPolicy(nn.Module):
             if self.value_head is not None:
                 states = hidden if self.critic is None else texts.compute_hidden_states(self.critic)
                 values = texts.scatter(self.value_head(states))
-            return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+            outputs = Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+            return outputs if read is mask else outputs.keep(mask)
 
 
 def check_critic(

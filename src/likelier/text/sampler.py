@@ -97,6 +97,13 @@ class Samples:
     """`end_token`, `stop_string` or `length`."""
     texts: list[str]
     """Without special tokens, cut before a stop string."""
+    inserted: Bool[Tensor, "B T"] | None = None
+    """True at tokens that a tool wrote and the model read, whose `logprobs` are 0; None without tools."""
+
+    @property
+    def drawn(self) -> Bool[Tensor, "B T"]:
+        """True at the tokens that the model drew, its actions; `mask` without tools."""
+        return self.mask if self.inserted is None else self.mask & ~self.inserted
 
 
 def join_samples(parts: Sequence[Samples], order: Sequence[int]) -> Samples:
@@ -119,6 +126,7 @@ def join_samples(parts: Sequence[Samples], order: Sequence[int]) -> Samples:
         tokens=join("tokens"),
         mask=join("mask"),
         logprobs=join("logprobs"),
+        inserted=None if parts[0].inserted is None else join("inserted"),
         stop_reasons=collect("stop_reasons"),
         texts=collect("texts"),
     )

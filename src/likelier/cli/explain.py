@@ -26,12 +26,14 @@ def show(result: Result) -> None:
 
 
 def show_benchmark(subsets: Sequence[Result]) -> None:
-    """Print the accuracy on each subset of a benchmark."""
+    """Print the score on each subset of a benchmark, and their mean."""
     rows = [
-        [each["subset"], str(each["prompts"]), *map(format_value, (each["accuracy"], each["interval"], each["chance"]))]
+        [each["subset"], str(each["prompts"]), *map(format_value, (each["score"], each["interval"], each["chance"]))]
         for each in subsets
     ]
-    columns = ["subset", "prompts", "accuracy", "95 % interval", "chance"]
+    if len(subsets) > 1:
+        rows.append(["mean", "", format_value(sum(each["score"] for each in subsets) / len(subsets)), "", ""])
+    columns = ["subset", "prompts", "score", "95 % interval", "chance"]
     print_table(columns, [(row, False) for row in rows], right_aligned=columns[1:])
 
 
@@ -77,7 +79,7 @@ def explain(
     ] = False,
     more: Annotated[int, typer.Option("--more", metavar="N", min=1, help="With --curve: judgements to add.")] = 500,
     on: Annotated[
-        Path | None, typer.Option("--on", metavar="FILE", help="Accuracy on a file of LLMBar or RewardBench 2.")
+        Path | None, typer.Option("--on", metavar="FILE", help="Score on a file of LLMBar or RewardBench 2.")
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Comparisons and people that are shown.")] = 5,
     data: Annotated[

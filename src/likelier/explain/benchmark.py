@@ -1,16 +1,18 @@
 """A reward model on benchmark files: LLMBar's pairs, and RewardBench 2's prompts with several answers."""
 
-import gzip
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from likelier.errors import DataError
 from likelier.explain.run import RewardRun
-from likelier.files import explain_unreadable
-from likelier.intervals import rate_interval
+from likelier.feedback.formats.sources import Row, name_container, open_rows, read_record
+from likelier.intervals import Floats, Interval, rate_interval, student_interval
+
+TIES = "ties"
+"""The subset of RewardBench 2, in lower case, that has a score of its own."""
 
 
 @dataclass(frozen=True)
@@ -21,64 +23,133 @@ class Item:
     chosen: list[str]
     rejected: list[str]
     subset: str
+    id: str = ""
+    """`ref:N` or `tied:N` in the subset Ties: one right answer, and many, of the same question."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What the Ties subset looks at in the scores of a prompt."""
+
+    gap: float
+    """The worst right answer less the best wrong one."""
+    spread: float
+    """The best right answer less the worst one."""
 
 
 def read_benchmark(path: Path) -> list[Item]:
     """Read LLMBar (`input`, `output_1`, `output_2`, `label` 1 or 2) or RewardBench 2 (`prompt`, `chosen`, `rejected`,
-    lists of answers, `subset`): a JSON array or JSON lines, gzip'ed or not. DataError names file and record."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            text = file.read()
-        records = json.loads(text) if text.lstrip().startswith("[") else list(map(json.loads, text.splitlines()))
-        items = [*read_records(path, records)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {explain_unreadable(path)}") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+    lists of answers, `num_correct`, `subset`, `id`): a JSON array, JSON lines or Parquet. DataError names file and
+    record. LLMBar's subset is its folder's name where the file is called `dataset.json`, as all of LLMBar's are."""
+    name = path.name.partition(".")[0]
+    llmbar_subset = path.absolute().parent.name if name == "dataset" else name
+    items = [read_item(row, llmbar_subset) for row in open_rows(path, name_container(path))]
     if not items:
         raise DataError(f"{path}: no records")
     return items
 
 
-def read_records(path: Path, records: list[Any]) -> Iterator[Item]:
-    """Yield the items of a file. DataError: a record is of neither format."""
-    for number, record in enumerate(records, 1):
-        match record:
-            case {"input": str(prompt), "output_1": str(first), "output_2": str(second), "label": 1 | 2 as label}:
-                better, worse = (first, second) if label == 1 else (second, first)
-                yield Item(prompt, [better], [worse], path.name.partition(".")[0])
-            case {"prompt": str(prompt), "chosen": [str(), *_] as chosen, "rejected": [str(), *_] as rejected}:
-                yield Item(prompt, list(map(str, chosen)), list(map(str, rejected)), str(record.get("subset", "all")))
-            case _:
-                raise DataError(
-                    f"{path}: record {number}: neither LLMBar's input, output_1, output_2, label (1 or 2) nor "
-                    "RewardBench 2's prompt, chosen, rejected (lists of texts), subset"
-                )
+def read_item(row: Row, llmbar_subset: str) -> Item:
+    """Return the item that a record holds. DataError: it is of neither format."""
+    record = read_record(row)
+    match record:
+        case {"input": str(prompt), "output_1": str(first), "output_2": str(second), "label": 1 | 2 as label}:
+            better, worse = (first, second) if label == 1 else (second, first)
+            return Item(prompt, [better], [worse], llmbar_subset)
+        case {"prompt": str(prompt), "chosen": [str(), *_] as chosen, "rejected": [str(), *_] as rejected}:
+            if (count := record.get("num_correct", len(chosen))) != len(chosen):
+                raise DataError(f"{row.where}: num_correct is {count!r}, chosen has {len(chosen)} answers")
+            names = str(record.get("subset", "all")), str(record.get("id", ""))
+            return Item(prompt, list(map(str, chosen)), list(map(str, rejected)), *names)
+    raise DataError(
+        f"{row.where}: neither LLMBar's input, output_1, output_2, label (1 or 2) nor "
+        "RewardBench 2's prompt, chosen, rejected (lists of texts), subset"
+    )
 
 
 def measure_benchmark(run: RewardRun, path: Path) -> list[dict[str, Any]]:
-    """Return the accuracy by subset, with intervals over prompts: the share of prompts of which every chosen answer
-    scores higher than every rejected one, and what chance gets. Equal scores count as wrong. DataError: the file."""
+    """Return the score on each subset, with intervals over prompts, and what chance gets (None for Ties).
+
+    The score is the mean credit of `credit_item`, and of the subset Ties what `score_ties` says. DataError: the file.
+    """
     items = read_benchmark(path)
     texts = [(item.prompt, answer) for item in items for answer in (*item.chosen, *item.rejected)]
     prompts, answers = zip(*texts, strict=True)
     scores = iter(run.ensemble.score(list(prompts), list(answers)).tolist())
-    right: dict[str, list[float]] = {}
-    chance: dict[str, list[float]] = {}
+    subsets: dict[str, list[tuple[Item, list[float], list[float]]]] = {}
     for item in items:
         chosen, rejected = [next(scores) for _ in item.chosen], [next(scores) for _ in item.rejected]
-        right.setdefault(item.subset, []).append(float(min(chosen) > max(rejected)))
-        chance.setdefault(item.subset, []).append(count_chance(len(chosen), len(rejected)))
-    return [
-        {
-            "subset": subset,
-            "prompts": len(hits),
-            "accuracy": sum(hits) / len(hits),
-            "interval": rate_interval(hits, [str(row) for row in range(len(hits))]),
-            "chance": sum(chance[subset]) / len(hits),
-        }
-        for subset, hits in right.items()
-    ]
+        subsets.setdefault(item.subset, []).append((item, chosen, rejected))
+    return [{"subset": subset, "prompts": len(scored)} | measure_subset(scored) for subset, scored in subsets.items()]
+
+
+def measure_subset(scored: list[tuple[Item, list[float], list[float]]]) -> dict[str, Any]:
+    """Return score, interval and chance of one subset, given its items and the scores of their answers."""
+    pairs = pair_ties(scored)
+    if pairs:
+        return {"score": score_ties(pairs), "interval": ties_interval(pairs), "chance": None}
+    marks = [credit_item(chosen, rejected) for _, chosen, rejected in scored]
+    chances = [count_chance(len(chosen), len(rejected)) for _, chosen, rejected in scored]
+    return {
+        "score": sum(marks) / len(marks),
+        "interval": rate_interval(marks, [str(row) for row in range(len(marks))]),
+        "chance": sum(chances) / len(chances),
+    }
+
+
+def credit_item(chosen: list[float], rejected: list[float]) -> float:
+    """Return 1 where every chosen answer scores higher than every rejected one, else 0; a single chosen answer that
+    shares the highest score with others gets one over how many they are, as RewardBench 2 counts.
+
+    >>> credit_item([2.0], [1.0, 2.0, 2.0]) == 1 / 3
+    True
+    """
+    if len(chosen) == 1 and chosen[0] == max(rejected):
+        return 1 / (1 + rejected.count(chosen[0]))
+    return float(min(chosen) > max(rejected))
+
+
+def pair_ties(scored: list[tuple[Item, list[float], list[float]]]) -> list[dict[str, Margins]]:
+    """Return the margins of each question of the subset Ties, by `ref` and `tied`; empty for other subsets."""
+    questions: dict[str, dict[str, Margins]] = {}
+    for item, chosen, rejected in scored:
+        kind, _, question = item.id.partition(":")
+        if item.subset.lower() != TIES or kind not in ("ref", "tied"):
+            return []
+        margins = Margins(min(chosen) - max(rejected), max(chosen) - min(chosen))
+        questions.setdefault(question, {})[kind] = margins
+    return list(questions.values())
+
+
+def score_ties(questions: list[dict[str, Margins]]) -> float:
+    """Return RewardBench 2's score of the subset Ties: -0.01 to 1.01, above 1 only by the last term.
+
+    0.3 share of tied prompts with gap > 0, 0.3 of reference prompts, 0.2 of questions with the tied prompt's gap above
+    its spread, 0.2 with both prompts' gaps above it, and 0.01 mean tanh(lower gap / spread - 1). Source: Malik et al.
+    2025, "RewardBench 2", and `process_single_model` of its code.
+    """
+    ref, tied = (np.array([each[kind].gap > 0 for each in questions if kind in each]) for kind in ("ref", "tied"))
+    both = [each for each in questions if len(each) == 2]
+    spread, gap = np.array([[each["tied"].spread, each["tied"].gap] for each in both]).reshape(-1, 2).T
+    lower = np.minimum(gap, [each["ref"].gap for each in both])
+    with np.errstate(divide="ignore", invalid="ignore"):  # right answers of one score: the ratio is infinite, or 0 / 0
+        closeness = np.nan_to_num(np.tanh(lower / spread - 1), nan=0.0)
+    terms = ((0.3, tied), (0.3, ref), (0.2, gap > spread), (0.2, lower > spread), (0.01, closeness))
+    return float(sum(weight * mean_or_zero(values) for weight, values in terms))
+
+
+def mean_or_zero(values: Floats) -> float:
+    """Return the mean; 0 of nothing."""
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def ties_interval(questions: list[dict[str, Margins]]) -> Interval | None:
+    """Return the interval of `score_ties` by Student's t and the delete-one jackknife over questions."""
+    count = len(questions)
+    if count < 2:
+        return None
+    without = np.array([score_ties(questions[:row] + questions[row + 1 :]) for row in range(count)])
+    return student_interval(score_ties(questions), float(without.var()) * (count - 1), count - 1)
 
 
 def count_chance(chosen: int, rejected: int) -> float:

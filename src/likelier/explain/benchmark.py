@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from likelier.errors import DataError
 from likelier.explain.run import RewardRun
 from likelier.feedback.formats.sources import Row, name_container, open_rows, read_record
-from likelier.intervals import Floats, Interval, rate_interval, student_interval
+from likelier.intervals import Interval, rate_interval, student_interval
 
 TIES = "ties"
 """The subset of RewardBench 2, in lower case, that has a score of its own."""
@@ -128,19 +129,25 @@ def score_ties(questions: list[dict[str, Margins]]) -> float:
     its spread, 0.2 with both prompts' gaps above it, and 0.01 mean tanh(lower gap / spread - 1). Source: Malik et al.
     2025, "RewardBench 2", and `process_single_model` of its code.
     """
-    ref, tied = (np.array([each[kind].gap > 0 for each in questions if kind in each]) for kind in ("ref", "tied"))
+    ref, tied = ([each[kind].gap > 0 for each in questions if kind in each] for kind in ("ref", "tied"))
     both = [each for each in questions if len(each) == 2]
     spread, gap = np.array([[each["tied"].spread, each["tied"].gap] for each in both]).reshape(-1, 2).T
     lower = np.minimum(gap, [each["ref"].gap for each in both])
     with np.errstate(divide="ignore", invalid="ignore"):  # right answers of one score: the ratio is infinite, or 0 / 0
         closeness = np.nan_to_num(np.tanh(lower / spread - 1), nan=0.0)
-    terms = ((0.3, tied), (0.3, ref), (0.2, gap > spread), (0.2, lower > spread), (0.01, closeness))
+    terms: tuple[tuple[float, ArrayLike], ...] = (
+        (0.3, tied),
+        (0.3, ref),
+        (0.2, gap > spread),
+        (0.2, lower > spread),
+        (0.01, closeness),
+    )
     return float(sum(weight * mean_or_zero(values) for weight, values in terms))
 
 
-def mean_or_zero(values: Floats) -> float:
+def mean_or_zero(values: ArrayLike) -> float:
     """Return the mean; 0 of nothing."""
-    return float(np.mean(values)) if len(values) else 0.0
+    return float(np.mean(values)) if np.size(values) else 0.0
 
 
 def ties_interval(questions: list[dict[str, Margins]]) -> Interval | None:

@@ -147,7 +147,8 @@ def score_ties(questions: list[dict[str, Margins]]) -> float:
 
 def mean_or_zero(values: ArrayLike) -> float:
     """Return the mean; 0 of nothing."""
-    return float(np.mean(values)) if np.size(values) else 0.0
+    numbers = np.asarray(values, float)
+    return float(numbers.mean()) if numbers.size else 0.0
 
 
 def ties_interval(questions: list[dict[str, Margins]]) -> Interval | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likelier.cli.options import OVERWRITE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.terminal import echo
 
@@ -28,6 +29,8 @@ def show(result: Result) -> None:
     show_table(head, rows)
     for (name, remedy), places in group_places(result["problems"]).items():
         echo(f"\n{name}: {', '.join(places)}\n  {remedy}")
+    if "plot" in result:
+        echo(f"\nvalues and policy are drawn in {result['plot']}")
     if "explain" in result:
         show_sweeps(result["states"], result["explain"]["sweeps"])
         show_learners(result["explain"]["learners"])
@@ -88,12 +91,21 @@ def mdp(
         bool,
         typer.Option("--explain", help="Show value iteration, TD(0), Q-learning, REINFORCE and PPO getting there."),
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.svg", help="Draw values and policy, a grid with arrows.")
+    ] = None,
+    overwrite: OVERWRITE = False,
     json: JSON = False,
 ) -> Result:
     """Solve a tabular MDP exactly, and list suspicious places in its file."""
     from dataclasses import asdict
 
+    from likelier.files.outputs import check_output
     from likelier.mdp.file import read_mdp
+    from likelier.mdp.plot import MARK, write_plot
+
+    if plot is not None:
+        check_output(plot, overwrite, [file], MARK)
 
     tabular = read_mdp(file)
     plan, policy = tabular.plan(), tabular.policy
@@ -116,4 +128,7 @@ def mdp(
         from likelier.mdp.explain import explain_mdp
 
         result["explain"] = explain_mdp(tabular)
+    if plot is not None:
+        write_plot(tabular, plot)
+        result["plot"] = plot
     return result

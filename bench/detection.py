@@ -1,9 +1,9 @@
 """Simulated crowds for `python bench/feedback.py detection`: false flags of honest people, power against each vice.
 
-Of `PANELS` every pair is judged by five people. People are right equally often on every pair (`SKILLS`), which is not
-what the check assumes; `HONEST` are other honest crowds. One pair in ten is a gold item whose answer is the better
-response, and everybody answers a tenth of their pairs again. In a crowd with a vice the first person has it, in 95 of
-100 answers.
+Of `PANELS` every pair is judged by five people. The check runs whole, but for what it says of the panel. People are
+right equally often on every pair (`SKILLS`), which is not what it assumes; `HONEST` are other honest crowds. One pair
+in ten is a gold item whose answer is the better response, and everybody answers a tenth of their pairs again. In a
+crowd with a vice the first person has it, in 95 of 100 answers.
 """
 
 import os
@@ -17,22 +17,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from likelier.feedback.check import check_annotators
-from likelier.feedback.expected import expect_answers
+from likelier.feedback.check import check_people
 from likelier.feedback.shares import Share
 from likelier.feedback.votes import Votes
+from likelier.records import Response
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 PANELS = ((12, 100), (12, 375), (5, 40))
 """People, and judgements of each."""
 PER_PAIR = 5
-SKILLS = {"0.8": (0.8, 0.8), "0.7 to 0.9": (0.7, 0.9), "0.6": (0.6, 0.6)}
-"""Bounds of the uniform distribution of the shares of right answers."""
+SKILLS = ("right in 0.8", "right in 0.7 to 0.9", "right in 0.8 ± 0.1, normal", "right in 0.6")
+"""Of `HONEST`, those beside whom a vice is looked for."""
 VICES = ("random", "left", "longer", "reversed", "fast", "style", "drifting", "copied", "inconsistent", "gold")
 VICE_RATE = 0.95
 GOLD_SHARE, REPEAT_SHARE, STYLED_SHARE = 0.1, 0.1, 0.6
 """Shares of pairs that are gold items, of answers that are repeated, of pairs whose sides differ in a style."""
+WORDS = ["a", "fox", "and", "the", "hare", "walked", "on", "through", "snow", "to", "share", "some", "bread"]
 SPREAD = 1.5
 """Standard deviation of the scores where people follow Bradley and Terry."""
 
@@ -42,6 +43,8 @@ class Crowd(NamedTuple):
 
     votes: Votes
     repeats: Share
+    responses: list[Response]
+    """By number."""
 
 
 class Design(NamedTuple):
@@ -143,7 +146,9 @@ def of_two_tastes(share: float) -> Odds:
 
 
 HONEST: dict[str, Odds] = {
-    **{f"right in {name}": constant(*bounds) for name, bounds in SKILLS.items()},
+    "right in 0.8": constant(0.8, 0.8),
+    "right in 0.7 to 0.9": constant(0.7, 0.9),
+    "right in 0.6": constant(0.6, 0.6),
     "right in 0.8 ± 0.1, normal": normal,
     "Bradley-Terry, skills 0.6 to 1.4": of_scores,
     "Bradley-Terry with ties": indifferent,
@@ -206,7 +211,18 @@ def draw_crowd(panel: tuple[int, int], odds: Odds, vice: str | None, generator: 
         created_at=stamp_times(design, generator) if vice == "copied" else None,
         gold=np.where(is_gold[design.pair], np.where(is_first_better, 1.0, -1.0) * first_is_left, np.nan),
     )
-    return Crowd(votes, Share(events, trials, trials))
+    return Crowd(votes, Share(events, trials, trials), write_responses(longer, styled, generator))
+
+
+def write_responses(longer: Floats, styled: Floats, generator: np.random.Generator) -> list[Response]:
+    """Return texts of random words, two a pair: `longer` and `styled` say which is longer and which has a list."""
+    responses = []
+    for pair, (length, style) in enumerate(zip(longer.tolist(), styled.tolist(), strict=True)):
+        for is_first in (1, -1):
+            words = generator.choice(WORDS, int(generator.integers(26, 41) if length == is_first else 13)).tolist()
+            text = " ".join(words) + "\n- bread\n- snow" * (style == is_first)
+            responses.append(Response(f"pair {pair}", text))
+    return responses
 
 
 def copy_second_person(design: Design, answers: Floats) -> Floats:
@@ -227,8 +243,7 @@ def stamp_times(design: Design, generator: np.random.Generator) -> NDArray[np.ob
 def flag_people(crowd: Crowd, people: int) -> list[tuple[str, ...]]:
     """Return the flags of each person."""
     names = [f"{number:02d}" for number in range(people)]
-    checked = check_annotators(crowd.votes, names, expect_answers(crowd.votes, people), crowd.repeats)
-    return [each.flags for each in checked]
+    return [each.flags for each in check_people(crowd.votes, names, crowd.responses, crowd.repeats).people]
 
 
 class Cell(NamedTuple):
@@ -239,6 +254,7 @@ class Cell(NamedTuple):
     vice: str | None
     crowds: int
     seed: int
+    """Of the first crowd; each has a seed of its own."""
 
 
 class Found(NamedTuple):
@@ -258,13 +274,11 @@ class Found(NamedTuple):
 
 def run_cell(cell: Cell) -> Found:
     """Simulate the crowds of a cell."""
-    generator, people = (
-        np.random.default_rng([cell.seed, *cell.odds.encode(), *(cell.vice or "").encode()]),
-        cell.panel[0],
-    )
+    people = cell.panel[0]
     named = flagged = stained = false = 0
     flags: Counter[str] = Counter()
-    for _ in range(cell.crowds):
+    for number in range(cell.crowds):
+        generator = np.random.default_rng([cell.seed + number, *cell.odds.encode(), *(cell.vice or "").encode()])
         found = flag_people(draw_crowd(cell.panel, HONEST[cell.odds], cell.vice, generator), people)
         others = found if cell.vice is None else found[1:]
         named += cell.vice in found[0]
@@ -276,11 +290,14 @@ def run_cell(cell: Cell) -> Found:
 
 
 def list_cells(crowds: int, seed: int) -> Iterator[Cell]:
-    """Yield the cells of the table: honest crowds of every kind, and a fifth as many of each vice."""
-    for panel, odds in product(PANELS, HONEST):
+    """Yield the cells of the table: honest crowds (a tenth as many of other kinds), a 25th as many of each vice."""
+    for panel, odds in product(PANELS, SKILLS):
         yield Cell(panel, odds, None, crowds, seed)
-    for panel, (skill, vice) in product(PANELS, product(SKILLS, VICES)):
-        yield Cell(panel, f"right in {skill}", vice, crowds // 5, seed)
+    for vice, panel, odds in product(VICES, PANELS, SKILLS):
+        yield Cell(panel, odds, vice, crowds // 25, seed)
+    for panel, odds in product(PANELS, HONEST):
+        if odds not in SKILLS:
+            yield Cell(panel, odds, None, crowds // 10, seed)
 
 
 def print_detection(crowds: int, seed: int, jobs: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 
 from likelier.feedback.careless import Answers, ByVotes, estimate_careless, spread_lean
+from likelier.feedback.check import estimate_careless_beside
 from likelier.feedback.votes import Votes
 
 PEOPLE, EACH = 10, 60
@@ -78,3 +79,15 @@ def test_the_votes_of_a_comparison_by_hand() -> None:
     assert model.predict(np.zeros(2), ones / 2) == pytest.approx([expected, expected], abs=1e-3)
     # the other one ignores the pair: nothing is known
     assert model.predict(np.array([0.0, 1.0]), ones / 2)[0] == pytest.approx(0.5)
+
+
+def test_who_is_known_not_to_read_does_not_make_others_look_careless() -> None:
+    """Three of ten flip coins; the shares of the seven are those that the seven have among themselves."""
+    votes, reads = draw_votes(False, coins=3, spread=0.8, seed=3), np.arange(PEOPLE) >= 3
+    beside, together = estimate_careless_beside(votes, reads), estimate_careless(votes, PEOPLE)
+    among = estimate_careless(votes.select(votes.annotator >= 3), PEOPLE)
+    assert beside is not None
+    assert together is not None
+    assert among is not None
+    assert beside.shares.tolist() == [*together.shares[:3], *among.shares[3:]]
+    assert among.shares[3:].mean() < together.shares[3:].mean()

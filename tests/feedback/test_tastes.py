@@ -103,3 +103,11 @@ def test_predictions_that_add_nothing_and_much() -> None:
     assert abs(compare_predictions(fewer, fewer + generator.normal(size=1000), left, np.arange(1000)).z) < 3
     assert compare_predictions(fewer, fewer + truth, left, np.arange(1000)).z > 8
     assert compare_predictions(fewer, fewer, left, np.arange(1000)).z == 0
+
+
+def test_a_taste_that_is_half_opposed_is_not_taken_for_reversed_people() -> None:
+    """Correlation -0.5: a negative skill explains half of what the two of twelve say, and was "one taste" before."""
+    result = check(draw_judged(2, -0.5, 4))
+    assert result.tastes is not None
+    assert (result.tastes.number, result.tastes.groups[1].members) == (2, ("a10", "a11"))
+    assert result.flagged == []

@@ -5,14 +5,14 @@ Uses judgements only, not the information which annotators are simulated.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import mean_bias
-from likelier.feedback.careless import estimate_careless
+from likelier.feedback.careless import Careless, estimate_careless
 from likelier.feedback.dissent import find_own_tastes
 from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
@@ -31,6 +31,8 @@ Interval = tuple[float, float]
 
 NO_TASTE = frozenset({"random", "reversed"})
 """Flags that a taste of one's own refutes."""
+IGNORES_PAIR = frozenset({"left", "right", "longer", "shorter", "style", "random", "fast"})
+"""Flags of people whose answers say little of the pair."""
 MIN_SHARED_BY_PAIR, MAX_PAIRS = 20, 100
 """Comparisons that two people share for a kappa of theirs, and how many pairs of people have one: those with most."""
 
@@ -178,18 +180,12 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
     labelled = signed.comparison.tolist(), signed.annotator.tolist(), signed.labels.tolist()
     table = tabulate(*labelled, "ordinal", signed.weight)
     repeats = everything.count_repeats(len(names))
-    finding = find_tastes(signed, names, list_responses(judged, everything)) if names else None
-    expected = expect_within_groups(signed, len(names), finding.group) if finding else None
-    measures = measure_annotators(signed, len(names), expected, repeats) if expected else None
-    people: tuple[AnnotatorCheck, ...] = ()
-    if finding and expected and measures:
-        people = add_careless(describe_annotators(signed, names, expected, measures), signed, finding.group)
-        people = spare_dissenters(people, signed, expected.left_better, list_responses(judged, everything))
+    found = check_people(signed, names, list_responses(judged, everything), repeats) if names else None
     num_repeats = int(repeats.trials.sum())
     return FeedbackCheck(
         comparisons=len(np.unique(everything.comparison)),
         judgements=len(judged),
-        annotators=people,
+        annotators=found.people if found else (),
         alpha=table.alpha(),
         alpha_interval=table.alpha_interval(),
         position_bias=mean_bias(np.where(votes.has_sides, votes.sign, 0.0), votes.weight),
@@ -201,10 +197,30 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
         kappas=compare_people(signed if signed.by_chance is None else signed.select(signed.by_chance), names),
         repeats=num_repeats,
         consistency=(num_repeats - int(repeats.events.sum())) / num_repeats if num_repeats else None,
-        skill_model=expected.model if expected else None,
-        audits=audit_panel(signed, expected, measures) if expected and measures else (),
-        tastes=finding.tastes if finding else None,
+        skill_model=found.expected.model if found else None,
+        audits=audit_panel(signed, found.expected, found.measures) if found else (),
+        tastes=found.tastes if found else None,
     )
+
+
+class PeopleCheck(NamedTuple):
+    """Results for all people, and what they rest on."""
+
+    people: tuple[AnnotatorCheck, ...]
+    """Sorted by id."""
+    tastes: Tastes
+    expected: Expected
+    measures: Measures
+
+
+def check_people(votes: Votes, names: Sequence[str], responses: Sequence[Response], repeats: Share) -> PeopleCheck:
+    """Check everybody by their votes beside the others' of their taste; `responses` are those that `votes` number."""
+    finding = find_tastes(votes, names, responses)
+    expected = expect_within_groups(votes, len(names), finding.group)
+    measures = measure_annotators(votes, len(names), expected, repeats)
+    people = add_careless(describe_annotators(votes, names, expected, measures), votes, finding.group)
+    people = spare_dissenters(people, votes, expected.left_better, responses)
+    return PeopleCheck(people, finding.tastes, expected, measures)
 
 
 def spare_dissenters(
@@ -276,11 +292,12 @@ def add_careless(
     """
     turned = np.where(["reversed" in person.flags for person in people], -1.0, 1.0)[votes.annotator]
     turned_votes, added = replace(votes, sign=votes.sign * turned), list(people)
+    reads = np.array([IGNORES_PAIR.isdisjoint(person.flags) for person in people], bool)
     for number in np.unique(group):
         rows = (group[votes.annotator] == number) | (number < 0)
         members, annotator = np.unique(votes.annotator[rows], return_inverse=True)
         own_votes = replace(turned_votes.select(rows), annotator=annotator)
-        careless = estimate_careless(own_votes, len(members))
+        careless = estimate_careless_beside(own_votes, reads[members])
         if careless is None:
             continue
         thresholds = fit_thresholds(own_votes, careless, len(members))
@@ -291,6 +308,23 @@ def add_careless(
             ends = tuple(np.round(thresholds[place], 4).tolist()) if thresholds is not None and known else None
             added[member] = replace(people[member], careless=share, guess_left=left, thresholds=ends)
     return tuple(added)
+
+
+def estimate_careless_beside(votes: Votes, reads: NDArray[np.bool_]) -> Careless | None:
+    """Estimate the careless shares of people, [people], of the others beside those alone who read by their flags.
+
+    With people in the comparison who are known not to read, some others look careless too: of a panel of twelve with
+    four such people, who judge 40 times each, the other eight had shares of 0.12 instead of 0.08.
+    """
+    careless = estimate_careless(votes, len(reads))
+    if careless is None or reads.all():
+        return careless
+    among = estimate_careless(votes.select(reads[votes.annotator]), len(reads))
+    if among is None:
+        return careless
+    return Careless(
+        np.where(reads, among.shares, careless.shares), np.where(reads, among.guess_left, careless.guess_left)
+    )
 
 
 def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:

@@ -44,6 +44,9 @@ SCORE_SD, FEATURE_SD = 1.5, 0.7
 """A priori: of a response's score, and of the weight of a feature of variance 1."""
 MIN_DISSENT = 2.5
 """Of `measure_dissent`: below it people do not depart together from what all have in common, and no group is fitted."""
+DISSENT_BESIDE_REVERSED = 1.0
+"""The same where some people's skill is negative: it explains half of what a group says whose taste is half opposed,
+and all of what people say who answer the reverse."""
 CLAIM_Z = 2.0
 """Standard errors by which one group more must predict left-out judgements better."""
 MIN_STABILITY = 0.6
@@ -161,7 +164,9 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
     num_folds = NUM_FOLDS if len(panel.left) <= MANY_VOTES else FEW_FOLDS
     folds = generator.permutation(int(panel.comparison.max()) + 1)[panel.comparison] % num_folds
     single = fit_single(panel)
-    if measure_dissent(panel, single, generator) < MIN_DISSENT:
+    num_reversed = int((single.habits[0][:, SKILL] <= -MIN_SKILL).sum())
+    least = MIN_DISSENT if num_reversed < MIN_SIZE else DISSENT_BESIDE_REVERSED
+    if measure_dissent(panel, single, generator) < least:
         told = measure_reliability(panel, single) >= MIN_RELIABILITY
         tastes = Tastes(1 if told else None, "alike" if told else "cannot tell", model)
         return tastes, np.full(panel.num_annotators, -1, np.int64)

@@ -44,6 +44,7 @@ def passes(rows, logprobs):
     return MinibatchResult(torch.tensor(rows), Evaluation(logprobs, None, torch.zeros_like(logprobs)), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variant",
     [
@@ -126,6 +127,7 @@ def test_ratios_are_of_the_last_pass_that_reached_a_token():
     assert find_last_logprobs(used, torch.zeros(1, 2)).tolist() == [[-3.0, -4.0]]
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_clips_nothing_that_could_be_named(world, tmp_path):
     (world / "mine.py").write_text(
         "def loss(logprobs, old_logprobs, ref_logprobs, advantages, mask, kl_coef):\n    return -advantages*logprobs\n"
@@ -156,6 +158,7 @@ def test_more_records_than_responses_are_refused(world):
         make_config(world, token_records=9)
 
 
+@pytest.mark.slow
 def test_records_begin_where_a_run_is_resumed_with_them(world, tmp_path):
     whole = make_config(world, token_records=2)
     train(whole, tmp_path / "whole")

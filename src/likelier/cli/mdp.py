@@ -100,12 +100,11 @@ def mdp(
     """Solve a tabular MDP exactly, and list suspicious places in its file."""
     from dataclasses import asdict
 
-    from likelier.files.outputs import check_output
     from likelier.mdp.file import read_mdp
-    from likelier.mdp.plot import MARK, write_plot
+    from likelier.mdp.plot import check_plot, write_plot
 
     if plot is not None:
-        check_output(plot, overwrite, [file], MARK)
+        check_plot(plot, overwrite, file)
 
     tabular = read_mdp(file)
     plan, policy = tabular.plan(), tabular.policy

@@ -12,6 +12,7 @@ import numpy as np
 
 from likelier.errors import ConfigError
 from likelier.files import write_atomically
+from likelier.files.outputs import check_output
 from likelier.mdp.exact import Floats
 from likelier.mdp.file import NamedMDP
 from likelier.mdp.grid import Place, find_layout, find_moves
@@ -54,10 +55,15 @@ class Solution:
     """[S, A]; all best actions alike, and none where all are the same."""
 
 
-def write_plot(named: NamedMDP, path: Path) -> None:
-    """Write the picture of an MDP. ConfigError: the name is not that of an SVG."""
+def check_plot(path: Path, overwrite: bool, file: Path) -> None:
+    """ConfigError: the picture of an MDP file may not be written there, or its name is not that of an SVG."""
     if path.suffix.lower() != ".svg":
         raise ConfigError(f"--plot {path}: the picture is an SVG; give it a name that ends with .svg")
+    check_output(path, overwrite, [file], MARK)
+
+
+def write_plot(named: NamedMDP, path: Path) -> None:
+    """Write the picture of an MDP."""
     picture = draw_mdp(named)
     write_atomically(path, lambda file: file.write(picture))
 
@@ -86,9 +92,13 @@ def solve(named: NamedMDP) -> list[Solution]:
 
 def find_action_values(named: NamedMDP) -> Floats:
     """Return the optimal action values [S, A], at the first step of a horizon."""
+    return drop_rounding(named.mdp.action_values(find_next_values(named)))
+
+
+def find_next_values(named: NamedMDP) -> Floats:
+    """Return the optimal values [S] after a step: with a horizon those with one step less to go."""
     mdp = named.mdp
-    rest = mdp.optimal_values() if mdp.horizon is None else mdp.value_iteration(mdp.horizon - 1, -1.0)[-1]
-    return drop_rounding(mdp.action_values(rest))
+    return mdp.optimal_values() if mdp.horizon is None else mdp.value_iteration(mdp.horizon - 1, -1.0)[-1]
 
 
 def drop_rounding(values: Floats) -> Floats:
@@ -98,8 +108,9 @@ def drop_rounding(values: Floats) -> Floats:
 
 def find_best(named: NamedMDP) -> Floats:
     """Return equal probabilities of all best actions, [S, A]; values that differ by rounding are equal."""
-    q = find_action_values(named)
-    best = (q >= q.max(1, keepdims=True) - 1e-9 * np.maximum(1, abs(q).max())).astype(float)
+    values = find_next_values(named)
+    q = named.mdp.action_values(values)
+    best = (q >= q.max(1, keepdims=True) - named.mdp.tie_tolerance(values)[:, None]).astype(float)
     return np.asarray(best / best.sum(1, keepdims=True))
 
 

@@ -91,6 +91,8 @@ def test_tagged_parts():
         ("1.2e3", "1200"),
         ("#### 18", "18"),
         ("007", "7"),
+        ("<calc>809+200</calc>1009", "1009"),  # behind a tool's call; its mark is no "greater than"
+        ("it is <b>12</b>", "12"),
     ],
 )
 def test_numbers_that_are_an_answer(text, number):

@@ -21,6 +21,8 @@ NUMBER = re.compile(
 EMPHASIS = re.compile(r"(?<![\w)*])(\*{1,2}|_{2}|`+|\$)(?=[^\s*])([^*`$\n]+?)(?<!\s)\1(?![\w(*])")
 """Markdown's bold, italics and code, and TeX's dollars, around a part of a line."""
 JOINING = "or|and|to|plus|minus|times|x|over|by|divided|mod|of|from|less|maybe|perhaps|possibly|probably"
+TAG = re.compile(r"</?[A-Za-z][\w-]*/?>")
+"""A tag, such as the end of a tool's call: where it stands a new part of the text begins."""
 BETWEEN_NUMBERS = re.compile(rf"(?:\b(?:{JOINING})\b|[^\w=:\n→⇒])*", re.IGNORECASE)
 """What may stand between two numbers that are one list, range or expression, so that neither is the answer."""
 GOES_ON = re.compile(r"\s*(?:[+×÷/=?%^]|\*(?!\*))")
@@ -75,11 +77,11 @@ def find_tagged_parts(response: str, tags: Sequence[str]) -> bool:
 def find_number(text: str) -> Fraction | None:
     """The number that a text answers with: its last one. None if there is none, or it may be meant otherwise.
 
-    Read are signs, thousands (`1,234`), decimals, fractions (`3/4`), powers (`1.2e3`); skipped are Markdown's emphasis,
-    TeX's dollars, and words and units around it. Otherwise meant: one of several ("12 or 13", "12, 13", "12-13"), an
+    Read are signs, thousands (`1,234`), decimals, fractions (`3/4`), powers (`1.2e3`); skipped are tags, Markdown's
+    emphasis, TeX's dollars, and words and units around it. Otherwise meant: one of several ("12 or 13", "12, 13", "12-13"), an
     operand ("7 + 5", "12 * 2 ="), a question ("12?"), a percentage, a denial ("not 12", "> 12", "about" as "~12").
     """
-    plain = EMPHASIS.sub(r"\2", text.translate(SIGNS))
+    plain = EMPHASIS.sub(r"\2", TAG.sub("\n", text.translate(SIGNS)))
     numbers = list(NUMBER.finditer(plain))
     if not numbers or re.search(r"\d", plain[numbers[-1].end() :]):  # behind it a number that cannot be read
         return None

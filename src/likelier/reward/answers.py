@@ -78,8 +78,8 @@ def find_number(text: str) -> Fraction | None:
     """The number that a text answers with: its last one. None if there is none, or it may be meant otherwise.
 
     Read are signs, thousands (`1,234`), decimals, fractions (`3/4`), powers (`1.2e3`); skipped are tags, Markdown's
-    emphasis, TeX's dollars, and words and units around it. Otherwise meant: one of several ("12 or 13", "12, 13", "12-13"), an
-    operand ("7 + 5", "12 * 2 ="), a question ("12?"), a percentage, a denial ("not 12", "> 12", "about" as "~12").
+    emphasis, TeX's dollars, and words and units around it. Otherwise meant: one of several ("12 or 13", "12, 13",
+    "12-13"), an operand ("7 + 5", "12 * 2 ="), a question ("12?"), a percentage, a denial ("not 12", "> 12", "~12").
     """
     plain = EMPHASIS.sub(r"\2", TAG.sub("\n", text.translate(SIGNS)))
     numbers = list(NUMBER.finditer(plain))

@@ -1,22 +1,15 @@
 """The quick guesser learns a visitor's taste from a few answers."""
 
 import numpy as np
-import pytest
 
 from likelier.circle import Round
 from likelier.config import build_config
 from likelier.demo import people
-from likelier.demo.people import QuickGuesser, fit_bradley_terry
+from likelier.demo.people import QuickGuesser, TastePrior
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.reward.head_prior import Gaussian
 from tiny import save_tiny_model
-
-
-def test_fit_by_hand():
-    # one feature, all n differences are 1: n * (1 - sigmoid(w)) = w; for n = 2: w = 0.8350
-    weights = fit_bradley_terry(np.ones((2, 1)))
-    assert weights[0] == pytest.approx(2 / (1 + np.exp(weights[0])), abs=1e-5)
-    assert weights[0] > 0
 
 
 def test_a_visitor_who_comes_back_is_asked_for_the_rest(tmp_path, monkeypatch):
@@ -35,7 +28,7 @@ def test_a_visitor_who_comes_back_is_asked_for_the_rest(tmp_path, monkeypatch):
         wanted_counts.append(wanted)
         store.add_judgement(Judgement(pair.id, "me", pair.response_a, pair.response_b, "left", key="last"))
 
-    monkeypatch.setattr(people, "QuickGuesser", lambda model, store: None)
+    monkeypatch.setattr(people, "QuickGuesser", lambda model, store, prior: None)
     monkeypatch.setattr(people, "serve", page)
     assert people.ask_visitor(circle_round) == {"judgements": 60}
     assert people.ask_visitor(circle_round) == {"judgements": 60}
@@ -45,7 +38,8 @@ def test_a_visitor_who_comes_back_is_asked_for_the_rest(tmp_path, monkeypatch):
 def test_guesses_follow_the_answers(tmp_path):
     save_tiny_model(tmp_path / "model", words=["good", "bad", "so"])
     with Store.open(tmp_path / "f.db", create=True) as store:
-        guesser = QuickGuesser(str(tmp_path / "model"), store)
+        prior = TastePrior(np.eye(17), Gaussian(np.zeros(17), np.eye(17)))  # 16 hidden numbers and the length
+        guesser = QuickGuesser(str(tmp_path / "model"), store, prior)
         assert guesser("so", "good", "bad") == 0.5
         for number in range(12):
             prompt = Prompt("so " * (number + 1))
@@ -57,3 +51,7 @@ def test_guesses_follow_the_answers(tmp_path):
             store.add_judgement(Judgement(pair.id, "me", left=bad.id, right=good.id, choice="right"))
         assert guesser("so so", "good good", "bad bad") > 0.6
         assert guesser("so so", "bad bad", "good good") < 0.4
+        again = Judgement(pair.id, "me", left=bad.id, right=good.id, choice="left", key="changed my mind")
+        store.add_judgement(again)
+        fresh = QuickGuesser(str(tmp_path / "model"), store, prior)
+        assert guesser("so", "good", "bad") == fresh("so", "good", "bad")

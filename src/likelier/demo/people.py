@@ -1,14 +1,16 @@
 """`likelier demo --people`: a visitor judges while a quick reward model predicts each answer."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from likelier.circle import Result
 from likelier.feedback.store import Store
+from likelier.intervals import Floats
 from likelier.records import JudgedComparison, Text
-from likelier.reward.check import fit_logistic
+from likelier.reward.head_prior import Gaussian, Learner
 from likelier.runs.round import Round
 from likelier.text.conversation import render
 from likelier.text.models import load_causal_lm, load_tokenizer
@@ -17,65 +19,91 @@ from likelier.text.tokens import encode
 from likelier.web.server import serve
 
 NUM_ANSWERS = 60
-L2_PENALTY = 1.0
-"""Ridge penalty of the coefficients, against overfitting a few dozen answers."""
-Floats = NDArray[np.float64]
+PRIOR = Path(__file__).with_name("prior.npz")
+SPREAD = 3.0
+"""Standard deviation of a weight of a visitor about whom nothing is assumed; rows have a mean squared length of 1."""
+
+
+class TastePrior(NamedTuple):
+    """What people's tastes are like before they say anything; made by `make_prior.py`."""
+
+    basis: Floats
+    """[D, K]: features to the directions in which tastes are learned."""
+    weights: Gaussian
+
+    @classmethod
+    def load(cls, path: Path = PRIOR) -> "TastePrior":
+        """Read a file written by `save`."""
+        with np.load(path) as stored:
+            basis, mean, covariance = (stored[name].astype(float) for name in ("basis", "mean", "covariance"))
+        return cls(basis, Gaussian(mean, covariance))
+
+    def save(self, path: Path) -> None:
+        """Write the file, in single precision."""
+        arrays = {"basis": self.basis, "mean": self.weights.mean, "covariance": self.weights.covariance}
+        np.savez_compressed(path, **{name: array.astype(np.float32) for name, array in arrays.items()})
+
+    def make_learner(self) -> Learner:
+        """Return a learner that knows no answer: it believes the prior until people of no known taste explain more."""
+        size = len(self.weights.mean)
+        return Learner([self.weights, Gaussian(np.zeros(size), SPREAD**2 * np.eye(size))])
 
 
 def ask_visitor(circle_round: Round) -> Result:
     """Serve the annotation page until the visitor has given sixty answers."""
     with Store.open(circle_round.db) as store:
         if (num_missing := NUM_ANSWERS - store.counts()["judgements"]) > 0:
-            serve(store, port=0, open_browser=True, wanted=num_missing, guesser=QuickGuesser(circle_round.model, store))
+            guesser = QuickGuesser(circle_round.model, store, TastePrior.load())
+            serve(store, port=0, open_browser=True, wanted=num_missing, guesser=guesser)
         return {"judgements": store.counts()["judgements"]}
 
 
 class QuickGuesser:
-    """Bradley-Terry model on a language model's mean last hidden states, refitted after each answer in milliseconds."""
+    """Bradley-Terry model on a language model's mean last hidden states, which learns from each answer at once.
 
-    def __init__(self, model: str, store: Store) -> None:
-        self.model, self.tokenizer, self.store = load_causal_lm(model), load_tokenizer(model), store
-        self.cached_features: dict[tuple[str, str], Floats] = {}
-        self.weights: Floats | None = None
-        self.fitted_on = 0
+    It begins with what simulated people with tastes of the demo's kind want, and with knowing nothing, and believes the
+    one that foretold the answers so far.
+    """
+
+    def __init__(self, model: str, store: Store, prior: TastePrior) -> None:
+        self.describe, self.store, self.prior = Describer(model), store, prior
+        self.learner, self.learned = prior.make_learner(), list[str]()
 
     def __call__(self, prompt: Text, left: str, right: str) -> float:
-        """Return the probability that the left response wins; 0.5 before the first answer."""
-        self.refit()
-        if self.weights is None:
-            return 0.5
-        return float(expit((self.features(prompt, left) - self.features(prompt, right)) @ self.weights))
+        """Return the probability that the left response wins."""
+        self.learn()
+        difference = self.describe(prompt, left) - self.describe(prompt, right)
+        return self.learner.predict(difference @ self.prior.basis)
 
-    def refit(self) -> None:
-        """Refit to all answers except ties, if there are new ones."""
+    def learn(self) -> None:
+        """Learn the new answers except ties; all of them anew where one was taken back."""
         judged = [item for item in self.store.judged() if item.is_text and item.judgement.choice != "tie"]
-        if len(judged) == self.fitted_on:
-            return
-        self.weights, self.fitted_on = (
-            fit_bradley_terry(np.stack([self.difference(item) for item in judged])),
-            len(judged),
-        )
+        answers = [f"{item.judgement.key} {item.judgement.preferred}" for item in judged]
+        if answers[: len(self.learned)] != self.learned:
+            self.learner, self.learned = self.prior.make_learner(), []
+        for item in judged[len(self.learned) :]:
+            self.learner.add(self.difference(item) @ self.prior.basis)
+        self.learned = answers
 
     def difference(self, item: JudgedComparison) -> Floats:
         """Return the winner's features minus the loser's, [D]."""
-        sides = [self.features(item.prompt.text, response.text) for response in (item.left, item.right)]
-        return sides[0] - sides[1] if item.judgement.choice == "left" else sides[1] - sides[0]
+        left, right = (self.describe(item.prompt.text, response.text) for response in (item.left, item.right))
+        return left - right if item.judgement.choice == "left" else right - left
+
+
+class Describer:
+    """Mean last hidden state of a language model over a response, with its length, [D]; cached."""
+
+    def __init__(self, model: str) -> None:
+        self.model, self.tokenizer = load_causal_lm(model), load_tokenizer(model)
+        self.cached: dict[tuple[str, str], Floats] = {}
 
     @torch.no_grad()
-    def features(self, prompt: Text, response: str) -> Floats:
-        """Return the mean hidden state and the length of a response, [D]; cached."""
+    def __call__(self, prompt: Text, response: str) -> Floats:
+        """Return the features of a response."""
         opening = render(self.tokenizer, prompt)
-        if (opening, response) not in self.cached_features:
+        if (opening, response) not in self.cached:
             tokens, _ = pad_right(encode(self.tokenizer, [opening + response]))
             hidden = self.model.base_model(input_ids=tokens).last_hidden_state[0]
-            self.cached_features[opening, response] = np.append(hidden.mean(0).double().numpy(), len(response) / 100)
-        return self.cached_features[opening, response]
-
-
-def fit_bradley_terry(differences: Floats) -> Floats:
-    """Return the weights [D] of a score under which the winners win.
-
-    `differences` [N, D]: features of the winner minus those of the loser.
-    """
-    wins = np.ones(len(differences))
-    return fit_logistic(differences, wins, wins, L2_PENALTY)
+            self.cached[opening, response] = np.append(hidden.mean(0).double().numpy(), len(response) / 100)
+        return self.cached[opening, response]

@@ -11,12 +11,13 @@ WIDTH, HEIGHT, BOX = 880, 440, (190, 84)
 STYLE = """
   text { font: 15px system-ui, sans-serif; fill: #1b1b1b; text-anchor: middle }
   .small { font-size: 12.5px; fill: #555 }
+  .page { fill: #fff; stroke: none }
   rect { fill: #f4f6f8; stroke: #4a5a6a; rx: 8 }
   .frame { fill: none; stroke: #9aa7b4; stroke-dasharray: 5 4 }
   path { fill: none; stroke: #4a5a6a; stroke-width: 1.6; marker-end: url(#tip) }
   #tip path { fill: #4a5a6a; stroke: none; marker-end: none }
   @media (prefers-color-scheme: dark) {
-    text { fill: #eee } .small { fill: #b5bcc4 } rect { fill: #23282d; stroke: #9fb0c0 }
+    text { fill: #eee } .small { fill: #b5bcc4 } rect { fill: #23282d; stroke: #9fb0c0 } .page { fill: #16191c; stroke: none }
     path { stroke: #9fb0c0 } #tip path { fill: #9fb0c0 } .frame { stroke: #66727e }
   }
 """
@@ -76,6 +77,7 @@ def draw(words: dict[str, str | tuple[str, str]]) -> str:
         f"<title>{title}</title><style>{STYLE}</style>",
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L10 5L0 10z"/></marker></defs>',
+        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>',
     ]
     for name, (x, y, width, height) in FRAMES.items():
         parts.append(f'<rect class="frame" x="{x}" y="{y}" width="{width}" height="{height}"/>')

@@ -1,18 +1,22 @@
 """Pipelines from judgements to a policy: Likelier's by default, its parts taken away, and what others do.
 
-A pipeline takes a `Task` (task.py) and returns the folder of a policy, or a function from prompts to responses.
+A pipeline takes a `Task` (task.py) and returns a reward source, of which each optimiser makes a policy; or a policy:
+its folder, or a function from prompts to responses.
 """
 
 import random
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from task import Respond, Task, sample
 
+from likelier.asking.pool import Pool
+from likelier.asking.reward_run import LoadedRun
 from likelier.config import RewardSource
 from likelier.errors import ConfigError
 from likelier.feedback.check import check
@@ -36,6 +40,8 @@ PPO = {
 }  # fmt: skip
 BEST_OF = 16
 """Responses of which the best is taken: at most 1.8 nats away."""
+ROUNDS, ASKED_AT_RANDOM = 4, 0.2
+"""Rounds of asking by a strategy, the first of them at random; share asked at random in each later one."""
 
 
 def choose_at_random(task: Task, per_comparison: int) -> list[Comparison]:
@@ -54,22 +60,61 @@ def learn(
     source: dict[str, Any] | None = None,
     **reward_model: Any,
 ) -> dict[str, Any]:
-    """Ask people, check them, and train a reward model; returns it as a reward source."""
+    """Ask people, check them, and train a reward model: by default as the package does."""
     task.ask(choose_at_random(task, per_comparison), per_comparison)
+    write_pairs(task, checked, taste)
+    return train_reward(task, noise, source, **reward_model)
+
+
+def write_pairs(task: Task, checked: bool = True, taste: str = "all") -> None:
+    """Write the judgements as pairs into the task's folder, anew if there are some."""
+    shutil.rmtree(task.folder / "pairs", ignore_errors=True)
     with Store.open(task.db) as store:
         findings = check(store.judged(), store.gold_answers()) if checked else None
         groups = findings.tastes.group_of() if findings and findings.tastes else {}
         chosen = TasteGroups(groups, 0 if taste == "majority" and groups else None)
         make_preferences(store, task.folder / "pairs", findings, Split(task.seed), tastes=chosen)
-    return train_reward(task, noise, source, **reward_model)
+
+
+def learn_by_asking(task: Task, strategy: str) -> dict[str, Any]:
+    """Let a strategy choose what is asked, in rounds, and go on as by default."""
+    per_round = task.budget // 2 // ROUNDS
+    task.ask(choose_at_random(task, 2)[:per_round], 2)
+    for _ in range(1, ROUNDS):
+        run = None
+        if strategy == "d_optimality":
+            write_pairs(task)
+            run = LoadedRun(train_reward(task)["model"])
+        pool = read_pool(task)
+        some = pool.list_open()[: round(ASKED_AT_RANDOM * per_round)]
+        chosen = [each for each in pool.choose(strategy, per_round, run) if each not in some]
+        with Store.open(task.db) as store:
+            by_id = {pair.id: pair for pair in store.comparisons()}
+        task.ask([by_id[each] for each in [*some, *chosen][:per_round]], 2)
+    write_pairs(task)
+    return train_reward(task)
+
+
+def read_pool(task: Task) -> Pool:
+    """Return the comparisons and answers so far as strategies see them."""
+    pool = Pool()
+    with Store.open(task.db) as store:
+        prompts = {prompt.id: prompt.text for prompt in store.prompts()}
+        responses = [(each.id, prompts[each.prompt_id], each.text) for each in store.responses()]
+        pairs = [(pair.id, pair.response_a, pair.response_b) for pair in store.comparisons()]
+        judged = [each.judgement for each in store.judged()]
+    answers = [(each.annotator, each.comparison_id, each.preferred) for each in judged]
+    pool.add({"responses": responses, "comparisons": sorted(pairs), "answers": answers})
+    return pool
 
 
 def train_reward(task: Task, noise: bool = True, source: dict[str, Any] | None = None, **others: Any) -> dict[str, Any]:
     """Train a reward model on the pairs in the task's folder."""
     settings = {"learning_rate": 1e-3, "batch_size": 32, "device": "cpu", "use_flip": noise, "save_steps": 10_000}
     config = task.config(data=str(task.folder / "pairs"), reward_model=settings | others)
-    train_stage("reward", config, task.folder / "reward", "never")
-    return {"model": str(task.folder / "reward"), **(source or {})}
+    out = task.folder / f"reward-{task.spent}"
+    train_stage("reward", config, out, "never")
+    return {"model": str(out), **(source or {})}
 
 
 def fine_tune(task: Task, reward: dict[str, Any], **ppo: Any) -> Path:
@@ -79,16 +124,30 @@ def fine_tune(task: Task, reward: dict[str, Any], **ppo: Any) -> Path:
     return task.pick_checkpoint(task.folder / "ppo", "policy.safetensors")
 
 
-def likelier(task: Task, **settings: Any) -> Path:
-    """Check, careless shares in the likelihood, one reward model, PPO: the package's defaults."""
-    return fine_tune(task, learn(task, **settings))
+def choose_best(task: Task, reward: dict[str, Any]) -> Respond:
+    """Take the response with the highest reward of `BEST_OF` that the start writes: equally far for every reward."""
+    scorer = make_scorer([RewardSource(**reward)], "cpu")
+
+    def respond(prompts: Sequence[str]) -> list[str]:
+        repeated = tuple(text for text in prompts for _ in range(BEST_OF))
+        texts = sample_start(task.model, repeated, task.length, task.seed)
+        scores = scorer(ResponseBatch([Prompt(text) for text in repeated], texts)).view(-1, BEST_OF)
+        return [texts[row * BEST_OF + int(best)] for row, best in enumerate(scores.argmax(1))]
+
+    return respond
 
 
-def majority_vote(task: Task) -> Path:
+@lru_cache(maxsize=1)
+def sample_start(folder: Path, prompts: tuple[str, ...], length: int, seed: int) -> list[str]:
+    """Sample responses of the start, once for all pipelines of a seed."""
+    return sample(load_causal_lm(folder), load_tokenizer(folder), prompts, length, seed, "best of n")
+
+
+def majority_vote(task: Task) -> dict[str, Any]:
     """Three votes on a comparison, the majority taken as the truth; no check, no weights."""
     task.ask(choose_at_random(task, 3), 3)
     write_votes(task)
-    return fine_tune(task, train_reward(task, noise=False))
+    return train_reward(task, noise=False)
 
 
 def write_votes(task: Task) -> None:
@@ -119,27 +178,16 @@ def write_votes(task: Task) -> None:
 def dpo_on_raw_pairs(task: Task) -> Path:
     """DPO on every judgement as it is: no check, no reward model."""
     task.ask(choose_at_random(task, 2), 2)
-    with Store.open(task.db) as store:
-        make_preferences(store, task.folder / "pairs", None, Split(task.seed))
-    # About as many steps at every budget as PPO has; the newest checkpoint within the KL counts.
-    dpo = {"learning_rate": 5e-4, "num_epochs": max(2, 9600 // task.budget), "batch_size": 32, "beta": 0.05}
+    write_pairs(task, checked=False)
+    dpo = {"learning_rate": 5e-4, "num_epochs": count_epochs(task), "batch_size": 32, "beta": 0.05}
     dpo |= {"save_steps": 10, "save_total_limit": 1000, "device": "cpu"}
     train_stage("dpo", task.config(data=str(task.folder / "pairs"), dpo=dpo), task.folder / "dpo", "never")
     return task.pick_checkpoint(task.folder / "dpo", "model.safetensors")
 
 
-def best_of_n(task: Task) -> Respond:
-    """The response that the default reward model likes best, of `BEST_OF` by the start."""
-    scorer = make_scorer([RewardSource(**learn(task))], "cpu")
-    model, tokenizer = load_causal_lm(task.model), load_tokenizer(task.model)
-
-    def respond(prompts: Sequence[str]) -> list[str]:
-        repeated = [text for text in prompts for _ in range(BEST_OF)]
-        texts = sample(model, tokenizer, repeated, task.length, task.seed, "best of n")
-        scores = scorer(ResponseBatch([Prompt(text) for text in repeated], texts)).view(-1, BEST_OF)
-        return [texts[row * BEST_OF + int(best)] for row, best in enumerate(scores.argmax(1))]
-
-    return respond
+def count_epochs(task: Task) -> int:
+    """Epochs of DPO: about as many steps at every budget as PPO has; the newest checkpoint within the KL counts."""
+    return max(2, 9600 // task.budget)
 
 
 def trl(task: Task, script: str, python: str) -> Path:
@@ -147,25 +195,26 @@ def trl(task: Task, script: str, python: str) -> Path:
     if not python:
         raise ConfigError("set LIKELIER_TRL to the path of a Python that has trl")
     task.ask(choose_at_random(task, 2), 2)
-    with Store.open(task.db) as store:
-        make_preferences(store, task.folder / "pairs", None, Split(task.seed))
+    write_pairs(task, checked=False)
     pairs = read_preferences(task.folder / "pairs" / "train.jsonl")
     rows = [{"prompt": str(each.prompt), "chosen": each.chosen, "rejected": each.rejected} for each in pairs]
     write_jsonl(task.folder / "trl.jsonl", rows)
     out = task.folder / "trl"
     command = [python, str(Path(__file__).with_name(script)), str(task.model), str(task.folder / "trl.jsonl"), str(out)]
-    subprocess.run([*command, str(task.seed)], check=True)
-    return out
+    subprocess.run([*command, str(task.seed), str(count_epochs(task))], check=True)
+    return task.pick_checkpoint(out, "model.safetensors")
 
 
+OPTIMISERS = {"PPO": fine_tune, "best of 16": choose_best}
 PIPELINES = {
-    "default": likelier,
-    "without the check": partial(likelier, checked=False, noise=False),
-    "without careless shares": partial(likelier, noise=False),
-    "majority's taste": partial(likelier, taste="majority"),
-    "one judgement a comparison": partial(likelier, per_comparison=1),
-    "ensemble, minimum": partial(likelier, ensemble="heads", ensemble_size=4, source={"combine": "min"}),
+    "default": learn,
+    "without the check": partial(learn, checked=False, noise=False),
+    "without careless shares": partial(learn, noise=False),
+    "majority's taste": partial(learn, taste="majority"),
+    "one judgement a comparison": partial(learn, per_comparison=1),
+    "ensemble, minimum": partial(learn, ensemble="heads", ensemble_size=4, source={"combine": "min"}),
+    "asking by entropy": partial(learn_by_asking, strategy="entropy"),
+    "asking by D-optimality": partial(learn_by_asking, strategy="d_optimality"),
     "majority vote, plain": majority_vote,
     "DPO on raw pairs": dpo_on_raw_pairs,
-    "best of 16": best_of_n,
 }

@@ -6,8 +6,9 @@ is the true value of what the policy writes to fresh prompts: the mean of what t
 
 `python bench/judgements/run.py [--world demo] [--panels careless] [--budgets 100 300 1000 3000] [--seeds 5]` runs the
 pipelines of pipelines.py (`--only NAME`), goes on where it was stopped (`--out`), and prints a table. A pipeline of
-your own: `--pipeline FILE.py:NAME`, a function of a `Task` (task.py) that returns the folder of a policy. `--table`
-prints what is there. docs/judgements.md has the results.
+your own: `--pipeline FILE.py:NAME`, a function of a `Task` (task.py) that returns a reward source, of which PPO and the
+best of 16 responses make a policy (`--by`), or the folder of a policy. `--table` prints what is there.
+docs/judgements.md has the results.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pipelines import BEST_OF, PIPELINES, trl
+from pipelines import BEST_OF, OPTIMISERS, PIPELINES, trl
 from task import Respond, Task, make_task, measure_kl, sample
 from worlds import PANELS, WORLDS, Panel, World, draw_panel
 
@@ -36,7 +37,9 @@ from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.userfile import find_function
 
 MAX_KL, FRESH_PROMPTS, FRESH_SEED = 4.0, 256, 90_000
-Pipeline = Callable[[Task], Path | Respond]
+Pipeline = Callable[[Task], Path | Respond | dict[str, Any]]
+OWN = "its own"
+"""Optimiser of a pipeline that returns a policy."""
 
 
 def main() -> None:
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="names of the pipelines to run; default: all of pipelines.py")
     parser.add_argument("--pipeline", metavar="FILE.py:NAME", help="a pipeline of your own, beside those of --only")
+    parser.add_argument("--by", nargs="+", choices=OPTIMISERS, default=list(OPTIMISERS), help="makers of policies")
     parser.add_argument("--out", type=Path, default=Path("runs/judgements"))
     parser.add_argument("--table", action="store_true", help="print what is there and run nothing")
     given = parser.parse_args()
@@ -58,7 +62,7 @@ def main() -> None:
         cells = [(panel, budget) for panel in given.panels for budget in given.budgets]
         for seed in range(given.first_seed, given.first_seed + given.seeds):
             for panel, budget in cells:
-                run_cell(given.out, log, (given.world, panel, budget, seed), choose_pipelines(given))
+                run_cell(given.out, log, (given.world, panel, budget, seed), choose_pipelines(given), given.by)
     print_table(read_log(log))
 
 
@@ -74,24 +78,38 @@ def choose_pipelines(given: argparse.Namespace) -> dict[str, Pipeline]:
     return {name: known[name] for name in names} | own
 
 
-def run_cell(out: Path, log: Path, cell: tuple[str, str, int, int], pipelines: Mapping[str, Pipeline]) -> None:
+def run_cell(
+    out: Path,
+    log: Path,
+    cell: tuple[str, str, int, int],
+    pipelines: Mapping[str, Pipeline],
+    optimisers: Sequence[str],
+) -> None:
     """Run those pipelines that have no line yet in this cell: world, panel, budget, seed."""
     names = ("world", "panel", "budget", "seed")
     rows = read_log(log) if log.exists() else []
-    there = {(row["pipeline"], *(row[name] for name in names)) for row in rows}
+    there = {(row["pipeline"], row["by"]) for row in rows if cell == tuple(row[name] for name in names)}
     world, panel = WORLDS[cell[0]](), draw_panel(cell[1], WORLDS[cell[0]](), cell[3])
     for name, pipeline in pipelines.items():
-        if (name, *cell) in there:
+        missing = [by for by in optimisers if (name, by) not in there]
+        if not missing or (name, OWN) in there:
             continue
         shutil.rmtree(out / "work", ignore_errors=True)
         task = make_task(out / "work", world, panel, cell[2], MAX_KL, cell[3])
-        started = time.process_time()
-        policy = pipeline(task)
-        row = {"pipeline": name, **dict(zip(names, cell, strict=True)), "asked": task.spent}
-        row |= {"cpu_seconds": round(time.process_time() - started, 1), **score(policy, task, world, panel)}
-        with open(log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        made, spent = timed(pipeline, task)
+        for by in missing if isinstance(made, dict) else [OWN]:
+            policy, more = timed(OPTIMISERS[by], task, made) if isinstance(made, dict) else (made, 0.0)
+            row = {"pipeline": name, "by": by, **dict(zip(names, cell, strict=True)), "asked": task.spent}
+            row |= {"cpu_seconds": round(spent + more, 1), **score(policy, task, world, panel)}
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+
+
+def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
+    """Call a function; its result and the seconds of processor, those of its child processes not counted."""
+    started = time.process_time()
+    return function(*given), time.process_time() - started
 
 
 def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dict[str, float]:
@@ -113,10 +131,12 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for world, panel in dict.fromkeys((row["world"], row["panel"]) for row in rows):
         chosen = [row for row in rows if (row["world"], row["panel"]) == (world, panel)]
         print(f"\n{world}, {panel} people: gain in true value (95 % interval); minus the default's; nats; runs")
-        for budget in sorted({row["budget"] for row in chosen}):
-            print(f"  {budget} judgements")
+        for budget, by in sorted({(row["budget"], row["by"]) for row in chosen}):
+            print(f"  {budget} judgements, policy by {by if by != OWN else 'the pipeline'}")
             here = [row for row in chosen if row["budget"] == budget]
-            default = {row["seed"]: row["value"] for row in here if row["pipeline"] == "default"}
+            rival = by if by != OWN else "PPO"
+            default = {row["seed"]: row["value"] for row in here if (row["pipeline"], row["by"]) == ("default", rival)}
+            here = [row for row in here if row["by"] == by]
             for name in dict.fromkeys(row["pipeline"] for row in here):
                 print(f"    {name:28} {describe([row for row in here if row['pipeline'] == name], default)}")
 

@@ -1,4 +1,4 @@
-"""TRL's DPO on a file of pairs; run in an environment that has trl: trl_dpo.py MODEL PAIRS.jsonl OUT SEED."""
+"""TRL's DPO on a file of pairs; run in an environment that has trl: trl_dpo.py MODEL PAIRS.jsonl OUT SEED EPOCHS."""
 
 import sys
 
@@ -6,18 +6,17 @@ from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
-model, pairs, out, seed = sys.argv[1:]
+model, pairs, out, seed, epochs = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(model)
 settings = DPOConfig(
-    output_dir=f"{out}-run", seed=int(seed), per_device_train_batch_size=32, num_train_epochs=3, learning_rate=1e-4,
-    beta=0.1, report_to=[], save_strategy="no", use_cpu=True, max_length=128,
+    output_dir=out, seed=int(seed), per_device_train_batch_size=32, num_train_epochs=int(epochs), learning_rate=5e-4,
+    beta=0.05, report_to=[], save_strategy="steps", save_steps=10, save_only_model=True, use_cpu=True, bf16=False,
+    max_length=128,
 )  # fmt: skip
 trainer = DPOTrainer(
-    AutoModelForCausalLM.from_pretrained(model),
+    AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
     args=settings,
     train_dataset=load_dataset("json", data_files=pairs, split="train"),
     processing_class=tokenizer,
 )
 trainer.train()
-trainer.save_model(out)
-tokenizer.save_pretrained(out)

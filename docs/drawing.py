@@ -21,6 +21,10 @@ STYLE = """
     path { stroke: #9fb0c0 } #tip path { fill: #9fb0c0 } .frame { stroke: #66727e }
   }
 """
+TIP = (
+    '<marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0 0L10 5L0 10z"/></marker>'
+)
 BOXES = {"world": (20, 76), "policy": (670, 76), "ppo": (345, 180), "people": (20, 332), "reward": (345, 332)}
 """Left upper corners."""
 FRAMES = {"rl": (10, 44, 860, 236), "rlhf": (2, 8, 876, 424)}
@@ -75,8 +79,7 @@ def draw(words: dict[str, str | tuple[str, str]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">',
         f"<title>{title}</title><style>{STYLE}</style>",
-        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L10 5L0 10z"/></marker></defs>',
+        f"<defs>{TIP}</defs>",
         f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>',
     ]
     for name, (x, y, width, height) in FRAMES.items():

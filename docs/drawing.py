@@ -17,7 +17,8 @@ STYLE = """
   path { fill: none; stroke: #4a5a6a; stroke-width: 1.6; marker-end: url(#tip) }
   #tip path { fill: #4a5a6a; stroke: none; marker-end: none }
   @media (prefers-color-scheme: dark) {
-    text { fill: #eee } .small { fill: #b5bcc4 } rect { fill: #23282d; stroke: #9fb0c0 } .page { fill: #16191c; stroke: none }
+    text { fill: #eee } .small { fill: #b5bcc4 } rect { fill: #23282d; stroke: #9fb0c0 }
+    .page { fill: #16191c; stroke: none }
     path { stroke: #9fb0c0 } #tip path { fill: #9fb0c0 } .frame { stroke: #66727e }
   }
 """

@@ -57,7 +57,8 @@ def describe_pairs(count: int, seed: int) -> tuple[Floats, Floats]:
 def find_directions(differences: Floats, size: int) -> Floats:
     """Return the largest directions [D, size] of rows [N, D], which gives the rows a mean squared length of 1."""
     basis: Floats = np.linalg.svd(differences, full_matrices=False)[2][:size].T
-    return basis / np.sqrt(((differences @ basis) ** 2).sum(axis=1).mean())
+    scaled: Floats = basis / np.sqrt(((differences @ basis) ** 2).sum(axis=1).mean())
+    return scaled
 
 
 def draw_wins(rows: Floats, gaps: Floats, kinds: Sequence[int], count: int, generator: np.random.Generator) -> Floats:

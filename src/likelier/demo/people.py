@@ -40,8 +40,8 @@ class TastePrior(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write the file, in single precision."""
-        arrays = {"basis": self.basis, "mean": self.weights.mean, "covariance": self.weights.covariance}
-        np.savez_compressed(path, **{name: array.astype(np.float32) for name, array in arrays.items()})
+        basis, mean, covariance = (each.astype(np.float32) for each in (self.basis, *self.weights))
+        np.savez_compressed(path, basis=basis, mean=mean, covariance=covariance)
 
     def make_learner(self) -> Learner:
         """Return a learner that knows no answer: it believes the prior until people of no known taste explain more."""

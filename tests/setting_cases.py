@@ -310,6 +310,8 @@ RANGE = {
     "log": elsewhere("search/test_space.py::test_random_values_lie_in_their_ranges_and_fill_them"),
 }
 BOX = {"env_args": {"actions": "box"}}
+TAUGHT = "test_people_teach_an_agent_and_a_resume_asks_nothing_twice"
+LEARNED = "control/preferences/test_learned.py::"
 GYM = training(
     1e-2,
     {
@@ -336,6 +338,24 @@ GYM = training(
         "activation": bites("relu"),
         "recurrent": bites(True),
         "lstm_size": bites(8, recurrent=True),
+        "preferences.db": elsewhere(f"web/test_clip_page.py::{TAUGHT}"),
+        "preferences.question": elsewhere(f"web/test_clip_page.py::{TAUGHT}"),
+        "preferences.wait_minutes": elsewhere(
+            "web/test_clip_page.py::test_who_does_not_answer_in_time_is_not_waited_for_and_a_late_answer_counts"
+        ),
+        "preferences.port": elsewhere(f"web/test_clip_page.py::{TAUGHT}"),
+        **{
+            f"preferences.{name}": elsewhere(f"web/test_server.py::{REFUSED}")
+            for name in PageConfig.model_fields
+            if name != "port"
+        },
+        "preferences.simulated": elsewhere("control/preferences/test_judges.py::test_chances_by_hand"),
+        "preferences.comparisons": elsewhere(f"{LEARNED}test_what_a_run_asks_learns_and_reports"),
+        "preferences.clip_seconds": elsewhere(f"{LEARNED}test_what_a_run_asks_learns_and_reports"),
+        "preferences.ensemble_size": elsewhere(
+            "control/preferences/test_reward_model.py::test_bags_stay_as_comparisons_come"
+        ),
+        "preferences.choose": elsewhere(f"{LEARNED}test_pairs_on_which_the_members_disagree_are_asked_about"),
         "log_std": bites(-1.0, **BOX),
         "state_dependent_std": bites(True, **BOX),
         "whiten_advantages": bites(False),

@@ -160,7 +160,7 @@ def test_a_new_stage_trains_stops_resumes_and_is_reported(toy):
     assert (root / "run/metrics.jsonl").read_bytes() == (root / "whole/metrics.jsonl").read_bytes()
     assert [line["distance"] for _, line in read_jsonl(root / "run/metrics.jsonl")] == [5.0, 2.5, 1.25]
     assert (whole[0], report[0], doctor[0]) == (0, 0, 3)
-    assert "the doctor reads runs of reward and ppo" in doctor[2]
+    assert "the doctor reads runs of reward, ppo and gym" in doctor[2]
     page = (root / "page.html").read_text()
     assert "Training: Walk" in page
     assert "<figcaption>Distance left <span>metres</span>" in page

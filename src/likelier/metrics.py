@@ -243,6 +243,11 @@ GYM = (
     Metric("log_ratio_clamped", "Share of steps whose log-ratio was clamped at ±20 inside `exp`.", "share"),
     Metric("grad_clipped", "Share of minibatches whose gradient norm exceeded `max_grad_norm`.", "share"),
     Metric("cliprange", "Clip range of this update.", ""),
+    Metric("preferences/asked", "Comparisons of clips asked about so far.", "comparisons"),
+    Metric("preferences/answered", "Of these, answered when the reward was last learned.", "comparisons"),
+    Metric("preferences/accuracy", "Share of answers foretold by members that did not learn from them.", "share"),
+    Metric("preferences/disagreement", "Mean deviation of the members' probabilities on the newest pairs.", ""),
+    Metric("preferences/reward", "Mean learned reward of a step of the rollout.", "rms of the clips"),
 )
 DPO = (
     Metric("epoch", "Epochs so far.", "passes", "epoch"),

@@ -12,9 +12,11 @@ from likelier.metrics import DPO, GYM, HELD_OUT_EVALUATION, PPO, REWARD, SFT, SH
 
 Direction = Literal["min", "max"]
 Trainer = Callable[..., dict[str, Any]]
-"""(Config, Run) -> the result, as `result.json` holds it; with people in `reward` it is given `open_page` too."""
+"""(Config, Run) -> the result, as `result.json` holds it; with people to ask it is given `open_page` too."""
 RATING_PAGE = "likelier.web.rating_page:open_rating_page"
 """`module:function` that opens the page on which people rate what a trainer samples."""
+CLIP_PAGE = "likelier.web.clip_page:open_clip_page"
+"""The same for the page on which people compare clips of an agent."""
 Examiner = Callable[[Any, Any, Mapping[str, Any]], list[dict[str, Any]]]
 """(folder of a run, Config, result) -> its findings; the result is empty if the run has not ended."""
 
@@ -186,6 +188,7 @@ ROWS = (
         metrics=GYM,
         curves={
             "mean_return": "Return",
+            "preferences/accuracy": "Accuracy of the reward learned from comparisons",
             "episode_length": "Episode length",
             "policy_loss": "Policy loss",
             "value_loss": "Value loss",
@@ -196,6 +199,7 @@ ROWS = (
         },
         files={"env_id": "code"},
         packages=("torch", "numpy", "gymnasium"),
+        examiner="likelier.doctor.examine:examine_gym",
         memory_setting="gym.micro_batch_size",
     ),
 )

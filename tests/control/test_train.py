@@ -9,6 +9,7 @@ import pytest
 
 from forked import kill_when_changed
 from likelier.config import build_config
+from likelier.control.preferences import reward_model
 from likelier.control.train import train_gym
 from likelier.errors import DataError, LikelierError
 from likelier.runs.checkpoints import list_checkpoints
@@ -26,6 +27,10 @@ VARIANTS = {
     },
     "pendulum": {"env_id": "Pendulum-v1", "state_dependent_std": True},
     "recurrent": {"env_id": "CartPole-v1", "recurrent": True},
+    "preferences": {
+        "env_id": "CartPole-v1",
+        "preferences": {"simulated": 0.1, "comparisons": 20, "clip_seconds": 0.3, "ensemble_size": 2},
+    },
 }
 
 
@@ -81,8 +86,12 @@ def test_learns_to_do_what_is_shown(tmp_path, actions, enough):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cartpole", pytest.param("pendulum", marks=pytest.mark.battery), "recurrent"])
-def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["cartpole", pytest.param("pendulum", marks=pytest.mark.battery), "recurrent", "preferences"]
+)
+def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(reward_model, "FIRST_STEPS", 20)
+    monkeypatch.setattr(reward_model, "STEPS", 10)
     settings, killed = config(**VARIANTS[name]), tmp_path / "killed"
     train(settings, tmp_path / "whole")
     kill = partial(kill_when_changed, tmp_path, killed / "latest")

@@ -112,6 +112,21 @@ def test_a_reward_run_at_chance(tmp_path):
     assert read_reward_results([RewardSource(model="somewhere/else"), RewardSource(function="a.py:b")]) == {}
 
 
+def test_a_reward_learned_from_clips_at_chance(tmp_path):
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 1}])
+    write_json(tmp_path / "run.json", {"verb": "gym"})
+    for accuracy, interval, names in (
+        (0.51, [0.45, 0.57], ["scorer_at_chance"]),
+        (0.51, [0.45, 0.61], []),  # too few to tell
+        (0.7, [0.6, 0.8], []),
+    ):
+        about = {"accuracy": accuracy, "accuracy_interval": interval, "measured": 300}
+        write_json(tmp_path / "result.json", {"preferences": about})
+        assert [finding["name"] for finding in examine_run(tmp_path)] == names
+    write_json(tmp_path / "result.json", {"eval_mean": 500.0})
+    assert examine_run(tmp_path) == []
+
+
 def test_a_log_without_our_own_metrics_is_completed_from_the_samples(tmp_path):
     ours = dict.fromkeys(("repetition", "score_std", "kl_std", "ended_rate", "score_top_share", "score_bottom_share"))
     folder = write_run(tmp_path, **ours)

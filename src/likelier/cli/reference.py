@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from likelier.cli import app
-from likelier.config import Block, Config, JudgeConfig, OtherModel, RewardSource, list_blocks
+from likelier.config import Block, Config, JudgeConfig, OtherModel, PreferencesConfig, RewardSource, list_blocks
 from likelier.metrics import SHARED, Metric
 from likelier.stages import STAGES
 from likelier.terminal import echo
@@ -96,6 +96,8 @@ def describe_settings() -> Iterator[str]:
     yield setting_table(RewardSource, list(RewardSource.model_fields), "reward[].")
     yield "### `judge` in entries of `eval.scorer`"
     yield setting_table(JudgeConfig, list(JudgeConfig.model_fields), "eval.scorer[].judge.")
+    yield "### `preferences` in `gym`"
+    yield setting_table(PreferencesConfig, list(PreferencesConfig.model_fields), "gym.preferences.")
     yield "### Entries of `eval.others`"
     yield setting_table(OtherModel, list(OtherModel.model_fields), "eval.others[].")
 

@@ -16,7 +16,7 @@ from likelier.config.base import (
 )
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig, OtherModel
-from likelier.config.gym import GymConfig
+from likelier.config.gym import GymConfig, PreferencesConfig
 from likelier.config.load import (
     Config,
     apply_override,
@@ -52,6 +52,7 @@ __all__ = [
     "Port",
     "Positive",
     "PositiveFloat",
+    "PreferencesConfig",
     "Range",
     "Rate",
     "RewardModelConfig",

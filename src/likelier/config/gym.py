@@ -7,7 +7,52 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Device, Fraction, NonNegative, Positive, PositiveFloat, UpdateConfig, refuse_idle
+from likelier.config.base import (
+    Device,
+    Fraction,
+    NonEmpty,
+    NonNegative,
+    PageConfig,
+    Positive,
+    PositiveFloat,
+    UpdateConfig,
+    refuse_idle,
+)
+from likelier.config.rewards import Address
+
+
+class PreferencesConfig(PageConfig):
+    """A reward learned from comparisons of clips (Christiano et al. 2017); exactly one of `db` and `simulated`."""
+
+    db: Annotated[Address, Field(min_length=1)] | None = None
+    """A feedback database (file or URL, made if absent) over which the judging page is opened: people compare clips."""
+    simulated: Annotated[float, Field(ge=0, le=1)] | None = None
+    """A simulated judge goes by the environment's reward, and answers this share of comparisons by a coin."""
+    comparisons: Positive = 300
+    """Comparisons in the whole run: a quarter of the untrained policy, the last after three quarters of the run."""
+    clip_seconds: PositiveFloat = 1.5
+    """Length of a clip at the environment's own speed (`render_fps`, 30 if it has none)."""
+    ensemble_size: Positive = 3
+    """Rewards that are learned side by side; PPO has their mean."""
+    choose: Literal["disagreement", "random"] = "disagreement"
+    """New clips are those on which the ensemble disagrees most, or random ones."""
+    wait_minutes: NonNegative = 30.0
+    """With `db`: how long each round of questions waits for people; then the run goes on with what it has."""
+    question: NonEmpty = "Which behaviour is better?"
+    """With `db`: what people are asked."""
+
+    @model_validator(mode="after")
+    def check_judge(self) -> Self:
+        """Validate that somebody answers, and refuse what has no effect."""
+        if (self.db is None) == (self.simulated is None):
+            raise ValueError("give exactly one of db and simulated")
+        if self.ensemble_size == 1 and self.choose == "disagreement":
+            raise ValueError(
+                "choose: one reward disagrees with nobody; set ensemble_size to 2 or more, or choose to random"
+            )
+        page = (*PageConfig.model_fields, "wait_minutes", "question")
+        refuse_idle(self, [(self.db is None, page, "there is no `db` to ask people")])
+        return self
 
 
 class GymConfig(UpdateConfig):
@@ -34,6 +79,8 @@ class GymConfig(UpdateConfig):
     """Shift and scale vector observations by their running mean and deviation, within 10; frozen in evaluation."""
     normalize_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return, within 10; what is reported stays as it is."""
+    preferences: PreferencesConfig | None = None
+    """Learn the reward from comparisons of clips; the environment's own is only reported."""
     hidden_sizes: list[Positive] = [64, 64]
     """Widths of the hidden layers of policy and critic."""
     activation: Literal["tanh", "relu"] = "tanh"

@@ -1,6 +1,7 @@
 """Evaluation of a trained agent: returns on fresh episodes, and a GIF of one."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,18 @@ def draw_gif(
         return summarise_error(error)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 * step / fps, loop=0)
     return None
+
+
+def save_gif(frames: Sequence[Array], fps: float, path: Path, most_fps: float = math.inf) -> None:
+    """Write frames as a GIF that runs as fast as they were taken, with at most `MAX_GIF_FRAMES`, `most_fps` a second.
+
+    Written beside it and renamed: half a file never has its name.
+    """
+    step = max(-(-len(frames) // MAX_GIF_FRAMES), math.ceil(fps / most_fps))
+    pictures = [shrink_frame(frame) for frame in frames[::step]]
+    partial = path.with_name(f".{path.name}")
+    pictures[0].save(partial, "GIF", save_all=True, append_images=pictures[1:], duration=1000 * step / fps, loop=0)
+    partial.replace(path)
 
 
 def record_episode(

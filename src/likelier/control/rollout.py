@@ -1,8 +1,8 @@
 """Rollouts: step the environments, compute advantages, and build the batch of one PPO update."""
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -120,7 +120,10 @@ class EnvState:
 class Experience:
     """One rollout, `[T, N, ...]`: T steps of N environments."""
 
+    seen: Array
+    """Observations as the environment gave them."""
     observations: Array
+    """The same as the policy saw them."""
     actions: Array
     rewards: Array
     terminated: Array
@@ -170,15 +173,24 @@ def sequence_rows(experience: Experience, device: torch.device) -> Rows:
 
 
 def sample_rollout(
-    policy: ActorCritic, env_state: EnvState, config: GymConfig, generator: torch.Generator, clock: Clock
+    policy: ActorCritic,
+    env_state: EnvState,
+    config: GymConfig,
+    generator: torch.Generator,
+    clock: Clock,
+    learned: Callable[[Experience], Array] | None = None,
 ) -> Batch:
     """Step every environment `rollout_length` times; returns a batch whose rows are single steps in random order, or
-    the rollout of one environment each for a recurrent policy.
+    the rollout of one environment each for a recurrent policy. `learned` gives rewards `[T, N]` in place of the
+    environment's.
     """
     # Acting runs in numpy, learning in PyTorch: both would differ in the last bit, so the trainer computes its own
     # old log-probabilities below, and the first ratio is exactly 1.
     experience = take_steps(policy, env_state, config, generator)
     clock.lap("sample")
+    if learned is not None:
+        experience = replace(experience, rewards=learned(experience))
+        clock.lap("preferences")
 
     device, num_envs = generator.device, experience.rewards.shape[1]
     rows = sequence_rows(experience, device) if config.recurrent else step_rows(experience, generator)
@@ -204,12 +216,13 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
     # All noise of a rollout at once: what is drawn does not depend on how long episodes are.
     act, noise = policy.actor(), policy.distribution.noise(shape, generator)
     memories, first_states = env_state.memories, env_state.memories.states
-    observed, acted, steps, final = [], [], [], {}
+    seen, observed, acted, steps, final = [], [], [], [], {}
     for t in range(config.rollout_length):
         if moments is not None:
             # Before acting: the first observation is already normalized by what was seen, itself included.
             moments.update(vector_env.observations)
-        observations = env_state.normalize(vector_env.observations).copy()
+        seen.append(vector_env.observations.copy())
+        observations = env_state.normalize(seen[-1])
         actions, states = act(observations, noise[t], memories.states)
         step = vector_env.step(actions)
         env_state.episodes.add(step.rewards, step.terminated | step.truncated)
@@ -223,7 +236,9 @@ def take_steps(policy: ActorCritic, env_state: EnvState, config: GymConfig, gene
         # Nothing is carried into a new episode.
         memories.states = np.where((step.terminated | step.truncated)[:, None], np.float32(0.0), states)
     rewards, terminated, truncated = (np.stack(column) for column in list(zip(*steps, strict=True))[:3])
-    return Experience(np.stack(observed), np.stack(acted), rewards, terminated, truncated, first_states, final)
+    return Experience(
+        np.stack(seen), np.stack(observed), np.stack(acted), rewards, terminated, truncated, first_states, final
+    )
 
 
 def compute_advantages(

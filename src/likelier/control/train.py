@@ -1,6 +1,7 @@
 """PPO on a Gymnasium environment: sample, update, log, save. Resumed runs are bitwise identical."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from likelier.control.fast.adam import FusedAdamW
 from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, make_observation_moments
+from likelier.control.preferences.judges import OpenClipPage
+from likelier.control.preferences.learned import LearnedReward, open_learned_reward
 from likelier.control.rollout import EnvState, Episodes, Memories, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
@@ -24,14 +27,19 @@ from likelier.training.setup import Clock, make_optimizer, pick_device, schedule
 from likelier.training.state import load_arrays, load_state, save_arrays, save_state
 
 
-def train_gym(config: Config, run: Run) -> dict[str, Any]:
+def train_gym(config: Config, run: Run, open_page: OpenClipPage | None = None) -> dict[str, Any]:
     """Train on `config.gym.env_id`; returns what `likelier gym --json` prints.
 
-    ConfigError: the environment cannot be created. EnvError: it fails. NumericError: see `Guard`.
+    `open_page` opens the page on which people compare clips (`gym.preferences.db`). ConfigError: the environment cannot
+    be created, or its clips not be compared. EnvError: it fails. NumericError: see `Guard`.
     """
     gym, device = config.gym, pick_device(config.gym.device)
-    with Watchdog(gym.step_timeout_seconds) as watchdog, VectorEnv(gym, config.seed, watchdog) as vector_env:
-        state = State(vector_env, gym, config.seed, device, run.folder)
+    with (
+        Watchdog(gym.step_timeout_seconds) as watchdog,
+        VectorEnv(gym, config.seed, watchdog) as vector_env,
+        open_learned_reward(config, vector_env, watchdog, run.folder, open_page) as learned,
+    ):
+        state = State(vector_env, gym, config.seed, device, run.folder, learned)
         state.load(run.checkpoint)
 
         start_time, policy, env_state = time.monotonic(), state.policy, state.env_state
@@ -44,13 +52,16 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
                 generator = seeded_generator(config.seed, step, "gym", device)
 
                 # A generator of its own for each update: a resumed run draws the same numbers without saving any state.
-                batch = sample_rollout(policy, env_state, gym, generator, clock)
+                if learned is not None:
+                    learned.begin_step(step, partial(run.stop_if_asked, step, gym.steps, state.save))
+                batch = sample_rollout(policy, env_state, gym, generator, clock, learned)
                 # Closed form and fused Adam: at 64 rows a minibatch autograd's bookkeeping costs more than the numbers.
                 guard = state.guard.begin_step(step + 1)
                 update = ppo_update(policy, state.steps, batch, update_config, generator, guard, ClosedFormLoss())
                 clock.lap("update")
 
                 metrics = env_state.episodes.stats() | update | {"learning_rate": learning_rate}
+                metrics |= learned.metrics if learned is not None else {}
                 metrics |= {"cliprange": update_config.cliprange, "optimizer_steps": state.count(update)}
                 run.log(step + 1, metrics | {"env_steps": (step + 1) * gym.batch_size}, timing=clock.laps)
                 # After the log: a checkpoint records how long the logs are, and a resume cuts them back to that.
@@ -59,7 +70,8 @@ def train_gym(config: Config, run: Run) -> dict[str, Any]:
 
         seconds = time.monotonic() - start_time
         save_agent(run.folder / "model", policy, env_state.observation_moments, gym)
-        return run.finish(summarize(state, config, seconds, run) | evaluate_agent(state, config, watchdog, run.folder))
+        result = summarize(state, config, seconds, run) | evaluate_agent(state, config, watchdog, run.folder)
+        return run.finish(result | ({"preferences": learned.summarize()} if learned is not None else {}))
 
 
 def summarize(state: "State", config: Config, seconds: float, run: Run) -> dict[str, Any]:
@@ -92,8 +104,16 @@ def evaluate_agent(state: "State", config: Config, watchdog: Watchdog, folder: P
 class State:
     """Everything in a checkpoint: weights, optimizer, environments, counts."""
 
-    def __init__(self, vector_env: VectorEnv, gym: GymConfig, seed: int, device: torch.device, folder: Path) -> None:
-        self.gym = gym
+    def __init__(
+        self,
+        vector_env: VectorEnv,
+        gym: GymConfig,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        learned: LearnedReward | None = None,
+    ) -> None:
+        self.gym, self.learned = gym, learned
         # Drawn on the CPU and moved, so that every device starts from the same weights.
         self.policy = ActorCritic(vector_env.spaces, gym, seeded_generator(seed, 0, "weights")).to(device)
         self.optimizer = make_optimizer([(self.policy.parameters(), gym.learning_rate)], gym)
@@ -129,13 +149,19 @@ class State:
         save_state(folder, {"policy": self.policy}, self.optimizer, counts)
         # Environments cannot be written: their seeds and actions are, and are replayed.
         save_arrays(folder / "world.safetensors", self.env_state.state())
+        if self.learned is not None:
+            save_arrays(folder / "preferences.safetensors", self.learned.state())
 
     def load(self, checkpoint: Path | None) -> None:
         """Restore a checkpoint; without one all environments are reset."""
         if checkpoint is None:
             self.env_state.vector_env.reset()
+            if self.learned is not None:
+                self.learned.play_first(self.policy, self.env_state)
             return
         counts = load_state(checkpoint, {"policy": self.policy}, self.optimizer)
         self.optimizer_steps = counts["optimizer_steps"]
         self.guard.restore(counts["guard"])
         self.env_state.restore(load_arrays(checkpoint / "world.safetensors"))
+        if self.learned is not None:
+            self.learned.restore(load_arrays(checkpoint / "preferences.safetensors"))

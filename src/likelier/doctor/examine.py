@@ -67,7 +67,7 @@ def examine_run(folder: Path) -> list[dict[str, Any]]:
     verb = about.get("verb", "ppo")
     examined = [stage.verb for stage in STAGES.values() if stage.examiner]
     if verb not in examined:
-        raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of {' and '.join(examined)}")
+        raise DataError(f"{folder}: a run of `{verb}`; the doctor reads runs of {join_words(examined)}")
     path = folder / "config.yaml"
     config = build_config(read_yaml(path), source=str(path)) if path.is_file() else Config()
     examine_stage = STAGES[verb].load_examiner()
@@ -75,9 +75,28 @@ def examine_run(folder: Path) -> list[dict[str, Any]]:
         return examine_stage(folder, config, result)
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Return words as `a, b and c`.
+
+    >>> join_words(["reward", "ppo", "gym"])
+    'reward, ppo and gym'
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def examine_reward(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Findings about a reward run: how well it ranks held-out pairs."""
     finding = score.check_heldout_pairs(History(read_metrics(folder), config, rewards={folder.name: dict(result)}))
+    return [asdict(finding)] if finding else []
+
+
+def examine_gym(folder: Path, config: Config, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Findings about a run on an environment: whether a reward learned from comparisons of clips ranks others."""
+    learned = result.get("preferences")
+    if not learned:
+        return []
+    rewards = {"gym.preferences": {**learned, "pairs": learned["measured"]}}
+    finding = score.check_heldout_pairs(History(read_metrics(folder), config, rewards=rewards))
     return [asdict(finding)] if finding else []
 
 

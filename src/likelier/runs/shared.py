@@ -11,7 +11,7 @@ from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
 from likelier.runs.torchrun import torchrun_rank
-from likelier.stages import RATING_PAGE, STAGES, import_object
+from likelier.stages import CLIP_PAGE, RATING_PAGE, STAGES, import_object
 
 
 class DistributedRun(Run):
@@ -52,6 +52,8 @@ def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_cha
     if resume != "never":
         config = keep_former_defaults(config, folder)
     more = {"open_page": import_object(RATING_PAGE)} if verb == "ppo" and config.people else {}
+    if verb == "gym" and config.gym.preferences and config.gym.preferences.db:
+        more = {"open_page": import_object(CLIP_PAGE)}
     with shared_run(folder, verb, config, resume, accept_changes) as run, go_on_from(run.checkpoint):
         return trainer(config, run, **more)
 

@@ -2,22 +2,16 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-
-import uvicorn
+from contextlib import contextmanager
 
 from likelier.config import PPOConfig
 from likelier.errors import LikelierError
 from likelier.feedback.questions import Question
 from likelier.feedback.store import Store
 from likelier.records import Prompt, Rating, Response
-from likelier.web.app import create_app
+from likelier.web.beside import serve_beside
 from likelier.web.live import add_generated
 from likelier.web.room import Room
-from likelier.web.server import announce_links, listen, make_access, make_config, name_host
-
-CLOSE_SECONDS = 10.0
-"""How long the server may take to end."""
 
 
 class RatingPage:
@@ -59,22 +53,5 @@ def open_rating_page(store: Store, config: PPOConfig) -> Iterator[RatingPage]:
 
     ConfigError: an address that is not protected. LikelierError: the port is taken.
     """
-    access = make_access(config, "ppo")
-    listener = listen(access.host, config.port)
-    port = listener.getsockname()[1]
-    site = access.make_site(port)
-    address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
-    store.show_address(address)
-    app = create_app(store, site=site)
-    room: Room = app.state.room
-    server = uvicorn.Server(make_config(app, access))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    with closing(app.state.rooms):
-        page = RatingPage(room, thread)
-        announce_links(room, address, access)
-        thread.start()
-        try:
-            yield page
-        finally:
-            server.should_exit = True
-            thread.join(CLOSE_SECONDS)
+    with serve_beside(store, config, "ppo", RatingPage) as page:
+        yield page

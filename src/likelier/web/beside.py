@@ -1,0 +1,50 @@
+"""A judging page beside a training run: served by a thread of it until the block ends."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import uvicorn
+
+from likelier.feedback.store import Store
+from likelier.web.app import create_app
+from likelier.web.room import Room
+from likelier.web.server import announce_links, listen, make_access, make_config, name_host
+
+if TYPE_CHECKING:
+    from likelier.config.base import PageConfig
+
+P = TypeVar("P")
+CLOSE_SECONDS = 10.0
+"""How long the server may take to end."""
+
+
+@contextmanager
+def serve_beside(
+    store: Store, config: "PageConfig", block: str, make: Callable[[Room, threading.Thread], P]
+) -> Iterator[P]:
+    """Serve the store's project; yields what `make` makes of its room and the server's thread before anybody can come.
+
+    The owner's link is printed on stderr. `block` names the settings in messages. ConfigError: an address that is not
+    protected. LikelierError: the port is taken.
+    """
+    access = make_access(config, block)
+    listener = listen(access.host, config.port)
+    port = listener.getsockname()[1]
+    site = access.make_site(port)
+    address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
+    store.show_address(address)
+    app = create_app(store, site=site)
+    room: Room = app.state.room
+    server = uvicorn.Server(make_config(app, access))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    with closing(app.state.rooms):
+        page = make(room, thread)
+        announce_links(room, address, access)
+        thread.start()
+        try:
+            yield page
+        finally:
+            server.should_exit = True
+            thread.join(CLOSE_SECONDS)

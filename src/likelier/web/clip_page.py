@@ -1,0 +1,92 @@
+"""The judging page beside the training of an agent: people compare clips of it, side by side."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from likelier.config import PreferencesConfig
+from likelier.errors import ConfigError, LikelierError
+from likelier.feedback.media import read_media
+from likelier.feedback.projects import ProjectSettings, read_settings, take_settings
+from likelier.feedback.store import Store
+from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.web.beside import serve_beside
+from likelier.web.live import add_generated
+from likelier.web.room import Room
+
+PROJECT = "clips"
+"""Project of the database in which clips are compared."""
+SETTINGS = ProjectSettings(per_comparison=1, strength=False, repeat_share=0.0)
+"""Of a new project."""
+
+
+class ClipPage:
+    """A page of comparisons that is being served."""
+
+    def __init__(self, room: Room, server: threading.Thread, question: str) -> None:
+        self.room, self.server, self.prompt = room, server, Prompt(question)
+        self.room.more_comes = True
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Ask nobody any more about what nobody has begun."""
+        with self.room.pairing_lock:
+            self.room.pairing.withdraw(each.id for each in list(self.room.pairing.questions))
+
+    def ask(self, pairs: Sequence[tuple[Path, Path]]) -> list[str]:
+        """Ask people about pairs of media files, and about no earlier ones; returns the ids of the comparisons."""
+        self.withdraw()
+        media = {path: read_media(path) for pair in pairs for path in pair}
+        for path, record in media.items():
+            self.room.store.media_folder.add(record, path)
+        responses = {path: Response(self.prompt.id, media=record) for path, record in media.items()}
+        made = [Comparison(self.prompt.id, responses[first].id, responses[second].id) for first, second in pairs]
+        add_generated(self.room, made, list(responses.values()), [self.prompt])
+        with self.room.pairing_lock:
+            self.room.media = self.room.media | {record.sha256: record for record in media.values()}
+            self.room.pairing.ask_again(each.id for each in made)
+        return [f"{each.id} {each.response_a}" for each in made]
+
+    def read(self, ids: Sequence[str]) -> list[float | None]:
+        """Return the answers to comparisons: P(the first is better), None while there is none.
+
+        LikelierError: the page has ended, or its owner has changed what is asked.
+        """
+        if not self.server.is_alive():
+            raise LikelierError("the judging page has ended; go on with --resume auto")
+        if self.room.kind is not Judgement:
+            line = "what is asked was changed; its owner can set it back to comparisons"
+            raise LikelierError(f"{self.room.store.name}: {line}, and the run goes on with --resume auto")
+        firsts = dict(each.split() for each in ids)
+        given: dict[str, list[float]] = {each: [] for each in firsts}
+        for judgement in self.room.store.judgements_of(list(firsts)):
+            given[judgement.comparison_id].append(read_choice(judgement, firsts[judgement.comparison_id]))
+        return [fmean(given[each.split()[0]]) if given[each.split()[0]] else None for each in ids]
+
+
+def read_choice(judgement: Judgement, first: str) -> float:
+    """Return 1 if the first response is preferred, 0 if the other, 0.5 for a tie."""
+    return 0.5 if judgement.preferred is None else float(judgement.preferred == first)
+
+
+@contextmanager
+def open_clip_page(config: PreferencesConfig) -> Iterator[ClipPage]:
+    """Open the database and serve its project of clips until the block ends; the owner's link is printed on stderr.
+
+    ConfigError: an address that is not protected, or a project that asks something else. DataError: see `Store.open`.
+    LikelierError: the port is taken.
+    """
+    assert config.db is not None
+    with Store.open(config.db, create=True, project=PROJECT) as store:
+        store.prepare_to_write()
+        with store.transaction() as writer:
+            take_settings(writer, SETTINGS)
+        with store.reading() as connection:
+            asked = read_settings(connection, PROJECT).ask
+        if asked != "comparisons":
+            raise ConfigError(f"gym.preferences.db: the project {PROJECT} of {store.name} asks for {asked}")
+        with serve_beside(store, config, "gym.preferences", partial(ClipPage, question=config.question)) as page:
+            yield page

@@ -299,6 +299,7 @@ JUDGE = {
     "model": elsewhere("evaluation/test_judge.py::test_the_result_by_hand"),
     "instruction": elsewhere("evaluation/test_judge.py::test_what_was_answered_is_not_asked_again"),
     "concurrency": elsewhere("evaluation/test_judge.py::test_retries_keys_and_bounded_concurrency"),
+    "max_tokens": elsewhere("evaluation/test_judge.py::test_an_answer_is_bounded_where_max_tokens_says_so"),
 }
 OTHER = {
     "model": elsewhere("evaluation/test_compare.py::test_other_models_are_compared_on_the_same_prompts"),

@@ -141,6 +141,13 @@ def test_the_side_bias_of_a_judge_is_found(serve_judge, tmp_path):
         ("The better answer is B.", "second"),
         ("<think>A? No.\nA</think>\nB", "second"),
         ("I like both.\n\nVerdict: [[A]]\n", "first"),
+        ("<<<END OF ANSWER B 549ab1fc48ba>>\n\nThe answer is A, which is better.", "first"),
+        ("The answer that is better is B.", "second"),
+        ("The best answer is A and is the better one", "first"),
+        ("A\n<<<END OF ANSWER B 549ab1fc48ba>>>", "first"),
+        ("The answer that is better is the one that uses examples.", None),
+        ("<<<END OF ANSWER B 549ab1fc48ba>>>", None),
+        ("A is not better", None),
         ("A and B", None),
         ("Neither", None),
         ("As an answer", None),
@@ -196,6 +203,15 @@ def test_what_was_answered_is_not_asked_again(serve_judge, tmp_path):
     (tmp_path / "judge.part").write_text('{"other": 1}\n')
     with pytest.raises(DataError, match="judge.part: not the answers of a judge"):
         KeptAnswers(tmp_path)
+
+
+def test_an_answer_is_bounded_where_max_tokens_says_so(serve_judge, tmp_path):
+    """What was answered under another bound is asked again; without a bound none is sent."""
+    fake = serve_judge()
+    ask_judge("fake", config_of(fake), PAIRS[:1], KeptAnswers(tmp_path))
+    ask_judge("fake", config_of(fake, max_tokens=16), PAIRS[:1], KeptAnswers(tmp_path))
+    ask_judge("fake", config_of(fake, max_tokens=16), PAIRS[:1], KeptAnswers(tmp_path))
+    assert [body.get("max_tokens") for _, body in fake.asked] == [None, None, 16, 16]
 
 
 def test_retries_keys_and_bounded_concurrency(serve_judge, tmp_path, monkeypatch):

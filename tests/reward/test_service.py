@@ -5,15 +5,17 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from urllib.error import HTTPError
 
 import pytest
 
 from batches import batch_of
 from likelier.errors import ConfigError, LikelierError
 from likelier.reward import service as service_module
-from likelier.reward.service import http_source
+from likelier.reward.service import http_source, post, read_wait
 
 
 @pytest.fixture
@@ -102,6 +104,44 @@ def test_a_service_that_fails_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((400, {"detail": "no such\nmodel"}), "status 400: no such model"),
+        ((401, {"error": {"message": "wrong key k+ey"}}), "status 401: wrong key ***"),
+        ((404, b"<html>"), "status 404: Not Found"),
+        ((403, b"\xff"), "status 403: Forbidden"),
+        ((422, {"detail": [{"msg": "x"}]}), "status 422: [{'msg': 'x'}]"),
+    ],
+)
+def test_a_refusal_is_told_at_once_with_its_reason(
+    service: tuple[str, list[object]], at_once: list[float], answer: object, said: str
+):
+    address, answers = service
+    answers.append(answer)
+    with pytest.raises(LikelierError) as caught:
+        post(address.replace("http://", "http://k%2Bey@"), b"{}", 1000, "judge")
+    assert str(caught.value) == f"judge: {said}"
+    assert at_once == []
+
+
+def test_a_busy_service_says_how_long_to_wait(service: tuple[str, list[object]], at_once: list[float]):
+    address, answers = service
+    answers.extend([(429, {}), (429, {"error": {"message": "rate limit"}})])
+    with pytest.raises(LikelierError, match="status 429: rate limit, 3 retries made"):
+        post(address, b"{}", 1000, "judge")
+    assert at_once == [0.2, 0.4, 0.8]
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("3600", 60.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0)])
+def test_the_wait_that_a_service_asks_for(header: str, seconds: float):
+    headers = Message()
+    with HTTPError("", 429, "", headers, None) as busy:
+        assert read_wait(busy) == 0.0
+        headers["Retry-After"] = header
+        assert read_wait(busy) == seconds
+
+
 def test_a_service_that_is_not_there(at_once: list[float]):
     with pytest.raises(LikelierError, match="3 retries made; is it running"):
         http_source("http://127.0.0.1:9/")(batch_of(["p"], ["a"]))
@@ -138,7 +178,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n"
         ([], "RemoteDisconnected"),
         ([b"nonsense\r\n\r\n"], "BadStatusLine"),
         ([HEAD + b'{"scores"'], "IncompleteRead"),
-        ([b""] * 8, "time"),  # says nothing for longer than the limit
+        ([b""] * 8, "no whole answer within 0.4 s"),  # says nothing for longer than the limit
         ([HEAD, *(bytes([letter]) for letter in b'{"scores": [1.0]}')], "no whole answer within 0.4 s"),  # drips
     ],
     ids=["hangs up", "no HTTP", "half an answer", "silent", "drips"],

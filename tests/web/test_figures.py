@@ -1,7 +1,9 @@
 """Figures of the owner's page, by hand."""
 
 import json
+from dataclasses import replace
 
+from likelier.evaluation.length_control import control_length
 from likelier.feedback.store import Store
 from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
 from likelier.web import figures
@@ -31,6 +33,26 @@ def test_the_first_vote_on_a_prompt_counts():
     votes = [judged(number, ("old", "new"), choice) for number in (0, 1) for choice in ("right", "left", "left")]
     points = compare_models([judged(9, ("old", "old"), "left"), *votes])["points"]
     assert [(each["judgements"], each["prompts"], each["rate"]) for each in points] == [(1, 1, 1.0), (4, 2, 1.0)]
+
+
+def test_the_win_rate_at_equal_length_stands_beside_it():
+    """The new model writes the longer answer in 30 of 40 pairs, and the longer one wins each time."""
+    lengths = [(5, 9) if number % 4 else (9, 5) for number in range(40)]
+    texts = [("o" * old, "n" * new) for old, new in lengths]
+    votes = []
+    for number, (old, new) in enumerate(texts):
+        entry = judged(number, ("old", "new"), "right" if len(new) > len(old) else "left")
+        left, right = Response(entry.prompt.id, old, "old"), Response(entry.prompt.id, new, "new")
+        votes.append(replace(entry, left=left, right=right))
+    rates = compare_models([judged(99, ("old", "old"), "left"), *votes])
+    controlled = rates["length_controlled"]
+    assert rates["points"][-1]["rate"] == 0.75
+    expected = control_length(
+        [float(new > old) for old, new in lengths], [new - old for old, new in lengths], [str(n) for n in range(40)]
+    )
+    assert 0.5 < controlled["rate"] == expected.rate < 0.75
+    assert [controlled["low"], controlled["high"]] == expected.interval
+    assert compare_models([judged(99, ("old", "old"), "left"), *votes[:10]])["length_controlled"] is None
 
 
 def test_one_model_has_no_win_rate():

@@ -66,6 +66,9 @@ class JudgeConfig(Block):
     """Criteria by which an answer is better. How to reply is added."""
     concurrency: Positive = 4
     """Questions that are asked at once."""
+    max_tokens: Positive | None = None
+    """Tokens after which an answer is cut off, sent to the service as `max_tokens`; None: its own bound. A small model
+    may not stop by itself; one that thinks aloud needs some thousands before its verdict."""
 
 
 class RewardSource(Block):

@@ -44,9 +44,10 @@ SYSTEM = (
     "Reply with one word: A if the first answer is better, B if the second is, TIE if neither is."
 )
 WORDS: dict[str, Verdict] = {"A": "first", "B": "second", "TIE": "tie"}
+BETTER = r"is (?:the )?(?:better|best)(?: one| answer)?"
 VERDICT = re.compile(
-    r"\W*(?:(?:the |my |final |better )*(?:verdict|answer|winner|choice|one)\b(?: is)?(?: answer)?)?"
-    r"\W*(A|B|TIE)(?: is better)?\W*",
+    r"\W*(?:(?:the |my |final |better |best )*(?:verdict|answer|winner|choice|one)\b"
+    rf"(?: (?:that|which) {BETTER})?(?: is)?(?: answer)?)?\W*(A|B|TIE)(?:,?(?: which| and)? {BETTER})?\W*",
     re.IGNORECASE,
 )
 THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -140,8 +141,10 @@ def make_asker(config: JudgeConfig) -> Asker:
     path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
     address, name = urlunsplit(parts._replace(path=path)), f"judge {hide_secrets(config.http)}"
 
+    bound = {"max_tokens": config.max_tokens} if config.max_tokens else {}
+
     def ask(messages: list[dict[str, str]]) -> str:
-        body = json.dumps({"model": config.model, "messages": messages, "temperature": 0}).encode()
+        body = json.dumps({"model": config.model, "messages": messages, "temperature": 0} | bound).encode()
         answer: Any = post(address, body, MAX_BYTES, name, TIMEOUT_SECONDS, RETRY_SECONDS)
         try:
             content = answer["choices"][0]["message"]["content"]
@@ -162,7 +165,8 @@ def make_questions(config: JudgeConfig, pairs: Sequence[ResponsePair]) -> Iterat
         for first_is_a in (True, False):
             first, second = (pair.a.text, pair.b.text) if first_is_a else (pair.b.text, pair.a.text)
             messages = make_messages(config.instruction, to_plain_text(pair.prompt.text), first, second)
-            yield Question(row, first_is_a, messages, stable_id(hide_secrets(config.http), config.model, messages))
+            decides = [hide_secrets(config.http), config.model, messages, *filter(None, [config.max_tokens])]
+            yield Question(row, first_is_a, messages, stable_id(*decides))
 
 
 def make_messages(instruction: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
@@ -178,10 +182,12 @@ def make_messages(instruction: str, prompt: str, first: str, second: str) -> lis
 def read_verdict(answer: str) -> Verdict | None:
     """Return which answer is preferred: one word, or the last line's after thoughts or reasons; None: unreadable.
 
+    Small models copy the marks of what they judge; such a line says nothing.
+
     >>> read_verdict("Both are short.\\n\\nVerdict: **B**")
     'second'
     """
-    lines = [line for line in THOUGHTS.sub("", answer).splitlines() if line.strip()]
+    lines = [line for line in THOUGHTS.sub("", answer).splitlines() if line.strip() and not line.startswith("<<<")]
     match = VERDICT.fullmatch(lines[-1]) if lines else None
     return WORDS[match[1].upper()] if match else None
 

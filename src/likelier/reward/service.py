@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -17,6 +18,12 @@ from likelier.userfile import summarise_error
 
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_RETRIES = 3
+MAX_WAIT_SECONDS = 60.0
+"""The longest wait that a busy service may ask for (Retry-After)."""
+MAX_REASON_BYTES = 1 << 14
+"""Read of the body of a refusal."""
+PASSING = {408, 425, 429}
+"""Refusals that may pass; any other from 400 to 499 says that the request or its key is wrong, and so stays."""
 MAX_BYTES, MAX_BYTES_PER_RESPONSE = 1 << 20, 1 << 10
 """Bytes of an answer: a MiB, and a KiB for each response. A number takes 25; an endless answer must not fill memory."""
 
@@ -63,22 +70,56 @@ def ask_service(address: str, batch: ResponseBatch) -> Any:
 def post(
     address: str, body: bytes, max_bytes: int, name: str = "", seconds: float | None = None, retry_seconds: float = 0.2
 ) -> Any:
-    """POST with time-out and retries, each after twice as long. `name` is the service's in errors.
+    """POST with time-out and retries, each after twice as long, or as long as a busy service asks for. `name` is the
+    service's in errors.
 
-    LikelierError: it never answered with JSON of `max_bytes` and status 200.
+    LikelierError: it never answered with JSON of `max_bytes` and status 200, or refused for good.
     """
     name = name or f"reward service {address}"
     request = make_request(address, body, name)
     for attempt in range(HTTP_RETRIES + 1):
+        wait = retry_seconds * 2**attempt
         try:
             return read_answer(request, max_bytes, seconds or HTTP_TIMEOUT_SECONDS)
         except InvalidAnswer as error:
             raise LikelierError(f"{name}: {error}") from None
+        except urllib.error.HTTPError as error:
+            reason, wait = explain_refusal(error, address), max(wait, read_wait(error))
+            if error.code < 500 and error.code not in PASSING:
+                raise LikelierError(f"{name}: {reason}") from None
+        except TimeoutError:
+            reason = f"no whole answer within {seconds or HTTP_TIMEOUT_SECONDS:g} s"
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             reason = summarise_error(error)
         if attempt < HTTP_RETRIES:
-            time.sleep(retry_seconds * 2**attempt)
+            time.sleep(wait)
     raise LikelierError(f"{name}: {reason}, {HTTP_RETRIES} retries made; is it running?")
+
+
+def explain_refusal(error: urllib.error.HTTPError, address: str) -> str:
+    """Return status and reason of a refusal in one line, the reason from the body where it has one, as OpenAI's
+    `{"error": {"message"}}` or FastAPI's `{"detail"}`; name and password of the address are blotted out."""
+    answer: Any
+    try:
+        with error:
+            answer = json.loads(error.read(MAX_REASON_BYTES))
+    except (OSError, ValueError, RecursionError, http.client.HTTPException):
+        answer = None
+    if isinstance(answer, dict):
+        answer = answer.get("error", answer.get("detail", answer.get("message")))
+    if isinstance(answer, dict):
+        answer = answer.get("message")
+    reason = " ".join(str(answer or error.reason).split())
+    parts = urlsplit(address)
+    for secret in filter(None, (parts.username, parts.password)):
+        reason = reason.replace(unquote(secret), "***")
+    return f"status {error.code}: {reason[:200]}"
+
+
+def read_wait(error: urllib.error.HTTPError) -> float:
+    """Return the seconds that a service asks to wait (Retry-After), at most MAX_WAIT_SECONDS; 0 if it does not."""
+    seconds = str(error.headers.get("Retry-After", ""))
+    return min(float(seconds), MAX_WAIT_SECONDS) if seconds.isdecimal() else 0.0
 
 
 def make_request(address: str, body: bytes, name: str) -> urllib.request.Request:

@@ -154,7 +154,26 @@ def compare_models(judged: Sequence[JudgedComparison]) -> dict[str, Any] | None:
     first = {entry.prompt.id: place for place, entry in reversed(list(enumerate(held)))}
     places = sorted(first.values())
     shares = [share_of(held[place], model) for place in places]
-    return {"model": model, "other": other, "points": follow_rate(shares, [place + 1 for place in places])}
+    points = follow_rate(shares, [place + 1 for place in places])
+    controlled = control_for_length([held[place] for place in places], model, shares)
+    return {"model": model, "other": other, "points": points, "length_controlled": controlled}
+
+
+def control_for_length(held: Sequence[JudgedComparison], model: str, shares: Sequence[float]) -> dict[str, Any] | None:
+    """Return the win rate as it would be at equal length, with an interval for a single look; None: see
+    `control_length`."""
+    from likelier.evaluation.length_control import control_length  # scipy, as above
+
+    longer = [
+        len(entry.left.text) - len(entry.right.text)
+        if entry.left.model == model
+        else len(entry.right.text) - len(entry.left.text)
+        for entry in held
+    ]
+    found = control_length(shares, longer, [entry.prompt.id for entry in held])
+    if found is None or found.interval is None:
+        return None
+    return {"rate": found.rate, "low": found.interval[0], "high": found.interval[1]}
 
 
 def first_seen(judged: Sequence[JudgedComparison], model: str) -> int:

@@ -51,10 +51,11 @@ function label(x, y, content, anchor = "start") {
 function drawWinRates(rates) {
   $("win-rate").hidden = !rates;
   if (!rates) return;
-  const { model, other, points } = rates, last = points.at(-1), wide = 560, high = 160, left = 40;
+  const { model, other, points, length_controlled: controlled } = rates, last = points.at(-1), wide = 560, high = 160, left = 40;
   const x = (count) => left + (wide * count) / last.judgements, y = (rate) => 8 + high * (1 - rate);
   const title = say("win_rate_of", { model: model || "–", other: other || "–", rate: percent(last.rate), low: percent(last.low), high: percent(last.high), count: last.prompts });
   $("win-rate-title").textContent = title;
+  $("win-rate-length").textContent = controlled ? say("win_rate_at_equal_length", { rate: percent(controlled.rate), low: percent(controlled.low), high: percent(controlled.high) }) : "";
   const band = [...points.map((point) => [x(point.judgements), y(point.high)]), ...points.toReversed().map((point) => [x(point.judgements), y(point.low)])];
   const chart = $("win-rate-chart");
   chart.setAttribute("viewBox", `0 0 ${left + wide + 10} ${high + 32}`);

@@ -43,6 +43,12 @@ def train(config, folder, resume="never"):
         return train_gym(config, run)
 
 
+def train_briefly(config, folder, resume="never"):
+    """Train with short fits of learned rewards, in whatever process."""
+    reward_model.FIRST_STEPS, reward_model.STEPS = 20, 10
+    return train(config, folder, resume)
+
+
 def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -90,14 +96,14 @@ def test_learns_to_do_what_is_shown(tmp_path, actions, enough):
     "name", ["cartpole", pytest.param("pendulum", marks=pytest.mark.battery), "recurrent", "preferences"]
 )
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(reward_model, "FIRST_STEPS", 20)
-    monkeypatch.setattr(reward_model, "STEPS", 10)
+    for constant in ("FIRST_STEPS", "STEPS"):
+        monkeypatch.setattr(reward_model, constant, getattr(reward_model, constant))  # put back at the end
     settings, killed = config(**VARIANTS[name]), tmp_path / "killed"
-    train(settings, tmp_path / "whole")
+    train_briefly(settings, tmp_path / "whole")
     kill = partial(kill_when_changed, tmp_path, killed / "latest")
-    hits = [kill(delay, train, settings, killed, "auto") for delay in (0.05, 0.01)]
+    hits = [kill(delay, train_briefly, settings, killed, "auto") for delay in (0.05, 0.01)]
     assert any(hits)
-    train(settings, killed, "auto")
+    train_briefly(settings, killed, "auto")
     assert fingerprint(killed) == fingerprint(tmp_path / "whole")
 
 

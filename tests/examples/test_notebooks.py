@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "examples" / "notebooks"
 SMALL = {
     "ppo.ipynb": {"UPDATES": 40, "CARTPOLE_STEPS": 1024},
-    "feedback.ipynb": {"PROMPTS": 30, "COMPARISONS": 80, "EPISODES": 128},
+    "feedback.ipynb": {"PROMPTS": 60, "COMPARISONS": 150, "EPISODES": 128},
 }
 
 

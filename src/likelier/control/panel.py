@@ -40,7 +40,7 @@ NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Glance:
-    """What a policy sees at a step, what it expects, and what it would do."""
+    """A step as a policy has it: observation, expected value, and distribution of actions."""
 
     observation: Array
     """Encoded, before normalisation."""

@@ -70,7 +70,7 @@ class Checkpointable(Protocol):
 
 
 class Memories:
-    """What a recurrent policy remembers of each environment's episode so far, `[N, numbers]`."""
+    """State of a recurrent policy in each environment, `[N, numbers]`."""
 
     def __init__(self, states: Array) -> None:
         self.states = states
@@ -129,7 +129,7 @@ class Experience:
     terminated: Array
     truncated: Array
     first_states: Array
-    """What a recurrent policy remembered at the first step, `[N, numbers]`."""
+    """State of a recurrent policy at the first step, `[N, numbers]`."""
     final: dict[tuple[int, int], tuple[Array, Array]] = field(default_factory=dict)
     """Final observation of each truncated episode, as the policy sees it, and its state, by (step, environment)."""
 

@@ -25,7 +25,7 @@ SPREAD = 3.0
 
 
 class TastePrior(NamedTuple):
-    """What people's tastes are like before they say anything; made by `make_prior.py`."""
+    """Prior over people's tastes, in the directions of some features; made by `make_prior.py`."""
 
     basis: Floats
     """[D, K]: features to the directions in which tastes are learned."""

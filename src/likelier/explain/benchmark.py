@@ -30,7 +30,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Margins:
-    """What the Ties subset looks at in the scores of a prompt."""
+    """Statistics of the scores of a prompt for the Ties subset."""
 
     gap: float
     """The worst right answer less the best wrong one."""

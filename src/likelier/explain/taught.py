@@ -1,4 +1,4 @@
-"""Who taught a reward model the score of a response: the comparisons and people whose removal changes it most."""
+"""The comparisons and people who taught a reward model a score: those whose removal changes it most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a response answers: its text as SQuAD normalises it, its tagged part, its number."""
+"""The answer in a response: its text as SQuAD normalises it, its tagged part, its number."""
 
 import re
 import string
@@ -24,7 +24,7 @@ JOINING = "or|and|to|plus|minus|times|x|over|by|divided|mod|of|from|less|maybe|p
 TAG = re.compile(r"</?[A-Za-z][\w-]*/?>")
 """A tag, such as the end of a tool's call: where it stands a new part of the text begins."""
 BETWEEN_NUMBERS = re.compile(rf"(?:\b(?:{JOINING})\b|[^\w=:\n→⇒])*", re.IGNORECASE)
-"""What may stand between two numbers that are one list, range or expression, so that neither is the answer."""
+"""Text that may stand between two numbers that are one list, range or expression, so that neither is the answer."""
 GOES_ON = re.compile(r"\s*(?:[+×÷/=?%^]|\*(?!\*))")
 """Behind a number: it is an operand of what follows, a question or a percentage, and no answer."""
 DENIED = re.compile(r"\b(?:not|never|isn't)\s*(?:\w+\s+)?$|(?:≠|!=|[<>≤≥~≈]|-\s*[$€£]?)\s*$", re.IGNORECASE)

@@ -67,7 +67,7 @@ def update(prior: Gaussian, wins: Floats) -> Gaussian:
 
 
 class Learner:
-    """What one person's answers say under several priors, each weighed by how well it foretold the answers so far.
+    """Posteriors of one person's weights under several priors, each weighed by how well it foretold the answers so far.
 
     A prior fitted on people with other tastes misleads for dozens of answers; beside one that knows nothing it soon
     has no weight.

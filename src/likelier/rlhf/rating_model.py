@@ -73,7 +73,7 @@ class HiddenStates:
 
 @dataclass(frozen=True)
 class RatingModel:
-    """What `fit_rating_model` returns."""
+    """Result of `fit_rating_model`."""
 
     offset: float
     weights: Floats

@@ -58,7 +58,7 @@ class ToolCalls:
         self.waiting: dict[int, list[int]] = {}
         """Tokens of answers that are still to be written, by row of the batch."""
         self.closes: dict[int, bool] = {}
-        """Whether a token may complete a call: it holds a `>`."""
+        """True for tokens that may complete a call: they hold a `>`."""
 
     def write_answers(self, token: Int[Tensor, " K"], rows: Int[Tensor, " K"]) -> Bool[Tensor, " K"]:
         """Replace the drawn token, in place, where an answer is being written; True there."""
@@ -91,7 +91,7 @@ class ToolCalls:
         return self.closes[token]
 
     def read_new(self, tokens: list[int], row: int, step: int) -> str:
-        """What a model has written behind the last answer."""
+        """Text that a model has written behind the last answer."""
         prompt = self.prompts.tokens[row][self.prompts.mask[row]].tolist()
         start = self.starts[row]
         return decode_responses(self.tokenizer, [prompt + tokens[:start]], [tokens[start : step + 1]])[0]

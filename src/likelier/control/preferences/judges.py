@@ -1,4 +1,4 @@
-"""Who compares clips: a simulated judge, or people at the judging page."""
+"""Judges of clips: a simulated one, or people at the judging page."""
 
 import json
 import math

@@ -178,7 +178,7 @@ class LearnedReward:
         self.metrics |= {"preferences/answered": answered, "preferences/accuracy": accuracy}
 
     def summarize(self) -> dict[str, Any]:
-        """What the result says of the reward, in numbers and in words."""
+        """Return the quality of the learned reward for the result, in numbers and in words."""
         hits = self.model.hits(self.known())
         interval = clopper_pearson(float(hits.mean()), len(hits)) if len(hits) else None
         accuracy = float(hits.mean()) if len(hits) else None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 
+from likelier.errors import LikelierError
 from likelier.feedback.store import Store
+from likelier.records import Judgement, Rating
 from likelier.web.app import create_app
 from likelier.web.room import Room
 from likelier.web.server import announce_links, listen, make_access, make_config, name_host
@@ -48,3 +50,13 @@ def serve_beside(
         finally:
             server.should_exit = True
             thread.join(CLOSE_SECONDS)
+
+
+def check_page(room: Room, server: threading.Thread, kind: type[Judgement] | type[Rating]) -> None:
+    """LikelierError: the page has ended, or its owner has changed what is asked to something else than `kind`."""
+    if not server.is_alive():
+        raise LikelierError("the judging page has ended; go on with --resume auto")
+    if room.kind is not kind:
+        asked = "ratings" if kind is Rating else "comparisons"
+        line = f"what is asked was changed; its owner can set it back to {asked}"
+        raise LikelierError(f"{room.store.name}: {line}, and the run goes on with --resume auto")

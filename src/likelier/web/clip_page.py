@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 
 from likelier.config import PreferencesConfig
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError
 from likelier.feedback.media import read_media
 from likelier.feedback.projects import ProjectSettings, read_settings, take_settings
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
-from likelier.web.beside import serve_beside
+from likelier.web.beside import check_page, serve_beside
 from likelier.web.live import add_generated
 from likelier.web.room import Room
 
@@ -55,11 +55,7 @@ class ClipPage:
 
         LikelierError: the page has ended, or its owner has changed what is asked.
         """
-        if not self.server.is_alive():
-            raise LikelierError("the judging page has ended; go on with --resume auto")
-        if self.room.kind is not Judgement:
-            line = "what is asked was changed; its owner can set it back to comparisons"
-            raise LikelierError(f"{self.room.store.name}: {line}, and the run goes on with --resume auto")
+        check_page(self.room, self.server, Judgement)
         firsts = dict(each.split() for each in ids)
         given: dict[str, list[float]] = {each: [] for each in firsts}
         for judgement in self.room.store.judgements_of(list(firsts)):

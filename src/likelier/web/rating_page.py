@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from likelier.config import PPOConfig
-from likelier.errors import LikelierError
 from likelier.feedback.questions import Question
 from likelier.feedback.store import Store
 from likelier.records import Prompt, Rating, Response
-from likelier.web.beside import serve_beside
+from likelier.web.beside import check_page, serve_beside
 from likelier.web.live import add_generated
 from likelier.web.room import Room
 
@@ -36,11 +35,7 @@ class RatingPage:
 
         LikelierError: the page has ended, or its owner has changed what is asked.
         """
-        if not self.server.is_alive():
-            raise LikelierError("the judging page has ended; go on with --resume auto")
-        if self.room.kind is not Rating:
-            line = "what is asked was changed; its owner can set it back to ratings"
-            raise LikelierError(f"{self.room.store.name}: {line}, and the run goes on with --resume auto")
+        check_page(self.room, self.server, Rating)
         pairing, wanted = self.room.update_pairing(), self.room.per_comparison
         with self.room.pairing_lock:
             places = [pairing.indices[each] for each in self.room.asked or ()]

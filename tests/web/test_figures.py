@@ -67,18 +67,19 @@ def test_judgements_are_counted_by_day():
     ]
 
 
-def test_they_are_computed_apart_and_again_when_much_is_new(tmp_path):
+def test_they_are_computed_again_once_anything_is_new_and_after_a_rest(tmp_path, monkeypatch):
+    """At first they waited for a twentieth more judgements: of a hundred thousand that is an hour of twenty people."""
     with Store.open(tmp_path / "f.db", create=True) as store:
         add_pair(store)
         (pair,) = store.comparisons()
-        room = Room(store, None, None, None)
-        values = Figures(room)
+        values = Figures(Room(store, None, None, None))
         assert values.read() == {}
-        for number in range(22):
-            store.add_judgement(Judgement(pair.id, f"p{number}", pair.response_a, pair.response_b, "left"))
-            if number in (0, 5):
-                assert values.read(60)["as_of"] == 1
-        assert values.read(60)["as_of"] == 22
+        for name, rest, as_of in (("a", 0, 1), ("b", 1e6, 2), ("c", 1e6, 2)):
+            monkeypatch.setattr(figures, "REST", rest)
+            store.add_judgement(Judgement(pair.id, name, pair.response_a, pair.response_b, "left"))
+            assert values.read(600)["as_of"] == as_of
+        values.rest_until = 0.0
+        assert values.read(600)["as_of"] == 3
 
 
 def test_many_are_computed_by_a_process_of_its_own_from_a_copy(tmp_path, monkeypatch):
@@ -91,5 +92,5 @@ def test_many_are_computed_by_a_process_of_its_own_from_a_copy(tmp_path, monkeyp
         )
         here = compute_figures(store.judged())
         monkeypatch.setattr(figures, "MAX_HERE", 20)
-        computed = Figures(Room(store, None, None, None)).read(60)
+        computed = Figures(Room(store, None, None, None)).read(600)
         assert computed == json.loads(json.dumps(here)) | {"as_of": 30}

@@ -19,12 +19,11 @@ from likelier.records import JudgedComparison
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
-CHECK_EVERY = 20
-"""So many new judgements, or a twentieth of what there is, make the figures worth computing again."""
 MAX_HERE = 100
 """Figures of more judgements are computed by a process of its own: they take seconds, of a million minutes."""
 NICENESS, REST = 19, 10
-"""It gives way, and then waits for ten times as long as it took: two virtual cores are often one."""
+"""It gives way, and then waits for ten times as long as it took: two virtual cores are often one. So the figures are
+never older than a dozen times what they take, however many judgements there are."""
 POINTS = 40
 """Of the curve of win rates."""
 DAYS = 14
@@ -53,11 +52,10 @@ class Figures:
         """Monotonic time."""
 
     def read(self, wait_seconds: float = 0.25) -> dict[str, Any]:
-        """Return the newest figures; begin to compute them again if much is new, and wait a moment for that."""
+        """Return the newest figures; begin to compute them again if anything is new, and wait a moment for that."""
         num_judgements = self.room.update_pairing().num_stored
-        num_new = num_judgements - self.num_judgements
-        due = num_judgements and (not self.values or num_new >= max(CHECK_EVERY, self.num_judgements // 20))
-        if due and time.monotonic() >= self.rest_until and not (self.thread and self.thread.is_alive()):
+        due = num_judgements != self.num_judgements and time.monotonic() >= self.rest_until
+        if due and not (self.thread and self.thread.is_alive()):
             self.thread = threading.Thread(target=self.compute, args=(num_judgements,), daemon=True)
             self.thread.start()
         if self.thread:
@@ -73,7 +71,7 @@ class Figures:
         except (OSError, sqlite3.Error, LikelierError) as error:
             print_stderr(f"likelier: the owner's figures could not be computed: {error}")
             return
-        if num_judgements > MAX_HERE:
+        finally:
             self.rest_until = time.monotonic() + REST * (time.monotonic() - begun)
         if values:
             self.values, self.num_judgements = values | {"as_of": num_judgements}, num_judgements

@@ -12,6 +12,7 @@ import uuid
 
 import numpy as np
 import pytest
+from cluster import Cluster, find_programs
 
 from forked import Forked, run_command
 from likelier.circle import run_circle
@@ -199,18 +200,17 @@ def test_where_nobody_rates_other_sources_stand_and_alone_the_run_waits_on(world
     assert len(steps) == 3
 
 
-@pytest.mark.slow
-def test_the_command_is_killed_while_it_waits_and_goes_on(world, tmp_path):
-    """kill -9 after two ratings of the first step; the second run asks for the others alone."""
+def kill_and_resume(config, tmp_path, most):
+    """Run `likelier ppo` into `run`, killed by -9 after `most` ratings, and again to its end; all that was rated."""
     with server.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-    config = configure(world, tmp_path / "r.db", total_episodes=8, port=port)
+    config = config.model_copy(update={"ppo": config.ppo.model_copy(update={"port": port})})
     (tmp_path / "config.yaml").write_text(config.model_dump_json(exclude_unset=True))
     seen = []
-    for most, signal_sent, code in ((2, 9, -9), (999, None, 0)):
+    for number, signal_sent, code in ((most, 9, -9), (999, None, 0)):
         resume = () if signal_sent else ("--resume", "auto")
         command = ("ppo", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run"), *resume, "--json")
-        process, rater = Forked(tmp_path / "streams", run_command, *command), Rater(most)
+        process, rater = Forked(tmp_path / "streams", run_command, *command), Rater(number)
         while process.is_running() and rater.link is None:
             if found := re.search(rf"(judge here: http://127.0.0.1:{port}/\S+)\n", process.err.read_text()):
                 rater.follow(found[1])
@@ -220,8 +220,43 @@ def test_the_command_is_killed_while_it_waits_and_goes_on(world, tmp_path):
             process.send_signal(signal_sent)
         assert process.wait() == code, process.err.read_text()
         seen += rater.seen
+    return seen
+
+
+@pytest.mark.slow
+def test_the_command_is_killed_while_it_waits_and_goes_on(world, tmp_path):
+    """kill -9 after two ratings of the first step; the second run asks for the others alone."""
+    seen = kill_and_resume(configure(world, tmp_path / "r.db", total_episodes=8), tmp_path, 2)
     assert len(set(seen)) == len(seen)
     assert read_used(tmp_path / "run")[0]["rated"] == [True] * 8
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("psycopg")
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL here: initdb was not found")
+    made = Cluster()
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_ratings_in_postgresql_end_a_killed_run_as_those_in_sqlite_end_a_whole_one(
+    world, tmp_path, cluster, monkeypatch
+):
+    """kill -9 in the second step, which waits for ratings; no rating is lost, and nobody rates twice."""
+    whole = Rater()
+    train(configure(world, tmp_path / "whole.db", total_episodes=16), tmp_path / "whole", whole, monkeypatch)
+    most = len(set(read_used(tmp_path / "whole")[0]["responses"])) + 2
+    assert most < len(whole.seen)
+    seen = kill_and_resume(configure(world, cluster.url, total_episodes=16), tmp_path, most)
+    assert len(read_used(tmp_path / "run")) == 2
+    assert set(seen) == set(whole.seen)
+    assert len(set(seen)) == len(seen)
+    rated = cluster.query("SELECT response_id FROM ratings")
+    assert len(set(rated)) == len(rated) == len(seen)
+    assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
 
 
 def test_where_people_cannot_rate_is_one_line(world, tmp_path):

@@ -59,6 +59,23 @@ class Aim(gym.Env):
         return np.ones(1, np.float32), -abs(float(action[0]) - 17), True, False, {}
 
 
+class MixedAction(gym.Env):
+    """One step: shows -1 or 1, wants that category and twice that number at once."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Dict({"kind": spaces.Discrete(2), "number": spaces.Box(-4.0, 4.0, (), np.float32)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.sign = float(self.np_random.choice([-1, 1]))
+        return np.full(1, self.sign, np.float32), {}
+
+    def step(self, action):
+        right = action["kind"] == (self.sign > 0)
+        reward = float(right) * max(0.0, 1 - (float(action["number"]) / 2 - self.sign) ** 2)
+        return np.full(1, self.sign, np.float32), reward, True, False, {}
+
+
 class NoSpaces(gym.Env):
     pass
 
@@ -234,8 +251,8 @@ class PartsRunAway(Parts):
     far = np.inf
 
 
-class TupleAction(Sound):
-    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
+class TextAction(Sound):
+    action_space = spaces.Tuple((spaces.Discrete(2), spaces.Text(5)))
 
 
 class IntegerBoxAction(Sound):

@@ -73,7 +73,7 @@ def test_a_bad_environment_is_named_with_the_field(broken_envs, name, line):
     [
         ("SequenceObservation", "observation space Dict is not supported"),
         ("EmptyObservation", r"observation space Box.* shows nothing"),
-        ("TupleAction", "action space Tuple is not supported"),
+        ("TextAction", "action space Text is not supported"),
         ("IntegerBoxAction", "action space Box of int32 is not supported"),
         ("NoSuchName", "has no function `NoSuchName`"),
     ],

@@ -9,7 +9,7 @@ import torch
 
 from likelier.config import GymConfig, build_config
 from likelier.control.agent import load_agent
-from likelier.control.distributions import Categorical, Gaussian, MultiCategorical
+from likelier.control.distributions import Categorical, Gaussian, Mixed, MultiCategorical
 from likelier.control.envs import VectorEnv
 from likelier.control.train import State, train_gym
 from likelier.control.watchdog import Watchdog
@@ -53,6 +53,18 @@ def test_gaussian_by_hand(dependent):
     assert kind.sample(outputs.numpy(), np.array([[1.0, 0.0]])).tolist() == [[3.0, -1.0]]
 
 
+def test_numbers_and_categories_at_once_by_hand():
+    kind = Mixed(Gaussian(1, math.log(2.0), dependent=False), MultiCategorical((2, 3)))
+    assert (kind.num_outputs, kind.num_noise) == (6, 6)
+    logprobs, entropy = kind.logprobs_and_entropy(torch.tensor([[1.0, 0, 0, 0, 0, 0]]), torch.tensor([[3.0, 1, 2]]))
+    one = math.log(2 * math.sqrt(2 * math.pi))
+    assert logprobs.item() == pytest.approx(-0.5 - one - math.log(6), rel=1e-6)
+    assert entropy.item() == pytest.approx(one + 0.5 + math.log(6), rel=1e-6)
+    outputs = np.array([[1.0, 0, 1, 0, 0, 2]], np.float32)
+    assert kind.mode(outputs).tolist() == [[1, 1, 2]]
+    assert kind.sample(outputs, np.array([[1.5, 3, 0, 0, 4, 0]], np.float32)).tolist() == [[4, 0, 1]]
+
+
 def test_settings_of_a_response_are_refused():
     with pytest.raises(ValueError, match="loss_aggregation sequence is for responses"):
         GymConfig(loss_aggregation="sequence")
@@ -92,3 +104,26 @@ def test_a_saved_agent_sees_normalised_observations_as_the_policy_did(tmp_path):
         )
         assert agent(seen[0]) == pytest.approx(normalised[0])
         assert agent(seen[0]) != pytest.approx(plain[0], rel=1e-3)
+
+
+def test_a_mixed_action_is_learned_and_a_saved_agent_takes_it(tmp_path):
+    """Reward 1 for the right category, less the square of what the number is off, that depends on the observation."""
+    gym = {
+        "env_id": f"{BROKEN_ENVS}:MixedAction",
+        "num_envs": 16,
+        "rollout_length": 32,
+        "num_mini_batches": 4,
+        "total_steps": 8_192,
+        "learning_rate": 3e-3,
+        "gamma": 0.0,
+        "log_std": -1.0,
+        "gif": False,
+    }
+    config = build_config({"gym": gym | {"num_eval_episodes": 20}})
+    with Run(tmp_path, "gym", config) as run:
+        assert train_gym(config, run)["eval_mean"] > 0.8  # of 1; the best that looks at nothing has 0.25
+    agent = load_agent(tmp_path / "model")
+    for sign in (-1.0, 1.0):
+        action = agent(np.array([sign], np.float32))
+        assert action["kind"] == (1 if sign > 0 else 0)
+        assert action["number"] == pytest.approx(2 * sign, abs=0.6)

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 
 from likelier.config import GymConfig
 from likelier.control import evaluate
-from likelier.control.distributions import Categorical, Gaussian, MultiCategorical
+from likelier.control.distributions import Categorical, Gaussian, Mixed, MultiCategorical
 from likelier.control.envs import Spaces
 from likelier.control.nets import ActorCritic
 from likelier.control.panel import CHOSEN, FILL, GROUND, Glance, Panel, glance_at
@@ -65,6 +65,12 @@ def test_the_curve_of_values_marks_the_step():
         (spaces.MultiDiscrete([3, 2]), MultiCategorical((3, 2)), [0.0] * 5, [2, 1]),
         (spaces.Box(-2.0, 2.0, (2,)), Gaussian(2, -0.5, False), [0.3, 9.0], [0.3, 9.0]),
         (spaces.Box(-np.inf, np.inf, (9,)), Gaussian(9, -0.5, True), [0.0] * 18, [0.0] * 9),
+        (
+            spaces.Tuple((spaces.Discrete(3), spaces.Box(-2.0, 2.0, (2,)))),
+            Mixed(Gaussian(2, -0.5, False), MultiCategorical((3,))),
+            [0.3, 9.0, 0.0, 0.0, 0.0],
+            [0.3, 9.0, 2.0],
+        ),
     ],
 )
 def test_every_kind_of_action_is_drawn(actions, distribution, outputs, action):

@@ -1,4 +1,4 @@
-"""Action distributions parametrised by network outputs: categorical, multi-categorical, Gaussian.
+"""Action distributions parametrised by network outputs: categorical, multi-categorical, Gaussian, mixed.
 
 Sampling runs in numpy from noise drawn once for a whole rollout; log-probabilities for learning run in PyTorch.
 """
@@ -126,7 +126,49 @@ class Gaussian(nn.Module):
         return logprobs, entropy.expand_as(logprobs)
 
 
-Distribution = Categorical | MultiCategorical | Gaussian
+class Mixed(nn.Module):
+    """A Gaussian and categoricals, independent given the observation.
+
+    Actions are `[..., dimensions + number of categoricals]` of floats: the numbers first, then the categories.
+    """
+
+    def __init__(self, gaussian: Gaussian, categories: MultiCategorical) -> None:
+        super().__init__()
+        self.gaussian, self.categories = gaussian, categories
+        self.num_outputs = gaussian.num_outputs + categories.num_outputs
+        self.num_noise = gaussian.num_noise + categories.num_noise
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Array:
+        """Standard normal noise, then Gumbel noise."""
+        return np.concatenate([part.noise(shape, generator) for part in (self.gaussian, self.categories)], -1)
+
+    def sample(self, outputs: Array, noise: Array) -> Array:
+        """Actions from outputs and noise."""
+        numbers, categories = np.split(outputs, [self.gaussian.num_outputs], -1)
+        normal, gumbel = np.split(noise, [self.gaussian.num_noise], -1)
+        sampled = self.gaussian.sample(numbers, normal)
+        return np.concatenate([sampled, self.categories.sample(categories, gumbel).astype(sampled.dtype)], -1)
+
+    def mode(self, outputs: Array) -> Array:
+        """The mean of the numbers, and the likeliest category of each categorical."""
+        numbers, categories = np.split(outputs, [self.gaussian.num_outputs], -1)
+        mean = self.gaussian.mode(numbers)
+        return np.concatenate([mean, self.categories.mode(categories).astype(mean.dtype)], -1)
+
+    def logprobs_and_entropy(
+        self, outputs: Float[Tensor, "N K"], actions: Float[Tensor, "N A"]
+    ) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
+        """Sums of both parts: log-densities of numbers and log-probabilities of categories, and so for entropies."""
+        numbers, categories = outputs.tensor_split([self.gaussian.num_outputs], -1)
+        taken, chosen = actions.tensor_split([self.gaussian.num_noise], -1)
+        parts = (
+            self.gaussian.logprobs_and_entropy(numbers, taken),
+            self.categories.logprobs_and_entropy(categories, chosen.long()),
+        )
+        return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
+
+
+Distribution = Categorical | MultiCategorical | Gaussian | Mixed
 
 
 def sample_gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Array:

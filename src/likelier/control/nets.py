@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from likelier.config import GymConfig
-from likelier.control.distributions import Categorical, Distribution, Gaussian, MultiCategorical
+from likelier.control.distributions import Categorical, Distribution, Gaussian, Mixed, MultiCategorical
 from likelier.control.envs import Spaces
 from likelier.control.fast.actor_critic import ActorCriticMLP, numpy_mlp
 from likelier.control.recurrent import Memory
@@ -128,8 +128,9 @@ class ActorCritic(nn.Module):
 
 def make_distribution(actions: ActionDecoder, config: GymConfig) -> Distribution:
     """The action distribution for an environment's action space."""
-    if not actions.sizes:
-        return Gaussian(actions.num_real, config.log_std, config.state_dependent_std)
+    if actions.num_real:
+        gaussian = Gaussian(actions.num_real, config.log_std, config.state_dependent_std)
+        return Mixed(gaussian, MultiCategorical(actions.sizes)) if actions.sizes else gaussian
     return Categorical(actions.sizes[0]) if len(actions.sizes) == 1 else MultiCategorical(actions.sizes)
 
 

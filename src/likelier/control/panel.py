@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from likelier.control.distributions import Categorical, Gaussian, MultiCategorical
+from likelier.control.distributions import Categorical, Gaussian, Mixed, MultiCategorical
 from likelier.control.nets import ActorCritic
 from likelier.control.spaces import ActionDecoder, Array, ObservationEncoder
 
@@ -116,23 +116,45 @@ class Panel:
         match self.distribution:
             case Categorical():
                 return self.draw_choices(brush, softmax(glance.outputs), int(glance.action[0]), y)
-            case MultiCategorical(sizes=sizes):
-                parts = [softmax(part) for part in np.split(glance.outputs, np.cumsum(sizes)[:-1])]
-                for at, part in enumerate(parts[:MAX_ROWS]):
-                    self.write(brush, MARGIN, y, self.name_action(at))
-                    self.draw_columns(brush, part, int(glance.action[at]), y, LINE - 2)
-                    y += LINE
-                return y
+            case MultiCategorical() as categories:
+                return self.draw_categories(brush, categories, glance.outputs, glance.action, y)
             case Gaussian() as gaussian:
-                mean, log_std = gaussian.mean_and_log_std(torch.from_numpy(glance.outputs)[None])
-                stds = log_std.detach().cpu().numpy().reshape(-1)
-                (taken,) = self.decoder.to_env(glance.action[None])
-                taken = np.asarray(taken).reshape(-1)
-                for at, (centre, spread) in enumerate(zip(mean[0].tolist()[:MAX_ROWS], np.exp(stds), strict=False)):
-                    text = f"{self.name_action(at)} {format_number(float(taken[at]))}"
-                    self.draw_range(brush, text, centre, float(spread), y)
-                    y += LINE
-                return y
+                return self.draw_gaussian(brush, gaussian, glance.outputs, glance.action, y)
+            case Mixed(gaussian=gaussian, categories=categories):
+                numbers, logits = np.split(glance.outputs, [gaussian.num_outputs])
+                y = self.draw_gaussian(brush, gaussian, numbers, glance.action, y)
+                chosen = glance.action[gaussian.num_noise :]
+                return self.draw_categories(brush, categories, logits, chosen, y, gaussian.num_noise)
+
+    def draw_categories(
+        self,
+        brush: ImageDraw.ImageDraw,
+        categories: MultiCategorical,
+        logits: Array,
+        chosen: Array,
+        y: int,
+        first_name: int = 0,
+    ) -> int:
+        """Draw a row of bars for each categorical; returns the row below."""
+        parts = [softmax(part) for part in np.split(logits, np.cumsum(categories.sizes)[:-1])]
+        for at, part in enumerate(parts[:MAX_ROWS]):
+            self.write(brush, MARGIN, y, self.name_action(first_name + at))
+            self.draw_columns(brush, part, int(chosen[at]), y, LINE - 2)
+            y += LINE
+        return y
+
+    def draw_gaussian(
+        self, brush: ImageDraw.ImageDraw, gaussian: Gaussian, outputs: Array, action: Array, y: int
+    ) -> int:
+        """Draw a row for each continuous dimension, with the number as executed; returns the row below."""
+        mean, log_std = gaussian.mean_and_log_std(torch.from_numpy(outputs)[None])
+        stds = log_std.detach().cpu().numpy().reshape(-1)
+        taken = self.decoder.list_numbers(action[None])[0]
+        for at, (centre, spread) in enumerate(zip(mean[0].tolist()[:MAX_ROWS], np.exp(stds), strict=False)):
+            text = f"{self.name_action(at)} {format_number(float(taken[at]))}"
+            self.draw_range(brush, text, centre, float(spread), y)
+            y += LINE
+        return y
 
     def draw_choices(self, brush: ImageDraw.ImageDraw, probabilities: Array, chosen: int, y: int) -> int:
         """Draw a bar for each action, named if there are few; returns the row below."""

@@ -82,6 +82,8 @@ class ActionDecoder:
     """Number of categories of each discrete component; empty for continuous actions."""
     num_real: int
     """Dimensions of a continuous action; 0 for discrete ones."""
+    parts: tuple["ActionDecoder", ...] = ()
+    """Of a Tuple or Dict. A row of actions holds the numbers of all parts first, then their categories."""
 
     def to_env(self, actions: Array) -> list[Any]:
         """Convert each row of `actions` to an action of the environment's space.
@@ -90,8 +92,10 @@ class ActionDecoder:
         the finite bound.
         """
         space = self.space
+        if self.parts:
+            return self.join_parts(actions)
         if isinstance(space, spaces.Discrete):
-            return list(actions[:, 0] + space.start)
+            return list(actions[:, 0].astype(np.int64) + space.start)
         if isinstance(space, spaces.MultiDiscrete):
             return list((actions.reshape(-1, *space.shape) + space.start).astype(space.dtype))
         if isinstance(space, spaces.MultiBinary):
@@ -100,6 +104,29 @@ class ActionDecoder:
         stretched = low + span * (np.clip(actions, -1.0, 1.0) + 1.0) / 2
         values = np.where(bounded, stretched, actions).reshape(-1, *space.shape)  # type: ignore[misc]
         return list(np.clip(values, space.low, space.high).astype(space.dtype))  # type: ignore[attr-defined]
+
+    def join_parts(self, actions: Array) -> list[Any]:
+        """Convert each row of `actions` to a tuple or dict of the parts' actions."""
+        rows = list(zip(*(part.to_env(columns) for part, columns in self.split(actions)), strict=True))
+        if isinstance(self.space, spaces.Dict):
+            return [dict(zip(self.space.spaces, row, strict=True)) for row in rows]
+        return rows
+
+    def split(self, actions: Array) -> list[tuple["ActionDecoder", Array]]:
+        """Each part with its columns of `actions`."""
+        found, real, category = [], 0, self.num_real
+        for part in self.parts:
+            numbers, categories = slice(real, real + part.num_real), slice(category, category + len(part.sizes))
+            found.append((part, np.concatenate([actions[:, numbers], actions[:, categories]], -1)))
+            real, category = numbers.stop, categories.stop
+        return found
+
+    def list_numbers(self, actions: Array) -> Array:
+        """Continuous dimensions of each row as the environment gets them, `[N, num_real]`."""
+        if self.parts:
+            return np.concatenate([part.list_numbers(columns) for part, columns in self.split(actions)], -1)
+        values = self.to_env(actions) if self.num_real else []
+        return np.array(values, np.float64).reshape(len(actions), self.num_real)
 
     @cached_property
     def box(self) -> tuple[Array, Array, Array]:
@@ -121,7 +148,13 @@ def make_action_decoder(space: Space[Any], name: str) -> ActionDecoder:
             return ActionDecoder(space, (2,) * int(np.prod(space.shape)), 0)
         case spaces.Box() if np.issubdtype(space.dtype, np.floating):
             return ActionDecoder(space, (), int(np.prod(space.shape)))
+        case spaces.Tuple() | spaces.Dict() if len(space.spaces):
+            inner = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+            parts = tuple(make_action_decoder(part, name) for part in inner)
+            sizes = tuple(size for part in parts for size in part.sizes)
+            return ActionDecoder(space, sizes, sum(part.num_real for part in parts), parts)
     kind = f"Box of {space.dtype}" if isinstance(space, spaces.Box) else type(space).__name__
     raise ConfigError(
-        f"{name}: action space {kind} is not supported (Discrete, MultiDiscrete, MultiBinary, Box of floats are)"
+        f"{name}: action space {kind} is not supported (Discrete, MultiDiscrete, MultiBinary, Box of floats, "
+        "and Tuple and Dict of these are)"
     )

@@ -62,7 +62,7 @@ class LearnedReward:
         self.plan = plan_rounds(self.preferences.comparisons, config.steps)
         # Room for the clips of the first round, whatever their number.
         self.pool = Pool(len(vector_env), max(POOL_STEPS, 4 * self.plan[0] * self.length))
-        width = spaces.observations.shape[0] + (sum(spaces.actions.sizes) or spaces.actions.num_real)
+        width = spaces.observations.shape[0] + sum(spaces.actions.sizes) + spaces.actions.num_real
         self.model = RewardEnsemble(width, self.preferences.ensemble_size, seed)
         self.steps = np.zeros((0, 2, self.length, width), np.float32)
         self.mask = np.zeros((0, 2, self.length), bool)

@@ -137,10 +137,9 @@ def comparison_loss(
 
 def encode_steps(observations: Array, actions: Array, decoder: ActionDecoder) -> Array:
     """Inputs of the reward `[..., F]`: observations beside actions, categories one-hot, numbers as executed."""
-    if decoder.sizes:
-        parts = [np.eye(size, dtype=np.float32)[actions[..., at]] for at, size in enumerate(decoder.sizes)]
-    else:
-        parts = [np.clip(actions, -1.0, 1.0).astype(np.float32)]
+    parts = [np.clip(actions[..., : decoder.num_real], -1.0, 1.0).astype(np.float32)]
+    for at, size in enumerate(decoder.sizes, decoder.num_real):
+        parts.append(np.eye(size, dtype=np.float32)[actions[..., at].astype(np.int64)])
     return np.concatenate([observations, *parts], -1)
 
 

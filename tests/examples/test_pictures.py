@@ -14,7 +14,14 @@ from likelier.images import diffusion
 @pytest.mark.slow
 def test_a_short_run_makes_more_sevens(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pictures, "open_start", lambda *words: diffusion.open_start(*words, steps=300))
-    words = ["pictures.py", "--out", str(tmp_path / "run"), "--set", "ppo.total_episodes=2048", "ppo.num_eval_prompts=100"]
+    words = [
+        "pictures.py",
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "ppo.total_episodes=2048",
+        "ppo.num_eval_prompts=100",
+    ]
     monkeypatch.setattr(sys, "argv", words)
     assert run_script(pictures.main) == 0
     found = json.loads(capsys.readouterr().out)

@@ -42,10 +42,17 @@ def demo(
     ] = 0,
     taste: Annotated[str | None, typer.Option(metavar="NAME", help="The hidden taste; by default the seed's.")] = None,
     people: Annotated[bool, typer.Option("--people", help="You judge, on a page, instead of the panel.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Pictures in the place of stories: digits of a diffusion model.")
+    ] = False,
     json: JSON = False,
 ) -> Result:
     """Run the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
+    refuse_idle_acceptance(resume, accept_changes)
+    if images:
+        from likelier.demo.pictures import run_picture_demo
+
+        return run_picture_demo(circle_folder("demo", out, resume), seed, taste, people, accept_changes)
     from likelier.demo.run import run_demo
 
-    refuse_idle_acceptance(resume, accept_changes)
     return run_demo(circle_folder("demo", out, resume), seed, taste, people, accept_changes)

@@ -1,6 +1,7 @@
 """The demo's panel: twelve simulated annotators with one hidden taste, three of them with different vices."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from likelier.circle import Result
 from likelier.demo.tastes import TASTES
-from likelier.feedback.simulate import Annotator, Vice, simulate_judgements
+from likelier.feedback.simulate import Annotator, Taste, Vice, simulate_judgements
 from likelier.feedback.store import Store
 from likelier.runs.round import Round
 
@@ -57,13 +58,18 @@ class Panel:
 
 
 def draw_panel(seed: int, taste: str, honest: bool = False) -> Panel:
-    """Draw twelve annotators, three with vices; `honest` gives the same annotators without vices."""
+    """Draw twelve annotators with a taste for stories, three with vices; `honest` gives the same without vices."""
+    return draw_annotators(seed, TASTES[taste], VICES, honest)
+
+
+def draw_annotators(seed: int, taste: Taste, kinds: Sequence[Vice], honest: bool = False) -> Panel:
+    """Draw twelve annotators with one taste, three with vices of these kinds."""
     generator = random.Random(f"panel {seed}")
-    vices = dict(zip(generator.sample(NAMES, 3), generator.sample(VICES, 3), strict=True))
+    vices = dict(zip(generator.sample(NAMES, 3), generator.sample(kinds, 3), strict=True))
     annotators = [
         Annotator(
             id=name,
-            taste=TASTES[taste],
+            taste=taste,
             accuracy=generator.uniform(0.84, 0.94),
             vice=None if honest else vices.get(name),
             share=SPAMMER_SHARE if name in vices else 1.0,

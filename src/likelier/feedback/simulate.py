@@ -17,7 +17,7 @@ from likelier.records import Choice, Comparison, Judgement, Prompt, Response, to
 
 Floats = NDArray[np.float64]
 Taste = Callable[[str, str], float]
-"""Utility: (prompt, response) -> how much the response is liked."""
+"""Utility: (prompt, response) -> how much the response is liked. Of a media file it gets the SHA-256."""
 Vice = Literal["random", "left", "right", "longer", "shorter", "fast", "reversed"]
 
 VICE_RATE = 0.95
@@ -98,7 +98,8 @@ def taste_margins(
 
     def utility(response_id: str) -> float:
         response = responses[response_id]
-        return taste(to_plain_text(prompts[response.prompt_id].text), response.text)
+        content = response.media.sha256 if response.media else response.text
+        return taste(to_plain_text(prompts[response.prompt_id].text), content)
 
     utilities = {name: utility(name) for pair in comparisons for name in (pair.response_a, pair.response_b)}
     return np.array([utilities[pair.response_a] - utilities[pair.response_b] for pair in comparisons])

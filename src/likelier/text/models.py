@@ -97,7 +97,10 @@ def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **s
     with load_safely(path) as options:
         config = prepare_config(AutoConfig.from_pretrained(path, **options, **settings))
         if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
-            raise DataError(f"{path}: {config.model_type} has an encoder and a decoder; give a decoder-only model")
+            raise DataError(
+                f"{path}: {config.model_type} has an encoder and a decoder, and policies here read prompt and response "
+                "as one text; give a decoder-only model such as Llama, Qwen or GPT-2, with the source in its prompt"
+            )
         model: PreTrainedModel
         model, report = auto.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options

@@ -169,7 +169,7 @@ def test_an_encoder_decoder_is_refused_by_name(tmp_path: Path) -> None:
     model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", vocab_size=64, **sizes))
     save_model(tmp_path / "both", model, tiny_tokenizer(), "")
     for load in (load_causal_lm, load_trunk):
-        with pytest.raises(DataError, match="^[^\n]*both: t5 has an encoder and a decoder, .*; give a decoder-only model"):
+        with pytest.raises(DataError, match="^[^\n]*both: t5 has an encoder and a decoder, .*; give a decoder-only"):
             load(tmp_path / "both")
 
 

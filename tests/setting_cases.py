@@ -172,6 +172,8 @@ PPO = training(
         "reference": bites("FOLDER/other"),
         "critic_learning_rate": bites(1e-3),
         "critic_warmup_steps": bites(1),
+        "critic_lam": bites(1.0),
+        "lam_by_length": bites(0.5),
         "num_eval_prompts": bites(1),
         "eval_steps": bites(1, seen="metrics"),
         "keep_best": elsewhere("rlhf/test_keep_best.py::test_the_model_is_that_of_the_best_evaluation"),

@@ -139,6 +139,21 @@ def test_lambda_zero_is_the_one_step_error():
     torch.testing.assert_close(advantages, torch.tensor([[-0.25, 0.75]]))
 
 
+def test_lambda_by_length_and_another_one_for_the_critic():
+    """VAPO: 1 - 1 / (alpha length), here 0 in two tokens, 1/3 in three; VC-PPO: the critic learns all that follows."""
+    rewards = torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.float64)
+    values = torch.tensor([[0.5, 0.4, 0], [0, 0, 0]], dtype=torch.float64)
+    ppo = PPOConfig(lam_by_length=0.5, critic_lam=1.0, whiten_advantages=False)
+    advantages, returns = compute_advantages(AdvantageInputs(rewards, MASK, torch.arange(2), values, ppo))
+    expected = torch.tensor([[-0.1, 0.6, 0], [1 / 9, 1 / 3, 1]], dtype=torch.float64)
+    torch.testing.assert_close(advantages, expected, atol=1e-7, rtol=0)
+    close(returns, torch.tensor([[1, 1, 0], [1, 1, 1]], dtype=torch.float64))
+    short = PPOConfig(lam_by_length=0.1, lam=0.0, whiten_advantages=False)  # 1 - 5 is no lambda: 0
+    advantages, returns = compute_advantages(AdvantageInputs(rewards, MASK, torch.arange(2), values, short))
+    close(advantages, torch.tensor([[-0.1, 0.6, 0], [0, 0, 1]], dtype=torch.float64))
+    close(returns, advantages + values)
+
+
 def test_leave_one_out_within_shuffled_groups():
     rewards, prompts = torch.tensor([[1.0], [10.0], [3.0], [20.0]]), torch.tensor([0, 1, 0, 1])
     config = ppo(algorithm="rloo", responses_per_prompt=2)

@@ -9,6 +9,7 @@ import torch
 from likelier.config import build_config
 from likelier.errors import ConfigError, NumericError
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
+from likelier.training import setup
 from likelier.training.guard import Guard
 from likelier.training.setup import make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.state import load_state, save_state
@@ -107,3 +108,15 @@ def test_a_disk_that_takes_no_more_is_an_os_error(tmp_path, kind):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert found.value.errno == errno.EFBIG
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_bf16_on_a_processor_without_it_is_said_once(monkeypatch, capsys, has_bf16):
+    monkeypatch.setattr(setup.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    setup.note_slow_bf16.cache_clear()
+    for _ in range(2):
+        setup.autocast(torch.device("cpu"), bf16=True)
+    said = "bf16: this processor has no instructions for bfloat16 and is slower with it; leave bf16 out here\n"
+    assert capsys.readouterr().err == ("" if has_bf16 else said)

@@ -9,6 +9,7 @@ from pydantic import (
 
 from likelier.config.base import (
     Block,
+    Fraction,
     NonEmpty,
     NonNegative,
     PageConfig,
@@ -215,6 +216,12 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
     """Folder the separate critic starts from (a reward model, say); None: the policy's start."""
     critic_learning_rate: PositiveFloat | None = None
     """Step size of the critic; None: `learning_rate`."""
+    critic_lam: Fraction | None = None
+    """Lambda of the returns that the critic learns (Yuan et al. 2025, VC-PPO: 1, the rewards that followed, in which no
+    error of the critic is); None: `lam`."""
+    lam_by_length: PositiveFloat | None = None
+    """Alpha of a lambda of the policy's advantages that grows with the response: 1 - 1 / (alpha length) (Yue et al.
+    2025, VAPO: 0.05, for responses of thousands of tokens); None: `lam`."""
     critic_warmup_steps: Annotated[int, Field(ge=0)] = 0
     """First steps in which only the critic learns."""
     num_eval_prompts: Positive = 64
@@ -273,6 +280,11 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
             (self.loss is not None, kl_settings, "the KL is the affair of your own `loss`"),
             (self.loss is not None, clips, "your own `loss` clips or does not"),
             *((True, names, why) for names, why in ALGORITHMS[self.algorithm].idle_settings()),
+            (
+                self.critic_lam is not None and self.lam_by_length is not None,
+                ("lam",),
+                "critic_lam and lam_by_length stand in its place",
+            ),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
             (self.eval_steps is None, ("keep_best", "stop_on"), "only eval_steps measure the policy during training"),

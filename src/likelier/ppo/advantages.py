@@ -21,7 +21,7 @@ def gae(
     next_values: Float[Tensor, "B T"],
     continues: Float[Tensor, "B T"],
     gamma: float,
-    lam: float,
+    lam: float | Float[Tensor, "B 1"],
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Generalised advantage estimation (Schulman et al. 2016): (advantages, returns).
 
@@ -29,7 +29,7 @@ def gae(
     A_t     = delta_t + gamma * lam * continues_t * A_{t+1},   returns = A + values
 
     `next_values` is 0 where an episode terminated and V(final state) where it was truncated; `continues` is 0 at both,
-    1 elsewhere. There is no mask: padding holds zeros.
+    1 elsewhere. There is no mask: padding holds zeros. `lam` may be one for each row.
     """
     deltas = rewards + gamma * next_values - values  # TD errors, [B, T]
     # lambda trades bias for variance: 0 is one-step TD with all bias of the critic, 1 the Monte-Carlo return.
@@ -154,7 +154,23 @@ def critic_advantages(inputs: AdvantageInputs) -> Advantages:
     # A response cut at the length limit has received its score: it is terminal, nothing is bootstrapped.
     next_mask = torch.nn.functional.pad(mask[:, 1:], (0, 1))
     next_values = torch.nn.functional.pad(values[:, 1:], (0, 1)) * next_mask
-    return gae(rewards, values, next_values, next_mask.to(rewards), config.gamma, config.lam)
+    path = rewards, values, next_values, next_mask.to(rewards), config.gamma
+    advantages, returns = gae(*path, choose_lam(mask, config))
+    if config.critic_lam is not None or config.lam_by_length is not None:
+        _, returns = gae(*path, config.lam if config.critic_lam is None else config.critic_lam)
+    return advantages, returns
+
+
+def choose_lam(mask: Bool[Tensor, "B T"], config: PPOConfig) -> float | Float[Tensor, "B 1"]:
+    """Return lambda of the advantages: one for all, or by length 1 - 1 / (alpha length) (Yue et al. 2025, "VAPO").
+
+    A reward at the end then reaches the first token of a long response as it does that of a short one: lambda to the
+    power of the length tends to exp(-1 / alpha).
+    """
+    if config.lam_by_length is None:
+        return config.lam
+    lengths = mask.sum(1, keepdim=True).clamp(min=1)
+    return (1 - 1 / (config.lam_by_length * lengths)).clamp(min=0)
 
 
 def rloo_advantages(inputs: AdvantageInputs) -> Advantages:

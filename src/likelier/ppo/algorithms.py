@@ -16,6 +16,8 @@ CRITIC_SETTINGS = (
     "critic_warmup_steps",
     "whiten_rewards",
     "lam",
+    "critic_lam",
+    "lam_by_length",
     "vf_coef",
     "cliprange_value",
 )
@@ -47,6 +49,11 @@ class Algorithm:
     """
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings of `ppo` whose default is another one with this algorithm."""
+
+    @property
+    def title(self) -> str:
+        """The name as papers write it."""
+        return {"dr_grpo": "Dr. GRPO", "reinforce_pp": "REINFORCE++"}.get(self.name, self.name.upper())
 
     def describe(self) -> str:
         """Return the summary and the algorithm's own defaults, for the reference of settings."""

@@ -14,6 +14,7 @@ from likelier.doctor.examine import Watch, find_problems
 from likelier.doctor.findings.history import Finding
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.evaluation.overoptimisation import measure_overoptimisation
+from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import AdaptiveKL, FixedKL
 from likelier.ppo.objective import make_objective
 from likelier.ppo.update import MinibatchResult, ppo_update
@@ -248,6 +249,5 @@ def make_extra_fields(rollout: Rollout, row: int) -> dict[str, Any]:
 def describe_training(config: Config) -> str:
     """The sentence on the model's origin in its model card."""
     rewards = ", ".join(source.label for source in config.reward)
-    return (
-        f"Fine-tuned from {Path(config.model).name} with PPO against {rewards} ({config.ppo.total_episodes} responses)."
-    )
+    algorithm, responses = ALGORITHMS[config.ppo.algorithm].title, config.ppo.total_episodes
+    return f"Fine-tuned from {Path(config.model).name} with {algorithm} against {rewards} ({responses} responses)."

@@ -3,8 +3,10 @@
 import contextlib
 import hashlib
 import math
+import platform
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from likelier.config import Training
 from likelier.errors import ConfigError
+from likelier.progress import print_note
 
 
 def pick_device(name: str) -> torch.device:
@@ -37,7 +40,18 @@ def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | 
 
 def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
     """Return a context for bfloat16 forward passes over fp32 weights, or one that does nothing."""
+    if bf16 and device.type == "cpu":
+        note_slow_bf16()
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+@cache
+def note_slow_bf16() -> None:
+    """Say once that bfloat16 costs time here: without instructions for it x86 processors take the way over float32."""
+    if platform.machine() in ("x86_64", "AMD64") and not (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    ):
+        print_note("bf16: this processor has no instructions for bfloat16 and is slower with it; leave bf16 out here")
 
 
 def make_optimizer(groups: Iterable[tuple[Iterable[nn.Parameter], float]], config: Training) -> torch.optim.AdamW:

@@ -124,8 +124,9 @@ def explain_weak_signal(run: History) -> tuple[str, str] | None:
         )
     if drowned := compare_with_penalty(run):
         return f"The KL penalty drowns the score ({drowned})", FIX_WEAK_SIGNAL
+    grows = ppo.lam_by_length is not None  # with the length of a response: it sees to the end of each
     sight = 1 / max(1e-9, 1 - ppo.gamma * ppo.lam)
-    if ALGORITHMS[ppo.algorithm].has_critic and length is not None and sight < 0.1 * length.mean:
+    if ALGORITHMS[ppo.algorithm].has_critic and not grows and length is not None and sight < 0.1 * length.mean:
         cause = (
             f"A token learns of rewards that are more than about {sight:.0f} ahead, of {fmt(length.mean)}, only by "
             f"way of the critic (gamma {fmt(ppo.gamma)}, lam {fmt(ppo.lam)})"

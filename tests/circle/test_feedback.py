@@ -6,11 +6,12 @@ import pytest
 
 from likelier.asking.strategies import Strategy
 from likelier.circle import Round, make_pairs, run_circle
-from likelier.circle.feedback import choose_strategy, list_pair_settings, open_store
+from likelier.circle.feedback import choose_strategy, list_pair_inputs, open_store
 from likelier.config import build_config
 from likelier.errors import ConfigError
 from likelier.feedback.check import check
 from likelier.feedback.taste_report import TasteGroup, Tastes
+from likelier.files import write_json
 from likelier.preferences.balance import Balance
 from likelier.records import Comparison, Judgement, Prompt, Response, read_preferences
 
@@ -67,7 +68,7 @@ def test_topics_are_balanced_too(tmp_path, monkeypatch):
     circle_round, checked = judge(tmp_path, balance_topics=0.25)
     balances = []
     monkeypatch.setattr(
-        "likelier.preferences.make.make_preferences", lambda *_, balance, **__: balances.append(balance)
+        "likelier.preferences.make.make_preferences", lambda *_, balance, **__: balances.append(balance) or {}
     )
     make_pairs(circle_round, checked)
     assert balances == [Balance(0.5, 0.0, 0.0, 0.25)]
@@ -78,14 +79,33 @@ def test_groups_need_the_check():
         build_config({"circle": {"check_feedback": False, "taste": "majority"}})
 
 
-def test_a_circle_begun_before_these_settings_keeps_its_keys():
-    assert list_pair_settings(build_config({"circle": {"balance_groups": 0.0}})) == [True]
+def test_a_circle_begun_before_these_settings_keeps_its_keys(tmp_path):
+    def list_inputs(turn, **circle):
+        return list_pair_inputs(
+            Round(build_config({"circle": circle}), tmp_path / f"round-{turn}", "f.db", "m", tmp_path)
+        )
+
+    assert list_inputs(2, balance_groups=0.0) == [True]
     changed = {"learn_from": "last", "taste": "majority", "balance_people": 1.0}
-    assert list_pair_settings(build_config({"circle": changed})) == [
-        True,
-        "last",
-        {"taste": "majority", "balance_people": 1.0},
-    ]
+    expected = [True, "last", {"taste": "majority", "balance_people": 1.0}]
+    assert list_inputs(2, **changed) == expected
+    write_json(tmp_path / "round-1" / "preferences.json", {"train": 5})  # as before a round followed a taste
+    assert list_inputs(2, **changed) == expected
+
+
+def test_a_later_round_learns_the_taste_of_the_first_though_its_group_is_the_smaller_now(tmp_path, capsys):
+    first, checked = judge(tmp_path, taste="majority")
+    write_json(tmp_path / "round-1" / "preferences.json", made := make_pairs(first, checked))
+    assert made["followed_taste"]["members"] == ("Ann", "Bob")
+    second = replace(first, folder=tmp_path / "round-2")
+    groups = [{"members": ["Cyd", "Dan", "Eve"], "share": 0.6}, {"members": ["Ann", "Bob"], "share": 0.4}]
+    checked["tastes"]["groups"] = [group | {"likes": [], "dislikes": []} for group in groups]
+    assert {pair.annotator for pair in read_pairs(second, checked)} == {"Ann", "Bob"}
+    line = (
+        "round-2: This round learns the same taste as the one before, now of 2 people, not the largest group any more."
+    )
+    assert line in capsys.readouterr().err
+    assert list_pair_inputs(second)[-2:] == [("Ann", "Bob"), ("Cyd",)]
 
 
 def make_reward_run(folder, num_models):

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from scipy.special import expit
 
+from likelier.feedback import tastes
 from likelier.feedback.check import FeedbackCheck, check
 from likelier.feedback.dissent import find_own_tastes
+from likelier.feedback.taste_model import Mixture, Panel
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import adjusted_rand, compare_predictions, find_tastes
 from likelier.feedback.votes import Votes
@@ -111,3 +114,28 @@ def test_a_taste_that_is_half_opposed_is_not_taken_for_reversed_people() -> None
     assert result.tastes is not None
     assert (result.tastes.number, result.tastes.groups[1].members) == (2, ("a10", "a11"))
     assert result.flagged == []
+
+
+def test_one_taste_is_not_told_by_features_that_miss_what_people_agree_about() -> None:
+    """Ten people with one taste for the first of two features, which is seen, or not."""
+    generator = np.random.default_rng(2)
+    features = generator.normal(size=(400, 2))
+    annotator, pair = np.tile(np.arange(10), 100), np.repeat(np.arange(200), 5)
+    swapped = generator.integers(2, size=1000)
+    left, right = 2 * pair + swapped, 2 * pair + 1 - swapped
+    sign = np.where(generator.random(1000) < expit(3 * (features[left, 0] - features[right, 0])), 1.0, -1.0)
+    votes = Votes(annotator, pair, left, right, sign, 1.0 - 2 * swapped, np.zeros(1000), np.full(1000, np.nan),
+                  np.ones(1000, bool))  # fmt: skip
+    responses = [Response("p", str(number)) for number in range(400)]
+    reasons = [find_tastes(votes, NAMES[:10], responses, seen).tastes.reason for seen in (features, features[:, 1:])]
+    assert reasons == ["alike", "cannot tell"]
+
+
+def test_of_two_groups_with_as_many_clear_members_the_likelier_one_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tastes, "assign_people", lambda panel, mixture: np.array([0, 1, -1]))
+    membership = np.array([[0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
+    values = [np.zeros(1), np.ones(1)]
+    mixture = Mixture(values, values, membership, np.array([0.5, 0.5]), 0.0)
+    empty = np.zeros(0, np.int64)
+    panel = Panel(csr_array((0, 1)), empty, empty.astype(bool), np.zeros(0), empty, 3)
+    assert tastes.sort_groups(panel, mixture).tastes == [values[1], values[0]]

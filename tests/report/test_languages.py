@@ -41,6 +41,7 @@ OTHERS = LANGUAGES[1:]
 RECORDED = [*(SOURCE / "doctor" / "findings").glob("*.py"), SOURCE / "evaluation" / "verdict.py",
             SOURCE / "reward" / "verdict.py", SOURCE / "reward" / "people.py",
             SOURCE / "explain" / "sentences.py", SOURCE / "explain" / "keys.py", SOURCE / "report" / "circle_round.py",
+            SOURCE / "circle" / "taste.py",
             SOURCE / "feedback" / "panel_audits.py", SOURCE / "feedback" / "taste_report.py"]  # fmt: skip
 """Files whose sentences come to the report by way of a run's records."""
 UNSHOWN = {

@@ -11,7 +11,7 @@ from likelier.circle.feedback import (
     ask_people,
     check_feedback,
     check_strategy,
-    list_pair_settings,
+    list_pair_inputs,
     make_pairs,
     make_split_key,
     sample_candidates,
@@ -168,7 +168,7 @@ def train_and_evaluate(circle_round: Round, results: dict[str, Result]) -> dict[
     results["preferences"] = run_once(
         circle_round,
         "preferences",
-        [results, *list_pair_settings(config)],
+        [results, *list_pair_inputs(circle_round)],
         partial(make_pairs, checked=results["check"]),
     )
     results["reward"] = run_once(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likelier.asking.strategies import BY_REWARD, Strategy, parse_strategy
+from likelier.circle.taste import FollowedTaste, follow_taste
 from likelier.config import Config
 from likelier.config.circle import BALANCE_DIALS, CircleConfig
 from likelier.errors import ConfigError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 ASK = "circle.ask"
+FOLLOWED = "followed_taste"
+"""In the result of a round's preferences: whose taste they hold."""
 
 
 def make_split_key(circle_round: Round) -> list[Any]:
@@ -128,9 +131,8 @@ def choose_strategy(circle_round: Round) -> Strategy:
     strategy = parse_strategy(circle_round.config.circle.ask, ASK)
     if strategy.name not in BY_REWARD:
         return strategy
-    turn = int(circle_round.folder.name.removeprefix("round-"))
-    reward = circle_round.folder.with_name(f"round-{turn - 1}") / "reward"
-    if not (reward / "result.json").is_file():
+    reward = circle_round.before / "reward" if circle_round.before else None
+    if reward is None or not (reward / "result.json").is_file():
         print_note(f"{ASK} {strategy.name}: there is no reward model yet; this round asks at random")
         return Strategy()
     return replace(strategy, reward=str(reward))
@@ -155,8 +157,12 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
 
     circle = circle_round.config.circle
     findings = FeedbackCheck.from_json(checked) if circle.check_feedback else None
-    group_of = findings.tastes.group_of() if findings and findings.tastes else {}
-    tastes = TasteGroups(group_of, 0 if circle.taste == "majority" else None)
+    found = findings.tastes if findings else None
+    tastes, followed = TasteGroups(found.group_of() if found else {}), None
+    if circle.taste == "majority":
+        followed = follow_taste(found, read_former_taste(circle_round))
+        tastes = followed.find_groups()
+        print_note(f"{circle_round.folder.name}: {followed.in_words}")
     dials = (circle.balance_people, circle.balance_groups, circle.balance_prompts, circle.balance_topics)
     balance = choose_balance(*dials, is_checked=findings is not None)
     only = list_offered(circle_round.candidates) if circle.learn_from == "last" else None
@@ -166,13 +172,23 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
         made = make_preferences(answers, out, findings, split, only=only, balance=balance, tastes=tastes)
         if note := answers.describe():
             print_note(note)
-    return made
+    return made | ({FOLLOWED: followed.to_json()} if followed else {})
 
 
-def list_pair_settings(config: Config) -> list[Any]:
-    """Return the settings that decide about pairs; those that came later only where they are not the default."""
-    circle, fields = config.circle, CircleConfig.model_fields
+def read_former_taste(circle_round: Round) -> FollowedTaste | None:
+    """Return whose taste the round before learned; None if it is the first to choose one."""
+    file = circle_round.before / "preferences.json" if circle_round.before else None
+    record = read_json(file).get(FOLLOWED) if file and file.is_file() else None
+    return FollowedTaste.from_json(record) if record else None
+
+
+def list_pair_inputs(circle_round: Round) -> list[Any]:
+    """Return what decides about pairs beside the judgements: settings, those that came later only where they are not
+    the default, and whose taste the round before learned."""
+    circle, fields = circle_round.config.circle, CircleConfig.model_fields
     later = {name: getattr(circle, name) for name in ("taste", *BALANCE_DIALS)}
     later = {name: value for name, value in later.items() if value != fields[name].default}
     learned = [circle.learn_from] if circle.learn_from != "all" else []
-    return [circle.check_feedback, *learned, *([later] if later else [])]
+    former = read_former_taste(circle_round) if circle.taste == "majority" else None
+    followed = [former.members, former.others] if former else []
+    return [circle.check_feedback, *learned, *([later] if later else []), *followed]

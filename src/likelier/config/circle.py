@@ -44,7 +44,7 @@ class CircleConfig(PageConfig):
     """Train the reward model on the judgements of all rounds so far, or of the last one."""
     taste: Literal["all", "majority"] = "all"
     """Learn from what all people say, or only the majority's taste where the check finds groups with tastes of their
-    own."""
+    own; later rounds go on with the same taste."""
     balance_people: Dial | None = None
     """From 0, every judgement counts, to 1, every person counts; None: halfway with the check, 0 without."""
     balance_groups: Dial = 0.0

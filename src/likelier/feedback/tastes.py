@@ -168,6 +168,7 @@ def search(panel: Panel, names: Sequence[str], labels: Sequence[str], model: Any
     least = MIN_DISSENT if num_reversed < MIN_SIZE else DISSENT_BESIDE_REVERSED
     if measure_dissent(panel, single, generator) < least:
         told = measure_reliability(panel, single) >= MIN_RELIABILITY
+        told = told and (model == "scores" or measure_rest(panel, single) < CLAIM_Z)
         tastes = Tastes(1 if told else None, "alike" if told else "cannot tell", model)
         return tastes, np.full(panel.num_annotators, -1, np.int64)
     best, first = single, Comparison()
@@ -251,6 +252,20 @@ def measure_reliability(panel: Panel, single: Mixture, share: float = 0.2) -> fl
     return float(1 - left / (panel.squares @ prior).mean())
 
 
+def measure_rest(panel: Panel, single: Mixture) -> float:
+    """Return by how many standard errors people agree on comparisons beyond what the features explain.
+
+    What they agree about there may be several tastes, which features that say nothing of it cannot tell apart.
+    """
+    p, _ = expect_left(panel, single)
+    # Of one comparison all rows are equal, or negated where the sides were swapped.
+    side = np.sign(panel.design @ np.random.default_rng(0).normal(size=panel.design.shape[1]))
+    errors, spread = side * (panel.left - p), side**2 * p * (1 - p)
+    together = (np.bincount(panel.comparison, errors) ** 2).sum() - (errors**2).sum()
+    variance = 2 * ((np.bincount(panel.comparison, spread) ** 2).sum() - (spread**2).sum())
+    return float(together / np.sqrt(variance)) if variance > 0 else 0.0
+
+
 def assign_people(panel: Panel, mixture: Mixture) -> Indices:
     """Return everybody's group; -1 where none is clear, or explains the answers. [annotators]"""
     group = mixture.membership.argmax(axis=1)
@@ -259,9 +274,10 @@ def assign_people(panel: Panel, mixture: Mixture) -> Indices:
 
 
 def sort_groups(panel: Panel, mixture: Mixture) -> Mixture:
-    """Return the mixture with its largest group first."""
+    """Return the mixture with its largest group first; of two with as many clear members the one likelier of all."""
     group = assign_people(panel, mixture)
-    order = np.argsort(-np.bincount(group[group >= 0], minlength=mixture.num_groups), kind="stable")
+    sizes = np.bincount(group[group >= 0], minlength=mixture.num_groups)
+    order = np.lexsort((-mixture.membership.sum(axis=0), -sizes))
     return replace(
         mixture,
         tastes=[mixture.tastes[number] for number in order],

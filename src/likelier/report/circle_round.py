@@ -37,6 +37,7 @@ def write_round_report(
         "in_words": evaluation.get("in_words") or verdict.sentence,
         "reward_accuracy": results["reward"]["accuracy"],
         "reward_at_chance": not verdict.is_usable,
+        "taste_in_words": find_taste(results),
         "win_rate": judge.win_rate if judge else None,
         "win_rate_interval": judge.interval if judge else None,
         "win_rate_first": first.win_rate if first else None,
@@ -67,7 +68,14 @@ def summarise_stages(results: dict[str, Result], responses_per_prompt: int) -> R
     return {
         "stages": [{"name": name, "value": value, "note": note} for name, (value, note) in stages.items()],
         "reward_at_chance": not verdict.is_usable,
+        "taste_in_words": find_taste(results),
     }
+
+
+def find_taste(results: dict[str, Result]) -> str | None:
+    """Return the sentence on whose taste the round learned; None where `circle.taste` is `all`."""
+    followed = results["preferences"].get("followed_taste")
+    return followed["in_words"] if followed else None
 
 
 def summarise_policy(results: dict[str, Result]) -> dict[str, tuple[str, str]]:

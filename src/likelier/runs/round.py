@@ -31,6 +31,13 @@ class Round:
         return self.folder / "candidates" / "candidates.jsonl"
 
     @property
+    def before(self) -> Path | None:
+        """The folder of the round before this one; None of the first, or of a round alone."""
+        name, _, turn = self.folder.name.rpartition("-")
+        is_later = name == "round" and turn.isdecimal() and int(turn) > 1
+        return self.folder.with_name(f"round-{int(turn) - 1}") if is_later else None
+
+    @property
     def start(self) -> str:
         """The model that this round trains, as `circle.start` says."""
         return {"last": self.model, "start": self.config.model}.get(self.config.circle.start, self.config.circle.start)

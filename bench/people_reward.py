@@ -81,6 +81,9 @@ class SimulatedPage:
     def count_missing(self) -> int:
         return self.left
 
+    def end(self) -> None:
+        pass
+
 
 def configure(folder: Path, seed: int, taste: str, reward: list[dict[str, Any]]) -> Config:
     at = start_round(folder, seed, taste)

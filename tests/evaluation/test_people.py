@@ -308,7 +308,7 @@ def test_killed_terminated_interrupted_and_ended(world, tmp_path):
     """One answer before each end; the last page asks for the one that is left."""
     config = tmp_path / "config.yaml"
     config.write_text(config_of(world, tmp_path / "people.db").model_dump_json(include={"eval"}, exclude_defaults=True))
-    for signal, code, said in ((9, -9, ""), (15, 75, "1 judgement is stored")):
+    for signal, code, said in ((9, -9, ""), (15, 75, "1 new judgement is stored")):
         process, link = start(config, tmp_path / "out")
         assert Browser(link, "Ann").judge(more_a, most=1) == 1
         process.send_signal(signal)

@@ -40,6 +40,8 @@ def test_only_the_newest_responses_are_asked_and_one_that_comes_again_too(page):
     assert (page.count_missing(), list_asked(page, "bob")) == (2, {"one"})  # the other is on ann's screen
     page.room.store.add_answer(Rating(FIRST.id, "cyd", 4.0))
     assert page.count_missing() == 1
+    page.end()
+    assert (page.count_missing(), list_asked(page, "dan"), page.room.more_comes) == (0, set(), False)
 
 
 def test_a_page_that_asks_something_else_or_has_ended_is_one_line(page):

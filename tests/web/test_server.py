@@ -24,7 +24,7 @@ from likelier.generation import process
 from likelier.generation.protocol import GenerationSettings
 from likelier.records import Prompt, Response
 from likelier.web.app import create_app
-from likelier.web.server import Access, Policies, check_content, listen, make_access, serve
+from likelier.web.server import Access, Policies, check_content, listen, listen_for, make_access, serve
 from page_visitors import add_pair
 
 
@@ -34,6 +34,15 @@ def test_a_taken_port_is_one_line():
         with pytest.raises(LikelierError, match=f"port {port}: Address already in use; give another --port") as caught:
             listen("127.0.0.1", port)
     assert "\n" not in str(caught.value)
+
+
+def test_a_free_port_is_the_same_for_a_database_unless_it_is_taken(store):
+    with listen_for(store, "127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with listen_for(store, "127.0.0.1", 0) as other:
+            assert other.getsockname()[1] != port
+    with listen_for(store, "127.0.0.1", 0) as again:
+        assert again.getsockname()[1] == port
 
 
 def test_who_follows_the_link_before_the_server_is_ready_waits_for_it():

@@ -71,7 +71,12 @@ RESPONSE_LENGTH = Annotated[
 def serve(
     db: DB,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=65535, help="Port; 0 takes a free one, for a database the same each time if it can."
+        ),
+    ] = 8000,
     tls_cert: TLS_CERT = None,
     tls_key: TLS_KEY = None,
     public_url: PUBLIC_URL = "",

@@ -64,7 +64,7 @@ class PageConfig(Block):
     """How browsers reach the judging page, with the names and refusals of `likelier serve`."""
 
     port: Port = 0
-    """Port of the judging page; 0 takes a free one."""
+    """Port of the judging page; 0 takes a free one, for a database the same each time if it can."""
     host: NonEmpty = "127.0.0.1"
     """Address that the page listens on; by default this machine's alone."""
     tls_cert: NonEmpty | None = None

@@ -56,6 +56,10 @@ class RatingPage(Protocol):
         """Count the ratings that the responses asked about lack. LikelierError: the page has ended."""
         ...
 
+    def end(self) -> None:
+        """Tell people that no more responses come."""
+        ...
+
 
 OpenPage = Callable[[Store, PPOConfig], AbstractContextManager[RatingPage]]
 
@@ -111,7 +115,7 @@ class PeopleSource:
 
     def __init__(self, config: Config, store: Store, page: RatingPage, folder: Path, start: int) -> None:
         assert config.people is not None
-        self.name, self.wait_minutes = config.people.label, config.people.wait_minutes
+        self.name, self.wait_minutes, self.num_steps = config.people.label, config.people.wait_minutes, config.ppo.steps
         self.stands_alone = len(config.reward) == 1
         self.store, self.page, self.path = store, page, folder / SCORES_FILE
         lines = read_jsonl(self.path) if self.path.is_file() else ()
@@ -139,6 +143,8 @@ class PeopleSource:
         used = self.used.get(self.step)
         if used is None or used.responses != [each.id for each in responses]:
             self.wait(batch.prompts, responses)
+            if self.step + 1 == self.num_steps:  # while the run ends, pages that ask again are still answered
+                self.page.end()
             used = self.score(batch, responses)
             self.used[self.step] = used
             write_jsonl(self.path, map(asdict, self.used.values()))

@@ -12,7 +12,7 @@ from likelier.feedback.store import Store
 from likelier.records import Judgement, Rating
 from likelier.web.app import create_app
 from likelier.web.room import Room
-from likelier.web.server import announce_links, listen, make_access, make_config, name_host
+from likelier.web.server import announce_links, listen_for, make_access, make_config, name_host
 
 if TYPE_CHECKING:
     from likelier.config.base import PageConfig
@@ -32,7 +32,7 @@ def serve_beside(
     protected. LikelierError: the port is taken.
     """
     access = make_access(config, block)
-    listener = listen(access.host, config.port)
+    listener = listen_for(store, access.host, config.port)
     port = listener.getsockname()[1]
     site = access.make_site(port)
     address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"

@@ -30,6 +30,11 @@ class RatingPage:
             room.pairing.ask_again(room.asked)  # a policy may write again what it wrote before
             room.withdraw_former()
 
+    def end(self) -> None:
+        """Tell people that no more answers come; who has one on the screen may still rate it."""
+        self.ask((), ())
+        self.room.more_comes = False
+
     def count_missing(self) -> int:
         """Count the ratings that the responses asked about lack.
 

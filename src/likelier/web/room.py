@@ -235,7 +235,7 @@ class Room:
         questions = [self.show(each, person) for each in self.assign(person, count)] if count > 0 else []
         shows_totals = self.settings.show_totals
         progress = {
-            "judged": num_judged if shows_totals else None,
+            "judged": num_judged + (self.num_before if self.wanted is None else 0) if shows_totals else None,
             "wanted": self.wanted if shows_totals else None,
             "own": len(self.pairing.times[person.annotator]),
             "guideline": self.guideline.version if self.guideline else None,

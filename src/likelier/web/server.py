@@ -5,7 +5,7 @@ import socket
 import ssl
 import webbrowser
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from likelier.asking.strategies import Strategy
 from likelier.errors import ConfigError, DataError, LikelierError, Stopped, Terminated
 from likelier.feedback.projects import Ask, choose_project, list_projects, read_settings
 from likelier.feedback.store import Store
+from likelier.files import stable_id
 from likelier.generation.policies import find_policy
 from likelier.generation.process import Generator
 from likelier.generation.protocol import GenerationSettings
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 RESPONSES_ALONE = ("ratings", "rankings")
 """What can be asked without a comparison."""
+FIRST_PRIVATE_PORT, NUM_PRIVATE_PORTS = 49152, 16384
+"""Ports that are nobody's (RFC 6335)."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def serve(
     check_address(access, port)
     check_content(store, access)
     store.prepare_to_write()  # now and not at the first answer: two servers would show everybody the same questions
-    listener = listen(access.host, port)
+    listener = listen_for(store, access.host, port)
     port = listener.getsockname()[1]
     site = access.make_site(port)
     address = site.public_origin or f"{site.scheme}://{name_host(access.host)}:{port}"
@@ -135,7 +138,7 @@ def serve(
     except Terminated as error:
         if stored := app.state.rooms.count_judged():
             kind = room.kind.__name__.lower() if len(app.state.rooms.list_open()) == 1 else "judgement"
-            count = f"1 {kind} is" if stored == 1 else f"{stored} {kind}s are"
+            count = f"1 new {kind} is" if stored == 1 else f"{stored} new {kind}s are"
             raise Stopped(f"stopped by SIGTERM; {count} stored in {store.name}") from error
         raise
     finally:
@@ -256,6 +259,18 @@ def name_host(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return find_own_address()
     return f"[{host}]" if ":" in host else host
+
+
+def listen_for(store: Store, host: str, port: int) -> socket.socket:
+    """As `listen`; port 0 takes one that depends on the database, so that pages that are open go on after a restart.
+
+    If another program has that one, any free one is taken.
+    """
+    if port == 0:
+        name = str(store.database.path.resolve()) if store.database.path else store.name
+        with suppress(LikelierError):
+            return listen(host, FIRST_PRIVATE_PORT + int(stable_id("port", name), 16) % NUM_PRIVATE_PORTS)
+    return listen(host, port)
 
 
 def listen(host: str, port: int) -> socket.socket:

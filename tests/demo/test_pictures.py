@@ -5,8 +5,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from likelier.circle import Round
 from likelier.cli import main
+from likelier.config import build_config
 from likelier.demo import picture_judges, pictures
 from likelier.demo.pictures import make_data_url, run_picture_demo
 from likelier.errors import ConfigError
@@ -14,8 +17,10 @@ from likelier.feedback.store import Store
 from likelier.files import read_json
 from likelier.images import diffusion, reward_model
 from likelier.images.digits import load_digits
+from likelier.images.reward_model import PictureReward, PictureStore
 from likelier.records import Judgement
 from likelier.reward.verdict import Verdict
+from likelier.training.state import save_module
 
 
 @pytest.fixture
@@ -105,6 +110,23 @@ def test_errors_are_one_line(tmp_path, small, capsys, monkeypatch):
     assert main(["demo", "--images", "--out", str(tmp_path / "c")]) == 2
     assert "pip install scikit-learn" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_scores_of_somebody_without_doubts_are_scaled_down(tmp_path, monkeypatch):
+    circle_round = Round(build_config({}), tmp_path, "f.db", "", tmp_path / "candidates")
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "candidates").mkdir()
+    ink = np.linspace(0, 1, 6400, dtype=np.float32).reshape(100, 64)
+    PictureStore([f"{row:064x}" for row in range(100)], ink).save(tmp_path / "candidates" / "pictures.safetensors")
+    model = PictureReward(torch.Generator().manual_seed(0))
+    pictures_of_it = torch.from_numpy(ink) * 2 - 1
+    for factor, expected in ((1.0, None), (1000.0, 4.0)):
+        with torch.no_grad():
+            for member in model.members:
+                member[4].weight *= factor
+        save_module(tmp_path / "reward" / "reward.safetensors", model)
+        found = pictures.load_reward(circle_round)(pictures_of_it).std().item()
+        assert found == pytest.approx(expected or model(pictures_of_it).std().item(), rel=1e-4)
 
 
 def test_data_urls():

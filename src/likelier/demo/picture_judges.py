@@ -59,7 +59,7 @@ def judge_by_visitor(circle_round: Round, before: Pixels, after: Pixels) -> Resu
         unjudged=NUM_VERDICTS - len(set(clusters)), judgements=len(judged), people=people,
     )  # fmt: skip
     about = {"judgements": judge.judgements, "people": people, "unjudged": judge.unjudged}
-    return {**make_headline(judge), **about, "judges": {"you": judge.to_json()}}
+    return {**make_headline(judge), **about, "judges": {"the visitor": judge.to_json()}}
 
 
 def store_pairs(db: str, folder: Path, before: Pixels, after: Pixels) -> set[str]:

@@ -57,6 +57,9 @@ COMPARISONS, JUDGES_PER_COMPARISON = 600, 2
 VICES: tuple[Vice, ...] = ("random", "left", "right", "fast", "reversed")
 NUM_EVALUATED, NUM_SHOWN = 500, 40
 KL_COEF = 0.2
+MAX_SPREAD = 4.0
+"""Standard deviation of the learned score over the candidates, at most: who never contradicts themselves teaches
+log-odds without bound, beside which no price of a nat would count."""
 TRUE_TASTE = "true taste"
 
 
@@ -169,11 +172,14 @@ def train_reward(circle_round: Round) -> Result:
     return result
 
 
-def load_reward(circle_round: Round) -> PictureReward:
-    """Load the reward model of the round."""
+def load_reward(circle_round: Round) -> Score:
+    """Load the reward model of the round; its scores are scaled down to `MAX_SPREAD`."""
     model = PictureReward(torch.Generator())
     load_module(circle_round.folder / "reward" / "reward.safetensors", model)
-    return model.requires_grad_(False)
+    model.requires_grad_(False)
+    spread = float(model(PictureStore.load(pictures_file(circle_round)).pictures()).std())
+    factor = min(1.0, MAX_SPREAD / spread) if spread > 0 else 1.0
+    return lambda pictures: factor * model(pictures)
 
 
 def train_policy(circle_round: Round, start: Diffusion, taste: str | None) -> Result:

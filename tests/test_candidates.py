@@ -1,16 +1,20 @@
 """Candidates: K responses to each prompt in a file that a database reads, whole or not at all."""
 
 import json
+import shutil
 
 import pytest
 
 from likelier.candidates import write_candidates
 from likelier.errors import ConfigError, DataError
-from likelier.feedback.formats import import_file
+from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
 from likelier.files import write_jsonl
+from likelier.records import list_pictures, read_prompts
 from likelier.text.exact_sampler import ExactSampler
 from tiny import save_tiny_model
+from vision_models import save_llava
+from vision_models import write_prompts as write_picture_prompts
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +130,28 @@ def test_often_cut_is_said(world, tmp_path, capsys, monkeypatch, length, is_cut)
     write_jsonl(tmp_path / "one.jsonl", [{"prompt": "a"}])
     write_candidates(str(world / "model"), tmp_path / "one.jsonl", 30, tmp_path / "out", length, device="cpu", top_k=8)
     assert ("often_cut: " in capsys.readouterr().err) == is_cut
+
+
+def test_prompts_with_pictures_go_to_a_database_and_back(tmp_path):
+    """Candidates by a vision-language model; the pictures travel with their prompts, by what is in them."""
+    prompts, model = write_picture_prompts(tmp_path / "data"), save_llava(tmp_path / "model")
+    written = write_candidates(str(model), prompts, 2, tmp_path / "out" / "c.jsonl", response_length=4, device="cpu")
+    assert written == {"prompts": 4, "responses": 8}
+    read = read_prompts(prompts)
+    with Store.open(tmp_path / "a.db", create=True) as store:
+        assert import_file(tmp_path / "out" / "c.jsonl", "likelier", store).skipped == 0
+        assert {each.id for each in store.prompts()} == {each.id for each in read}
+        assert "path" not in json.dumps([each.text for each in store.prompts()])
+        assert sorted(each.sha256 for each in store.media()) == sorted(
+            picture["sha256"] for each in read for picture in list_pictures(each.text)
+        )
+        shutil.rmtree(tmp_path / "data")
+        export_file(store, "likelier", tmp_path / "again" / "e.jsonl")
+        export_file(store, "trl-prompts", tmp_path / "texts.jsonl")
+    assert len((tmp_path / "texts.jsonl").read_text().splitlines()) == 1  # the prompt without a picture
+    with Store.open(tmp_path / "b.db", create=True) as store:
+        import_file(tmp_path / "again" / "e.jsonl", "likelier", store)
+        assert {each.id for each in store.prompts()} == {each.id for each in read}
+        assert all(store.media_folder.find(each).is_file() for each in store.media())
+        export_file(store, "likelier", tmp_path / "third" / "e.jsonl")
+    assert (tmp_path / "third" / "e.jsonl").read_bytes() == (tmp_path / "again" / "e.jsonl").read_bytes()

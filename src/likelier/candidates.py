@@ -1,12 +1,14 @@
 """Sample several responses to each prompt, for people to compare."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from likelier.files import dump_line, list_file_states, read_log, stable_id, write_jsonl
 from likelier.progress import print_note, progress
-from likelier.records import Prompt, Response, read_prompts
+from likelier.records import MEDIA_KINDS, Picture, Prompt, Response, list_pictures, read_prompts, to_parts
+from likelier.records.media import MEDIA_FOLDER, copy_verified
+from likelier.records.messages import to_media
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts
@@ -51,6 +53,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     key = stable_id([model, list_file_states(Path(model))], asked, k, vars(sampling), use_generation_config, size, seed)
     done = read_part(part, key, size)
     sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config)
+    copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
     write_jsonl(out, records)
     part.unlink(missing_ok=True)
@@ -125,13 +128,27 @@ def group_by_prompt(prompts: Sequence[Prompt], samples: Samples, name: str, k: i
         yield prompt, [Response(prompt.id, samples.texts[row], name, samples.stop_reasons[row]) for row in rows]
 
 
+def name_picture(picture: Picture) -> str:
+    """The path of a picture's copy, as seen from the file of the candidates."""
+    return f"{MEDIA_FOLDER}/{picture['sha256']}{MEDIA_KINDS[picture['kind']]}"
+
+
+def copy_pictures(prompts: Iterable[Prompt], out: Path) -> None:
+    """Copy the prompts' pictures to a folder beside the file that names them, as exports do."""
+    pictures = {picture["sha256"]: picture for prompt in prompts for picture in list_pictures(prompt.text)}
+    for picture in pictures.values():
+        target = out.parent / name_picture(picture)
+        if not target.is_file():
+            copy_verified(Path(picture["path"]), target, to_media(picture))
+
+
 def format_line(sampled: PromptWithResponses) -> dict[str, Any]:
     """A prompt with its responses as a record of the `likelier` format."""
     prompt, responses = sampled
     record = {
         "schema_version": 1,
         "record": "responses",
-        "prompt": prompt.text,
+        "prompt": to_parts(prompt.text, name_picture),
         "conversation": prompt.conversation,
         "responses": [{"text": each.text, "model": each.model, "stop_reason": each.stop_reason} for each in responses],
     }

@@ -7,9 +7,9 @@ import pytest
 
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.backup import back_up_store
-from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Media, Prompt, Response
+from likelier.records.media import read_media
 from media_files import image
 
 PROMPT = Prompt("Tell me a story.")

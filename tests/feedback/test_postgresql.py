@@ -22,7 +22,6 @@ from likelier.feedback.accounts import Accounts, InvitationError
 from likelier.feedback.database import database_url
 from likelier.feedback.draws import ASKED, Draw
 from likelier.feedback.formats import export_file, import_file
-from likelier.feedback.media import read_media
 from likelier.feedback.projects import Gold, ProjectSettings, add_guideline, write_gold, write_settings
 from likelier.feedback.questions import TRAINING
 from likelier.feedback.shown import read_choices, read_draws
@@ -30,6 +29,7 @@ from likelier.feedback.store import Store, Superseded
 from likelier.feedback.tables import metadata
 from likelier.files import write_jsonl
 from likelier.records import Comparison, Judgement, Prompt, Ranking, Rating, Response
+from likelier.records.media import read_media
 from media_files import image
 
 pytestmark = pytest.mark.slow

@@ -18,10 +18,10 @@ from alembic.migration import MigrationContext
 
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.feedback import database, open_database
-from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.feedback.tables import metadata
 from likelier.records import Comparison, Judgement, Media, Prompt, Rating, Response
+from likelier.records.media import read_media
 from media_files import image
 
 PROMPT = Prompt([{"role": "user", "content": "Tell me a story."}], conversation="c1", extra={"tools": []})

@@ -9,11 +9,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from likelier.errors import DataError
-from likelier.feedback.media import MediaFolder, read_media
+from likelier.feedback.media import MediaFolder
 from likelier.feedback.questions import Shown
 from likelier.feedback.secret import read_secret
 from likelier.feedback.store import Store
-from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.files import write_jsonl
+from likelier.records import Comparison, Judgement, Prompt, Response, read_prompts
+from likelier.records.media import read_media
 from likelier.web import room
 from likelier.web.app import MEDIA_HEADERS, create_app
 from likelier.web.guards import HEADERS
@@ -811,3 +813,25 @@ def test_the_page_in_chinese(chromium, store, monkeypatch):
     assert end() == 1
     assert said == []
     context.close()
+
+
+def test_a_prompt_is_shown_with_its_pictures_and_no_path(tmp_path):
+    """One address for each mark in its text; a reward model, which reads texts, guesses nothing."""
+    (tmp_path / "a.png").write_bytes(image("red"))
+    parts = [{"type": "image", "path": "a.png"}, {"type": "text", "text": "How many?"}]
+    write_jsonl(tmp_path / "p.jsonl", [{"prompt": [{"role": "user", "content": parts}]}])
+    (prompt,) = read_prompts(tmp_path / "p.jsonl")
+    responses = [Response(prompt.id, text, "m") for text in ("one", "two")]
+    with Store.open(tmp_path / "p.db", create=True) as store:
+        with store.transaction() as writer:
+            writer.add_prompts([prompt])
+            writer.add_responses(responses)
+            writer.add_comparisons([Comparison(prompt.id, responses[0].id, responses[1].id)])
+        client = visitor(create_app(store, guesser=lambda *texts: pytest.fail("the guesser reads texts only")))
+        reply = client.get("/question")
+        assert str(tmp_path) not in reply.text
+        (turn,) = reply.json()["shown"]["turns"]
+        assert (turn["role"], turn["content"]) == ("user", "\ufffcHow many?")
+        (picture,) = turn["pictures"]
+        shown = client.get(picture["url"])
+        assert (picture["kind"], shown.status_code, shown.content) == ("image/png", 200, image("red"))

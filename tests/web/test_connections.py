@@ -11,9 +11,9 @@ from contextlib import ExitStack, suppress
 import pytest
 import uvicorn
 
-from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Prompt, Response
+from likelier.records.media import read_media
 from likelier.web import connections
 from likelier.web.guards import MAX_BODY_BYTES
 from likelier.web.server import serve

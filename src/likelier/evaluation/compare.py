@@ -38,7 +38,7 @@ from likelier.files import check_writable, write_json
 from likelier.intervals import Floats
 from likelier.progress import print_note
 from likelier.records import Prompt, Response, read_prompts, to_plain_text
-from likelier.reward.sources import Scorer, check_columns, make_scorer
+from likelier.reward.sources import Scorer, check_columns, check_pictures, make_scorer
 from likelier.reward.verdict import read_reward_results
 from likelier.text.exact_sampler import load_tools
 from likelier.text.prompts import check_prompts
@@ -124,6 +124,8 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     check_columns(prompts, judges, selector)
+    check_pictures(prompts, "eval.scorer", settings.scorer)
+    check_pictures(prompts, "eval.selector", settings.selector)
     result = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
     accuracy = {
         name: {key: found[key] for key in ACCURACY_FIELDS if key in found}

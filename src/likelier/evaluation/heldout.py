@@ -11,7 +11,7 @@ from likelier.config import Config, DPOConfig, SFTConfig
 from likelier.errors import ConfigError
 from likelier.intervals import correlation
 from likelier.records import Prompt, Text
-from likelier.reward.sources import Scorer, check_columns, check_scored, judge, make_scorer
+from likelier.reward.sources import Scorer, check_columns, check_pictures, check_scored, judge, make_scorer
 from likelier.text.adapters import make_reference
 from likelier.text.cached_decode import check_decodable
 from likelier.text.exact_sampler import make_sampler
@@ -105,6 +105,8 @@ def make_heldout_eval(
         make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
     )
     check_columns(prompts, scorer, judges)
+    check_pictures(prompts, "reward", config.reward)
+    check_pictures(prompts, "eval.scorer", config.eval.scoring)
     if scorer:
         check_scored(prompts, scorer)
     sampler = make_sampler(model, tokenizer, config.ppo)

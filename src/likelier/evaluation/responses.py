@@ -12,7 +12,7 @@ from likelier.evaluation.kept_samples import KeptSamples
 from likelier.evaluation.result import ResponseStats
 from likelier.intervals import Floats, Interval, mean_interval
 from likelier.progress import progress
-from likelier.records import Prompt, Text, to_plain_text
+from likelier.records import Prompt, Text, list_pictures, to_plain_text
 from likelier.reward.sources import Scorer, judge
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import compute_response_logprobs
@@ -67,7 +67,7 @@ class EvaluatedModel:
 
     def sample_batch(self, prompts: Sequence[Text], sampling: Sampling, draws: torch.Tensor) -> Samples:
         """Sample a batch, or return it as it was kept."""
-        if self.kept is None:
+        if self.kept is None or any(map(list_pictures, prompts)):  # pictures are not kept, so that all is done again
             return self.sampler.sample(prompts, sampling, draws)
         return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample)
 
@@ -133,5 +133,8 @@ def estimate_kl(
 def compute_log_ratios(a: PreTrainedModel, b: PreTrainedModel, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
     """Return log b - log a, summed over the tokens that b drew in each response in `rows`, in nats."""
     tensors = (samples.prompt_tokens[rows], samples.prompt_mask[rows], samples.tokens[rows], samples.mask[rows])
-    logprobs_b, logprobs_a = (compute_response_logprobs(model, *tensors, temperature=1.0)[0] for model in (b, a))
+    pictures = samples.pictures and samples.pictures[rows]
+    logprobs_b, logprobs_a = (
+        compute_response_logprobs(model, *tensors, temperature=1.0, pictures=pictures)[0] for model in (b, a)
+    )
     return torch.where(samples.drawn[rows], logprobs_b - logprobs_a, 0.0).sum(1)

@@ -29,7 +29,10 @@ from likelier.records import (
     Media,
     Prompt,
     Response,
+    drop_paths,
+    list_pictures,
 )
+from likelier.records.messages import to_media
 
 JUDGEMENT_COLUMNS = tuple(column for column in judgements.c if column.name not in ("number", "project"))
 BEFORE_0005: Sequence[sa.ColumnElement[Any]] = (
@@ -49,7 +52,7 @@ def prompt_row(record: Prompt) -> dict[str, Any]:
     """Convert a prompt to a row."""
     return {
         "id": record.id,
-        "text": dump_line(record.text),
+        "text": dump_line(drop_paths(record.text)),
         "conversation": record.conversation,
         "extra": dump_line(record.extra),
     }
@@ -255,13 +258,15 @@ def read_names(connection: sa.Connection) -> dict[str, str]:
 
 
 def read_media(connection: sa.Connection, project: str) -> list[Media]:
-    """Return all media files of a project, sorted by hash."""
+    """Return all media files of a project, those of prompts too, sorted by hash."""
     if read_version(connection) == "0001":
         return []
     query = sa.select(media).join(responses, responses.c.media_sha256 == media.c.sha256).distinct()
     query = join_project(connection, query, responses.c.prompt_id, project_prompts, project)
-    rows = connection.execute(query.order_by(media.c.sha256))
-    return [Media(row.kind, row.sha256, row.size) for row in rows]
+    found = {row.sha256: Media(row.kind, row.sha256, row.size) for row in connection.execute(query)}
+    for prompt in read_prompts(connection, project).values():
+        found |= {picture["sha256"]: to_media(picture) for picture in list_pictures(prompt.text)}
+    return [found[sha256] for sha256 in sorted(found)]
 
 
 def read_judged(

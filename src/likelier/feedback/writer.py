@@ -41,7 +41,19 @@ from likelier.feedback.tables import (
     written,
 )
 from likelier.files import stable_id
-from likelier.records import Answer, Comparison, Judgement, Media, Prompt, Ranking, Rating, Response
+from likelier.records import (
+    Answer,
+    Comparison,
+    Judgement,
+    Media,
+    Picture,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    list_pictures,
+)
+from likelier.records.messages import to_media
 
 ROWS_PER_QUERY = 500
 """Below the limit on parameters of every SQLite in use."""
@@ -118,10 +130,21 @@ class Writer:
         return replace(record, key=key or "", supersedes=supersedes)
 
     def add_prompts(self, records: Iterable[Prompt]) -> int:
-        """Store prompts; returns how many were new."""
+        """Store prompts with their pictures; returns how many were new. DataError: a picture's file is not there."""
+        records = list(records)
+        for picture in (each for record in records for each in list_pictures(record.text)):
+            self.add_picture(picture)
         rows = [prompt_row(record) for record in records]
         self.insert(prompts, rows)
         return self.add_to_project(project_prompts, "prompt_id", (row["id"] for row in rows))
+
+    def add_picture(self, picture: Picture) -> None:
+        """Copy a picture into the media folder, from where it is; without a path it must be there."""
+        file = to_media(picture)
+        if "path" in picture:
+            self.add_media(file, Path(picture["path"]))
+        self.media_folder.find(file)
+        self.insert(media, [vars(file)])
 
     def add_media(self, record: Media, source: Path) -> None:
         """Copy a media file into the media folder, before the responses that refer to it are added.

@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Inputs of a policy that are no tensor, such as pictures of any size: an index takes rows of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Int[Tensor, " N"], /) -> "Rows": ...
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,7 @@ class Batch:
     None without a critic, `ref_logprobs` without a KL penalty in the loss. Values outside `mask` are arbitrary.
     """
 
-    inputs: Mapping[str, Shaped[Tensor, "B ..."]]
+    inputs: Mapping[str, Shaped[Tensor, "B ..."] | Rows]
     actions: Shaped[Tensor, "B T ..."]
     mask: Bool[Tensor, "B T"]
     old_logprobs: Float[Tensor, "B T"]
@@ -31,7 +41,8 @@ class Batch:
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, for writing to disk."""
         tensors = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
-        return tensors | {f"inputs.{name}": tensor for name, tensor in self.inputs.items()}
+        given = {f"inputs.{name}": each for name, each in self.inputs.items() if isinstance(each, Tensor)}
+        return tensors | given
 
     def rows(self, index: Int[Tensor, " N"]) -> "Batch":
         """Return a copy of the rows at `index`."""

@@ -1,7 +1,7 @@
 """The interface of policies for PPO: log-probabilities, values and entropy of given actions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
 from likelier.distributed import all_gather_rows, shard
-from likelier.ppo.batch import minibatches
+from likelier.ppo.batch import Rows, minibatches
 
 
 class Evaluation(NamedTuple):
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 class Policy(Protocol):
     """A policy to train. Dropout must be off, so that the ratio is 1 before the first step."""
 
-    def evaluate(self, inputs: Mapping[str, Tensor], actions: Tensor, mask: Tensor) -> Evaluation:
+    def evaluate(self, inputs: Mapping[str, Any], actions: Tensor, mask: Tensor) -> Evaluation:
         """Compute log-probabilities of `actions` `[B, T]`, entropies and values, with graph; 0 outside `mask`."""
         ...
 
@@ -46,7 +46,11 @@ class Policy(Protocol):
 
 @torch.no_grad()
 def evaluate_old_policy(
-    policy: Policy, inputs: Mapping[str, Tensor], actions: Tensor, mask: Bool[Tensor, "B T"], config: UpdateConfig
+    policy: Policy,
+    inputs: Mapping[str, Tensor | Rows],
+    actions: Tensor,
+    mask: Bool[Tensor, "B T"],
+    config: UpdateConfig,
 ) -> Evaluation:
     """Evaluate the policy before the update, by the same forward passes as in the first epoch.
 

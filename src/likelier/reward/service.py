@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from likelier.addresses import fill_secrets
 from likelier.distributed import broadcast
 from likelier.errors import ConfigError, LikelierError
+from likelier.records import to_parts
 from likelier.reward.parse_scores import parse_scores
 from likelier.reward.responses import ResponseBatch, Source, SourceScores, score_all
 from likelier.userfile import summarise_error
@@ -58,7 +59,7 @@ def http_source(address: str) -> Source:
 
 def ask_service(address: str, batch: ResponseBatch) -> Any:
     """Return the service's scores [B]. LikelierError: no answer, or not one finite score per response."""
-    request = {"prompts": [prompt.text for prompt in batch.prompts], "responses": list(batch.texts)}
+    request = {"prompts": [to_parts(prompt.text) for prompt in batch.prompts], "responses": list(batch.texts)}
     if batch.columns:
         request["columns"] = batch.columns
     answer = post(address, json.dumps(request).encode(), MAX_BYTES + MAX_BYTES_PER_RESPONSE * len(batch.texts))

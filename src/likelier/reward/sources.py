@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.config.rewards import PYTHON_CALLABLE, name_function, name_sources
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.records import Prompt, column_names, to_plain_text
+from likelier.records import Prompt, column_names, list_pictures, to_plain_text
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
@@ -130,6 +130,19 @@ def check_columns(prompts: Sequence[Prompt], *scorers: Scorer | None) -> None:
         for function in scorer.functions:
             function.check_columns(columns, file)
             function.check_values(prompts)
+
+
+def check_pictures(prompts: Sequence[Prompt], setting: str, sources: Sequence[RewardSource]) -> None:
+    """ConfigError: prompts have pictures, and a source reads texts only: it would score answers to half a question."""
+    if not any(list_pictures(prompt.text) for prompt in prompts):
+        return
+    # People who compare see the pictures; those who rate are followed by a model of their ratings, which does not.
+    blind = ("model", "judge", "people") if setting == "reward" else ("model", "judge")
+    for number, source in enumerate(sources):
+        if kind := next((kind for kind in blind if getattr(source, kind) is not None), None):
+            raise ConfigError(
+                f"{setting}.{number}.{kind}: reads texts only, and prompts have pictures; give a function or http"
+            )
 
 
 def check_scored(prompts: Sequence[Prompt], scorer: Scorer) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from likelier.distributed import broadcast
 from likelier.errors import ConfigError, LikelierError
-from likelier.records import Prompt, Text
+from likelier.records import Prompt, Text, to_parts
 from likelier.reward.columns import check_values, get_columns
 from likelier.reward.parse_scores import parse_scores, parse_token_scores
 from likelier.reward.responses import LoggedValues, ResponseBatch, SourceScores
@@ -168,7 +168,7 @@ class UserFunction:
 
     def call(self, batch: ResponseBatch) -> Any:
         """Call the function, awaiting it if it is asynchronous. LikelierError: it raises."""
-        rows = [] if self.for_trl else [[prompt.text for prompt in batch.prompts], list(batch.texts)]
+        rows = [] if self.for_trl else [[to_parts(prompt.text) for prompt in batch.prompts], list(batch.texts)]
         if self.per_token:
             rows.append([list(row) for row in batch.token_texts or ()])
         columns = {name: list(values) for name, values in batch.columns.items()}
@@ -205,7 +205,7 @@ def trl_arguments(batch: ResponseBatch, context: FunctionContext) -> dict[str, A
     """The keyword arguments that TRL's GRPO trainer passes besides the columns."""
     ids = None if batch.token_ids is None else [list(row) for row in batch.token_ids]
     return {
-        "prompts": [prompt.text for prompt in batch.prompts],
+        "prompts": [to_parts(prompt.text) for prompt in batch.prompts],
         "completions": [
             to_completion(prompt.text, text) for prompt, text in zip(batch.prompts, batch.texts, strict=True)
         ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -128,7 +129,8 @@ def sample_rollouts(
     # Drawn here and not in the sampler: the same seed gives the same responses, whatever writes them.
     draws = draw_uniforms(generator, len(row_prompts), config.response_length, actors.policy.device)
     samples = actors.sampler.sample([prompt.text for prompt in row_prompts], Sampling.from_config(config), draws)
-    inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
+    inputs: dict[str, Any] = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
+    inputs |= {} if samples.pictures is None else {"pictures": samples.pictures}
     if samples.inserted is not None:
         inputs["response_mask"] = samples.mask  # read by the models, tools' answers among it
     mask = samples.drawn  # the actions: what is paid, compared and learned from

@@ -1,5 +1,6 @@
 """Setup of PPO: load and check models, prompts, scorer, judges and loss."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from likelier.evaluation.heldout import HeldOutEval
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
-from likelier.reward.sources import check_columns, check_scored, make_scorer
+from likelier.records import Prompt, list_pictures
+from likelier.reward.sources import check_columns, check_pictures, check_scored, make_scorer
 from likelier.reward.verdict import check_reward_runs, read_reward_results
 from likelier.rlhf.people import PeopleSource
 from likelier.rlhf.rollout import Actors
@@ -25,6 +27,7 @@ from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy, check_critic
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
+from likelier.text.vision_language import is_vision_language
 from likelier.training.setup import pick_device
 
 
@@ -59,11 +62,22 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
         "ppo.response_length",
         ppo.max_prompt_tokens,
     )
+    check_readers(prompts.train + prompts.held_out + prompts.fresh, actors, ppo)
     if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
         check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
     heldout_eval = make_evaluation(config, prompts, actors, people)
     fresh_eval = replace(heldout_eval, prompts=prompts.fresh) if prompts.fresh else None
     return Setup(actors, prompts, heldout_eval, fresh_eval, user_loss)
+
+
+def check_readers(prompts: Sequence[Prompt], actors: Actors, ppo: PPOConfig) -> None:
+    """ConfigError: prompts have pictures, and the critic or the reference is a model of texts."""
+    if not any(list_pictures(prompt.text) for prompt in prompts):
+        return
+    others = {"critic_model": actors.policy.critic, "reference": actors.reference}
+    for name, model in others.items():
+        if isinstance(model, PreTrainedModel) and not is_vision_language(model.config):
+            raise ConfigError(f"ppo.{name}: reads texts only, and prompts have pictures; give a vision-language model")
 
 
 def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSource | None = None) -> Actors:
@@ -122,6 +136,8 @@ def make_evaluation(
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     every = prompts.train + prompts.held_out + prompts.fresh
     check_columns(every, actors.scorer, judges)
+    check_pictures(every, "reward", config.reward)
+    check_pictures(every, "eval.scorer", config.eval.scoring)
     check_scored(every, actors.scorer)
     return HeldOutEval(prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, scorer, judges, config)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from likelier.errors import ConfigError
 from likelier.text.cache import keep_rows, make_cache, preallocated_layers, round_up_to_blocks
 from likelier.text.fast_decode import fast_decoder
 from likelier.text.padding import compute_position_ids, unpadded_inputs
+from likelier.text.pictures import PictureInputs, PromptPictures
 from likelier.training.setup import autocast
 
 MAX_LOGIT_ERROR = 3e-3
@@ -45,9 +47,57 @@ def check_decodable(model: PreTrainedModel, name: str | Path) -> None:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise ConfigError(f"{name}: {model.config.model_type}: {advice} ({reason})") from error
     expected = torch.stack(full)
-    gap = ((decoded - expected).abs().max() / expected.std()).item()
+    gap = measure_gap(decoded, expected)
     if gap > MAX_LOGIT_ERROR:  # not where it is NaN: sampling says that the weights are damaged
         raise ConfigError(f"{name}: {model.config.model_type}: {advice} (logits off by {gap:.2g} of their spread)")
+
+
+def measure_gap(decoded: Float[Tensor, "B V"], expected: Float[Tensor, "B V"]) -> float:
+    """Largest difference of a logit, in standard deviations, but for the tokens that are left out of both."""
+    said = ~expected.isneginf()
+    return float((decoded - expected)[said].abs().max() / expected[said].std())
+
+
+def check_decodable_with_pictures(
+    model: PreTrainedModel, name: str | Path, tokens: Int[Tensor, "1 P"], pictures: PictureInputs
+) -> None:
+    """ConfigError: decoding behind the tokens of a prompt with pictures gives other logits than a full pass.
+
+    Models place what stands behind a picture in ways of their own. The row beside it is shorter and a text alone.
+    """
+    texts = torch.arange(5, 8, device=model.device) % model.config.get_text_config().vocab_size
+    batch, mask = torch.zeros_like(tokens).repeat(2, 1), torch.ones_like(tokens, dtype=torch.bool).repeat(2, 1)
+    batch[0], batch[1, -3:] = tokens[0], texts
+    mask[1, :-3] = False
+    both = PictureInputs([*pictures.rows, PromptPictures()], pictures.token, pictures.type_names)
+    with torch.no_grad():
+        decoder = CachedDecoder(model, mask, 2, bf16=False)
+        decoder.prefill(batch, both)
+        decoded = decoder.step(texts[:2])
+        joined = torch.cat([tokens, texts[None, :1]], 1)
+        full = model(**unpadded_inputs(joined), **pictures.join(joined)).logits[:, -1]
+    gap = measure_gap(decoded[:1], full)
+    if gap > MAX_LOGIT_ERROR:
+        raise ConfigError(
+            f"{name}: {model.config.model_type}: cannot be sampled behind pictures (logits off by {gap:.2g} of their "
+            "spread); give another vision-language model, such as LLaVA or SmolVLM"
+        )
+
+
+def find_positions(
+    model: PreTrainedModel, tokens: Int[Tensor, "B P"], mask: Bool[Tensor, "B P"], inputs: Mapping[str, Tensor]
+) -> Int[Tensor, "3 B P"] | None:
+    """Positions of models that count a picture's by time, height and width (Qwen2-VL and later); None for all others.
+
+    Behind a picture they go on from the largest, not from the number of tokens.
+    """
+    trunk: Any = model.base_model
+    if not hasattr(trunk, "get_rope_index"):
+        return None
+    names = inspect.signature(trunk.get_rope_index).parameters
+    known = {name: tensor for name, tensor in inputs.items() if name in names}
+    positions: Tensor = trunk.get_rope_index(tokens, attention_mask=mask.long(), **known)[0]
+    return positions
 
 
 class CachedDecoder:
@@ -73,10 +123,14 @@ class CachedDecoder:
         """Autocast around all steps, so that weights are cast once; `FastDecoder` casts its own."""
         return autocast(self.model.device, self.bf16 and self.fast_decoder is None)
 
-    def prefill(self, tokens: Int[Tensor, "B P"]) -> Float[Tensor, "B V"]:
+    def prefill(self, tokens: Int[Tensor, "B P"], pictures: PictureInputs | None = None) -> Float[Tensor, "B V"]:
         """Logits behind the prompts."""
         mask = self.mask[:, : self.filled]
-        return self.forward(tokens, mask.long() if self.padded else None, compute_position_ids(mask))
+        inputs = pictures.join(tokens) if pictures else {}
+        positions = compute_position_ids(mask)
+        if inputs and (by_picture := find_positions(self.model, tokens, mask, inputs)) is not None:
+            positions, self.lengths = by_picture, by_picture.amax((0, 2)) + 1
+        return self.forward(tokens, mask.long() if self.padded else None, positions, inputs)
 
     def step(self, token: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Logits behind one more token of each row."""
@@ -92,9 +146,12 @@ class CachedDecoder:
             attention_mask = mask[:, None, None] if self.takes_4d_mask else mask.long()
         return self.forward(token[:, None], attention_mask, positions[:, None])
 
-    def forward(self, tokens: Tensor, mask: Tensor | None, positions: Tensor) -> Float[Tensor, "B V"]:
-        """Logits at the last position, by the model's own forward."""
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None, positions: Tensor, inputs: Mapping[str, Tensor] = {}
+    ) -> Float[Tensor, "B V"]:
+        """Logits at the last position, by the model's own forward; `inputs` are those of pictures."""
         options: dict[str, Tensor | int] = {"position_ids": positions} if self.takes_positions else {}
+        options |= inputs
         if self.takes_logits_to_keep:
             options["logits_to_keep"] = 1
         with autocast(self.model.device, self.bf16):

@@ -1,15 +1,23 @@
 """Prompts as the text that a model continues, and with a response as the text that a reward model reads."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.progress import print_note
 from likelier.records import Message, Text
+from likelier.records.messages import name_pictures, split_content
 from likelier.text.chat_template import FAILURES, render_template
 from likelier.text.convention import always_begins
+
+PROBE = "probe"
+NEEDS_PARTS: WeakKeyDictionary[PreTrainedTokenizerBase, bool] = WeakKeyDictionary()
+"""Result of `needs_parts` for each tokenizer."""
 
 
 class TemplateText(str):
@@ -30,7 +38,7 @@ def render(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
     if tokenizer.chat_template is None:
         note_missing_template(tokenizer.name_or_path or "the tokenizer")
         names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
-        return "".join(names.get(turn["role"], "\n\n") + turn["content"] for turn in text) + "\n\nAssistant:"
+        return "".join(names.get(turn["role"], "\n\n") + name_pictures(turn) for turn in text) + "\n\nAssistant:"
     return apply_template(tokenizer, text, opens_turn=True)
 
 
@@ -78,14 +86,37 @@ def find_closing_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
 def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], opens_turn: bool) -> TemplateText:
     """The text that a chat template makes of messages. DataError: it refuses them."""
     try:
-        turns = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+        turns = list_turns(messages, needs_parts(tokenizer))
         return TemplateText(render_template(tokenizer, turns, opens_turn))
     except FAILURES as error:
         reason = " ".join(str(error).split())
         last = next((turn for turn in reversed(messages) if turn["role"] != "assistant"), messages[-1])
-        raise DataError(
-            f"the chat template refuses these messages: {reason}; prompt: {shorten(last['content'])}"
-        ) from error
+        raise DataError(f"the chat template refuses these messages: {reason}; prompt: {shorten([last])}") from error
+
+
+def list_turns(messages: Sequence[Message], in_parts: bool) -> list[dict[str, Any]]:
+    """Messages as a chat template reads them: content with pictures is a list of parts, all content with `in_parts`."""
+    turns: list[dict[str, Any]] = []
+    for turn in messages:
+        content: Any = split_content(turn)
+        if isinstance(content, str) and in_parts:
+            content = [{"type": "text", "text": content}]
+        turns.append({"role": turn["role"], "content": content})
+    return turns
+
+
+def needs_parts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True if a template writes nothing of a text that is not a list of parts, as those of vision-language models do.
+
+    Tried once for each tokenizer. An error shows with the messages themselves.
+    """
+    if tokenizer not in NEEDS_PARTS:
+        plain: list[Message] = [{"role": "user", "content": PROBE}]
+        NEEDS_PARTS[tokenizer] = False
+        with contextlib.suppress(*FAILURES, DataError):
+            as_text, as_parts = (render_template(tokenizer, list_turns(plain, each)) for each in (False, True))
+            NEEDS_PARTS[tokenizer] = PROBE not in as_text and PROBE in as_parts
+    return NEEDS_PARTS[tokenizer]
 
 
 def cut_behind_special(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
@@ -97,5 +128,5 @@ def cut_behind_special(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 def shorten(text: Text) -> str:
     """The first sixty characters of a prompt, in one line and in quotes."""
-    line = repr(" ".join((text if isinstance(text, str) else text[-1]["content"]).split()))
+    line = repr(" ".join((text if isinstance(text, str) else name_pictures(text[-1])).split()))
     return line if len(line) <= 60 else line[:57] + "..." + line[0]

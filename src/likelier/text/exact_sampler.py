@@ -71,7 +71,7 @@ class ExactSampler:
             raise ConfigError(f"response_length: {sampling.response_length} leaves no room in the model's context")
         encoded = encode_prompts(tokenizer, prompts, room)
         check_in_vocabulary(tokenizer, encoded.tokens.tolist(), vocabulary_size(model), model.name_or_path)
-        on_device = Prompts(*(part.to(draws.device) for part in encoded))
+        on_device = encoded.to(draws.device)
         prompt_lengths = encoded.mask.sum(1)
         order = prompt_lengths.argsort(stable=True)
         own = order[shard(len(order))]
@@ -79,7 +79,7 @@ class ExactSampler:
         budget = sampling.response_length * TOKENS_A_STEP.get(draws.device.type, TOKENS_A_STEP_ELSEWHERE)
         for rows in split_by_padding(own, prompt_lengths, self.rows or max(1, len(own)), budget):
             width = int(prompt_lengths[rows].max())
-            batch = Prompts(on_device.tokens[rows, -width:], on_device.mask[rows, -width:])
+            batch = on_device.narrow(rows, width)
             stops = StopCriteria(model, tokenizer, sampling, batch)
             calls = ToolCalls(self.tools, tokenizer, batch) if self.tools else None
             parts.append(decode(model, batch, draws[rows], sampling, stops, calls))
@@ -152,7 +152,7 @@ def decode(
     first, place = find_distinct(prompts)
     decoder = CachedDecoder(model, prompts.mask[first], length, sampling.bf16)
     with decoder.precision():
-        logits = decoder.prefill(prompts.tokens[first])
+        logits = decoder.prefill(prompts.tokens[first], prompts.pictures and prompts.pictures[first])
         if len(first) < num_rows:
             logits = logits[place]
             decoder.keep_rows(place)
@@ -182,12 +182,13 @@ def decode(
 
 def find_distinct(prompts: Prompts) -> tuple[Int[Tensor, " U"], Int[Tensor, " B"]]:
     """The first row of each distinct prompt, and for each row the place of its prompt among them."""
-    places: dict[tuple[int, ...], int] = {}
+    places: dict[tuple[int | str, ...], int] = {}
     first: list[int] = []
     place = []
     real = [tokens[mask].tolist() for tokens, mask in zip(prompts.tokens.cpu(), prompts.mask.cpu(), strict=True)]
     for row, tokens in enumerate(real):
-        number = places.setdefault(tuple(tokens), len(places))
+        names = prompts.pictures.rows[row].names if prompts.pictures else ()
+        number = places.setdefault((*tokens, *names), len(places))
         place.append(number)
         if number == len(first):
             first.append(row)
@@ -241,4 +242,5 @@ def make_samples(
         logprobs=decoded.logprobs.masked_fill(~mask, 0.0),
         stop_reasons=reasons,
         texts=[text[:cut] for text, cut in zip(texts, cuts, strict=True)],
+        pictures=encoded.pictures,
     )

@@ -13,6 +13,7 @@ from likelier.config import PPOConfig
 from likelier.distributed import all_gather_rows, shard
 from likelier.text.models import upcast
 from likelier.text.padding import to_right_padding, unpadded_inputs
+from likelier.text.pictures import PictureInputs
 from likelier.text.sampler import Samples
 from likelier.training.setup import autocast
 
@@ -28,12 +29,13 @@ def compute_response_logprobs(
     mask: Bool[Tensor, "B T"],
     temperature: float,
     bf16: bool = False,
+    pictures: PictureInputs | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Log-probability of each response token and entropy of its distribution, in nats; 0 outside `mask`.
 
     Logits are divided by `temperature`; results are float32 and differentiable.
     """
-    texts, separable = PromptedResponses(prompt_tokens, prompt_mask, tokens, mask), is_head_separable(model)
+    texts, separable = PromptedResponses(prompt_tokens, prompt_mask, tokens, mask, pictures), is_head_separable(model)
     with autocast(model.device, bf16):
         hidden = texts.compute_hidden_states(model.base_model) if separable else None
         logprobs, entropy = compute_statistics_in_chunks(model, texts, hidden, temperature)
@@ -56,6 +58,7 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
             samples.mask[rows],
             config.temperature,
             bf16=config.bf16,
+            pictures=samples.pictures and samples.pictures[rows],
         )[0]
         for rows in torch.arange(len(samples.tokens))[shard(len(samples.tokens))].split(size)
     ]
@@ -63,12 +66,19 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
 
 
 class PromptedResponses:
-    """Prompts and responses as one right-padded tensor, as wide as the longest.
+    """Prompts and responses as one right-padded tensor, as wide as the longest, with the pictures of the prompts.
 
     With padding only on the right, a causal model needs neither attention mask nor position ids.
     """
 
-    def __init__(self, prompt_tokens: Tensor, prompt_mask: Tensor, tokens: Tensor, mask: Tensor) -> None:
+    def __init__(
+        self,
+        prompt_tokens: Tensor,
+        prompt_mask: Tensor,
+        tokens: Tensor,
+        mask: Tensor,
+        pictures: PictureInputs | None = None,
+    ) -> None:
         self.response_mask = mask
         self.response_tokens: Int[Tensor, " N"] = tokens[mask]
         """Row by row, without padding."""
@@ -79,15 +89,16 @@ class PromptedResponses:
         column = torch.arange(width, device=mask.device)
         self.predicts = (column >= first) & (column < first + length)
         """True at the position whose logits predict a response token: one before it."""
+        self.inputs = unpadded_inputs(self.tokens) | (pictures.join(self.tokens) if pictures else {})
 
     def compute_hidden_states(self, trunk: nn.Module) -> Float[Tensor, "N D"]:
         """Last hidden state before each response token, from which it is predicted."""
-        states: Tensor = trunk(**unpadded_inputs(self.tokens)).last_hidden_state
+        states: Tensor = trunk(**self.inputs).last_hidden_state
         return states[self.predicts]
 
     def compute_logits(self, model: PreTrainedModel) -> Float[Tensor, "N V"]:
         """Logits by the model's own forward, all at once."""
-        logits: Tensor = model(**unpadded_inputs(self.tokens)).logits
+        logits: Tensor = model(**self.inputs).logits
         return logits[self.predicts]
 
     def scatter(self, values: Float[Tensor, " N"]) -> Float[Tensor, "B T"]:

@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -23,13 +24,16 @@ from transformers import (
 )
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from likelier.errors import DataError, LikelierError
 from likelier.text.convention import MADE_WITH, mark_if_made_before, mark_made
 from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
+from likelier.text.vision_language import is_vision_language, leave_out_picture_tokens
 from likelier.training.state import as_os_errors
 
 UNLIMITED = 1 << 30
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 
 
 @contextlib.contextmanager
@@ -78,12 +82,16 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """Load a language model in float32, in evaluation mode, with dropout 0.
+    """Load a language model in float32, in evaluation mode, with dropout 0; it may read pictures too.
 
     DataError: see `check_model_folder`, or a bidirectional model.
     """
-    model = load_pretrained(AutoModelForCausalLM, path, device)
+    with load_safely(path) as options:
+        reads_pictures = is_vision_language(AutoConfig.from_pretrained(path, **options))
+    model = load_pretrained(AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM, path, device)
     check_causal(model, path)
+    if reads_pictures:
+        leave_out_picture_tokens(model, path)
     return model
 
 
@@ -234,6 +242,8 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     try:
         with silence_transformers(), as_os_errors():
             model.save_pretrained(partial)
+            if is_vision_language(model.config):
+                copy_processor(tokenizer.name_or_path, partial)
             tokenizer.save_pretrained(partial)
         make_model_card(folder.name, model, card).save(partial / "README.md")
         if folder.exists():
@@ -243,9 +253,24 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def copy_processor(source: str, target: Path) -> None:
+    """Copy the settings of a processor from a model's folder or hub name; not loaded, since packages may be missing."""
+    for name in PROCESSOR_FILES:
+        file = cached_file(
+            source,
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if file is not None:
+            shutil.copyfile(file, target / name)
+
+
 def make_model_card(name: str, model: PreTrainedModel, card: str) -> ModelCard:
     """Make the README of a model folder, in the hub's format."""
     auto = "AutoModelForCausalLM" if model.can_generate() else "AutoModelForSequenceClassification"
+    auto = "AutoModelForImageTextToText" if is_vision_language(model.config) else auto
     metadata = ModelCardData(library_name="transformers", tags=["likelier"])
     return ModelCard(f"""---
 {metadata.to_yaml()}

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -87,16 +87,16 @@ class TextPolicy(nn.Module):
         """Return the parameters of the value head, and of the critic's own trunk if it has one."""
         return [p for module in (self.critic, self.value_head) if module is not None for p in module.parameters()]
 
-    def evaluate(
-        self, inputs: Mapping[str, Tensor], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-    ) -> Evaluation:
+    def evaluate(self, inputs: Mapping[str, Any], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Evaluation:
         """Log-probabilities, values and entropy of the response tokens `actions`; 0 outside `mask`.
 
         `inputs`: `prompt_tokens`, `prompt_mask`; `response_mask` where the model also reads tokens that are no actions
-        (a tool's answers). A value belongs to the state before its token. Without a critic: None.
+        (a tool's answers); `pictures` where prompts have any. A value belongs to the state before its token. Without a
+        critic: None.
         """
         read = inputs.get("response_mask", mask)
-        texts = PromptedResponses(inputs["prompt_tokens"], inputs["prompt_mask"], actions, read)
+        prompts = inputs["prompt_tokens"], inputs["prompt_mask"]
+        texts = PromptedResponses(*prompts, actions, read, inputs.get("pictures"))
         separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
         with autocast(self.device, self.bf16):
             hidden = texts.compute_hidden_states(self.model.base_model) if separable or shared else None

@@ -11,11 +11,14 @@ from likelier.config import Config
 from likelier.errors import ConfigError, DataError
 from likelier.files import stable_id
 from likelier.progress import print_note
-from likelier.records import Prompt, distinct_prompts, read_prompts
+from likelier.records import Prompt, distinct_prompts, list_pictures, read_prompts
+from likelier.text.cached_decode import check_decodable_with_pictures
 from likelier.text.models import context_length, vocabulary_size
 from likelier.text.tokens import check_in_vocabulary, encode_prompts
 from likelier.training.order import EpochOrder
 from likelier.training.setup import seeded_generator
+
+PICTURES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,22 @@ def check_prompts(
     limit = context - response_length
     if limit < 1:
         raise ConfigError(f"{setting}: {response_length} does not fit the model's {context} tokens")
-    texts, sources = [prompt.text for prompt in prompts], [prompt.source for prompt in prompts]
-    encoded = encode_prompts(tokenizer, texts, min(limit, max_prompt_tokens or limit), sources)
-    check_in_vocabulary(tokenizer, encoded.tokens.tolist(), vocabulary_size(model), model.name_or_path)
-    return encoded.tokens.shape[1]
+    longest, limit = 0, min(limit, max_prompt_tokens or limit)
+    if seen := [prompt for prompt in prompts if list_pictures(prompt.text)]:
+        check_pictures(model, tokenizer, seen[0], limit)
+    # A few at a time: pixels are large, and only their tokens are counted here.
+    size = PICTURES_AT_ONCE if seen else len(prompts)
+    for start in range(0, len(prompts), size):
+        part = prompts[start : start + size]
+        texts, sources = [prompt.text for prompt in part], [prompt.source for prompt in part]
+        encoded = encode_prompts(tokenizer, texts, limit, sources)
+        check_in_vocabulary(tokenizer, encoded.tokens.tolist(), vocabulary_size(model), model.name_or_path)
+        longest = max(longest, encoded.tokens.shape[1])
+    return longest
+
+
+def check_pictures(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, limit: int) -> None:
+    """ConfigError: the model cannot be sampled behind the pictures of a prompt. DataError: see `encode_prompts`."""
+    encoded = encode_prompts(tokenizer, [prompt.text], limit, [prompt.source]).to(model.device)
+    assert encoded.pictures is not None, prompt
+    check_decodable_with_pictures(model, model.name_or_path or "the model", encoded.tokens, encoded.pictures)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from likelier.config import EvalConfig, PPOConfig, SamplingConfig
 from likelier.errors import ConfigError
 from likelier.records import Text
+from likelier.text.pictures import PictureInputs, join_rows
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class Samples:
     """Without special tokens, cut before a stop string."""
     inserted: Bool[Tensor, "B T"] | None = None
     """True at tokens that a tool wrote and the model read, whose `logprobs` are 0; None without tools."""
+    pictures: PictureInputs | None = None
+    """What a vision-language model reads beside `prompt_tokens`; None if no prompt has a picture."""
 
     @property
     def drawn(self) -> Bool[Tensor, "B T"]:
@@ -127,6 +130,7 @@ def join_samples(parts: Sequence[Samples], order: Sequence[int]) -> Samples:
         mask=join("mask"),
         logprobs=join("logprobs"),
         inserted=None if parts[0].inserted is None else join("inserted"),
+        pictures=join_rows([(part.pictures, len(part.tokens)) for part in parts], place.tolist()),
         stop_reasons=collect("stop_reasons"),
         texts=collect("texts"),
     )
@@ -141,7 +145,7 @@ class Sampler(Protocol):
     1. Rows are in the order of `prompts`, one response per row, and every tensor is on the device of `draws`.
        With several processes each of them calls `sample` with the same prompts and draws, and gets all rows.
     2. `prompt_tokens` with `prompt_mask` are the tokens the model continued, padded on the left
-       (`text.tokens.encode_prompts` makes both). The padding's values do not matter.
+       (`text.tokens.encode_prompts` makes both, and `pictures`). The padding's values do not matter.
     3. `tokens` are the response's, `response_length` columns, padded on the right. `mask` comes from the number of
        tokens, never from a padding id, which may also be the end token. It is True for the first n columns, n >= 1.
     4. Tokens are drawn from softmax(logits / `temperature`) over the whole vocabulary: no top-k, top-p, minimum

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +15,7 @@ from likelier.records import Text
 from likelier.text.convention import always_begins, is_made_here
 from likelier.text.conversation import TemplateText, render, render_answer, render_conversation, shorten
 from likelier.text.padding import pad_left
+from likelier.text.pictures import PictureInputs, process_pictures
 
 
 class Prompts(NamedTuple):
@@ -21,6 +23,18 @@ class Prompts(NamedTuple):
 
     tokens: Int[Tensor, "B P"]
     mask: Bool[Tensor, "B P"]
+    pictures: PictureInputs | None = None
+    """Of all rows; None if no prompt has a picture."""
+
+    def to(self, device: torch.device) -> "Prompts":
+        """Return the same on a device."""
+        pictures = None if self.pictures is None else self.pictures.to(device)
+        return Prompts(self.tokens.to(device), self.mask.to(device), pictures)
+
+    def narrow(self, rows: Int[Tensor, " K"], width: int) -> "Prompts":
+        """Return some rows, and of these the last `width` columns."""
+        pictures = None if self.pictures is None else self.pictures[rows]
+        return Prompts(self.tokens[rows, -width:], self.mask[rows, -width:], pictures)
 
 
 class Affixes(NamedTuple):
@@ -78,21 +92,26 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], max_tokens: int, sources: Sequence[str] = ()
 ) -> Prompts:
-    """Rendered prompts, padded on the left. DataError: the first that has more than `max_tokens`, or none at all.
+    """Rendered prompts, padded on the left, with their pictures.
 
     `sources` names the file and line of each prompt for the error; without it a prompt is named by its number.
+    DataError: the first prompt that has more than `max_tokens`, or none at all; see also `process_pictures`.
     """
     rows = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
-    for number, row in enumerate(rows):
-        name = f"{sources[number]}: the prompt" if sources and sources[number] else f"prompt {number + 1}"
+    names = [
+        f"{sources[number]}: the prompt" if sources and sources[number] else f"prompt {number + 1}"
+        for number in range(len(prompts))
+    ]
+    rows, pictures = process_pictures(tokenizer, prompts, rows, names)
+    for name, row, prompt in zip(names, rows, prompts, strict=True):
         if len(row) > max_tokens:
             raise DataError(
-                f"{name} has {len(row)} tokens, at most {max_tokens} fit: {shorten(prompts[number])}; "
+                f"{name} has {len(row)} tokens, at most {max_tokens} fit: {shorten(prompt)}; "
                 "shorten it or response_length"
             )
         if not row:
             raise DataError(f"{name} is empty and this tokenizer has no beginning token; write some text")
-    return Prompts(*pad_left(rows))
+    return Prompts(*pad_left(rows), pictures)
 
 
 def check_in_vocabulary(

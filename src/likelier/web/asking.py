@@ -13,7 +13,7 @@ from likelier.asking.strategies import Strategy
 from likelier.errors import LikelierError
 from likelier.feedback.draws import Priorities
 from likelier.feedback.shown import read_choices, read_draws
-from likelier.records import Judgement
+from likelier.records import Judgement, list_pictures
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
@@ -78,9 +78,10 @@ class RoomFeed:
         yield request | {"answers": rows, "size": size}
 
     def describe(self, response_id: str) -> list[Any]:
-        """Return a response as a request has it; the text of a media file is None."""
+        """Return a response as a request has it; the text is None of a media file, and where a prompt has pictures."""
         response = self.room.responses[response_id]
-        return [response_id, self.room.prompts[response.prompt_id], None if response.media else response.text]
+        prompt = self.room.prompts[response.prompt_id]
+        return [response_id, prompt, None if response.media or list_pictures(prompt) else response.text]
 
     def read_answers(self) -> list[list[Any]]:
         """Return the next answers: person, comparison, preferred response."""

@@ -9,10 +9,10 @@ from statistics import fmean
 
 from likelier.config import PreferencesConfig
 from likelier.errors import ConfigError
-from likelier.feedback.media import read_media
 from likelier.feedback.projects import ProjectSettings, read_settings, take_settings
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Judgement, Prompt, Response
+from likelier.records.media import read_media
 from likelier.web.beside import check_page, serve_beside
 from likelier.web.live import add_generated
 from likelier.web.room import Room

@@ -13,9 +13,11 @@ from likelier.feedback.questions import Asked, Question
 from likelier.files import stable_id
 from likelier.generation.process import Generator, NoResponses
 from likelier.generation.protocol import Item, Sampled
-from likelier.records import Answer, Comparison, Judgement, Prompt, Response
+from likelier.records import Answer, Comparison, Judgement, Prompt, Response, Text
+from likelier.records.messages import place_pictures
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
+from likelier.web.shown import find_media
 
 STOCK = 16
 """Questions that nobody has begun, kept ready in each project."""
@@ -149,7 +151,7 @@ class LiveStock:
         """Have prompts answered as often as a question asks for, and add the questions to the project."""
         count, kind = stock.count_responses(), stock.room.kind
         items = [
-            Item(policy, stock.room.prompts[prompt])
+            Item(policy, find_pictures(stock.room, prompt))
             for prompt in prompts
             for policy in choose_policies(numbers, next(self.turn), count)
         ]
@@ -191,9 +193,16 @@ def add_generated(
         # New tables, not changed ones: other threads go through them, some without the lock.
         room.prompts = room.prompts | {prompt.id: prompt.text for prompt in prompts}
         room.responses = room.responses | {each.id: each for each in responses}
+        room.media = room.media | find_media(room.prompts, responses)
         room.comparisons = room.comparisons | {each.id: each for each in compared}
         asks_comparisons = room.kind is Judgement  # the owner may have changed what is asked
         room.pairing.add_comparisons(each for each in made if isinstance(each, Comparison) == asks_comparisons)
+
+
+def find_pictures(room: Room, prompt_id: str) -> Text:
+    """Return a prompt with the places of its pictures' files, for a model to answer."""
+    folder = room.store.media_folder
+    return place_pictures(room.prompts[prompt_id], lambda picture: str(folder.path_of(picture["sha256"])))
 
 
 def make_question(kind: type[Answer], responses: Sequence[Response]) -> Asked:

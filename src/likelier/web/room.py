@@ -34,7 +34,7 @@ from likelier.web.answers import check_reasons, check_subject
 from likelier.web.guesses import Guess, Guesses
 from likelier.web.ids import PageIds, UnfitAnswer
 from likelier.web.markdown import render_all
-from likelier.web.shown import describe_question
+from likelier.web.shown import describe_question, find_media, is_text
 
 Guesser = Callable[[Text, str, str], float]
 """(prompt, left, right) to the probability that the left response wins."""
@@ -132,10 +132,10 @@ class Room:
         return list(self.comparisons.values())
 
     def find_media(self) -> dict[str, Media]:
-        """Return the media files that this page may show, by hash."""
+        """Return the media files that this page may show."""
         questions: list[Asked] = [*self.comparisons.values(), *self.pairing.questions]
         shown = {each for question in questions for each in question.responses}
-        return {media.sha256: media for each in shown if (media := self.responses[each].media)}
+        return find_media(self.prompts, [self.responses[each] for each in shown])
 
     def let_in(self, token: str, name: str, own: str | None = None) -> str:
         """Trade an invitation for the token of a session, as `Accounts.accept` does."""
@@ -286,7 +286,7 @@ class Room:
         if question.id in self.training:
             number = list(self.training).index(question.id) + 1
             return described | {"training": {"number": number, "of": len(self.training)}}
-        if self.guesser is not None and isinstance(question, Comparison) and not described["shown"]["media"]:
+        if self.guesser is not None and isinstance(question, Comparison) and is_text(described["shown"]):
             left, right = assignment.shown
             texts = (self.responses[each].text for each in (left, right))
             self.guesses[person.annotator].add(question.id, left, self.guesser(prompt, *texts))

@@ -1,12 +1,27 @@
 """Questions as people see them: ids, texts and addresses of media files, never who made them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from likelier.feedback.questions import Asked
-from likelier.records import Comparison, Response, Text, to_plain_text
+from likelier.records import Comparison, Media, Message, Response, Text, list_pictures, to_plain_text
+from likelier.records.messages import to_media
 from likelier.web.ids import PageIds
 from likelier.web.markdown import render_markdown
+
+
+def find_media(prompts: Mapping[str, Text], responses: Iterable[Response]) -> dict[str, Media]:
+    """Return the media files of responses and of their prompts, by hash."""
+    found = dict[str, Media]()
+    for response in responses:
+        files = [to_media(picture) for picture in list_pictures(prompts[response.prompt_id])]
+        found |= {media.sha256: media for media in (response.media, *files) if media}
+    return found
+
+
+def is_text(shown: Mapping[str, Any]) -> bool:
+    """True if prompt and responses, as `describe_parts` returns them, are texts alone: what a reward model can read."""
+    return not shown["media"] and not any("pictures" in turn for turn in shown["turns"] or ())
 
 
 def describe_question(
@@ -29,6 +44,12 @@ def describe_question(
     return {"ids": named, "shown": describe_parts(prompt, parts, query)}
 
 
+def describe_turn(turn: Message, query: str) -> dict[str, Any]:
+    """Return a turn of a prompt, with the addresses of its pictures: one for each mark in its text."""
+    pictures = [{"url": f"/media/{each['sha256']}{query}", "kind": each["kind"]} for each in turn.get("pictures", ())]
+    return {"role": turn["role"], "content": turn["content"], **({"pictures": pictures} if pictures else {})}
+
+
 def describe_parts(prompt: Text, parts: Mapping[str, Response], query: str) -> dict[str, Any]:
     """Return a prompt and responses to it by their names on the page."""
     media = {
@@ -39,5 +60,5 @@ def describe_parts(prompt: Text, parts: Mapping[str, Response], query: str) -> d
     texts = {name: response.text for name, response in parts.items()}
     html = {name: rendered for name, text in texts.items() if (rendered := render_markdown(text))}
     cut = [name for name, response in parts.items() if response.stop_reason == "length"]
-    turns = prompt if isinstance(prompt, list) else None
+    turns = None if isinstance(prompt, str) else [describe_turn(turn, query) for turn in prompt]
     return {"prompt": to_plain_text(prompt), "turns": turns, **texts, "html": html, "cut": cut, "media": media}

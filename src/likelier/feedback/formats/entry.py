@@ -28,6 +28,7 @@ from likelier.records import (
     order_by_rank,
     refuse_calls,
 )
+from likelier.records.messages import read_message
 
 Line = dict[str, Any]
 ROLES = ("system", "user", "assistant")
@@ -172,20 +173,36 @@ def require(record: Line, key: str, where: Place) -> Any:
     return record[key]
 
 
-def read_messages(value: Any, key: str, where: Place) -> list[Message]:
-    """Return a non-empty list of turns, each with a known role and a text."""
+def read_messages(value: Any, key: str, where: Place, pictures: bool = False) -> list[Message]:
+    """Return a non-empty list of turns, each with a known role and a text, or with `pictures` parts of both kinds."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: `{key}` must be a text or a list of messages, got {shorten(value)}")
     messages = []
     for turn in value:
+        if isinstance(turn, dict) and has_picture(turn.get("content")):
+            if not pictures:
+                raise DataError(f"{where}: `{key}` has a picture, which only format likelier reads; leave it out")
+            turn = turn | {"role": check_role(turn, key, where)}
+            messages.append(read_message(turn, key, str(where), where.path.parent))
+            continue
         content = join_parts(turn.get("content")) if isinstance(turn, dict) else None
         if content is None:
             raise DataError(f"{where}: `{key}` must hold messages with role and content, got {shorten(turn)}")
-        if turn.get("role") not in ROLES:
-            raise DataError(f"{where}: `{key}` has a turn of role {shorten(turn.get('role'))}; use {', '.join(ROLES)}")
-        messages.append(Message(role=turn["role"], content=content))
+        messages.append(Message(role=check_role(turn, key, where), content=content))
     refuse_calls(value, key, str(where))
     return messages
+
+
+def check_role(turn: Line, key: str, where: Place) -> str:
+    """Return the role of a turn. DataError: an unknown one."""
+    if turn.get("role") not in ROLES:
+        raise DataError(f"{where}: `{key}` has a turn of role {shorten(turn.get('role'))}; use {', '.join(ROLES)}")
+    return str(turn["role"])
+
+
+def has_picture(content: Any) -> bool:
+    """True for a list of parts with one of type `image`."""
+    return isinstance(content, list) and any(isinstance(part, dict) and part.get("type") == "image" for part in content)
 
 
 def join_parts(content: Any) -> str | None:

@@ -5,8 +5,9 @@ ranking (`"record": "ranking"`) has `responses` as they were shown, and a rank f
 Records without a judgement have their own lines: `"record": "comparison"`, `"response"` or `"prompt"`. `likelier
 candidates` writes `"responses"`; each pair of them becomes a comparison. A hand-written judgement needs only `prompt`,
 `left`, `right` and `choice`; `left` and `right` are texts, or objects with `text`, `model` and `stop_reason`. Instead
-of `text` an object may have `media`, a path relative to the folder of the data file, and `sha256` to verify it. An
-export writes such files into `media/` next to it. How the project was set up has lines as well (`set_up`).
+of `text` an object may have `media`, a path relative to the folder of the data file, and `sha256` to verify it; a part
+`{"type": "image", "path": …}` of a message in `prompt` is like it. An export writes such files into `media/` next to
+it. How the project was set up has lines as well (`set_up`).
 """
 
 import math
@@ -46,7 +47,6 @@ from likelier.feedback.formats.set_up import (
     read_set_up,
     set_up_lines,
 )
-from likelier.feedback.media import read_media
 from likelier.feedback.projects import Gold
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl
@@ -60,7 +60,10 @@ from likelier.records import (
     RatedResponse,
     RatingKind,
     Response,
+    to_parts,
 )
+from likelier.records.media import MEDIA_FOLDER, read_media
+from likelier.records.messages import to_media
 
 SCHEMA_VERSION = 1
 PROMPT_FIELDS = {"schema_version", "record", "prompt", "conversation", "prompt_extra"}
@@ -83,8 +86,6 @@ FIELDS = {
 }
 TEXT_FIELDS = {"text", "model", "stop_reason"}
 MEDIA_FIELDS = {"media", "sha256", "model", "stop_reason"}
-MEDIA_FOLDER = "media"
-"""Where an export puts media files, beside its file."""
 
 
 def read(record: Line, where: Place) -> Entry | SetUp:
@@ -279,7 +280,8 @@ def gold_lines(store: Store, gold: Mapping[str, Gold]) -> Iterator[Line]:
 
 def prompt_line(prompt: Prompt, kind: str) -> Line:
     """Return the fields that start every record."""
-    start = {"schema_version": SCHEMA_VERSION, "record": kind, "prompt": prompt.text}
+    text = to_parts(prompt.text, lambda picture: media_reference(to_media(picture)))
+    start = {"schema_version": SCHEMA_VERSION, "record": kind, "prompt": text}
     return start | {"conversation": prompt.conversation, "prompt_extra": prompt.extra}
 
 
@@ -299,7 +301,7 @@ def media_reference(media: Media) -> str:
 def read_prompt(record: Line, where: Place) -> Prompt:
     """Return the prompt of a record."""
     value = require(record, "prompt", where)
-    text = value if isinstance(value, str) else read_messages(value, "prompt", where)
+    text = value if isinstance(value, str) else read_messages(value, "prompt", where, pictures=True)
     conversation = read_typed(record, "conversation", str, "", where)
     extra = read_typed(record, "prompt_extra", dict, {}, where)
     if isinstance(text, str) and not extra:

@@ -8,7 +8,7 @@ from typing import Any
 
 from likelier.feedback.formats.entry import Entry, Line, Place, read_messages, require
 from likelier.feedback.store import Store
-from likelier.records import PROMPT_FIELDS, Prompt, Text, read_name
+from likelier.records import PROMPT_FIELDS, Prompt, Text, list_pictures, read_name
 
 
 def read(record: Line, where: Place) -> Entry:
@@ -24,8 +24,11 @@ def read_prompt(value: Any, where: Place) -> Text:
 
 
 def lines(store: Store) -> Iterator[Line | None]:
-    """Return all prompts; None for each judgement."""
+    """Return all prompts; None for those with pictures, and for each judgement."""
     for prompt in store.prompts():
+        if list_pictures(prompt.text):
+            yield None
+            continue
         yield (
             prompt.extra
             | ({"conversation": prompt.conversation} if prompt.conversation else {})

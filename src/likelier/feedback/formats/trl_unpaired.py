@@ -57,7 +57,7 @@ def read_label(value: Any, where: Place, key: str = "label") -> float:
 def lines(store: Store) -> Iterator[Line | None]:
     """Return a line for each thumb, and two for each judgement; None for what cannot be held."""
     for rated in store.rated_by_content():
-        held = rated.rating.kind == "thumbs" and rated.response.media is None
+        held = rated.rating.kind == "thumbs" and rated.is_text
         yield write(rated.prompt, rated.response.text, rated.rating.value == 1) if held else None
     for judged in store.judged_by_content():
         pair = order_texts(judged) if judged.is_text else None

@@ -7,7 +7,19 @@ export const text = (content) => content.replace(/^(\s*\n)+|\s+$/g, "");
 export const make = (tag, fields = {}, ...content) => { const element = Object.assign(document.createElement(tag), fields); element.append(...content); return element; };
 
 export function showPrompt(element, { turns, prompt }) {
-  element.replaceChildren(...(turns ? turns.map(({ role, content }) => make("div", { className: "turn", dir: "auto" }, make("b", {}, role), ...visible(text(content)))) : visible(text(prompt))));
+  element.replaceChildren(...(turns ? turns.map((turn) => make("div", { className: "turn", dir: "auto" }, make("b", {}, turn.role), ...words(turn))) : visible(text(prompt))));
+}
+
+// A turn's text with its pictures, each where U+FFFC stands in it.
+export function words({ content, pictures }) {
+  if (!pictures) return visible(text(content));
+  return content.split("\ufffc").flatMap((part, place) => [...(place ? [picture(pictures[place - 1])] : []), ...visible(text(part))]);
+}
+
+function picture(file) {
+  const frame = make("span", { className: "picture" });
+  frame.append(player(frame, file, say("prompt_picture")));
+  return frame;
 }
 
 export function showResponse(element, shown, name, raw) {
@@ -22,7 +34,7 @@ export function showResponse(element, shown, name, raw) {
 }
 
 // The media files of a question that is not shown yet, so that the browser has them by then.
-export const preload = ({ media }) => Object.values(media).map((file) => player(make("div"), file, ""));
+export const preload = ({ media, turns }) => [...Object.values(media), ...(turns ?? []).flatMap(({ pictures }) => pictures ?? [])].map((file) => player(make("div"), file, ""));
 
 function mediaLabel(name, { kind }) {
   const [family] = kind.split("/");

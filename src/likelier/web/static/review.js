@@ -1,5 +1,6 @@
 // Comparisons on which people disagree, with their votes; a decision is kept on the server under a key, once.
 import { $, ask, make } from "/static/ask.js";
+import { words } from "/static/content.js";
 import { visible } from "/static/controls.js";
 import { say } from "/static/words.js";
 
@@ -13,7 +14,7 @@ function show(found) {
 
 function describe({ ids, shown, votes }) {
   const began = performance.now();
-  const prompt = make("div", ...(shown.turns ? shown.turns.map(({ role, content }) => make("p", make("b", role), " ", ...visible(content))) : visible(text(shown.prompt))));
+  const prompt = make("div", ...(shown.turns ? shown.turns.map((turn) => make("p", make("b", turn.role), " ", ...words(turn))) : visible(text(shown.prompt))));
   Object.assign(prompt, { className: "prompt", dir: "auto" });
   const sides = ["left", "right"].map((side) => {
     const part = make("article", make("h2", say("votes", { side: say(side), count: votes[side] })), answer(shown, side));

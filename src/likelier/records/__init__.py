@@ -9,48 +9,45 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from likelier.errors import DataError
 from likelier.files import read_jsonl, stable_id
-from likelier.files.json_text import list_fields
 from likelier.files.numbers import check_numbers
+from likelier.records.media import MEDIA_KINDS, Media
+from likelier.records.messages import (
+    Message,
+    Picture,
+    Text,
+    check_text,
+    drop_paths,
+    is_message,
+    list_pictures,
+    refuse_calls,
+    to_parts,
+    to_plain_text,
+)
 
+__all__ = [
+    "MEDIA_KINDS",
+    "Media",
+    "Message",
+    "Picture",
+    "Text",
+    "check_text",
+    "drop_paths",
+    "is_message",
+    "list_pictures",
+    "refuse_calls",
+    "to_parts",
+    "to_plain_text",
+]
+"""Handed on from below; all else is defined here."""
 
-class Message(TypedDict):
-    """One turn of a conversation; `role` is `system`, `user` or `assistant`."""
-
-    role: str
-    content: str
-
-
-Text = str | list[Message]
-"""A prompt's content: a text that the model continues, or messages rendered by its chat template."""
 Choice = Literal["left", "right", "tie"]
 RatingKind = Literal["thumbs", "scale"]
-MEDIA_KINDS = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "audio/wav": ".wav",
-    "audio/mpeg": ".mp3",
-    "audio/ogg": ".ogg",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-}
-"""MIME types that a media response may have, with the extension of an exported file."""
-CALL_FIELDS = ("tool_calls", "function_call")
-"""Fields of a turn, beside its text, in which other tools keep what the model called."""
 PROMPT_FIELDS = ("prompt", "conversation")
 """Fields of a prompt file that describe the prompt itself; all others are columns."""
-
-
-def to_plain_text(text: Text) -> str:
-    """Render a prompt as text for people, each message after its role."""
-    if isinstance(text, str):
-        return text
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in text)
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,8 @@ class Prompt:
 
     @cached_property
     def id(self) -> str:
-        """Hash of the text."""
-        return stable_id("prompt", self.text)
-
-
-@dataclass(frozen=True)
-class Media:
-    """An image, sound or video file. `kind` is its MIME type, one of `MEDIA_KINDS`; `size` is in bytes."""
-
-    kind: str
-    sha256: str
-    size: int
+        """Hash of the text, and of what is in its pictures."""
+        return stable_id("prompt", drop_paths(self.text))
 
 
 @dataclass(frozen=True)
@@ -177,8 +165,8 @@ class JudgedComparison:
 
     @property
     def is_text(self) -> bool:
-        """True if both responses are texts; reward models are trained on these only."""
-        return self.left.media is None and self.right.media is None
+        """True if prompt and responses are texts alone; reward models are trained on these only."""
+        return self.left.media is None and self.right.media is None and not list_pictures(self.prompt.text)
 
 
 @dataclass(frozen=True)
@@ -214,6 +202,11 @@ class RatedResponse:
     rating: Rating
     prompt: Prompt
     response: Response
+
+    @property
+    def is_text(self) -> bool:
+        """True if prompt and response are texts alone."""
+        return self.response.media is None and not list_pictures(self.prompt.text)
 
 
 @dataclass(frozen=True)
@@ -317,10 +310,11 @@ class Preference:
 def read_prompts(path: Path) -> list[Prompt]:
     """Read a prompt file: JSONL with `prompt` (text or messages) on each line, `conversation` optional.
 
-    Every other field is a column, None for prompts whose line lacks it. DataError: no prompts, or a line without a
-    valid `prompt`.
+    Messages may hold pictures, by paths within the folder of the file; see `read_message`. Every other field is a
+    column, None for prompts whose line lacks it. DataError: no prompts, or a line without a valid `prompt`.
     """
-    lines = [(number, check_text(path, number, line, "prompt"), line) for number, line in read_jsonl(path)]
+    records = list(read_jsonl(path))
+    lines = [(number, check_text(path, number, line, "prompt", pictures=True), line) for number, line in records]
     if not lines:
         raise DataError(f"{path}: no prompts; write one JSON object with `prompt` on each line")
     names = dict.fromkeys(name for _, _, line in lines for name in line)
@@ -339,7 +333,7 @@ def read_name(record: dict[str, Any], key: str) -> str:
 
 def prompt_line(prompt: Prompt) -> dict[str, Any]:
     """Format a prompt as a line of a prompt file."""
-    return prompt.extra | {"prompt": prompt.text, "conversation": prompt.conversation}
+    return prompt.extra | {"prompt": to_parts(prompt.text), "conversation": prompt.conversation}
 
 
 def column_names(prompts: Iterable[Prompt]) -> list[str]:
@@ -350,34 +344,6 @@ def column_names(prompts: Iterable[Prompt]) -> list[str]:
 def distinct_prompts(prompts: Iterable[Prompt]) -> list[Prompt]:
     """Drop repeated prompts, keeping columns and conversation of the last occurrence."""
     return list({prompt.id: prompt for prompt in prompts}.values())
-
-
-def check_text(path: Path, number: int, record: dict[str, Any], key: str) -> Text:
-    """Return `record[key]`, a non-empty text or list of messages. DataError names file, line and field."""
-    if key not in record:
-        raise DataError(f"{path}:{number}: no field `{key}` (found {list_fields(record)})")
-    value = record[key]
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, list) and value and all(map(is_message, value)):
-        refuse_calls(value, key, f"{path}:{number}")
-        return [Message(role=turn["role"], content=turn["content"]) for turn in value]
-    raise DataError(f"{path}:{number}: `{key}` must be a non-empty text or a list of messages with role and content")
-
-
-def refuse_calls(turns: Iterable[dict[str, Any]], key: str, where: str) -> None:
-    """DataError: a turn contains a tool call, which would be lost, since only texts are read."""
-    for turn in turns:
-        if call := next((name for name in CALL_FIELDS if turn.get(name)), None):
-            raise DataError(
-                f"{where}: `{key}` has a turn with `{call}`, and only `content` is read; "
-                "write the call there, or leave the line out"
-            )
-
-
-def is_message(turn: Any) -> bool:
-    """True for an object with text `role` and `content`."""
-    return isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
 
 
 def read_preferences(path: Path) -> list[Preference]:

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.feedback.media import MediaFolder, media_kind, read_media
+from likelier.feedback.media import MediaFolder
 from likelier.records import MEDIA_KINDS, Media
+from likelier.records.media import media_kind, read_media
 from media_files import MP3, MP4, OGG, WEBM, image, sound
 
 SAMPLES = {

@@ -8,11 +8,11 @@ from likelier.circle import Result, Round
 from likelier.demo.picture_tastes import PictureTaste
 from likelier.evaluation.result import PeopleResult, ScorerResult, make_headline
 from likelier.evaluation.statistics import compute_shift, compute_win_rate
-from likelier.feedback.media import read_media
 from likelier.feedback.store import Store
 from likelier.images.digits import SIDE, Pixels, write_png
 from likelier.intervals import rate_interval
 from likelier.records import Comparison, Prompt, Response
+from likelier.records.media import read_media
 from likelier.web.server import serve
 
 NUM_ANSWERS, NUM_VERDICTS = 100, 30

@@ -28,7 +28,6 @@ from likelier.demo.run import record_options
 from likelier.errors import ConfigError
 from likelier.evaluation.verdict import assess_evaluation
 from likelier.feedback.check import FeedbackCheck
-from likelier.feedback.media import read_media
 from likelier.feedback.simulate import Vice, simulate_judgements
 from likelier.feedback.store import Store
 from likelier.files import write_json
@@ -43,6 +42,7 @@ from likelier.preferences.make import make_preferences
 from likelier.preferences.split import Split
 from likelier.progress import print_note
 from likelier.records import Comparison, Prompt, Response
+from likelier.records.media import read_media
 from likelier.report.page import number, percent, span, write_report
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.lock import lock_folder

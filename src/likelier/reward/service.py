@@ -59,7 +59,10 @@ def http_source(address: str) -> Source:
 
 def ask_service(address: str, batch: ResponseBatch) -> Any:
     """Return the service's scores [B]. LikelierError: no answer, or not one finite score per response."""
-    request = {"prompts": [to_parts(prompt.text) for prompt in batch.prompts], "responses": list(batch.texts)}
+    request: dict[str, Any] = {
+        "prompts": [to_parts(prompt.text) for prompt in batch.prompts],
+        "responses": list(batch.texts),
+    }
     if batch.columns:
         request["columns"] = batch.columns
     answer = post(address, json.dumps(request).encode(), MAX_BYTES + MAX_BYTES_PER_RESPONSE * len(batch.texts))

@@ -92,11 +92,12 @@ def find_positions(
     Behind a picture they go on from the largest, not from the number of tokens.
     """
     trunk: Any = model.base_model
-    if not hasattr(trunk, "get_rope_index"):
+    find = getattr(trunk, "get_rope_index", None)
+    if find is None:
         return None
-    names = inspect.signature(trunk.get_rope_index).parameters
+    names = inspect.signature(find).parameters
     known = {name: tensor for name, tensor in inputs.items() if name in names}
-    positions: Tensor = trunk.get_rope_index(tokens, attention_mask=mask.long(), **known)[0]
+    positions: Tensor = find(tokens, attention_mask=mask.long(), **known)[0]
     return positions
 
 

@@ -100,7 +100,8 @@ def find_processor(tokenizer: PreTrainedTokenizerBase) -> Any:
         name = tokenizer.name_or_path
         with load_safely(name) as options:
             processor = AutoProcessor.from_pretrained(name, **options)
-        if not hasattr(processor, "image_processor") or getattr(processor, "image_token_id", None) is None:
+        parts = (getattr(processor, name, None) for name in ("image_processor", "image_token_id"))
+        if any(part is None for part in parts):
             raise DataError(
                 f"{name}: reads no pictures, and a prompt has one; give a vision-language model, such as LLaVA or "
                 "SmolVLM, or take the picture out"

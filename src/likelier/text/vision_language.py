@@ -34,8 +34,8 @@ def leave_out_picture_tokens(model: PreTrainedModel, name: str | Path) -> None:
     has the id that fills shorter rows.
     """
     config = model.config
-    found = {getattr(config, name) for name in vars(config) if NO_WORD.fullmatch(name)}
-    found |= {getattr(config, name) for name in ("image_token_id", "image_token_index") if hasattr(config, name)}
+    names = (*vars(config), "image_token_id", "image_token_index")
+    found = {getattr(config, name, None) for name in names if NO_WORD.fullmatch(name)}
     head: Any = model.get_output_embeddings()
     ids = sorted(token for token in found if isinstance(token, int) and 0 <= token < head.weight.shape[0])
     if PAD in ids:

@@ -238,6 +238,7 @@ CIRCLE = {
     "insecure_http": elsewhere("web/test_server.py::test_other_machines_are_served_where_the_settings_protect_it"),
     "start": elsewhere("runs/test_round.py::test_a_round_starts_and_measures_kl_where_it_is_told"),
     "learn_from": elsewhere("test_circle.py::test_a_round_may_learn_from_its_own_judgements_alone"),
+    "half_life": elsewhere("circle/test_feedback.py::test_answers_of_earlier_rounds_may_fade"),
     "ask": elsewhere("circle/test_feedback.py::test_a_round_asks_by_the_reward_model_of_the_round_before"),
     "taste": elsewhere("circle/test_feedback.py::test_a_circle_may_learn_the_taste_of_the_majority_alone"),
     "balance_people": elsewhere("circle/test_feedback.py::test_every_person_group_and_prompt_may_count_alike"),
@@ -329,6 +330,7 @@ GYM = training(
         "cliprange_value": bites(0.01),
         "env_id": bites(f"{BROKEN_ENVS}:Sound"),
         "env_args": bites({"actions": "multi"}),
+        "agent": elsewhere("control/test_train.py::test_an_agent_goes_on_learning"),
         "max_episode_steps": bites(3),
         "total_steps": bites(192),
         "num_envs": bites(2),
@@ -358,6 +360,7 @@ GYM = training(
         "preferences.ensemble_size": elsewhere(
             "control/preferences/test_reward_model.py::test_bags_stay_as_comparisons_come"
         ),
+        "preferences.entropy_coef": elsewhere(f"{LEARNED}test_entropy_has_a_bonus_until_the_last_comparisons"),
         "preferences.choose": elsewhere(f"{LEARNED}test_pairs_on_which_the_members_disagree_are_asked_about"),
         "log_std": bites(-1.0, **BOX),
         "state_dependent_std": bites(True, **BOX),

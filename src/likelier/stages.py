@@ -197,7 +197,7 @@ ROWS = (
             "clipfrac": "Clip fraction",
             "explained_variance": "Explained variance",
         },
-        files={"env_id": "code"},
+        files={"env_id": "code", "agent": "model"},
         packages=("torch", "numpy", "gymnasium"),
         examiner="likelier.doctor.examine:examine_gym",
         memory_setting="gym.micro_batch_size",

@@ -1,5 +1,6 @@
 """Pairs of a round: whose taste, and whose answers weigh how much."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,35 @@ def test_topics_are_balanced_too(tmp_path, monkeypatch):
     )
     make_pairs(circle_round, checked)
     assert balances == [Balance(0.5, 0.0, 0.0, 0.25)]
+
+
+def offer(folder, numbers):
+    """Write the candidates of a round: the answers to some of the sixteen prompts."""
+    (folder / "candidates").mkdir(parents=True)
+    lines = [
+        {"record": "responses", "prompt": f"Once {min(at, 12)}", "responses": [f"yes {at}", f"no {at}"]}
+        for at in numbers
+    ]
+    (folder / "candidates" / "candidates.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_answers_of_earlier_rounds_may_fade(tmp_path):
+    """Ann's were there before the circle, Bob's are of round 1, Cyd's of round 2: 1/4, 1/2 and 1, of mean 1."""
+    circle_round, checked = judge(tmp_path, balance_people=0.0, half_life=1.0)
+    offer(tmp_path / "round-1", (2, 3))
+    offer(tmp_path / "round-2", range(4, 16))
+    pairs = read_pairs(replace(circle_round, folder=tmp_path / "round-2"), checked)
+    unit = 16 / (2 / 4 + 2 / 2 + 12)
+    assert {pair.annotator: pair.weight for pair in pairs} == pytest.approx(
+        {"Ann": unit / 4, "Bob": unit / 2, "Cyd": unit}, rel=1e-5
+    )
+    card = json.loads((tmp_path / "round-2" / "preferences" / "card.json").read_text())
+    assert card["settings"]["half_life"] == "1 rounds"
+
+
+def test_answers_of_the_last_round_alone_are_of_one_age():
+    with pytest.raises(ConfigError, match="half_life would have no effect: judgements of the last round alone"):
+        build_config({"circle": {"learn_from": "last", "half_life": 2.0}})
 
 
 def test_groups_need_the_check():

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from forked import kill_when_changed
 from likelier.config import build_config
@@ -158,3 +160,36 @@ def test_the_defaults_learn_a_continuous_task_in_few_steps(tmp_path):
     settings = {"env_id": f"{BROKEN_ENVS}:Aim", "total_steps": 16384, "num_eval_episodes": 4, "gif": False}
     found = train(build_config({"gym": settings}), tmp_path)
     assert found["eval_mean"] > -2.5  # -3 by not learning at all
+
+
+def test_an_agent_goes_on_learning(tmp_path):
+    """It begins with the weights and moments of another run, and with the checkpoint alone after a kill."""
+    train(config(total_steps=256), tmp_path / "before")
+    agent = tmp_path / "before" / "model"
+    gone_on = config(agent=str(agent), learning_rate=1e-12, total_steps=256)
+    train(gone_on, tmp_path / "on")
+    before, after = (load_file(folder / "model.safetensors") for folder in (agent, tmp_path / "on" / "model"))
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-8) for name in before)
+    counts = [load_file(folder / "moments.safetensors")["count"] for folder in (agent, tmp_path / "on" / "model")]
+    assert counts[1] == pytest.approx(2 * float(counts[0]), rel=0.01)
+    for path in agent.iterdir():
+        path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(LikelierError, match="gym.agent"):  # what it was made from has changed
+        train(gone_on, tmp_path / "on", "auto")
+
+
+@pytest.mark.parametrize(
+    ("gym", "line"),
+    [
+        ({"hidden_sizes": [8]}, "is of another network; observations, actions, gym.hidden_sizes and"),
+        ({"env_id": "Pendulum-v1"}, "is of another network"),
+        ({"normalize_observations": False}, "was trained with gym.normalize_observations=true; set it so"),
+        ({"agent": "."}, r"gym.agent: . holds no agent; name the folder `model` of a run"),
+    ],
+)
+def test_an_agent_that_does_not_fit_is_one_line(tmp_path, gym, line):
+    train(config(total_steps=128), tmp_path / "before")
+    with pytest.raises(LikelierError, match=line) as caught:
+        train(config(**{"agent": str(tmp_path / "before" / "model")} | gym), tmp_path / "on")
+    assert caught.value.exit_code == 2

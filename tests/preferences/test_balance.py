@@ -2,8 +2,17 @@
 
 import pytest
 
-from likelier.errors import ConfigError
-from likelier.preferences.balance import Balance, Margin, count_effective, measure_effect, rake_weights
+from likelier.errors import ConfigError, DataError
+from likelier.preferences.balance import (
+    Balance,
+    Fading,
+    Margin,
+    count_effective,
+    fade_by_day,
+    measure_effect,
+    rake_weights,
+)
+from likelier.records import Judgement
 
 
 def balance_people(people: list[str]) -> list[float]:
@@ -51,3 +60,35 @@ def test_effective_numbers() -> None:
 def test_a_dial_goes_from_0_to_1(dial: float) -> None:
     with pytest.raises(ConfigError, match=r"^balance of prompts .*: from 0 \(every judgement counts\) to 1"):
         Balance(prompts=dial)
+
+
+def answer(created_at: str | None) -> Judgement:
+    return Judgement("c", "ann", "l", "r", "left", created_at=created_at)
+
+
+def test_weights_halve_with_age() -> None:
+    ages = {"old": 3.0, "new": 1.0}
+    fading = Fading(2.0, "rounds", lambda each: ages[each.annotator])
+    judgements = [Judgement("c", name, "l", "r", "left") for name in ("old", "new", "new")]
+    # raw 3 * 1/2, 1 and 1: mean 7/6
+    assert fading.fade([3.0, 1.0, 1.0], judgements) == pytest.approx([9 / 7, 6 / 7, 6 / 7])
+    distant = Fading(0.001, "rounds", lambda _: 5000.0)
+    assert distant.fade([1.0] * 3, judgements) == [1.0] * 3  # all alike, not 0 / 0
+
+
+def test_days_are_counted_from_the_latest_answer_whatever_its_zone() -> None:
+    times = ("2026-03-01T00:00:00+00:00", "2026-03-03T01:00:00+01:00", "2026-03-04T12:00:00")
+    judgements = [answer(time) for time in times]
+    fading = fade_by_day(1.0, judgements)
+    assert [fading.find_age(each) for each in judgements] == pytest.approx([3.5, 1.5, 0.0])
+
+
+@pytest.mark.parametrize("days", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_half_life_is_above_0(days: float) -> None:
+    with pytest.raises(ConfigError, match="--half-life .*a number of days above 0"):
+        fade_by_day(days, [])
+
+
+def test_answers_without_a_time_have_no_age() -> None:
+    with pytest.raises(DataError, match="--half-life: 1 of 2 judgements have no time"):
+        fade_by_day(1.0, [answer(None), answer("2026-03-01")])

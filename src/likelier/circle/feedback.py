@@ -17,6 +17,7 @@ from likelier.runs.round import Round
 
 if TYPE_CHECKING:
     from likelier.feedback.store import Store
+    from likelier.preferences.balance import Fading
 
 Result = dict[str, Any]
 ASK = "circle.ask"
@@ -163,6 +164,8 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
         followed = follow_taste(found, read_former_taste(circle_round))
         tastes = followed.find_groups()
         print_note(f"{circle_round.folder.name}: {followed.in_words}")
+    if circle.half_life is not None:
+        tastes = replace(tastes, fading=fade_by_round(circle_round, circle.half_life))
     dials = (circle.balance_people, circle.balance_groups, circle.balance_prompts, circle.balance_topics)
     balance = choose_balance(*dials, is_checked=findings is not None)
     only = list_offered(circle_round.candidates) if circle.learn_from == "last" else None
@@ -182,11 +185,27 @@ def read_former_taste(circle_round: Round) -> FollowedTaste | None:
     return FollowedTaste.from_json(record) if record else None
 
 
+def fade_by_round(circle_round: Round, half_life: float) -> "Fading":
+    """Return a fading by the round that last offered a comparison; what none offered was there before the first."""
+    from likelier.feedback.formats.native import list_offered
+    from likelier.preferences.balance import Fading
+
+    ages, age, each = dict[str, int](), 0, circle_round
+    while True:
+        for comparison in list_offered(each.candidates):
+            ages.setdefault(comparison, age)
+        age += 1
+        if each.before is None:
+            break
+        each = replace(each, folder=each.before)
+    return Fading(half_life, "rounds", lambda judgement: float(ages.get(judgement.comparison_id, age)))
+
+
 def list_pair_inputs(circle_round: Round) -> list[Any]:
     """Return what decides about pairs beside the judgements: settings, those that came later only where they are not
     the default, and whose taste the round before learned."""
     circle, fields = circle_round.config.circle, CircleConfig.model_fields
-    later = {name: getattr(circle, name) for name in ("taste", *BALANCE_DIALS)}
+    later = {name: getattr(circle, name) for name in ("half_life", "taste", *BALANCE_DIALS)}
     later = {name: value for name, value in later.items() if value != fields[name].default}
     learned = [circle.learn_from] if circle.learn_from != "all" else []
     former = read_former_taste(circle_round) if circle.taste == "majority" else None

@@ -64,6 +64,12 @@ def preferences(
     balance_topics: Annotated[
         float, typer.Option(metavar="DIAL", help="The same of topics: clusters of prompts by their words.")
     ] = 0.0,
+    half_life: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS", help="Days after which an answer weighs half, for tastes that change.", show_default=False
+        ),
+    ] = None,
     overwrite: OVERWRITE = False,
     project: PROJECT = None,
     json: JSON = False,
@@ -79,7 +85,7 @@ def preferences(
         raise ConfigError("--no-check: without a check there are no groups for --taste and --balance-groups")
     balance = choose_balance(balance_people, balance_groups, balance_prompts, balance_topics, is_checked=check)
     split = Split(seed, valid_share, test_share, held_out_annotators, judge_share)
-    return make_folders((db, project), (out, overwrite), check, taste, (split, balance))
+    return make_folders((db, project), (out, overwrite), check, taste, (split, balance, half_life))
 
 
 def make_folders(
@@ -87,7 +93,7 @@ def make_folders(
     target: tuple[Path, bool],
     check: bool,
     taste: str,
-    settings: tuple["Split", "Balance"],
+    settings: tuple["Split", "Balance", float | None],
 ) -> Result:
     """Make the pairs of a database and project in a folder, which may be overwritten, or in one for each group."""
     from likelier.errors import DataError
@@ -96,10 +102,10 @@ def make_folders(
     from likelier.feedback.derived import AllAnswers
     from likelier.feedback.store import Store
     from likelier.files.outputs import check_output
-    from likelier.preferences.balance import TasteGroups
+    from likelier.preferences.balance import TasteGroups, fade_by_day
     from likelier.preferences.make import FILES, JUDGE_FILES, make_preferences
 
-    (db, project), (out, overwrite), (split, balance) = source, target, settings
+    (db, project), (out, overwrite), (split, balance, half_life) = source, target, settings
     names = (*FILES, *JUDGE_FILES) if split.judge_share else FILES
     for name in names if taste != "each" else ():
         check_output(out / name, overwrite, list_files(db))
@@ -111,16 +117,19 @@ def make_folders(
                 "careless shares cannot be told, as no comparison is judged by two people and no response recurs: "
                 "everybody is believed, and `likelier reward` looks at the words"
             )
+        fading = None if half_life is None else fade_by_day(half_life, [item.judgement for item in answers.judged()])
         group_of = findings.tastes.group_of() if findings and findings.tastes else {}
         if taste != "each":
-            tastes = TasteGroups(group_of, 0 if taste == "majority" else None)
+            tastes = TasteGroups(group_of, 0 if taste == "majority" else None, fading)
             made = make_preferences(answers, out, findings, split, balance=balance, tastes=tastes)
             print_note(describe_pairs(out))
             print_derived(answers)
             return made
         if not group_of:
             raise DataError("--taste each: the check tells no groups of tastes apart; `likelier check` says why")
-        folders = {f"group-{group + 1}": TasteGroups(group_of, group) for group in sorted(set(group_of.values()))}
+        folders = {
+            f"group-{group + 1}": TasteGroups(group_of, group, fading) for group in sorted(set(group_of.values()))
+        }
         for folder in folders:
             for name in names:
                 check_output(out / folder / name, overwrite, list_files(db))

@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import NonEmpty, PageConfig, Positive, ProjectName, refuse_idle
+from likelier.config.base import NonEmpty, PageConfig, Positive, PositiveFloat, ProjectName, refuse_idle
 from likelier.config.rewards import Address
 from likelier.stages import BaselineName
 
@@ -42,6 +42,8 @@ class CircleConfig(PageConfig):
     folder. KL is measured from the circle's first model, unless `ppo.reference` says otherwise."""
     learn_from: Literal["all", "last"] = "all"
     """Train the reward model on the judgements of all rounds so far, or of the last one."""
+    half_life: PositiveFloat | None = None
+    """Rounds after which a judgement weighs half, for tastes that change; None: however old, all weigh alike."""
     taste: Literal["all", "majority"] = "all"
     """Learn from what all people say, or only the majority's taste where the check finds groups with tastes of their
     own; later rounds go on with the same taste."""
@@ -66,4 +68,6 @@ class CircleConfig(PageConfig):
         """No setting about groups of people where nobody looks for them."""
         why = "only the check tells groups of people apart, and check_feedback is off"
         refuse_idle(self, [(not self.check_feedback, ("taste", "balance_groups"), why)])
+        why = "judgements of the last round alone are all of one age"
+        refuse_idle(self, [(self.learn_from == "last", ("half_life",), why)])
         return self

@@ -36,6 +36,9 @@ class PreferencesConfig(PageConfig):
     """Rewards that are learned side by side; PPO has their mean."""
     choose: Literal["disagreement", "random"] = "disagreement"
     """New clips are those on which the ensemble disagrees most, or random ones."""
+    entropy_coef: NonNegative = 0.03
+    """Added to `gym.entropy_coef`, falling to nothing by the last comparisons: while the reward changes the policy
+    explores."""
     wait_minutes: NonNegative = 30.0
     """With `db`: how long each round of questions waits for people; then the run goes on with what it has."""
     question: NonEmpty = "Which behaviour is better?"
@@ -63,6 +66,8 @@ class GymConfig(UpdateConfig):
     or the file of a tabular MDP."""
     env_args: dict[str, Any] = {}
     """Keyword arguments for the environment."""
+    agent: str | None = None
+    """Folder of an agent (`model` in a run's folder) that goes on learning, here; None: random weights."""
     max_episode_steps: Positive | None = None
     """Episodes are truncated after so many steps; None: as registered."""
     total_steps: Positive = 100_000

@@ -23,6 +23,28 @@ def save_agent(folder: Path, policy: ActorCritic, moments: RunningMoments | None
     write_json(folder / "config.json", config.model_dump(mode="json"))
 
 
+def restore_agent(folder: Path, policy: ActorCritic, moments: RunningMoments | None) -> None:
+    """Load weights and moments of a saved agent into those of a new run.
+
+    ConfigError: no agent there, or one with another network or other settings of `normalize_observations`.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise ConfigError(f"gym.agent: {folder} holds no agent; name the folder `model` of a run of `likelier gym`")
+    try:
+        load_module(folder / "model.safetensors", policy)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"gym.agent: {folder} is of another network; observations, actions, gym.hidden_sizes and gym.recurrent "
+            "must be the same"
+        ) from error
+    path = folder / "moments.safetensors"
+    if (moments is not None) != path.is_file():
+        was = "true" if path.is_file() else "false"
+        raise ConfigError(f"gym.agent: {folder} was trained with gym.normalize_observations={was}; set it so")
+    if moments is not None:
+        moments.restore(load_arrays(path))
+
+
 class LoadedAgent:
     """A trained agent, in the environment's spaces; made by `load_agent`."""
 

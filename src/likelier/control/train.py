@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from likelier.config import Config, GymConfig
-from likelier.control.agent import save_agent
+from likelier.control.agent import restore_agent, save_agent
 from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draw_gif, draws_pictures, evaluate
 from likelier.control.fast.adam import FusedAdamW
@@ -130,13 +130,14 @@ class State:
         self.optimizer_steps = 0
 
     def anneal(self, step: int) -> tuple[float, GymConfig]:
-        """Set the learning rate of this update; returns it and the settings with the annealed clip range."""
-        rate = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym))
-        if self.gym.cliprange_schedule == "constant":
-            return rate, self.gym
-        # From the whole clip range to nothing, as Stable-Baselines3's schedules count.
-        left = 1.0 - step / self.gym.steps
-        return rate, self.gym.model_copy(update={"cliprange": left * self.gym.cliprange})
+        """Set the learning rate of this update; returns it and the settings with this step's clip range and entropy."""
+        rate, changed = set_learning_rate(self.optimizer, schedule(step, self.gym.steps, self.gym)), {}
+        if self.gym.cliprange_schedule == "linear":
+            # From the whole clip range to nothing, as Stable-Baselines3's schedules count.
+            changed["cliprange"] = (1.0 - step / self.gym.steps) * self.gym.cliprange
+        if self.learned is not None:
+            changed["entropy_coef"] = self.gym.entropy_coef + self.learned.explore(step)
+        return rate, self.gym.model_copy(update=changed) if changed else self.gym
 
     def count(self, update: dict[str, float]) -> int:
         """Add the optimizer steps of an update; returns the total."""
@@ -153,8 +154,10 @@ class State:
             save_arrays(folder / "preferences.safetensors", self.learned.state())
 
     def load(self, checkpoint: Path | None) -> None:
-        """Restore a checkpoint; without one all environments are reset."""
+        """Restore a checkpoint; without one all environments are reset, and the policy is `gym.agent` if given."""
         if checkpoint is None:
+            if self.gym.agent is not None:
+                restore_agent(Path(self.gym.agent), self.policy, self.env_state.observation_moments)
             self.env_state.vector_env.reset()
             if self.learned is not None:
                 self.learned.play_first(self.policy, self.env_state)

@@ -7,14 +7,17 @@ by raking (Deming and Stephan 1940): weights are scaled to one kind of totals af
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, DataError
+from likelier.records import Judgement
 
 Floats = NDArray[np.float64]
 
@@ -47,13 +50,39 @@ def choose_balance(people: float | None, groups: float, prompts: float, topics: 
 
 
 @dataclass(frozen=True)
+class Fading:
+    """Weights that halve with each half-life of age, for tastes that change."""
+
+    half_life: float
+    unit: str
+    """`days` or `rounds`."""
+    find_age: Callable[[Judgement], float]
+    """The age of a judgement in that unit."""
+
+    def fade(self, weights: Sequence[float], judgements: Sequence[Judgement]) -> list[float]:
+        """Return weights times 2^(-age / half-life), of mean 1 again."""
+        ages = np.array([self.find_age(judgement) for judgement in judgements])
+        # From the youngest: what is left of very old ones alone must not be 0 / 0.
+        faded = np.array(weights) * 0.5 ** ((ages - ages.min()) / self.half_life)
+        return [float(weight) for weight in faded / faded.mean()]
+
+
+@dataclass(frozen=True)
 class TasteGroups:
-    """Groups of people with tastes of their own, and whose taste to learn."""
+    """Groups of people with tastes of their own, whose taste to learn, and of when."""
 
     group_of: Mapping[str, int] = field(default_factory=dict)
     """The number of each member's group; who is in none is left out of it."""
     learn: int | None = None
     """Number of the group whose taste is learned, from what its members and people in no group say; None: of all."""
+
+    fading: Fading | None = None
+    """None: however old, all answers weigh alike."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the choice for a folder's card."""
+        faded = {"half_life": f"{self.fading.half_life:g} {self.fading.unit}"} if self.fading else {}
+        return {"learn_group": self.learn} | faded
 
     def has_taste(self, person: str) -> bool:
         """Return True for people to learn from."""
@@ -119,3 +148,22 @@ def measure_effect(weights: Sequence[float], margins: dict[str, Margin]) -> dict
 def count_effective(weights: Sequence[float]) -> float:
     """Return Kish's effective number: n for equal weights, towards 1 where one weighs most."""
     return round(math.fsum(weights) ** 2 / math.fsum(weight**2 for weight in weights), 2)
+
+
+def fade_by_day(half_life: float, judgements: Sequence[Judgement]) -> Fading:
+    """Return a fading by the time of answers, from the latest on.
+
+    ConfigError: a half-life that is not above 0. DataError: answers without a time.
+    """
+    if not 0 < half_life < math.inf:
+        raise ConfigError(f"--half-life {half_life}: a number of days above 0")
+    times = [datetime.fromisoformat(each.created_at) for each in judgements if each.created_at]
+    if missing := len(judgements) - len(times):
+        raise DataError(f"--half-life: {missing} of {len(judgements)} judgements have no time (`created_at`)")
+    latest = max(map(to_days, times), default=0.0)
+    return Fading(half_life, "days", lambda each: latest - to_days(datetime.fromisoformat(str(each.created_at))))
+
+
+def to_days(time: datetime) -> float:
+    """Return days since 1970; a time without a zone is taken for UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() / 86_400

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from likelier.errors import DataError
 from likelier.files import stable_id, write_json, write_jsonl
-from likelier.preferences.balance import Balance, Margin, TasteGroups, measure_effect, rake_weights
+from likelier.preferences.balance import Balance, Fading, Margin, TasteGroups, measure_effect, rake_weights
 from likelier.preferences.near_duplicates import DisjointSets, near_duplicates, normalise
 from likelier.preferences.split import JUDGE, PARTS, Split, check_shares, split_pairs
 from likelier.preferences.strengths import NO_STRENGTHS, Strengths, has_strength
@@ -89,11 +89,11 @@ def make_preferences(
     `flip` is half the careless share: the error rate of the check counts honest mistakes on close pairs too, which
     Bradley-Terry's likelihood expects already, and a reward that expects them twice is too large. `weight` has a mean
     of 1 and balances as `balance` says, people by default; `tastes` has the groups of people with tastes of their own,
-    and may leave out all but one. Of somebody's answers to one comparison the first counts, as in the check. Without a
-    check, `flip` is 0 and nobody is dropped, and without `balance` too `weight` is 1. Of a comparison that a reviewer
-    decided only the decision counts. No conversation stands in two splits (`conversation_groups`).
-    With `only`, ids of comparisons, other judgements are left out. The same judgements, check and settings give the
-    same bytes.
+    and may leave out all but one, or let old answers weigh less. Of somebody's answers to one comparison the first
+    counts, as in the check. Without a check, `flip` is 0 and nobody is dropped, and without `balance` too `weight` is
+    1. Of a comparison that a reviewer decided only the decision counts. No conversation stands in two splits
+    (`conversation_groups`). With `only`, ids of comparisons, other judgements are left out. The same judgements, check
+    and settings give the same bytes.
     DataError: no judgements, none left, or too few conversations. ConfigError: shares that leave nothing to train on.
     """
     split = split or Split()
@@ -113,7 +113,7 @@ def make_preferences(
     groups, threshold = conversation_groups(kept)
     balance = balance or (Balance() if check else Balance(people=0.0))
     margins = make_margins(kept, groups, tastes.group_of, balance)
-    weights = rake_weights(list(margins.values()), len(kept))
+    weights = weigh_judgements(kept, margins, tastes.fading)
     strengths = Strengths.count(kept, {name: person.thresholds for name, person in found.items()})
     pairs = [
         make_preference(item, group, weight, found, strengths)
@@ -124,7 +124,7 @@ def make_preferences(
     if unused := len(pairs) - sum(counts.values()):
         reasons["kept apart by people"] = unused
     settings = {"split": vars(split), "drop_flagged": drop_flagged, "check": check is not None}
-    settings |= {"balance": vars(balance), "learn_group": tastes.learn}
+    settings |= {"balance": vars(balance)} | tastes.describe()
     effective = measure_effect(weights, margins)
     about = {"settings": settings, "effective": effective, "dropped": dict(sorted(reasons.items()))}
     about |= {"near_duplicate_threshold": threshold} | strengths.describe(pairs)
@@ -246,6 +246,14 @@ def find_flip_kind(person: AnnotatorFinding | None) -> str:
     if "reversed" in person.flags:
         return "reversed"
     return "unidentified" if person.careless is None else "careless"
+
+
+def weigh_judgements(
+    kept: Sequence[JudgedComparison], margins: Mapping[str, Margin], fading: Fading | None
+) -> list[float]:
+    """Return weights of mean 1, balanced and then faded by age."""
+    weights = rake_weights(list(margins.values()), len(kept))
+    return weights if fading is None else fading.fade(weights, [item.judgement for item in kept])
 
 
 def make_margins(

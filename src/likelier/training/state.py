@@ -83,8 +83,11 @@ def save_module(path: Path, module: nn.Module) -> None:
 
 
 def load_module(path: Path, module: nn.Module) -> None:
-    """Load weights saved by `save_module`."""
-    load_model(module, path)
+    """Load weights saved by `save_module`. RuntimeError: those of another network, or no weights."""
+    try:
+        load_model(module, path)
+    except SafetensorError as error:
+        raise RuntimeError(f"{path}: {error}") from error
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

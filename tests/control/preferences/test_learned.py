@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from likelier.config import GymConfig, build_config
+from likelier.control.envs import VectorEnv
 from likelier.control.preferences import learned, reward_model
-from likelier.control.preferences.learned import describe_accuracy, plan_rounds
-from likelier.control.train import train_gym
+from likelier.control.preferences.judges import SimulatedJudge
+from likelier.control.preferences.learned import LearnedReward, describe_accuracy, plan_rounds
+from likelier.control.train import State, train_gym
+from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError
 from likelier.files import read_jsonl
 from likelier.metrics import GYM
@@ -57,6 +61,21 @@ def test_what_a_run_asks_learns_and_reports(tmp_path):
     for first, second in lines[0]["pairs"]:
         assert first != second
         assert first[3] - first[2] <= 20
+
+
+def test_entropy_has_a_bonus_until_the_last_comparisons(tmp_path):
+    """5 steps: the last round is in step 3 (0.75 of 4), where nothing is left of 0.3; in step 1 two thirds of it."""
+    extra = {"entropy_coef": 0.3}
+    config = build_config(
+        {"gym": SMALL | {"total_steps": 640, "entropy_coef": 0.01, "preferences": PREFERENCES | extra}}
+    )
+    with Watchdog(60) as watchdog, VectorEnv(config.gym, 0, watchdog) as vector_env:
+        reward = LearnedReward(config.gym, vector_env, SimulatedJudge(0.0, 0), 0, tmp_path)
+        state = State(vector_env, config.gym, 0, torch.device("cpu"), tmp_path, reward)
+        used = [state.anneal(step)[1].entropy_coef for step in range(5)]
+        assert used == pytest.approx([0.31, 0.21, 0.11, 0.01, 0.01])
+        state.learned = None
+        assert state.anneal(0)[1].entropy_coef == 0.01
 
 
 def test_pairs_on_which_the_members_disagree_are_asked_about(tmp_path):

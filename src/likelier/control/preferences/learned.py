@@ -76,6 +76,14 @@ class LearnedReward:
         """Begin a step; `stop_if_asked` is called while people are waited for and raises Stopped after a signal."""
         self.step, self.judge.stop_if_asked = step, stop_if_asked
 
+    def explore(self, step: int) -> float:
+        """Return what is added to a step's `entropy_coef`: `preferences.entropy_coef`, and 0 from the last round on.
+
+        PPO whose reward still changes narrows its policy to what an early reward paid, and then no longer finds what a
+        better one pays. Christiano et al. (2017, section 2.2.1) raise the bonus against it.
+        """
+        return self.preferences.entropy_coef * max(0.0, 1 - step / max(*self.plan, 1))
+
     def play_first(self, policy: ActorCritic, env_state: EnvState) -> None:
         """Let the untrained policy act until there are clips enough to ask about."""
         needed = 2 * self.plan[0]

@@ -15,7 +15,7 @@ from likelier.demo.pictures import make_data_url, run_picture_demo
 from likelier.errors import ConfigError
 from likelier.feedback.store import Store
 from likelier.files import read_json
-from likelier.images import diffusion, reward_model
+from likelier.images import diffusion, reward_model, scores
 from likelier.images.digits import load_digits
 from likelier.images.reward_model import PictureReward, PictureStore
 from likelier.records import Judgement
@@ -31,7 +31,8 @@ def small(monkeypatch):
     for name, value in {"NUM_GROUPS": 30, "COMPARISONS": 150, "NUM_EVALUATED": 40, "NUM_SHOWN": 6}.items():
         monkeypatch.setattr(pictures, name, value)
     monkeypatch.setattr(reward_model, "MAX_STEPS", 25)
-    monkeypatch.setattr(pictures, "open_start", functools.partial(diffusion.open_start, steps=60))
+    monkeypatch.setattr(scores, "STEPS", 50)
+    monkeypatch.setattr(pictures, "open_start", functools.partial(diffusion.open_start, steps=20))
     monkeypatch.setattr(picture_judges, "NUM_ANSWERS", 60)
     monkeypatch.setattr(picture_judges, "NUM_VERDICTS", 5)
 

@@ -30,7 +30,7 @@ def test_it_learns_a_distribution():
     generator = torch.Generator().manual_seed(0)
     level = torch.cat([torch.full((32,), 0.5), torch.full((32,), -0.5)])
     real = level + 0.1 * torch.randn(1000, 1, generator=generator)
-    model = train_diffusion(real, seed=0, steps=250)
+    model = train_diffusion(real, seed=0, steps=200)
     pictures = sample_trajectories(model, model, 300, generator).pictures
     assert pictures.mean(0).tolist() == pytest.approx(level.tolist(), abs=0.06)
     assert pictures.mean(1).std().item() == pytest.approx(0.1, rel=0.35)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from likelier.errors import ConfigError
-from likelier.text.cached_decode import CachedDecoder, check_decodable
+from likelier.text.cached_decode import CachedDecoder, check_decodable, check_decodable_with_pictures, find_positions
+from likelier.text.pictures import PictureInputs, PromptPictures
 from model_families import SIZES, VOCABULARY, tiny_model
 
 STATES = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
@@ -56,3 +57,22 @@ def test_models_that_cannot_be_decoded_are_named_with_the_remedy(family: str, sh
             weight.add_(torch.randn_like(weight), alpha=0.3)  # far from flat
     with pytest.raises(ConfigError, match=f"^here/it: {family}: it cannot be sampled from; give a Transformer decoder"):
         check_decodable(model, "here/it")
+
+
+def test_positions_by_time_height_and_width_go_on_behind_a_picture():
+    """Qwen2-VL counts a picture of 4 x 2 places as 4 positions: what follows stands at 2 + 4, not at 2 + 8."""
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 4, "mlp_ratio": 1}
+    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"num_key_value_heads": 2, "vocab_size": 32}
+    text["rope_parameters"] = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 1e4}
+    ids = {"image_token_id": 9, "video_token_id": 10, "vision_start_token_id": 11, "vision_end_token_id": 12}
+    torch.manual_seed(0)
+    config = Qwen2VLConfig(vision_config=vision, text_config=text, **ids)
+    model = Qwen2VLForConditionalGeneration(config).eval()
+    tokens = torch.tensor([[3, 11, *[9] * 8, 12, 4, 5]])
+    tensors = {"pixel_values": torch.randn(32, 96), "image_grid_thw": torch.tensor([[1, 8, 4]])}
+    pictures = PictureInputs([PromptPictures(("a",), tensors)], 9, ("mm_token_type_ids",))
+    inputs = pictures.join(tokens)
+    positions = find_positions(model, tokens, torch.ones_like(tokens).bool(), inputs)
+    assert positions[:, 0, -3:].tolist() == [[6, 7, 8]] * 3
+    check_decodable_with_pictures(model, "qwen", tokens, pictures)

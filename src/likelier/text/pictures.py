@@ -19,7 +19,7 @@ from transformers import AutoProcessor, PreTrainedTokenizerBase
 
 from likelier.errors import DataError
 from likelier.records import Picture, Text, list_pictures
-from likelier.text.conversation import TemplateText, render, shorten
+from likelier.text.conversation import TemplateText, shorten
 from likelier.text.models import load_safely
 
 MAX_PIXELS = 50_000_000
@@ -111,12 +111,16 @@ def find_processor(tokenizer: PreTrainedTokenizerBase) -> Any:
 
 
 def process_pictures(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Text], rows: list[list[int]], labels: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Text],
+    texts: Sequence[str],
+    rows: list[list[int]],
+    labels: Sequence[str],
 ) -> tuple[list[list[int]], PictureInputs | None]:
     """Return the tokens of prompts with those of their pictures, and the pictures; None if no prompt has one.
 
-    `rows` are the tokens without; a prompt that stands several times is processed once. DataError: a picture that
-    cannot be read, or a text that holds the token for one; `labels` names the prompts.
+    `texts` are the rendered prompts, `rows` their tokens without; a prompt that stands several times is processed once.
+    DataError: a picture that cannot be read, or a text that holds the token for one; `labels` names the prompts.
     """
     if not any(map(list_pictures, prompts)):
         return rows, None
@@ -126,7 +130,7 @@ def process_pictures(
     for number, prompt in enumerate(prompts):
         if not (used := list_pictures(prompt)):
             continue
-        text, names = render(tokenizer, prompt), tuple(picture["sha256"] for picture in used)
+        text, names = texts[number], tuple(picture["sha256"] for picture in used)
         if (text, *names) not in known:
             encoded = process(processor, tokenizer, text, used, f"{labels[number]}: {shorten(prompt)}")
             tokens = encoded.pop("input_ids")[0].tolist()

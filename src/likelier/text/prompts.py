@@ -49,7 +49,7 @@ def load_prompts(config: Config) -> PromptPlan:
     prompts = distinct_prompts(lines)
     if len(prompts) < 2:
         raise DataError(f"{config.prompts}: needs at least 2 different prompts, one of them to measure on, got 1")
-    if num_variants := len({stable_id(line.text, line.extra) for line in lines}) - len(prompts):
+    if num_variants := len({stable_id(line.id, line.extra) for line in lines}) - len(prompts):
         print_note(f"{config.prompts}: repeated prompts with other columns: {num_variants}; the last of each counts")
     order = torch.randperm(len(prompts), generator=seeded_generator(config.seed, 0, "kept out")).tolist()
     num_held_out = min(config.ppo.num_eval_prompts, max(1, len(prompts) // 5))

@@ -97,12 +97,13 @@ def encode_prompts(
     `sources` names the file and line of each prompt for the error; without it a prompt is named by its number.
     DataError: the first prompt that has more than `max_tokens`, or none at all; see also `process_pictures`.
     """
-    rows = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
+    texts = [render(tokenizer, prompt) for prompt in prompts]
+    rows = encode(tokenizer, texts)
     names = [
         f"{sources[number]}: the prompt" if sources and sources[number] else f"prompt {number + 1}"
         for number in range(len(prompts))
     ]
-    rows, pictures = process_pictures(tokenizer, prompts, rows, names)
+    rows, pictures = process_pictures(tokenizer, prompts, texts, rows, names)
     for name, row, prompt in zip(names, rows, prompts, strict=True):
         if len(row) > max_tokens:
             raise DataError(

@@ -14,6 +14,7 @@ import likelier
 ROOT = Path(__file__).parents[1]
 MINIATURE = """
 import likelier, sys
+from pathlib import Path
 from likelier.cli import main
 from likelier.demo import panel, run
 assert likelier.__file__.startswith(sys.argv[1]), likelier.__file__
@@ -23,7 +24,11 @@ run.SETTINGS["ppo"] |= small
 run.SETTINGS["circle"] |= {"num_eval_prompts": 12}
 run.SETTINGS["reward_model"] |= {"num_epochs": 1}
 words = ["demo", "--seed", "1", "--taste", "kind", "--json"]
-sys.exit(main([*words, "--out", "demo"]) or main([*words, "--resume", "demo"]))
+first, weights = main([*words, "--out", "demo"]), Path("demo/policy/model/model.safetensors")
+written = weights.stat().st_mtime_ns
+again = main([*words, "--resume", "demo"])
+assert weights.stat().st_mtime_ns == written, "what was done was done again"
+sys.exit(first or again)
 """
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from likelier.circle import Result, Round, check_feedback, run_once
 from likelier.config import build_config
-from likelier.demo.panel import Panel, draw_annotators
+from likelier.demo.panel import Panel, draw_annotators, leave_out_planted
 from likelier.demo.picture_judges import ask_about_pictures, judge_by_taste, judge_by_visitor
 from likelier.demo.picture_tastes import TASTES
 from likelier.demo.run import record_options
@@ -88,8 +88,7 @@ def go_round(circle_round: Round, taste: str | None) -> Result:
     panel = draw_picture_panel(circle_round, taste) if taste else None
     collect = partial(judge_by_panel, panel=panel) if panel else ask_about_pictures
     made["feedback"] = run_once(circle_round, "feedback", made, collect)
-    checked = run_once(circle_round, "check", made, check_feedback)
-    made["check"] = {name: value for name, value in checked.items() if name != "planted"}  # added for the report
+    made["check"] = leave_out_planted(run_once(circle_round, "check", made, check_feedback))
     made["preferences"] = run_once(circle_round, "preferences", made, partial(make_pairs, checked=made["check"]))
     made["reward"] = run_once(circle_round, "reward", made, train_reward)
     verdict = assess_reward_model(made["reward"])

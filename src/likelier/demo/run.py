@@ -25,7 +25,7 @@ from likelier.circle import (
 from likelier.config import build_config
 from likelier.demo import tastes
 from likelier.demo.corpus import sample_openings
-from likelier.demo.panel import Panel, draw_panel
+from likelier.demo.panel import Panel, draw_panel, leave_out_planted
 from likelier.errors import ConfigError, LikelierError, Stopped, exit_code
 from likelier.evaluation.result import EvaluationResult
 from likelier.feedback.check import FeedbackCheck
@@ -120,6 +120,7 @@ def run_with_panel(circle_round: Round, name: str) -> Result:
     started, seed = time.monotonic(), circle_round.config.seed
     panel, honest = draw_panel(seed, name), draw_panel(seed, name, honest=True)
     done = collect_feedback(circle_round, panel.judge)
+    done["check"] = leave_out_planted(done["check"])
     arms = [
         Arm("check on", circle_round, done),
         make_unchecked_arm(circle_round, done),

@@ -186,3 +186,10 @@ def test_a_model_that_places_pictures_otherwise_is_refused(tmp_path, llava, monk
     monkeypatch.setattr("likelier.text.cached_decode.compute_position_ids", lambda mask: mask.long().cumsum(1) * 2)
     with pytest.raises(ConfigError, match="llava: cannot be sampled behind pictures"):
         check_prompts(*llava, read_one(tmp_path, ask("a.png")), 8, "x")
+
+
+def test_a_model_that_fails_behind_a_picture_is_one_line(tmp_path, llava, monkeypatch):
+    (tmp_path / "a.png").write_bytes(image())
+    monkeypatch.setattr(PictureInputs, "join", lambda self, tokens: {"pixel_values": tokens})
+    with pytest.raises(ConfigError, match=r"llava: cannot be sampled behind pictures; give another .* \(\w+Error: "):
+        check_prompts(*llava, read_one(tmp_path, ask("a.png")), 8, "x")

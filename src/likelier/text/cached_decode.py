@@ -20,6 +20,8 @@ from likelier.training.setup import autocast
 
 MAX_LOGIT_ERROR = 3e-3
 """Largest difference of a logit between decoding and a full pass, in standard deviations: fp32 stays far below it."""
+FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Raised by models that cannot be decoded so."""
 
 
 def check_decodable(model: PreTrainedModel, name: str | Path) -> None:
@@ -43,13 +45,17 @@ def check_decodable(model: PreTrainedModel, name: str | Path) -> None:
             decoder.keep_rows(rows)
             decoded = decoder.step(tokens[rows, 7])
             full = [model(**unpadded_inputs(tokens[row, skip:][None])).logits[0, -1] for row, skip in ((0, 2), (2, 1))]
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        raise ConfigError(f"{name}: {model.config.model_type}: {advice} ({reason})") from error
+    except FAILURES as error:
+        raise ConfigError(f"{name}: {model.config.model_type}: {advice} ({describe_failure(error)})") from error
     expected = torch.stack(full)
     gap = measure_gap(decoded, expected)
     if gap > MAX_LOGIT_ERROR:  # not where it is NaN: sampling says that the weights are damaged
         raise ConfigError(f"{name}: {model.config.model_type}: {advice} (logits off by {gap:.2g} of their spread)")
+
+
+def describe_failure(error: BaseException) -> str:
+    """What a model raised, in one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
 def measure_gap(decoded: Float[Tensor, "B V"], expected: Float[Tensor, "B V"]) -> float:
@@ -70,18 +76,19 @@ def check_decodable_with_pictures(
     batch[0], batch[1, -3:] = tokens[0], texts
     mask[1, :-3] = False
     both = PictureInputs([*pictures.rows, PromptPictures()], pictures.token, pictures.type_names)
-    with torch.no_grad():
-        decoder = CachedDecoder(model, mask, 2, bf16=False)
-        decoder.prefill(batch, both)
-        decoded = decoder.step(texts[:2])
-        joined = torch.cat([tokens, texts[None, :1]], 1)
-        full = model(**unpadded_inputs(joined), **pictures.join(joined)).logits[:, -1]
+    advice = "cannot be sampled behind pictures; give another vision-language model, such as LLaVA or SmolVLM"
+    try:
+        with torch.no_grad():
+            decoder = CachedDecoder(model, mask, 2, bf16=False)
+            decoder.prefill(batch, both)
+            decoded = decoder.step(texts[:2])
+            joined = torch.cat([tokens, texts[None, :1]], 1)
+            full = model(**unpadded_inputs(joined), **pictures.join(joined)).logits[:, -1]
+    except FAILURES as error:
+        raise ConfigError(f"{name}: {model.config.model_type}: {advice} ({describe_failure(error)})") from error
     gap = measure_gap(decoded[:1], full)
     if gap > MAX_LOGIT_ERROR:
-        raise ConfigError(
-            f"{name}: {model.config.model_type}: cannot be sampled behind pictures (logits off by {gap:.2g} of their "
-            "spread); give another vision-language model, such as LLaVA or SmolVLM"
-        )
+        raise ConfigError(f"{name}: {model.config.model_type}: {advice} (logits off by {gap:.2g} of their spread)")
 
 
 def find_positions(

@@ -37,6 +37,8 @@ def leave_out_picture_tokens(model: PreTrainedModel, name: str | Path) -> None:
     names = (*vars(config), "image_token_id", "image_token_index")
     found = {getattr(config, name, None) for name in names if NO_WORD.fullmatch(name)}
     head: Any = model.get_output_embeddings()
+    if head is None:
+        raise DataError(f"{name}: {config.model_type} has no output layer of its own; give another model")
     ids = sorted(token for token in found if isinstance(token, int) and 0 <= token < head.weight.shape[0])
     if PAD in ids:
         raise DataError(f"{name}: token {PAD} stands for pictures, and fills shorter rows here; give another model")

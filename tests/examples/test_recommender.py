@@ -30,7 +30,7 @@ def test_yardsticks():
 def test_it_beats_the_best_fixed_recommendation(tmp_path, monkeypatch, capsys):
     short = ["gym.total_steps=40000", "gym.num_eval_episodes=2"]
     monkeypatch.setattr(sys, "argv", ["recommender.py", "--out", str(tmp_path / "run"), "--set", *short])
-    monkeypatch.setattr(recommender.click_rate, "__defaults__", (100,))
+    monkeypatch.setattr(recommender.click_rate, "__defaults__", (100, ("drifting",)))
     recommender.main()
     found = json.loads(capsys.readouterr().out)
     assert found["best_fixed"] + 0.02 < found["agent"] < found["oracle"]

@@ -81,8 +81,8 @@ def test_no_pair_stands_in_two_files(tmp_path):
 
 @pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["translate.py", "--short", "60", "--out", str(tmp_path)])
-    for name, value in (("TAUGHT", 600), ("ASKED", 120), ("UNSEEN", 20), ("RANKED", 3600)):
+    monkeypatch.setattr(sys, "argv", ["translate.py", "--short", "200", "--out", str(tmp_path)])
+    for name, value in (("TAUGHT", 600), ("ASKED", 60), ("UNSEEN", 10), ("RANKED", 6000)):
         monkeypatch.setattr(translate, name, value)
     monkeypatch.setattr(translate, "TOLD", translate.TOLD | {"max_steps": 2})
     translate.main()

@@ -123,9 +123,9 @@ def record_shapes(shapes: list[tuple[int, ...]]) -> Any:
     """`CachedDecoder.prefill` that notes the shape of what it runs."""
     prefill = CachedDecoder.prefill
 
-    def recording(decoder: CachedDecoder, tokens: torch.Tensor) -> torch.Tensor:
+    def recording(decoder: CachedDecoder, tokens: torch.Tensor, *more: Any) -> torch.Tensor:
         shapes.append(tuple(tokens.shape))
-        return prefill(decoder, tokens)
+        return prefill(decoder, tokens, *more)
 
     return recording
 

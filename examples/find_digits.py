@@ -1,6 +1,6 @@
 """Finding and naming digits by reward alone: a box and a class are one action, and an episode is one step.
 
-    python examples/detection.py --out runs/detection
+    python examples/find_digits.py --out runs/detection
 
 scikit-learn's digits, drawn at random sizes and places on a larger canvas. An action is a box of four numbers and one
 of ten classes. The reward is the intersection over union (IoU) of box and digit if the class is right, else 0: nobody

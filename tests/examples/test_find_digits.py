@@ -3,25 +3,25 @@
 import json
 import sys
 
-import detection
+import find_digits
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 
 def test_boxes_by_hand():
-    corners = detection.to_corners(np.array([[0.5, 0.25, 0.5, 0.25]]))
+    corners = find_digits.to_corners(np.array([[0.5, 0.25, 0.5, 0.25]]))
     assert corners.tolist() == [[6, 3, 18, 9]]
     one = np.array([0, 0, 4, 4])
-    assert detection.iou(one, one) == 1
-    assert detection.iou(one, np.array([2, 2, 6, 6])) == pytest.approx(4 / 28)
-    assert detection.iou(one, np.array([5, 0, 9, 4])) == 0  # beside it
-    assert detection.iou(one, np.array([9, 9, 9, 9])) == 0  # of no size
+    assert find_digits.iou(one, one) == 1
+    assert find_digits.iou(one, np.array([2, 2, 6, 6])) == pytest.approx(4 / 28)
+    assert find_digits.iou(one, np.array([5, 0, 9, 4])) == 0  # beside it
+    assert find_digits.iou(one, np.array([9, 9, 9, 9])) == 0  # of no size
 
 
 def test_a_digit_fills_its_box_and_nothing_else():
     for seed in range(50):
-        canvas, (left, top, right, bottom) = detection.draw_canvas(np.ones(64), np.random.default_rng(seed))
+        canvas, (left, top, right, bottom) = find_digits.draw_canvas(np.ones(64), np.random.default_rng(seed))
         assert (canvas > 0).sum() == (right - left) * (bottom - top)
         assert canvas[int(top) : int(bottom), int(left) : int(right)].min() > 0
         assert 8 <= min(right - left, bottom - top) <= max(right - left, bottom - top) <= 16
@@ -31,7 +31,7 @@ def test_a_digit_fills_its_box_and_nothing_else():
 
 @pytest.mark.filterwarnings("ignore:.*spec.*:UserWarning", "ignore:.*render.*:UserWarning")
 def test_the_reward_is_the_overlap_if_the_class_is_right():
-    env = detection.Detection()
+    env = find_digits.Detection()
     check_env(env, skip_render_check=True)
     env.reset(seed=1)
     left, top, right, bottom = env.box
@@ -43,9 +43,9 @@ def test_the_reward_is_the_overlap_if_the_class_is_right():
 
 
 def run(tmp_path, monkeypatch, capsys, steps):
-    words = ["detection.py", "--out", str(tmp_path / "run"), "--set", f"gym.total_steps={steps}"]
+    words = ["find_digits.py", "--out", str(tmp_path / "run"), "--set", f"gym.total_steps={steps}"]
     monkeypatch.setattr(sys, "argv", [*words, "gym.num_eval_episodes=2"])
-    detection.main()
+    find_digits.main()
     return json.loads(capsys.readouterr().out)
 
 

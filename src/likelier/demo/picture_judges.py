@@ -1,4 +1,4 @@
-"""Who judges pictures in `likelier demo --images`: a hidden taste, or a visitor at the judging page."""
+"""Judges of pictures in `likelier demo --images`: a hidden taste, or a visitor at the judging page."""
 
 from pathlib import Path
 

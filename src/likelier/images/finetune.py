@@ -53,7 +53,7 @@ Score = Callable[[Float[Tensor, "B 64"]], Float[Tensor, " B"]]
 
 @dataclass(frozen=True)
 class Task:
-    """What is fine-tuned, and against what."""
+    """A start to fine-tune from, a score to train against, and judges that only measure."""
 
     start: Chain
     """The sampler that training starts from, and from which KL is measured."""

@@ -54,7 +54,7 @@ def check_decodable(model: PreTrainedModel, name: str | Path) -> None:
 
 
 def describe_failure(error: BaseException) -> str:
-    """What a model raised, in one short line."""
+    """Return an exception of a model as one short line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared: the real models and data are not here")
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A PostgreSQL server of its own (bench/cluster.py); skips where there is none."""
+    pytest.importorskip("psycopg")
+    from cluster import Cluster, find_programs
+
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL here: initdb was not found")
+    made = Cluster()
+    yield made
+    made.close()
 
 
 ALLOWED_SKIPS = ("no ../shared", "this machine has CUDA", "no CUDA")

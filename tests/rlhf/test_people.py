@@ -1,18 +1,14 @@
 """People rate the responses of PPO on the real page: in time, too late, not at all; killed, and resumed to the bit."""
 
-import http.cookiejar
 import json
 import os
 import re
 import signal
-import threading
 import time
-import urllib.request
 import uuid
 
 import numpy as np
 import pytest
-from cluster import Cluster, find_programs
 
 from forked import Forked, run_command
 from likelier.circle import run_circle
@@ -29,6 +25,7 @@ from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from likelier.web import server
 from likelier.web.rating_page import open_rating_page
+from page_visitors import Visitor
 from ppo_runs import fingerprint
 from tiny_ppo import make_config, make_world
 
@@ -55,44 +52,25 @@ def like_a(text):
     return 1 + 2 * min(text.count("a"), 3)
 
 
-class Rater(threading.Thread):
+class Rater(Visitor):
     """Somebody at the real page over HTTP who rates up to `most` responses, and tells each time what they see."""
 
     def __init__(self, most=999, before=lambda rater: None):
-        super().__init__(daemon=True)
-        self.most, self.before, self.link, self.seen, self.was_told = most, before, None, [], False
+        super().__init__(most)
+        self.before, self.was_told = before, False
 
-    def follow(self, line):
-        """Follow the first link that is printed."""
-        if line.startswith("judge here") and self.link is None:
-            self.link = line.rpartition(" ")[2]
-            self.start()
+    def wait(self, question):
+        if not question["writing"]:  # the page says that no more comes
+            self.was_told = True
+            return None
+        time.sleep(0.01)
+        return json.loads(self.get("/question"))
 
-    def run(self):
-        self.at = self.link.partition("/?")[0]
-        self.client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        try:
-            self.client.open(self.link, timeout=20).read()
-            question = self.post("/name", {"name": "Ann"})
-            while len(self.seen) < self.most:
-                while question["done"]:
-                    if not question["writing"]:  # the page says that no more comes
-                        self.was_told = True
-                        return
-                    time.sleep(0.01)
-                    question = json.loads(self.client.open(self.at + "/question").read())
-                self.before(self)
-                self.seen.append((question["shown"]["prompt"], question["shown"]["response"]))
-                given = {"value": like_a(self.seen[-1][1]), "kind": "scale", "key": str(uuid.uuid4())}
-                question = self.post("/ratings", question["ids"] | given | {"duration_seconds": 1.0})
-        except OSError:  # the page has ended
-            pass
-
-    def post(self, path, body):
-        headers = {"Content-Type": "application/json", "Origin": self.at}
-        return json.loads(
-            self.client.open(urllib.request.Request(self.at + path, json.dumps(body).encode(), headers)).read()
-        )
+    def answer(self, question):
+        self.before(self)
+        self.seen.append((question["shown"]["prompt"], question["shown"]["response"]))
+        given = {"value": like_a(self.seen[-1][1]), "kind": "scale", "key": str(uuid.uuid4())}
+        return self.post("/ratings", question["ids"] | given | {"duration_seconds": 1.0})
 
 
 def train(config, folder, rater, monkeypatch, resume="never"):
@@ -231,16 +209,6 @@ def test_the_command_is_killed_while_it_waits_and_goes_on(world, tmp_path):
     seen = kill_and_resume(configure(world, tmp_path / "r.db", total_episodes=8), tmp_path, 2)
     assert len(set(seen)) == len(seen)
     assert read_used(tmp_path / "run")[0]["rated"] == [True] * 8
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    pytest.importorskip("psycopg")
-    if find_programs() is None:
-        pytest.skip("no PostgreSQL here: initdb was not found")
-    made = Cluster()
-    yield made
-    made.close()
 
 
 @pytest.mark.slow

@@ -1,10 +1,8 @@
 """People compare clips of an agent on the real page, over HTTP: asked, answered late, killed, and gone on with."""
 
-import http.cookiejar
 import json
 import threading
 import time
-import urllib.request
 import uuid
 
 import pytest
@@ -22,6 +20,7 @@ from likelier.runs.run import Run
 from likelier.web import server
 from likelier.web.clip_page import PROJECT, ClipPage, open_clip_page
 from likelier.web.room import Room
+from page_visitors import Visitor
 
 SMALL = {"env_id": "CartPole-v1", "num_envs": 2, "rollout_length": 64, "num_mini_batches": 1, "total_steps": 512}
 SMALL |= {"num_ppo_epochs": 1, "num_eval_episodes": 2, "gif": False, "save_steps": 1}
@@ -32,45 +31,26 @@ def configure(db, **more):
     return build_config({"gym": SMALL | {"preferences": preferences | more}})
 
 
-class Person(threading.Thread):
+class Person(Visitor):
     """Somebody at the page who takes the larger file for the better clip, up to `most` times."""
 
     def __init__(self, most=999):
-        super().__init__(daemon=True)
-        self.most, self.link, self.seen = most, None, []
+        super().__init__(most)
 
-    def follow(self, line):
-        """Follow the first link that is printed."""
-        if line.startswith("judge here") and self.link is None:
-            self.link = line.rpartition(" ")[2]
-            self.start()
+    def wait(self, question):
+        assert question["writing"]
+        time.sleep(0.02)
+        return json.loads(self.get("/question"))
 
-    def run(self):
-        self.at = self.link.partition("/?")[0]
-        self.client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        try:
-            self.client.open(self.link, timeout=20).read()
-            question = self.post("/name", {"name": "Ann"})
-            while len(self.seen) < self.most:
-                while question["done"]:
-                    assert question["writing"]
-                    time.sleep(0.02)
-                    question = json.loads(self.client.open(self.at + "/question").read())
-                media = question["shown"]["media"]
-                files = {side: self.client.open(self.at + media[side]["url"]).read() for side in ("left", "right")}
-                assert {file[:6] for file in files.values()} == {b"GIF89a"}
-                assert {each["kind"] for each in media.values()} == {"image/gif"}
-                self.seen.append(question["shown"]["prompt"])
-                choice = max(files, key=lambda side: len(files[side]))
-                given = {"choice": choice, "key": str(uuid.uuid4()), "duration_seconds": 1.0}
-                question = self.post("/judgements", question["ids"] | given)
-        except OSError:  # the page has ended
-            pass
-
-    def post(self, path, body):
-        headers = {"Content-Type": "application/json", "Origin": self.at}
-        request = urllib.request.Request(self.at + path, json.dumps(body).encode(), headers)
-        return json.loads(self.client.open(request).read())
+    def answer(self, question):
+        media = question["shown"]["media"]
+        files = {side: self.get(media[side]["url"]) for side in ("left", "right")}
+        assert {file[:6] for file in files.values()} == {b"GIF89a"}
+        assert {each["kind"] for each in media.values()} == {"image/gif"}
+        self.seen.append(question["shown"]["prompt"])
+        choice = max(files, key=lambda side: len(files[side]))
+        given = {"choice": choice, "key": str(uuid.uuid4()), "duration_seconds": 1.0}
+        return self.post("/judgements", question["ids"] | given)
 
 
 def train(config, folder, person, monkeypatch, resume="never"):

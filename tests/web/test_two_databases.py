@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
-from cluster import Cluster, find_programs
 from fastapi.testclient import TestClient
 
 from likelier.feedback.projects import Gold, ProjectSettings, add_guideline, write_gold, write_settings
@@ -39,16 +38,6 @@ PROJECTS = {
 TEXTS = [name for name in list_written() if name != "parquet"]
 SECONDS = 0.5
 """Between two calls, by a clock that does not depend on how fast a database is."""
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    pytest.importorskip("psycopg")
-    if find_programs() is None:
-        pytest.skip("no PostgreSQL here: initdb was not found")
-    made = Cluster()
-    yield made
-    made.close()
 
 
 def fill(store):

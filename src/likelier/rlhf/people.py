@@ -23,9 +23,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, PPOConfig
 from likelier.distributed import get_world_size
 from likelier.errors import ConfigError
+from likelier.feedback.ask import open_to_ask
 from likelier.feedback.derived import score_rated
 from likelier.feedback.ordinal import SCORE_SD
-from likelier.feedback.projects import ProjectSettings, read_settings, take_settings
+from likelier.feedback.projects import ProjectSettings
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl, write_jsonl
 from likelier.progress import print_note
@@ -96,18 +97,11 @@ def open_people(
         raise ConfigError("reward: people: no page can be opened here; run `likelier ppo`")
     if get_world_size() > 1:
         raise ConfigError(f"reward: people: they are asked by one process, and torchrun started {get_world_size()}")
-    with Store.open(config.people.people, create=True, project=PROJECT) as store:
-        store.prepare_to_write()
-        with store.transaction() as writer:
-            take_settings(writer, SETTINGS)
-        with store.reading() as connection:
-            asked = read_settings(connection, PROJECT).ask
-        if asked != "ratings":
-            raise ConfigError(
-                f"reward: people: the project {PROJECT} of {store.name} asks for {asked}, not for ratings"
-            )
-        with open_page(store, config.ppo) as page:
-            yield PeopleSource(config, store, page, folder, start)
+    with (
+        open_to_ask(config.people.people, PROJECT, SETTINGS, "reward: people") as store,
+        open_page(store, config.ppo) as page,
+    ):
+        yield PeopleSource(config, store, page, folder, start)
 
 
 class PeopleSource:

@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import fmean
 
 from likelier.config import PreferencesConfig
-from likelier.errors import ConfigError
-from likelier.feedback.projects import ProjectSettings, read_settings, take_settings
-from likelier.feedback.store import Store
+from likelier.feedback.ask import open_to_ask
+from likelier.feedback.projects import ProjectSettings
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.records.media import read_media
 from likelier.web.beside import check_page, serve_beside
@@ -76,13 +75,9 @@ def open_clip_page(config: PreferencesConfig) -> Iterator[ClipPage]:
     LikelierError: the port is taken.
     """
     assert config.db is not None
-    with Store.open(config.db, create=True, project=PROJECT) as store:
-        store.prepare_to_write()
-        with store.transaction() as writer:
-            take_settings(writer, SETTINGS)
-        with store.reading() as connection:
-            asked = read_settings(connection, PROJECT).ask
-        if asked != "comparisons":
-            raise ConfigError(f"gym.preferences.db: the project {PROJECT} of {store.name} asks for {asked}")
-        with serve_beside(store, config, "gym.preferences", partial(ClipPage, question=config.question)) as page:
-            yield page
+    make = partial(ClipPage, question=config.question)
+    with (
+        open_to_ask(config.db, PROJECT, SETTINGS, "gym.preferences.db") as store,
+        serve_beside(store, config, "gym.preferences", make) as page,
+    ):
+        yield page

@@ -104,9 +104,11 @@ class RewardModelConfig(LoRA, Training):
     ensemble: Literal["models", "heads", "adapters"] = "models"
     """`models`: whole models, with different heads and orders of the pairs. `heads`: one trunk, heads that start
     differently and weigh the conversations differently (Bayesian bootstrap). `adapters`: one frozen base with a LoRA
-    adapter and a head for each; the run's `model` is the first one merged, and the base must stay where it is."""
-    lora_rank: Positive | None = 8
-    """Rank of each adapter, with `ensemble: adapters`."""
+    adapter and a head for each; the run's `model` is the first one merged."""
+    lora_rank: Positive | None = None
+    """Train an adapter of this rank and the head beside the frozen base, which must stay where it is. The run keeps
+    both in `adapter` and writes `model` with the adapter merged. None: train the whole model; with `ensemble: adapters`
+    8."""
     center_coef: NonNegative = 0.0
     """Weight of the squared sum of both scores, which keeps them around 0."""
     early_stopping: bool = True
@@ -118,22 +120,24 @@ class RewardModelConfig(LoRA, Training):
     from_scratch: bool = False
     """Start from random weights of the base model's architecture."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def give_adapters_a_rank(cls, settings: Any) -> Any:
+        """Adapters have the rank 8 where none is given."""
+        adapters = isinstance(settings, dict) and settings.get("ensemble") == "adapters"
+        return {"lora_rank": 8, **settings} if adapters else settings
+
     @model_validator(mode="after")
     def check_ensemble(self) -> Self:
-        """Adapters need a rank and a trained base; heads are several."""
+        """Adapters need a rank and a trained base, and share it; heads are several."""
         adapters = self.ensemble == "adapters"
-        why = "ensemble is not adapters"
-        refuse_idle(
-            self,
-            [
-                (not adapters, ("lora_rank", "lora_alpha", "lora_targets"), why),
-                (self.ensemble_size == 1 and not adapters, ("ensemble",), "ensemble_size is 1"),
-            ],
-        )
+        refuse_idle(self, [(self.ensemble_size == 1 and not adapters, ("ensemble",), "ensemble_size is 1")])
         if adapters and self.lora_rank is None:
             raise ValueError("lora_rank: ensemble is adapters, which have a rank; give one")
-        if adapters and self.from_scratch:
-            raise ValueError("from_scratch: adapters change a frozen base, which must have learned; remove it")
+        if self.lora_rank and self.ensemble_size > 1 and not adapters:
+            raise ValueError("lora_rank: of several models each has an adapter of its own: set ensemble: adapters")
+        if self.lora_rank and self.from_scratch:
+            raise ValueError("from_scratch: an adapter changes a frozen base, which must have learned; remove it")
         return self
 
 

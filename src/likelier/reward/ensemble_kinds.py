@@ -1,4 +1,4 @@
-"""The three kinds of ensembles in training: whole models, heads on one trunk, adapters on one frozen base."""
+"""The kinds of reward models in training: whole ones, heads on one trunk, adapters on one frozen base."""
 
 import hashlib
 import math
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from likelier.config import Config, RewardModelConfig
+from likelier.errors import ConfigError
 from likelier.records import Preference
 from likelier.reward.judged import clusters
 from likelier.text.models import save_model
@@ -54,11 +55,17 @@ def prepare_ensemble(
     """Give a new reward model its heads or its adapter.
 
     Returns the module whose weights are learned, and what a checkpoint holds of it: of an adapter not the base.
+    ConfigError: several adapters on a base that lacks a layer, which each would need for itself.
     """
     if settings.ensemble == "heads":
         add_heads(reward, [seeded_generator(seed, head, "reward head") for head in range(settings.ensemble_size)])
-    if settings.ensemble != "adapters":
+    if settings.lora_rank is None:
         return reward.model, reward
+    if settings.ensemble_size > 1 and reward.new_layers:
+        raise ConfigError(
+            f"reward_model.ensemble: adapters share their base, and it has no weights for {reward.new_layers[0]}; set "
+            "ensemble: models, without lora_rank"
+        )
     from likelier.text.reward_adapters import add_reward_adapter  # peft takes a second to import
 
     add_reward_adapter(reward, settings, seeded_generator(seed, number, "reward adapter"))
@@ -74,14 +81,14 @@ def write_reward_model(run: Path, number: int, config: Config, reward: RewardMod
     """
     suffix = f"-{number}" if number else ""
     folder = run / f"model{suffix}"
-    if config.reward_model.ensemble == "models":
-        save_model(folder, reward.model, reward.tokenizer, card)
-        return [folder]
     if config.reward_model.ensemble == "heads":
         weight, bias = reward.head.weight.detach(), reward.head.bias
         set_heads(reward, weight.mean(0, keepdim=True), None if bias is None else bias.detach().mean(0, keepdim=True))
         save_model(folder, reward.model, reward.tokenizer, card)
         save_heads(folder, weight, bias)
+        return [folder]
+    if config.reward_model.lora_rank is None:
+        save_model(folder, reward.model, reward.tokenizer, card)
         return [folder]
     from likelier.text.reward_adapters import save_merged_reward, save_reward_adapter
 

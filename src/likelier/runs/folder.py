@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from likelier.errors import ConfigError, LikelierError, cannot_write
+from likelier.errors import ConfigError, DataError, LikelierError, cannot_write
+from likelier.files import read_object
 
 LOCK = ".lock"
 
@@ -82,11 +83,29 @@ def member_folders(run: Path) -> list[str]:
 
 
 def adapter_folders(run: Path) -> list[str]:
-    """Return `adapter`, `adapter-1`, … in the folder of a reward run; nothing if its models are whole."""
+    """Return `adapter`, `adapter-1`, … in the folder of a reward run, or an adapter's own folder; nothing if its models
+    are whole."""
+    if is_adapter(run):
+        return [str(run)]
     # A policy has an adapter too, but it gives no score, so that no card says where its scores begin.
     if not (run / "adapter" / "card.json").is_file():
         return []
     return [str(run / "adapter"), *number_folders(run, "adapter")]
+
+
+def is_adapter(folder: Path) -> bool:
+    """True for the folder of an adapter, as peft writes it."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def find_base(adapter: Path) -> str:
+    """Return the folder or hub name of the model that an adapter changes. DataError: its config is damaged."""
+    base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise DataError(
+            f"{adapter / 'adapter_config.json'}: no `base_model_name_or_path`; name the adapter's model there"
+        )
+    return base
 
 
 def number_folders(run: Path, name: str) -> list[str]:

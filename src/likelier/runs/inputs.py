@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from likelier.config import Config, RewardSource
 from likelier.config.rewards import name_function
+from likelier.errors import DataError
 from likelier.files import hash_file
-from likelier.runs.folder import adapter_folders, member_folders
+from likelier.runs.folder import adapter_folders, find_base, member_folders
 from likelier.stages import STAGES, Stage
 from likelier.userfile import find_module_source, is_module_name
 
@@ -159,7 +160,7 @@ def hash_input(kind: Kind, value: Any) -> dict[str, str]:
     }
     try:
         return {name: hash_file(path) for name, path in finders[kind](value).items()}
-    except OSError:
+    except (OSError, DataError):
         return {}
 
 
@@ -170,14 +171,19 @@ def find_data_files(name: str, parts: Sequence[str]) -> dict[str, Path]:
 
 
 def find_model_files(name: str) -> dict[str, Path]:
-    """Return the files of a model's folder, of all models of a reward run, or of the local copy of a hub model."""
+    """Return the files of a model's folder, of all models of a reward run, or of the local copy of a hub model; of
+    adapters those of their base too."""
     folder = Path(name) if Path(name).is_dir() else find_hub_copy(name)
     if folder is None:
         return {}
-    members = [*member_folders(folder), *adapter_folders(folder)] or [str(folder)]
+    adapters = adapter_folders(folder)
+    members = [*member_folders(folder), *adapters] or [str(folder)]
     paths = [path for each in members for path in sorted(Path(each).iterdir())]
     used = [path for path in paths if path.suffix in MODEL_FILES and path.is_file()]
-    return {str(Path(name, path.relative_to(folder))): path for path in used}
+    files = {str(Path(name, path.relative_to(folder))): path for path in used}
+    for base in dict.fromkeys(find_base(Path(adapter)) for adapter in adapters):
+        files |= find_model_files(base)
+    return files
 
 
 def find_hub_copy(name: str) -> Path | None:

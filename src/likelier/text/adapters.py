@@ -6,6 +6,7 @@ Hu et al. 2022, "LoRA": W x + (alpha / rank) B A x, A drawn at random and B = 0,
 import copy
 import shutil
 import warnings
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -70,23 +71,24 @@ def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def add_adapter(
-    model: PreTrainedModel, lora: LoRA, block: str, generator: torch.Generator, head: str | None = None
+    model: PreTrainedModel, lora: LoRA, block: str, generator: torch.Generator, whole: Sequence[str] = ()
 ) -> None:
     """Freeze a model and add an adapter to the layers that the settings in `block` name.
 
-    Without dropout: PPO compares two passes over the same tokens. `head`: the last layer of a sequence classifier,
-    which gets no adapter. ConfigError: no layer of such a name.
+    Without dropout: PPO compares two passes over the same tokens. `whole`: layers of a sequence classifier that are
+    trained themselves, its head among them, and get no adapter. ConfigError: no layer of such a name.
     """
     from peft import LoraConfig
 
     assert lora.lora_rank is not None, "lora_rank is not set"
+    starts = tuple(f"{name}." for name in whole)
     config = LoraConfig(
         r=lora.lora_rank,
         lora_alpha=lora.lora_alpha,
         target_modules=lora.lora_targets or "all-linear",
-        exclude_modules=None if head is None else [head],
+        exclude_modules=[name for name, _ in model.named_modules() if f"{name}.".startswith(starts)] or None,
         lora_dropout=0.0,
-        task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
+        task_type="SEQ_CLS" if whole else "CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(generator.initial_seed())
@@ -96,6 +98,8 @@ def add_adapter(
         except ValueError as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{block}.lora_targets: {', '.join(lora.lora_targets)}: {reason[:200]}") from error
+    for name in whole:
+        model.get_submodule(name).requires_grad_(True)
     model.eval()
 
 
@@ -115,9 +119,9 @@ def merge_weight(layer: Any) -> Tensor:
 
 
 def save_adapter(
-    folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: str | None = None
+    folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, whole: Sequence[str] = ()
 ) -> None:
-    """Write an adapter as peft reads it, with its tokenizer and the trained layer `head`, whole or not at all.
+    """Write an adapter as peft reads it, with its tokenizer and the layers that were trained `whole`, or not at all.
 
     The adapter names its base by an absolute path: peft looks for a relative one from wherever it is run. The base's
     own weights stay out, of adapted embeddings too, which peft would add: training leaves them as they are.
@@ -130,9 +134,9 @@ def save_adapter(
     config: Any = copy.copy(model.peft_config[name])
     config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
     weights = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    if head is not None:
-        config.modules_to_save = [head]
-        weights |= {f"{head}.{key}": value.detach() for key, value in model.get_submodule(head).state_dict().items()}
+    config.modules_to_save = list(whole) or None
+    for layer in whole:
+        weights |= {f"{layer}.{key}": value.detach() for key, value in model.get_submodule(layer).state_dict().items()}
     named = {f"base_model.model.{key}": weight.contiguous().cpu() for key, weight in weights.items()}
     try:
         with silence_transformers(), as_os_errors():

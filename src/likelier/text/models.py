@@ -100,8 +100,19 @@ def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrain
     return load_pretrained(AutoModel, path, device)
 
 
-def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **settings: Any) -> PreTrainedModel:
-    """Load a model with one of transformers' Auto classes; `settings` override entries of its config."""
+def load_pretrained(auto: Any, path: str | Path, device: torch.device | str) -> PreTrainedModel:
+    """Load a model with one of transformers' Auto classes. DataError: weights are missing."""
+    model, missing = load_partly(auto, path)
+    check_weights_complete(path, model.config, missing)
+    nn.Module.to(model, device)
+    return model
+
+
+def load_partly(auto: Any, path: str | Path, **settings: Any) -> tuple[PreTrainedModel, Collection[str]]:
+    """Load a model with one of transformers' Auto classes, and return which weights are missing and so drawn at random.
+
+    `settings` override entries of its config.
+    """
     with load_safely(path) as options:
         config = prepare_config(AutoConfig.from_pretrained(path, **options, **settings))
         if config.is_encoder_decoder and auto is not AutoModelForSequenceClassification:
@@ -113,10 +124,7 @@ def load_pretrained(auto: Any, path: str | Path, device: torch.device | str, **s
         model, report = auto.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
-    if not settings:  # else a new head is asked for
-        check_weights_complete(path, config, report["missing_keys"])
-    nn.Module.to(fuse_gelu(model).eval(), device)
-    return model
+    return fuse_gelu(model).eval(), report["missing_keys"]
 
 
 def check_causal(model: PreTrainedModel, name: str | Path) -> None:

@@ -1,7 +1,7 @@
 """Several LoRA adapters with a head each on one frozen base: an ensemble that holds the base once."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from likelier.config import LoRA
 from likelier.errors import DataError, LikelierError
 from likelier.records import Text
+from likelier.runs.folder import find_base
 from likelier.text.adapters import add_adapter, save_adapter
 from likelier.text.attribution import Attribution
 from likelier.text.models import save_model
@@ -53,14 +54,25 @@ class RewardAdapter:
 
 
 def add_reward_adapter(reward: RewardModel, lora: LoRA, generator: torch.Generator) -> None:
-    """Freeze a reward model but for its head, and add an adapter. ConfigError: see `add_adapter`."""
-    add_adapter(reward.model, lora, "reward_model", generator, reward.head_name)
-    reward.head.requires_grad_(True)
+    """Freeze a reward model but for its head and layers that are as new, and add an adapter.
+
+    ConfigError: see `add_adapter`.
+    """
+    add_adapter(reward.model, lora, "reward_model", generator, list_whole_layers(reward))
+
+
+def list_whole_layers(reward: RewardModel) -> list[str]:
+    """Return the layers that an adapter holds whole, since its base does not: the head, and others that are new.
+
+    Of a head of several layers it is their parent, which peft wraps by itself and must not wrap twice.
+    """
+    head = reward.head_name.partition(".")[0]
+    return [head, *(layer for layer in reward.new_layers if not layer.startswith(f"{head}."))]
 
 
 def save_reward_adapter(folder: Path, base: str, reward: RewardModel) -> None:
     """Write adapter and head as peft reads them."""
-    save_adapter(folder, base, reward.model, reward.tokenizer, reward.head_name)
+    save_adapter(folder, base, reward.model, reward.tokenizer, list_whole_layers(reward))
 
 
 def save_merged_reward(
@@ -86,11 +98,17 @@ def save_merged_reward(
 
 
 def load_reward_adapters(folders: Sequence[str], device: torch.device | str = "cpu") -> list[RewardAdapter]:
-    """Load the adapters of a reward run onto one base. DataError: the base is gone, or weights do not fit it."""
-    configs = [PeftConfig.from_pretrained(folder) for folder in folders]
-    base = str(configs[0].base_model_name_or_path)
+    """Load the adapters of a reward run onto one base. DataError: the base is gone, or weights do not fit it.
+
+    Layers that the base lacks belong to an adapter too; several adapters have none, see `prepare_ensemble`.
+    """
+    base = find_base(Path(folders[0]))
     if Path(base).is_absolute() and not Path(base).is_dir():
-        raise DataError(f"{folders[0]}: its base {base} is not there; put it back, or train the reward model again")
+        raise DataError(
+            f"{folders[0]}: its base {base} is not there; put it back, or give the merged model "
+            f"({Path(folders[0]).with_name('model')})"
+        )
+    configs = [PeftConfig.from_pretrained(folder) for folder in folders]
     reward = new_reward_model(base)
     names = [f"member-{number}" for number in range(len(folders))]
     heads = []
@@ -110,12 +128,34 @@ def load_adapter_weights(reward: RewardModel, name: str, folder: Path) -> dict[s
     """Load the weights of an adapter; returns those of its head. DataError: it has none, or they do not fit."""
     weights = load_file(folder / "adapter_model.safetensors")
     named = {key.removeprefix(PREFIX): value for key, value in weights.items()}
-    start = f"{reward.head_name}."
-    head = {key.removeprefix(start): named.pop(key) for key in list(named) if key.startswith(start)}
+    head = pop_layer(named, reward.head_name)
+    others = {
+        f"{layer}.{name}": value
+        for layer in list_whole_layers(reward)
+        for name, value in pop_layer(named, layer).items()
+    }
     try:
+        load_whole_layers(reward, others)
         loaded: Any = set_peft_model_state_dict(reward.model, named, adapter_name=name)
     except RuntimeError as error:
         raise DataError(f"{folder}: {' '.join(str(error).split())[:200]}; train the reward model again") from error
     if loaded.unexpected_keys or "weight" not in head:
         raise DataError(f"{folder}: not an adapter of a reward model on this base; train the reward model again")
     return head
+
+
+@torch.no_grad()
+def load_whole_layers(reward: RewardModel, weights: Mapping[str, Tensor]) -> None:
+    """Load the layers besides the head that an adapter holds whole. RuntimeError: one is missing, or does not fit."""
+    starts = tuple(f"{layer}." for layer in list_whole_layers(reward))
+    for name, weight in reward.model.named_parameters():
+        if name.startswith(starts) and not name.startswith(f"{reward.head_name}."):
+            if name not in weights:
+                raise RuntimeError(f"it holds no weights for {name}")
+            weight.copy_(weights[name])
+
+
+def pop_layer(weights: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
+    """Remove the weights of a layer from those of an adapter, and return them by their names in the layer."""
+    names = [name for name in weights if name.startswith(f"{layer}.")]
+    return {name.removeprefix(f"{layer}."): weights.pop(name) for name in names}

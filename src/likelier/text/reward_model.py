@@ -1,7 +1,7 @@
 """A reward model: a sequence classifier with one label, from text to score."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from likelier.text.models import (
     UNLIMITED,
     context_length,
     is_causal,
+    load_partly,
     load_pretrained,
     load_safely,
     load_tokenizer,
@@ -60,6 +61,8 @@ class RewardModel(nn.Module):
         self.can_pad = self.is_causal or (not model.config.is_encoder_decoder and ignores_padding(model))
         """False where a text must be run alone: T5 and BART count end tokens, XLNet reads the last place."""
         self.head_name = name_score_head(model)
+        self.new_layers: list[str] = []
+        """Other layers that the base has no weights for, as the pooler of some encoders: drawn at random."""
 
     @property
     def device(self) -> torch.device:
@@ -200,11 +203,13 @@ def new_reward_model(
         with load_safely(base) as options:
             config = prepare_config(AutoConfig.from_pretrained(base, num_labels=1, **options))
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        missing: Collection[str] = ()
     else:
-        model = load_pretrained(AutoModelForSequenceClassification, base, "cpu", num_labels=1)
+        model, missing = load_partly(AutoModelForSequenceClassification, base, num_labels=1)
     model.config.pad_token_id = choose_pad_id(tokenizer, vocabulary_size(model))
     with try_out(base):
         reward = RewardModel(model.eval(), tokenizer, max_length)
+    reward.new_layers = sorted({key.rpartition(".")[0] for key in missing} - {reward.head_name})
     init_score_head(model, generator)
     return reward.to(device).eval()
 

@@ -112,6 +112,7 @@ REWARD_MODEL = training(
         "max_length": bites(4),
         "ensemble_size": bites(2, seen="files"),
         "ensemble": bites("heads", seen="files", ensemble_size=2),
+        "from": bites("FOLDER/judge"),
         **ADAPTER,
         "center_coef": bites(0.5),
         "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),

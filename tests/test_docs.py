@@ -11,7 +11,7 @@ import yaml
 
 from likelier.cli import app
 from likelier.cli.reference import list_commands, write_reference
-from likelier.config import Block, Config, build_config, load_config
+from likelier.config import Block, Config, build_config, list_settings, load_config
 from likelier.files import write_jsonl
 from likelier.metrics import SHARED
 from likelier.records import Preference
@@ -25,7 +25,7 @@ VERBS = [name for name, _ in list_commands(typer.main.get_command(app).commands)
 TYPES = {name: field.annotation for name, field in Config.model_fields.items()}
 BLOCKS = {name: kind for name, kind in TYPES.items() if isinstance(kind, type) and issubclass(kind, Block)}
 SETTINGS = [name for name in TYPES if name not in BLOCKS]
-SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in block.model_fields]
+SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in list_settings(block)]
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "data backup", "data erase", "check",
     "plan-judgements", "preferences", "sft", "reward", "dpo", "ppo", "eval", "report", "prove", "doctor", "explain",

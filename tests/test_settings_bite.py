@@ -10,9 +10,20 @@ from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
+import torch
 
 from likelier.circle import Round, ask_people, collect_feedback, make_pairs
-from likelier.config import Block, Config, JudgeConfig, OtherModel, Range, RewardSource, build_config, find_block
+from likelier.config import (
+    Block,
+    Config,
+    JudgeConfig,
+    OtherModel,
+    Range,
+    RewardSource,
+    build_config,
+    find_block,
+    list_settings,
+)
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
@@ -21,6 +32,8 @@ from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.exact_sampler import decode
+from likelier.text.models import save_model
+from likelier.text.reward_model import new_reward_model
 from setting_cases import BLOCKS, BROKEN_ENVS, JUDGE, OTHER, RANGE, SOURCE, TOP, Bites
 from tiny import save_tiny_model
 
@@ -95,6 +108,8 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     for seed, name in enumerate(("model", "other", "model-b")):
         save_tiny_model(folder / name, words=["a", "b", "c"], seed=seed)
+    judge = new_reward_model(folder / "other", generator=torch.Generator().manual_seed(0))
+    save_model(folder / "judge", judge.model, judge.tokenizer, "")
     (folder / "reward.py").write_text(REWARD)
     texts = [f"{one} {two}{three}" for one in "abc" for two in "abc" for three in ("", " a")]
     write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in texts])
@@ -246,7 +261,7 @@ CHOICES = [
     (stage, name, choice)
     for stage in BLOCKS
     if stage != "search"
-    for name, field in type(getattr(Config(), stage)).model_fields.items()
+    for name, field in list_settings(type(getattr(Config(), stage))).items()
     if name not in OTHER_PLACES
     for choice in choices_of(field.annotation)
 ]
@@ -280,7 +295,7 @@ def test_choices_are_found():
 def fields_of(block: type[Block], prefix: str = "") -> list[str]:
     """Every field, those of a block within the block behind its name."""
     found = []
-    for name, field in block.model_fields.items():
+    for name, field in list_settings(block).items():
         inner = find_block(field.annotation)
         if inner is None or inner in (RewardSource, Range, OtherModel, JudgeConfig):
             found.append(prefix + name)

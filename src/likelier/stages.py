@@ -122,6 +122,7 @@ ROWS = (
         search_direction="min",
         metrics=REWARD,
         curves={"loss": "Loss", "accuracy": "Accuracy", "margin": "Margin"},
+        files={"from_": "model"},
         folds="conversation",
         selects_epoch=True,
         memory_setting="reward_model.micro_batch_size",

@@ -67,6 +67,8 @@ def test_laying_over_copies():
         ("reward_model: {ensemble: heads}", "ensemble would have no effect: ensemble_size is 1"),
         ("reward_model: {lora_rank: 4, ensemble_size: 2}", "lora_rank: of several models each has an adapter"),
         ("reward_model: {lora_rank: 4, from_scratch: true}", "from_scratch: an adapter changes a frozen base"),
+        ("reward_model: {from: a, from_scratch: true}", "from_scratch: `from` names weights to start from"),
+        ("reward_model: {from_: a}", "unknown setting `reward_model.from_`; did you mean `from`?"),
         ("reward_model: {lora_alpha: 4}", "lora_alpha would have no effect: lora_rank is not set"),
         ("reward_model: {ensemble: adapters, lora_rank: null}", "ensemble is adapters, which have a rank"),
         ("reward_model: {ensemble: adapters, from_scratch: true}", "an adapter changes a frozen base"),

@@ -18,6 +18,7 @@ from likelier.files import write_jsonl
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.ensemble_kinds import prepare_ensemble
 from likelier.reward.sources import make_scorer
+from likelier.reward.start import Start
 from likelier.runs.inputs import hash_input
 from likelier.text.models import save_model
 from likelier.text.reward_adapters import (
@@ -137,7 +138,7 @@ def test_layers_that_the_base_lacks_are_trained_and_saved_with_the_head(tmp_path
     )  # raises if peft scores otherwise
     with pytest.raises(ConfigError, match="it has no weights for classifier.dense; set ensemble: models"):
         several = RewardModelConfig(ensemble="adapters", ensemble_size=2)
-        prepare_ensemble(new_reward_model(tmp_path / "base"), several, 0, 0)
+        prepare_ensemble(new_reward_model(tmp_path / "base"), several, 0, 0, Start("base"))
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     del weights["base_model.model.classifier.dense.weight"]
     save_file(weights, tmp_path / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -6,7 +6,16 @@ from typing import Any
 import typer
 
 from likelier.cli import app
-from likelier.config import Block, Config, JudgeConfig, OtherModel, PreferencesConfig, RewardSource, list_blocks
+from likelier.config import (
+    Block,
+    Config,
+    JudgeConfig,
+    OtherModel,
+    PreferencesConfig,
+    RewardSource,
+    list_blocks,
+    list_settings,
+)
 from likelier.metrics import SHARED, Metric
 from likelier.stages import STAGES
 from likelier.terminal import echo
@@ -91,7 +100,7 @@ def describe_settings() -> Iterator[str]:
     for name, block in blocks.items():
         yield f"### Block `{name}`"
         yield to_single_line(Config.model_fields[name].description)
-        yield setting_table(block, list(block.model_fields), f"{name}.")
+        yield setting_table(block, list(list_settings(block)), f"{name}.")
     yield "### Entries of `reward`, `eval.scorer` and `eval.selector`"
     yield setting_table(RewardSource, list(RewardSource.model_fields), "reward[].")
     yield "### `judge` in entries of `eval.scorer`"
@@ -110,7 +119,7 @@ def setting_table(block: type[Block], names: Sequence[str], prefix: str = "") ->
             format_code(prefix + name),
             type_name(schema["properties"][name]),
             setting_default(block, name),
-            to_single_line(block.model_fields[name].description),
+            to_single_line(list_settings(block)[name].description),
         )
         for name in names
     ]
@@ -133,7 +142,7 @@ def type_name(schema: dict[str, Any]) -> str:
 
 def setting_default(block: type[Block], name: str) -> str:
     """Format a setting's default as Markdown."""
-    value = block.model_fields[name].default
+    value = list_settings(block)[name].default
     return format_code({"": "empty", "None": "none", "True": "true", "False": "false"}.get(str(value), str(value)))
 
 

@@ -12,6 +12,7 @@ from likelier.config.base import (
     SamplingConfig,
     Training,
     UpdateConfig,
+    list_settings,
     refuse_idle,
 )
 from likelier.config.circle import CircleConfig
@@ -70,6 +71,7 @@ __all__ = [
     "describe_error",
     "find_block",
     "list_blocks",
+    "list_settings",
     "load_config",
     "parse_yaml",
     "read_yaml",

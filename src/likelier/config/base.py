@@ -8,6 +8,7 @@ from pydantic import (
     ConfigDict,
     Field,
 )
+from pydantic.fields import FieldInfo
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -21,9 +22,20 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Block(BaseModel):
-    """A frozen group of settings; unknown keys are errors."""
+    """A frozen group of settings; unknown keys are errors. A setting that Python reserves the name of has an alias."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        serialize_by_alias=True,
+    )
+
+
+def list_settings(block: type[Block]) -> dict[str, FieldInfo]:
+    """Return the fields of a block by the names that stand in files."""
+    return {field.alias or name: field for name, field in block.model_fields.items()}
 
 
 def refuse_idle(block: Block, rules: Iterable[tuple[bool, Sequence[str], str]], prefix: str = "") -> None:

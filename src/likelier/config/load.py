@@ -12,7 +12,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from likelier.config.base import Block, PageConfig, refuse_idle
+from likelier.config.base import Block, PageConfig, list_settings, refuse_idle
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig
 from likelier.config.gym import GymConfig
@@ -154,7 +154,7 @@ def suggest_names(location: Sequence[Any]) -> str:
     for key in location[:-1]:
         if key in block.model_fields:
             block = find_block(block.model_fields[key].annotation) or block
-    names = list(block.model_fields)
+    names = list(list_settings(block))
     match = difflib.get_close_matches(str(location[-1]), names, n=1)
     return f"; did you mean `{match[0]}`?" if match else f"; allowed: {', '.join(names)}"
 

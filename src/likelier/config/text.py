@@ -109,6 +109,10 @@ class RewardModelConfig(LoRA, Training):
     """Train an adapter of this rank and the head beside the frozen base, which must stay where it is. The run keeps
     both in `adapter` and writes `model` with the adapter merged. None: train the whole model; with `ensemble: adapters`
     8."""
+    from_: Annotated[NonEmpty | None, Field(alias="from")] = None
+    """A reward run, or the folder of a reward model, whose weights and heads training goes on with, in place of `model`
+    with new ones: as many models as `ensemble_size`. With `lora_rank` its adapters go on, or get their first beside a
+    whole model."""
     center_coef: NonNegative = 0.0
     """Weight of the squared sum of both scores, which keeps them around 0."""
     early_stopping: bool = True
@@ -136,6 +140,8 @@ class RewardModelConfig(LoRA, Training):
             raise ValueError("lora_rank: ensemble is adapters, which have a rank; give one")
         if self.lora_rank and self.ensemble_size > 1 and not adapters:
             raise ValueError("lora_rank: of several models each has an adapter of its own: set ensemble: adapters")
+        if self.from_ and self.from_scratch:
+            raise ValueError("from_scratch: `from` names weights to start from; remove one of them")
         if self.lora_rank and self.from_scratch:
             raise ValueError("from_scratch: an adapter changes a frozen base, which must have learned; remove it")
         return self

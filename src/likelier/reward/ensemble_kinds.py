@@ -13,6 +13,7 @@ from likelier.config import Config, RewardModelConfig
 from likelier.errors import ConfigError
 from likelier.records import Preference
 from likelier.reward.judged import clusters
+from likelier.reward.start import Start, find_start
 from likelier.text.models import save_model
 from likelier.text.reward_heads import add_heads, save_heads, set_heads
 from likelier.text.reward_model import RewardModel
@@ -50,14 +51,14 @@ class Bootstrap:
 
 
 def prepare_ensemble(
-    reward: RewardModel, settings: RewardModelConfig, seed: int, number: int
+    reward: RewardModel, settings: RewardModelConfig, seed: int, number: int, start: Start
 ) -> tuple[nn.Module, nn.Module]:
-    """Give a new reward model its heads or its adapter.
+    """Give a reward model at its start the heads or the adapter that it has not.
 
     Returns the module whose weights are learned, and what a checkpoint holds of it: of an adapter not the base.
     ConfigError: several adapters on a base that lacks a layer, which each would need for itself.
     """
-    if settings.ensemble == "heads":
+    if settings.ensemble == "heads" and start.folder is None:
         add_heads(reward, [seeded_generator(seed, head, "reward head") for head in range(settings.ensemble_size)])
     if settings.lora_rank is None:
         return reward.model, reward
@@ -66,9 +67,12 @@ def prepare_ensemble(
             f"reward_model.ensemble: adapters share their base, and it has no weights for {reward.new_layers[0]}; set "
             "ensemble: models, without lora_rank"
         )
-    from likelier.text.reward_adapters import add_reward_adapter  # peft takes a second to import
+    from likelier.text.reward_adapters import add_reward_adapter, continue_adapter  # peft takes a second to import
 
-    add_reward_adapter(reward, settings, seeded_generator(seed, number, "reward adapter"))
+    if start.adapter:
+        continue_adapter(reward, settings, start.adapter)
+    else:
+        add_reward_adapter(reward, settings, seeded_generator(seed, number, "reward adapter"))
     weights = trained_weights(reward)
     return weights, weights
 
@@ -92,9 +96,9 @@ def write_reward_model(run: Path, number: int, config: Config, reward: RewardMod
         return [folder]
     from likelier.text.reward_adapters import save_merged_reward, save_reward_adapter
 
-    adapter = run / f"adapter{suffix}"
-    save_reward_adapter(adapter, config.model, reward)
+    adapter, base = run / f"adapter{suffix}", find_start(config, number).base
+    save_reward_adapter(adapter, base, reward)
     if number:
         return [adapter]
-    save_merged_reward(folder, config.model, adapter, reward, reward.tokenizer, card)
+    save_merged_reward(folder, base, adapter, reward, reward.tokenizer, card)
     return [folder, adapter]

@@ -9,7 +9,7 @@ its parts reach from responses that are a tenth longer to ones that are three ti
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ LEARNING_RATE = 0.05
 
 
 class LengthTerm(nn.Module):
-    """f for the pairs of a reward model in training; its weights begin at 0."""
+    """f for the pairs of a reward model in training; its weights begin at 0, or where those in a card ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, card: Mapping[str, Any] = {}) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(len(STEEPNESS)))
+        self.weights = nn.Parameter(torch.tensor(card.get("length_weights", [0.0] * len(STEEPNESS))))
 
     def forward(self, pairs: Sequence[Preference]) -> Float[Tensor, " N"]:
         """Return the log-odds that length adds for `chosen`, [N]."""

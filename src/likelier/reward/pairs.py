@@ -12,6 +12,7 @@ from likelier.config import Config, RewardModelConfig
 from likelier.errors import ConfigError, DataError
 from likelier.progress import print_note
 from likelier.records import Preference, Text, read_preferences, to_plain_text
+from likelier.reward.start import find_start
 from likelier.text.reward_model import RewardModel, new_reward_model
 from likelier.training.setup import seeded_generator
 
@@ -37,7 +38,8 @@ class Pairs:
         """Leave out pairs of which only the same end is read, with a note. DataError: none is left to train on."""
         settings = config.reward_model
         with torch.random.fork_rng(devices=[]):  # the weights do not matter: only tokenizer and context do
-            reward = new_reward_model(config.model, "cpu", settings.max_length, from_scratch=settings.from_scratch)
+            base = find_start(config).base
+            reward = new_reward_model(base, "cpu", settings.max_length, from_scratch=settings.from_scratch)
         parts = {part: drop_equal_after_cut(getattr(self, part), reward) for part in ("train", "valid", "test")}
         num_equal = sum(len(getattr(self, part)) - len(kept) for part, kept in parts.items())
         if self.train and not parts["train"]:
@@ -55,7 +57,7 @@ class Pairs:
 
 def load_pairs(config: Config) -> Pairs:
     """Load the parts in the folder `config.data`; `valid` and `test` may be absent or empty. ConfigError, DataError."""
-    if not config.model:
+    if not config.model and config.reward_model.from_ is None:
         raise ConfigError("model: give the folder or hub name of the model to start from")
     folder, digest = pairs_folder(config), hashlib.sha256()
     parts = {}

@@ -26,9 +26,9 @@ from likelier.reward.loss import AnswerIntervals, preference_loss
 from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.people import check_people
+from likelier.reward.start import find_start, load_start
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
-from likelier.text.reward_model import new_reward_model
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.step import TrainingState, guarded_step
@@ -97,11 +97,11 @@ class Member:
             torch.manual_seed(seeded_generator(config.seed, number, "reward weights").initial_seed())
             # Members differ in head and order: where the data leave a score open they disagree (Coste et al. 2024).
             head = seeded_generator(config.seed, number, "reward head")
-            device = pick_device(settings.device)
-            self.reward = new_reward_model(config.model, device, settings.max_length, head, settings.from_scratch)
-            learned, saved = prepare_ensemble(self.reward, settings, config.seed, number)
+            device, start = pick_device(settings.device), find_start(config, number)
+            self.reward = load_start(start, settings, device, head)
+            learned, saved = prepare_ensemble(self.reward, settings, config.seed, number, start)
         groups = [(self.reward.parameters(), settings.learning_rate)]
-        self.length = LengthTerm().to(device) if settings.length_debias else None
+        self.length = LengthTerm(start.card).to(device) if settings.length_debias else None
         if self.length is not None:
             groups.append((self.length.parameters(), LEARNING_RATE))
             learned, saved = (nn.ModuleList([module, self.length]) for module in (learned, saved))
@@ -220,9 +220,11 @@ class Member:
         # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
         scores = np.concatenate(read_pairs(lambda *texts: self.reward.read(*texts).scores, some), axis=1)
-        base = Path(config.model).name
+        start = find_start(config, self.number)
+        base = Path(start.base).name
         about = {
             "base": base,
+            **({"from": start.folder} if start.folder else {}),
             "made_from": pairs.made_from,
             "pairs": len(pairs.train),
             "seed": config.seed,

@@ -128,11 +128,11 @@ def is_model_path(value: str) -> bool:
 def list_block_inputs(stage: Stage, config: Config) -> Iterator[tuple[str, Kind, Any]]:
     """Yield the inputs that the block of a stage names."""
     block = getattr(config, stage.block)
-    for name, kind in stage.files.items():
-        value = getattr(block, name)
+    for field, kind in stage.files.items():
+        value, name = getattr(block, field), type(block).model_fields[field].alias or field
         if isinstance(value, list):
             yield from ((f"{stage.block}.{name}.{number}", kind, each) for number, each in enumerate(value))
-        elif value != type(block).model_fields[name].default:
+        elif value != type(block).model_fields[field].default:
             yield f"{stage.block}.{name}", kind, value
 
 

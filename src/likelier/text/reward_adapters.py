@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from likelier.config import LoRA
-from likelier.errors import DataError, LikelierError
+from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Text
 from likelier.runs.folder import find_base
 from likelier.text.adapters import add_adapter, save_adapter
@@ -59,6 +59,39 @@ def add_reward_adapter(reward: RewardModel, lora: LoRA, generator: torch.Generat
     ConfigError: see `add_adapter`.
     """
     add_adapter(reward.model, lora, "reward_model", generator, list_whole_layers(reward))
+
+
+def continue_adapter(reward: RewardModel, lora: LoRA, folder: Path) -> None:
+    """Freeze a base, and load the adapter and the head in a folder to train them further.
+
+    ConfigError: the settings ask for another adapter. DataError: see `load_adapter_weights`.
+    """
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    for name, wanted, own in (("rank", lora.lora_rank, config.r), ("alpha", lora.lora_alpha, config.lora_alpha)):
+        if wanted != own:
+            raise ConfigError(f"reward_model.lora_{name}: {wanted}, and the adapter in {folder} has {own}; set that")
+    if lora.lora_targets and set(lora.lora_targets) != set(config.target_modules):
+        raise ConfigError(f"reward_model.lora_targets: the adapter in {folder} has its own; leave them out")
+    head = put_adapter_on(reward, config, "default", folder)
+    set_heads(reward, head["weight"], head.get("bias"))
+    reward.model.requires_grad_(False)
+    for name, weight in reward.model.named_parameters():
+        weight.requires_grad_(
+            "lora_" in name or name.startswith(tuple(f"{layer}." for layer in list_whole_layers(reward)))
+        )
+    reward.eval()
+
+
+def put_adapter_on(reward: RewardModel, config: Any, name: str, folder: Path) -> dict[str, Tensor]:
+    """Add the adapter in a folder under a name, without dropout; returns the weights of its head.
+
+    DataError: see `load_adapter_weights`.
+    """
+    config.modules_to_save, config.lora_dropout = None, 0.0  # the head is a row of ours
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
+        reward.model.add_adapter(config, name)
+    return load_adapter_weights(reward, name, folder)
 
 
 def list_whole_layers(reward: RewardModel) -> list[str]:
@@ -111,13 +144,8 @@ def load_reward_adapters(folders: Sequence[str], device: torch.device | str = "c
     configs = [PeftConfig.from_pretrained(folder) for folder in folders]
     reward = new_reward_model(base)
     names = [f"member-{number}" for number in range(len(folders))]
-    heads = []
-    for name, folder, config in zip(names, folders, configs, strict=True):
-        config.modules_to_save = None  # the head is a row of ours
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
-            reward.model.add_adapter(config, name)
-        heads.append(load_adapter_weights(reward, name, Path(folder)))
+    parts = zip(names, folders, configs, strict=True)
+    heads = [put_adapter_on(reward, config, name, Path(folder)) for name, folder, config in parts]
     biases = [head["bias"] for head in heads if "bias" in head]
     set_heads(reward, torch.cat([head["weight"] for head in heads]), torch.cat(biases) if biases else None)
     reward = reward.to(device).eval()

@@ -222,7 +222,7 @@ class Member:
         scores = np.concatenate(read_pairs(lambda *texts: self.reward.read(*texts).scores, some), axis=1)
         start = find_start(config, self.number)
         base = Path(start.base).name
-        about = {
+        about: dict[str, Any] = {
             "base": base,
             **({"from": start.folder} if start.folder else {}),
             "made_from": pairs.made_from,

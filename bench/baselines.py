@@ -1,9 +1,12 @@
 """The demo's circle trained in other ways on the same preferences: true score over KL of PPO, DPO, SFT, best of n.
 
-`python bench/baselines.py [--seeds 0 1 2] [--out runs/baselines]`. For each seed the demo's first half (its taste,
-panel and check) makes one set of preferences and one reward model; PPO with the demo's settings, DPO and SFT with
-several, each learn from them. All are measured on two responses to each of the same unseen prompts, with the same
+`python bench/baselines.py [--seeds 0 1 2] [--kl 3] [--out runs/baselines]`. For each seed the demo's first half (its
+taste, panel and check) makes one set of preferences and one reward model; PPO with the demo's settings, DPO and SFT
+with several, each learn from them. All are measured on two responses to each of the same unseen prompts, with the same
 random numbers. What is done is not done again. The table, at the end, has means over the seeds.
+
+`--kl`: GRPO, RLOO and online DPO instead, with as many responses as PPO and a price of a nat that leads towards this
+KL, and of DPO and SFT the settings that ended nearest to 3 nats.
 """
 
 import argparse
@@ -25,29 +28,42 @@ from likelier.circle import (
     run_once,
     train_and_evaluate,
 )
-from likelier.config import DPOConfig, OtherModel, SFTConfig
+from likelier.config import DPOConfig, OtherModel, PPOConfig, SFTConfig
 from likelier.demo.panel import draw_panel
-from likelier.demo.run import draw_taste, start_round
+from likelier.demo.run import SETTINGS, draw_taste, start_round
 from likelier.evaluation.result import EvaluationResult, OtherResult
 from likelier.finetune.dpo import train_dpo
 from likelier.finetune.sft import train_sft
+from likelier.ppo.algorithms import CRITIC_SETTINGS
+from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 
-Block = DPOConfig | SFTConfig
+Block = DPOConfig | SFTConfig | PPOConfig
 DPO = [
     DPOConfig(learning_rate=rate, beta=beta, num_epochs=epochs)
     for rate, beta, epochs in [*product((1e-4, 3e-4, 1e-3), (0.05, 0.3), (3,)), (3e-4, 0.05, 8), (1e-3, 1.0, 3)]
 ]
 SFT = [SFTConfig(learning_rate=rate, num_epochs=epochs) for rate, epochs in product((3e-4, 1e-3), (2, 8))]
+LIKE_PPO = {key: value for key, value in SETTINGS["ppo"].items() if key not in CRITIC_SETTINGS} | {"anyway": True}
+SEARCHED: dict[str, dict[str, Any]] = {
+    "GRPO, groups of 4": {"algorithm": "grpo", "responses_per_prompt": 4},
+    "RLOO, groups of 4": {"algorithm": "rloo", "responses_per_prompt": 4},
+    "online DPO": {"algorithm": "rloo", "responses_per_prompt": 2, "whiten_advantages": False,
+                   "loss": f"{Path(__file__).with_name('online_dpo.py')}:loss", "kl_coef": 0.3,
+                   "batch_size": 32, "num_mini_batches": 1, "learning_rate": 3e-4},
+}  # fmt: skip
+"""What differs from the demo's PPO; online DPO takes as many optimizer steps in batches of a quarter."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--kl", type=float, help="nats that GRPO, RLOO and online DPO are led towards")
     parser.add_argument("--out", type=Path, default=Path("runs/baselines"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found = {seed: points(given.out / str(seed), seed) for seed in given.seeds}
+    blocks = name_blocks(given.kl)
+    found = {seed: points(given.out / str(seed), seed, blocks) for seed in given.seeds}
     start = [each["the start"] for each in found.values()]
     print("| made by | nats, by seed | true score | mean | preferred to the start | distinct-2 against the start's |")
     print("|---|---|---|---|---|---|")
@@ -66,16 +82,25 @@ def line(name: str, seen: list[Result], start: list[Result]) -> str:
     )
 
 
-def points(folder: Path, seed: int) -> dict[str, Result]:
+def name_blocks(kl: float | None) -> dict[str, Block]:
+    """The ways to train, by name."""
+    if kl is None:
+        return {name_of(block): block for block in (*DPO, *SFT)}
+    chosen = DPOConfig(learning_rate=3e-4, beta=0.3, num_epochs=3), SFTConfig(learning_rate=1e-3, num_epochs=2)
+    led = {"kl_target": kl, "kl_horizon": 256.0}
+    searched = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
+    return searched | {name_of(block): block for block in chosen}
+
+
+def points(folder: Path, seed: int, blocks: dict[str, Block]) -> dict[str, Result]:
     """Every way of training with this seed: KL, true score and win rate."""
     taste = draw_taste(seed)
     at = start_round(folder, seed, taste)
     done = train_and_evaluate(at, collect_feedback(at, draw_panel(seed, taste).judge))
-    blocks: list[Block] = [*DPO, *SFT]
-    for number, block in enumerate(blocks):
-        print(f"seed {seed} {taste}: {name_of(block)}", flush=True)
+    for number, (name, block) in enumerate(blocks.items()):
+        print(f"seed {seed} {taste}: {name}", flush=True)
         run_once(at, f"other-{number}", [done, block.model_dump()], lambda at, n=number, b=block: train(at, n, b))
-    others = [OtherModel(model=str(folder / f"other-{n}" / "model"), name=name_of(b)) for n, b in enumerate(blocks)]
+    others = [OtherModel(model=str(folder / f"other-{n}" / "model"), name=name) for n, name in enumerate(blocks)]
     measured = run_once(at, "measured", [done, [other.name for other in others]], lambda at: measure(at, others))
     print(json.dumps({"seed": seed, "taste": taste, "points": measured["points"]}), flush=True)
     found: dict[str, Result] = measured["points"]
@@ -84,11 +109,11 @@ def points(folder: Path, seed: int) -> dict[str, Result]:
 
 def train(at: Round, number: int, block: Block) -> Result:
     """One baseline on the round's preferences."""
-    name = "dpo" if isinstance(block, DPOConfig) else "sft"
+    name = {DPOConfig: "dpo", SFTConfig: "sft", PPOConfig: "ppo"}[type(block)]
     settings: dict[str, Any] = {name: block, "data": str(at.folder / "preferences")}
     config = make_policy_config(at).model_copy(update=settings)
     with Run(at.folder / f"other-{number}", name, config, "auto") as run:
-        return train_dpo(config, run) if name == "dpo" else train_sft(config, run)
+        return {"dpo": train_dpo, "sft": train_sft, "ppo": train_ppo}[name](config, run)
 
 
 def measure(at: Round, others: list[OtherModel]) -> Result:
@@ -111,7 +136,7 @@ def point(result: EvaluationResult | OtherResult) -> Result:
     return row | {"variety": result.b.distinct_2}
 
 
-def name_of(block: Block) -> str:
+def name_of(block: DPOConfig | SFTConfig) -> str:
     passes = f"step size {block.learning_rate:g}, {block.num_epochs} passes"
     return f"DPO, beta {block.beta:g}, {passes}" if isinstance(block, DPOConfig) else f"SFT on the chosen, {passes}"
 

@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--shots", nargs="+", type=int, default=SHOTS, help="examples in the prompt")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="decides which examples stand in which prompt")
     parser.add_argument("--out", type=Path, default=Path("runs/few-shot"))
@@ -94,7 +95,7 @@ def main() -> None:
         random.Random(1).shuffle(items)
         asked, examples = items[: given.items], items[given.items :]
         found[task] = {}
-        for shots in SHOTS:
+        for shots in given.shots:
             folder = given.out / task.replace(" ", "-") / str(shots)
             said = answer(given.model, folder, asked, examples, (shots, length, given.seed))
             scores = measure([""] * len(said), said, [right for _, right in asked])
@@ -115,9 +116,10 @@ def answer(model: Path, folder: Path, asked: list[Item], examples: list[Item], h
         messages = [{"role": role, "content": text} for role, text in [*turns, ("user", question)]]
         chats.append({"prompt": messages})
     write_jsonl(folder / "prompts.jsonl", chats)
-    write_candidates(str(model), folder / "prompts.jsonl", 1, folder / "said.jsonl", length, batch_size=16, top_k=1)
-    said = [line["responses"][0]["text"] for _, line in read_jsonl(folder / "said.jsonl")]
-    return [text.strip().partition("\n")[0].strip().rstrip(".").lower() for text in said]
+    said = folder / "said.jsonl"
+    write_candidates(str(model), folder / "prompts.jsonl", 1, said, length, batch_size=16, top_k=1, bf16=True)
+    answers = [line["responses"][0]["text"] for _, line in read_jsonl(said)]
+    return [text.strip().partition("\n")[0].strip().rstrip(".").lower() for text in answers]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from likelier.candidates import write_candidates
+from likelier.cli import main
 from likelier.errors import ConfigError, DataError
 from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
@@ -54,6 +55,28 @@ def test_the_seed_decides(world, tmp_path):
         write(world, tmp_path / name, seed=seed)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "same").read_bytes()
     assert (tmp_path / "one").read_bytes() != (tmp_path / "other").read_bytes()
+
+
+def test_half_precision_is_the_samplers(world, tmp_path, monkeypatch):
+    seen, sample = [], ExactSampler.sample
+
+    def spy(sampler, texts, sampling, draws):
+        seen.append(sampling.bf16)
+        return sample(sampler, texts, sampling, draws)
+
+    monkeypatch.setattr(ExactSampler, "sample", spy)
+    names = [
+        "candidates",
+        "--model",
+        str(world / "model"),
+        "--prompts",
+        str(world / "prompts.jsonl"),
+        "--device",
+        "cpu",
+    ]
+    for number, more in enumerate(([], ["--bf16"])):
+        assert main([*names, "-o", str(tmp_path / str(number)), "--response-length", "5", *more]) == 0
+    assert seen == [False, True]
 
 
 def test_small_batches_still_answer_every_prompt(world, tmp_path):

@@ -34,6 +34,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     top_k: int | None = None,
     top_p: float | None = None,
     use_generation_config: bool = False,
+    bf16: bool = False,
     part: Path | None = None,
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
@@ -46,7 +47,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     kill the same command goes on from there, to the same file.
     """
     read = read_prompts(prompts)
-    sampling = Sampling(response_length, temperature, tuple(stop_strings), top_k=top_k, top_p=top_p)
+    sampling = Sampling(response_length, temperature, tuple(stop_strings), bf16=bf16, top_k=top_k, top_p=top_p)
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]

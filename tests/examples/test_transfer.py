@@ -41,3 +41,22 @@ def test_the_head_is_learned_anew_from_few_comparisons():
 def test_length_alone():
     pairs = [Preference("", "longer", "short"), Preference("", "a", "bb"), Preference("", "aa", "bb")]
     assert transfer.measure_length(pairs) == {"longer": pytest.approx(0.5)}
+
+
+def test_heads_on_one_trunk(monkeypatch):
+    draw, read = np.random.default_rng(0), {}
+    for name, direction in {"a": np.array([1.0, 0.0]), "b": np.array([1.0, 0.2])}.items():
+        rows = draw.normal(size=(800, 2))
+        read[name] = rows * np.sign(rows @ direction)[:, None]
+    parts = {name: (range(400), range(400, 800)) for name in read}
+    sets = {name: tuple([Preference(name, "aa", "b")] * len(part) for part in both) for name, both in parts.items()}
+    monkeypatch.setattr(transfer, "feature_differences", lambda _, pairs: read[pairs[0].prompt][: len(pairs)])
+    found = transfer.compare_heads(None, sets, 4)
+    assert {**found[0], "all alone": 1} == {"target": "a", "pairs": 400, "longer": 1, "learned": 400, "all alone": 1}
+    assert found[0]["all alone"] > 0.97
+    (few,) = [each for each in found if each.get("source") == "a" and each["shots"] == 100]
+    (alone,) = [each for each in found if "alone" in each and each["target"] == "b" and each["shots"] == 100]
+    # The angle between both heads is atan 0.2: 6 % of all directions lie between them.
+    assert few["as it is"] == pytest.approx(1 - np.arctan(0.2) / np.pi, abs=0.03)
+    assert few["head"]["mean"] > few["as it is"]
+    assert alone["alone"]["mean"] > 0.9

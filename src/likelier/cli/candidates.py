@@ -39,6 +39,9 @@ def candidates(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Forward passes in bfloat16: faster where the processor has it, less exact.")
+    ] = False,
     overwrite: OVERWRITE = False,
     project: PROJECT = None,
     json: JSON = False,
@@ -67,6 +70,7 @@ def candidates(
             top_k=top_k,
             top_p=top_p,
             use_generation_config=use_generation_config,
+            bf16=bf16,
             part=None if db is None else name_part(db),
         )
         if db is not None:

@@ -107,9 +107,8 @@ def report(found: dict[str, Any], forecasts: dict[str, Any]) -> None:
     print("longer", np.mean(found["longer"]).round(3), t_interval(found["longer"]))
     for name in (*PENALTIES, "trained whole"):
         for size, values in zip(SIZES, np.array(found[name]).T, strict=True):
-            print(
-                f"{name}, {size}: {values.mean():.3f}, standard deviation over splits {values.std(ddof=min(1, len(values) - 1)):.3f}"
-            )
+            spread = values.std(ddof=min(1, len(values) - 1))
+            print(f"{name}, {size}: {values.mean():.3f}, standard deviation over splits {spread:.3f}")
     for name, tried in forecasts.items():
         held = mean(each["interval"][0] <= each["measured"] <= each["interval"][1] for each in tried)
         foretold, measured = (mean(each[key] for each in tried) for key in ("forecast", "measured"))

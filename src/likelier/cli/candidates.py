@@ -1,6 +1,7 @@
 """`likelier candidates`: a model writes several responses to each prompt."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -39,9 +40,7 @@ def candidates(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="Forward passes in bfloat16: faster where the processor has it, less exact.")
-    ] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16: faster on some processors, less exact.")] = False,
     overwrite: OVERWRITE = False,
     project: PROJECT = None,
     json: JSON = False,
@@ -49,9 +48,7 @@ def candidates(
     """Let a model write K responses to each prompt."""
     check_target(out, db, project)
     check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [])
-    if out is not None:
-        check_output(out, overwrite, [prompts, Path(model)])
-        check_writable(out)
+    check_file(out, overwrite, [prompts, Path(model)])
     from likelier.candidates import write_candidates
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,6 +78,13 @@ def candidates(
 def name_part(db: str) -> Path:
     """Return the file of finished batches: beside the database, or for that of a server in the current folder."""
     return Path(f"candidates-{stable_id(db)}.part" if "://" in db else f"{db}.candidates.part")
+
+
+def check_file(out: Path | None, overwrite: bool, inputs: Sequence[Path]) -> None:
+    """ConfigError: the file is one of the inputs, exists already, or cannot be written."""
+    if out is not None:
+        check_output(out, overwrite, inputs)
+        check_writable(out)
 
 
 def check_sampling(

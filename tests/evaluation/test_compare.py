@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from likelier.candidates import write_candidates
 from likelier.config import Config, build_config
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation import compare
@@ -205,6 +206,29 @@ def test_models_with_other_tokens_have_no_kl(folder: Path):
     found = evaluate(settings(folder, model_b=str(folder / "other"), num_prompts=8), folder / "others")
     assert found["kl"] is None
     assert found["n"] == 32
+
+
+def test_responses_that_are_there_are_judged_as_if_they_were_new(folder: Path):
+    for name in "ab":
+        write_candidates(str(folder / name), folder / "prompts.jsonl", 4, folder / f"{name}.jsonl", 1)
+    files = {f"model_{name}": str(folder / f"{name}.jsonl") for name in "ab"}
+    plain = {"response_length": 256, "stop_token": "eos", "batch_size": 64}
+    recorded = evaluate(settings(folder, **files, **plain), folder / "recorded")
+    assert recorded["win_rate"] == pytest.approx(2 / 3, abs=0.03)
+    assert recorded["judges"]["cruel"]["score_b"] == pytest.approx(1 / 10, abs=0.03)
+    assert (recorded["kl"], recorded["b"]["response_length"]) == (None, None)
+    assert recorded["b"]["ended_rate"] == pytest.approx(1 / 10, abs=0.03)
+    assert EvaluationResult.from_json(recorded).to_json() == recorded
+
+    one = evaluate(settings(folder, model_a=files["model_a"], others=[{"model": files["model_b"]}]), folder / "half")
+    assert one["others"][0]["win_rate"] == recorded["win_rate"]
+    assert one["win_rate"] == pytest.approx(2 / 3, abs=0.03)
+    assert one["kl"] is one["others"][0]["kl"] is None
+    with pytest.raises(ConfigError, match=r"response_length would have no effect: all responses stand in files"):
+        settings(folder, **files)
+    selector = [{"function": f"{folder / 'judges.py'}:kind"}]
+    with pytest.raises(ConfigError, match=r"best_of: it samples from model_a, and .*a.jsonl is a file of responses"):
+        settings(folder, model_a=files["model_a"], best_of=[2], selector=selector)
 
 
 def test_seed_decides_everything(folder: Path):

@@ -1,23 +1,26 @@
 """Statistics of responses, and KL on models that draw every token from a distribution known by hand."""
 
 import math
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from likelier.config import EvalConfig
-from likelier.errors import NumericError
+from likelier.errors import DataError, NumericError
 from likelier.evaluation.responses import (
     EvaluatedModel,
+    RecordedResponses,
+    Responses,
     compute_log_ratios,
     describe_responses,
     estimate_kl,
-    sample_and_score,
+    respond_and_score,
 )
+from likelier.files import write_jsonl
 from likelier.records import Prompt
-from likelier.reward.responses import score_all
+from likelier.reward.responses import ResponseBatch, score_all
 from likelier.reward.sources import Scorer
 from likelier.text.models import load_tokenizer
 from likelier.text.sampler import Samples, Sampling
@@ -79,9 +82,9 @@ def test_kl_is_per_response_at_temperature_1(models):
 
 
 def test_length_and_diversity(models):
-    samples = sample(models[0], 2)
-    samples = replace(samples, texts=["kind kind cruel", "kind"], stop_reasons=["length", "eos"])
-    stats = describe_responses(samples)
+    texts, reasons = ["kind kind cruel", "kind"], ["length", "eos"]
+    batch = ResponseBatch([Prompt("cruel")] * 2, texts)
+    stats = describe_responses(Responses(batch, reasons, sample(models[0], 2)))
     # words kind kind cruel kind: 2 of 4 differ; pairs kind-kind, kind-cruel: 2 of 2
     assert (stats.response_length, stats.ended_rate, stats.distinct_1, stats.distinct_2) == (3.0, 0.5, 0.5, 1.0)
 
@@ -90,8 +93,34 @@ def test_a_damaged_judge_is_an_error(models):
     prompts = [Prompt("cruel"), Prompt("kind")]
     scores = torch.tensor([0.5, 2.0])
     judges = Scorer({"judge": lambda batch: score_all(scores)}, {"judge": 1.0})
-    found = sample_and_score(models[0], prompts, judges, config(), torch.Generator())
+    found = respond_and_score(models[0], prompts, judges, config(), 0, "test")
     assert found.scores["judge"].tolist() == [0.5, 2.0]
     scores[1] = math.inf
     with pytest.raises(NumericError, match=r"^judge: a score is not finite"):
-        sample_and_score(models[0], prompts, judges, config(), torch.Generator())
+        respond_and_score(models[0], prompts, judges, config(), 0, "test")
+
+
+def test_responses_of_a_file_follow_their_prompts(tmp_path: Path):
+    lines = [
+        {"prompt": "cruel", "responses": [{"text": "one", "stop_reason": "length"}, {"text": "two"}]},
+        {"prompt": "kind", "response": "three"},
+        {"prompt": "cruel", "responses": ["four"]},
+    ]
+    write_jsonl(tmp_path / "r.jsonl", lines)
+    recorded = RecordedResponses.load(str(tmp_path / "r.jsonl"))
+    cruel, kind = Prompt("cruel", source="p.jsonl:1"), Prompt("kind", source="p.jsonl:2")
+    found = recorded.respond([kind, cruel, cruel, cruel], config(), 0, "test")
+    assert (found.texts, found.stop_reasons) == (["three", "one", "two", "four"], ["", "length", "", ""])
+    stats = describe_responses(found)
+    assert (stats.response_length, stats.ended_rate, stats.distinct_1) == (None, 0.0, 1.0)
+
+    recorded.check([cruel, cruel, cruel, kind], config())
+    recorded.check([cruel], config(responses_per_prompt=3))
+    with pytest.raises(DataError, match=r"r.jsonl: 1 response to p.jsonl:2, which begins 'kind'; eval needs 2"):
+        recorded.check([cruel, kind], config(responses_per_prompt=2))
+    with pytest.raises(DataError, match=r"r.jsonl: no response to a prompt, which begins 'tall'; eval needs 1"):
+        recorded.check([Prompt("tall")], config())
+    for bad in ({}, {"responses": []}, {"responses": "one"}, {"response": 3}, {"responses": [{"text": None}]}):
+        write_jsonl(tmp_path / "bad.jsonl", [{"prompt": "kind"} | bad])
+        with pytest.raises(DataError, match=r"bad.jsonl:1: `response` must be a text"):
+            RecordedResponses.load(str(tmp_path / "bad.jsonl"))

@@ -14,11 +14,19 @@ from likelier.config.rewards import JudgeConfig, RewardSource, Scoring
 TopP = Annotated[float, Field(gt=0, le=1)]
 
 
+RESPONSE_FILE = ".jsonl"
+
+
+def is_response_file(model: str) -> bool:
+    """Return whether the name of a model stands for a file of responses that are there already."""
+    return model.endswith(RESPONSE_FILE)
+
+
 class OtherModel(Block):
     """A further model, evaluated on the same prompts as the two models being compared."""
 
     model: Annotated[str, Field(min_length=1)]
-    """Folder or hub name of a language model with the tokens of `model_a`."""
+    """Folder or hub name of a language model with the tokens of `model_a`, or a file of responses as there."""
     name: str = ""
     """Name in reports; by default the folder's, or its run's."""
 
@@ -33,9 +41,10 @@ class EvalConfig(SamplingConfig, PageConfig):
     """Comparison of a new model with an old one on prompts that neither was trained on."""
 
     model_a: str = ""
-    """The old model."""
+    """The old model; or a file of its responses, JSON lines with `prompt` and `response`, or `responses` as
+    `likelier candidates` writes them. The name of such a file ends in `.jsonl`; a file has no KL."""
     model_b: str = ""
-    """The new model; it wins where its response scores higher."""
+    """The new model, or a file of its responses; it wins where its response scores higher."""
     prompts: str = ""
     """Prompt file (JSONL with `prompt`)."""
     scorer: list[RewardSource] = []
@@ -76,7 +85,12 @@ class EvalConfig(SamplingConfig, PageConfig):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
         own = ("temperature", "top_k", "top_p")
+        names = (self.model_a, self.model_b, *(other.model for other in self.others))
+        if self.best_of and is_response_file(self.model_a):
+            raise ValueError(f"best_of: it samples from model_a, and {self.model_a} is a file of responses")
+        sampled = (*SamplingConfig.model_fields, "top_k", "top_p", "use_generation_config", "batch_size")
         rules = [
+            (all(map(is_response_file, names)), sampled, "all responses stand in files; nothing is sampled"),
             (not self.best_of, ("selector",), "it picks the best of n, and best_of is not set"),
             (self.use_generation_config, own, "use_generation_config takes each model's own"),
         ]

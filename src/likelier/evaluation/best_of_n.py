@@ -7,17 +7,16 @@ import numpy as np
 from likelier.config import EvalConfig
 from likelier.errors import LikelierError
 from likelier.evaluation.length_control import LengthControlled, control_length
-from likelier.evaluation.responses import EvaluatedModel, ScoredResponses, sample_and_score
+from likelier.evaluation.responses import Respondent, ScoredResponses, respond_and_score
 from likelier.evaluation.result import BestOfN, BestOfNScore
 from likelier.evaluation.statistics import best_of_n_kl, best_of_n_weights, compute_wins
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Prompt
-from likelier.reward.sources import Scorer, judge
-from likelier.training.setup import seeded_generator
+from likelier.reward.sources import Scorer
 
 
 def evaluate_best_of_n(
-    a: EvaluatedModel,
+    a: Respondent,
     prompts: Sequence[Prompt],
     judges: Scorer,
     selector: Scorer,
@@ -31,14 +30,13 @@ def evaluate_best_of_n(
     """
     pool_size = max(config.best_of)
     repeated = [prompt for prompt in prompts for _ in range(pool_size)]
-    generator = seeded_generator(seed, 0, "evaluate best of n", a.model.device)
-    pool = sample_and_score(a, repeated, judges, config, generator)
-    selected = selector.combine(judge(selector, a.tokenizer, repeated, pool.samples))
+    pool = respond_and_score(a, repeated, judges, config, seed, "evaluate best of n")
+    selected = selector(pool.responses.batch)
     selector_scores = selected.double().cpu().numpy().reshape(-1, pool_size)
     opponent_scores = {name: scores.reshape(len(prompts), -1) for name, scores in opponents.scores.items()}
     clusters = [prompt.conversation or prompt.id for prompt in prompts]
     lengths, opponent_lengths = (
-        np.array([len(text) for text in texts], float) for texts in (pool.samples.texts, opponents.samples.texts)
+        np.array([len(text) for text in texts], float) for texts in (pool.responses.texts, opponents.responses.texts)
     )
     longer = lengths.reshape(-1, pool_size, 1) - opponent_lengths.reshape(len(prompts), 1, -1)
     results = []

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from likelier.config import Config, EvalConfig, OtherModel
+from likelier.config.evaluation import is_response_file
 from likelier.config.rewards import name_sources
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.best_of_n import evaluate_best_of_n
@@ -25,11 +27,13 @@ from likelier.evaluation.people import (
     open_people,
 )
 from likelier.evaluation.responses import (
-    EvaluatedModel,
+    Respondent,
+    Responses,
     ScoredResponses,
     describe_responses,
     estimate_kl,
-    sample_and_score,
+    load_respondent,
+    respond_and_score,
 )
 from likelier.evaluation.result import EvaluationResult, JsonObject, JudgeResult, OtherResult, ScorerResult
 from likelier.evaluation.statistics import compute_shift, compute_win_rate, compute_wins
@@ -40,11 +44,8 @@ from likelier.progress import print_note
 from likelier.records import Prompt, Response, read_prompts, to_plain_text
 from likelier.reward.sources import Scorer, check_columns, check_pictures, make_scorer
 from likelier.reward.verdict import read_reward_results
-from likelier.text.exact_sampler import load_tools
-from likelier.text.prompts import check_prompts
-from likelier.text.sampler import Samples
 from likelier.text.topics import name_topics
-from likelier.training.setup import pick_device, seeded_generator
+from likelier.training.setup import pick_device
 
 SAMPLES_SHOWN = 32
 WORST_SHOWN = 8
@@ -116,60 +117,65 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
     """
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
-    device = pick_device(settings.device)
-    paths, tools = (settings.model_a, settings.model_b), load_tools(settings)
-    a, b = (EvaluatedModel.load(path, device, settings.batch_size, kept, tools) for path in paths)
-    for each in (a, b):
-        check_prompts(each.model, each.tokenizer, prompts, settings.response_length, "eval.response_length")
+    load = partial(load_respondent, device=pick_device(settings.device), config=settings, kept=kept)
+    a, b = load(settings.model_a), load(settings.model_b)
+    files = [load(other.model) for other in settings.others if is_response_file(other.model)]
+    for each in (a, b, *files):
+        each.check(prompts, settings)
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     check_columns(prompts, judges, selector)
     check_pictures(prompts, "eval.scorer", settings.scorer)
     check_pictures(prompts, "eval.selector", settings.selector)
-    result = compare(a, b, prompts, judges, settings, config.seed, selector, ask)
+    result = compare(a, b, prompts, judges, config, selector, ask, load)
     accuracy = {
         name: {key: found[key] for key in ACCURACY_FIELDS if key in found}
         for name, found in read_reward_results(settings.scoring).items()
     }
-    return replace(result, judge_accuracy=accuracy, training_errors=read_training_errors(settings.model_b))
+    errors = () if is_response_file(settings.model_b) else read_training_errors(settings.model_b)
+    return replace(result, judge_accuracy=accuracy, training_errors=errors)
 
 
 def compare(
-    a: EvaluatedModel,
-    b: EvaluatedModel,
+    a: Respondent,
+    b: Respondent,
     prompts: Sequence[Prompt],
     judges: Scorer,
-    config: EvalConfig,
-    seed: int = 0,
+    config: Config,
     selector: Scorer | None = None,
     ask: Ask = lambda pairs: Opinions(),
+    load: Callable[[str], Respondent] | None = None,
 ) -> EvaluationResult:
-    """Compare loaded models; the first judge of `eval.scorer` decides the win rate.
+    """Compare loaded models; the first judge of `eval.scorer` decides the win rate. `load` loads `eval.others` in turn.
 
     Both models sample `responses_per_prompt` responses to each prompt from different random numbers; prompts are the
     clusters of every interval.
     """
-    repeated = [prompt for prompt in prompts for _ in range(config.responses_per_prompt)]
-    generator = seeded_generator(seed, 0, "evaluate a", a.model.device)
-    print_note(f"eval: {config.model_a} answers {len(repeated):,} prompts")
-    responses_a = sample_and_score(a, repeated, judges, config, generator)
-    print_note(f"eval: {config.model_b} answers")
-    result, responses_b = compare_with_responses(a, b, responses_a, repeated, judges, config, seed)
-    if selector and config.best_of:
-        best_of = evaluate_best_of_n(a, prompts, judges, selector, responses_a, config, seed)
+    settings, seed = config.eval, config.seed
+    repeated = [prompt for prompt in prompts for _ in range(settings.responses_per_prompt)]
+    print_note(f"eval: {settings.model_a} answers {len(repeated):,} prompts")
+    responses_a = respond_and_score(a, repeated, judges, settings, seed, "evaluate a")
+    print_note(f"eval: {settings.model_b} answers")
+    result, responses_b = compare_with_responses(a, b, responses_a, repeated, judges, settings, seed)
+    if selector and settings.best_of:
+        best_of = evaluate_best_of_n(a, prompts, judges, selector, responses_a, settings, seed)
         result = replace(result, best_of=best_of)
-    others = tuple(compare_other(a, other, responses_a, repeated, judges, config, seed) for other in config.others)
-    pairs = pair_responses(repeated, responses_a.samples, responses_b.samples, config)
+    others = tuple(
+        compare_other(a, load(other.model), other, responses_a, repeated, judges, settings, seed)
+        for other in settings.others
+        if load
+    )
+    pairs = pair_responses(repeated, responses_a.responses, responses_b.responses, settings)
     said = ask(pairs)
     by_judge = {**result.judges, **{name: each.result for name, each in said.judges.items()}}
-    if said.people and config.people:
+    if said.people and settings.people:
         wins = {name: list_wins(scores, responses_b.scores[name]) for name, scores in responses_a.scores.items()}
         wins |= {name: each.shares for name, each in said.judges.items()}
-        by_judge[config.people.label] = said.people.result
+        by_judge[settings.people.label] = said.people.result
         result = replace(result, corrected=correct_judges(pairs, said.people, wins))
     return replace(
         result,
-        judges=order_judges(by_judge, config),
+        judges=order_judges(by_judge, settings),
         others=others,
         num_prompts=len({prompt.id for prompt in prompts}),
         samples=make_sample_records(repeated, responses_a, responses_b, said, spread_rows(len(repeated))),
@@ -178,8 +184,8 @@ def compare(
 
 
 def compare_with_responses(
-    a: EvaluatedModel,
-    b: EvaluatedModel,
+    a: Respondent,
+    b: Respondent,
     responses_a: ScoredResponses,
     prompts: Sequence[Prompt],
     judges: Scorer,
@@ -188,14 +194,14 @@ def compare_with_responses(
 ) -> tuple[EvaluationResult, ScoredResponses]:
     """Return the result of b against the given responses of a, and the responses of b."""
     clusters = [prompt.conversation or prompt.id for prompt in prompts]
-    responses_b = sample_and_score(b, prompts, judges, config, seeded_generator(seed, 0, "evaluate b", b.model.device))
-    texts = zip(responses_a.samples.texts, responses_b.samples.texts, strict=True)
+    responses_b = respond_and_score(b, prompts, judges, config, seed, "evaluate b")
+    texts = zip(responses_a.responses.texts, responses_b.responses.texts, strict=True)
     longer = np.array([float(len(text_b) - len(text_a)) for text_a, text_b in texts])
     by_judge: dict[str, JudgeResult] = {
         name: compare_scores(name, scores_a, responses_b.scores[name], clusters, longer)
         for name, scores_a in responses_a.scores.items()
     }
-    nats, kl, kl_interval = estimate_kl(a, b, responses_b.samples, clusters, config, seed)
+    nats, kl, kl_interval = estimate_kl(a, b, responses_b.responses.samples, clusters, config, seed)
     result = EvaluationResult(
         model_a=config.model_a,
         model_b=config.model_b,
@@ -203,8 +209,8 @@ def compare_with_responses(
         kl=kl,
         kl_interval=kl_interval,
         judges=by_judge,
-        a=describe_responses(responses_a.samples),
-        b=describe_responses(responses_b.samples),
+        a=describe_responses(responses_a.responses),
+        b=describe_responses(responses_b.responses),
         responses={
             "a": list_measurements(responses_a),
             "b": list_measurements(responses_b) | ({} if nats is None else {"kl": round_all(nats)}),
@@ -214,7 +220,8 @@ def compare_with_responses(
 
 
 def compare_other(
-    a: EvaluatedModel,
+    a: Respondent,
+    b: Respondent,
     other: OtherModel,
     responses_a: ScoredResponses,
     prompts: Sequence[Prompt],
@@ -223,7 +230,6 @@ def compare_other(
     seed: int,
 ) -> OtherResult:
     """Compare one more model with a, as model b was compared and with the same random numbers."""
-    b = EvaluatedModel.load(other.model, a.model.device, config.batch_size, a.kept, load_tools(config))
     result, _ = compare_with_responses(a, b, responses_a, prompts, judges, config, seed)
     return OtherResult(
         name=other.label,
@@ -263,17 +269,17 @@ def compare_scores(
 
 
 def pair_responses(
-    prompts: Sequence[Prompt], samples_a: Samples, samples_b: Samples, config: EvalConfig
+    prompts: Sequence[Prompt], responses_a: Responses, responses_b: Responses, config: EvalConfig
 ) -> list[ResponsePair]:
     """Pair both models' responses to each prompt, for people to compare."""
-    responses = [
+    paired = [
         [
             Response(prompt.id, text, model, reason)
-            for prompt, text, reason in zip(prompts, samples.texts, samples.stop_reasons, strict=True)
+            for prompt, text, reason in zip(prompts, each.texts, each.stop_reasons, strict=True)
         ]
-        for samples, model in ((samples_a, config.model_a), (samples_b, config.model_b))
+        for each, model in ((responses_a, config.model_a), (responses_b, config.model_b))
     ]
-    return [ResponsePair(*each) for each in zip(prompts, *responses, strict=True)]
+    return [ResponsePair(*each) for each in zip(prompts, *paired, strict=True)]
 
 
 def list_wins(scores_a: Floats, scores_b: Floats) -> Floats:
@@ -324,10 +330,10 @@ def find_worst(a: ScoredResponses, b: ScoredResponses) -> list[int]:
 
 
 def list_measurements(responses: ScoredResponses) -> dict[str, list[float | None]]:
-    """Return length in tokens, and score by the first judge that scores, of each response."""
-    lengths: list[float | None] = responses.samples.drawn.sum(1).tolist()
+    """Return length in tokens, where it is known, and score by the first judge that scores, of each response."""
+    lengths: list[float | None] = [*(responses.responses.lengths or ())]
     first = next(iter(responses.scores.values()), None)
-    return {"length": lengths} | ({} if first is None else {"score": round_all(first)})
+    return ({"length": lengths} if lengths else {}) | ({} if first is None else {"score": round_all(first)})
 
 
 def round_all(values: Floats) -> list[float | None]:
@@ -347,9 +353,9 @@ def make_sample_records(
     first = next(iter(a.scores), None)
     return tuple(
         {
-            "prompt": to_plain_text(a.samples.prompts[row]),
-            "response_a": a.samples.texts[row],
-            "response_b": b.samples.texts[row],
+            "prompt": to_plain_text(prompts[row].text),
+            "response_a": a.responses.texts[row],
+            "response_b": b.responses.texts[row],
             "score_a": nan_to_none(a.scores[first][row]) if first else None,
             "score_b": nan_to_none(b.scores[first][row]) if first else None,
             "scores_a": {name: nan_to_none(scores[row]) for name, scores in a.scores.items()},

@@ -1,26 +1,124 @@
-"""One model's responses to held-out prompts: sampling, scores, statistics, and KL from another model."""
+"""Responses of one model to held-out prompts, sampled or read: scores, statistics, and KL from another model."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import EvalConfig
-from likelier.errors import NumericError
+from likelier.config.evaluation import is_response_file
+from likelier.errors import DataError, NumericError
 from likelier.evaluation.kept_samples import KeptSamples
 from likelier.evaluation.result import ResponseStats
+from likelier.files import read_jsonl
 from likelier.intervals import Floats, Interval, mean_interval
 from likelier.progress import progress
-from likelier.records import Prompt, Text, list_pictures, to_plain_text
-from likelier.reward.sources import Scorer, judge
-from likelier.text.exact_sampler import ExactSampler, load_policy
+from likelier.records import Prompt, Text, check_text, list_pictures, to_plain_text
+from likelier.reward.responses import ResponseBatch
+from likelier.reward.sources import Scorer
+from likelier.text.exact_sampler import ExactSampler, load_policy, load_tools
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
+from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms, join_samples
 from likelier.text.tools import Tools
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Responses to prompts, in their order."""
+
+    batch: ResponseBatch
+    stop_reasons: Sequence[str]
+    """`end_token`, `stop_string` or `length`; empty where a file does not say."""
+    samples: Samples | None = None
+    """The same as tokens; None for responses from a file."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The responses as texts."""
+        return self.batch.texts
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """The length of each in tokens; None for responses from a file."""
+        return None if self.samples is None else self.samples.drawn.sum(1).tolist()
+
+
+@runtime_checkable
+class Respondent(Protocol):
+    """Gives a response to each prompt: a model, or a file that somebody else's model wrote."""
+
+    def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
+        """Raise ConfigError or DataError if it cannot respond to all of the prompts."""
+        ...
+
+    def respond(self, prompts: Sequence[Prompt], config: EvalConfig, seed: int, purpose: str) -> Responses:
+        """Return a response to each prompt; where a prompt stands several times, another one each time."""
+        ...
+
+
+@dataclass(frozen=True)
+class RecordedResponses:
+    """Responses that stand in a file."""
+
+    path: str
+    by_prompt: Mapping[str, Sequence[tuple[str, str]]]
+    """Text and reason to stop of each response, by the id of its prompt."""
+
+    @classmethod
+    def load(cls, path: str) -> "RecordedResponses":
+        """Read JSON lines with `prompt` and `response`, or `responses` as `likelier candidates` writes them.
+
+        DataError: a line without them.
+        """
+        by_prompt: dict[str, list[tuple[str, str]]] = {}
+        for number, record in read_jsonl(Path(path)):
+            prompt = Prompt(check_text(Path(path), number, record, "prompt"))
+            by_prompt.setdefault(prompt.id, []).extend(read_responses(f"{path}:{number}", record))
+        return cls(path, by_prompt)
+
+    def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
+        """DataError: fewer responses to a prompt than `eval.responses_per_prompt`."""
+        wanted = Counter({prompt.id: 0 for prompt in prompts})
+        for prompt in prompts:
+            wanted[prompt.id] += config.responses_per_prompt
+        for prompt in prompts:
+            if (count := len(self.by_prompt.get(prompt.id, ()))) < wanted[prompt.id]:
+                raise DataError(
+                    f"{self.path}: {count or 'no'} response{'s' * (count > 1)} to {prompt.source or 'a prompt'}, "
+                    f"which begins {to_plain_text(prompt.text)[:40]!r}; eval needs {wanted[prompt.id]}"
+                )
+
+    def respond(self, prompts: Sequence[Prompt], config: EvalConfig, seed: int, purpose: str) -> Responses:
+        """Return the responses in the order in which they stand in the file."""
+        used, found = Counter[str](), []
+        for prompt in prompts:
+            found.append(self.by_prompt[prompt.id][used[prompt.id]])
+            used[prompt.id] += 1
+        return Responses(ResponseBatch(prompts, [text for text, _ in found]), [reason for _, reason in found])
+
+
+def load_respondent(name: str, device: torch.device, config: EvalConfig, kept: KeptSamples | None = None) -> Respondent:
+    """Load a model, or the responses of a file whose name ends in `.jsonl`. DataError, ConfigError: it cannot be."""
+    if is_response_file(name):
+        return RecordedResponses.load(name)
+    return EvaluatedModel.load(name, device, config.batch_size, kept, load_tools(config))
+
+
+def read_responses(place: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return text and reason to stop of each response in a line. DataError: it has none, or one that is no text."""
+    given = record.get("responses", [record.get("response")])
+    each = [one if isinstance(one, dict) else {"text": one} for one in given] if isinstance(given, list) else []
+    if not each or not all(isinstance(one.get("text"), str) for one in each):
+        raise DataError(f"{place}: `response` must be a text, or `responses` a list of texts")
+    return [(one["text"], str(one.get("stop_reason") or "")) for one in each]
 
 
 @dataclass(frozen=True)
@@ -47,6 +145,16 @@ class EvaluatedModel:
         """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
         model, tokenizer = load_policy(path, device), load_tokenizer(path)
         return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept)
+
+    def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
+        """ConfigError, DataError: see `check_prompts`."""
+        check_prompts(self.model, self.tokenizer, prompts, config.response_length, "eval.response_length")
+
+    def respond(self, prompts: Sequence[Prompt], config: EvalConfig, seed: int, purpose: str) -> Responses:
+        """Sample a response to each prompt; `purpose` tells the random numbers of one use from those of another."""
+        generator = seeded_generator(seed, 0, purpose, self.model.device)
+        samples = self.sample([prompt.text for prompt in prompts], self.get_sampling(config), generator)
+        return Responses(ResponseBatch.from_samples(prompts, samples, self.tokenizer), samples.stop_reasons, samples)
 
     def get_sampling(self, config: EvalConfig) -> Sampling:
         """Return how this model is sampled: as the config says, or as its own generation settings do."""
@@ -76,46 +184,48 @@ class EvaluatedModel:
 class ScoredResponses:
     """Responses of one model with the scores of each judge."""
 
-    samples: Samples
+    responses: Responses
     scores: dict[str, Floats]
     """By judge; NaN for a response that it returned None for."""
 
 
-def sample_and_score(
-    model: EvaluatedModel, prompts: Sequence[Prompt], judges: Scorer, config: EvalConfig, generator: torch.Generator
+def respond_and_score(
+    model: Respondent, prompts: Sequence[Prompt], judges: Scorer, config: EvalConfig, seed: int, purpose: str
 ) -> ScoredResponses:
-    """Sample one response to each prompt and score it. NumericError: a score is not finite."""
-    samples = model.sample([prompt.text for prompt in prompts], model.get_sampling(config), generator)
-    by_judge = judge(judges, model.tokenizer, prompts, samples).by_source
+    """Have the model respond to each prompt, and score its responses. NumericError: a score is not finite."""
+    responses = model.respond(prompts, config, seed, purpose)
+    by_judge = judges.judge(responses.batch).by_source
     for name, scores in by_judge.items():
         if not scores.values.isfinite().all():
             raise NumericError(f"{name}: a score is not finite; the weights of this judge are damaged")
     return ScoredResponses(
-        samples, {name: scores.with_nan().double().cpu().numpy() for name, scores in by_judge.items()}
+        responses, {name: scores.with_nan().double().cpu().numpy() for name, scores in by_judge.items()}
     )
 
 
-def describe_responses(samples: Samples) -> ResponseStats:
+def describe_responses(responses: Responses) -> ResponseStats:
     """Return the length and diversity of the responses."""
-    ended = [reason != "length" for reason in samples.stop_reasons]
+    ended = [reason != "length" for reason in responses.stop_reasons if reason]
     return ResponseStats(
-        response_length=float(samples.drawn.sum(1).double().mean()),
-        ended_rate=sum(ended) / len(ended),
-        distinct_1=distinct_n(samples.texts, 1),
-        distinct_2=distinct_n(samples.texts, 2),
+        response_length=None if responses.lengths is None else sum(responses.lengths) / len(responses.lengths),
+        ended_rate=sum(ended) / len(ended) if ended else None,
+        distinct_1=distinct_n(responses.texts, 1),
+        distinct_2=distinct_n(responses.texts, 2),
     )
 
 
 def estimate_kl(
-    a: EvaluatedModel, b: EvaluatedModel, samples: Samples, clusters: Sequence[str], config: EvalConfig, seed: int
+    a: Respondent, b: Respondent, samples: Samples | None, clusters: Sequence[str], config: EvalConfig, seed: int
 ) -> tuple[Floats | None, float | None, Interval | None]:
     """Return the nats of each response, KL(b || a) in nats per response at temperature 1, and its interval.
 
-    None if the vocabularies differ.
+    None if the vocabularies differ, or responses stand in a file.
 
     Monte Carlo estimate: mean of log b - log a over `samples` of b, or over new samples if these have another
     temperature.
     """
+    if samples is None or not isinstance(a, EvaluatedModel) or not isinstance(b, EvaluatedModel):
+        return None, None, None
     if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():
         return None, None, None
     pure = {"temperature": 1.0, "top_k": None, "top_p": None, "use_generation_config": False}

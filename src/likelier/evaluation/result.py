@@ -117,10 +117,10 @@ class BestOfN:
 class ResponseStats:
     """Length and diversity of one model's responses."""
 
-    response_length: float
-    """Mean length in tokens."""
-    ended_rate: float
-    """Share of responses that end before the length limit."""
+    response_length: float | None
+    """Mean length in tokens; None for responses from a file."""
+    ended_rate: float | None
+    """Share of responses that end before the length limit; None where a file does not say."""
     distinct_1: float
     distinct_2: float
 
@@ -130,7 +130,7 @@ class ModelResult:
     """The comparison of a model with model a."""
 
     kl: float | None
-    """KL of b from a in nats per response, at temperature 1; None if their tokenizers differ."""
+    """KL of b from a in nats per response, at temperature 1; None for other tokenizers, or responses from a file."""
     kl_interval: Interval | None
     judges: dict[str, JudgeResult]
     """By name, in the order of `eval.scorer`; the first decides."""

@@ -121,11 +121,11 @@ def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return sentences on few prompts, a KL below 0, and errors in the new model's training."""
     limits, prompts, kl = [], record.get("num_prompts"), record.get("kl")
     for name, side in (("old", "a"), ("new", "b")):
-        cut = 1 - (record.get(side) or {}).get("ended_rate", 1.0)
-        if cut > OFTEN_CUT:
-            limits.append(
-                f"{share(cut)} of the {name} answers were cut at the length limit: raise eval.response_length."
-            )
+        stats = record.get(side) or {}
+        ended, is_sampled = stats.get("ended_rate"), stats.get("response_length") is not None
+        if ended is not None and (cut := 1 - ended) > OFTEN_CUT:
+            advice = ": raise eval.response_length" if is_sampled else ""  # whoever wrote a file set its limit
+            limits.append(f"{share(cut)} of the {name} answers were cut at the length limit{advice}.")
     if prompts is not None and prompts < FEW_PROMPTS:
         limits.append(f"Only {prompts} prompt{'s' * (prompts != 1)}: others may say otherwise.")
     interval, controlled = record.get("interval"), record.get("length_controlled_interval")

@@ -71,7 +71,7 @@ def draw_histogram(title: str, unit: str, groups: Mapping[str, Sequence[float]])
 def win_rates_by_length(a: Mapping[str, Sequence[Any]], b: Mapping[str, Sequence[Any]]) -> list[JsonObject]:
     """Return how often the new response wins where it is shorter, about as long, or longer; empty without scores."""
     wins: dict[str, list[float]] = {"shorter": [], "about as long": [], "longer": []}
-    rows = zip(a["length"], b["length"], a.get("score", ()), b.get("score", ()), strict=False)
+    rows = zip(a.get("length", ()), b.get("length", ()), a.get("score", ()), b.get("score", ()), strict=False)
     for length_a, length_b, score_a, score_b in rows:
         if score_a is None or score_b is None:
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from likelier.config import Config, RewardSource
+from likelier.config.evaluation import is_response_file
 from likelier.config.rewards import name_function
 from likelier.errors import DataError
 from likelier.files import hash_file
@@ -87,8 +88,8 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
         "model": ("model", config.model),
         "prompts": ("file", config.prompts),
         "data": ("file", config.data),
-        "eval.model_a": ("model", evaluation.model_a),
-        "eval.model_b": ("model", evaluation.model_b),
+        "eval.model_a": (find_kind(evaluation.model_a), evaluation.model_a),
+        "eval.model_b": (find_kind(evaluation.model_b), evaluation.model_b),
         "eval.prompts": ("file", evaluation.prompts),
     }
     named |= {
@@ -96,7 +97,10 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
         for name, block in (("circle", config.circle), ("eval", evaluation))
         for field in ("tls_cert", "tls_key")
     }
-    named |= {f"eval.others.{number}.model": ("model", each.model) for number, each in enumerate(evaluation.others)}
+    named |= {
+        f"eval.others.{number}.model": (find_kind(each.model), each.model)
+        for number, each in enumerate(evaluation.others)
+    }
     inputs = [each for stage in STAGES.values() for each in list_block_inputs(stage, config)]
     inputs = [each for each in inputs if each[0] != "gym.env_id" or each[2].partition(":")[0].endswith(FILE_ENDINGS)]
     inputs += list_sources("reward", config.reward)
@@ -104,6 +108,11 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
     inputs += list_sources("eval.selector", evaluation.selector)
     named |= {setting: (kind, value) for setting, kind, value in inputs}
     return {setting: (kind, value) for setting, (kind, value) in named.items() if value}
+
+
+def find_kind(model: str) -> Kind:
+    """Return what the name of a model to evaluate stands for: a model, or a file of its responses."""
+    return "file" if is_response_file(model) else "model"
 
 
 def find_fault(kind: Kind, value: Any) -> str:

@@ -267,6 +267,7 @@ CHOICES = [
 ]
 REFUSED = {("gym", "loss_aggregation", "sequence"), ("gym", "loss_aggregation", "fixed")}
 REFUSED |= {("ppo", "stop_on", "gold_drift")}  # without `eval_steps`, which no other choice needs
+REFUSED |= {("ppo", "critic", "adapter")}  # without `lora_rank`
 
 
 @pytest.mark.parametrize(("stage", "field", "choice"), CHOICES, ids=["-".join(map(str, case)) for case in CHOICES])

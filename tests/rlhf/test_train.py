@@ -223,12 +223,14 @@ def test_a_wrong_own_loss_is_named_before_a_model_is_loaded(world, losses, tmp_p
 
 
 @pytest.mark.slow
-def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_path):
-    settings = config(world, lora_rank=4, save_total_limit=9, critic="shared", learning_rate=0.03)
+@pytest.mark.parametrize("critic", ["shared", "adapter"])
+def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_path, critic):
+    settings = config(world, lora_rank=4, save_total_limit=9, critic=critic, learning_rate=0.03)
     train(settings, tmp_path)
     assert all(line["first_ratio_deviation"] == 0.0 for line in metrics(tmp_path))
     assert metrics(tmp_path)[-1]["score"] > metrics(tmp_path)[0]["score"] + 0.2
     assert metrics(tmp_path)[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics(tmp_path)[-1]["value_loss"] < metrics(tmp_path)[0]["value_loss"]
     base, whole = load_causal_lm(world / "model"), load_causal_lm(tmp_path / "model")
     changed = {name for name, weight in whole.named_parameters() if not torch.equal(weight, base.get_parameter(name))}
     assert changed

@@ -78,7 +78,7 @@ def test_two_processes_train_as_one_does(config, tmp_path):
 
 
 VARIANTS = {
-    "adapter": ["ppo.lora_rank=2", "ppo.kl_target=0.5"],
+    "adapter": ["ppo.lora_rank=2", "ppo.critic=adapter", "ppo.kl_target=0.5"],
     "without critic": ["ppo.algorithm=rloo", "ppo.responses_per_prompt=4", "ppo.old_logprobs=sampler"],
     "critic apart": ["ppo.critic=separate", "ppo.micro_batch_size=3", "ppo.rollout_batch_size=5"],
     "loss": ["ppo.kl_place=loss", "ppo.kl_estimator=k2", "ppo.loss_aggregation=sequence", "ppo.target_kl=0.01"],

@@ -10,10 +10,11 @@ from safetensors.torch import save_model as save_tensors
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from likelier.config import PPOConfig, UpdateConfig
+from likelier.config import LoRA, PPOConfig, UpdateConfig
 from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
 from likelier.ppo.update import accumulate_gradients
+from likelier.text.adapters import apply_lora, make_critic_adapter
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer, load_trunk, save_model
 from likelier.text.policy import TextPolicy, ValueHead, check_critic
@@ -97,6 +98,33 @@ def test_every_parameter_gets_a_gradient(critic: Any, bf16: bool) -> None:
     policy_parameters, critic_parameters = policy.policy_parameters(), policy.critic_parameters()
     assert not {id(p) for p in policy_parameters} & {id(p) for p in critic_parameters}
     assert len(policy_parameters) + len(critic_parameters) == len(list(policy.parameters()))
+
+
+def test_the_adapter_of_a_critic_leaves_the_policy_as_it_is_and_shares_its_weights() -> None:
+    model = tiny_model()
+    prompts, prompt_mask, tokens, mask = texts()
+    inputs = {"prompt_tokens": prompts, "prompt_mask": prompt_mask}
+    with torch.no_grad():
+        before = TextPolicy.build(model, None).evaluate(inputs, tokens, mask).logprobs
+    lora = LoRA(lora_rank=2)
+    policy = TextPolicy.build(model, "adapter", critic_adapter=make_critic_adapter(model, lora, seed=0))
+    apply_lora(model, lora, "ppo", seed=0)
+    weights = list(policy.parameters())
+    assert sum(p.numel() for p in weights if not p.requires_grad) == sum(p.numel() for p in tiny_model().parameters())
+    trained = [p for p in policy.critic_parameters() if p.requires_grad]
+    torch.nn.init.ones_(policy.value_head.linear.weight)
+    for _ in range(3):
+        found = policy.evaluate(inputs, tokens, mask)
+        assert torch.equal(found.logprobs, before)
+        (found.values - 1).square().mean().backward()
+        assert all(p.grad is None for p in policy.policy_parameters())
+        with torch.no_grad():
+            for p in trained:
+                p -= 0.1 * p.grad
+    names = [name for name, p in policy.critic.named_parameters() if p.requires_grad]
+    assert len(names) == 2 * 7 * 2  # two matrices for each of seven linear layers, in two layers
+    assert not torch.equal(policy.evaluate(inputs, tokens, mask).values, torch.zeros_like(found.values))
+    assert all(p.any() for p in trained)
 
 
 def test_a_critic_may_start_from_a_reward_model(tmp_path: Path) -> None:

@@ -220,8 +220,9 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
     where both differ by more than 0.01 nats a token on average)."""
     importance_cap: Annotated[float, Field(ge=1)] | None = None
     """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
-    critic: Literal["separate", "shared"] = "separate"
-    """Values from a model of their own, or from a head on the policy's trunk."""
+    critic: Literal["separate", "shared", "adapter"] = "separate"
+    """Values from a model of their own, from a head on the policy's trunk, or, with `lora_rank`, from an adapter of
+    their own on the policy's frozen base."""
     critic_model: str | None = None
     """Folder the separate critic starts from (a reward model, say); None: the policy's start."""
     critic_learning_rate: PositiveFloat | None = None
@@ -296,6 +297,7 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
                 "critic_lam and lam_by_length stand in its place",
             ),
             (self.critic == "shared", ("critic_model",), "a shared critic stands on the policy's trunk"),
+            (self.critic == "adapter", ("critic_model",), "the critic's adapter stands on the policy's base"),
             (self.kl_place == "reward", ("kl_level",), "it is about a penalty in the loss, see kl_place"),
             (self.eval_steps is None, ("keep_best", "stop_on"), "only eval_steps measure the policy during training"),
             (self.kl_target is None, ("kl_horizon",), "it belongs to kl_target, which is not set"),
@@ -310,6 +312,8 @@ class PPOConfig(SamplingConfig, LoRA, UpdateConfig, PageConfig):
             (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
         )
         refuse_idle(self, rules)
+        if self.critic == "adapter" and self.lora_rank is None:
+            raise ValueError("critic: an adapter stands on a frozen base, and without lora_rank the base is trained")
         if self.critic_warmup_steps >= self.steps:
             raise ValueError(
                 f"critic_warmup_steps {self.critic_warmup_steps} leaves the policy none of {self.steps} steps"

@@ -16,6 +16,7 @@ from likelier.records import Text
 from likelier.reward.out_of_distribution import Distribution, load_distribution
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
 from likelier.runs.folder import adapter_folders, member_folders
+from likelier.text.adapters import FrozenBase
 from likelier.text.attribution import Attribution
 from likelier.text.reward_heads import load_heads
 from likelier.text.reward_model import Reading, load_reward_model
@@ -128,8 +129,16 @@ def std_between_models(scores: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     return scores.std(0, unbiased=False)
 
 
-def load_ensemble(path: str, device: str = "auto", caution: float = 0.0, combination: Combination = "mean") -> Ensemble:
+def load_ensemble(
+    path: str,
+    device: str = "auto",
+    caution: float = 0.0,
+    combination: Combination = "mean",
+    bases: Sequence[FrozenBase] = (),
+) -> Ensemble:
     """Load a reward model from a folder or the hub, or all models in the folder of a reward run.
+
+    Adapters share the weights of their base if it is among `bases`.
 
     DataError: it cannot be loaded. ConfigError: `combination` of a single model.
     """
@@ -137,7 +146,7 @@ def load_ensemble(path: str, device: str = "auto", caution: float = 0.0, combina
     if folders:
         from likelier.text.reward_adapters import load_reward_adapters  # peft takes a second to import
 
-        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device))]
+        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device), bases)]
     else:
         folders = member_folders(Path(path)) or [path]
         members = [load_member(folder, device) for folder in folders]

@@ -16,6 +16,7 @@ from likelier.reward.ensemble import load_ensemble
 from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
 from likelier.reward.user_functions import FunctionContext, TrainerState, UserFunction
+from likelier.text.adapters import FrozenBase
 from likelier.text.sampler import Samples
 from likelier.userfile import find_function
 
@@ -79,8 +80,13 @@ class Scorer:
         return self.combine(self.judge(batch))
 
 
-def make_scorer(sources: Sequence[RewardSource], device: str = "auto", people: Source | None = None) -> Scorer:
-    """Load all sources; `people` stands for the one that asks people.
+def make_scorer(
+    sources: Sequence[RewardSource],
+    device: str = "auto",
+    people: Source | None = None,
+    bases: Sequence[FrozenBase] = (),
+) -> Scorer:
+    """Load all sources; `people` stands for the one that asks people, `bases` serve reward models that are adapters.
 
     ConfigError, DataError: one cannot be found or loaded, or people are among them and cannot be asked here.
     """
@@ -90,14 +96,20 @@ def make_scorer(sources: Sequence[RewardSource], device: str = "auto", people: S
     weights: dict[str, float] = {}
     for name, source in zip(name_sources(sources), sources, strict=True):
         weights[name] = source.weight
-        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context, people)
+        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context, people, bases)
     return Scorer(whole, weights, per_token, context)
 
 
-def load_source(source: RewardSource, device: str, context: FunctionContext, people: Source | None = None) -> Source:
+def load_source(
+    source: RewardSource,
+    device: str,
+    context: FunctionContext,
+    people: Source | None = None,
+    bases: Sequence[FrozenBase] = (),
+) -> Source:
     """Load one source. ConfigError, DataError: see `load_ensemble`, `UserFunction`, `http_source`."""
     if source.model is not None:
-        return load_ensemble(source.model, device, source.caution, source.combine)
+        return load_ensemble(source.model, device, source.caution, source.combine, bases)
     if source.function is not None:
         function = find_reward_function(source.function)
         name, per_token = name_function(source.function), source.per == "token"

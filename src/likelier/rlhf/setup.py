@@ -21,7 +21,13 @@ from likelier.reward.verdict import check_reward_runs, read_reward_results
 from likelier.rlhf.people import PeopleSource
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
-from likelier.text.adapters import apply_lora, make_reference
+from likelier.text.adapters import (
+    FrozenBase,
+    apply_lora,
+    copy_sharing_weights,
+    make_critic_adapter,
+    make_reference,
+)
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy, check_critic
@@ -88,20 +94,27 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
         raise ConfigError("reward: give at least one of model, function, http, people")
     ppo, device = config.ppo, pick_device(config.ppo.device)
     model = load_policy(config.model, device)
-    critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
-    policy = TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16)
-    tokenizer, scorer = (
-        load_tokenizer(config.model),
-        make_scorer(config.reward, ppo.device, people.rate if people else None),
-    )
+    tokenizer, policy = load_tokenizer(config.model), build_policy(model, config)
     # Before the adapter is put on: the reference is the model as it was.
     reference = load_reference(ppo.reference, tokenizer, device) if ppo.reference else make_reference(model, ppo)
+    bases = [FrozenBase(ppo.reference or config.model, reference)]
+    if ppo.reference and ppo.lora_rank:
+        bases.append(FrozenBase(config.model, copy_sharing_weights(model)))
+    scorer = make_scorer(config.reward, ppo.device, people.rate if people else None, bases)
     if people:
         people.read_with(reference, tokenizer)
     apply_lora(model, ppo, "ppo", config.seed)
     check_tools(config, sampler is None)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
-    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo))
+    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo), bases)
+
+
+def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
+    """Build the policy around a model that has no adapter yet, with the critic that the settings ask for."""
+    ppo = config.ppo
+    critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
+    adapter = make_critic_adapter(model, ppo, config.seed) if critic == "adapter" else None
+    return TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16, adapter)
 
 
 def check_tools(config: Config, is_own_sampler: bool) -> None:
@@ -133,7 +146,9 @@ def make_evaluation(
     """
     scorer = actors.scorer.replace_source(people.name, people.predict) if people else actors.scorer
     # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
-    judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
+    judges = None
+    if config.eval.scoring:
+        judges = make_scorer(config.eval.scoring, config.ppo.device, bases=actors.bases)
     every = prompts.train + prompts.held_out + prompts.fresh
     check_columns(every, actors.scorer, judges)
     check_pictures(every, "reward", config.reward)

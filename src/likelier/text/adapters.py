@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, LikelierError
+from likelier.runs.folder import find_base
 from likelier.text.convention import mark_made
 from likelier.text.models import (
     context_length,
@@ -30,6 +31,19 @@ from likelier.text.models import (
 from likelier.text.padding import unpadded_inputs
 from likelier.training.setup import seeded_generator
 from likelier.training.state import as_os_errors
+
+
+class FrozenBase(NamedTuple):
+    """A frozen model in memory, whose weights adapters may share."""
+
+    name: str
+    """Its folder or hub name."""
+    model: PreTrainedModel
+
+    def is_base_of(self, adapter: Path) -> bool:
+        """True if the adapter in a folder changes this model."""
+        base = find_base(adapter)
+        return base == self.name or (Path(base).is_dir() and Path(base).resolve() == Path(self.name).resolve())
 
 
 def make_reference(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
@@ -68,6 +82,14 @@ def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
     copied: PreTrainedModel = copy.deepcopy(model, shared)  # what its memo holds is not copied
     copied.requires_grad_(False).eval()
     return copied
+
+
+def make_critic_adapter(model: PreTrainedModel, lora: LoRA, seed: int) -> PreTrainedModel:
+    """The trunk of a critic: an adapter of its own on the model's frozen weights, which it shares."""
+    trunk = copy_sharing_weights(model).base_model
+    assert isinstance(trunk, PreTrainedModel), type(trunk)
+    add_adapter(trunk, lora, "ppo", seeded_generator(seed, 0, "critic lora"))
+    return trunk
 
 
 def add_adapter(

@@ -36,7 +36,8 @@ class ValueHead(nn.Module):
 class TextPolicy(nn.Module):
     """A language model with an optional critic. Dropout is off.
 
-    `critic`: None; `"shared"`, a value head on the policy's own trunk; `"separate"`, a trunk of its own with a head.
+    `critic`: None; `"shared"`, a value head on the policy's own trunk; `"separate"`, a trunk of its own with a head;
+    `"adapter"`, that trunk is an adapter on the policy's frozen base.
     """
 
     def __init__(
@@ -56,17 +57,20 @@ class TextPolicy(nn.Module):
     def build(
         cls,
         model: PreTrainedModel,
-        critic: Literal["separate", "shared"] | None,
+        critic: Literal["separate", "shared", "adapter"] | None,
         critic_model: str | None = None,
         temperature: float = 1.0,
         bf16: bool = False,
+        critic_adapter: PreTrainedModel | None = None,
     ) -> "TextPolicy":
         """Build a policy around `model`; a separate critic is initialised from the folder `critic_model` (a language or
         reward model with the same tokenizer) or from the policy's trunk. Initial values are 0.
+
+        `critic_adapter`: the trunk of a critic that is an adapter, see `make_critic_adapter`.
         """
         if critic is None:
             return cls(model, None, None, temperature, bf16)
-        trunk = None
+        trunk = critic_adapter
         if critic == "separate":
             trunk = load_trunk(critic_model, model.device) if critic_model else copy_trunk(model)
         config = trunk.config if trunk is not None else model.config

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,29 @@ from jaxtyping import Float
 from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Text
 from likelier.runs.folder import find_base
-from likelier.text.adapters import add_adapter, save_adapter
+from likelier.text.adapters import FrozenBase, add_adapter, copy_sharing_weights, save_adapter
 from likelier.text.attribution import Attribution
-from likelier.text.models import save_model
+from likelier.text.convention import mark_made
+from likelier.text.models import load_safely, load_tokenizer, prepare_config, save_model
 from likelier.text.reward_heads import set_heads
-from likelier.text.reward_model import Reading, RewardModel, new_reward_model
+from likelier.text.reward_model import (
+    Reading,
+    RewardModel,
+    find_score_head,
+    init_score_head,
+    new_reward_model,
+)
 
 PREFIX = "base_model.model."
 """Prefix that peft gives the names of weights."""
@@ -82,6 +95,27 @@ def continue_adapter(reward: RewardModel, lora: LoRA, folder: Path) -> None:
     reward.eval()
 
 
+def share_trunk(base: FrozenBase, device: torch.device | str) -> RewardModel | None:
+    """Return a reward model on the very weights of a model in memory, with a new head.
+
+    None if it has other layers than its trunk and a head, or is elsewhere: it must then be loaded for itself.
+    """
+    with load_safely(base.name) as options, torch.device("meta"):
+        config = prepare_config(AutoConfig.from_pretrained(base.name, num_labels=1, **options))
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    trunk = copy_sharing_weights(base.model).base_model
+    if type(model.base_model) is not type(trunk) or base.model.device.type != torch.device(device).type:
+        return None
+    setattr(model, model.base_model_prefix, trunk)
+    find_score_head(model).to_empty(device=base.model.device)
+    init_score_head(model, None)
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        return None
+    tokenizer = load_tokenizer(base.name)
+    mark_made(tokenizer)
+    return RewardModel(model.eval(), tokenizer)
+
+
 def put_adapter_on(reward: RewardModel, config: Any, name: str, folder: Path) -> dict[str, Tensor]:
     """Add the adapter in a folder under a name, without dropout; returns the weights of its head.
 
@@ -130,9 +164,12 @@ def save_merged_reward(
     save_model(folder, merged, tokenizer, card)
 
 
-def load_reward_adapters(folders: Sequence[str], device: torch.device | str = "cpu") -> list[RewardAdapter]:
-    """Load the adapters of a reward run onto one base. DataError: the base is gone, or weights do not fit it.
+def load_reward_adapters(
+    folders: Sequence[str], device: torch.device | str = "cpu", bases: Sequence[FrozenBase] = ()
+) -> list[RewardAdapter]:
+    """Load the adapters of a reward run onto one base, in memory already if it is among `bases`.
 
+    DataError: the base is gone, or weights do not fit it.
     Layers that the base lacks belong to an adapter too; several adapters have none, see `prepare_ensemble`.
     """
     base = find_base(Path(folders[0]))
@@ -142,7 +179,8 @@ def load_reward_adapters(folders: Sequence[str], device: torch.device | str = "c
             f"({Path(folders[0]).with_name('model')})"
         )
     configs = [PeftConfig.from_pretrained(folder) for folder in folders]
-    reward = new_reward_model(base)
+    shared = next((each for each in bases if each.is_base_of(Path(folders[0]))), None)
+    reward = (shared and share_trunk(shared, device)) or new_reward_model(base)
     names = [f"member-{number}" for number in range(len(folders))]
     parts = zip(names, folders, configs, strict=True)
     heads = [put_adapter_on(reward, config, name, Path(folder)) for name, folder, config in parts]

@@ -354,6 +354,10 @@ GYM = training(
             if name != "port"
         },
         "preferences.simulated": elsewhere("control/preferences/test_judges.py::test_chances_by_hand"),
+        "preferences.taste": elsewhere(
+            "control/preferences/test_judges.py::test_a_taste_is_a_function_of_what_a_clip_shows"
+        ),
+        "preferences.min_gamma": elsewhere(f"{LEARNED}test_the_discount_is_raised_for_a_learned_reward_alone"),
         "preferences.comparisons": elsewhere(f"{LEARNED}test_what_a_run_asks_learns_and_reports"),
         "preferences.clip_seconds": elsewhere(f"{LEARNED}test_what_a_run_asks_learns_and_reports"),
         "preferences.ensemble_size": elsewhere(

@@ -38,6 +38,9 @@ class Person(Visitor):
         super().__init__(most)
 
     def wait(self, question):
+        self.heard = question["run"]
+        if self.heard["over"]:
+            return None
         assert question["writing"]
         time.sleep(0.02)
         return json.loads(self.get("/question"))

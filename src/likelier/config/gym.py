@@ -28,6 +28,9 @@ class PreferencesConfig(PageConfig):
     """A feedback database (file or URL, made if absent) over which the judging page is opened: people compare clips."""
     simulated: Annotated[float, Field(ge=0, le=1)] | None = None
     """A simulated judge goes by the environment's reward, and answers this share of comparisons by a coin."""
+    taste: Annotated[str, Field(min_length=1)] | None = None
+    """`file.py:function`: the simulated judge goes by this function of a clip's observations `[T, D]` and actions
+    `[T, A]` instead, where the environment has no reward for what is wanted."""
     comparisons: Positive = 300
     """Comparisons in the whole run: a quarter of the untrained policy, the last after three quarters of the run."""
     clip_seconds: PositiveFloat = 1.5
@@ -39,10 +42,12 @@ class PreferencesConfig(PageConfig):
     entropy_coef: NonNegative = 0.03
     """Added to `gym.entropy_coef`, falling to nothing by the last comparisons: while the reward changes the policy
     explores."""
+    min_gamma: Fraction = 0.98
+    """`gym.gamma` is raised to this: a shorter discount is tuned to the shape of the environment's own reward."""
     wait_minutes: NonNegative = 30.0
     """With `db`: how long each round of questions waits for people; then the run goes on with what it has."""
-    question: NonEmpty = "Which behaviour is better?"
-    """With `db`: what people are asked."""
+    question: NonEmpty | None = None
+    """With `db`: what people are asked; None: which behaviour is better, in each person's language."""
 
     @model_validator(mode="after")
     def check_judge(self) -> Self:
@@ -55,6 +60,7 @@ class PreferencesConfig(PageConfig):
             )
         page = (*PageConfig.model_fields, "wait_minutes", "question")
         refuse_idle(self, [(self.db is None, page, "there is no `db` to ask people")])
+        refuse_idle(self, [(self.simulated is None, ("taste",), "it belongs to simulated, which is not given")])
         return self
 
 

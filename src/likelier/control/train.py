@@ -16,7 +16,7 @@ from likelier.control.fast.losses import ClosedFormLoss
 from likelier.control.nets import ActorCritic
 from likelier.control.normalise import RewardScale, make_observation_moments
 from likelier.control.preferences.judges import OpenClipPage
-from likelier.control.preferences.learned import LearnedReward, open_learned_reward
+from likelier.control.preferences.learned import LearnedReward, open_learned_reward, raise_gamma
 from likelier.control.rollout import EnvState, Episodes, Memories, sample_rollout
 from likelier.control.watchdog import Watchdog
 from likelier.ppo.update import ppo_update
@@ -33,7 +33,7 @@ def train_gym(config: Config, run: Run, open_page: OpenClipPage | None = None) -
     `open_page` opens the page on which people compare clips (`gym.preferences.db`). ConfigError: the environment cannot
     be created, or its clips not be compared. EnvError: it fails. NumericError: see `Guard`.
     """
-    gym, device = config.gym, pick_device(config.gym.device)
+    gym, device = raise_gamma(config.gym), pick_device(config.gym.device)
     with (
         Watchdog(gym.step_timeout_seconds) as watchdog,
         VectorEnv(gym, config.seed, watchdog) as vector_env,

@@ -91,6 +91,7 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
         "eval.model_a": (find_kind(evaluation.model_a), evaluation.model_a),
         "eval.model_b": (find_kind(evaluation.model_b), evaluation.model_b),
         "eval.prompts": ("file", evaluation.prompts),
+        "gym.preferences.taste": ("code", config.gym.preferences and config.gym.preferences.taste),
     }
     named |= {
         f"{name}.{field}": ("file", getattr(block, field))

@@ -1,9 +1,10 @@
 """A judging page beside a training run: served by a thread of it until the block ends."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import uvicorn
 
@@ -17,9 +18,21 @@ from likelier.web.server import announce_links, listen_for, make_access, make_co
 if TYPE_CHECKING:
     from likelier.config.base import PageConfig
 
-P = TypeVar("P")
 CLOSE_SECONDS = 10.0
 """How long the server may take to end."""
+TELL_SECONDS = 5.0
+"""How long a run that is over waits until all open pages know it."""
+
+
+class Page(Protocol):
+    """What a run asks people through."""
+
+    def end(self) -> None:
+        """Tell people that nothing more is asked."""
+        ...
+
+
+P = TypeVar("P", bound=Page)
 
 
 @contextmanager
@@ -27,6 +40,8 @@ def serve_beside(
     store: Store, config: "PageConfig", block: str, make: Callable[[Room, threading.Thread], P]
 ) -> Iterator[P]:
     """Serve the store's project; yields what `make` makes of its room and the server's thread before anybody can come.
+
+    A block that ends without an error is a run that is over, and open pages say so: no more is asked after a resume.
 
     The owner's link is printed on stderr. `block` names the settings in messages. ConfigError: an address that is not
     protected. LikelierError: the port is taken.
@@ -47,9 +62,20 @@ def serve_beside(
         thread.start()
         try:
             yield page
+            page.end()
+            tell_people(room)
         finally:
             server.should_exit = True
             thread.join(CLOSE_SECONDS)
+
+
+def tell_people(room: Room) -> None:
+    """Wait until all who look at the page know that the run is over, `TELL_SECONDS` at most."""
+    assert room.run is not None
+    room.run.is_over, until = True, time.monotonic() + TELL_SECONDS
+    while room.run.count_untold() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.1)  # for the last reply to be sent
 
 
 def check_page(room: Room, server: threading.Thread, kind: type[Judgement] | type[Rating]) -> None:

@@ -13,8 +13,10 @@ from likelier.feedback.projects import ProjectSettings
 from likelier.records import Comparison, Judgement, Prompt, Response
 from likelier.records.media import read_media
 from likelier.web.beside import check_page, serve_beside
+from likelier.web.languages import load_words
 from likelier.web.live import add_generated
 from likelier.web.room import Room
+from likelier.web.run_status import RunStatus
 
 PROJECT = "clips"
 """Project of the database in which clips are compared."""
@@ -25,10 +27,18 @@ SETTINGS = ProjectSettings(per_comparison=1, strength=False, repeat_share=0.0)
 class ClipPage:
     """A page of comparisons that is being served."""
 
-    def __init__(self, room: Room, server: threading.Thread, question: str) -> None:
-        self.room, self.server, self.prompt = room, server, Prompt(question)
-        self.room.more_comes = True
+    def __init__(self, room: Room, server: threading.Thread, question: str | None) -> None:
+        """`question` None: the usual one, which each person reads in their own language."""
+        usual = load_words("en")["clip_question"]
+        self.room, self.server, self.prompt = room, server, Prompt(question or usual)
+        self.run = RunStatus("agent", None if question else usual)
+        self.room.more_comes, self.room.run = True, self.run
         self.withdraw()
+
+    def end(self) -> None:
+        """Tell people that nothing more is asked; what is on their screens is of no use any more."""
+        self.withdraw()
+        self.room.more_comes, self.run.is_over = False, True
 
     def withdraw(self) -> None:
         """Ask nobody any more about what nobody has begun."""

@@ -11,6 +11,7 @@ from likelier.records import Prompt, Rating, Response
 from likelier.web.beside import check_page, serve_beside
 from likelier.web.live import add_generated
 from likelier.web.room import Room
+from likelier.web.run_status import RunStatus
 
 
 class RatingPage:
@@ -18,7 +19,7 @@ class RatingPage:
 
     def __init__(self, room: Room, server: threading.Thread) -> None:
         self.room, self.server = room, server
-        self.room.more_comes = True
+        self.room.more_comes, self.room.run = True, RunStatus("model")
         self.ask((), ())
 
     def ask(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> None:

@@ -34,13 +34,13 @@ from likelier.web.answers import check_reasons, check_subject
 from likelier.web.guesses import Guess, Guesses
 from likelier.web.ids import PageIds, UnfitAnswer
 from likelier.web.markdown import render_all
+from likelier.web.run_status import RunStatus
 from likelier.web.shown import describe_question, find_media, is_text
 
 Guesser = Callable[[Text, str, str], float]
 """(prompt, left, right) to the probability that the left response wins."""
 SHOWN_AHEAD = 2
 """Questions sent at once: the next one is in the browser before it is asked for."""
-
 RECOUNT_SECONDS = 60.0
 """How often judgements of other processes in a PostgreSQL database are looked for that came late."""
 
@@ -48,10 +48,9 @@ RECOUNT_SECONDS = 60.0
 class Room:
     """The store, its accounts, and the assignment of comparisons to people.
 
-    `announce(token)` is called with each link's token, a new one as soon as the last was used; `when_finished` is
-    called once there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is
-    asked one twice; `wanted` is then at most how many judgements these lack until `per_comparison` different people
-    have judged each.
+    `announce(token)` is called with each link's token, a new one as soon as the last was used; `when_finished` once
+    there are `wanted` judgements. With `only`, ids of comparisons, nothing else is asked and nobody is asked one twice;
+    `wanted` is then at most what these lack until `per_comparison` different people have judged each.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Room:
         """Names of the live policies of this moment."""
         self.more_comes = False
         """More questions come as these are answered: from live policies, or from PPO."""
+        self.run: RunStatus | None = None  # that the page is beside of
         self.asked: frozenset[str] | None = None
         """Ids of the only responses that people are asked to rate; None: all."""
         self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
@@ -243,12 +243,14 @@ class Room:
             "hits": list(guesses.hits),
         }
         first, following = [*questions, None, None][:2]
-        writing = first is None and self.more_comes
-        return {"done": first is None, "writing": writing, **(first or {}), "next": following, "progress": progress}
+        about = {"done": first is None, "writing": first is None and self.more_comes, "next": following}
+        about |= {"run": self.run.tell(person.annotator)} if self.run else {}
+        return {**about, **(first or {}), "progress": progress}
 
     def assign(self, person: Person, count: int) -> list[Assignment]:
         """Return the next `count` questions for a person, by the answers that `update_pairing` has counted."""
-        if self.settings.ask == "conversations":  # everybody judges the answers to their own messages
+        # Everybody judges the answers to their own messages.
+        if self.settings.ask == "conversations" or (self.run and self.run.is_over):
             return []
         with self.pairing_lock:
             return self.pairing.assign(person.annotator, time.monotonic(), count)
@@ -326,6 +328,7 @@ class Room:
         elif not (isinstance(answer, Judgement) or supersedes):
             supersedes = self.find_given(person, answer)
         is_lesson = isinstance(answer, Judgement) and answer.comparison_id in self.training and not answer.adjudicates
+        more = ({TRAINING: True} if is_lesson else {}) | ({ASKED: draw._asdict()} if draw else {})
         stored = self.store.store_answer(
             replace(
                 answer,
@@ -334,9 +337,7 @@ class Room:
                 key=f"{person.annotator}:{answer.key}",
                 supersedes=supersedes,
                 guideline=self.check_guideline(answer.guideline),
-                extra=answer.extra
-                | ({TRAINING: True} if is_lesson else {})
-                | ({ASKED: draw._asdict()} if draw else {}),
+                extra=answer.extra | more,
             ),
             self.take_screens(),
         )
@@ -355,10 +356,9 @@ class Room:
             subject = answer.comparison_id, (answer.left, answer.right)
             if subject not in self.pairing.own[person.annotator]:
                 return None
-        key = f"{person.annotator}:{answer.key}"
         for known in self.store.judgements_of([answer.comparison_id]):
             is_same = (known.annotator, known.left, known.right) == (person.annotator, answer.left, answer.right)
-            if is_same and not known.adjudicates and known.key != key:
+            if is_same and not known.adjudicates and known.key != f"{person.annotator}:{answer.key}":
                 return known.key
         return None
 

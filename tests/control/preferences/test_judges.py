@@ -9,8 +9,9 @@ from PIL import Image
 from likelier.config import build_config
 from likelier.control.envs import VectorEnv
 from likelier.control.preferences.clips import Clip, Pool
-from likelier.control.preferences.judges import People, SimulatedJudge, answer_chances
+from likelier.control.preferences.judges import People, SimulatedJudge, answer_chances, load_taste
 from likelier.control.watchdog import Watchdog
+from likelier.errors import ConfigError, DataError
 
 
 def test_chances_by_hand():
@@ -50,6 +51,43 @@ def test_a_clip_is_the_episode_played_again(tmp_path):
             with Image.open(file) as gif:
                 assert sum(gif.seek(at) or gif.info["duration"] for at in range(gif.n_frames)) == 440
         assert people.draw(Clip(recording, 2, 12)) == path
+
+
+TASTES = """
+def lean_right(observations, actions):
+    assert observations.shape == (len(actions), 4) and actions.dtype == int
+    return observations[:, 2].sum() + 1000 * actions.sum()
+
+def divide(observations, actions):
+    return 1 / 0
+
+def undefined(observations, actions):
+    return float("nan")
+"""
+
+
+def test_a_taste_is_a_function_of_what_a_clip_shows(tmp_path):
+    """Actions alternate 0, 1, 0, ...: two of five from an even step, three from an odd one."""
+    file = tmp_path / "tastes.py"
+    file.write_text(TASTES)
+    gym = build_config({"gym": {"env_id": "CartPole-v1", "num_envs": 2}}).gym
+    with Watchdog(60) as watchdog, VectorEnv(gym, 3, watchdog) as envs:
+        decoder = envs.spaces.actions
+        recording = play(gym, watchdog, 150).ended[0]
+    even, odd = Clip(recording, 0, 5), Clip(recording, 1, 6)
+    taste = load_taste(f"{file}:lean_right", decoder)
+    assert taste(even) == pytest.approx(recording.observations[:5, 2].sum() + 2000)
+    judge = SimulatedJudge(0.0, 0, taste)
+    assert judge.compare([(even, odd), (odd, even)] * 8, np.zeros(0), 0).tolist() == [0.0, 1.0] * 8
+    assert SimulatedJudge(0.0, 0).utility(even) == 5.0  # CartPole pays 1 a step
+    with pytest.raises(DataError, match=r"gym\.preferences\.taste .*tastes\.py:divide` raises ZeroDivisionError"):
+        load_taste(f"{file}:divide", decoder)(even)
+    with pytest.raises(DataError, match=r"tastes\.py:undefined` returns nan; it must be a number"):
+        load_taste(f"{file}:undefined", decoder)(even)
+    with pytest.raises(ConfigError, match=r"gym\.preferences\.taste .* has no function `lean_rigt`; did you mean"):
+        load_taste(f"{file}:lean_rigt", decoder)
+    with pytest.raises(ConfigError, match="taste would have no effect: it belongs to simulated"):
+        build_config({"gym": {"preferences": {"db": "clips.db", "taste": f"{file}:lean_right"}}})
 
 
 def test_the_same_pairs_have_the_same_answers(tmp_path):

@@ -10,11 +10,11 @@ from likelier.config import GymConfig, build_config
 from likelier.control.envs import VectorEnv
 from likelier.control.preferences import learned, reward_model
 from likelier.control.preferences.judges import SimulatedJudge
-from likelier.control.preferences.learned import LearnedReward, describe_accuracy, plan_rounds
+from likelier.control.preferences.learned import LearnedReward, describe_accuracy, plan_rounds, raise_gamma
 from likelier.control.train import State, train_gym
 from likelier.control.watchdog import Watchdog
 from likelier.errors import ConfigError
-from likelier.files import read_jsonl
+from likelier.files import read_json, read_jsonl
 from likelier.metrics import GYM
 from likelier.runs.run import Run
 
@@ -61,6 +61,18 @@ def test_what_a_run_asks_learns_and_reports(tmp_path):
     for first, second in lines[0]["pairs"]:
         assert first != second
         assert first[3] - first[2] <= 20
+
+
+def test_the_discount_is_raised_for_a_learned_reward_alone(tmp_path, monkeypatch):
+    """Pendulum's tuned 0.9 belongs to its own reward; more than the least is kept."""
+    notes = []
+    monkeypatch.setattr(learned, "print_note", notes.append)
+    seen = [(0.9, None), (0.9, PREFERENCES), (0.99, PREFERENCES), (0.9, PREFERENCES | {"min_gamma": 0.0})]
+    gyms = [build_config({"gym": {"gamma": gamma, "preferences": block}}).gym for gamma, block in seen]
+    assert [raise_gamma(gym).gamma for gym in gyms] == [0.9, 0.98, 0.99, 0.9]
+    assert notes == ["gym.preferences: gamma 0.9 is for the environment's own reward; 0.98 is used"]
+    train(tmp_path, gamma=0.5)
+    assert read_json(tmp_path / "model" / "config.json")["gamma"] == 0.98
 
 
 def test_entropy_has_a_bonus_until_the_last_comparisons(tmp_path):

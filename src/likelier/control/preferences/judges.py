@@ -15,14 +15,17 @@ from likelier.config import GymConfig, PreferencesConfig
 from likelier.control.envs import SubEnv
 from likelier.control.evaluate import render_frame, save_gif
 from likelier.control.preferences.clips import Clip, Pair
-from likelier.control.spaces import Array
+from likelier.control.spaces import ActionDecoder, Array
 from likelier.control.watchdog import Watchdog
+from likelier.errors import DataError
 from likelier.files import stable_id
 from likelier.progress import print_note
 from likelier.training.setup import seeded_generator
+from likelier.userfile import find_function, user_code_errors
 
 SHARPNESS = 4.0
-"""Log-odds of the simulated judge for a difference of one standard deviation of the returns of clips."""
+"""Log-odds of the simulated judge for a difference of one standard deviation of the utilities of clips."""
+TASTE = "gym.preferences.taste"
 LOOK_SECONDS = 0.25
 CLIP_FPS = 25
 """Frames a second of the clips that people see, at most."""
@@ -41,26 +44,55 @@ class Judge(Protocol):
         """Return the answers to all pairs, `earlier` ones and then these: P(the first is better), NaN for none yet."""
         ...
 
+    def end(self) -> None:
+        """Called once nothing more will be asked."""
+        ...
+
+
+def get_true_return(clip: Clip) -> float:
+    """Return the sum of the environment's rewards."""
+    return clip.true_return
+
+
+def load_taste(import_string: str, decoder: ActionDecoder) -> Callable[[Clip], float]:
+    """Return `file.py:function` as a function of clips; it gets observations `[T, D]` and actions `[T, A]`, as the
+    environment does. ConfigError: see `find_function`. The function raises DataError where the user's fails."""
+    function, label = find_function(import_string, TASTE), f"{TASTE} `{import_string}`"
+
+    def measure(clip: Clip) -> float:
+        at = slice(clip.start, clip.stop)
+        actions = decoder.to_env(clip.recording.actions[at])
+        with user_code_errors(label, DataError):
+            liked = float(function(clip.recording.observations[at], actions if decoder.parts else np.array(actions)))
+        if not math.isfinite(liked):
+            raise DataError(f"{label} returns {liked}; it must be a number, larger for a clip that is liked more")
+        return liked
+
+    return measure
+
 
 class SimulatedJudge:
-    """Prefers the clip with the larger true return, by Bradley-Terry, and answers the share `error` by a coin."""
+    """Prefers the clip with the larger utility, by Bradley-Terry, and answers the share `error` by a coin."""
 
-    def __init__(self, error: float, seed: int) -> None:
-        self.error, self.seed = error, seed
+    def __init__(self, error: float, seed: int, utility: Callable[[Clip], float] = get_true_return) -> None:
+        self.error, self.seed, self.utility = error, seed, utility
         self.ids: list[str] = []
         self.stop_if_asked: Callable[[], None] = lambda: None
 
     def compare(self, pairs: Sequence[Pair], earlier: Array, step: int) -> Array:
-        """Answer at once; the unit is the spread of the true returns of these clips."""
-        returns = np.array([[clip.true_return for clip in pair] for pair in pairs])
+        """Answer at once; the unit is the spread of the utilities of these clips."""
+        returns = np.array([[self.utility(clip) for clip in pair] for pair in pairs])
         chances = answer_chances(returns, self.error)
         draws = torch.rand(len(pairs), generator=seeded_generator(self.seed, step, "simulated-judge"))
         self.ids += [""] * len(pairs)
         return np.concatenate([earlier, (draws.double().numpy() < chances).astype(float)])
 
+    def end(self) -> None:
+        """Nobody waits."""
+
 
 def answer_chances(returns: Array, error: float) -> Array:
-    """P(the first is chosen) of pairs of true returns [N, 2]: (1 - e) sigmoid(SHARPNESS (a - b) / sd) + e / 2."""
+    """P(the first is chosen) of pairs of utilities [N, 2]: (1 - e) sigmoid(SHARPNESS (a - b) / sd) + e / 2."""
     spread = float(returns.std()) or 1.0
     logits = SHARPNESS * (returns[:, 0] - returns[:, 1]) / spread
     chances: Array = (1 - error) * (0.5 + 0.5 * np.tanh(logits / 2)) + error / 2
@@ -80,6 +112,10 @@ class ClipPage(Protocol):
 
         LikelierError: the page has ended.
         """
+        ...
+
+    def end(self) -> None:
+        """Tell people that nothing more is asked."""
         ...
 
 
@@ -104,6 +140,10 @@ class People:
         self.ids += self.page.ask([(self.draw(first), self.draw(second)) for first, second in pairs])
         self.wait(len(pairs))
         return np.array([math.nan if answer is None else answer for answer in self.page.read(self.ids)])
+
+    def end(self) -> None:
+        """Tell people that nothing more is asked."""
+        self.page.end()
 
     def wait(self, num_new: int) -> None:
         """Return once all new pairs are answered, or the time is up and there is an answer to any pair."""

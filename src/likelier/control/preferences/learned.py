@@ -13,7 +13,15 @@ from likelier.control.envs import VectorEnv
 from likelier.control.evaluate import draws_pictures
 from likelier.control.nets import ActorCritic
 from likelier.control.preferences.clips import POOL_STEPS, Clip, Pair, Pool
-from likelier.control.preferences.judges import Judge, OpenClipPage, People, SimulatedJudge, clip_length
+from likelier.control.preferences.judges import (
+    Judge,
+    OpenClipPage,
+    People,
+    SimulatedJudge,
+    clip_length,
+    get_true_return,
+    load_taste,
+)
 from likelier.control.preferences.reward_model import Comparisons, RewardEnsemble, encode_steps, pad_clips
 from likelier.control.rollout import EnvState, Experience, take_steps
 from likelier.control.spaces import Array
@@ -75,6 +83,8 @@ class LearnedReward:
     def begin_step(self, step: int, stop_if_asked: Callable[[], None]) -> None:
         """Begin a step; `stop_if_asked` is called while people are waited for and raises Stopped after a signal."""
         self.step, self.judge.stop_if_asked = step, stop_if_asked
+        if step > max(self.plan):
+            self.judge.end()
 
     def explore(self, step: int) -> float:
         """Return what is added to a step's `entropy_coef`: `preferences.entropy_coef`, and 0 from the last round on.
@@ -241,7 +251,9 @@ def open_learned_reward(
     if vector_env.spaces.observations.image:
         raise ConfigError(f"gym.preferences: the reward reads vectors, and {gym.env_id} shows pictures")
     if preferences.simulated is not None:
-        judge = SimulatedJudge(preferences.simulated, config.seed)
+        taste, actions = preferences.taste, vector_env.spaces.actions
+        utility = get_true_return if taste is None else load_taste(taste, actions)
+        judge = SimulatedJudge(preferences.simulated, config.seed, utility)
         yield LearnedReward(gym, vector_env, judge, config.seed, folder)
         return
     if not draws_pictures(gym):
@@ -253,6 +265,19 @@ def open_learned_reward(
     with open_page(preferences) as page:
         people = People(page, gym, config.seed, watchdog, folder)
         yield LearnedReward(gym, vector_env, people, config.seed, folder)
+
+
+def raise_gamma(gym: GymConfig) -> GymConfig:
+    """Return the settings with a discount of at least `gym.preferences.min_gamma`.
+
+    Tuned settings look only as far ahead as the environment's own reward needs. A learned one has that reward's order
+    but not its shape, and where the way to what is liked leads through what is not, a short discount stays below it.
+    """
+    if gym.preferences is None or gym.gamma >= gym.preferences.min_gamma:
+        return gym
+    least = gym.preferences.min_gamma
+    print_note(f"gym.preferences: gamma {gym.gamma:g} is for the environment's own reward; {least:g} is used")
+    return gym.model_copy(update={"gamma": least})
 
 
 def describe(pair: Pair) -> list[list[int]]:

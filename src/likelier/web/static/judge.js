@@ -10,7 +10,7 @@ import { $, ask, project } from "/static/requests.js";
 import { say } from "/static/words.js";
 
 const MAX_SECONDS = 86400, ASK_AGAIN_MS = 30000, ASK_WRITING_MS = 2000, DOUBLE_KEY_MS = 150;
-let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, sending = null, numKept = 0, raw = false, ahead = [];
+let mode = null, questions = [], shown = null, shownAt = 0, answeredAt = -Infinity, last = null, progress = null, guess = null, done = false, writing = false, run = null, sending = null, numKept = 0, raw = false, ahead = [];
 const answered = new Set();
 const idOf = ({ ids }) => JSON.stringify(ids);
 
@@ -18,7 +18,7 @@ function take(found) {
   if (found.ids && !mode.fits(found.ids)) return void location.reload(); // the owner has changed what is asked
   const known = new Set([...answered, ...questions.map(idOf), ...(shown ? [idOf(shown.question)] : [])]);
   questions.push(...[found, found.next].filter((each) => each?.ids && !known.has(idOf(each))));
-  ({ progress, done, writing } = found);
+  ({ progress, done, writing, run = null } = found);
   guess = found.guess;
   guidelines.note(progress.guideline);
   ahead = questions.flatMap(({ shown }) => preload(shown)); // kept, so that nothing stops their loading
@@ -39,6 +39,8 @@ function refresh() {
   $("stored").hidden = numKept > 0; // "every answer is stored" is said when it is true
   $("kept").hidden = !numKept;
   $("kept").textContent = say("kept_here", { count: numKept });
+  $("run-over").hidden = !run?.over;
+  if (run?.trains === "agent") $("writing").textContent = say("agent_practises");
   $("writing").hidden = !(done && !shown && writing);
   $("wait").hidden = Boolean(shown) || isDone || (done && writing) || (numKept > 0 && !sending);
 }
@@ -46,7 +48,7 @@ function refresh() {
 function show(question, supersedes, given = {}) {
   shown = { question, supersedes };
   $("again").hidden = !supersedes;
-  showPrompt($("prompt"), question.shown);
+  showPrompt($("prompt"), run?.question === question.shown.prompt ? { ...question.shown, prompt: say("clip_question") } : question.shown);
   reasons.write(given);
   teach(question.training ?? null, null);
   mode.show(question, given, raw);
@@ -168,6 +170,13 @@ async function begin() {
   refresh();
 }
 
+// Whether the run beside the page is over, for who has a question on the screen.
+async function hear() {
+  const { found } = await ask("/question");
+  if (found?.run?.over) take(found);
+  refresh();
+}
+
 export async function start(chosenMode) {
   mode = chosenMode;
   const actions = { raw: toggleRaw, skip, undo, guide: guidelines.open, comment: reasons.open, go_on: goOn, ...mode.actions(answer) };
@@ -184,6 +193,7 @@ export async function start(chosenMode) {
   await countToday();
   refresh();
   // What somebody else left without an answer is asked here, as soon as it is given back.
-  setInterval(() => { if (done && !shown && !sending) begin(); }, ASK_AGAIN_MS);
+  setInterval(() => { if (done && !run?.over && !shown && !sending) begin(); }, ASK_AGAIN_MS);
   setInterval(() => { if (writing && done && !shown && !sending) begin(); }, ASK_WRITING_MS);
+  setInterval(() => { if (run && !run.over && shown && !sending) hear(); }, ASK_WRITING_MS);
 }

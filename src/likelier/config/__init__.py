@@ -31,7 +31,7 @@ from likelier.config.load import (
 )
 from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, JudgeConfig, Rewards, RewardSource, Scoring, refuse_people
 from likelier.config.search import Range, SearchConfig, SearchValues
-from likelier.config.text import DPOConfig, LoRA, PPOConfig, RewardModelConfig, SFTConfig
+from likelier.config.text import DPOConfig, LoRA, Memory, PPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "GymConfig",
     "JudgeConfig",
     "LoRA",
+    "Memory",
     "NonEmpty",
     "NonNegative",
     "OtherModel",

@@ -27,6 +27,7 @@ from likelier.reward.loss import AnswerIntervals
 from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
+from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
@@ -132,6 +133,7 @@ def prepare(config: Config) -> Setup:
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)
+    check_checkpointable(model, dpo, "dpo")
     # A pair on a held-out prompt would make the evaluation measure memory.
     held_out_prompts = heldout_eval.texts if heldout_eval else []
     longest = min(dpo.max_length, context_length(model))
@@ -172,14 +174,15 @@ def tokenize_pair(
 
 
 def pair_logprobs(
-    model: PreTrainedModel, pairs: Sequence[TokenizedPair], bf16: bool
+    model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig
 ) -> tuple[Float[Tensor, "N 2"], Float[Tensor, ""]]:
     """Log-probabilities of chosen and rejected responses from one forward pass, and the sum of token entropies."""
     # Both sides in one batch, so that rounding is alike in chosen and rejected: the loss takes their difference.
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
     prompts, prompt_mask, tokens, mask = (tensor.to(model.device) for tensor in (prompts, prompt_mask, tokens, mask))
-    logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
+    with checkpoint_layers(dpo.gradient_checkpointing, model):
+        logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, dpo.bf16)
     # Summed, not averaged over tokens: the loss is about whole responses (Rafailov et al. 2023, eq. 7).
     return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
 
@@ -193,7 +196,7 @@ def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DP
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
     for first in range(0, len(by_length), size):
         rows = by_length[first : first + size]
-        logprobs[rows] = pair_logprobs(model, [pairs[row] for row in rows], dpo.bf16)[0]
+        logprobs[rows] = pair_logprobs(model, [pairs[row] for row in rows], dpo)[0]
     return logprobs
 
 
@@ -241,7 +244,7 @@ def mean_loss(
     dpo: DPOConfig,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean loss over the pairs, and means of TRL's DPO metrics."""
-    logprobs, entropy = pair_logprobs(model, pairs, dpo.bf16)
+    logprobs, entropy = pair_logprobs(model, pairs, dpo)
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
     # Where nobody is careless nothing is mixed, so that such runs keep their bits.
     noise = None

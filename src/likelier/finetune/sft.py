@@ -19,6 +19,7 @@ from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.progress import progress
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
+from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
 from likelier.text.tokens import check_in_vocabulary
@@ -123,6 +124,7 @@ def prepare(config: Config) -> Setup:
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)
+    check_checkpointable(model, sft, "sft")
     if heldout_eval:
         # Trained on, these prompts would measure memory.
         held_out_prompts = heldout_eval.texts
@@ -185,7 +187,7 @@ def token_means(
     loss = num_right = torch.zeros((), device=model.device)
     for first in range(0, len(by_length), size):
         micro_batch = pad_examples(by_length[first : first + size])
-        part_loss, part_right = token_sums(model, micro_batch, sft.bf16)
+        part_loss, part_right = token_sums(model, micro_batch, sft)
         # Part by part, so that the activations of one micro-batch are held at a time.
         if backward:
             (part_loss / num_targets).backward()
@@ -219,11 +221,11 @@ def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[T
 
 
 def token_sums(
-    model: PreTrainedModel, batch: PaddedExamples, bf16: bool
+    model: PreTrainedModel, batch: PaddedExamples, sft: SFTConfig
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the sum of -log p over the target tokens, and how many of them equal the argmax."""
     tokens, mask, target_mask = (tensor.to(model.device) for tensor in batch)
-    with autocast(model.device, bf16):
+    with autocast(model.device, sft.bf16), checkpoint_layers(sft.gradient_checkpointing, model):
         logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
     # Logits at a place predict the token behind it. The loss is taken in fp32, also of bfloat16 logits.
     predicted, targets = logits[:, :-1][target_mask[:, 1:]].float(), tokens[:, 1:][target_mask[:, 1:]]

@@ -29,6 +29,7 @@ from likelier.reward.people import check_people
 from likelier.reward.start import find_start, load_start
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
+from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.step import TrainingState, guarded_step
@@ -100,6 +101,7 @@ class Member:
             device, start = pick_device(settings.device), find_start(config, number)
             self.reward = load_start(start, settings, device, head)
             learned, saved = prepare_ensemble(self.reward, settings, config.seed, number, start)
+        check_checkpointable(self.reward.model, settings, "reward_model")
         groups = [(self.reward.parameters(), settings.learning_rate)]
         self.length = LengthTerm(start.card).to(device) if settings.length_debias else None
         if self.length is not None:
@@ -158,7 +160,8 @@ class Member:
         prompts, responses, places = distinct_texts(part)
         tokens, mask = self.reward.encode(prompts, responses)
         self.state.counts["num_tokens"] += int(mask.sum())
-        with autocast(self.reward.device, self.settings.bf16):
+        repeat = checkpoint_layers(self.settings.gradient_checkpointing, self.reward)
+        with autocast(self.reward.device, self.settings.bf16), repeat:
             scores, _ = self.reward.read_tokens(tokens, mask)
         # A response of a ranking is in several pairs; it costs one forward pass (Ouyang et al. 2022, section 3.5).
         better, worse = scores[torch.tensor(places, device=scores.device)].unbind()

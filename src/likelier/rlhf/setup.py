@@ -28,6 +28,7 @@ from likelier.text.adapters import (
     make_critic_adapter,
     make_reference,
 )
+from likelier.text.checkpoint_layers import check_checkpointable
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy, check_critic
@@ -114,7 +115,10 @@ def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
     ppo = config.ppo
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     adapter = make_critic_adapter(model, ppo, config.seed) if critic == "adapter" else None
-    return TextPolicy.build(model, critic, ppo.critic_model, ppo.temperature, ppo.bf16, adapter)
+    check_checkpointable(model, ppo, "ppo")
+    return TextPolicy.build(
+        model, critic, ppo.critic_model, ppo.temperature, ppo.bf16, adapter, ppo.gradient_checkpointing
+    )
 
 
 def check_tools(config: Config, is_own_sampler: bool) -> None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.policy import Evaluation
+from likelier.text.checkpoint_layers import checkpoint_layers
 from likelier.text.logprobs import PromptedResponses, compute_statistics_in_chunks, is_head_separable
 from likelier.text.models import context_length, is_causal, load_tokenizer, load_trunk, vocabulary_size
 from likelier.training.setup import autocast
@@ -47,10 +48,11 @@ class TextPolicy(nn.Module):
         critic: nn.Module | None = None,
         temperature: float = 1.0,
         bf16: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.value_head, self.critic = model, value_head, critic
-        self.temperature, self.bf16 = temperature, bf16
+        self.temperature, self.bf16, self.gradient_checkpointing = temperature, bf16, gradient_checkpointing
         self.eval()
 
     @classmethod
@@ -62,6 +64,7 @@ class TextPolicy(nn.Module):
         temperature: float = 1.0,
         bf16: bool = False,
         critic_adapter: PreTrainedModel | None = None,
+        gradient_checkpointing: bool = False,
     ) -> "TextPolicy":
         """Build a policy around `model`; a separate critic is initialised from the folder `critic_model` (a language or
         reward model with the same tokenizer) or from the policy's trunk. Initial values are 0.
@@ -69,14 +72,14 @@ class TextPolicy(nn.Module):
         `critic_adapter`: the trunk of a critic that is an adapter, see `make_critic_adapter`.
         """
         if critic is None:
-            return cls(model, None, None, temperature, bf16)
+            return cls(model, None, None, temperature, bf16, gradient_checkpointing)
         trunk = critic_adapter
         if critic == "separate":
             trunk = load_trunk(critic_model, model.device) if critic_model else copy_trunk(model)
         config = trunk.config if trunk is not None else model.config
         head = ValueHead(config.get_text_config().hidden_size)
         head.to(model.device, torch.promote_types(model.dtype, torch.float32))
-        return cls(model, head, trunk, temperature, bf16)
+        return cls(model, head, trunk, temperature, bf16, gradient_checkpointing)
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +105,10 @@ class TextPolicy(nn.Module):
         prompts = inputs["prompt_tokens"], inputs["prompt_mask"]
         texts = PromptedResponses(*prompts, actions, read, inputs.get("pictures"))
         separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
-        with autocast(self.device, self.bf16):
+        with (
+            autocast(self.device, self.bf16),
+            checkpoint_layers(self.gradient_checkpointing, self.model, self.critic),
+        ):
             hidden = texts.compute_hidden_states(self.model.base_model) if separable or shared else None
             logprobs, entropy = compute_statistics_in_chunks(
                 self.model, texts, hidden if separable else None, self.temperature

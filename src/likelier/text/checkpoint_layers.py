@@ -42,7 +42,7 @@ def checkpoint_layers(active: bool, *models: nn.Module | None) -> Iterator[None]
         layers = []
     for layer in layers:
         layer.gradient_checkpointing, layer.training = True, True
-        layer._gradient_checkpointing_func = run_twice
+        layer._gradient_checkpointing_func = run_twice  # type: ignore[assignment]  # an attribute to transformers
     try:
         yield
     finally:

@@ -20,13 +20,20 @@ def test_float_rounding_is_no_mismatch():
         {"sampler_difference": 0.05, "sampler_kl": 0.0},
         {"sampler_difference_max": 3.0},
         {"sampling_gap": -0.05},
-        {"response_length": 40.0, "ended_rate": 0.5},
     ],
 )
 def test_mismatch(spoilt):
     found = sampling.sampler_mismatch(history(**spoilt))
     assert found.severity == "error"
     assert "nats a token" in found.evidence
+
+
+def test_counted_padding_does_not_follow_the_policy():
+    full = {"response_length": 40.0, "ended_rate": 0.5}
+    found = sampling.sampler_mismatch(history(**full, sampler_difference=2.0, sampling_gap=3.0))
+    assert found.cause.startswith("Padding: every response counts as long as the limit")
+    # One word and the end token, say: every answer is as long as the limit, and nothing is wrong.
+    assert sampling.sampler_mismatch(history(**full)) is None
 
 
 def test_a_sampler_that_rounds_as_the_protocol_allows_is_a_warning():

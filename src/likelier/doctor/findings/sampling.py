@@ -61,22 +61,24 @@ DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_differen
 
 def diagnose_sampling(run: History) -> SamplingFault | None:
     """The likely sampling fault; None if the tokens fit the policy."""
-    if padding_counted(run):
-        return PADDING_COUNTED
     rounding, outlier = (ROUNDING_BF16, OUTLIER_BF16) if run.ppo.bf16 else (ROUNDING, OUTLIER)
     everywhere, largest, unpadded, signed = (
         run.level(name, 0, len(run.lines))
         for name in ("sampler_difference", "sampler_difference_max", "sampler_difference_unpadded", "sampler_kl")
     )
     apart = everywhere is not None and (everywhere.mean > rounding or (largest is not None and largest.mean > outlier))
+    gap, error = sampling_gap(run)
+    misfit = math.isfinite(gap) and abs(gap) > max(0.01, 5 * error)
+    # Answers that all have the limit's length, a word and the end token say, fit the policy; counted padding does not.
+    if (apart or misfit) and padding_counted(run):
+        return PADDING_COUNTED
     if apart and everywhere is not None:
         if unpadded is not None and unpadded.mean < 0.1 * everywhere.mean:
             return VISIBLE_PADDING
         if is_rounding(run, everywhere, largest, signed):
             return ROUNDED
         return TRUNCATED_SAMPLING if signed is not None and signed.mean > 0.95 * everywhere.mean else OTHER_TEMPERATURE
-    gap, error = sampling_gap(run)
-    if math.isfinite(gap) and abs(gap) > max(0.01, 5 * error):
+    if misfit:
         return TRUNCATED_SAMPLING if gap < 0 else OTHER_TEMPERATURE
     return None
 

@@ -6,7 +6,9 @@ the hidden taste and logistic noise: a rating from 1 to 7 cuts utility and noise
 first is preferred with the probability sigmoid(difference of utilities). Ratings are of PPO's own responses, as many
 in each step as in another, the rest scored by the model of ratings; comparisons are of two answers of the start, and
 train the demo's reward model. A third arm has both: the reward model from half the budget, and ratings for
-the other half. Variety is rewarded in all. What is done is not done again.
+the other half. Two more have ratings by eight people in turn, each with thresholds of their own (the first one normal
+about the common one, the logarithms of the gaps about theirs with standard deviation 0.5), who are fresh to the end, or
+whose noise grows evenly to three times. Variety is rewarded in all. What is done is not done again.
 """
 
 import argparse
@@ -35,46 +37,72 @@ from likelier.runs.run import Run
 
 UTILITY, THRESHOLDS = 6.0, (0.5, 1.5, 2.5, 3.5, 4.5, 5.5)
 STEPS, BATCH = 16, 64
-ARMS = ("ratings", "comparisons", "half of each")
+ARMS = ("ratings", "comparisons", "half of each", "eight people", "eight who tire")
+PEOPLE, FATIGUE = 8, 2.0
 
 
 class Person:
     """A simulated person with a taste."""
 
-    def __init__(self, taste: str, seed: int) -> None:
+    def __init__(self, taste: str, seed: int | str, thresholds: Sequence[float] = THRESHOLDS) -> None:
         self.taste, self.random = tastes.TASTES[taste], random.Random(f"person {seed}")
+        self.thresholds = thresholds
 
-    def feel(self, prompt: str, response: str) -> float:
+    def feel(self, prompt: str, response: str, noise: float = 1.0) -> float:
         """Utility with logistic noise."""
         chance = self.random.random()
-        return UTILITY * self.taste(prompt, response) + math.log(chance / (1 - chance))
+        return UTILITY * self.taste(prompt, response) + noise * math.log(chance / (1 - chance))
 
-    def rate(self, prompt: str, response: str) -> int:
-        felt = self.feel(prompt, response)
-        return 1 + sum(felt > threshold for threshold in THRESHOLDS)
+    def rate(self, prompt: str, response: str, noise: float = 1.0) -> int:
+        felt = self.feel(prompt, response, noise)
+        return 1 + sum(felt > threshold for threshold in self.thresholds)
 
     def prefers_first(self, prompt: str, first: str, second: str) -> bool:
         difference = UTILITY * (self.taste(prompt, first) - self.taste(prompt, second))
         return self.random.random() < 1 / (1 + math.exp(-difference))
 
 
-class SimulatedPage:
-    """A page at which the person rates so many responses of each step, and leaves."""
+def draw_people(taste: str, seed: int) -> list[Person]:
+    """People with thresholds of their own."""
+    drawn, people = random.Random(f"thresholds {seed}"), []
+    for number in range(PEOPLE):
+        thresholds = [THRESHOLDS[0] + drawn.gauss(0, 1)]
+        for _ in THRESHOLDS[1:]:
+            thresholds.append(thresholds[-1] + math.exp(drawn.gauss(0, 0.5)))
+        people.append(Person(taste, f"{seed} {number}", thresholds))
+    return people
 
-    def __init__(self, store: Store, person: Person, budget: int) -> None:
-        self.store, self.person, self.budget, self.left, self.step = store, person, budget, 0, 0
+
+class SimulatedPage:
+    """A page at which people in turn rate so many responses of each step, and leave."""
+
+    def __init__(self, store: Store, people: Sequence[Person], budget: int, fatigue: float = 0.0) -> None:
+        self.store, self.people, self.budget, self.fatigue = store, people, budget, fatigue
+        self.left, self.step = 0, 0
 
     def ask(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> None:
         self.step += 1
         quota = round(self.budget * self.step / STEPS) - round(self.budget * (self.step - 1) / STEPS)
         text_of = {prompt.id: str(prompt.text) for prompt in prompts}
-        chosen = self.person.random.sample(list(responses), min(quota, len(responses)))
-        rated = [(each, self.person.rate(text_of[each.prompt_id], each.text)) for each in chosen]
+        chosen = self.people[0].random.sample(list(responses), min(quota, len(responses)))
+        noise = 1 + self.fatigue * (self.step - 1) / (STEPS - 1)
+        rated = [
+            (each, number % len(self.people), text_of[each.prompt_id], each.text) for number, each in enumerate(chosen)
+        ]
         with self.store.transaction() as writer:
             writer.add_prompts(prompts)
             writer.add_responses(responses)
             writer.add_answers(
-                Rating, [Rating(each.id, "p", float(value), key=f"{self.step}:{each.id}") for each, value in rated]
+                Rating,
+                [
+                    Rating(
+                        each.id,
+                        f"p{at}",
+                        float(self.people[at].rate(prompt, text, noise)),
+                        key=f"{self.step}:{each.id}",
+                    )
+                    for each, at, prompt, text in rated
+                ],
             )
         self.left = len(responses) - len(rated)
 
@@ -126,14 +154,17 @@ def run_arm(folder: Path, seed: int, taste: str, arm: str, budget: int) -> dict[
     out = folder / f"{arm.replace(' ', '-')}-{budget}"
     if (out / "result.json").exists():
         return dict(read_json(out / "result.json"))
-    rated = {"ratings": budget, "comparisons": 0, "half of each": budget // 2}[arm]
+    rated = {"comparisons": 0, "half of each": budget // 2}.get(arm, budget)
     reward = [{"people": str(out) + ".db", "wait_minutes": 0.0}] if rated else []
     if budget > rated:
         reward.append(train_on_comparisons(folder, seed, taste, budget - rated))
 
     @contextmanager
     def open_page(store: Store, ppo: PPOConfig) -> Iterator[SimulatedPage]:
-        yield SimulatedPage(store, Person(taste, seed), rated)
+        if arm.startswith("eight"):
+            yield SimulatedPage(store, draw_people(taste, seed), rated, FATIGUE if "tire" in arm else 0.0)
+        else:
+            yield SimulatedPage(store, [Person(taste, seed)], rated)
 
     config = configure(folder, seed, taste, reward)
     with Run(out, "ppo", config, "never") as run:

@@ -16,6 +16,7 @@ from likelier.web import asking
 from likelier.web.app import add_answer
 from likelier.web.asking import Asking
 from likelier.web.ids import UnfitAnswer
+from likelier.web.owner import describe_strategy
 from likelier.web.room import Room
 
 ANN, BOB = Person("ann", "", "annotator"), Person("bob", "", "annotator")
@@ -141,6 +142,7 @@ def test_new_comparisons_come_first_where_the_strategy_says_so_and_ratings_are_a
     try:
         assert rooms[0].pairing.priorities == Strategy("least_judged").begins_with
         assert rooms[1].pairing.priorities is None
+        assert [describe_strategy(room) for room in rooms] == [{"name": "least_judged", "floor": 1.0}, None]
         first, second = (rooms[0].next_question(person)["ids"]["comparison_id"] for person in (ANN, BOB))
         assert first != second
     finally:

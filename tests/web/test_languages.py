@@ -42,6 +42,7 @@ def test_each_word_is_used_and_each_that_is_used_is_there():
     assert used <= load_words("en").keys()
     composed = (
         "ask_",
+        "strategy_",
         "kind_",
         "no_entry_",
         "decide_",

@@ -148,6 +148,7 @@ class Asking:
         feed = self.feeds.setdefault(room.store.project, RoomFeed(room))
         if room.pairing.priorities is None:
             feed.begin(self.strategy.begins_with)
+            room.strategy = self.strategy.name
         return feed
 
     def look(self, feed: RoomFeed) -> None:

@@ -148,6 +148,7 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
         "judgements": pairing.num_judgements,
         "missing": room.count_missing(),
         "per_comparison": room.per_comparison,
+        "strategy": describe_strategy(room),
         "as_of": values.get("as_of"),
         "win_rates": values.get("win_rates"),
         "throughput": values.get("throughput", []),
@@ -176,6 +177,12 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
             for judgement in room.store.newest_judgements(NEWEST)
         ],
     }
+
+
+def describe_strategy(room: Room) -> dict[str, Any] | None:
+    """Return the strategy that chooses new comparisons, and the share drawn at random; None: all are."""
+    priorities = room.pairing.priorities
+    return {"name": room.strategy, "floor": priorities.floor} if room.strategy and priorities else None
 
 
 def describe_prompt(room: Room, comparison_id: str) -> str:

@@ -76,8 +76,8 @@ class Room:
         self.more_comes = False
         """More questions come as these are answered: from live policies, or from PPO."""
         self.run: RunStatus | None = None  # that the page is beside of
-        self.asked: frozenset[str] | None = None
-        """Ids of the only responses that people are asked to rate; None: all."""
+        self.strategy = ""  # what chooses new comparisons; empty: chance
+        self.asked: frozenset[str] | None = None  # ids of the only responses to rate; None: all
         self.pairing_lock, self.pairing, self.last_recount = threading.Lock(), Pairing([]), 0.0
         self.asking, self.num_asked, self.num_served = threading.Lock(), 0, 0
         self.num_counted = 0

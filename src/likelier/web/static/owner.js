@@ -13,6 +13,7 @@ function show(state) {
     [say("missing")]: state.missing.toLocaleString(),
     [say("comparisons")]: state.comparisons.toLocaleString(),
     [say("people_each")]: state.per_comparison ?? say("any"),
+    ...(state.strategy && { [say("chosen_by")]: say(`strategy_${state.strategy.name}`, { share: percent(state.strategy.floor) }) }),
     [say("alpha")]: state.alpha === null || state.alpha === undefined ? say("unknown") : state.alpha.toFixed(2) + interval,
   };
   $("figures").replaceChildren(...Object.entries(figures).map(([name, value]) => make("div", make("dt", name), make("dd", String(value)))));

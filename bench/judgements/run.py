@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pipelines import BEST_OF, OPTIMISERS, PIPELINES, trl
-from task import Respond, Task, make_task, measure_kl, sample
+from task import Respond, Task, make_task, measure_kl, sample, trace
 from worlds import PANELS, WORLDS, Panel, World, draw_panel
 
 from likelier.evaluation.statistics import best_of_n_kl
@@ -112,8 +113,9 @@ def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
     return function(*given), time.process_time() - started
 
 
-def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dict[str, float]:
-    """Return the true value of policy and start on fresh prompts, and the KL between them in nats."""
+def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dict[str, Any]:
+    """Return the true value of policy and start on fresh prompts, the KL between them in nats, and KL and value of each
+    checkpoint on the way."""
     prompts = world.draw_prompts(FRESH_SEED + task.seed, FRESH_PROMPTS)
     start, tokenizer = load_causal_lm(task.model), load_tokenizer(task.model)
     draw = partial(sample, tokenizer=tokenizer, prompts=prompts, length=task.length, seed=task.seed, purpose="fresh")
@@ -121,9 +123,20 @@ def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dic
     if isinstance(policy, Path):
         model = load_causal_lm(policy)
         texts, kl = draw(model), measure_kl(model, start, tokenizer, task)
+        curve = trace(task, lambda model: float(panel.value(prompts, draw(model)).mean()))
     else:
-        texts, kl = policy(prompts), best_of_n_kl(BEST_OF)
-    return {"start": round(float(before), 4), "value": round(float(panel.value(prompts, texts).mean()), 4), "kl": kl}
+        texts, kl, curve = policy(prompts), best_of_n_kl(BEST_OF), []
+    found = {"start": round(float(before), 4), "value": round(float(panel.value(prompts, texts).mean()), 4), "kl": kl}
+    return found | {"curve": [[round(each, 4) for each in point] for point in curve]}
+
+
+def find_value(row: Mapping[str, Any], kl: float) -> float | None:
+    """Return the true value between the first checkpoint beyond a KL and the one before; None if no such is known."""
+    points = row.get("curve", [])
+    for (low, before), (high, after) in pairwise(points):
+        if low <= kl < high:
+            return float(before + (after - before) * (kl - low) / (high - low))
+    return None
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -139,6 +152,25 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
             here = [row for row in here if row["by"] == by]
             for name in dict.fromkeys(row["pipeline"] for row in here):
                 print(f"    {name:28} {describe([row for row in here if row['pipeline'] == name], default)}")
+        print_equal_kl(chosen)
+
+
+def print_equal_kl(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the gain where each run is as far from the start as the best of 16, in runs whose checkpoints are known."""
+    kl = best_of_n_kl(BEST_OF)
+    known: dict[tuple[int, str], dict[int, float]] = {}
+    for row in rows:
+        if (value := find_value(row, kl)) is not None:
+            known.setdefault((row["budget"], row["pipeline"]), {})[row["seed"]] = value - row["start"]
+    if known:
+        print(f"  gain at {kl:.2f} nats (95 % interval); minus the default's; runs that came so far")
+    for (budget, name), gains in known.items():
+        default = known.get((budget, "default"), {})
+        behind = [gain - default[seed] for seed, gain in gains.items() if seed in default]
+        said = [
+            f"{np.mean(each):+.3f} {span(t_interval(each))}" if each else "–" for each in ([*gains.values()], behind)
+        ]
+        print(f"    {budget:5} {name:28} {'; '.join(said)}; {len(gains)}")
 
 
 def describe(rows: Sequence[Mapping[str, Any]], default: Mapping[int, float]) -> str:

@@ -48,6 +48,8 @@ class Task:
     seed: int
     _panel: Panel
     spent: int = field(default=0, init=False)
+    picked: tuple[Path, str] | None = field(default=None, init=False)
+    """Run, and name of the weights' file, of which `pick_checkpoint` picked last."""
 
     def ask(self, comparisons: Sequence[Comparison], per_comparison: int = 2) -> None:
         """Have different people judge each comparison; the answers are in `db`. ValueError: beyond the budget."""
@@ -72,6 +74,7 @@ class Task:
         `name`: the file of its weights, whose names may begin with `model.`.
         """
         model, start, tokenizer = load_causal_lm(self.model), load_causal_lm(self.model), load_tokenizer(self.model)
+        self.picked = run, name
         for checkpoint in sorted(list_checkpoints(run), key=parse_step, reverse=True):
             load_weights(model, checkpoint / name)
             if measure_kl(model, start, tokenizer, self) <= self.max_kl:
@@ -80,6 +83,22 @@ class Task:
             model = start
         save_model(self.folder / "picked", model, tokenizer, "")
         return self.folder / "picked"
+
+
+def trace(task: Task, rate: Callable[[Any], float]) -> list[tuple[float, float]]:
+    """KL and what `rate` says of the policy of each checkpoint of the run that was picked from, the start first, until
+    one is beyond `max_kl`. Empty: the pipeline picked none."""
+    if task.picked is None:
+        return []
+    run, name = task.picked
+    model, start, tokenizer = load_causal_lm(task.model), load_causal_lm(task.model), load_tokenizer(task.model)
+    points = [(0.0, rate(start))]
+    for checkpoint in sorted(list_checkpoints(run), key=parse_step):
+        load_weights(model, checkpoint / name)
+        points.append((measure_kl(model, start, tokenizer, task), rate(model)))
+        if points[-1][0] > task.max_kl:
+            break
+    return points
 
 
 def load_weights(model: Any, path: Path) -> None:

@@ -35,7 +35,7 @@ PPO = {
     "total_episodes": 128 * 20, "batch_size": 128, "num_mini_batches": 4, "num_ppo_epochs": 3, "learning_rate": 6e-4,
     "kl_coef": 0.2, "kl_target": 3.5, "kl_horizon": 1280.0, "critic": "shared",
     "critic_learning_rate": 1e-2, "cliprange_value": None,
-    "missing_eos_penalty": 1.0, "save_steps": 2, "save_total_limit": 100, "num_eval_prompts": 16, "anyway": True,
+    "missing_eos_penalty": 1.0, "save_steps": 1, "save_total_limit": 100, "num_eval_prompts": 16, "anyway": True,
     "device": "cpu",
 }  # fmt: skip
 BEST_OF = 16

@@ -131,11 +131,13 @@ def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dic
 
 
 def find_value(row: Mapping[str, Any], kl: float) -> float | None:
-    """Return the true value between the first checkpoint beyond a KL and the one before; None if no such is known."""
+    """Return the true value between the first checkpoint beyond a KL and the one before, linear in the root of the KL;
+    None if no such is known."""
     points = row.get("curve", [])
     for (low, before), (high, after) in pairwise(points):
         if low <= kl < high:
-            return float(before + (after - before) * (kl - low) / (high - low))
+            share = (kl**0.5 - max(low, 0.0) ** 0.5) / (high**0.5 - max(low, 0.0) ** 0.5)
+            return float(before + share * (after - before))
     return None
 
 

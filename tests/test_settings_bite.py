@@ -255,8 +255,8 @@ def choices_of(annotation: Any) -> list[Any]:
     return [*found, None] if found and NoneType in get_args(annotation) else found
 
 
-OTHER_PLACES = ("report_to", "baselines")
-"""Lists of choices, each of which has a test of its own: see `setting_cases.py`."""
+OTHER_PLACES = ("report_to", "baselines", "model_dtype")
+"""Choices each of which has a test of its own: see `setting_cases.py`, and `text/test_frozen_weights.py`."""
 CHOICES = [
     (stage, name, choice)
     for stage in BLOCKS

@@ -110,6 +110,7 @@ def test_laying_over_copies():
         ("ppo: {reward_center: true, reward_norm: batch}", "reward_center would have no effect: reward_norm"),
         ("ppo: {old_logprobs: sampler, importance_cap: 2}", "importance_cap would have no effect: the ratio"),
         ("ppo: {importance_cap: 0.5}", "importance_cap.*greater than or equal to 1, got 0.5"),
+        ("dpo: {model_dtype: 4bit}", "dpo: model_dtype would have no effect: lora_rank is not set, and no weight"),
         ("ppo: {critic: adapter}", "ppo: critic: an adapter stands on a frozen base, and without lora_rank"),
         ("ppo: {critic: adapter, lora_rank: 2, critic_model: m}", "critic_model would have no effect: the critic's"),
         ("ppo: {lora_targets: [q_proj]}", "lora_targets would have no effect: lora_rank is not set"),

@@ -245,6 +245,22 @@ def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "4bit"])
+def test_a_stored_base_keeps_the_ratio_the_reference_and_the_bits(world, tmp_path, dtype):
+    more = {"critic": "adapter", "model_dtype": dtype, "gradient_checkpointing": True, "learning_rate": 0.03}
+    settings = config(world, lora_rank=4, save_total_limit=9, total_episodes=32 * 6, **more)
+    train(settings, tmp_path)
+    lines = metrics(tmp_path)
+    assert all(line["first_ratio_deviation"] == 0.0 for line in lines)
+    assert all(line["sampler_difference"] < 1e-5 for line in lines)
+    assert lines[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert lines[-1]["score"] > lines[0]["score"] + 0.1
+    wanted = fingerprint(tmp_path)
+    train(settings, tmp_path, str(tmp_path / "checkpoint-4"))
+    assert fingerprint(tmp_path) == wanted
+
+
+@pytest.mark.slow
 def test_the_model_folder_loads_in_transformers_alone(world, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -100,7 +100,7 @@ def test_tied_matrices_without_an_adapter_stay_one(tmp_path):
 def test_a_merged_model_that_is_not_what_was_trained_is_not_written(folder, tmp_path, monkeypatch):
     model, _ = adapted(folder)
     train_a_little(model)
-    monkeypatch.setattr(adapters, "load_merged", lambda base, adapter: load_causal_lm(base))
+    monkeypatch.setattr(adapters, "load_merged", lambda base, adapter, dtype: load_causal_lm(base))
     with pytest.raises(
         LikelierError, match=r"adapter: merged into its base .* up to [0-9.]+ nats from .* trained"
     ) as caught:

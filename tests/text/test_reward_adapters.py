@@ -14,12 +14,13 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 import likelier
 from likelier.config import LoRA, RewardModelConfig, RewardSource
 from likelier.errors import ConfigError, DataError, Stopped
-from likelier.files import write_jsonl
+from likelier.files import read_json, write_jsonl
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.ensemble_kinds import prepare_ensemble
 from likelier.reward.sources import make_scorer
 from likelier.reward.start import Start
 from likelier.runs.inputs import hash_input
+from likelier.text.adapters import FrozenModels
 from likelier.text.models import save_model
 from likelier.text.reward_adapters import (
     add_reward_adapter,
@@ -27,7 +28,7 @@ from likelier.text.reward_adapters import (
     save_merged_reward,
     save_reward_adapter,
 )
-from likelier.text.reward_model import new_reward_model
+from likelier.text.reward_model import RewardModel, new_reward_model
 from model_families import tiny_tokenizer
 from reward.test_train import WORDS, digests, draw_pairs, settings, stop_after, train
 from tiny import save_tiny_model
@@ -134,7 +135,7 @@ def test_layers_that_the_base_lacks_are_trained_and_saved_with_the_head(tmp_path
     (loaded,) = load_reward_adapters([str(tmp_path / "adapter")])
     torch.testing.assert_close(loaded.score(["a b", "c"], ["d", "e f"]), reward.score(["a b", "c"], ["d", "e f"]))
     save_merged_reward(
-        tmp_path / "model", str(tmp_path / "base"), tmp_path / "adapter", reward, reward.tokenizer, ""
+        tmp_path / "model", str(tmp_path / "base"), tmp_path / "adapter", reward, ""
     )  # raises if peft scores otherwise
     with pytest.raises(ConfigError, match="it has no weights for classifier.dense; set ensemble: models"):
         several = RewardModelConfig(ensemble="adapters", ensemble_size=2)
@@ -144,3 +145,18 @@ def test_layers_that_the_base_lacks_are_trained_and_saved_with_the_head(tmp_path
     save_file(weights, tmp_path / "adapter" / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(DataError, match="it holds no weights for classifier.dense.weight; train"):
         load_reward_adapters([str(tmp_path / "adapter")])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "4bit"])
+def test_it_is_scored_on_the_base_that_it_was_trained_on(folder: Path, tmp_path: Path, dtype: str):
+    train(settings(folder, **LORA, model_dtype=dtype), tmp_path / "run")
+    assert read_json(tmp_path / "run" / "adapter" / "card.json")["model_dtype"] == dtype
+    adapter, merged = (load_ensemble(str(tmp_path / "run" / name), "cpu") for name in ("adapter", "model"))
+    scores = adapter.score(PROMPTS, RESPONSES)
+    torch.testing.assert_close(merged.score(PROMPTS, RESPONSES), scores, rtol=1e-3, atol=1e-3)
+    other = load_ensemble(str(tmp_path / "run" / "adapter"), "cpu", frozen=FrozenModels(dtype="float32"))
+    assert (other.score(PROMPTS, RESPONSES) - scores).abs().max() > 1e-5
+    whole = load_ensemble(str(tmp_path / "run" / "model"), "cpu", frozen=FrozenModels(dtype="8bit"))
+    assert (whole.score(PROMPTS, RESPONSES) - scores).abs().max() > 1e-5
+    assert isinstance(whole.members[0], RewardModel)
+    assert whole.members[0].head.weight.dtype == torch.float32

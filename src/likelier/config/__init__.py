@@ -3,6 +3,7 @@
 from likelier.config.base import (
     Block,
     Fraction,
+    ModelDtype,
     NonEmpty,
     NonNegative,
     Port,
@@ -46,6 +47,7 @@ __all__ = [
     "JudgeConfig",
     "LoRA",
     "Memory",
+    "ModelDtype",
     "NonEmpty",
     "NonNegative",
     "OtherModel",

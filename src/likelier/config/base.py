@@ -19,6 +19,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, lt=65536)]
 ProjectName = Annotated[str, Field(min_length=1, max_length=60)] | None
 Device = Literal["auto", "cpu", "cuda", "mps"]
+ModelDtype = Literal["float32", "bfloat16", "float16", "4bit", "8bit"]
 
 
 class Block(BaseModel):

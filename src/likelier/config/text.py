@@ -10,6 +10,7 @@ from pydantic import (
 from likelier.config.base import (
     Block,
     Fraction,
+    ModelDtype,
     NonEmpty,
     NonNegative,
     PageConfig,
@@ -51,9 +52,20 @@ class LoRA(Block):
 class Memory(LoRA):
     """What a language model in training holds in memory."""
 
+    model_dtype: ModelDtype | None = None
+    """How frozen weights are stored: the base under an adapter; in `ppo` the reference, reward models and judges too.
+    They are computed with as `bf16` says, and what is trained is float32. None: bfloat16 on a GPU that has it, else
+    float32; a reference beside a policy that is trained whole stays float32. 4bit (NF4, double quantisation) and 8bit
+    need the extra `quantised`."""
     gradient_checkpointing: bool = False
     """Keep the inputs of each layer alone, and compute the rest again in the backward pass: the same gradients from
     a fraction of the memory for activations, in a third to a half more time."""
+
+    @model_validator(mode="after")
+    def refuse_idle_dtype(self) -> Self:
+        """Without an adapter nothing is frozen."""
+        refuse_idle(self, [(self.lora_rank is None, ("model_dtype",), "lora_rank is not set, and no weight is frozen")])
+        return self
 
 
 class SFTConfig(Memory, Training):
@@ -263,6 +275,11 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
     anyway: bool = False
     """Train although a reward run in `reward` is at chance on its own held-out pairs, or below its length baseline;
     `likelier ppo --anyway` sets it."""
+
+    @model_validator(mode="after")
+    def refuse_idle_dtype(self) -> Self:
+        """The reference is frozen, whatever is trained."""
+        return self
 
     @model_validator(mode="before")
     @classmethod

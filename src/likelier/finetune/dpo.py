@@ -28,6 +28,7 @@ from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
+from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
@@ -65,7 +66,8 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_trained(run.folder, config.model, model, tokenizer, describe_training(config, len(data.train)))
+    card, dtype = describe_training(config, len(data.train)), choose_base_dtype(dpo, model.device)
+    save_trained(run.folder, config.model, model, tokenizer, card, dtype)
     result: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -129,7 +131,9 @@ class Setup(NamedTuple):
 def prepare(config: Config) -> Setup:
     """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
     dpo, pairs = config.dpo, load_pairs(config)
-    model, tokenizer = load_causal_lm(config.model, pick_device(dpo.device)), load_tokenizer(config.model)
+    device = pick_device(dpo.device)
+    model = load_causal_lm(config.model, device, choose_base_dtype(dpo, device))
+    tokenizer = load_tokenizer(config.model)
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)

@@ -20,6 +20,7 @@ from likelier.progress import progress
 from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora, save_trained
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
+from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
 from likelier.text.tokens import check_in_vocabulary
@@ -55,7 +56,8 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, data.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
+    dtype = choose_base_dtype(sft, model.device)
+    save_trained(run.folder, config.model, model, tokenizer, describe_training(config), dtype)
     result: dict[str, Any] = {
         "steps": data.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -120,7 +122,8 @@ def prepare(config: Config) -> Setup:
         model = new_causal_lm(sft.architecture, tokenizer, config.seed)
         torch.nn.Module.to(model, device)
     else:
-        model, tokenizer = load_causal_lm(config.model, device), load_tokenizer(config.model)
+        dtype = choose_base_dtype(sft, device)
+        model, tokenizer = load_causal_lm(config.model, device, dtype), load_tokenizer(config.model)
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from likelier.config import ModelDtype
 from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
@@ -16,8 +17,9 @@ from likelier.records import Text
 from likelier.reward.out_of_distribution import Distribution, load_distribution
 from likelier.reward.responses import ResponseBatch, SourceScores, score_all
 from likelier.runs.folder import adapter_folders, member_folders
-from likelier.text.adapters import FrozenBase
+from likelier.text.adapters import FrozenModels
 from likelier.text.attribution import Attribution
+from likelier.text.frozen_weights import store_weights
 from likelier.text.reward_heads import load_heads
 from likelier.text.reward_model import Reading, load_reward_model
 from likelier.training.setup import pick_device
@@ -134,11 +136,11 @@ def load_ensemble(
     device: str = "auto",
     caution: float = 0.0,
     combination: Combination = "mean",
-    bases: Sequence[FrozenBase] = (),
+    frozen: FrozenModels = FrozenModels(),  # noqa: B008 - frozen
 ) -> Ensemble:
     """Load a reward model from a folder or the hub, or all models in the folder of a reward run.
 
-    Adapters share the weights of their base if it is among `bases`.
+    Adapters share the weights of their base if it is among those of `frozen`.
 
     DataError: it cannot be loaded. ConfigError: `combination` of a single model.
     """
@@ -146,10 +148,10 @@ def load_ensemble(
     if folders:
         from likelier.text.reward_adapters import load_reward_adapters  # peft takes a second to import
 
-        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device), bases)]
+        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device), frozen)]
     else:
         folders = member_folders(Path(path)) or [path]
-        members = [load_member(folder, device) for folder in folders]
+        members = [load_member(folder, device, frozen.dtype) for folder in folders]
     means = [mean for folder in folders for mean in read_means(Path(folder))]
     if combination != "mean" and len(means) == 1:
         raise ConfigError(f"combine: {combination} needs several models, and {path} has one; remove it")
@@ -157,9 +159,10 @@ def load_ensemble(
     return Ensemble(members, means, caution, combination, load_distribution(model))
 
 
-def load_member(folder: str, device: str) -> Reader:
-    """Load a reward model with all of its heads."""
+def load_member(folder: str, device: str, dtype: ModelDtype | None = None) -> Reader:
+    """Load a reward model with all of its heads, which stay in float32; its other weights are stored in `dtype`."""
     reward = load_reward_model(folder, pick_device(device))
+    store_weights(reward.model, dtype or "float32", [reward.head_name.partition(".")[0]])
     load_heads(reward, Path(folder))
     return reward
 

@@ -14,6 +14,7 @@ from likelier.errors import ConfigError
 from likelier.records import Preference
 from likelier.reward.judged import clusters
 from likelier.reward.start import Start, find_start
+from likelier.text.frozen_weights import choose_base_dtype, store_weights
 from likelier.text.models import save_model
 from likelier.text.reward_heads import add_heads, save_heads, set_heads
 from likelier.text.reward_model import RewardModel
@@ -67,8 +68,13 @@ def prepare_ensemble(
             f"reward_model.ensemble: adapters share their base, and it has no weights for {reward.new_layers[0]}; set "
             "ensemble: models, without lora_rank"
         )
-    from likelier.text.reward_adapters import add_reward_adapter, continue_adapter  # peft takes a second to import
+    from likelier.text.reward_adapters import (  # peft takes a second to import
+        add_reward_adapter,
+        continue_adapter,
+        list_whole_layers,
+    )
 
+    store_weights(reward.model, choose_base_dtype(settings, reward.device), list_whole_layers(reward))
     if start.adapter:
         continue_adapter(reward, settings, start.adapter)
     else:
@@ -100,5 +106,5 @@ def write_reward_model(run: Path, number: int, config: Config, reward: RewardMod
     save_reward_adapter(adapter, base, reward)
     if number:
         return [adapter]
-    save_merged_reward(folder, base, adapter, reward, reward.tokenizer, card)
+    save_merged_reward(folder, base, adapter, reward, card, choose_base_dtype(config.reward_model, reward.device))
     return [folder, adapter]

@@ -16,7 +16,7 @@ from likelier.reward.ensemble import load_ensemble
 from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
 from likelier.reward.user_functions import FunctionContext, TrainerState, UserFunction
-from likelier.text.adapters import FrozenBase
+from likelier.text.adapters import FrozenModels
 from likelier.text.sampler import Samples
 from likelier.userfile import find_function
 
@@ -84,9 +84,9 @@ def make_scorer(
     sources: Sequence[RewardSource],
     device: str = "auto",
     people: Source | None = None,
-    bases: Sequence[FrozenBase] = (),
+    frozen: FrozenModels = FrozenModels(),  # noqa: B008 - frozen
 ) -> Scorer:
-    """Load all sources; `people` stands for the one that asks people, `bases` serve reward models that are adapters.
+    """Load all sources; `people` stands for the one that asks people, `frozen` says how reward models are loaded.
 
     ConfigError, DataError: one cannot be found or loaded, or people are among them and cannot be asked here.
     """
@@ -96,7 +96,7 @@ def make_scorer(
     weights: dict[str, float] = {}
     for name, source in zip(name_sources(sources), sources, strict=True):
         weights[name] = source.weight
-        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context, people, bases)
+        (per_token if source.per == "token" else whole)[name] = load_source(source, device, context, people, frozen)
     return Scorer(whole, weights, per_token, context)
 
 
@@ -105,11 +105,11 @@ def load_source(
     device: str,
     context: FunctionContext,
     people: Source | None = None,
-    bases: Sequence[FrozenBase] = (),
+    frozen: FrozenModels = FrozenModels(),  # noqa: B008 - frozen
 ) -> Source:
     """Load one source. ConfigError, DataError: see `load_ensemble`, `UserFunction`, `http_source`."""
     if source.model is not None:
-        return load_ensemble(source.model, device, source.caution, source.combine, bases)
+        return load_ensemble(source.model, device, source.caution, source.combine, frozen)
     if source.function is not None:
         function = find_reward_function(source.function)
         name, per_token = name_function(source.function), source.per == "token"

@@ -30,6 +30,7 @@ from likelier.reward.start import find_start, load_start
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
+from likelier.text.frozen_weights import choose_base_dtype
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.step import TrainingState, guarded_step
@@ -236,6 +237,8 @@ class Member:
             "score_mean": float(scores.mean()),
             "score_std": float(scores.mean(0).std()),
         }
+        if self.settings.lora_rank:
+            about["model_dtype"] = choose_base_dtype(self.settings, self.reward.device)
         if len(scores) > 1:
             about["score_means"] = scores.mean(1).tolist()
         if self.length is not None:

@@ -27,7 +27,7 @@ from likelier.rlhf.measures import (
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
 from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties, split_scores
 from likelier.rlhf.scores import Shaper, penalise_missing_end
-from likelier.text.adapters import FrozenBase
+from likelier.text.adapters import FrozenModels
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.policy import TextPolicy
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
@@ -47,8 +47,8 @@ class Actors:
     """Writes the responses; the loop gives it the policy's weights before each rollout."""
     scorer: Scorer
     shaper: Shaper
-    bases: Sequence[FrozenBase] = ()
-    """Frozen models in memory, on which reward models that are adapters stand."""
+    frozen: FrozenModels = FrozenModels()  # noqa: RUF009 - frozen
+    """Models in memory on which reward models that are adapters stand, and how others are stored."""
 
 
 @dataclass(frozen=True)

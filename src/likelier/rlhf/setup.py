@@ -23,6 +23,7 @@ from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import (
     FrozenBase,
+    FrozenModels,
     apply_lora,
     copy_sharing_weights,
     make_critic_adapter,
@@ -30,6 +31,7 @@ from likelier.text.adapters import (
 )
 from likelier.text.checkpoint_layers import check_checkpointable
 from likelier.text.exact_sampler import load_policy, make_sampler
+from likelier.text.frozen_weights import choose_base_dtype, store_weights
 from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy, check_critic
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
@@ -94,20 +96,25 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
     if not config.reward:
         raise ConfigError("reward: give at least one of model, function, http, people")
     ppo, device = config.ppo, pick_device(config.ppo.device)
-    model = load_policy(config.model, device)
+    dtype = choose_base_dtype(ppo, device)
+    model = load_policy(config.model, device, dtype)
     tokenizer, policy = load_tokenizer(config.model), build_policy(model, config)
     # Before the adapter is put on: the reference is the model as it was.
-    reference = load_reference(ppo.reference, tokenizer, device) if ppo.reference else make_reference(model, ppo)
-    bases = [FrozenBase(ppo.reference or config.model, reference)]
+    reference = load_reference(ppo, tokenizer, device) if ppo.reference else make_reference(model, ppo)
+    if not (ppo.reference or ppo.lora_rank):
+        store_weights(reference, ppo.model_dtype or "float32")
+    reference_dtype = dtype if ppo.lora_rank else ppo.model_dtype or "float32"
+    bases = [FrozenBase(ppo.reference or config.model, reference, reference_dtype)]
     if ppo.reference and ppo.lora_rank:
-        bases.append(FrozenBase(config.model, copy_sharing_weights(model)))
-    scorer = make_scorer(config.reward, ppo.device, people.rate if people else None, bases)
+        bases.append(FrozenBase(config.model, copy_sharing_weights(model), dtype))
+    frozen = FrozenModels(bases, ppo.model_dtype)
+    scorer = make_scorer(config.reward, ppo.device, people.rate if people else None, frozen)
     if people:
         people.read_with(reference, tokenizer)
     apply_lora(model, ppo, "ppo", config.seed)
     check_tools(config, sampler is None)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
-    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo), bases)
+    return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo), frozen)
 
 
 def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
@@ -131,11 +138,13 @@ def check_tools(config: Config, is_own_sampler: bool) -> None:
         raise ConfigError("ppo.tools: tokens of their answers earn nothing, and per: token in `reward` scores them")
 
 
-def load_reference(path: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> PreTrainedModel:
+def load_reference(ppo: PPOConfig, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> PreTrainedModel:
     """Load another model than the start as the frozen reference. ConfigError: it has other tokens."""
+    path = ppo.reference or ""
     if load_tokenizer(path).get_vocab() != tokenizer.get_vocab():
         raise ConfigError(f"ppo.reference: {path}: has other tokens than `model`, so there is no KL between them")
-    reference = load_policy(path, device)
+    dtype = choose_base_dtype(ppo, device) if ppo.lora_rank else ppo.model_dtype or "float32"
+    reference = load_policy(path, device, dtype)
     reference.requires_grad_(False).eval()
     return reference
 
@@ -152,7 +161,7 @@ def make_evaluation(
     # Judges are not trained against: where they fall while the score rises, the policy exploits the score.
     judges = None
     if config.eval.scoring:
-        judges = make_scorer(config.eval.scoring, config.ppo.device, bases=actors.bases)
+        judges = make_scorer(config.eval.scoring, config.ppo.device, frozen=actors.frozen)
     every = prompts.train + prompts.held_out + prompts.fresh
     check_columns(every, actors.scorer, judges)
     check_pictures(every, "reward", config.reward)

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from likelier.config import Config, PPOConfig
 from likelier.distributed import all_reduce_max, get_rank
@@ -30,6 +32,7 @@ from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
 from likelier.text.adapters import save_trained
 from likelier.text.exact_sampler import load_policy
+from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
@@ -89,11 +92,22 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
-    before = heldout_eval(load_policy(config.model, actors.policy.device)) if people else before
+    before = heldout_eval(load_start(config, actors.policy.device)) if people else before
     result = summarise(state, start_time, before, after) | state.select_policy(after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
-        save_trained(run.folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
+        save_policy(run.folder, config, actors)
     return run.finish(result | examine_curves(config, run.folder, before, after))
+
+
+def load_start(config: Config, device: torch.device) -> PreTrainedModel:
+    """Load the model that training started from."""
+    return load_policy(config.model, device, choose_base_dtype(config.ppo, device))
+
+
+def save_policy(folder: Path, config: Config, actors: Actors) -> None:
+    """Write the trained policy into the folder of its run."""
+    model, dtype = actors.policy.model, choose_base_dtype(config.ppo, actors.policy.device)
+    save_trained(folder, config.model, model, actors.tokenizer, describe_training(config), dtype)
 
 
 def examine_curves(
@@ -109,8 +123,10 @@ def examine_curves(
 
 def evaluate_start(actors: Actors, heldout_eval: HeldOutEval, ppo: PPOConfig) -> dict[str, float]:
     """Evaluate the model that training starts from, and let the shaper know the mean score of the reference."""
-    # Before a checkpoint is loaded; without a `ppo.reference` start and reference are the same weights.
-    before = heldout_eval(actors.policy.model if ppo.reference else actors.reference)
+    # Before a checkpoint is loaded; without a `ppo.reference` start and reference are the same weights, unless it alone
+    # is stored in fewer bytes.
+    is_other = ppo.reference or (ppo.lora_rank is None and ppo.model_dtype)
+    before = heldout_eval(actors.policy.model if is_other else actors.reference)
     if ppo.reward_center:
         of_reference = heldout_eval(actors.reference) if ppo.reference else before
         actors.shaper.set_reference_mean(of_reference["eval_score"])

@@ -4,6 +4,7 @@ Hu et al. 2022, "LoRA": W x + (alpha / rank) B A x, A drawn at random and B = 0,
 """
 
 import copy
+import logging
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import LoRA
+from likelier.config import LoRA, ModelDtype
 from likelier.errors import ConfigError, LikelierError
 from likelier.runs.folder import find_base
 from likelier.text.convention import mark_made
+from likelier.text.frozen_weights import find_compute_dtype, round_weights
 from likelier.text.models import (
     context_length,
+    find_own_dtype,
     load_causal_lm,
     make_frozen_copy,
     save_model,
@@ -32,6 +35,8 @@ from likelier.text.padding import unpadded_inputs
 from likelier.training.setup import seeded_generator
 from likelier.training.state import as_os_errors
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it names each kernel it has not
+
 
 class FrozenBase(NamedTuple):
     """A frozen model in memory, whose weights adapters may share."""
@@ -39,11 +44,22 @@ class FrozenBase(NamedTuple):
     name: str
     """Its folder or hub name."""
     model: PreTrainedModel
+    dtype: ModelDtype = "float32"
+    """Of its stored weights."""
 
     def is_base_of(self, adapter: Path) -> bool:
         """True if the adapter in a folder changes this model."""
         base = find_base(adapter)
         return base == self.name or (Path(base).is_dir() and Path(base).resolve() == Path(self.name).resolve())
+
+
+class FrozenModels(NamedTuple):
+    """How reward models are loaded beside others in memory."""
+
+    bases: Sequence[FrozenBase] = ()
+    """Models whose weights adapters on them share."""
+    dtype: ModelDtype | None = None
+    """How weights are stored; None: as an adapter was trained, else in float32."""
 
 
 def make_reference(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
@@ -58,18 +74,26 @@ def apply_lora(model: PreTrainedModel, lora: LoRA, block: str, seed: int) -> Non
 
 
 def save_trained(
-    folder: Path, base: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str
+    folder: Path,
+    base: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    card: str,
+    dtype: ModelDtype = "float32",
 ) -> None:
     """Write the folder `model`; with LoRA the base with the adapter merged in, and the folder `adapter` beside it.
+
+    `dtype`: that of the base under the adapter. The merged model is written in the type of the base's folder; a model
+    that was trained whole in float32, for rounding would undo small steps.
 
     LikelierError: the merged model is not what was trained; `model` is not written then, `adapter` is.
     """
     mark_made(tokenizer)
     if model._hf_peft_config_loaded:
         save_adapter(folder / "adapter", base, model, tokenizer)
-        merged = load_merged(base, folder / "adapter")
+        merged = load_merged(base, folder / "adapter", dtype)
         check_merged(model, merged, folder / "adapter")
-        model = merged
+        model = nn.Module.to(merged, find_own_dtype(base))
     save_model(folder / "model", model, tokenizer, card)
 
 
@@ -122,7 +146,15 @@ def add_adapter(
             raise ConfigError(f"{block}.lora_targets: {', '.join(lora.lora_targets)}: {reason[:200]}") from error
     for name in whole:
         model.get_submodule(name).requires_grad_(True)
+    keep_in_float(model)
     model.eval()
+
+
+def keep_in_float(model: PreTrainedModel) -> None:
+    """Bring the weights of adapters back to float32: peft gives them the type of a stored base."""
+    for name, weight in model.named_parameters():
+        if "lora_" in name and weight.dtype in (torch.bfloat16, torch.float16):
+            weight.data = weight.data.float()
 
 
 def is_mergeable(model: PreTrainedModel) -> bool:
@@ -171,13 +203,15 @@ def save_adapter(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_merged(base: str, adapter: Path) -> PreTrainedModel:
-    """The base model with a saved adapter added to its weights: a plain model."""
+def load_merged(base: str, adapter: Path, dtype: ModelDtype = "float32") -> PreTrainedModel:
+    """The base model, its weights rounded as they were under the adapter, with that added: a plain model."""
     from peft import PeftModel
 
+    plain = load_causal_lm(base)
+    round_weights(plain, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
-        adapted = PeftModel.from_pretrained(load_causal_lm(base), str(adapter))
+        adapted = PeftModel.from_pretrained(plain, str(adapter))
         inner: Any = adapted.get_base_model()
         untie_adapted(inner)
         model: PreTrainedModel = adapted.merge_and_unload()
@@ -212,7 +246,8 @@ def check_merged(trained: PreTrainedModel, merged: PreTrainedModel, adapter: Pat
         for each in (trained, merged)
     )
     # Half of the digits that the type has: rounding of W + BA stays below, a matrix that was left out is far above.
-    tolerance = max(torch.finfo(each.dtype).eps for each in (trained, merged)) ** 0.5
+    types = find_compute_dtype(trained), merged.dtype
+    tolerance = max(torch.finfo(each).eps for each in types) ** 0.5
     if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
         off = float((ours - theirs).abs().max())
         raise LikelierError(

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from likelier.errors import ConfigError
 from likelier.text.cache import keep_rows, make_cache, preallocated_layers, round_up_to_blocks
 from likelier.text.fast_decode import fast_decoder
+from likelier.text.frozen_weights import find_compute_dtype
 from likelier.text.padding import compute_position_ids, unpadded_inputs
 from likelier.text.pictures import PictureInputs, PromptPictures
 from likelier.training.setup import autocast
@@ -113,7 +114,7 @@ class CachedDecoder:
 
     def __init__(self, model: PreTrainedModel, mask: Bool[Tensor, "B P"], max_new_tokens: int, bf16: bool) -> None:
         self.model, self.filled, self.bf16 = model, mask.shape[1], bf16
-        dtype = torch.bfloat16 if bf16 else model.dtype
+        dtype = torch.bfloat16 if bf16 else find_compute_dtype(model)
         self.cache, keeps_all = make_cache(model, dtype)
         self.padded = not bool(mask.all())
         self.lengths = mask.sum(1)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import PPOConfig, SamplingConfig
+from likelier.config import ModelDtype, PPOConfig, SamplingConfig
 from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
@@ -100,12 +100,12 @@ def load_tools(config: SamplingConfig) -> Tools | None:
     return Tools(config.tools) if config.tools else None
 
 
-def load_policy(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """A language model that `ExactSampler` can decode.
+def load_policy(path: str | Path, device: torch.device | str = "cpu", dtype: ModelDtype = "float32") -> PreTrainedModel:
+    """A language model that `ExactSampler` can decode, with weights in `dtype`, see `store_weights`.
 
     DataError: see `load_causal_lm`. ConfigError: see `check_decodable`.
     """
-    model = load_causal_lm(path, device)
+    model = load_causal_lm(path, device, dtype)
     check_decodable(model, path)
     return model
 

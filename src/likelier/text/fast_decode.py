@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from likelier.text.cache import BLOCK, PreallocatedLayer, make_cache, preallocated_layers
+from likelier.text.frozen_weights import STORED, find_compute_dtype
 from likelier.text.models import upcast
 
 Cast = Callable[[Tensor], Tensor]
@@ -80,7 +81,7 @@ def fast_decoder(model: PreTrainedModel, dtype: torch.dtype) -> FastDecoder | No
 
 
 def is_plain(model: PreTrainedModel) -> bool:
-    """True if all projections are plain linear layers, optionally with LoRA, and none is quantised or hooked.
+    """True if all projections are plain linear layers, stored as ours are, optionally with LoRA, and none is hooked.
 
     Forward hooks may change a layer's output, and the fast path does not call them.
     """
@@ -90,7 +91,8 @@ def is_plain(model: PreTrainedModel) -> bool:
         if not is_mergeable(model):
             return False
     products = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D)]
-    return all(type(module) in (nn.Linear, Conv1D) for module in products) and not model._forward_hooks
+    kinds = (nn.Linear, Conv1D)
+    return all(type(module) in kinds or isinstance(module, STORED) for module in products) and not model._forward_hooks
 
 
 def build_gpt2(model: PreTrainedModel, cast: Cast) -> FastDecoder:
@@ -157,6 +159,9 @@ def linear(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
     On a CPU large weights are packed for oneDNN: products with few rows then take 50% to 80% of the time of `F.linear`,
     in float32 and bfloat16.
     """
+    base = layer if isinstance(layer, nn.Linear | Conv1D) else layer.get_base_layer()
+    if isinstance(base, STORED):
+        return stored_linear(base, layer, cast)
     layer, weight = (layer, layer.weight) if isinstance(layer, nn.Linear | Conv1D) else merge_lora(layer)
     weight = cast(weight.t() if isinstance(layer, Conv1D) else weight)
     bias = None if layer.bias is None else cast(layer.bias)
@@ -164,6 +169,26 @@ def linear(layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), packed, bias, "none", [], "")
     return lambda x: F.linear(x.to(weight.dtype), weight, bias)
+
+
+def stored_linear(base: Any, layer: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
+    """`x W + b` with a stored weight, unpacked for each product, and the product with an adapter's matrices beside it.
+
+    Merged and unpacked once it would be faster, and stand in memory whole, which is what storing is to avoid.
+    """
+    names = [] if layer is base else layer.active_adapters
+    sides = [(cast(layer.lora_A[name].weight), cast(layer.lora_B[name].weight), layer.scaling[name]) for name in names]
+    dtype = cast(torch.empty(0)).dtype
+    bias = None if base.bias is None else cast(base.bias)
+
+    def product(x: Tensor) -> Tensor:
+        x = x.to(dtype)
+        result = F.linear(x, base.unpack(dtype), bias)
+        for first, second, scaling in sides:
+            result = result + F.linear(F.linear(x, first), second) * scaling
+        return result
+
+    return product
 
 
 def merge_lora(layer: Any) -> tuple[nn.Module, Tensor]:
@@ -220,11 +245,12 @@ def matches_model(model: PreTrainedModel, build: Callable[[PreTrainedModel, Cast
     """
     if model not in MATCHES or model._hf_peft_config_loaded:
         tokens = torch.arange(8, device=model.device).view(2, 4) % model.get_output_embeddings().weight.shape[0]
-        cache, _ = make_cache(model, model.dtype)
+        dtype = find_compute_dtype(model)
+        cache, _ = make_cache(model, dtype)
         model(input_ids=tokens[:, :3], past_key_values=cache, use_cache=True)
         positions = torch.full((2,), 3, device=model.device)
         mask = torch.arange(BLOCK, device=model.device).expand(2, -1) < 4
-        decoder = build(model, lambda weight: weight)
+        decoder = build(model, lambda weight: weight.to(dtype))
         logits = decoder.step(tokens[:, 3], positions, preallocated_layers(cache), mask)
         MATCHES[model] = torch.allclose(logits, model(input_ids=tokens).logits[:, 3], rtol=1e-3, atol=1e-3)
     return MATCHES[model]

@@ -26,8 +26,10 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
+from likelier.config import ModelDtype
 from likelier.errors import DataError, LikelierError
 from likelier.text.convention import MADE_WITH, mark_if_made_before, mark_made
+from likelier.text.frozen_weights import store_weights
 from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
 from likelier.text.vision_language import is_vision_language, leave_out_picture_tokens
 from likelier.training.state import as_os_errors
@@ -81,14 +83,21 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_causal_lm(path: str | Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+def load_causal_lm(
+    path: str | Path, device: torch.device | str = "cpu", dtype: ModelDtype = "float32"
+) -> PreTrainedModel:
     """Load a language model in float32, in evaluation mode, with dropout 0; it may read pictures too.
 
-    DataError: see `check_model_folder`, or a bidirectional model.
+    With another `dtype` its matrices are frozen, see `store_weights`. DataError: see `check_model_folder`, or a
+    bidirectional model.
     """
     with load_safely(path) as options:
         reads_pictures = is_vision_language(AutoConfig.from_pretrained(path, **options))
-    model = load_pretrained(AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM, path, device)
+    auto = AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM
+    own = torch.float32 if dtype == "float32" else find_own_dtype(path)  # to store them they need not be unpacked
+    model = load_pretrained(auto, path, device if dtype == "float32" else "cpu", own)
+    store_weights(model, dtype)
+    nn.Module.to(model, device)
     check_causal(model, path)
     if reads_pictures:
         leave_out_picture_tokens(model, path)
@@ -100,15 +109,19 @@ def load_trunk(path: str | Path, device: torch.device | str = "cpu") -> PreTrain
     return load_pretrained(AutoModel, path, device)
 
 
-def load_pretrained(auto: Any, path: str | Path, device: torch.device | str) -> PreTrainedModel:
+def load_pretrained(
+    auto: Any, path: str | Path, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
     """Load a model with one of transformers' Auto classes. DataError: weights are missing."""
-    model, missing = load_partly(auto, path)
+    model, missing = load_partly(auto, path, dtype)
     check_weights_complete(path, model.config, missing)
     nn.Module.to(model, device)
     return model
 
 
-def load_partly(auto: Any, path: str | Path, **settings: Any) -> tuple[PreTrainedModel, Collection[str]]:
+def load_partly(
+    auto: Any, path: str | Path, dtype: torch.dtype = torch.float32, **settings: Any
+) -> tuple[PreTrainedModel, Collection[str]]:
     """Load a model with one of transformers' Auto classes, and return which weights are missing and so drawn at random.
 
     `settings` override entries of its config.
@@ -122,7 +135,7 @@ def load_partly(auto: Any, path: str | Path, **settings: Any) -> tuple[PreTraine
             )
         model: PreTrainedModel
         model, report = auto.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
+            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
     return fuse_gelu(model).eval(), report["missing_keys"]
 
@@ -291,6 +304,13 @@ def make_model_card(name: str, model: PreTrainedModel, card: str) -> ModelCard:
 - load with: `transformers.{auto}.from_pretrained(folder)`
 {MADE_WITH}
 """)
+
+
+def find_own_dtype(path: str | Path) -> torch.dtype:
+    """Return the type that the weights of a model folder have by its config; float32 if it says none."""
+    with load_safely(path) as options:
+        dtype = AutoConfig.from_pretrained(path, **options).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def upcast(logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"]:

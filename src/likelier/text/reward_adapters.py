@@ -10,22 +10,30 @@ import torch
 from jaxtyping import Float
 from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
-from likelier.config import LoRA
+from likelier.config import LoRA, ModelDtype
 from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.files import read_object
 from likelier.records import Text
 from likelier.runs.folder import find_base
-from likelier.text.adapters import FrozenBase, add_adapter, copy_sharing_weights, save_adapter
+from likelier.text.adapters import (
+    FrozenBase,
+    FrozenModels,
+    add_adapter,
+    copy_sharing_weights,
+    keep_in_float,
+    save_adapter,
+)
 from likelier.text.attribution import Attribution
 from likelier.text.convention import mark_made
-from likelier.text.models import load_safely, load_tokenizer, prepare_config, save_model
+from likelier.text.frozen_weights import round_weights, store_weights
+from likelier.text.models import find_own_dtype, load_safely, load_tokenizer, prepare_config, save_model
 from likelier.text.reward_heads import set_heads
 from likelier.text.reward_model import (
     Reading,
@@ -125,6 +133,7 @@ def put_adapter_on(reward: RewardModel, config: Any, name: str, folder: Path) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
         reward.model.add_adapter(config, name)
+    keep_in_float(reward.model)
     return load_adapter_weights(reward, name, folder)
 
 
@@ -143,16 +152,18 @@ def save_reward_adapter(folder: Path, base: str, reward: RewardModel) -> None:
 
 
 def save_merged_reward(
-    folder: Path, base: str, adapter: Path, reward: RewardModel, tokenizer: PreTrainedTokenizerBase, card: str
+    folder: Path, base: str, adapter: Path, reward: RewardModel, card: str, dtype: ModelDtype = "float32"
 ) -> None:
-    """Write a saved adapter merged into its base: a plain reward model.
+    """Write a saved adapter merged into its base, whose weights were stored in `dtype`: a plain reward model.
 
     LikelierError: it scores a short text otherwise than `reward`, which was trained.
     """
+    plain = new_reward_model(base)
+    round_weights(plain.model, dtype, list_whole_layers(plain))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
-        merged: Any = PeftModel.from_pretrained(new_reward_model(base).model, str(adapter)).merge_and_unload()
-    alone = RewardModel(merged.eval(), tokenizer)
+        merged: Any = PeftModel.from_pretrained(plain.model, str(adapter)).merge_and_unload()
+    alone = RewardModel(merged.eval(), reward.tokenizer)
     texts, answers = ["", "a"], ["a b c", "1"]
     ours, theirs = reward.score(texts, answers), alone.score(texts, answers)
     if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3, equal_nan=True):
@@ -161,13 +172,16 @@ def save_merged_reward(
             f"{adapter}: merged into its base it scores up to {off:.2g} from the model that was trained; no merged "
             "model is written"
         )
-    save_model(folder, merged, tokenizer, card)
+    nn.Module.to(merged, find_own_dtype(base))
+    save_model(folder, merged, reward.tokenizer, card)
 
 
 def load_reward_adapters(
-    folders: Sequence[str], device: torch.device | str = "cpu", bases: Sequence[FrozenBase] = ()
+    folders: Sequence[str],
+    device: torch.device | str = "cpu",
+    frozen: FrozenModels = FrozenModels(),  # noqa: B008 - frozen
 ) -> list[RewardAdapter]:
-    """Load the adapters of a reward run onto one base, in memory already if it is among `bases`.
+    """Load the adapters of a reward run onto one base, in memory already if it is among those of `frozen`.
 
     DataError: the base is gone, or weights do not fit it.
     Layers that the base lacks belong to an adapter too; several adapters have none, see `prepare_ensemble`.
@@ -179,8 +193,11 @@ def load_reward_adapters(
             f"({Path(folders[0]).with_name('model')})"
         )
     configs = [PeftConfig.from_pretrained(folder) for folder in folders]
-    shared = next((each for each in bases if each.is_base_of(Path(folders[0]))), None)
-    reward = (shared and share_trunk(shared, device)) or new_reward_model(base)
+    dtype = frozen.dtype or read_object(Path(folders[0]) / "card.json").get("model_dtype", "float32")
+    bases = [each for each in frozen.bases if each.dtype == dtype and each.is_base_of(Path(folders[0]))]
+    reward = (share_trunk(bases[0], device) if bases else None) or new_reward_model(base)
+    if not bases:
+        store_weights(reward.model, dtype, list_whole_layers(reward))
     names = [f"member-{number}" for number in range(len(folders))]
     parts = zip(names, folders, configs, strict=True)
     heads = [put_adapter_on(reward, config, name, Path(folder)) for name, folder, config in parts]

@@ -105,7 +105,7 @@ def measure(folder: Path, learn: Sequence[Preference], test: Sequence[Preference
 
 def report(found: dict[str, Any], forecasts: dict[str, Any]) -> None:
     print("longer", np.mean(found["longer"]).round(3), t_interval(found["longer"]))
-    for name in (*PENALTIES, "trained whole"):
+    for name in (*PENALTIES, *["trained whole"] * bool(found["trained whole"])):
         for size, values in zip(SIZES, np.array(found[name]).T, strict=True):
             spread = values.std(ddof=min(1, len(values) - 1))
             print(f"{name}, {size}: {values.mean():.3f}, standard deviation over splits {spread:.3f}")

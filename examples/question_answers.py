@@ -34,7 +34,7 @@ from likelier.reward.head_prior import Gaussian, update
 from likelier.text.reward_model import load_reward_model, new_reward_model
 
 MAX_LENGTH, HEAD_SPREAD = 160, 3.0
-REWARD_MODEL = {"learning_rate": 5e-5, "num_epochs": 2, "batch_size": 16, "max_length": MAX_LENGTH, "bf16": True,
+REWARD_MODEL = {"learning_rate": 2e-4, "num_epochs": 2, "batch_size": 16, "max_length": MAX_LENGTH, "bf16": True,
                 "save_steps": 10_000, "warmup_ratio": 0.1}  # fmt: skip
 ANSWERS, LENGTH, TEMPERATURE = 8, 48, 0.7
 """Of the instruction-tuned model: answers to a question, tokens of each, and how they are drawn."""

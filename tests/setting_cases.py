@@ -270,6 +270,9 @@ TOP = {
         "dpo": bites("FOLDER/other-pairs"),
     },
     "reward": {"ppo": bites([{"function": "FOLDER/reward.py:count_b"}])},
+    "chat_template_kwargs": {
+        "ppo": elsewhere("text/test_chat_template.py::test_every_verb_passes_the_setting_on"),
+    },
     "seed": {
         "sft": bites(1),
         "reward_model": bites(1),

@@ -1,6 +1,6 @@
 """Sample several responses to each prompt, for people to compare."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     use_generation_config: bool = False,
     bf16: bool = False,
     part: Path | None = None,
+    template_kwargs: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
@@ -51,9 +52,18 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]
-    key = stable_id([model, list_file_states(Path(model))], asked, k, vars(sampling), use_generation_config, size, seed)
+    settings = [
+        vars(sampling),
+        use_generation_config,
+        size,
+        seed,
+        *([dict(template_kwargs)] if template_kwargs else []),
+    ]
+    key = stable_id([model, list_file_states(Path(model))], asked, k, *settings)
     done = read_part(part, key, size)
-    sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config)
+    sampled = sample_responses(
+        model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config, template_kwargs
+    )
     copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
     write_jsonl(out, records)
@@ -101,12 +111,13 @@ def sample_responses(  # noqa: PLR0913
     device: str,
     start: int = 0,
     use_generation_config: bool = False,
+    template_kwargs: Mapping[str, Any] = {},
 ) -> Iterator[PromptWithResponses]:
     """Sample about `batch_size` responses at once; yields each prompt, from number `start` on, with its responses.
 
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
-    model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name)
+    model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name, template_kwargs)
     check_prompts(model, tokenizer, prompts, sampling.response_length, "--response-length")
     sampling = sampling.with_generation_config(model) if use_generation_config else sampling
     sampler = ExactSampler(model, tokenizer, batch_size)

@@ -54,8 +54,9 @@ def test_laying_over_copies():
     ("text", "words"),
     [
         ("ppo: {learnig_rate: 1}", "unknown setting `ppo.learnig_rate`; did you mean `learning_rate`?"),
+        ("chat_template_kwargs: {tokenize: true}", "chat_template_kwargs: tokenize is no argument of the template"),
         ("sedd: 1", "unknown setting `sedd`; did you mean `seed`?"),
-        ("zzz: 1", "unknown setting `zzz`; allowed: model, prompts, data, seed"),
+        ("zzz: 1", "unknown setting `zzz`; allowed: model, prompts, data, chat_template_kwargs, seed"),
         ("reward: [{modle: m}]", "unknown setting `reward.0.modle`; did you mean `model`?"),
         ("eval: {scorer: [{wieght: 1, model: m}]}", "did you mean `weight`?"),
         ("reward: [{model: m, function: f}]", "reward.0: give exactly one of model, function, http"),

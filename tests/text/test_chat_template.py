@@ -4,11 +4,26 @@ import sys
 
 import pytest
 
+from likelier.config import build_config
 from likelier.errors import DataError
+from likelier.files import write_jsonl
+from likelier.records import Preference
+from likelier.runs.run import Run
+from likelier.stages import STAGES
 from likelier.text import chat_template
-from likelier.text.chat_template import raises_to_a_power, render_template
-from likelier.text.conversation import render
-from model_families import tiny_tokenizer
+from likelier.text.chat_template import (
+    KWARGS,
+    get_template_kwargs,
+    raises_to_a_power,
+    render_template,
+    set_template_kwargs,
+)
+from likelier.text.conversation import render, render_conversation
+from likelier.text.models import load_tokenizer, save_model
+from likelier.text.reward_adapters import load_reward_adapters
+from likelier.text.reward_model import new_reward_model
+from likelier.text.tokens import encode_prompts
+from model_families import tiny_model, tiny_tokenizer
 
 TALK = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
 DOUBLING = "{% set ns = namespace(s='xy') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}"
@@ -87,3 +102,69 @@ def test_a_debugger_goes_on_after_a_template():
     finally:
         sys.settrace(previous)
     assert left is trace
+
+
+THINKING = (
+    "{% for turn in messages %}{{ turn.content }}{% endfor %}{% if thinking is false %}NO{% else %}YES{% endif %}"
+)
+
+
+def test_arguments_reach_the_template_and_stay_with_the_model(tmp_path):
+    tokenizer = tokenizer_with(THINKING)
+    save_model(tmp_path / "model", tiny_model(), tokenizer, "")
+    prompts = [TALK[1:]]
+    plain, given = load_tokenizer(tmp_path / "model"), load_tokenizer(tmp_path / "model", {"thinking": False})
+    assert [render(each, prompts[0]) for each in (plain, given)] == ["hiYES", "hiNO"]
+    assert encode_prompts(given, prompts, 60).tokens.tolist() != encode_prompts(plain, prompts, 60).tokens.tolist()
+    save_model(tmp_path / "trained", tiny_model(), given, "")
+    assert render(load_tokenizer(tmp_path / "trained"), prompts[0]) == "hiNO"
+    assert render(load_tokenizer(tmp_path / "trained", {"thinking": True}), prompts[0]) == "hiYES"
+    reward = new_reward_model(tmp_path / "trained")
+    assert render_conversation(reward.tokenizer, prompts[0], "b") == "hibNO"
+
+
+def test_every_verb_passes_the_setting_on(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(chat_template, "get_template_kwargs", lambda tokenizer: seen.append(tokenizer) or {})
+    save_model(tmp_path / "model", tiny_model(), tokenizer_with(THINKING), "")
+    rows = [{"prompt": [{"role": "user", "content": letter * 3}]} for letter in "abcdefghijkl"]
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    pairs = [Preference(row["prompt"], "a b", "c", conversation=str(at)) for at, row in enumerate(rows)]
+    write_jsonl(tmp_path / "pairs" / "train.jsonl", pairs)
+    write_jsonl(
+        tmp_path / "sft.jsonl", [{"messages": [*row["prompt"], {"role": "assistant", "content": "a"}]} for row in rows]
+    )
+    (tmp_path / "reward.py").write_text(
+        "def count(prompts, responses):\n    return [len(text) for text in responses]\n"
+    )
+    block = {"device": "cpu", "batch_size": 4}
+    settings = {
+        "model": str(tmp_path / "model"),
+        "prompts": str(tmp_path / "prompts.jsonl"),
+        "reward": [{"function": f"{tmp_path}/reward.py:count"}],
+        "chat_template_kwargs": {"thinking": False},
+        "sft": block | {"max_steps": 1},
+        "dpo": block | {"num_epochs": 1},
+        "reward_model": block | {"num_epochs": 1, "lora_rank": 2},
+        "ppo": block | {"total_episodes": 4, "response_length": 3, "num_eval_prompts": 2, "num_mini_batches": 1},
+    }
+    data = {"sft": "sft.jsonl", "dpo": "pairs", "reward": "pairs", "ppo": ""}
+    for verb, name in data.items():
+        config = build_config(settings | {"data": str(tmp_path / name) if name else ""})
+        with Run(tmp_path / verb, verb, config) as run:
+            STAGES[verb].load_trainer()(config, run)
+        assert {str(each.init_kwargs.get(KWARGS)) for each in seen} == {"{'thinking': False}"}, verb
+        seen.clear()
+    monkeypatch.undo()
+    assert render(load_tokenizer(tmp_path / "ppo" / "model"), rows[0]["prompt"]) == "aaaNO"
+    (adapter,) = load_reward_adapters([str(tmp_path / "reward" / "adapter")])
+    assert render(adapter.reward.tokenizer, rows[0]["prompt"]) == "aaaNO"
+
+
+def test_a_folder_from_elsewhere_names_no_other_template():
+    tokenizer = tokenizer_with(THINKING)
+    set_template_kwargs(tokenizer, {"chat_template": "{{ 9 ** 9 }}", "tokenize": True, "thinking": False})
+    assert get_template_kwargs(tokenizer) == {"thinking": False}
+    assert render(tokenizer, TALK) == "be kindhiNO"
+    tokenizer.init_kwargs[KWARGS] = "no object"
+    assert get_template_kwargs(tokenizer) == {}

@@ -76,6 +76,7 @@ def sample_candidates(circle_round: Round) -> Result:
         stop_strings=ppo.stop_strings,
         seed=circle_round.config.seed + circle_round.repeats,  # the same model would write the same answers again
         device=ppo.device,
+        template_kwargs=circle_round.config.chat_template_kwargs,
     )
     with open_store(circle_round, create=True) as store:
         import_file(path, "likelier", store)

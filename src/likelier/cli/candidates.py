@@ -1,13 +1,14 @@
 """`likelier candidates`: a model writes several responses to each prompt."""
 
+import json as json_module
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.options import DEVICE, OVERWRITE, PROJECT
+from likelier.cli.options import DEVICE, OVERWRITE, PROJECT, TEMPLATE_KWARGS
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.files import check_writable, stable_id
@@ -37,6 +38,7 @@ def candidates(
     stop_string: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
     ] = None,
+    chat_template_kwargs: TEMPLATE_KWARGS = "{}",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
@@ -69,10 +71,26 @@ def candidates(
             use_generation_config=use_generation_config,
             bf16=bf16,
             part=None if db is None else name_part(db),
+            template_kwargs=parse_template_kwargs(chat_template_kwargs),
         )
         if db is not None:
             add_to_database(file, db, project)
     return written
+
+
+def parse_template_kwargs(text: str) -> dict[str, Any]:
+    """Read `--chat-template-kwargs`, as `chat_template_kwargs` of a config. ConfigError: it is no JSON object, or names
+    an argument that is not the template's."""
+    from likelier.config import build_config
+
+    option = "--chat-template-kwargs"
+    try:
+        kwargs = json_module.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {text}: no JSON ({error})") from error
+    if not isinstance(kwargs, dict):
+        raise ConfigError(f'{option}: {text}: give a JSON object, such as {{"enable_thinking": false}}')
+    return build_config({"chat_template_kwargs": kwargs}, source=option).chat_template_kwargs
 
 
 def name_part(db: str) -> Path:

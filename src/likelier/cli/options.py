@@ -35,3 +35,7 @@ OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists; never an input or a database.")
 ]
 DEVICE = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where the model runs.")]
+TEMPLATE_KWARGS = Annotated[
+    str,
+    typer.Option("--chat-template-kwargs", metavar="JSON", help='Arguments for the chat template: {"a": false}.'),
+]

@@ -1,6 +1,7 @@
 """The settings of every stage: frozen models, from YAML and `key.sub=value`, checked before anything runs."""
 
 from likelier.config.base import (
+    OWN_ARGUMENTS,
     Block,
     Fraction,
     ModelDtype,
@@ -36,6 +37,7 @@ from likelier.config.text import DPOConfig, LoRA, Memory, PPOConfig, RewardModel
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
 
 __all__ = [
+    "OWN_ARGUMENTS",
     "PEOPLE_GIVE_NO_SCORE",
     "Block",
     "CircleConfig",

@@ -19,6 +19,25 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, lt=65536)]
 ProjectName = Annotated[str, Field(min_length=1, max_length=60)] | None
 Device = Literal["auto", "cpu", "cuda", "mps"]
+OWN_ARGUMENTS = frozenset(
+    (
+        "messages",
+        "conversation",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "sanitize_control_tokens",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+    )
+)
+"""Arguments of transformers' `apply_chat_template` that are not for the template."""
 ModelDtype = Literal["float32", "bfloat16", "float16", "4bit", "8bit"]
 
 

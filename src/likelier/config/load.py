@@ -12,7 +12,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from likelier.config.base import Block, PageConfig, list_settings, refuse_idle
+from likelier.config.base import OWN_ARGUMENTS, Block, NonEmpty, PageConfig, list_settings, refuse_idle
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig
 from likelier.config.gym import GymConfig
@@ -32,6 +32,9 @@ class Config(Block):
     """Prompt file (JSONL with `prompt`)."""
     data: str = ""
     """Training data: text or preference files of the stage."""
+    chat_template_kwargs: dict[NonEmpty, Any] = {}
+    """Arguments for the chat template wherever prompts of messages are written, such as `{enable_thinking: false}` for
+    Qwen3, or `tools`. A model that is trained with some keeps them in its folder; none: those that the folder has."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Everything random follows from this."""
     reward: Rewards = []
@@ -52,6 +55,13 @@ class Config(Block):
     """Comparing two models."""
     search: SearchConfig = SearchConfig()
     """Looking for good settings."""
+
+    @model_validator(mode="after")
+    def check_template_kwargs(self) -> Self:
+        """ValueError: an argument that is not the template's."""
+        if own := sorted(OWN_ARGUMENTS & set(self.chat_template_kwargs)):
+            raise ValueError(f"chat_template_kwargs: {own[0]} is no argument of the template; remove it")
+        return self
 
     @model_validator(mode="after")
     def check_held_out_judges(self) -> Self:

@@ -93,7 +93,8 @@ def sample_start(config: Config) -> InitialSamples:
     judges = make_scorer(config.eval.scoring, config.ppo.device) if config.eval.scoring else None
     check_columns(train, scorer, judges)
     check_scored(train, scorer)
-    model, tokenizer = load_policy(config.model, pick_device(config.ppo.device)), load_tokenizer(config.model)
+    model = load_policy(config.model, pick_device(config.ppo.device))
+    tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     ppo = config.ppo
     check_prompts(model, tokenizer, prompts, ppo.response_length, "ppo.response_length", ppo.max_prompt_tokens)
     generator = seeded_generator(config.seed, 0, "preflight", model.device)

@@ -117,7 +117,10 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
     """
     settings = config.eval
     prompts = read_prompts(Path(settings.prompts))[: settings.num_prompts]
-    load = partial(load_respondent, device=pick_device(settings.device), config=settings, kept=kept)
+    kwargs = config.chat_template_kwargs
+    load = partial(
+        load_respondent, device=pick_device(settings.device), config=settings, kept=kept, template_kwargs=kwargs
+    )
     a, b = load(settings.model_a), load(settings.model_b)
     files = [load(other.model) for other in settings.others if is_response_file(other.model)]
     for each in (a, b, *files):

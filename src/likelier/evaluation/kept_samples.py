@@ -1,7 +1,7 @@
 """Batches of sampled responses on disk, so that an evaluation that was stopped goes on where it was."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,12 @@ class KeptSamples:
         sampling: Sampling,
         draws: Float[Tensor, "B T"],
         sample: Callable[[Sequence[Text], Sampling, Tensor], Samples],
+        template_kwargs: Mapping[str, Any] = {},
     ) -> Samples:
         """Return the kept batch, or sample and keep it. `model` names the weights: a folder."""
         drawn = hashlib.sha256(draws.cpu().numpy().tobytes()).hexdigest()
-        key = stable_id(model, list_file_states(Path(model)), list(prompts), vars(sampling), drawn)
+        more = [dict(template_kwargs)] * bool(template_kwargs)
+        key = stable_id(model, list_file_states(Path(model)), list(prompts), vars(sampling), drawn, *more)
         if key in self.kept:
             return samples_from_json(self.kept[key], prompts, sampling.response_length, draws.device)
         samples = sample(prompts, sampling, draws)

@@ -20,6 +20,7 @@ from likelier.progress import progress
 from likelier.records import Prompt, Text, check_text, list_pictures, to_plain_text
 from likelier.reward.responses import ResponseBatch
 from likelier.reward.sources import Scorer
+from likelier.text.chat_template import get_template_kwargs
 from likelier.text.exact_sampler import ExactSampler, load_policy, load_tools
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
@@ -105,11 +106,17 @@ class RecordedResponses:
         return Responses(ResponseBatch(prompts, [text for text, _ in found]), [reason for _, reason in found])
 
 
-def load_respondent(name: str, device: torch.device, config: EvalConfig, kept: KeptSamples | None = None) -> Respondent:
+def load_respondent(
+    name: str,
+    device: torch.device,
+    config: EvalConfig,
+    kept: KeptSamples | None = None,
+    template_kwargs: Mapping[str, Any] = {},
+) -> Respondent:
     """Load a model, or the responses of a file whose name ends in `.jsonl`. DataError, ConfigError: it cannot be."""
     if is_response_file(name):
         return RecordedResponses.load(name)
-    return EvaluatedModel.load(name, device, config.batch_size, kept, load_tools(config))
+    return EvaluatedModel.load(name, device, config.batch_size, kept, load_tools(config), template_kwargs)
 
 
 def read_responses(place: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -141,9 +148,10 @@ class EvaluatedModel:
         batch_size: int,
         kept: KeptSamples | None = None,
         tools: Tools | None = None,
+        template_kwargs: Mapping[str, Any] = {},
     ) -> "EvaluatedModel":
         """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
-        model, tokenizer = load_policy(path, device), load_tokenizer(path)
+        model, tokenizer = load_policy(path, device), load_tokenizer(path, template_kwargs)
         return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept)
 
     def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
@@ -177,7 +185,8 @@ class EvaluatedModel:
         """Sample a batch, or return it as it was kept."""
         if self.kept is None or any(map(list_pictures, prompts)):  # pictures are not kept, so that all is done again
             return self.sampler.sample(prompts, sampling, draws)
-        return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample)
+        kwargs = get_template_kwargs(self.tokenizer)
+        return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample, kwargs)
 
 
 @dataclass(frozen=True)

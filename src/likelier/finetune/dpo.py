@@ -133,7 +133,7 @@ def prepare(config: Config) -> Setup:
     dpo, pairs = config.dpo, load_pairs(config)
     device = pick_device(dpo.device)
     model = load_causal_lm(config.model, device, choose_base_dtype(dpo, device))
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)

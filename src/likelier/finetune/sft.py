@@ -123,7 +123,10 @@ def prepare(config: Config) -> Setup:
         torch.nn.Module.to(model, device)
     else:
         dtype = choose_base_dtype(sft, device)
-        model, tokenizer = load_causal_lm(config.model, device, dtype), load_tokenizer(config.model)
+        model, tokenizer = (
+            load_causal_lm(config.model, device, dtype),
+            load_tokenizer(config.model, config.chat_template_kwargs),
+        )
     # Before the adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)

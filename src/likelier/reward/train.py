@@ -29,6 +29,7 @@ from likelier.reward.people import check_people
 from likelier.reward.start import find_start, load_start
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
+from likelier.text.chat_template import set_template_kwargs
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -101,6 +102,7 @@ class Member:
             head = seeded_generator(config.seed, number, "reward head")
             device, start = pick_device(settings.device), find_start(config, number)
             self.reward = load_start(start, settings, device, head)
+            set_template_kwargs(self.reward.tokenizer, config.chat_template_kwargs)
             learned, saved = prepare_ensemble(self.reward, settings, config.seed, number, start)
         check_checkpointable(self.reward.model, settings, "reward_model")
         groups = [(self.reward.parameters(), settings.learning_rate)]

@@ -98,7 +98,8 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
     ppo, device = config.ppo, pick_device(config.ppo.device)
     dtype = choose_base_dtype(ppo, device)
     model = load_policy(config.model, device, dtype)
-    tokenizer, policy = load_tokenizer(config.model), build_policy(model, config)
+    tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
+    policy = build_policy(model, config)
     # Before the adapter is put on: the reference is the model as it was.
     reference = load_reference(ppo, tokenizer, device) if ppo.reference else make_reference(model, ppo)
     if not (ppo.reference or ppo.lora_rank):

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from likelier.config import OWN_ARGUMENTS
 from likelier.errors import DataError
 
 MAX_SECONDS = 10.0
@@ -21,12 +22,29 @@ MAX_NEW_BYTES = 1 << 29
 """How much memory one rendering may add to the process (Linux only; elsewhere the limits of time and length remain)."""
 MAX_CHARACTERS = 1 << 24
 """Length of a rendered text: as much as a line of a prompt file may hold."""
+KWARGS = "likelier_chat_template_kwargs"
+"""Entry of `tokenizer_config.json`: arguments that a model's chat template is given, in training and ever after."""
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """Raised within a chat template: an error in it is the template's, not ours."""
 TEMPLATE = "<template>"
 """The name that jinja gives to the code of a template."""
 one_at_a_time = threading.Lock()
 """The limit of memory belongs to the process, so that two renderings would lift each other's."""
+
+
+def set_template_kwargs(tokenizer: PreTrainedTokenizerBase, kwargs: Mapping[str, Any]) -> None:
+    """Give the chat template arguments, such as `enable_thinking`; without any it keeps those of its folder."""
+    if kwargs:
+        tokenizer.init_kwargs[KWARGS] = dict(kwargs)
+
+
+def get_template_kwargs(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the arguments of the chat template, without those that `apply_chat_template` has for itself.
+
+    A folder from elsewhere could name another template by them.
+    """
+    kwargs = tokenizer.init_kwargs.get(KWARGS)
+    return {str(name): kwargs[name] for name in kwargs if name not in OWN_ARGUMENTS} if isinstance(kwargs, dict) else {}
 
 
 class TooLong(BaseException):
@@ -47,7 +65,9 @@ def render_template(
         if raises_to_a_power(tokenizer.get_chat_template()):
             raise DataError(f"{folder} raises numbers to a power, which may take for ever; give another chat_template")
         with one_at_a_time, limit_memory(MAX_NEW_BYTES), limit_time(MAX_SECONDS):
-            text = str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opens_turn))
+            more = get_template_kwargs(tokenizer)
+            text = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opens_turn, **more)
+            text = str(text)
     except TooLong:
         raise DataError(f"{folder} has not ended after {MAX_SECONDS:g} s; give another chat_template") from None
     except MemoryError:

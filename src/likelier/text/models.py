@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from transformers.utils.hub import cached_file
 
 from likelier.config import ModelDtype
 from likelier.errors import DataError, LikelierError
+from likelier.text.chat_template import set_template_kwargs
 from likelier.text.convention import MADE_WITH, mark_if_made_before, mark_made
 from likelier.text.frozen_weights import store_weights
 from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
@@ -75,11 +76,15 @@ def silence_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model. DataError: see `check_model_folder`, or there is none."""
+def load_tokenizer(path: str | Path, template_kwargs: Mapping[str, Any] = {}) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, whose chat template is given arguments, see `set_template_kwargs`.
+
+    DataError: see `check_model_folder`, or there is none.
+    """
     with load_safely(path) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
         mark_if_made_before(tokenizer, path, options)
+    set_template_kwargs(tokenizer, template_kwargs)
     return tokenizer
 
 

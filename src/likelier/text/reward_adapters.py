@@ -31,6 +31,7 @@ from likelier.text.adapters import (
     save_adapter,
 )
 from likelier.text.attribution import Attribution
+from likelier.text.chat_template import KWARGS, set_template_kwargs
 from likelier.text.convention import mark_made
 from likelier.text.frozen_weights import round_weights, store_weights
 from likelier.text.models import find_own_dtype, load_safely, load_tokenizer, prepare_config, save_model
@@ -199,6 +200,8 @@ def load_reward_adapters(
     if not bases:
         store_weights(reward.model, dtype, list_whole_layers(reward))
     names = [f"member-{number}" for number in range(len(folders))]
+    template_kwargs = read_object(Path(folders[0]) / "tokenizer_config.json").get(KWARGS)
+    set_template_kwargs(reward.tokenizer, template_kwargs if isinstance(template_kwargs, dict) else {})
     parts = zip(names, folders, configs, strict=True)
     heads = [put_adapter_on(reward, config, name, Path(folder)) for name, folder, config in parts]
     biases = [head["bias"] for head in heads if "bias" in head]

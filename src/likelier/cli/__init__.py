@@ -11,6 +11,7 @@ import typer
 import likelier
 from likelier.cli import (
     candidates,
+    chat,
     check,
     circle,
     data,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
     "report": report.report,
     "tokens": tokens.tokens,
+    "chat": chat.chat,
     "explain": explain.explain,
     "doctor": doctor.doctor,
     "prove": prove.prove,

@@ -29,6 +29,18 @@ def print_stderr(line: str) -> None:
     echo(line, file=sys.stderr, flush=True)
 
 
+def print_columns(heads: Sequence[str], texts: Sequence[str]) -> None:
+    """Print texts side by side, each below its head, in columns of the same width."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True, padding=(0, 2))
+    for head in heads:
+        table.add_column(escape_controls(head), ratio=1, overflow="fold")
+    table.add_row(*map(escape_controls, texts))
+    Console(markup=False).print(table, "", sep="\n")
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]], right_aligned: Sequence[str] = ()
 ) -> None:

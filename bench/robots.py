@@ -1,6 +1,6 @@
 """Returns on MuJoCo beside CleanRL's script: the same settings, steps and versions, seed by seed.
 
-`python bench/mujoco.py --cleanrl ppo_continuous_action.py --out runs/mujoco.jsonl [--envs ...] [--seeds 0 1 2]`
+`python bench/robots.py --cleanrl ppo_continuous_action.py --out runs/mujoco.jsonl [--envs ...] [--seeds 0 1 2]`
 
 Needs `pip install 'gymnasium[mujoco]'`, and CleanRL's script for gymnasium 1 from its repository. A run's figure is the
 mean undiscounted return of its last 100 training episodes, for both. Each run is a line of `--out`; what stands there

@@ -9,7 +9,7 @@ fresh ones.
 late, and what are the last policy, the one that `ppo.keep_best` keeps, the one where `ppo.stop_on` ends, and the best
 one worth? `scaling`: when do runs turn, by the size of the reward model, by comparisons (Gao et al. 2022) and by ways
 to combine an ensemble (Coste et al. 2023)? Both go on where they were stopped (`--out`); `--table` prints what is
-there.
+there, and of `scaling` `--plot FILE.svg` draws it.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/overoptimisation"))
     parser.add_argument("--count", type=int, help="runs of each kind (40; 10)")
     parser.add_argument("--table", action="store_true", help="print what is there and run nothing")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the true score of `scaling` by step")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -93,6 +94,8 @@ def main() -> None:
         watch(given.out, log, given.count or 40) if given.what == "watch" else scale(given.out, log, given.count or 10)
     rows = read_log(log)
     print_watch(rows) if given.what == "watch" else print_scaling(rows)
+    if given.plot:
+        given.plot.write_text(draw_scaling(rows), encoding="utf-8")
 
 
 def watch(out: Path, log: Path, count: int) -> None:
@@ -334,6 +337,56 @@ def print_scaling(rows: Sequence[Mapping[str, Any]]) -> None:
         said = " | ".join(f"{np.mean(each):.3g} {span(t_interval(each))}" for each in figures)
         ends = np.mean([row["kl"][-1] for row in chosen])
         print(f"{setting} | {len(chosen)} | {said} | {sum(map(has_turned, chosen))} | {ends:.3g}")
+
+
+PANELS = (
+    ("comparisons", ("100 comparisons", "300 comparisons", "1000 comparisons", "3000 comparisons")),
+    ("reward models, 1,000 comparisons", ("small reward model", "middle reward model", "1000 comparisons")),
+    (
+        "ensembles, 300 comparisons",
+        ("300 comparisons", "ensemble of 4, mean", "ensemble of 4, minimum", "ensemble of 4, uncertainty"),
+    ),
+)
+"""Title and settings of each part of the drawing."""
+COLOURS = ("#0a649f", "#ad4308", "#00855f", "#7b4fa3")
+
+
+def draw_scaling(rows: Sequence[Mapping[str, Any]], width: int = 300, height: int = 250) -> str:
+    """Return an SVG: the true score by step, mean over the seeds, a part for each of `PANELS`."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width * len(PANELS)} {height}">',
+        '<g font-family="sans-serif" font-size="11" fill="#5b5f67">',
+        f'<rect width="{width * len(PANELS)}" height="{height}" fill="#fff"/>',
+    ]
+    for number, (title, settings) in enumerate(PANELS):
+        curves = [(name, [row for row in rows if row["setting"] == name]) for name in settings]
+        head = f'<g transform="translate({number * width} 0)"><text x="34" y="14">true score: {title}</text>'
+        parts += [head, *draw_panel(curves, width, height), "</g>"]
+    return "\n".join([*parts, "</g></svg>\n"])
+
+
+def draw_panel(curves: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], width: int, height: int) -> list[str]:
+    """Return the elements of one part: axes, a line for each setting, and its name."""
+    last, low, high = 20, 0.2, 0.8
+
+    def place(step: float, score: float) -> tuple[float, float]:
+        return 34 + step * (width - 50) / last, height - 30 - (score - low) / (high - low) * (height - 110)
+
+    parts = []
+    for score in (0.2, 0.4, 0.6, 0.8):
+        (left, y), (right, _) = place(0, score), place(last, score)
+        parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#e2ddd2"/><text x="8" y="{y + 4:.1f}">{score}</text>')
+    parts += [
+        f'<text x="{place(step, 0)[0]:.1f}" y="{height - 12}" text-anchor="middle">{step}</text>'
+        for step in (0, 10, 20)
+    ]
+    for number, ((name, rows), colour) in enumerate(zip(curves, COLOURS, strict=False)):
+        scores = np.mean([row["true"] for row in rows], axis=0)
+        points = [place(step, score) for step, score in zip(rows[0]["steps"], scores, strict=True)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="34" y="{30 + 13 * number}" fill="{colour}">{name}</text>')
+    return parts
 
 
 def span(interval: Sequence[float] | None) -> str:

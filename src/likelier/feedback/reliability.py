@@ -1,7 +1,7 @@
 """Annotator reliability: a Bradley-Terry model with annotator skills; Dawid and Skene's stands in `consensus`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -159,8 +159,32 @@ def fit_posterior_mode(data: Choices) -> Parameters:
     start = Parameters(np.zeros(data.num_responses), ones, 0 * ones, 0.05 * ones, data.typical_log_tie * ones)
     num_judged = np.bincount(data.annotator)
     capped_weight = np.minimum(1.0, np.median(num_judged) / num_judged)[data.annotator]
-    scores_only = minimise_loss(start, data, capped_weight, fix_annotators=True)
-    return minimise_loss(scores_only, data, np.ones(len(data.sign)), fix_annotators=False)
+    score = fit_scores(start, data, capped_weight)
+    return minimise_loss(replace(start, score=score), data, np.ones(len(data.sign)), fix_annotators=False)
+
+
+def fit_scores(start: Parameters, data: Choices, weight: Floats) -> Floats:
+    """Return the scores where all annotators are typical; `weight` [N] scales the likelihood.
+
+    Of many judgements, those with the same sides and answer are one row by one annotator, who has the panel's tie rate:
+    a step then costs as much as there are different pairs.
+    """
+    if len(data.sign) <= LARGE:
+        return minimise_loss(start, data, weight, fix_annotators=True).score
+    keys = (data.left * data.num_responses + data.right) * 3 + data.sign.astype(int) + 1
+    _, first, row = np.unique(keys, return_index=True, return_inverse=True)
+    merged = Choices(
+        left=data.left[first],
+        right=data.right[first],
+        annotator=np.zeros(len(first), int),
+        sign=data.sign[first],
+        num_responses=data.num_responses,
+        num_annotators=1,
+        tie_rate=np.array([np.average(data.tie_rate[data.annotator], weights=weight)]),
+        typical_log_tie=data.typical_log_tie,
+    )
+    one = Parameters(start.score, *(each[:1] for each in (start.skill, start.bias, start.random, start.log_tie)))
+    return minimise_loss(one, merged, np.bincount(row, weight), fix_annotators=True).score
 
 
 def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotators: bool) -> Parameters:
@@ -169,6 +193,8 @@ def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotato
     vector = start.score if fix_annotators else np.concatenate([start.score, *annotators])
     num_judged = np.bincount(data.annotator)
     num_shown = np.bincount(np.concatenate([data.left, data.right]), minlength=data.num_responses)
+    if weight.max() > 1:  # a row stands for several judgements
+        num_shown = np.bincount(np.concatenate([data.left, data.right]), np.tile(weight, 2), data.num_responses)
     # Diagonal preconditioning: curvature grows with the number of judgements that a parameter appears in. Without it
     # L-BFGS needs three times as many steps on a panel of 12 whose members differ threefold in how much they judge.
     counts = num_shown if fix_annotators else np.concatenate([num_shown, *[num_judged] * 4])
@@ -189,7 +215,7 @@ def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotato
         eps = slice(data.num_responses + 2 * data.num_annotators, data.num_responses + 3 * data.num_annotators)
         low[eps], high[eps] = 0.0, 1.0
         bounds = np.stack([low, high], axis=1) / scale[:, None]
-    size = len(data.sign) / LARGE
+    size = max(len(data.sign), weight.sum()) / LARGE
     tolerance = {"ftol": 1e-8 * max(1.0, size), "maxcor": 5 if size > 1 else 20}
     options = {"maxiter": MAX_LBFGS_STEPS, "maxfun": 2 * MAX_LBFGS_STEPS, **tolerance}
     optimum = minimize(objective, vector / scale, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
@@ -201,20 +227,25 @@ def negative_log_posterior(parameters: Parameters, data: Choices, weight: Floats
 
     Each answer is a mixture: considered with probability 1 - eps (Davidson), else random, by side bias and tie rate.
     """
-    annotator, sign, is_tie = data.annotator, data.sign, data.sign == 0
+    annotator, sign, is_tie, has_ties = data.annotator, data.sign, data.sign == 0, bool(data.tie_rate.any())
     skill, eps = parameters.skill[annotator], parameters.random[annotator]
     difference = parameters.score[data.left] - parameters.score[data.right]
     half_logit = (skill * difference + parameters.bias[annotator]) / 2
     # Davidson's three weights exp(d/2), exp(-d/2), nu, all divided by exp(|d|/2), so that none overflows: 1 for the
     # likelier side, then the less likely one and the tie. Clamped at 300, as exp(-600) is still above 0.
     magnitude = np.minimum(np.abs(half_logit), 300.0)
-    unlikely, tie = np.exp(-2 * magnitude), np.exp(parameters.log_tie[annotator] - magnitude)
+    unlikely = np.exp(-2 * magnitude)
+    tie = np.exp(parameters.log_tie[annotator] - magnitude) if has_ties else np.zeros(1)
     total = 1 + unlikely + tie
     expected_sign = np.copysign((1 - unlikely) / total, half_logit)  # P(left) - P(right) of an attentive answer
-    p_attentive = np.where(is_tie, tie, np.where(sign * half_logit >= 0, 1.0, unlikely)) / total
+    p_attentive = np.where(sign * half_logit >= 0, 1.0, unlikely)
     to_left = expit(parameters.bias)
-    p_guess = np.where(is_tie, data.tie_rate[annotator], ((1 - data.tie_rate) * to_left)[annotator])
-    p_guess = np.where(sign < 0, ((1 - data.tie_rate) * (1 - to_left))[annotator], p_guess)
+    guesses = np.concatenate([(1 - data.tie_rate) * (1 - to_left), (1 - data.tie_rate) * to_left])
+    p_guess = guesses[annotator + data.num_annotators * (sign > 0)]
+    if has_ties:
+        p_attentive = np.where(is_tie, tie, p_attentive)
+        p_guess = np.where(is_tie, data.tie_rate[annotator], p_guess)
+    p_attentive /= total
     likelihood = (1 - eps) * p_attentive + eps * p_guess
     # As in EM, the posterior probability that the answer was attentive scales the gradient of the Davidson part.
     attention = weight * (1 - eps) * p_attentive / likelihood

@@ -184,7 +184,8 @@ def fit_scores(start: Parameters, data: Choices, weight: Floats) -> Floats:
         typical_log_tie=data.typical_log_tie,
     )
     one = Parameters(start.score, *(each[:1] for each in (start.skill, start.bias, start.random, start.log_tie)))
-    return minimise_loss(one, merged, np.bincount(row, weight), fix_annotators=True).score
+    weights = np.bincount(row, weight).astype(float)
+    return minimise_loss(one, merged, weights, fix_annotators=True).score
 
 
 def minimise_loss(start: Parameters, data: Choices, weight: Floats, fix_annotators: bool) -> Parameters:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from likelier.doctor.findings.history import Finding, History, Level, Severity, fmt
-from likelier.doctor.findings.sampling import SamplingFault, diagnose_sampling
+from likelier.doctor.findings.sampling import PADDING_COUNTED, SamplingFault, diagnose_sampling, padding_counted
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 
 UNKNOWN_FAULT = SamplingFault(
@@ -29,7 +29,8 @@ def kl_negative(run: History) -> Finding | None:
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
     low = find_lowest_window(run)
     if low is not None and low.mean < min(-0.01, -4 * low.stderr):
-        fault = diagnose_sampling(run) or UNKNOWN_FAULT
+        # A KL that cannot be is a misfit by itself: with it, lengths that are all the limit's are counted padding.
+        fault = diagnose_sampling(run) or (PADDING_COUNTED if padding_counted(run) else UNKNOWN_FAULT)
         return Finding("kl_negative", "error", run.last, f"kl {low} nats, ± {fmt(low.stderr)}", *fault)
     late = run.final_level("kl", least=8, share=0.5)
     if late is None or late.num < 8:

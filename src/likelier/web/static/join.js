@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 // Until here the browser itself would send the form, and to the wrong place.
 const button = $("who").querySelector("button");
 button.disabled = false;
-if (!$("name")) button.focus(); // one's own account needs no name
+($("name") ?? button).focus(); // one's own account needs no name; `autofocus` would come at a moment of the browser's own
 $("who").addEventListener("submit", async (event) => {
   event.preventDefault();
   let told = say("no_connection");

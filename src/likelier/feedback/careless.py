@@ -216,16 +216,19 @@ class ByScores:
 
     def objective(self, scores: Floats, share: Floats, guess: Floats) -> tuple[float, Floats]:
         """Return the negative log-posterior and its gradient."""
-        difference = self.answers.sign * (scores[self.answers.first] - scores[self.answers.second])
-        loss = -np.log((1 - share) * expit(difference) + share * guess + 1e-300).sum()
-        pull, _ = self.differentiate(scores, share, guess)
+        right, probability = self.read(scores, share, guess)
+        loss = -np.log(probability).sum()
+        pull = (1 - share) * right / probability * self.answers.sign * (1 - right)
         gradient = np.bincount(self.response, np.concatenate([-pull, pull]), self.num_responses)
         return float(loss + scores @ scores / (2 * self.variance)), gradient + scores / self.variance
 
     def differentiate(self, scores: Floats, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
         """Return the slope of each answer's log-probability by first minus second score, and minus its EM curvature."""
-        sign = self.answers.sign
-        right = expit(sign * (scores[self.answers.first] - scores[self.answers.second]))
-        read = (1 - share) * right
-        attention = read / (read + share * guess + 1e-300)
-        return attention * sign * (1 - right), attention * right * (1 - right)
+        right, probability = self.read(scores, share, guess)
+        attention = (1 - share) * right / probability
+        return attention * self.answers.sign * (1 - right), attention * right * (1 - right)
+
+    def read(self, scores: Floats, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
+        """Return the probability of each answer of a person who read it, and of one who may have been careless."""
+        right = expit(self.answers.sign * (scores[self.answers.first] - scores[self.answers.second]))
+        return right, (1 - share) * right + share * guess + 1e-300

@@ -22,6 +22,8 @@ Indices = NDArray[np.intp]
 SCORE_SD, SKILL_SCALE, BIAS_SD, TIE_SD, GUESS_PENALTY = 2.0, 0.5, 1.0, 1.0, 1.0
 SCALE_PENALTY, SKILL_SMOOTHING = 100.0, 0.2
 MAX_LBFGS_STEPS = 2000
+NO_TIES = -40.0
+"""Log nu below which exp(log nu) is lost beside 1, and the third answer costs no time."""
 LARGE = 100_000
 """Judgements beyond which L-BFGS keeps fewer corrections, and stops at a like loss a judgement, not a like loss: a step
 costs as much as the judgements, and 1,000,000 of them end within 0.1 nats."""
@@ -228,7 +230,8 @@ def negative_log_posterior(parameters: Parameters, data: Choices, weight: Floats
 
     Each answer is a mixture: considered with probability 1 - eps (Davidson), else random, by side bias and tie rate.
     """
-    annotator, sign, is_tie, has_ties = data.annotator, data.sign, data.sign == 0, bool(data.tie_rate.any())
+    annotator, sign, is_tie = data.annotator, data.sign, data.sign == 0
+    has_ties = bool(is_tie.any()) or float(parameters.log_tie.max()) > NO_TIES
     skill, eps = parameters.skill[annotator], parameters.random[annotator]
     difference = parameters.score[data.left] - parameters.score[data.right]
     half_logit = (skill * difference + parameters.bias[annotator]) / 2

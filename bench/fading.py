@@ -23,18 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rounds import judge
 from scipy.stats import t as student
 
 from likelier.candidates import write_candidates
 from likelier.circle import collect_feedback, make_pairs
 from likelier.circle.training import train_reward_model
 from likelier.config import Config, RewardSource
-from likelier.demo.panel import JUDGES_PER_COMPARISON, draw_panel
 from likelier.demo.run import start_round
 from likelier.demo.tastes import TASTES
-from likelier.feedback.formats.native import list_offered
-from likelier.feedback.simulate import simulate_judgements
-from likelier.feedback.store import Store
 from likelier.files import read_jsonl
 from likelier.records import Prompt, read_preferences
 from likelier.reward.check import fit_bag_of_words
@@ -55,24 +52,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "half-life 0.5": {"half_life": 0.5},
     "last": {"learn_from": "last"},
 }
-
-
-def judge(circle_round: Round, seed: int, taste: str, comparisons: int) -> dict[str, Any]:
-    """Let the demo's honest panel judge some of this round's comparisons by a taste."""
-    offered = set(list_offered(circle_round.candidates))
-    with Store.open(circle_round.db) as store:
-        pairs = [pair for pair in store.comparisons() if pair.id in offered]
-        judgements = simulate_judgements(
-            random.Random(seed).sample(pairs, comparisons),
-            {prompt.id: prompt for prompt in store.prompts()},
-            {response.id: response for response in store.responses()},
-            draw_panel(seed, taste, honest=True).annotators,
-            np.random.default_rng(seed),
-            JUDGES_PER_COMPARISON,
-        )
-        # Simulated keys are numbers from 0 on, in each round: without one each is keyed by what it says.
-        store.add_judgements(replace(judgement, key="") for judgement in judgements)
-    return {"judgements": len(judgements)}
 
 
 def write_test(circle_round: Round, path: Path) -> list[tuple[Prompt, list[str]]]:

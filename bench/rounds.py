@@ -50,13 +50,13 @@ def main() -> None:
         print_round(given.out / f"round-{rounds}", result)
 
 
-def judge(circle_round: Round, seed: int, taste: str) -> Result:
+def judge(circle_round: Round, seed: int, taste: str, comparisons: int = COMPARISONS) -> Result:
     """Let the demo's honest panel judge some of this round's comparisons."""
     offered = set(list_offered(circle_round.candidates))
     with Store.open(circle_round.db) as store:
         pairs = [pair for pair in store.comparisons() if pair.id in offered]
         judgements = simulate_judgements(
-            random.Random(seed).sample(pairs, min(COMPARISONS, len(pairs))),
+            random.Random(seed).sample(pairs, min(comparisons, len(pairs))),
             {prompt.id: prompt for prompt in store.prompts()},
             {response.id: response for response in store.responses()},
             draw_panel(seed, taste, honest=True).annotators,

@@ -16,14 +16,13 @@ import likelier
 from batches import batch_of
 from likelier.config import RewardSource
 from likelier.errors import DataError, Stopped
-from likelier.files import read_json, write_jsonl
+from likelier.files import read_json
 from likelier.records import Preference
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.ensemble_kinds import Bootstrap
 from likelier.reward.sources import make_scorer
 from likelier.runs.inputs import find_model_files
-from reward.test_train import WORDS, digests, draw_pairs, settings, stop_after, train
-from tiny import save_tiny_model
+from reward.test_train import digests, draw_pairs, fill, settings, stop_after, train
 
 PROMPTS, RESPONSES = ["the dog"] * 3, [" kind sun", " cruel sea", " kind cruel kind"]
 SETTINGS = {"heads": {"learning_rate": 3e-3}, "adapters": {"learning_rate": 3e-2, "lora_rank": 4}}
@@ -31,11 +30,7 @@ SETTINGS = {"heads": {"learning_rate": 3e-3}, "adapters": {"learning_rate": 3e-2
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("kinds")
-    save_tiny_model(folder / "base", [*WORDS, "the"])
-    for seed, (part, count) in enumerate({"train": 96, "valid": 24, "test": 32}.items()):
-        write_jsonl(folder / "preferences" / f"{part}.jsonl", draw_pairs(count, seed))
-    return folder
+    return fill(tmp_path_factory.mktemp("kinds"))
 
 
 @pytest.fixture(scope="module", params=["heads", "adapters"])

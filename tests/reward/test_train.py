@@ -36,14 +36,17 @@ def draw_pairs(count: int, seed: int) -> list[Preference]:
     return [Preference("the dog", text("kind"), text("cruel"), conversation=f"{seed}-{at}") for at in range(count)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model, and preferences split in three."""
-    folder = tmp_path_factory.mktemp("reward")
+def fill(folder: Path) -> Path:
+    """Write a base model, and preferences split in three."""
     save_tiny_model(folder / "base", [*WORDS, "the"])
     for seed, (part, count) in enumerate({"train": 96, "valid": 24, "test": 32}.items()):
         write_jsonl(folder / "preferences" / f"{part}.jsonl", draw_pairs(count, seed))
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill(tmp_path_factory.mktemp("reward"))
 
 
 def settings(folder: Path, **more: Any) -> Config:

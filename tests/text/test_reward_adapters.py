@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 import likelier
 from likelier.config import LoRA, RewardModelConfig, RewardSource
 from likelier.errors import ConfigError, DataError, Stopped
-from likelier.files import read_json, write_jsonl
+from likelier.files import read_json
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.ensemble_kinds import prepare_ensemble
 from likelier.reward.sources import make_scorer
@@ -30,8 +30,7 @@ from likelier.text.reward_adapters import (
 )
 from likelier.text.reward_model import RewardModel, new_reward_model
 from model_families import tiny_tokenizer
-from reward.test_train import WORDS, digests, draw_pairs, settings, stop_after, train
-from tiny import save_tiny_model
+from reward.test_train import digests, fill, settings, stop_after, train
 
 PROMPTS, RESPONSES = ["the dog"] * 3, [" kind sun", " cruel sea", " kind cruel kind"]
 TOKENS = torch.tensor([[1, 10, 6, 4, 8, 2]])  # <s> the dog kind sun </s>
@@ -40,11 +39,7 @@ LORA = {"lora_rank": 4, "learning_rate": 3e-2, "save_steps": 4}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapter")
-    save_tiny_model(folder / "base", [*WORDS, "the"])
-    for seed, (part, count) in enumerate({"train": 96, "valid": 24, "test": 32}.items()):
-        write_jsonl(folder / "preferences" / f"{part}.jsonl", draw_pairs(count, seed))
-    return folder
+    return fill(tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="module")

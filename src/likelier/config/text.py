@@ -50,7 +50,7 @@ class LoRA(Block):
 
 
 class Memory(LoRA):
-    """What a language model in training holds in memory."""
+    """Memory of a language model in training: its adapter, the type of frozen weights, and activations."""
 
     model_dtype: ModelDtype | None = None
     """How frozen weights are stored: the base under an adapter; in `ppo` the reference, reward models and judges too.

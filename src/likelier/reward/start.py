@@ -1,4 +1,4 @@
-"""What the members of a reward run start from: a base model with a new head, or a trained reward model."""
+"""The start of each member of a reward run: a base model with a new head, or a trained reward model."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -25,7 +25,7 @@ TELL_SECONDS = 5.0
 
 
 class Page(Protocol):
-    """What a run asks people through."""
+    """The page through which a run asks people."""
 
     def end(self) -> None:
         """Tell people that nothing more is asked."""

@@ -1,4 +1,4 @@
-"""What a page beside a run says of it to those who look at the page, above all that the run is over."""
+"""The state of a run that a page stands beside, as open pages are told it: above all that the run is over."""
 
 import time
 from dataclasses import dataclass, field

@@ -138,7 +138,9 @@ class ByVotes:
         """Return differences [nodes] and their weights [N, nodes] by the others' votes, which do not sum to 1."""
         spread = self.fit_spread(share, guess)
         log_answers, log_votes = self.tabulate(self.everyone, share, guess, spread)
-        return spread * self.nodes, np.exp(log_votes[self.answers.comparison] - log_answers)
+        weights = log_votes[self.answers.comparison]
+        weights -= log_answers
+        return spread * self.nodes, np.exp(weights, out=weights)
 
     def tabulate(self, rows: Indices, share: Floats, guess: Floats, spread: float) -> tuple[Floats, Floats]:
         """Log-probabilities of answers [rows, nodes], and of all votes on each comparison [comparisons, nodes]."""

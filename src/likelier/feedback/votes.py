@@ -71,7 +71,9 @@ class Votes:
         return np.asarray(self.first_answers == np.arange(len(self.sign)), bool)
 
     def select(self, rows: NDArray[np.bool_]) -> "Votes":
-        """Return the judgements where `rows` is True."""
+        """Return the judgements where `rows` is True; these themselves, not copied, where it is True of all."""
+        if rows.all():
+            return self
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 

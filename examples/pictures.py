@@ -17,7 +17,7 @@ from likelier.config import build_config
 from likelier.images.chain import sample_trajectories
 from likelier.images.diffusion import Diffusion, open_start
 from likelier.images.digits import to_ink, write_sheet
-from likelier.images.finetune import SETTINGS, Task, check_algorithm, finetune
+from likelier.images.finetune import SETTINGS, Task, check_settings, finetune
 from likelier.images.scores import digit_pictures, measure_diversity, measure_ink, train_classifier
 from likelier.runs.run import Run
 from likelier.training.setup import seeded_generator
@@ -38,7 +38,7 @@ def main() -> None:
     config = build_config(settings, given.set)
     classifier = train_classifier(given.seed)
     scores = {"ink": measure_ink, "sevens": lambda pictures: classifier(pictures)[:, 7]}
-    check_algorithm(config.ppo)
+    check_settings(config.ppo)
     with Run(given.out, "ppo", config, "auto") as run:
         start = open_start(given.out / "start.safetensors", digit_pictures(), given.seed)
         others = {name: score for name, score in scores.items() if name != given.reward}

@@ -66,6 +66,9 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
 def test_errors_are_said_in_one_line(tmp_path):
     with pytest.raises(ConfigError, match="ppo.algorithm: ppo has a critic"):
         train(tmp_path / "critic", settings(algorithm="ppo"))
+    for idle in ({"samples_per_step": 2}, {"lora_rank": 8}, {"reward_clip": 1.0}):
+        with pytest.raises(ConfigError, match=f"ppo.{next(iter(idle))} would have no effect: pictures"):
+            train(tmp_path / "idle", settings(**idle))
     with pytest.raises(LikelierError, match="score of pictures: nan, which is no finite number"):
         train(tmp_path / "nan", settings(), score=lambda pictures: pictures[:, 0] * math.nan)
     with pytest.raises(LikelierError, match=r"score of pictures: shape \[256, 2\], not \[256\]"):

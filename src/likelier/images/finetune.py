@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from likelier.config import Config, PPOConfig
+from likelier.config import Config, PPOConfig, refuse_idle
 from likelier.doctor.examine import find_problems
 from likelier.errors import ConfigError, LikelierError
 from likelier.evaluation.overoptimisation import measure_overoptimisation
@@ -47,6 +47,14 @@ SETTINGS: dict[str, Any] = {
     "save_steps": 10,
 }
 """Of `ppo`, good for pictures of 64 pixels. Advantages are scores above the batch's mean, in standard deviations."""
+READ = frozenset({
+    "algorithm", "total_episodes", "batch_size", "responses_per_prompt", "num_ppo_epochs", "num_mini_batches",
+    "micro_batch_size", "cliprange", "clip_high", "dual_clip", "loss", "loss_aggregation", "target_kl", "gamma",
+    "kl_coef", "kl_estimator", "kl_place", "kl_level", "whiten_rewards", "whiten_advantages", "learning_rate",
+    "lr_schedule", "warmup_ratio", "weight_decay", "adam_eps", "max_grad_norm", "max_skipped_updates",
+    "num_eval_prompts", "eval_steps", "save_steps", "save_total_limit", "report_to", "run_name",
+})  # fmt: skip
+"""Settings of `ppo` that pictures have too; all others are about text, critics or devices."""
 Score = Callable[[Float[Tensor, "B 64"]], Float[Tensor, " B"]]
 """Scores pictures, from -1 (paper) to 1."""
 
@@ -71,7 +79,7 @@ def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
     ConfigError: an algorithm with a critic. LikelierError: a score that is no number. NumericError: see `Guard`.
     """
     ppo, start_time = config.ppo, time.monotonic()
-    check_algorithm(ppo)
+    check_settings(ppo)
     tuner = Tuner(config, run.folder, task)
     before = tuner.evaluate(task.start)
     tuner.state.load(run.checkpoint)
@@ -102,10 +110,15 @@ def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
     )
 
 
-def check_algorithm(ppo: PPOConfig) -> None:
-    """ConfigError: an algorithm with a critic."""
+def check_settings(ppo: PPOConfig) -> None:
+    """ConfigError: an algorithm with a critic, or a setting that pictures do not read."""
     if ALGORITHMS[ppo.algorithm].has_critic:
         raise ConfigError(f"ppo.algorithm: {ppo.algorithm} has a critic, and pictures have none; choose reinforce_pp")
+    idle = [name for name in type(ppo).model_fields if name not in READ]
+    try:
+        refuse_idle(ppo, [(True, idle, "pictures are drawn and updated without it")], "ppo.")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def summarise(config: Config, folder: Path, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ ADAPTER = {
     "lora_alpha": bites(4, lora_rank=2),
     "lora_targets": bites(["q_proj"], lora_rank=2),
     "model_dtype": bites("bfloat16", lora_rank=2),
+    "optimizer": bites("adamw_8bit"),
     "gradient_checkpointing": elsewhere("text/test_checkpoint_layers.py::test_each_stage_keeps_less_for_the_same_loss"),
 }
 SFT = training(

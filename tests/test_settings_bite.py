@@ -268,6 +268,8 @@ CHOICES = [
 REFUSED = {("gym", "loss_aggregation", "sequence"), ("gym", "loss_aggregation", "fixed")}
 REFUSED |= {("ppo", "stop_on", "gold_drift")}  # without `eval_steps`, which no other choice needs
 REFUSED |= {("ppo", "critic", "adapter")}  # without `lora_rank`
+if not torch.cuda.is_available():
+    REFUSED |= {(stage, "optimizer", "paged_adamw_8bit") for stage in ("sft", "reward_model", "dpo", "ppo")}
 
 
 @pytest.mark.parametrize(("stage", "field", "choice"), CHOICES, ids=["-".join(map(str, case)) for case in CHOICES])

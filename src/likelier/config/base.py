@@ -39,6 +39,7 @@ OWN_ARGUMENTS = frozenset(
 )
 """Arguments of transformers' `apply_chat_template` that are not for the template."""
 ModelDtype = Literal["float32", "bfloat16", "float16", "4bit", "8bit"]
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
 
 class Block(BaseModel):

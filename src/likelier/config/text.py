@@ -13,6 +13,7 @@ from likelier.config.base import (
     ModelDtype,
     NonEmpty,
     NonNegative,
+    OptimizerName,
     PageConfig,
     Positive,
     PositiveFloat,
@@ -50,7 +51,7 @@ class LoRA(Block):
 
 
 class Memory(LoRA):
-    """Memory of a language model in training: its adapter, the type of frozen weights, and activations."""
+    """Memory of a language model in training: its adapter, the type of frozen weights, activations and optimizer."""
 
     model_dtype: ModelDtype | None = None
     """How frozen weights are stored: the base under an adapter; in `ppo` the reference, reward models and judges too.
@@ -60,6 +61,9 @@ class Memory(LoRA):
     gradient_checkpointing: bool = False
     """Keep the inputs of each layer alone, and compute the rest again in the backward pass: the same gradients from
     a fraction of the memory for activations, in a third to a half more time."""
+    optimizer: OptimizerName = "adamw"
+    """How the moments of AdamW are kept, two of each trained weight: in float32 (8 bytes) or in 8 bits (2 bytes;
+    rounded, so another run), `paged` out of the GPU's memory where that is full (CUDA only). Both need `quantised`."""
 
     @model_validator(mode="after")
     def refuse_idle_dtype(self) -> Self:

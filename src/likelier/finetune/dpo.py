@@ -33,6 +33,7 @@ from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
 from likelier.text.tokens import check_in_vocabulary, encode_with_response
+from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import make_optimizer, pick_device, schedule, set_learning_rate
 from likelier.training.state import weights_to_save
@@ -132,6 +133,7 @@ def prepare(config: Config) -> Setup:
     """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
     dpo, pairs = config.dpo, load_pairs(config)
     device = pick_device(dpo.device)
+    check_optimizer(dpo.optimizer, device, "dpo")
     model = load_causal_lm(config.model, device, choose_base_dtype(dpo, device))
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     # Before the adapter: the evaluation's KL is from the model as it was.
@@ -206,7 +208,7 @@ def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DP
 
 def new_state(model: PreTrainedModel, dpo: DPOConfig, folder: Path) -> TrainingState:
     """Return optimizer, guard and counters at step 0."""
-    optimizer = make_optimizer([(model.parameters(), dpo.learning_rate)], dpo)
+    optimizer = make_optimizer([(model.parameters(), dpo.learning_rate)], dpo, dpo.optimizer)
     # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
     modules = {"model": weights_to_save(model, dpo.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder))

@@ -24,6 +24,7 @@ from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
 from likelier.text.tokens import check_in_vocabulary
+from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.order import EpochOrder
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
@@ -116,6 +117,7 @@ def prepare(config: Config) -> Setup:
     if bool(config.model) == bool(sft.architecture):
         raise ConfigError("give either model, to fine-tune it, or sft.architecture, to train from scratch")
     device = pick_device(sft.device)
+    check_optimizer(sft.optimizer, device, "sft")
     examples = read_examples(Path(config.data))
     if sft.architecture:
         tokenizer = new_tokenizer(sft.tokenizer, [example.full_text for example in examples], sft.vocab_size)
@@ -149,7 +151,7 @@ def prepare(config: Config) -> Setup:
 
 def new_state(model: PreTrainedModel, sft: SFTConfig, folder: Path) -> TrainingState:
     """Return optimizer, guard and counters at step 0."""
-    optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft)
+    optimizer = make_optimizer([(model.parameters(), sft.learning_rate)], sft, sft.optimizer)
     # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
     modules = {"model": weights_to_save(model, sft.lora_rank)}
     return TrainingState(modules, optimizer, Guard(MAX_SKIPPED_UPDATES, folder), loss=0.0)

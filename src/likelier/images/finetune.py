@@ -145,7 +145,7 @@ class Tuner:
         self.chain: Chain = self.module
         self.policy = ChainPolicy(self.chain)
         self.reference = ChainPolicy(task.start)
-        optimizer = make_optimizer([(self.module.parameters(), self.ppo.learning_rate)], self.ppo)
+        optimizer = make_optimizer([(self.module.parameters(), self.ppo.learning_rate)], self.ppo, self.ppo.optimizer)
         modules: dict[str, nn.Module] = {"policy": self.module}
         if task.discriminator:
             modules["discriminator"] = task.discriminator

@@ -187,7 +187,8 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
 def largest_state(optimizer: Optimizer) -> Tensor | float:
     """Return the largest absolute number in the optimizer's state, to detect non-finite ones."""
     values = (value for state in optimizer.state.values() for value in state.values())
-    moments = [value for value in values if isinstance(value, Tensor) and value.dim()]  # a step count has no axes
+    # A step count has no axes; moments in 8 bits have finite scales.
+    moments = [value for value in values if isinstance(value, Tensor) and value.dim() and value.is_floating_point()]
     return torch.stack(torch._foreach_norm(moments, math.inf)).max() if moments else 0.0
 
 

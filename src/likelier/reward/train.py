@@ -32,6 +32,7 @@ from likelier.runs.run import Run
 from likelier.text.chat_template import set_template_kwargs
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
 from likelier.training.step import TrainingState, guarded_step
@@ -101,6 +102,7 @@ class Member:
             # Members differ in head and order: where the data leave a score open they disagree (Coste et al. 2024).
             head = seeded_generator(config.seed, number, "reward head")
             device, start = pick_device(settings.device), find_start(config, number)
+            check_optimizer(settings.optimizer, device, "reward_model")
             self.reward = load_start(start, settings, device, head)
             set_template_kwargs(self.reward.tokenizer, config.chat_template_kwargs)
             learned, saved = prepare_ensemble(self.reward, settings, config.seed, number, start)
@@ -113,7 +115,7 @@ class Member:
         # In the checkpoint too: a run resumed after its best epoch must still write that epoch's weights.
         self.learned, self.best = learned, copy.deepcopy(learned)
         self.bootstrap = Bootstrap(config.seed, self.reward.head.out_features)
-        optimizer = make_optimizer(groups, settings)
+        optimizer = make_optimizer(groups, settings, settings.optimizer)
         guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": saved, "best": self.best}
         self.state = TrainingState(modules, optimizer, guard, optimizer_steps=optimizer_steps, best_loss=None)
         if settings.num_epochs is None:

@@ -37,6 +37,7 @@ from likelier.text.policy import TextPolicy, check_critic
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.text.vision_language import is_vision_language
+from likelier.training.eight_bit import check_optimizer
 from likelier.training.setup import pick_device
 
 
@@ -57,6 +58,7 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
     ppo = config.ppo
     check_reward_runs(read_reward_results(config.reward), ppo.anyway)
     check_processes(ppo, pick_device(ppo.device))
+    check_optimizer(ppo.optimizer, pick_device(ppo.device), "ppo")
     user_loss = load_user_loss(ppo)
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
     if misplaced := explain_misplaced_penalty(ppo):

@@ -159,7 +159,7 @@ class State:
         # A group each: the critic may learn at a rate of its own, and alone while it warms up.
         rates = [(self.policy.policy_parameters(), ppo.learning_rate)]
         rates += [(self.policy.critic_parameters(), ppo.critic_learning_rate or ppo.learning_rate)]
-        self.optimizer = make_optimizer(rates, ppo)
+        self.optimizer = make_optimizer(rates, ppo, ppo.optimizer)
         # Ziegler et al. 2019, section 2.2: a coefficient that is steered towards a target, or a fixed one.
         self.kl = AdaptiveKL(ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) if ppo.kl_target else FixedKL(ppo.kl_coef)
         self.guard = Guard(ppo.max_skipped_updates, folder)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from likelier.errors import NumericError
 from likelier.files import read_json, write_json
+from likelier.training.eight_bit import is_eight_bit, load_eight_bit, pack_eight_bit
 
 
 @contextlib.contextmanager
@@ -46,8 +47,8 @@ def save_state(
 
     NumericError: one of these numbers is not finite; older checkpoints are kept.
     """
-    packed = optimizer.state_dict()
-    tensors = {f"{at}/{key}": value for at, entry in packed["state"].items() for key, value in entry.items()}
+    packed = pack_eight_bit(optimizer) if is_eight_bit(optimizer) else optimizer.state_dict()["state"]
+    tensors = {f"{at}/{key}": value for at, entry in packed.items() for key, value in entry.items()}
     check_finite(tensors, "the optimizer's state")
     with as_os_errors():
         for name, module in modules.items():
@@ -72,7 +73,10 @@ def load_state(folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.
     for name, tensor in load_file(folder / "optimizer.safetensors").items():
         at, key = name.split("/")
         state.setdefault(int(at), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if is_eight_bit(optimizer):
+        load_eight_bit(optimizer, state)
+    else:
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     extra: dict[str, Any] = read_json(folder / "trainer_state.json")
     return extra
 

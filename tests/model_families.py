@@ -19,6 +19,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128},
     "llama": {"num_key_value_heads": 1},
     "qwen2": {"num_key_value_heads": 2},
+    "qwen3": GROUPED,
+    "phi3": {"num_key_value_heads": 1},
     "gemma": GROUPED,
     "gemma2": {**GROUPED, "sliding_window": 8, "final_logit_softcapping": 2.0},
     "gemma3_text": {**GROUPED, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},

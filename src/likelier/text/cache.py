@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 BLOCK = 32
 """Tokens by which a cache grows. Attention reads whole blocks, which is faster than to leave out what is not filled."""
@@ -67,13 +67,15 @@ class PreallocatedLayer(DynamicLayer):
         self.all_keys, self.all_values = self.all_keys[indices], self.all_values[indices]
 
 
-def make_cache(model: PreTrainedModel, dtype: torch.dtype) -> tuple[Cache, bool]:
+def make_cache(model: PreTrainedModel, dtype: torch.dtype, keep_all: bool = False) -> tuple[Cache, bool]:
     """Make a cache in `dtype`; also returns True if all its layers keep all tokens.
 
-    Layers with other caches (sliding windows, recurrent states) keep those of transformers.
+    Layers with other caches (sliding windows, recurrent states) keep those of transformers. `keep_all`: layers with a
+    sliding window keep all tokens too, and leave it to the mask to hide those that are too far back.
     """
+    kinds = (DynamicLayer, DynamicSlidingWindowLayer) if keep_all else (DynamicLayer,)
     default = DynamicCache(config=model.config).layers
-    layers = [PreallocatedLayer(dtype) if type(layer) is DynamicLayer else layer for layer in default]
+    layers = [PreallocatedLayer(dtype) if type(layer) in kinds else layer for layer in default]
     cache = Cache(layers=layers)
     return cache, len(preallocated_layers(cache)) == len(layers)
 

@@ -115,7 +115,8 @@ class CachedDecoder:
     def __init__(self, model: PreTrainedModel, mask: Bool[Tensor, "B P"], max_new_tokens: int, bf16: bool) -> None:
         self.model, self.filled, self.bf16 = model, mask.shape[1], bf16
         dtype = torch.bfloat16 if bf16 else find_compute_dtype(model)
-        self.cache, keeps_all = make_cache(model, dtype)
+        self.fast_decoder = fast_decoder(model, dtype) if max_new_tokens > 1 else None
+        self.cache, keeps_all = make_cache(model, dtype, keep_all=self.fast_decoder is not None)
         self.padded = not bool(mask.all())
         self.lengths = mask.sum(1)
         """Real tokens of each row: the position of its next one."""
@@ -124,7 +125,6 @@ class CachedDecoder:
         """True where the cache holds a real token."""
         # Scaled dot-product attention over a whole cache takes a 4-d mask as it is; others have it made for them.
         self.takes_4d_mask = keeps_all and model.config._attn_implementation == "sdpa"
-        self.fast_decoder = fast_decoder(model, dtype) if self.takes_4d_mask and max_new_tokens > 1 else None
         arguments = inspect.signature(model.forward).parameters
         self.takes_positions, self.takes_logits_to_keep = "position_ids" in arguments, "logits_to_keep" in arguments
 

@@ -51,7 +51,7 @@ def make_eight_bit(groups: list[dict[str, Any]], name: OptimizerName, eps: float
 
 def is_eight_bit(optimizer: Optimizer) -> bool:
     """True for an optimizer of `make_eight_bit`."""
-    return hasattr(optimizer, "init_state")
+    return type(optimizer).__module__.startswith("bitsandbytes.")
 
 
 def number_parameters(optimizer: Optimizer) -> Iterator[tuple[int, int, int, nn.Parameter]]:

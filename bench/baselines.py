@@ -5,14 +5,16 @@ taste, panel and check) makes one set of preferences and one reward model; PPO w
 with several, each learn from them. All are measured on two responses to each of the same unseen prompts, with the same
 random numbers. What is done is not done again. The table, at the end, has means over the seeds.
 
-`--kl`: GRPO, RLOO and online DPO instead, with as many responses as PPO and a price of a nat that leads towards this
-KL, and of DPO and SFT the settings that ended nearest to 3 nats.
+`--kl`: GRPO, RLOO and online DPO instead, with as many responses as PPO and a price of a nat that leads beyond this KL,
+and DPO and SFT with settings that pass it. All are measured on held-out prompts while they train, and a second table
+has the true score where each first has this KL, and where it has that of best of 16, between two evaluations.
 """
 
 import argparse
 import json
 from dataclasses import replace
 from itertools import product
+from math import log
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -36,6 +38,8 @@ from likelier.finetune.dpo import train_dpo
 from likelier.finetune.sft import train_sft
 from likelier.ppo.algorithms import CRITIC_SETTINGS
 from likelier.rlhf.train import train_ppo
+from likelier.runs.curve import read_curve
+from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
 
 Block = DPOConfig | SFTConfig | PPOConfig
@@ -69,6 +73,38 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in found[given.seeds[0]]:
         print(line(name, [each[name] for each in found.values()], start))
+    if given.kl:
+        print_equal(given.out, found, ["policy", *(f"other-{n}" for n in range(len(blocks)))], given.kl)
+
+
+def print_equal(out: Path, found: dict[int, dict[str, Result]], runs: list[str], kl: float) -> None:
+    """The true score at the KL of best of 16 and at `kl`, and what each way of training took."""
+    near = log(16) - 15 / 16
+    print(f"| made by | true score at {near:.2f} nats, by seed | at {kl:g} nats | responses | steps | seconds |")
+    print("|---|---|---|---|---|---|")
+    names = [name for name in next(iter(found.values())) if name != "the start" and not name.startswith("best of")]
+    for name, run in zip(names, runs, strict=True):
+        cells = []
+        for at in (near, kl):
+            scores = [at_kl(out / str(seed) / run, each["the start"]["true_score"], at) for seed, each in found.items()]
+            reached = [score for score in scores if score is not None]
+            by_seed = ", ".join("–" if score is None else f"{score:.3f}" for score in scores)
+            cells.append(f"{by_seed}: {mean(reached):.3f}" if reached else by_seed)
+        done = [json.loads((out / str(seed) / run / "result.json").read_text()) for seed in found]
+        drawn = max((line.get("episodes", 0) for line in read_metrics(out / str(next(iter(found))) / run)), default=0)
+        seconds = mean(each["seconds"] for each in done)
+        print(f"| {name} | {' | '.join(cells)} | {drawn:,} | {done[0]['optimizer_steps']:,} | {seconds:.0f} |")
+
+
+def at_kl(run: Path, start: float, kl: float) -> float | None:
+    """The true score where a run first has this KL, between two evaluations; None where it stays nearer."""
+    before = (0.0, start)
+    for point in read_curve(read_metrics(run)):
+        here = (point.kl or 0.0, point.judges["true taste"])
+        if here[0] >= kl:
+            return before[1] + (here[1] - before[1]) * (kl - before[0]) / (here[0] - before[0])
+        before = here
+    return None
 
 
 def line(name: str, seen: list[Result], start: list[Result]) -> str:
@@ -86,8 +122,9 @@ def name_blocks(kl: float | None) -> dict[str, Block]:
     """The ways to train, by name."""
     if kl is None:
         return {name_of(block): block for block in (*DPO, *SFT)}
-    chosen = DPOConfig(learning_rate=3e-4, beta=0.3, num_epochs=3), SFTConfig(learning_rate=1e-3, num_epochs=2)
-    led = {"kl_target": kl, "kl_horizon": 256.0}
+    often: dict[str, Any] = {"learning_rate": 1e-3, "eval_steps": 5}
+    chosen: tuple[Block, ...] = DPOConfig(**often, beta=0.1, num_epochs=3), SFTConfig(**often, num_epochs=8)
+    led = {"kl_target": 1.2 * kl, "kl_horizon": 256.0}
     searched = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
     return searched | {name_of(block): block for block in chosen}
 

@@ -125,7 +125,7 @@ def name_blocks(kl: float | None) -> dict[str, Block]:
     often: dict[str, Any] = {"learning_rate": 1e-3, "eval_steps": 5}
     chosen: tuple[Block, ...] = DPOConfig(**often, beta=0.1, num_epochs=3), SFTConfig(**often, num_epochs=8)
     led = {"kl_target": 1.2 * kl, "kl_horizon": 256.0}
-    searched = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
+    searched: dict[str, Block] = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
     return searched | {name_of(block): block for block in chosen}
 
 

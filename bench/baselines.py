@@ -123,10 +123,10 @@ def name_blocks(kl: float | None) -> dict[str, Block]:
     if kl is None:
         return {name_of(block): block for block in (*DPO, *SFT)}
     often: dict[str, Any] = {"learning_rate": 1e-3, "eval_steps": 5}
-    chosen: tuple[Block, ...] = DPOConfig(**often, beta=0.1, num_epochs=3), SFTConfig(**often, num_epochs=8)
+    chosen = [DPOConfig(**often, beta=0.1, num_epochs=3)], [SFTConfig(**often, num_epochs=8)]
     led = {"kl_target": 1.2 * kl, "kl_horizon": 256.0}
     searched: dict[str, Block] = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
-    return searched | {name_of(block): block for block in chosen}
+    return searched | {name_of(block): block for blocks in chosen for block in blocks}
 
 
 def points(folder: Path, seed: int, blocks: dict[str, Block]) -> dict[str, Result]:

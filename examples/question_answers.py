@@ -1,12 +1,11 @@
 """Real questions with passages, gold answers and people's preferences: what is a reward model worth beside token F1?
 
-    python examples/question_answers.py ../shared/data --base MINILM --model SMOLLM2 --seeds 0 1 2 --out runs/questions
+    python examples/question_answers.py ../shared/data --base MINILM --seeds 0 1 2 --out runs/questions
 
 `fine-grained-rlhf` has four answers to each of 363 questions, all six pairs judged by people. A third of the questions
 is held out. Two reward models learn from the others, from question and answer alone: the folder `--base` (an encoder
 such as MiniLM) tuned as a whole, and a head on its frozen features. Each is held against token F1 with the gold answer,
-the longer one, and people. Then `--model`, an instruction-tuned one, answers held-out questions from their passages
-several times, and the best by each score is measured by all of them.
+the longer one, and people. `answer_questions.py` takes both scores as rewards.
 """
 
 import argparse
@@ -24,9 +23,8 @@ import torch
 from few_shot import questions as read_chats
 
 from likelier.api.train import train_reward
-from likelier.candidates import write_candidates
 from likelier.cli import run_script
-from likelier.files import read_jsonl, write_json, write_jsonl
+from likelier.files import write_json, write_jsonl
 from likelier.intervals import Floats, mean_interval, rate_interval
 from likelier.records import Preference
 from likelier.reward.functions import token_f1
@@ -36,8 +34,6 @@ from likelier.text.reward_model import load_reward_model, new_reward_model
 MAX_LENGTH, HEAD_SPREAD = 160, 3.0
 REWARD_MODEL = {"learning_rate": 2e-4, "num_epochs": 2, "batch_size": 16, "max_length": MAX_LENGTH, "bf16": True,
                 "save_steps": 10_000, "warmup_ratio": 0.1}  # fmt: skip
-ANSWERS, LENGTH, TEMPERATURE = 8, 48, 0.7
-"""Of the instruction-tuned model: answers to a question, tokens of each, and how they are drawn."""
 
 
 class Asked(NamedTuple):
@@ -58,20 +54,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--base", type=Path, required=True, help="folder of a trained encoder or language model")
-    parser.add_argument("--model", type=Path, help="folder of an instruction-tuned model; none: answers are not drawn")
-    parser.add_argument("--answered", type=int, default=50, help="held-out questions that it answers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="decide which questions are held out")
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     asked, found = read_questions(given.data), []
     for seed in given.seeds:
-        order = random.Random(seed).sample(asked, len(asked))
-        test, learn = order[: len(order) // 3], order[len(order) // 3 :]
+        test, learn = split_questions(asked, seed)
         scores = train_scores(given.base, learn, given.out / str(seed), seed)
         found.append({"seed": seed, "questions": len(test), **compare(scores, test)})
-        if given.model and seed == given.seeds[0]:
-            found[-1]["best"] = choose_best(given.model, scores, test[: given.answered], given.out)
         print(json.dumps(found[-1]), flush=True)
         write_json(given.out / "questions.json", found)
 
@@ -84,6 +75,12 @@ def read_questions(data: Path) -> list[Asked]:
         wins = [pair if choice == 1 else pair[::-1] for pair, choice in judged if choice]
         asked.append(Asked(each["question"], chat, gold, [each[f"prediction {n}"] for n in (1, 2, 3, 4)], wins))
     return asked
+
+
+def split_questions(asked: list[Asked], seed: int) -> tuple[list[Asked], list[Asked]]:
+    """A third that is held out, and the others."""
+    order = random.Random(seed).sample(asked, len(asked))
+    return order[: len(order) // 3], order[len(order) // 3 :]
 
 
 def train_scores(base: Path, learn: Sequence[Asked], out: Path, seed: int) -> dict[str, Score]:
@@ -151,22 +148,6 @@ def standardise(rows: Floats) -> Floats:
     """Scores less the mean of their question, over the spread within questions."""
     inner = rows - rows.mean(1, keepdims=True)
     return np.asarray(inner / inner.std())
-
-
-def choose_best(model: Path, scores: dict[str, Score], test: Sequence[Asked], out: Path) -> dict[str, Any]:
-    """Let the model answer; the best of its answers by each score, by each: F1, or deviations within a question."""
-    write_jsonl(out / "asked.jsonl", [{"prompt": [{"role": "user", "content": each.chat}]} for each in test])
-    if not (out / "said.jsonl").exists():
-        write_candidates(str(model), out / "asked.jsonl", ANSWERS, out / "said.jsonl", LENGTH, TEMPERATURE, bf16=True)
-    said = [each["text"] for _, line in read_jsonl(out / "said.jsonl") for each in line["responses"]]
-    asked = [each for each in test for _ in range(ANSWERS)]
-    table = {name: score(asked, said).reshape(len(test), ANSWERS) for name, score in scores.items()}
-    table = {name: rows if name == "token F1" else standardise(rows) for name, rows in table.items()}
-    best = {name: rows.argmax(1) for name, rows in table.items()}
-    found = {"any": {by: float(rows.mean()) for by, rows in table.items()}}
-    for name, place in best.items():
-        found[name] = {by: float(rows[np.arange(len(rows)), place].mean()) for by, rows in table.items()}
-    return found
 
 
 if __name__ == "__main__":

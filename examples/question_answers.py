@@ -111,7 +111,7 @@ def train_scores(base: Path, learn: Sequence[Asked], out: Path, seed: int) -> di
 
 
 def list_answers(asked: Sequence[Asked]) -> tuple[list[Asked], list[str]]:
-    """The four answers to each question, and the question again with each."""
+    """Each question four times, and its four answers."""
     return [each for each in asked for _ in each.answers], [answer for each in asked for answer in each.answers]
 
 

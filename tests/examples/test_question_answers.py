@@ -1,11 +1,9 @@
-"""Answers to real questions: whom people preferred, how often a score agrees, and the best of several by each score."""
+"""Answers to real questions: whom people preferred, and how often a score agrees."""
 
 import numpy as np
 import pytest
 import question_answers as example
 from question_answers import Asked
-
-from likelier.files import write_jsonl
 
 TWO = [
     Asked("q", "chat", "a gold answer", ["a", "b", "c", "d"], [(0, 1), (3, 2)]),
@@ -40,22 +38,3 @@ def test_a_head_learns_what_the_better_answers_have():
     learn = [Asked("q", "", "", [""] * 4, [(int(r[:, 1].argmax()), int(r[:, 1].argmin()))]) for r in rows]
     weights = example.fit_head(rows, learn)
     assert weights[1] > 5 * max(abs(weights[0]), abs(weights[2]))
-
-
-def test_the_best_by_each_score_is_measured_by_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(example, "ANSWERS", 2)
-    said = [
-        {"responses": [{"text": one}, {"text": other}]} for one, other in (("a gold", "long and wrong"), ("x", "gold"))
-    ]
-    write_jsonl(tmp_path / "said.jsonl", said)
-    scores = {
-        "token F1": lambda asked, said: np.array(
-            [each.gold.startswith(text) * 1.0 for each, text in zip(asked, said, strict=True)]
-        ),
-        "longer": lambda asked, said: np.array([float(len(text)) for text in said]),
-    }
-    found = example.choose_best(tmp_path, scores, TWO, tmp_path)
-    assert found["any"] == {"token F1": 0.5, "longer": pytest.approx(0)}
-    assert found["token F1"]["token F1"] == 1.0
-    assert found["longer"]["token F1"] == 0.5
-    assert found["longer"]["longer"] > found["token F1"]["longer"]

@@ -4,7 +4,8 @@
 
 The model learns scikit-learn's digits from scratch, then PPO follows a function (`ink`: how dark) or a classifier
 (`sevens`: log-probability of a seven), a minute each. `before.png` and `after.png` are drawn with the same noise. The
-KL is that of the steps, an upper bound on that of the pictures.
+KL is that of the steps, an upper bound on that of the pictures. The other score and a second classifier watch:
+`--set ppo.keep_best=other_sevens` keeps the policy that this judge liked best.
 """
 
 import argparse
@@ -38,11 +39,13 @@ def main() -> None:
     config = build_config(settings, given.set)
     classifier = train_classifier(given.seed)
     scores = {"ink": measure_ink, "sevens": lambda pictures: classifier(pictures)[:, 7]}
-    check_settings(config.ppo)
+    other = train_classifier(given.seed + 1)  # of the same digits: who deceives one need not deceive both
+    judges = {name: score for name, score in scores.items() if name != given.reward}
+    judges["other_sevens"] = lambda pictures: other(pictures)[:, 7]
+    check_settings(config.ppo, judges)
     with Run(given.out, "ppo", config, "auto") as run:
         start = open_start(given.out / "start.safetensors", digit_pictures(), given.seed)
-        others = {name: score for name, score in scores.items() if name != given.reward}
-        found = finetune(config, run, Task(start, scores[given.reward], others))
+        found = finetune(config, run, Task(start, scores[given.reward], judges))
     policy = Diffusion()
     load_module(given.out / "model" / "policy.safetensors", policy)
     pictures = []

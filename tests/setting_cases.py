@@ -178,9 +178,9 @@ PPO = training(
         "lam_by_length": bites(0.5),
         "num_eval_prompts": bites(1),
         "eval_steps": bites(1, seen="metrics"),
-        "keep_best": elsewhere("rlhf/test_keep_best.py::test_the_model_is_that_of_the_best_evaluation"),
+        "keep_best": elsewhere("evaluation/test_keep_best.py::test_the_model_is_that_of_the_best_evaluation"),
         "stop_on": elsewhere(
-            "rlhf/test_keep_best.py::test_training_stops_where_the_judge_has_fallen_and_stays_stopped"
+            "evaluation/test_keep_best.py::test_training_stops_where_the_judge_has_fallen_and_stays_stopped"
         ),
         "token_records": bites(2, seen="files"),
         "rollout_batch_size": bites(4, seen="sampled_at_once"),

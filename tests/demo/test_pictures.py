@@ -39,7 +39,8 @@ def small(monkeypatch):
 
 def test_the_round_is_told_in_the_report_and_done_once(tmp_path, small, capsys, monkeypatch):
     out = tmp_path / "demo"
-    assert main(["demo", "--images", "--taste", "bold", "--json", "--out", str(out)]) == 0
+    command = ["demo", "ppo.keep_best=true taste", "--images", "--taste", "bold", "--json", "--out", str(out)]
+    assert main(command) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["judgements"] == 300
     assert found["annotators"] == 12
@@ -53,10 +54,13 @@ def test_the_round_is_told_in_the_report_and_done_once(tmp_path, small, capsys, 
     assert 1 <= evaluation["pictures"]["diversity_after"]["digits"] <= 10
     lines = [json.loads(line) for line in (out / "policy/metrics.jsonl").read_text().splitlines()]
     assert [("eval/true taste" in line) for line in lines] == [False, True, False, True]
-    assert "true taste" in read_json(out / "policy/result.json")["overoptimisation"]
+    trained = read_json(out / "policy/result.json")
+    assert "true taste" in trained["overoptimisation"]
+    assert trained["kept"]["fresh_pictures"] == 20
+    assert read_json(out / "circle.json")["command"].endswith("--seed 0 --taste bold 'ppo.keep_best=true taste'")
 
     monkeypatch.setattr(pictures, "finetune", lambda *words: pytest.fail("trained twice"))
-    assert main(["demo", "--images", "--taste", "bold", "--json", "--out", str(out), "--resume", str(out)]) == 0
+    assert main([*command, "--resume", str(out)]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again | {"seconds": 0} == found | {"seconds": 0}
 
@@ -102,6 +106,15 @@ def test_a_reward_at_chance_trains_no_policy(tmp_path, small, monkeypatch):
 def test_errors_are_one_line(tmp_path, small, capsys, monkeypatch):
     assert main(["demo", "--images", "--taste", "kind", "--out", str(tmp_path / "a")]) == 2
     assert "--taste kind: allowed with --images: bold, symmetric, hollow" in capsys.readouterr().err
+    for settings, message in {
+        ("ppo.keep_best=gold", "--images"): "ppo.keep_best: no judge is called 'gold'; there is true taste",
+        ("ppo.keep_best=true taste", "--images", "--people"): "no judge is called 'true taste'; there is none",
+        ("seed=3", "--images"): "demo --images: seed=3: takes settings of `ppo` only",
+        ("ppo.kl_coef=1",): "demo: ppo.kl_coef=1: only --images takes settings",
+    }.items():
+        assert main(["demo", *settings, "--out", str(tmp_path / "a")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "demo.json").write_text('{"seed": 0, "taste": null, "people": true}')
     with pytest.raises(ConfigError, match="was started with --images"):

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from likelier.cli.folders import circle_folder
-from likelier.cli.options import ACCEPT_CHANGES, OUT, RESUME
+from likelier.cli.options import ACCEPT_CHANGES, OUT, OVERRIDES, RESUME
 from likelier.cli.output import JSON, Result, result_command, show_lines
+from likelier.errors import ConfigError
 from likelier.runs.naming import refuse_idle_acceptance
 from likelier.terminal import echo
 
@@ -34,6 +35,7 @@ def join_ids(ids: list[str]) -> str:
 
 @result_command(show)
 def demo(
+    overrides: OVERRIDES = None,
     out: OUT = None,
     resume: RESUME = "never",
     accept_changes: ACCEPT_CHANGES = False,
@@ -47,12 +49,18 @@ def demo(
     ] = False,
     json: JSON = False,
 ) -> Result:
-    """Run the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report."""
+    """Run the whole circle in a few minutes: an embedded model, twelve simulated annotators, a report.
+
+    With --images settings of `ppo` may be given, such as "ppo.keep_best=true taste".
+    """
     refuse_idle_acceptance(resume, accept_changes)
     if images:
         from likelier.demo.pictures import run_picture_demo
 
-        return run_picture_demo(circle_folder("demo", out, resume), seed, taste, people, accept_changes)
+        folder = circle_folder("demo", out, resume)
+        return run_picture_demo(folder, seed, taste, people, accept_changes, overrides or [])
+    if overrides:
+        raise ConfigError(f"demo: {overrides[0]}: only --images takes settings; likelier ppo takes them on text")
     from likelier.demo.run import run_demo
 
     return run_demo(circle_folder("demo", out, resume), seed, taste, people, accept_changes)

@@ -66,6 +66,8 @@ class Config(Block):
     @model_validator(mode="after")
     def check_held_out_judges(self) -> Self:
         """Validate that judges which decide about a PPO run are among those of `eval.scorer`."""
+        if not self.model:  # pictures, whose judges are given in Python; text is refused without a model
+            return self
         judges, name = name_sources(self.eval.scoring), self.ppo.keep_best
         if name is not None and name not in judges:
             raise ValueError(

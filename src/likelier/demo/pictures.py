@@ -7,8 +7,9 @@ taste (or the visitor) judges pictures drawn before and after with the same nois
 
 import base64
 import random
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likelier.circle import Result, Round, check_feedback, run_once
-from likelier.config import build_config
+from likelier.config import Config, build_config
 from likelier.demo.panel import Panel, draw_annotators, leave_out_planted
 from likelier.demo.picture_judges import ask_about_pictures, judge_by_taste, judge_by_visitor
 from likelier.demo.picture_tastes import TASTES
@@ -30,11 +31,11 @@ from likelier.evaluation.verdict import assess_evaluation
 from likelier.feedback.check import FeedbackCheck
 from likelier.feedback.simulate import Vice, simulate_judgements
 from likelier.feedback.store import Store
-from likelier.files import write_json
+from likelier.files import read_json, write_json
 from likelier.images.chain import path_kl, sample_trajectories
 from likelier.images.diffusion import Diffusion, open_start
 from likelier.images.digits import SIDE, to_ink, write_png, write_sheet
-from likelier.images.finetune import SETTINGS, Score, Task, finetune
+from likelier.images.finetune import SETTINGS, Score, Task, check_settings, finetune
 from likelier.images.reward_model import AsTexts, PictureReward, PictureStore, train_picture_reward
 from likelier.images.scores import digit_pictures, measure_diversity, train_classifier
 from likelier.intervals import mean_interval
@@ -63,20 +64,39 @@ log-odds without bound, beside which no price of a nat would count."""
 TRUE_TASTE = "true taste"
 
 
-def run_picture_demo(out: Path, seed: int, taste: str | None, people: bool, accept_changes: bool = False) -> Result:
+def run_picture_demo(
+    out: Path,
+    seed: int,
+    taste: str | None,
+    people: bool,
+    accept_changes: bool = False,
+    overrides: Sequence[str] = (),
+) -> Result:
     """Go once round the circle on pictures and write `report.html`; returns the JSON of `likelier demo --images`.
 
-    ConfigError: an unknown taste, scikit-learn is absent, or the folder holds a demo with other options.
+    `overrides`: settings of `ppo`, each as `ppo.key=value`. ConfigError: an unknown taste or setting, scikit-learn is
+    absent, or the folder holds a demo with other options.
     """
     if taste is not None and taste not in TASTES:
         raise ConfigError(f"--taste {taste}: allowed with --images: {', '.join(TASTES)}")
     digit_pictures()  # before a folder is made
     name = None if people else taste or random.Random(seed).choice(list(TASTES))
+    config = build_picture_config(seed, overrides, [TRUE_TASTE] if name else [])
     with lock_folder(out):
-        record_options(out, {"images": True, "seed": seed, "taste": name, "people": people})
-        config = build_config({"seed": seed, "ppo": SETTINGS | {"kl_coef": KL_COEF}})
+        options = {"images": True, "seed": seed, "taste": name, "people": people}
+        record_options(out, options | ({"settings": list(overrides)} if overrides else {}))
         circle_round = Round(config, out, str(out / "feedback.db"), "", out / "candidates", "", accept_changes)
         return go_round(circle_round, name)
+
+
+def build_picture_config(seed: int, overrides: Sequence[str], judges: Collection[str]) -> Config:
+    """Return the settings of the demo. ConfigError: one that pictures do not read, or a judge that is not there."""
+    for override in overrides:
+        if not override.startswith("ppo."):
+            raise ConfigError(f"demo --images: {override}: takes settings of `ppo` only, as ppo.key=value")
+    config = build_config({"seed": seed, "ppo": SETTINGS | {"kl_coef": KL_COEF}}, overrides, "demo --images")
+    check_settings(config.ppo, judges)
+    return config
 
 
 def go_round(circle_round: Round, taste: str | None) -> Result:
@@ -232,7 +252,9 @@ def write_picture_report(
         words = (TASTES[taste].__doc__ or "").rstrip(".")
         about |= {"title": "Digits, a hidden taste", "simulated": True, "taste": {"name": taste, "description": words}}
         write_json(out / "check.json", made["check"] | {"planted": panel.planted}, private=True)
-    write_json(out / "circle.json", about | {"command": command + (f" --taste {taste}" if taste else " --people")})
+    command += f" --taste {taste}" if taste else " --people"
+    settings = read_json(out / "demo.json").get("settings", [])
+    write_json(out / "circle.json", about | {"command": " ".join([command, *map(shlex.quote, settings)])})
     write_report([out], out / "report.html", circle_round.db)
     evaluation, reward = made.get("evaluation", {}), made["reward"]
     result: Result = {"seconds": round(seconds, 1), "judgements": check.judgements, "annotators": len(check.annotators)}

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from likelier.config import Config, PPOConfig, refuse_idle
-from likelier.doctor.examine import find_problems
+from likelier.doctor.examine import Watch, find_problems
 from likelier.errors import ConfigError, LikelierError
+from likelier.evaluation.keep_best import PolicySelection
 from likelier.evaluation.overoptimisation import measure_overoptimisation
 from likelier.images.chain import Chain, ChainPolicy, Trajectories, path_kl, sample_trajectories
 from likelier.images.discriminator import Discriminator
@@ -52,7 +53,7 @@ READ = frozenset({
     "micro_batch_size", "cliprange", "clip_high", "dual_clip", "loss", "loss_aggregation", "target_kl", "gamma",
     "kl_coef", "kl_estimator", "kl_place", "kl_level", "whiten_rewards", "whiten_advantages", "learning_rate",
     "lr_schedule", "warmup_ratio", "weight_decay", "adam_eps", "max_grad_norm", "max_skipped_updates",
-    "num_eval_prompts", "eval_steps", "save_steps", "save_total_limit", "report_to", "run_name",
+    "num_eval_prompts", "eval_steps", "keep_best", "stop_on", "save_steps", "save_total_limit", "report_to", "run_name",
 })  # fmt: skip
 """Settings of `ppo` that pictures have too; all others are about text, critics or devices."""
 Score = Callable[[Float[Tensor, "B 64"]], Float[Tensor, " B"]]
@@ -76,16 +77,19 @@ class Task:
 def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
     """Fine-tune `task.start` by the settings of `config.ppo`; writes `model/policy.safetensors`, returns the result.
 
-    ConfigError: an algorithm with a critic. LikelierError: a score that is no number. NumericError: see `Guard`.
+    With `ppo.keep_best` the weights are those that the named judge liked best, and `kept` in the result holds them against
+    the last ones on pictures of fresh noise. ConfigError: see `check_settings`. LikelierError: a score that is no number. NumericError: see `Guard`.
     """
     ppo, start_time = config.ppo, time.monotonic()
-    check_settings(ppo)
+    check_settings(ppo, task.judges)
     tuner = Tuner(config, run.folder, task)
-    before = tuner.evaluate(task.start)
-    tuner.state.load(run.checkpoint)
+    before, selection = tuner.evaluate(task.start), tuner.selection
+    selection.offer(0, before)
+    tuner.load(run.checkpoint)
     with progress("ppo on pictures", ppo.steps) as job:
         job.advance(run.start)
-        for step in range(run.start, ppo.steps):
+        doctor = Watch(config, run.folder, job.say)
+        for step in selection.remaining_steps(run.start):
             clock = Clock()
             rate = set_learning_rate(tuner.state.optimizer, schedule(step, ppo.steps, ppo))
             generator = seeded_generator(config.seed, step, "pictures")
@@ -98,20 +102,23 @@ def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
             metrics |= update | {"learning_rate": rate, "kl_coef": ppo.kl_coef}
             metrics |= tuner.state.counts | {"episodes": (step + 1) * ppo.batch_size}
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
-                metrics |= tuner.evaluate(tuner.chain)
+                metrics |= selection.offer(step + 1, tuner.evaluate(tuner.chain))
             run.log(step + 1, metrics, timing=clock.laps)
-            run.end_step(step + 1, ppo.steps, tuner.state.save)
+            findings = doctor.examine_step(step + 1, "eval_kl" in metrics)
+            selection.stop_early(step + 1, (finding.name for finding in findings))
+            run.end_step(step + 1, selection.num_steps, tuner.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
     after = tuner.evaluate(tuner.chain)
+    kept = selection.select(after, tuner.judge_fresh, ppo.num_eval_prompts, "pictures")
     (run.folder / "model").mkdir(exist_ok=True)
     save_module(run.folder / "model" / "policy.safetensors", tuner.module)
-    return run.finish(
-        summarise(config, run.folder, before, after) | {"seconds": round(time.monotonic() - start_time, 1)}
-    )
+    result = summarise(config, run.folder, before, after) | kept | {"steps": selection.num_steps}
+    result |= {"stopped_on": selection.stopped_on} if selection.stopped_on else {}
+    return run.finish(result | {"seconds": round(time.monotonic() - start_time, 1)})
 
 
-def check_settings(ppo: PPOConfig) -> None:
-    """ConfigError: an algorithm with a critic, or a setting that pictures do not read."""
+def check_settings(ppo: PPOConfig, judges: Collection[str]) -> None:
+    """ConfigError: an algorithm with a critic, a setting that pictures do not read, or a judge that is not there."""
     if ALGORITHMS[ppo.algorithm].has_critic:
         raise ConfigError(f"ppo.algorithm: {ppo.algorithm} has a critic, and pictures have none; choose reinforce_pp")
     idle = [name for name in type(ppo).model_fields if name not in READ]
@@ -119,12 +126,15 @@ def check_settings(ppo: PPOConfig) -> None:
         refuse_idle(ppo, [(True, idle, "pictures are drawn and updated without it")], "ppo.")
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if ppo.keep_best is not None and ppo.keep_best not in judges:
+        raise ConfigError(f"ppo.keep_best: no judge is called {ppo.keep_best!r}; there is {', '.join(judges) or 'none'}")
+    if ppo.stop_on and not judges:
+        raise ConfigError(f"ppo.stop_on: {ppo.stop_on} is seen by judges, and there is none; remove it")
 
 
 def summarise(config: Config, folder: Path, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
     """Evaluations before and after, the judges' scores over KL, and the doctor's findings."""
     return {
-        "steps": config.ppo.steps,
         "score_before": before["eval_score"],
         "score_after": after["eval_score"],
         "kl": after["eval_kl"],
@@ -149,7 +159,18 @@ class Tuner:
         modules: dict[str, nn.Module] = {"policy": self.module}
         if task.discriminator:
             modules["discriminator"] = task.discriminator
+        self.selection = PolicySelection(self.ppo, self.module)
+        modules |= self.selection.modules()
         self.state = TrainingState(modules, optimizer, Guard(self.ppo.max_skipped_updates, folder))
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint."""
+        self.state.save(folder, **self.selection.state())
+
+    def load(self, checkpoint: Path | None) -> None:
+        """Restore a checkpoint, if there is one."""
+        if checkpoint is not None:
+            self.selection.load(self.state.load(checkpoint))
 
     def sample(self, step: int, generator: torch.Generator) -> tuple[Batch, dict[str, float]]:
         """Draw a batch of pictures and score them; returns the batch of the update, and the metrics of the step."""
@@ -194,6 +215,13 @@ class Tuner:
             metrics |= {f"eval/{name}": judged.mean(), f"eval_std/{name}": judged.std(unbiased=False)}
             metrics[f"eval_correlation/{name}"] = torch.tensor(correlation(scores, judged))
         return {name: float(value) for name, value in metrics.items()} | {"eval_responses": float(len(scores))}
+
+    @torch.no_grad()
+    def judge_fresh(self) -> dict[str, Float[Tensor, " B"]]:
+        """Return each judge's scores of pictures that the policy draws with noise of no evaluation, the same each time."""
+        generator = seeded_generator(self.config.seed, 0, "fresh-pictures")
+        drawn = sample_trajectories(self.chain, self.task.start, self.ppo.num_eval_prompts, generator)
+        return {name: judge(drawn.pictures) for name, judge in self.task.judges.items()}
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """PPO on a language model: sample, update, log, save. Resumed runs are bitwise identical."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from likelier.config import Config, PPOConfig
-from likelier.distributed import all_reduce_max, get_rank
+from likelier.distributed import get_rank
 from likelier.doctor.examine import Watch, find_problems
-from likelier.doctor.findings.history import Finding
 from likelier.evaluation.heldout import HeldOutEval
+from likelier.evaluation.keep_best import PolicySelection
 from likelier.evaluation.overoptimisation import measure_overoptimisation
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.kl import AdaptiveKL, FixedKL
@@ -22,7 +22,6 @@ from likelier.ppo.objective import make_objective
 from likelier.ppo.update import MinibatchResult, ppo_update
 from likelier.progress import progress
 from likelier.records import to_plain_text
-from likelier.rlhf.keep_best import BestPolicy, select_policy
 from likelier.rlhf.people import OpenPage, PeopleSource, open_people
 from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
 from likelier.rlhf.setup import prepare
@@ -58,12 +57,12 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     actors, prompts, heldout_eval, fresh_eval, user_loss = prepare(config, sampler, people)
     before = evaluate_start(actors, heldout_eval, ppo)
     state = State(actors, ppo, run.folder)
-    state.offer_best(0, before)
+    state.selection.offer(0, before)
     state.load(run.checkpoint)
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
         doctor = Watch(config, run.folder, job.say)
-        for step in state.remaining_steps(run.start):
+        for step in state.selection.remaining_steps(run.start):
             clock = Clock()
             learning_rate = state.set_learning_rate(step)
             # One generator for sampling and for shuffling minibatches: a resumed run needs no other random state.
@@ -82,21 +81,31 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             metrics |= {"episodes": (step + 1) * ppo.batch_size, "optimizer_steps": state.count_steps(update)}
             metrics |= people.measure() if people else {}
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
-                metrics |= state.offer_best(step + 1, heldout_eval(actors.policy.model))
+                metrics |= state.selection.offer(step + 1, heldout_eval(actors.policy.model))
             # After the metrics: they show the coefficient that this step was trained with.
             state.kl.update(metrics["kl"], ppo.batch_size)
             tokens = make_token_records(rollout, used, step + 1, ppo, actors.tokenizer)
             run.log(step + 1, metrics, make_sample_records(rollout, ppo), clock.laps, tokens)
-            state.stop_early(step + 1, doctor.examine_step(step + 1, "eval_kl" in metrics))
-            run.end_step(step + 1, state.num_steps, state.save)
+            findings = doctor.examine_step(step + 1, "eval_kl" in metrics)
+            state.selection.stop_early(step + 1, (finding.name for finding in findings))
+            run.end_step(step + 1, state.selection.num_steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
     before = heldout_eval(load_start(config, actors.policy.device)) if people else before
-    result = summarise(state, start_time, before, after) | state.select_policy(after, fresh_eval)
+    result = summarise(state, start_time, before, after)
+    result |= select_policy(state, after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_policy(run.folder, config, actors)
     return run.finish(result | examine_curves(config, run.folder, before, after))
+
+
+def select_policy(state: "State", after: Mapping[str, float], fresh_eval: HeldOutEval | None) -> dict[str, Any]:
+    """Load the policy of `ppo.keep_best`; returns the records of `result.json` about it, if any."""
+    if fresh_eval is None:
+        return {}
+    score_fresh = partial(fresh_eval.score_responses, state.policy.model)
+    return state.selection.select(after, score_fresh, len(fresh_eval.prompts))
 
 
 def load_start(config: Config, device: torch.device) -> PreTrainedModel:
@@ -136,8 +145,8 @@ def evaluate_start(actors: Actors, heldout_eval: HeldOutEval, ppo: PPOConfig) ->
 def summarise(state: "State", start_time: float, before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
     """Counts, seconds since `start_time`, evaluations before and after training, and figures for the command line."""
     return {
-        "steps": state.num_steps,
-        **({"stopped_on": state.stopped_on} if state.stopped_on else {}),
+        "steps": state.selection.num_steps,
+        **({"stopped_on": state.selection.stopped_on} if state.selection.stopped_on else {}),
         "optimizer_steps": state.optimizer_steps,
         "seconds": round(time.monotonic() - start_time, 1),
         "score_before": before.get("eval_score"),
@@ -164,9 +173,7 @@ class State:
         self.kl = AdaptiveKL(ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) if ppo.kl_target else FixedKL(ppo.kl_coef)
         self.guard = Guard(ppo.max_skipped_updates, folder)
         self.optimizer_steps = 0
-        weights = weights_to_save(self.policy.model, ppo.lora_rank)
-        self.best = BestPolicy(ppo.keep_best, weights) if ppo.keep_best else None
-        self.num_steps, self.stopped_on = ppo.steps, ""
+        self.selection = PolicySelection(ppo, weights_to_save(self.policy.model, ppo.lora_rank))
 
     def set_learning_rate(self, step: int) -> float:
         """Set and return the scheduled learning rate; the policy's is 0 during the critic's warm-up."""
@@ -182,48 +189,16 @@ class State:
         self.optimizer_steps += int(update["optimizer_steps"])
         return self.optimizer_steps
 
-    def remaining_steps(self, start: int) -> Iterator[int]:
-        """Yield the iterations from `start` on, until the last one or `stop_early`."""
-        for step in range(start, self.ppo.steps):
-            if step >= self.num_steps:
-                return
-            yield step
-
-    def offer_best(self, step: int, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """Copy the policy if the judge of `ppo.keep_best` likes it better than all before; returns the metrics."""
-        if self.best:
-            self.best.offer(step, metrics)
-        return metrics
-
-    def select_policy(self, after: Mapping[str, float], fresh_eval: HeldOutEval | None) -> dict[str, Any]:
-        """Load the best policy after a last evaluation; returns the records of `result.json` about it, if any."""
-        if self.best is None or fresh_eval is None:
-            return {}
-        self.best.offer(self.num_steps, after)
-        kept = select_policy(self.best, self.policy.model, fresh_eval, self.num_steps)
-        return {"kept_step": kept["step"], "kept": kept}
-
-    def stop_early(self, step: int, findings: Iterable[Finding]) -> None:
-        """Make this step the last one if the doctor found what `ppo.stop_on` names; in all processes alike."""
-        if self.ppo.stop_on is None:
-            return
-        found = any(finding.name == self.ppo.stop_on for finding in findings)
-        # Only rank 0 has the log from before a resume, so it decides.
-        if all_reduce_max(int(found and get_rank() == 0)):
-            self.num_steps, self.stopped_on = step, self.ppo.stop_on
-
     def save(self, folder: Path) -> None:
         """Write a checkpoint."""
         # Coefficient and moments follow the data: without them a resumed run would train on other rewards.
         counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         counts["shaper"] = self.shaper.state()
-        counts |= {"best": self.best.state()} if self.best else {}
-        counts |= {"stopped_on": self.stopped_on, "num_steps": self.num_steps} if self.stopped_on else {}
-        save_state(folder, self.modules(), self.optimizer, counts)
+        save_state(folder, self.modules(), self.optimizer, counts | self.selection.state())
 
     def modules(self) -> dict[str, nn.Module]:
         """The modules of a checkpoint, by file name."""
-        return {"policy": self.saved_weights} | ({"best": self.best.weights} if self.best else {})
+        return {"policy": self.saved_weights, **self.selection.modules()}
 
     def load(self, checkpoint: Path | None) -> None:
         """Restore a checkpoint, if there is one."""
@@ -233,9 +208,7 @@ class State:
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
         self.guard.restore(counts["guard"])
         self.shaper.load(counts["shaper"])
-        self.num_steps, self.stopped_on = counts.get("num_steps", self.num_steps), counts.get("stopped_on", "")
-        if self.best:
-            self.best.load(counts["best"])
+        self.selection.load(counts)
 
 
 def make_sample_records(rollout: Rollout, ppo: PPOConfig) -> Iterator[dict[str, Any]]:

@@ -25,17 +25,18 @@ class TrainingState:
         self.modules, self.optimizer, self.guard = modules, optimizer, guard
         self.counts: dict[str, Any] = {"num_tokens": 0, "optimizer_steps": 0} | counts
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint."""
-        save_state(folder, self.modules, self.optimizer, self.counts | {"guard": self.guard.counts()})
+    def save(self, folder: Path, **more: Any) -> None:
+        """Write a checkpoint, with more numbers beside the counters."""
+        save_state(folder, self.modules, self.optimizer, self.counts | {"guard": self.guard.counts()} | more)
 
-    def load(self, checkpoint: Path | None) -> None:
-        """Restore the output of `save`; with None, do nothing."""
+    def load(self, checkpoint: Path | None) -> dict[str, Any]:
+        """Restore the output of `save` and return its numbers; with None, do nothing and return none."""
         if checkpoint is None:
-            return
+            return {}
         saved = load_state(checkpoint, self.modules, self.optimizer)
         self.counts = {name: saved[name] for name in self.counts}
         self.guard.restore(saved["guard"])
+        return saved
 
 
 def guarded_step(

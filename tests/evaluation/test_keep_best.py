@@ -9,8 +9,8 @@ from torch import nn
 
 from likelier.config import build_config
 from likelier.errors import ConfigError
+from likelier.evaluation.keep_best import BestPolicy, describe_selection
 from likelier.files import read_log, write_jsonl
-from likelier.rlhf.keep_best import BestPolicy, describe_selection
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from ppo_runs import fingerprint
@@ -156,7 +156,7 @@ JUDGED = {"kept": 0.5, "last": 0.25, "difference": 0.25, "interval": [0.125, 0.3
     ("changes", "judges", "sentence"),
     [
         ({}, {"a": JUDGED, "b": JUDGED}, "b gives it 0.5 and the last one 0.25: better (+0.125 to +0.375)"),
-        ({}, {"a": JUDGED}, "a (the judge that chose it: eval.scorer has no other) gives it 0.5"),
+        ({}, {"a": JUDGED}, "a (the judge that chose it: there is no other) gives it 0.5"),
         ({"step": 9}, {"a": JUDGED}, "kept: the last policy (step 9), which a liked best"),
         ({"step": 0}, {"a": JUDGED}, "kept: the model as it was before training, which a liked best"),
         ({}, {"a": JUDGED, "b": JUDGED | {"interval": [-0.1, 0.6]}}, "no difference that could be told from chance"),

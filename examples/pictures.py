@@ -46,7 +46,7 @@ def main() -> None:
     with Run(given.out, "ppo", config, "auto") as run:
         start = open_start(given.out / "start.safetensors", digit_pictures(), given.seed)
         found = finetune(config, run, Task(start, scores[given.reward], judges))
-    policy = Diffusion()
+    policy = Diffusion(start.size)
     load_module(given.out / "model" / "policy.safetensors", policy)
     pictures = []
     for chain in (start, policy):

@@ -132,7 +132,7 @@ def test_scores_of_somebody_without_doubts_are_scaled_down(tmp_path, monkeypatch
     (tmp_path / "candidates").mkdir()
     ink = np.linspace(0, 1, 6400, dtype=np.float32).reshape(100, 64)
     PictureStore([f"{row:064x}" for row in range(100)], ink).save(tmp_path / "candidates" / "pictures.safetensors")
-    model = PictureReward(torch.Generator().manual_seed(0))
+    model = PictureReward(64, torch.Generator().manual_seed(0))
     pictures_of_it = torch.from_numpy(ink) * 2 - 1
     for factor, expected in ((1.0, None), (1000.0, 4.0)):
         with torch.no_grad():

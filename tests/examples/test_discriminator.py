@@ -21,7 +21,7 @@ def test_an_arm_counts_the_nats_until_a_level_is_reached(tmp_path, monkeypatch):
     short = {"num_eval_prompts": 50, "eval_steps": 1, "learning_rate": 1e-3}
     monkeypatch.setattr(example, "PPO", {"diffusion": example.PPO["diffusion"] | short})
     torch.manual_seed(0)
-    found = example.run_arm("data", Diffusion(), measure_ink, 0, tmp_path / "run")
+    found = example.run_arm("data", Diffusion(64), measure_ink, 0, tmp_path / "run")
     assert found["kl_at"] == {0.0: 0.0, 2.0: None}
     assert found["kl"] > 0
     assert found["logit"] is not None

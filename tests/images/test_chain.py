@@ -70,7 +70,7 @@ def test_the_first_ratio_is_exactly_one():
     from likelier.images.diffusion import Diffusion
 
     torch.manual_seed(0)
-    chain, ppo = Diffusion(width=32), build_config({"ppo": {"algorithm": "reinforce_pp", "batch_size": 64}}).ppo
+    chain, ppo = Diffusion(64, width=32), build_config({"ppo": {"algorithm": "reinforce_pp", "batch_size": 64}}).ppo
     drawn = sample_trajectories(chain, chain, 64, torch.Generator().manual_seed(0))
     inputs, mask = {"states": drawn.states}, torch.ones(64, 15, dtype=torch.bool)
     old = evaluate_old_policy(ChainPolicy(chain), inputs, drawn.actions, mask, ppo)

@@ -63,7 +63,13 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-KEEP = {"total_episodes": 64 * 20, "keep_best": "one", "num_mini_batches": 1, "learning_rate": 0.05, "save_total_limit": 30}
+KEEP = {
+    "total_episodes": 64 * 20,
+    "keep_best": "one",
+    "num_mini_batches": 1,
+    "learning_rate": 0.05,
+    "save_total_limit": 30,
+}
 
 
 def distance_judges():

@@ -30,6 +30,14 @@ def test_a_circle_that_is_stopped_names_its_own_folder_and_not_that_of_a_stage(t
         assert stopped_by(error, tmp_path / "out") == (code, line)
 
 
+def test_a_model_of_pictures_that_has_begun_is_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["likelier", "demo", "--images", "--people"])
+    with pytest.raises(Stopped, match="go on with: likelier demo --images --people --out"), lock_folder(tmp_path / "a"):
+        (tmp_path / "a" / "start").mkdir()
+        raise KeyboardInterrupt
+    assert (tmp_path / "a").is_dir()
+
+
 def test_a_circle_that_ends_before_anything_was_sampled_leaves_nothing(tmp_path):
     for error in (DataError("no such model"), KeyboardInterrupt(), Terminated()):
         with pytest.raises(type(error)), lock_folder(tmp_path / "runs" / "mine-1"):

@@ -9,7 +9,7 @@ from likelier.demo.picture_tastes import PictureTaste
 from likelier.evaluation.result import PeopleResult, ScorerResult, make_headline
 from likelier.evaluation.statistics import compute_shift, compute_win_rate
 from likelier.feedback.store import Store
-from likelier.images.digits import SIDE, Pixels, write_png
+from likelier.images.digits import Pixels, to_squares, write_png
 from likelier.intervals import rate_interval
 from likelier.records import Comparison, Prompt, Response
 from likelier.records.media import read_media
@@ -70,9 +70,9 @@ def store_pairs(db: str, folder: Path, before: Pixels, after: Pixels) -> set[str
         store.prepare_to_write()
         responses: dict[str, list[Response]] = {name: [] for name in sides}
         for name, ink in sides.items():
-            for row, picture in enumerate(ink):
+            for row, picture in enumerate(to_squares(ink)):
                 path = folder / f"{name}-{row:02}.png"
-                path.write_bytes(write_png(picture.reshape(SIDE, SIDE)))
+                path.write_bytes(write_png(picture))
                 media = read_media(path)
                 store.media_folder.add(media, path)
                 responses[name].append(Response(prompt.id, model=name, media=media))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from likelier.images.digits import SIDE, Pixels, load_digits
+from likelier.images.digits import Pixels, load_digits, to_squares
 from likelier.intervals import Floats
 
 PictureTaste = Callable[[Pixels], Floats]
-"""Ink [N, 64] -> 0 to 1, [N]. The docstring describes the taste to readers of the report."""
+"""Ink [N, P] -> 0 to 1, [N]. The docstring describes the taste to readers of the report."""
 
 AS_FAR_AS_DIGITS, FADE = 1.2, 0.35
 """Distance to the nearest of scikit-learn's digits (Euclidean, of ink): as far as two digits are from each other, and
@@ -27,14 +27,14 @@ def bold(ink: Pixels) -> Floats:
 
 def symmetric(ink: Pixels) -> Floats:
     """Left and right alike, with enough ink, and still a digit."""
-    squares = ink.reshape(-1, SIDE, SIDE)
+    squares = to_squares(ink)
     apart = np.abs(squares - squares[:, :, ::-1]).mean((1, 2))
     return plateau(-apart, -0.3, -0.08, 0.0, 1.0) * plateau(ink.mean(1), 0.1, 0.25, 0.5, 0.7) * looks_like_a_digit(ink)
 
 
 def hollow(ink: Pixels) -> Floats:
     """A light middle with ink around it, and still a digit."""
-    squares = ink.reshape(-1, SIDE, SIDE)
+    squares = to_squares(ink)
     middle = squares[:, 2:6, 3:5].mean((1, 2))
     return plateau(-middle, -0.8, -0.15, 0.0, 1.0) * plateau(ink.mean(1), 0.1, 0.25, 0.5, 0.7) * looks_like_a_digit(ink)
 

@@ -34,7 +34,7 @@ from likelier.feedback.store import Store
 from likelier.files import read_json, write_json
 from likelier.images.chain import path_kl, sample_trajectories
 from likelier.images.diffusion import Diffusion, open_start
-from likelier.images.digits import SIDE, to_ink, write_png, write_sheet
+from likelier.images.digits import to_ink, to_squares, write_png, write_sheet
 from likelier.images.finetune import SETTINGS, Score, Task, check_settings, finetune
 from likelier.images.reward_model import AsTexts, PictureReward, PictureStore, train_picture_reward
 from likelier.images.scores import digit_pictures, measure_diversity, train_classifier
@@ -132,9 +132,9 @@ def draw_candidates(circle_round: Round, start: Diffusion) -> Result:
     prompt = Prompt(QUESTION)
     with Store.open(circle_round.db, create=True) as store:
         store.prepare_to_write()
-        for row, picture in enumerate(ink):
+        for row, picture in enumerate(to_squares(ink)):
             path = folder / f"{row:04}.png"
-            path.write_bytes(write_png(picture.reshape(SIDE, SIDE)))
+            path.write_bytes(write_png(picture))
             media = read_media(path)
             store.media_folder.add(media, path)
             responses.append(Response(prompt.id, model="start", media=media))
@@ -193,10 +193,11 @@ def train_reward(circle_round: Round) -> Result:
 
 def load_reward(circle_round: Round) -> Score:
     """Load the reward model of the round; its scores are scaled down to `MAX_SPREAD`."""
-    model = PictureReward(torch.Generator())
+    candidates = PictureStore.load(pictures_file(circle_round)).pictures()
+    model = PictureReward(candidates.shape[1], torch.Generator())
     load_module(circle_round.folder / "reward" / "reward.safetensors", model)
     model.requires_grad_(False)
-    spread = float(model(PictureStore.load(pictures_file(circle_round)).pictures()).std())
+    spread = float(model(candidates).std())
     factor = min(1.0, MAX_SPREAD / spread) if spread > 0 else 1.0
     return lambda pictures: factor * model(pictures)
 
@@ -209,14 +210,14 @@ def train_policy(circle_round: Round, start: Diffusion, taste: str | None) -> Re
         return finetune(config, run, Task(start, load_reward(circle_round), judges))
 
 
-def score_by_taste(pictures: Float[Tensor, "N 64"], taste: str) -> Float[Tensor, " N"]:
+def score_by_taste(pictures: Float[Tensor, "N P"], taste: str) -> Float[Tensor, " N"]:
     """Return a taste's utility of pictures."""
     return torch.from_numpy(TASTES[taste](to_ink(pictures))).float()
 
 
 def evaluate(circle_round: Round, start: Diffusion, compare: Any) -> Result:
     """Compare pictures before and after, drawn with the same noise that training never used; returns the record."""
-    policy = Diffusion()
+    policy = Diffusion(start.size)
     load_module(circle_round.folder / "policy" / "model" / "policy.safetensors", policy)
     seed, drawn = circle_round.config.seed, []
     for chain in (start, policy):

@@ -28,7 +28,7 @@ class Chain(Protocol):
         """Return m(x_t, t), with graph."""
         ...
 
-    def finish(self, states: Float[Tensor, "N D"]) -> Float[Tensor, "N 64"]:
+    def finish(self, states: Float[Tensor, "N D"]) -> Float[Tensor, "N P"]:
         """Return the pictures of x_T, from -1 to 1."""
         ...
 
@@ -44,7 +44,7 @@ class Trajectories(NamedTuple):
     """Before each step."""
     actions: Float[Tensor, "B T D"]
     """After it."""
-    pictures: Float[Tensor, "B 64"]
+    pictures: Float[Tensor, "B P"]
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from likelier.images.digits import NUM_PIXELS
 from likelier.progress import progress
 from likelier.training.setup import seeded_generator
 from likelier.training.state import load_module, save_module
@@ -31,9 +30,9 @@ class Diffusion(nn.Module):
     of_noisy: Tensor
     deviations: Tensor
 
-    def __init__(self, num_levels: int = 16, width: int = 256, num_blocks: int = 3) -> None:
+    def __init__(self, num_pixels: int, num_levels: int = 16, width: int = 256, num_blocks: int = 3) -> None:
         super().__init__()
-        self.size = NUM_PIXELS
+        self.size = num_pixels
         signal = signal_shares(num_levels)
         before = torch.cat([torch.ones(1), signal[:-1]])
         beta = 1 - signal / before
@@ -47,14 +46,14 @@ class Diffusion(nn.Module):
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
         self.levels = nn.Embedding(num_levels, width)
-        self.inputs = nn.Linear(NUM_PIXELS, width)
+        self.inputs = nn.Linear(num_pixels, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(num_blocks)
         )
-        self.outputs = nn.Linear(width, NUM_PIXELS)
+        self.outputs = nn.Linear(width, num_pixels)
 
-    def clean(self, noisy: Float[Tensor, "N 64"], levels: Int[Tensor, " N"]) -> Float[Tensor, "N 64"]:
+    def clean(self, noisy: Float[Tensor, "N P"], levels: Int[Tensor, " N"]) -> Float[Tensor, "N P"]:
         """Predict the clean picture, from -1 to 1."""
         level = self.levels(levels)
         hidden = self.inputs(noisy) + level
@@ -63,13 +62,13 @@ class Diffusion(nn.Module):
         outputs: Tensor = self.outputs(hidden)
         return outputs
 
-    def means(self, states: Float[Tensor, "N 64"], steps: Int[Tensor, " N"]) -> Float[Tensor, "N 64"]:
+    def means(self, states: Float[Tensor, "N P"], steps: Int[Tensor, " N"]) -> Float[Tensor, "N P"]:
         """Return the mean of the next state: equation 7 of Ho et al. with the predicted clean picture."""
         levels = len(self.signal) - 1 - steps
         clean = self.clean(states, levels)
         return self.of_clean[levels, None] * clean + self.of_noisy[levels, None] * states
 
-    def finish(self, states: Float[Tensor, "N 64"]) -> Float[Tensor, "N 64"]:
+    def finish(self, states: Float[Tensor, "N P"]) -> Float[Tensor, "N P"]:
         """Return the pictures: the last step has no noise, and its mean is the predicted clean picture."""
         return self.clean(states, torch.zeros(len(states), dtype=torch.long)).clamp(-1, 1)
 
@@ -81,12 +80,12 @@ def signal_shares(num_levels: int) -> Float[Tensor, " L"]:
     return shares.clamp(min=1e-4).float()
 
 
-def train_diffusion(pictures: Float[Tensor, "N 64"], seed: int, steps: int = TRAINING_STEPS) -> Diffusion:
+def train_diffusion(pictures: Float[Tensor, "N P"], seed: int, steps: int = TRAINING_STEPS) -> Diffusion:
     """Train a model of pictures, from -1 to 1, from random weights."""
     generator = seeded_generator(seed, 0, "diffusion")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))  # of the layers' own initialisation
-        model = Diffusion()
+        model = Diffusion(pictures.shape[1])
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.0, fused=True)
     with progress("diffusion model", steps) as job:
         for step in range(steps):
@@ -101,19 +100,19 @@ def train_diffusion(pictures: Float[Tensor, "N 64"], seed: int, steps: int = TRA
     return model
 
 
-def open_start(path: Path, pictures: Float[Tensor, "N 64"], seed: int, steps: int = TRAINING_STEPS) -> Diffusion:
+def open_start(path: Path, pictures: Float[Tensor, "N P"], seed: int, steps: int = TRAINING_STEPS) -> Diffusion:
     """Return the model in a file; where there is none it is trained on the pictures and written."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
         save_module(partial, train_diffusion(pictures, seed, steps))
         os.replace(partial, path)
-    model = Diffusion()
+    model = Diffusion(pictures.shape[1])
     load_module(path, model)
     return model
 
 
-def denoising_loss(model: Diffusion, pictures: Float[Tensor, "N 64"], generator: torch.Generator) -> Float[Tensor, ""]:
+def denoising_loss(model: Diffusion, pictures: Float[Tensor, "N P"], generator: torch.Generator) -> Float[Tensor, ""]:
     """Mean squared error of the predicted pictures at random noise levels, weighted by signal over noise."""
     levels = torch.randint(len(model.signal), (len(pictures),), generator=generator)
     signal = model.signal[levels, None]

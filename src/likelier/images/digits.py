@@ -1,5 +1,6 @@
-"""scikit-learn's handwritten digits, 8 by 8 pixels, and how pictures are written as PNG."""
+"""scikit-learn's handwritten digits, 8 by 8 pixels, and how pictures of any square size are written as PNG."""
 
+import math
 import struct
 import zlib
 from functools import cache
@@ -11,13 +12,11 @@ from torch import Tensor
 
 from likelier.errors import ConfigError
 
-SIDE = 8
-NUM_PIXELS = SIDE * SIDE
 SCALE = 16
 """Screen pixels of a picture's pixel, along each side."""
 
 Pixels = NDArray[np.float32]
-"""Ink of each pixel, from 0 (paper) to 1, [N, 64]."""
+"""Ink of each pixel, from 0 (paper) to 1, [N, P]."""
 
 
 @cache
@@ -43,17 +42,29 @@ def write_png(ink: NDArray[np.float32]) -> bytes:
     )
 
 
-def to_ink(pictures: Float[Tensor, "N 64"]) -> Pixels:
+def to_ink(pictures: Float[Tensor, "N P"]) -> Pixels:
     """Return pictures of the models, from -1 (paper) to 1, as ink from 0 to 1."""
     ink: Pixels = ((pictures.detach().cpu() + 1) / 2).clamp(0, 1).numpy().astype(np.float32)
     return ink
 
 
+def to_squares(ink: Pixels) -> NDArray[np.float32]:
+    """Return pictures [N, P] as [N, S, S]. ConfigError: P is no square number."""
+    side = math.isqrt(ink.shape[1])
+    if side * side != ink.shape[1]:
+        raise ConfigError(f"pictures: {ink.shape[1]} pixels are no square; give as many as 8 x 8 or 12 x 12")
+    return ink.reshape(-1, side, side)
+
+
 def write_sheet(ink: Pixels, columns: int = 10) -> bytes:
-    """Return one PNG file with all pictures in rows of `columns`, a line of paper between them."""
-    rows = -(-len(ink) // columns)
-    sheet = np.zeros((rows * (SIDE + 1) + 1, columns * (SIDE + 1) + 1), np.float32)
-    for at, picture in enumerate(ink):
-        top, left = (place * (SIDE + 1) + 1 for place in divmod(at, columns))
-        sheet[top : top + SIDE, left : left + SIDE] = picture.reshape(SIDE, SIDE)
+    """Return one PNG file with all pictures in rows of `columns`, a line of paper between them.
+
+    ConfigError: they are no squares.
+    """
+    squares = to_squares(ink)
+    rows, side = -(-len(ink) // columns), squares.shape[1]
+    sheet = np.zeros((rows * (side + 1) + 1, columns * (side + 1) + 1), np.float32)
+    for at, picture in enumerate(squares):
+        top, left = (place * (side + 1) + 1 for place in divmod(at, columns))
+        sheet[top : top + side, left : left + side] = picture
     return write_png(sheet)

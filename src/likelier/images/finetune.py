@@ -56,7 +56,7 @@ READ = frozenset({
     "num_eval_prompts", "eval_steps", "keep_best", "stop_on", "save_steps", "save_total_limit", "report_to", "run_name",
 })  # fmt: skip
 """Settings of `ppo` that pictures have too; all others are about text, critics or devices."""
-Score = Callable[[Float[Tensor, "B 64"]], Float[Tensor, " B"]]
+Score = Callable[[Float[Tensor, "B P"]], Float[Tensor, " B"]]
 """Scores pictures, from -1 (paper) to 1."""
 
 
@@ -127,7 +127,9 @@ def check_settings(ppo: PPOConfig, judges: Collection[str]) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if ppo.keep_best is not None and ppo.keep_best not in judges:
-        raise ConfigError(f"ppo.keep_best: no judge is called {ppo.keep_best!r}; there is {', '.join(judges) or 'none'}")
+        raise ConfigError(
+            f"ppo.keep_best: no judge is called {ppo.keep_best!r}; there is {', '.join(judges) or 'none'}"
+        )
     if ppo.stop_on and not judges:
         raise ConfigError(f"ppo.stop_on: {ppo.stop_on} is seen by judges, and there is none; remove it")
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from likelier.errors import DataError
-from likelier.images.digits import NUM_PIXELS, Pixels
+from likelier.images.digits import Pixels
 from likelier.intervals import rate_interval
 from likelier.records import JudgedComparison, Preference, Prompt, Response, read_preferences
 from likelier.reward.loss import AnswerIntervals, preference_loss
@@ -23,7 +23,7 @@ MAX_STEPS, CHECK_STEPS = 600, 25
 """Optimizer steps of each member, of which the weights with the lowest validation loss are kept, measured so often."""
 
 
-Score = Callable[[Float[Tensor, "N 64"]], Float[Tensor, " N"]]
+Score = Callable[[Float[Tensor, "N P"]], Float[Tensor, " N"]]
 
 
 class PictureStore(NamedTuple):
@@ -43,7 +43,7 @@ class PictureStore(NamedTuple):
         names = np.array([list(bytes.fromhex(name)) for name in self.names], np.uint8)
         save_arrays(path, {"names": names, "ink": self.ink})
 
-    def pictures(self) -> Float[Tensor, "N 64"]:
+    def pictures(self) -> Float[Tensor, "N P"]:
         """Return the pictures as models see them, from -1 to 1."""
         return torch.from_numpy(self.ink) * 2 - 1
 
@@ -84,17 +84,17 @@ def name_picture(response: Response) -> Response:
 class PictureReward(nn.Module):
     """`NUM_MEMBERS` networks, whose mean is the score, in log-odds."""
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, num_pixels: int, generator: torch.Generator) -> None:
         super().__init__()
         self.members = nn.ModuleList()
         for _ in range(NUM_MEMBERS):
-            layers = [nn.Linear(NUM_PIXELS, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 1)]
+            layers = [nn.Linear(num_pixels, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 1)]
             for layer in layers:
                 nn.init.orthogonal_(layer.weight, 0.1 if layer is layers[-1] else 1.0, generator=generator)
                 nn.init.zeros_(layer.bias)
             self.members.append(nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2]))
 
-    def forward(self, pictures: Float[Tensor, "N 64"]) -> Float[Tensor, " N"]:
+    def forward(self, pictures: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
         """Return the mean score of the members."""
         return torch.stack([member(pictures)[:, 0] for member in self.members]).mean(0)
 
@@ -115,7 +115,7 @@ class PairTensors(NamedTuple):
         about = torch.tensor([(pair.weight, pair.target, pair.flip, pair.guess) for pair in pairs])
         return cls(chosen, rejected, about, [pair.interval for pair in pairs])
 
-    def loss(self, score: Score, pictures: Float[Tensor, "M 64"], rows: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    def loss(self, score: Score, pictures: Float[Tensor, "M P"], rows: Int[Tensor, " B"]) -> Float[Tensor, ""]:
         """Mean negative log-likelihood of some pairs, in nats."""
         weight, target, flip, guess = self.about[rows].T
         chosen, rejected = score(pictures[torch.cat([self.chosen[rows], self.rejected[rows]])]).chunk(2)
@@ -131,7 +131,8 @@ def train_picture_reward(folder: Path, store: PictureStore, seed: int) -> tuple[
     The result has the accuracy on `test.jsonl` without ties, with its interval, and the log loss there.
     """
     train, valid, test = (read_preferences(folder / f"{part}.jsonl") for part in ("train", "valid", "test"))
-    model, pictures = PictureReward(seeded_generator(seed, 0, "picture-reward-weights")), store.pictures()
+    pictures = store.pictures()
+    model = PictureReward(pictures.shape[1], seeded_generator(seed, 0, "picture-reward-weights"))
     learned, looked_at = (PairTensors.of_pairs(part, store) for part in (train, valid))
     for number, member in enumerate(model.members):
         fit_member(member, pictures, learned, looked_at, seeded_generator(seed, number, "picture-reward"))
@@ -141,7 +142,7 @@ def train_picture_reward(folder: Path, store: PictureStore, seed: int) -> tuple[
 
 def fit_member(
     member: nn.Module,
-    pictures: Float[Tensor, "M 64"],
+    pictures: Float[Tensor, "M P"],
     train: PairTensors,
     valid: PairTensors,
     generator: torch.Generator,
@@ -149,7 +150,7 @@ def fit_member(
     """Train one network, and keep its weights of the lowest validation loss."""
     optimizer = torch.optim.AdamW(member.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
 
-    def score(some: Float[Tensor, "N 64"]) -> Float[Tensor, " N"]:
+    def score(some: Float[Tensor, "N P"]) -> Float[Tensor, " N"]:
         outputs: Tensor = member(some)[:, 0]
         return outputs
 

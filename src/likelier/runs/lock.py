@@ -15,7 +15,8 @@ from likelier.runs.naming import resume_command
 def lock_folder(folder: Path) -> Iterator[None]:
     """Hold the lock of a circle's folder, after removing the temporary files of a killed process.
 
-    Stopped: after a signal; finished stages stay. A new folder is removed if nothing was sampled yet.
+    Stopped: after a signal; finished stages stay. A new folder is removed if nothing was sampled yet, and no model of
+    pictures begun (`start`).
     """
     made, is_new = make_folder(folder), is_unused(folder)
     lock = take_lock(folder)
@@ -24,7 +25,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             leftover.unlink()
         yield
     except BaseException as error:
-        if is_new and not any(folder.rglob("candidates.json")):
+        if is_new and not (any(folder.rglob("candidates.json")) or (folder / "start").is_dir()):
             remove_created(folder, made)
         elif isinstance(error, Stopped | KeyboardInterrupt | Terminated):
             raise Stopped("stopped", exit_code(find_signal(error)), resume_command(folder)) from error

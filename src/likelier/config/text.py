@@ -264,10 +264,10 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
     eval_steps: Positive | None = None
     """Measure score, KL and the judges of `eval.scorer` on the held-out prompts every so many steps; None: never."""
     keep_best: NonEmpty | None = None
-    """Name of a judge of `eval.scorer`, or on pictures of `Task.judges`: `model/` becomes the policy that it liked best on
-    the held-out prompts, the start among them. As many prompts again are kept out, on which all judges hold it against
-    the last policy (`kept` in `result.json`): the best of several measurements flatters itself. None: `model/` is the
-    last policy."""
+    """Name of a judge of `eval.scorer`, or on pictures of `Task.judges`: `model/` becomes the policy that it liked best
+    on the held-out prompts, the start among them. As many prompts again are kept out, on which all judges hold it
+    against the last policy (`kept` in `result.json`): the best of several measurements flatters itself. None: `model/`
+    is the last policy."""
     stop_on: Literal["gold_drift"] | None = None
     """End training when the doctor first finds this in the held-out evaluations; None: train to the end."""
     rollout_batch_size: Positive | None = None

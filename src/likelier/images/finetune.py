@@ -77,8 +77,9 @@ class Task:
 def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
     """Fine-tune `task.start` by the settings of `config.ppo`; writes `model/policy.safetensors`, returns the result.
 
-    With `ppo.keep_best` the weights are those that the named judge liked best, and `kept` in the result holds them against
-    the last ones on pictures of fresh noise. ConfigError: see `check_settings`. LikelierError: a score that is no number. NumericError: see `Guard`.
+    With `ppo.keep_best` the weights are those that the named judge liked best, and `kept` in the result holds them
+    against the last ones on pictures of fresh noise. ConfigError: see `check_settings`. LikelierError: a score that is
+    no number. NumericError: see `Guard`.
     """
     ppo, start_time = config.ppo, time.monotonic()
     check_settings(ppo, task.judges)
@@ -220,7 +221,7 @@ class Tuner:
 
     @torch.no_grad()
     def judge_fresh(self) -> dict[str, Float[Tensor, " B"]]:
-        """Return each judge's scores of pictures that the policy draws with noise of no evaluation, the same each time."""
+        """Return each judge's scores of pictures that the policy draws, always with the same noise of no evaluation."""
         generator = seeded_generator(self.config.seed, 0, "fresh-pictures")
         drawn = sample_trajectories(self.chain, self.task.start, self.ppo.num_eval_prompts, generator)
         return {name: judge(drawn.pictures) for name, judge in self.task.judges.items()}

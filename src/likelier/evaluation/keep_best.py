@@ -5,7 +5,7 @@ The kept policy is held against the last one on prompts, or with noise, that cho
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,15 @@ from likelier.progress import print_note
 ScoreFresh = Callable[[], Mapping[str, Float[Tensor, " B"]]]
 """Scores of the present policy by each judge, always on the same fresh prompts or noise; NaN where it gave none."""
 Kind = Literal["prompts", "pictures"]
+
+
+class Named(Protocol):
+    """A finding of the doctor, who sees nothing of this folder."""
+
+    @property
+    def name(self) -> str:
+        """The name that `ppo.stop_on` may have."""
+        ...
 
 
 class BestPolicy:
@@ -79,12 +88,13 @@ class PolicySelection:
             self.best.offer(step, metrics)
         return metrics
 
-    def stop_early(self, step: int, findings: Iterable[str]) -> None:
+    def stop_early(self, step: int, findings: Iterable[Named]) -> None:
         """Make this step the last one if the doctor found what `ppo.stop_on` names; in all processes alike."""
         if self.ppo.stop_on is None:
             return
         # Only rank 0 has the log from before a resume, so it decides.
-        if all_reduce_max(int(self.ppo.stop_on in set(findings) and get_rank() == 0)):
+        found = any(finding.name == self.ppo.stop_on for finding in findings)
+        if all_reduce_max(int(found and get_rank() == 0)):
             self.num_steps, self.stopped_on = step, self.ppo.stop_on
 
     def select(

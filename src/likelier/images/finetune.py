@@ -105,8 +105,7 @@ def finetune(config: Config, run: Run, task: Task) -> dict[str, Any]:
             if ppo.eval_steps and (step + 1) % ppo.eval_steps == 0:
                 metrics |= selection.offer(step + 1, tuner.evaluate(tuner.chain))
             run.log(step + 1, metrics, timing=clock.laps)
-            findings = doctor.examine_step(step + 1, "eval_kl" in metrics)
-            selection.stop_early(step + 1, (finding.name for finding in findings))
+            selection.stop_early(step + 1, doctor.examine_step(step + 1, "eval_kl" in metrics))
             run.end_step(step + 1, selection.num_steps, tuner.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
     after = tuner.evaluate(tuner.chain)

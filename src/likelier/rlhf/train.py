@@ -86,15 +86,13 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             state.kl.update(metrics["kl"], ppo.batch_size)
             tokens = make_token_records(rollout, used, step + 1, ppo, actors.tokenizer)
             run.log(step + 1, metrics, make_sample_records(rollout, ppo), clock.laps, tokens)
-            findings = doctor.examine_step(step + 1, "eval_kl" in metrics)
-            state.selection.stop_early(step + 1, (finding.name for finding in findings))
+            state.selection.stop_early(step + 1, doctor.examine_step(step + 1, "eval_kl" in metrics))
             run.end_step(step + 1, state.selection.num_steps, state.save)
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
     before = heldout_eval(load_start(config, actors.policy.device)) if people else before
-    result = summarise(state, start_time, before, after)
-    result |= select_policy(state, after, fresh_eval)
+    result = summarise(state, start_time, before, after) | select_policy(state, after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_policy(run.folder, config, actors)
     return run.finish(result | examine_curves(config, run.folder, before, after))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError
-from likelier.text.adapters import apply_lora, copy_sharing_weights, save_trained
+from likelier.text.adapters import apply_lora, copy_sharing_weights
 from likelier.text.cached_decode import check_decodable
 from likelier.text.fast_decode import fast_decoder
 from likelier.text.frozen_weights import (
@@ -19,10 +19,10 @@ from likelier.text.frozen_weights import (
     choose_dtype,
     find_compute_dtype,
     import_bitsandbytes,
-    round_weights,
     store_weights,
 )
 from likelier.text.logprobs import compute_response_logprobs
+from likelier.text.merging import make_plain, save_trained
 from likelier.text.models import load_causal_lm, save_model
 from likelier.text.sampler import Sampling
 from model_families import tiny_model, tiny_tokenizer
@@ -35,10 +35,9 @@ TOKENS = torch.randint(5, 60, (3, 12), generator=torch.Generator().manual_seed(0
 
 def both(family: str, dtype: Any, **settings: Any) -> tuple[Any, Any]:
     """A model with stored weights, and one in float32 with the same, rounded ones."""
-    stored, rounded = (tiny_model(family, **settings) for _ in range(2))
+    stored = tiny_model(family, **settings)
     store_weights(stored, dtype)
-    round_weights(rounded, dtype)
-    return stored, rounded
+    return stored, make_plain(stored, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -155,7 +154,7 @@ def test_what_was_trained_is_merged_and_written_in_the_base_s_own_type(tmp_path:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.add_(0.05)
-    save_trained(tmp_path, str(tmp_path / "base"), model, tiny_tokenizer(), "", dtype)
+    save_trained(tmp_path, str(tmp_path / "base"), model, tiny_tokenizer(), "")
     assert {tensor.dtype for tensor in load_file(tmp_path / "model" / "model.safetensors").values()} == {own}
     merged = load_causal_lm(tmp_path / "model")
     with torch.no_grad():

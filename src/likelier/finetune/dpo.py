@@ -26,10 +26,11 @@ from likelier.records import Preference
 from likelier.reward.loss import AnswerIntervals
 from likelier.reward.pairs import BatchPlan, load_pairs
 from likelier.runs.run import Run
-from likelier.text.adapters import apply_lora, save_trained
+from likelier.text.adapters import apply_lora
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.logprobs import compute_response_logprobs
+from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
 from likelier.text.tokens import check_in_vocabulary, encode_with_response
@@ -67,8 +68,7 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    card, dtype = describe_training(config, len(data.train)), choose_base_dtype(dpo, model.device)
-    save_trained(run.folder, config.model, model, tokenizer, card, dtype)
+    save_trained(run.folder, config.model, model, tokenizer, describe_training(config, len(data.train)))
     result: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],

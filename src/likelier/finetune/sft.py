@@ -18,9 +18,10 @@ from likelier.finetune.examples import TokenizedExample, read_examples, tokenize
 from likelier.finetune.from_scratch import new_causal_lm, new_tokenizer
 from likelier.progress import progress
 from likelier.runs.run import Run
-from likelier.text.adapters import apply_lora, save_trained
+from likelier.text.adapters import apply_lora
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
 from likelier.text.tokens import check_in_vocabulary
@@ -57,8 +58,7 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, data.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    dtype = choose_base_dtype(sft, model.device)
-    save_trained(run.folder, config.model, model, tokenizer, describe_training(config), dtype)
+    save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
     result: dict[str, Any] = {
         "steps": data.steps,
         "optimizer_steps": state.counts["optimizer_steps"],

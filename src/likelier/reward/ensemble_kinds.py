@@ -106,5 +106,5 @@ def write_reward_model(run: Path, number: int, config: Config, reward: RewardMod
     save_reward_adapter(adapter, base, reward)
     if number:
         return [adapter]
-    save_merged_reward(folder, base, adapter, reward, card, choose_base_dtype(config.reward_model, reward.device))
+    save_merged_reward(folder, base, adapter, reward, card)
     return [folder, adapter]

@@ -29,9 +29,9 @@ from likelier.rlhf.token_records import make_token_records
 from likelier.runs.curve import read_curve
 from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
-from likelier.text.adapters import save_trained
 from likelier.text.exact_sampler import load_policy
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.text.merging import save_trained
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
@@ -113,8 +113,7 @@ def load_start(config: Config, device: torch.device) -> PreTrainedModel:
 
 def save_policy(folder: Path, config: Config, actors: Actors) -> None:
     """Write the trained policy into the folder of its run."""
-    model, dtype = actors.policy.model, choose_base_dtype(config.ppo, actors.policy.device)
-    save_trained(folder, config.model, model, actors.tokenizer, describe_training(config), dtype)
+    save_trained(folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
 
 
 def examine_curves(

@@ -18,20 +18,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import LoRA, ModelDtype
-from likelier.errors import ConfigError, LikelierError
+from likelier.errors import ConfigError
 from likelier.runs.folder import find_base
-from likelier.text.convention import mark_made
-from likelier.text.frozen_weights import find_compute_dtype, round_weights
 from likelier.text.models import (
-    context_length,
-    find_own_dtype,
     load_causal_lm,
     make_frozen_copy,
-    save_model,
     silence_transformers,
-    vocabulary_size,
 )
-from likelier.text.padding import unpadded_inputs
 from likelier.training.setup import seeded_generator
 from likelier.training.state import as_os_errors
 
@@ -71,30 +64,6 @@ def apply_lora(model: PreTrainedModel, lora: LoRA, block: str, seed: int) -> Non
     """Add an adapter to a model, if the settings in `block` ask for one."""
     if lora.lora_rank is not None:
         add_adapter(model, lora, block, seeded_generator(seed, 0, "lora"))
-
-
-def save_trained(
-    folder: Path,
-    base: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    card: str,
-    dtype: ModelDtype = "float32",
-) -> None:
-    """Write the folder `model`; with LoRA the base with the adapter merged in, and the folder `adapter` beside it.
-
-    `dtype`: that of the base under the adapter. The merged model is written in the type of the base's folder; a model
-    that was trained whole in float32, for rounding would undo small steps.
-
-    LikelierError: the merged model is not what was trained; `model` is not written then, `adapter` is.
-    """
-    mark_made(tokenizer)
-    if model._hf_peft_config_loaded:
-        save_adapter(folder / "adapter", base, model, tokenizer)
-        merged = load_merged(base, folder / "adapter", dtype)
-        check_merged(model, merged, folder / "adapter")
-        model = nn.Module.to(merged, find_own_dtype(base))
-    save_model(folder / "model", model, tokenizer, card)
 
 
 def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
@@ -203,12 +172,11 @@ def save_adapter(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_merged(base: str, adapter: Path, dtype: ModelDtype = "float32") -> PreTrainedModel:
-    """The base model, its weights rounded as they were under the adapter, with that added: a plain model."""
+def load_merged(base: str, adapter: Path) -> PreTrainedModel:
+    """The base model in float32 with the adapter in a folder added: a plain model."""
     from peft import PeftModel
 
     plain = load_causal_lm(base)
-    round_weights(plain, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
         adapted = PeftModel.from_pretrained(plain, str(adapter))
@@ -230,27 +198,7 @@ def untie_adapted(model: PreTrainedModel) -> None:
     embeddings, output = (
         layer.get_base_layer() if adapted else layer for layer, adapted in zip(layers, has_adapter, strict=True)
     )
-    if any(has_adapter) and output.weight is embeddings.weight:
+    if output is not None and any(has_adapter) and output.weight is embeddings.weight:
         output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
         model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
         model.all_tied_weights_keys = {}
-
-
-@torch.no_grad()
-def check_merged(trained: PreTrainedModel, merged: PreTrainedModel, adapter: Path) -> None:
-    """LikelierError: the model with its adapter and the merged one give three short texts other log-probabilities."""
-    size = min(16, context_length(merged))
-    tokens = (torch.arange(3 * size) * 7 + 5).view(3, size) % vocabulary_size(merged)
-    ours, theirs = (
-        each(**unpadded_inputs(tokens.to(each.device))).logits.cpu().double().log_softmax(-1)
-        for each in (trained, merged)
-    )
-    # Half of the digits that the type has: rounding of W + BA stays below, a matrix that was left out is far above.
-    types = find_compute_dtype(trained), merged.dtype
-    tolerance = max(torch.finfo(each).eps for each in types) ** 0.5
-    if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True):
-        off = float((ours - theirs).abs().max())
-        raise LikelierError(
-            f"{adapter}: merged into its base it gives log-probabilities up to {off:.2g} nats from those of the model "
-            "that was trained; no merged model is written: use the adapter with its base, by peft"
-        )

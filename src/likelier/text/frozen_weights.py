@@ -64,23 +64,6 @@ def store_weights(model: PreTrainedModel, dtype: ModelDtype, keep: Sequence[str]
                 weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
 
 
-def round_weights(model: PreTrainedModel, dtype: ModelDtype, keep: Sequence[str] = ()) -> None:
-    """Round the matrices of a model as `store_weights` does, and leave them in the type that they have."""
-    if dtype == "float32":
-        return
-    plain = [(layer, type(layer), layer.weight.dtype) for layer in list_matrices(model, keep)]
-    store_weights(model, dtype, keep)
-    for layer, kind, own in plain:
-        weight = layer.dequantise() if isinstance(layer, Quantised) else layer.weight.data
-        for name in list(layer._buffers):
-            delattr(layer, name)
-        layer.__class__ = kind
-        if "weight" in layer._parameters:  # which another layer may share
-            layer.weight.data = weight.to(own)
-        else:
-            layer.register_parameter("weight", nn.Parameter(weight.to(own)))
-
-
 def list_matrices(model: PreTrainedModel, keep: Sequence[str]) -> list[Any]:
     """Return the plain linear layers and embeddings of a model outside the layers `keep`.
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+from peft import PeftConfig, set_peft_model_state_dict
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
 
-from likelier.config import LoRA, ModelDtype
+from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import read_object
 from likelier.records import Text
@@ -33,7 +33,8 @@ from likelier.text.adapters import (
 from likelier.text.attribution import Attribution
 from likelier.text.chat_template import KWARGS, set_template_kwargs
 from likelier.text.convention import mark_made
-from likelier.text.frozen_weights import round_weights, store_weights
+from likelier.text.frozen_weights import store_weights
+from likelier.text.merging import make_plain
 from likelier.text.models import find_own_dtype, load_safely, load_tokenizer, prepare_config, save_model
 from likelier.text.reward_heads import set_heads
 from likelier.text.reward_model import (
@@ -152,28 +153,22 @@ def save_reward_adapter(folder: Path, base: str, reward: RewardModel) -> None:
     save_adapter(folder, base, reward.model, reward.tokenizer, list_whole_layers(reward))
 
 
-def save_merged_reward(
-    folder: Path, base: str, adapter: Path, reward: RewardModel, card: str, dtype: ModelDtype = "float32"
-) -> None:
-    """Write a saved adapter merged into its base, whose weights were stored in `dtype`: a plain reward model.
+def save_merged_reward(folder: Path, base: str, adapter: Path, reward: RewardModel, card: str) -> None:
+    """Write a plain reward model, the adapter merged into its base, in the type of the base's folder.
 
-    LikelierError: it scores a short text otherwise than `reward`, which was trained.
+    LikelierError: it scores a short text otherwise than `reward`, which was trained. `adapter` is named by the message.
     """
-    plain = new_reward_model(base)
-    round_weights(plain.model, dtype, list_whole_layers(plain))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
-        merged: Any = PeftModel.from_pretrained(plain.model, str(adapter)).merge_and_unload()
-    alone = RewardModel(merged.eval(), reward.tokenizer)
+    merged = make_plain(reward.model, find_own_dtype(base), adapter)
+    alone = RewardModel(merged, reward.tokenizer)
     texts, answers = ["", "a"], ["a b c", "1"]
     ours, theirs = reward.score(texts, answers), alone.score(texts, answers)
-    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3, equal_nan=True):
+    tolerance = max(1e-3, torch.finfo(merged.dtype).eps ** 0.5)
+    if not torch.allclose(ours, theirs.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
         off = float((ours - theirs).abs().max())
         raise LikelierError(
             f"{adapter}: merged into its base it scores up to {off:.2g} from the model that was trained; no merged "
             "model is written"
         )
-    nn.Module.to(merged, find_own_dtype(base))
     save_model(folder, merged, reward.tokenizer, card)
 
 

@@ -42,7 +42,7 @@ def test_a_sampler_that_rounds_as_the_protocol_allows_is_a_warning():
     assert found.severity == "warning"
     assert found.cause.startswith("The sampler rounds more coarsely than the trainer (bfloat16")
 
-    coarse = rounded | {"sampler_difference": 0.03, "sampler_kl": -1e-3}
+    coarse = rounded | {"sampler_difference": 0.03, "sampler_difference_unpadded": 0.03, "sampler_kl": -1e-3}
     assert sampling.sampler_mismatch(history({"bf16": True}, **coarse)) is None
     assert sampling.sampler_mismatch(history({"bf16": True}, **coarse | {"sampler_kl": 0.02})).severity == "error"
     assert sampling.sampler_mismatch(history({"bf16": True}, **coarse | {"sampler_difference": 0.06})) is not None

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import likelier
+from likelier.candidates import write_candidates
 
 FIELD, SIDE, MOST = 10, 2, 3
 TEMPLATE = (
@@ -105,8 +106,6 @@ def learn_answers(model: Any, processor: Any, prompts: Path, steps: int, rng: np
 
 def measure(model: Path, prompts: Path, out: Path) -> float:
     """Share of test pictures whose answer, sampled at temperature 1, is right."""
-    from likelier.candidates import write_candidates
-
     write_candidates(str(model), prompts, 1, out, response_length=6, batch_size=256, device="cpu")
     pairs = zip(out.read_text().splitlines(), prompts.read_text().splitlines(), strict=True)
     right = [json.loads(given)["responses"][0]["text"] == json.loads(line)["reference"] for given, line in pairs]

@@ -1,9 +1,10 @@
 """Transfer between sets of preferences: the parts, and the head alone on features that are known."""
 
 import numpy as np
+import preference_sets
 import pytest
 import torch
-import transfer
+import transfer_heads
 
 from likelier.records import Preference
 
@@ -14,7 +15,7 @@ def pair(number, conversation):
 
 def test_no_conversation_stands_in_both_parts():
     pairs = [pair(number, f"c{number % 30}") for number in range(90)]
-    learn, test = transfer.divide(pairs, 40, 0)
+    learn, test = preference_sets.divide(pairs, 40, 0)
     assert len(learn) == 40
     assert len(test) == 30
     assert not {each.conversation for each in learn} & {each.conversation for each in test}
@@ -33,14 +34,14 @@ class Known:
 
 def test_the_head_is_learned_anew_from_few_comparisons():
     others = [Preference("", str(3 * number), str(number)) for number in range(1, 9)]
-    assert (transfer.feature_differences(Known(), others)[:, 0] == 2.0 * np.arange(1, 9)).all()
+    assert (transfer_heads.feature_differences(Known(), others)[:, 0] == 2.0 * np.arange(1, 9)).all()
     varied = [Preference("", str(number + 1 + number % 3), str(number)) for number in range(20)]
-    assert transfer.score_head(Known(), varied, others) == 1.0
+    assert transfer_heads.score_head(Known(), varied, others) == 1.0
 
 
 def test_length_alone():
     pairs = [Preference("", "longer", "short"), Preference("", "a", "bb"), Preference("", "aa", "bb")]
-    assert transfer.measure_length(pairs) == {"longer": pytest.approx(0.5)}
+    assert preference_sets.measure_length(pairs) == {"longer": pytest.approx(0.5)}
 
 
 def test_heads_on_one_trunk(monkeypatch):
@@ -50,8 +51,8 @@ def test_heads_on_one_trunk(monkeypatch):
         read[name] = rows * np.sign(rows @ direction)[:, None]
     parts = {name: (range(400), range(400, 800)) for name in read}
     sets = {name: tuple([Preference(name, "aa", "b")] * len(part) for part in both) for name, both in parts.items()}
-    monkeypatch.setattr(transfer, "feature_differences", lambda _, pairs: read[pairs[0].prompt][: len(pairs)])
-    found = transfer.compare_heads(None, sets, 4)
+    monkeypatch.setattr(transfer_heads, "feature_differences", lambda _, pairs: read[pairs[0].prompt][: len(pairs)])
+    found = transfer_heads.compare_heads(None, sets, 4)
     assert {**found[0], "all alone": 1} == {"target": "a", "pairs": 400, "longer": 1, "learned": 400, "all alone": 1}
     assert found[0]["all alone"] > 0.97
     (few,) = [each for each in found if each.get("source") == "a" and each["shots"] == 100]

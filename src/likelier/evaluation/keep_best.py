@@ -5,7 +5,7 @@ The kept policy is held against the last one on prompts, or with noise, that cho
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ ScoreFresh = Callable[[], Mapping[str, Float[Tensor, " B"]]]
 Kind = Literal["prompts", "pictures"]
 
 
+@runtime_checkable
 class Named(Protocol):
     """A finding of the doctor, who sees nothing of this folder."""
 

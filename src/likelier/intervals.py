@@ -122,7 +122,9 @@ def count_freedom(sizes: Floats) -> float:
     return max(1.0, float(diagonal.sum()) ** 2 / squares)
 
 
-def share_interval(rate: float, deviations: Floats, sizes: Floats, num_rows: int, cap: float) -> Interval | None:
+def share_interval(
+    rate: float, deviations: Floats, sizes: Floats, num_rows: int, cap: float, variance: float | None = None
+) -> Interval | None:
     """Return Korn and Graubard's interval of a share: Clopper and Pearson's at an effective number of trials.
 
     n* = rate (1 - rate) / v * (t_{rows - 1} / t_d)^2, at most `cap`, with v the sum of the squared `deviations` of the
@@ -133,17 +135,18 @@ def share_interval(rate: float, deviations: Floats, sizes: Floats, num_rows: int
     They take d = C - 1. Near 0 and 1 a few clusters hold all that varies, v is often far too small, and 50 clusters
     of rate 0.95 were covered in 0.87 to 0.93: so d is at most 1.2 times the number of clusters that carry the variance,
     v^2 / sum of deviations^4. This never takes n* below what clusters of equal rows would be worth, Kish's
-    (sum of sizes)^2 / sum of sizes^2, where Korn and Graubard's is above.
+    (sum of sizes)^2 / sum of sizes^2, where Korn and Graubard's is above. A `variance` that is no sum of squares, of
+    clusters that cross, is given beside the deviations that it is made of.
     """
     num_clusters = len(sizes)
     if num_clusters < 2:
         return None
     squares = deviations**2
-    variance = float(squares.sum())
+    variance = float(squares.sum()) if variance is None else variance
     if variance <= 1e-25:
         return clopper_pearson(rate, num_clusters)
     carrying = variance**2 / float((squares**2).sum())
-    freedom = np.array([min(max(FREEDOM_PER_CLUSTER * carrying, 1.0), num_clusters - 1), num_clusters - 1])
+    freedom = np.array([min(max(FREEDOM_PER_CLUSTER * carrying, 1.0), len(deviations) - 1), num_clusters - 1])
     trials = rate * (1 - rate) / variance * (stdtrit(max(num_rows - 1, 1), 0.975) / stdtrit(freedom, 0.975)) ** 2
     careful, plain = np.minimum(trials, cap)
     return clopper_pearson(rate, max(careful, min(plain, sizes.sum() ** 2 / float((sizes**2).sum()))))

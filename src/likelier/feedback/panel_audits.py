@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from likelier.feedback.crossing import Crossing, cross_change, cross_share
 from likelier.feedback.drift import place_in_sequence
 from likelier.feedback.expected import Expected
 from likelier.feedback.inclusion import count_effective
@@ -14,11 +15,8 @@ from likelier.feedback.votes import Votes
 from likelier.intervals import (
     Interval,
     clopper_pearson,
-    count_freedom,
     jackknife_deviations,
-    rate_interval,
     share_interval,
-    student_interval,
 )
 
 Floats = NDArray[np.float64]
@@ -43,39 +41,22 @@ class Audit:
 
 def audit_panel(votes: Votes, expected: Expected, measures: Measures) -> tuple[Audit, ...]:
     """Return the audits of what the votes tell of; what they do not tell of has none."""
+    crossing = Crossing(votes.annotator, votes.comparison, votes.left, votes.right)
     audits = [
-        audit_side(votes),
-        audit_length(votes),
+        audit_side(votes, crossing),
+        audit_length(votes, crossing),
         audit_longer_is_better(votes, expected),
-        *audit_styles(votes),
-        audit_speed(measures),
+        *audit_styles(votes, crossing),
+        audit_speed(votes, crossing),
         audit_consistency(measures),
         audit_cycles(measures),
-        audit_drift(votes, expected),
+        audit_drift(votes, expected, crossing),
         audit_copies(measures),
-        audit_ties(votes),
-        audit_gold(measures),
+        audit_ties(votes, crossing),
+        audit_gold(votes, crossing),
         audit_asked(votes),
     ]
     return tuple(audit for audit in audits if audit)
-
-
-def share_of(
-    values: NDArray[np.bool_], people: NDArray[np.int64], weights: Floats | None = None
-) -> tuple[float, Interval | None]:
-    """Return a share of answers, and Korn and Graubard's interval over people; with weights of draws Hajek's."""
-    if weights is not None and weights.sum() > 0:
-        share = float(weights @ values / weights.sum())
-        return share, rate_interval(values.astype(float), people.tolist(), weights)
-    sizes = np.bincount(people).astype(float)
-    sums, sizes = np.bincount(people, values)[sizes > 0].astype(float), sizes[sizes > 0]
-    share = float(values.mean())
-    return share, share_interval(share, jackknife_deviations(sums, sizes), sizes, len(values), len(values))
-
-
-def pick(weights: Floats | None, rows: NDArray[np.bool_]) -> Floats | None:
-    """Return the weights of some rows, if there are any weights."""
-    return None if weights is None else weights[rows]
 
 
 def percent(share: float) -> str:
@@ -98,23 +79,23 @@ def lies_around(interval: Interval | None, value: float) -> bool:
     return interval is None or interval[0] <= value <= interval[1]
 
 
-def audit_side(votes: Votes) -> Audit | None:
+def audit_side(votes: Votes, crossing: Crossing) -> Audit | None:
     """Audit how often the left side is chosen."""
     rows = (votes.sign != 0) & votes.has_sides
     if not rows.any():
         return None
-    share, interval = share_of(votes.sign[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
+    share, interval = cross_share(votes.sign > 0, rows, crossing, votes.weight)
     lean = "to neither side" if lies_around(interval, 0.5) else "to the left" if share > 0.5 else "to the right"
     sentence = f"The left side was chosen in {figure(share, interval)} of answers; taken together people lean {lean}."
     return make_audit("side", share, interval, rows.sum(), sentence)
 
 
-def audit_length(votes: Votes) -> Audit | None:
+def audit_length(votes: Votes, crossing: Crossing) -> Audit | None:
     """Audit how often the longer response is chosen."""
     rows = (votes.sign != 0) & (votes.longer != 0)
     if not rows.any():
         return None
-    share, interval = share_of((votes.sign * votes.longer)[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
+    share, interval = cross_share(votes.sign * votes.longer > 0, rows, crossing, votes.weight)
     return make_audit(
         "length",
         share,
@@ -133,9 +114,10 @@ def audit_longer_is_better(votes: Votes, expected: Expected) -> Audit | None:
     known = (votes.sign != 0) & (expected.left_better != 0)
     if not rows.any() or not known.any():
         return None
-    right = (preferred == longer)[rows]
-    share, n = float(right.mean()), int(rows.sum())
-    interval = clopper_pearson(share, n) if n > 1 else None
+    number = np.arange(len(first))
+    once = Crossing(number, number, votes.left[first], votes.right[first])  # a row a comparison, by nobody in common
+    share, interval = cross_share(preferred == longer, rows, once)
+    n = int(rows.sum())
     person = float((votes.sign * expected.left_better > 0)[known].mean())
     sentence = (
         f"Always picking the longer response would agree with what people prefer in {figure(share, interval)} of "
@@ -144,7 +126,7 @@ def audit_longer_is_better(votes: Votes, expected: Expected) -> Audit | None:
     return make_audit("longer_is_better", share, interval, n, sentence)
 
 
-def audit_styles(votes: Votes) -> list[Audit]:
+def audit_styles(votes: Votes, crossing: Crossing) -> list[Audit]:
     """Audit how often the response with more of each feature of style is chosen."""
     audits = []
     for place, feature in enumerate(FEATURES if votes.style is not None else ()):
@@ -152,20 +134,19 @@ def audit_styles(votes: Votes) -> list[Audit]:
         rows = (votes.sign != 0) & (side != 0)
         if rows.sum() < MIN_DIFFERING:
             continue
-        share, interval = share_of((votes.sign * side)[rows] > 0, votes.annotator[rows], pick(votes.weight, rows))
+        share, interval = cross_share(votes.sign * side > 0, rows, crossing, votes.weight)
         sentence = f"The response with more {feature} was chosen in {figure(share, interval)} of answers."
         audits.append(make_audit("style", share, interval, rows.sum(), sentence))
     return audits
 
 
-def audit_speed(measures: Measures) -> Audit | None:
+def audit_speed(votes: Votes, crossing: Crossing) -> Audit | None:
     """Audit how many answers come too fast to have been read."""
-    answers = measures.answers
-    timed = ~np.isnan(answers.seconds)
+    timed = ~np.isnan(votes.seconds)
     if not timed.any():
         return None
-    median = float(np.median(answers.seconds[timed]))
-    share, interval = share_of(answers.seconds[timed] < median / 4, answers.annotator[timed])
+    median = float(np.median(votes.seconds[timed]))
+    share, interval = cross_share(votes.seconds < median / 4, timed, crossing)
     sentence = (
         f"An answer took {median:.0f} seconds in the median; "
         f"{figure(share, interval)} of answers came in less than a quarter of that."
@@ -206,7 +187,7 @@ def audit_cycles(measures: Measures) -> Audit | None:
     return make_audit("cycles", share, interval, n, sentence)
 
 
-def audit_drift(votes: Votes, expected: Expected) -> Audit | None:
+def audit_drift(votes: Votes, expected: Expected, crossing: Crossing) -> Audit | None:
     """Audit how much less people follow the others in the last third of their answers than in the first."""
     known = (votes.sign != 0) & (expected.left_better != 0)
     place, follows = place_in_sequence(votes.annotator), votes.sign * expected.left_better > 0
@@ -220,14 +201,15 @@ def audit_drift(votes: Votes, expected: Expected) -> Audit | None:
         np.bincount(votes.annotator[rows], follows[rows], count)[people] / n[people]
         for rows, n in ((early, n_early), (late, n_late))
     ]
-    # A person weighs as much as the shorter third says; the interval is Student's over people.
+    # A person weighs as much as the shorter third says.
     weights = np.minimum(n_early, n_late)[people].astype(float)
-    change = float((weights * (rates[1] - rates[0])).sum() / weights.sum())
-    interval = None
-    if len(weights) > 1:
-        deviations = jackknife_deviations(weights * (rates[1] - rates[0]), weights)
-        interval = student_interval(change, float((deviations**2).sum()), count_freedom(weights))
     before, after = (float((weights * rate).sum() / weights.sum()) for rate in rates)
+    change = after - before
+    shares = np.zeros(count)
+    shares[people] = weights / weights.sum()
+    own_late, own_early = ((shares / np.maximum(n, 1))[votes.annotator] for n in (n_late, n_early))
+    influence = late * own_late * (follows - after) - early * own_early * (follows - before)
+    interval = cross_change(change, influence, weights * (rates[1] - rates[0]), weights, crossing)
     bounds = f" ({100 * interval[0]:+.0f} to {100 * interval[1]:+.0f})" if interval else ""
     sentence = (
         f"People follow the others in {percent(before)} of the first third of their answers and in {percent(after)} of "
@@ -251,21 +233,21 @@ def audit_copies(measures: Measures) -> Audit | None:
     return make_audit("copied", share, interval, copies.num_pairs, sentence)
 
 
-def audit_ties(votes: Votes) -> Audit | None:
+def audit_ties(votes: Votes, crossing: Crossing) -> Audit | None:
     """Audit how many answers are ties."""
     if not len(votes.sign):
         return None
-    share, interval = share_of(votes.sign == 0, votes.annotator, votes.weight)
+    share, interval = cross_share(votes.sign == 0, np.ones(len(votes.sign), bool), crossing, votes.weight)
     return make_audit("ties", share, interval, len(votes.sign), f"{figure(share, interval)} of answers are ties.")
 
 
-def audit_gold(measures: Measures) -> Audit | None:
+def audit_gold(votes: Votes, crossing: Crossing) -> Audit | None:
     """Audit how often people find the owner's answer to gold items."""
-    n = int(measures.gold.trials.sum())
+    asked = np.zeros(len(votes.sign), bool) if votes.gold is None else ~np.isnan(votes.gold)
+    n = int(asked.sum())
     if not n:
         return None
-    right = measures.gold.complement()
-    share, interval = float(right.events.sum()) / n, right.panel_interval()
+    share, interval = cross_share(votes.sign == votes.gold, asked, crossing)
     sentence = f"People gave the owner's answer to {figure(share, interval)} of {n} questions whose answer is known."
     return make_audit("gold", share, interval, n, sentence)
 

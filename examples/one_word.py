@@ -3,9 +3,9 @@
     python examples/one_word.py MODEL ../shared/data/sst2 --seeds 0 1 --out runs/one-word
 
 MODEL is a folder of an instruction-tuned model, such as SmolLM2-135M-Instruct. Asked for one word such a model answers
-in sentences, so it is first taught the form alone: either word, drawn at random. From there PPO by
-`likelier.reward.functions:accuracy` and SFT have the same labels, as often. Beside them: a bag of words that has the
-same labels, and the commoner label. Accuracy of the likeliest answer on sentences of `dev-part-a`, 95 % intervals.
+in sentences (graded by the word that they name), so it is first taught the form alone: either word, at random. From
+there PPO by `likelier.reward.functions:accuracy` and SFT have the same labels, as often. Beside them: a bag of words
+that has the same labels, and the commoner label. Accuracy of the likeliest answer on `dev-part-a`, 95 % intervals.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from likelier.reward.functions import accuracy
 
 Sentence = tuple[str, str]
 """A sentence, and the word it calls for."""
-WORDS, ASK, SPARE = ("bad", "good"), "Is the film good or bad?", 8
+WORDS, ASK, SPARE, SENTENCE = ("bad", "good"), "Is the film good or bad?", 8, 32
 REWARD = "likelier.reward.functions:accuracy"
 LORA = {"lora_rank": 16, "bf16": True, "save_steps": 10_000}
 FORM = LORA | {"learning_rate": 1e-3, "batch_size": 16, "num_epochs": 1}
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path, help="folder with train.tsv.gz and dev-part-a.tsv.gz of SST-2")
-    parser.add_argument("--labels", type=int, default=512)
+    parser.add_argument("--labels", type=int, default=384)
     parser.add_argument("--passes", type=int, default=2, help="times that each label is used")
     parser.add_argument("--form", type=int, default=64, help="examples of the form, with words drawn at random")
     parser.add_argument("--tested", type=int, default=300, help="sentences on which accuracy is measured")
@@ -76,8 +76,9 @@ def compare(given: argparse.Namespace, out: Path, seed: int) -> dict[str, Any]:
     train_sft(settings | sft, out / "sft", resume="auto")
     ppo = PPO | {"total_episodes": given.labels * given.passes}
     train_ppo(settings | {"ppo": ppo}, out / "ppo", REWARD, resume="auto")
-    models = {"start": given.model, **{name: out / name / "model" for name in ("form", "ppo", "sft")}}
-    found = {name: measure(model, out / f"{name}-said.jsonl", tested) for name, model in models.items()}
+    found = {"start": measure(given.model, out / "start-said.jsonl", tested, SENTENCE)}
+    for name in ("form", "ppo", "sft"):
+        found[name] = measure(out / name / "model", out / f"{name}-said.jsonl", tested, PPO["response_length"])
     texts, words = zip(*labelled[SPARE:], strict=True)
     told = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, words)
     said = {"bag of words": list(told.predict([text for text, _ in tested])), "good": ["good"] * len(tested)}
@@ -100,16 +101,18 @@ def write_told(path: Path, sentences: list[Sentence]) -> None:
     write_jsonl(path, [{"prompt": chat(text), "completion": answer} for (text, _), answer in rows])
 
 
-def measure(model: Path, said: Path, tested: list[Sentence]) -> dict[str, Any]:
-    """Let a model answer by its likeliest tokens."""
+def measure(model: Path, said: Path, tested: list[Sentence], length: int) -> dict[str, Any]:
+    """Let a model answer by its likeliest tokens; in a sentence it may name the right word and not the other."""
     if not said.exists():
         asked = said.with_name("tested.jsonl")
-        write_candidates(str(model), asked, 1, said, PPO["response_length"], batch_size=16, top_k=1, bf16=True)
-    return grade([line["responses"][0]["text"] for _, line in read_jsonl(said)], tested)
+        write_candidates(str(model), asked, 1, said, length, batch_size=16, top_k=1, bf16=True)
+    answers = [line["responses"][0]["text"] for _, line in read_jsonl(said)]
+    return grade(answers, tested, WORDS if length == SENTENCE else None)
 
 
-def grade(said: list[str], tested: list[Sentence]) -> dict[str, Any]:
-    right = [float(each or 0) for each in accuracy([""] * len(said), said, [word for _, word in tested])]
+def grade(said: list[str], tested: list[Sentence], named: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """`named`: answers are sentences, which name one of these words."""
+    right = [float(each or 0) for each in accuracy([""] * len(said), said, [word for _, word in tested], named)]
     return {
         "accuracy": sum(right) / len(right),
         "interval": rate_interval(right, list(map(str, range(len(right))))),

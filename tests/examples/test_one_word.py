@@ -20,6 +20,8 @@ def test_one_word_and_no_other_is_right():
     assert found["says good"] == 0.5
     low, high = found["interval"]
     assert 0 < low < 0.5 < high < 1
+    said = ["It is good.", "Good or bad?", "a good film", "good"]
+    assert one_word.grade(said, tested, one_word.WORDS)["accuracy"] == 0.5
 
 
 def write_sentences(path, number, draw):

@@ -5,9 +5,10 @@ taste, panel and check) makes one set of preferences and one reward model; PPO w
 with several, each learn from them. All are measured on two responses to each of the same unseen prompts, with the same
 random numbers. What is done is not done again. The table, at the end, has means over the seeds.
 
-`--kl`: PPO, GRPO, RLOO and online DPO instead, with as many responses and a price of a nat that leads to this KL, and
-DPO and SFT with settings that pass it. All are measured on held-out prompts while they train, and a second table has
-the true score where each has this KL, between the last two evaluations that enclose it.
+`--kl`: PPO, GRPO, RLOO and online DPO instead, with as many responses and a price of a nat that leads to this KL, at
+two speeds of its controller, and DPO and SFT with two settings each. A second table has the true score of each way at
+this KL, by least squares over all final policies but SFT's, which no KL makes better: a mean for each way, one for each
+seed, and a slope over the log of KL.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
 
 from likelier.circle import (
@@ -37,7 +39,6 @@ from likelier.finetune.dpo import train_dpo
 from likelier.finetune.sft import train_sft
 from likelier.ppo.algorithms import CRITIC_SETTINGS
 from likelier.rlhf.train import train_ppo
-from likelier.runs.curve import read_curve
 from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
 
@@ -50,8 +51,8 @@ SFT = [SFTConfig(learning_rate=rate, num_epochs=epochs) for rate, epochs in prod
 LIKE_PPO = {key: value for key, value in SETTINGS["ppo"].items() if key not in CRITIC_SETTINGS} | {"anyway": True}
 SEARCHED: dict[str, dict[str, Any]] = {
     "PPO": {key: value for key, value in SETTINGS["ppo"].items() if key in CRITIC_SETTINGS},
-    "GRPO, groups of 4": {"algorithm": "grpo", "responses_per_prompt": 4},
-    "RLOO, groups of 4": {"algorithm": "rloo", "responses_per_prompt": 4},
+    "GRPO in groups of 4": {"algorithm": "grpo", "responses_per_prompt": 4},
+    "RLOO in groups of 4": {"algorithm": "rloo", "responses_per_prompt": 4},
     "online DPO": {"algorithm": "rloo", "responses_per_prompt": 2, "whiten_advantages": False,
                    "loss": f"{Path(__file__).with_name('online_dpo.py')}:loss", "kl_coef": 0.3,
                    "batch_size": 32, "num_mini_batches": 1, "learning_rate": 3e-4},
@@ -74,34 +75,30 @@ def main() -> None:
     for name in found[given.seeds[0]]:
         print(line(name, [each[name] for each in found.values()], start))
     if given.kl:
-        print_equal(given.out, found, ["policy", *(f"other-{n}" for n in range(len(blocks)))], given.kl)
+        print_equal(given.out, found, [name for name in blocks if not name.startswith("SFT")], given.kl)
 
 
-def print_equal(out: Path, found: dict[int, dict[str, Result]], runs: list[str], kl: float) -> None:
-    """The true score at one KL, and what each way of training took."""
-    print(f"| made by | true score at {kl:g} nats, by seed | mean | responses | steps | seconds |")
-    print("|---|---|---|---|---|---|")
-    names = [name for name in next(iter(found.values())) if name != "the start" and not name.startswith("best of")]
-    for name, run in zip(names, runs, strict=True):
-        scores = [at_kl(out / str(seed) / run, each["the start"]["true_score"], kl) for seed, each in found.items()]
-        reached = [score for score in scores if score is not None]
-        by_seed = ", ".join("–" if score is None else f"{score:.3f}" for score in scores)
-        average = f"{mean(reached):.3f}" if reached else "–"
-        done = [json.loads((out / str(seed) / run / "result.json").read_text()) for seed in found]
-        drawn = max((line.get("episodes", 0) for line in read_metrics(out / str(next(iter(found))) / run)), default=0)
-        seconds = mean(each["seconds"] for each in done)
-        print(f"| {name} | {by_seed} | {average} | {drawn:,} | {done[0]['optimizer_steps']:,} | {seconds:.0f} |")
-
-
-def at_kl(run: Path, start: float, kl: float) -> float | None:
-    """The true score at this KL between the last two evaluations that enclose it; None where none do."""
-    before, found = (0.0, start), None
-    for point in read_curve(read_metrics(run)):
-        here = (point.kl or 0.0, point.judges["true taste"])
-        if min(before[0], here[0]) <= kl <= max(before[0], here[0]):
-            found = before[1] + (here[1] - before[1]) * (kl - before[0]) / (here[0] - before[0])
-        before = here
-    return found
+def print_equal(out: Path, found: dict[int, dict[str, Result]], names: list[str], kl: float) -> None:
+    """The true score of each way at one KL with its standard error, and what one run of it took on average."""
+    ways = list(dict.fromkeys(name.partition(", ")[0] for name in names))
+    finals = [(ways.index(n.partition(", ")[0]), s, found[seed][n]) for n in names for s, seed in enumerate(found)]
+    rows = np.zeros((len(finals), len(ways) + len(found)))
+    for row, (way, seed, result) in zip(rows, finals, strict=True):
+        row[way] = 1
+        row[len(ways) : -1] = np.eye(len(found))[seed][1:] - 1 / len(found)
+        row[-1] = np.log(result["kl"] / kl)
+    scores = np.array([result["true_score"] for *_, result in finals])
+    fitted = np.linalg.lstsq(rows, scores, rcond=None)[0]
+    variance = ((scores - rows @ fitted) ** 2).sum() / (len(scores) - rows.shape[1])
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(rows.T @ rows)))
+    print(f"| made by | true score at {kl:g} nats | responses | steps | seconds |\n|---|---|---|---|---|")
+    for number, way in enumerate(ways):
+        runs = [out / str(s) / f"other-{n}" for s in found for n, name in enumerate(names) if name.startswith(way)]
+        drawn = mean(max(line.get("episodes", 0) for line in read_metrics(run)) for run in runs)
+        done = [json.loads((run / "result.json").read_text()) for run in runs]
+        steps, seconds = (mean(each[key] for each in done) for key in ("optimizer_steps", "seconds"))
+        print(f"| {way} | {fitted[number]:.3f} ± {errors[number]:.3f} | {drawn:,.0f} | {steps:.0f} | {seconds:.0f} |")
+    print(f"slope over log KL: {fitted[-1]:.3f} ± {errors[-1]:.3f}")
 
 
 def line(name: str, seen: list[Result], start: list[Result]) -> str:
@@ -119,11 +116,15 @@ def name_blocks(kl: float | None) -> dict[str, Block]:
     """The ways to train, by name."""
     if kl is None:
         return {name_of(block): block for block in (*DPO, *SFT)}
-    often: dict[str, Any] = {"learning_rate": 1e-3, "eval_steps": 5}
-    chosen = [DPOConfig(**often, beta=0.1, num_epochs=3)], [SFTConfig(**often, num_epochs=8)]
-    led = {"kl_target": kl, "kl_horizon": 64.0}
-    searched: dict[str, Block] = {name: PPOConfig(**LIKE_PPO | led | settings) for name, settings in SEARCHED.items()}
-    return searched | {name_of(block): block for blocks in chosen for block in blocks}
+    chosen = [DPOConfig(learning_rate=rate, beta=beta, num_epochs=3) for rate, beta in ((3e-4, 0.3), (1e-3, 0.1))]
+    copied = [SFTConfig(learning_rate=1e-3, num_epochs=epochs) for epochs in (2, 8)]
+    led = {"kl_target": kl}
+    searched: dict[str, Block] = {
+        f"{name}, horizon {horizon:g}": PPOConfig(**LIKE_PPO | led | {"kl_horizon": horizon} | settings)
+        for name, settings in SEARCHED.items()
+        for horizon in (256.0, 64.0)
+    }
+    return searched | {name_of(block): block for blocks in (chosen, copied) for block in blocks}
 
 
 def points(folder: Path, seed: int, blocks: dict[str, Block]) -> dict[str, Result]:

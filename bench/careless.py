@@ -4,7 +4,8 @@
 their careless shares by the package, and fits a factor on the true differences of scores with the likelihood
 of the pairs; 1 is right. `scores`: responses recur, each in about 20 answers; `votes`: each comparison is judged by
 three; `words`: nothing recurs, and the words of the responses explain the answers. `python bench/careless.py others`
-does the same for people who follow no such model, and `accuracy` trains a linear reward on pairs of people who
+does the same for people who follow no such model, `pairs` counts honest people with large shares at two votes a
+comparison, and `accuracy` trains a linear reward on pairs of people who
 misbehave, by the rules of `preferences`. `left-out --data DIR` has the log-likelihood of left-out answers of real
 people (ukp-convarg1).
 """
@@ -213,6 +214,39 @@ def print_others(seeds: int) -> None:
                 print(f"{name}, {beside}, {kind}  " + "  ".join(cells), flush=True)
 
 
+def measure_pairs(
+    size: tuple[int, int], spread: float, tie: float, coins: float, seed: int
+) -> tuple[float, float, bool]:
+    """Scale, greatest share of the others, and whether one of them is named, at two votes a comparison."""
+    generator = np.random.default_rng(seed)
+    people, pairs = size[0], size[0] * size[1] // 2
+    annotator = np.concatenate([generator.permutation(people)[:2] for _ in range(pairs)])
+    comparison, scores = np.repeat(np.arange(pairs), 2), generator.normal(0, spread / np.sqrt(2), 2 * pairs)
+    first, second = 2 * comparison, 2 * comparison + 1
+    ones = np.ones(len(annotator))
+    panel = Panel(annotator, comparison, first, second, scores[first] - scores[second], ones, comparison)
+    few = round(coins * people)
+    perceived = panel.difference + generator.logistic(size=len(annotator))
+    sign = np.where(np.abs(perceived) < tie, 0.0, np.sign(perceived))
+    sign = np.where(annotator < few, flip_coins(generator, panel), sign)
+    careless = estimate_careless(make_votes(panel, sign, 0 * sign, generator), people)
+    assert careless is not None
+    scale = fit_scale(panel.difference, sign, careless.shares[annotator] / 2)
+    return scale, float(careless.shares[few:].max()), bool(careless.low[few:].max() > 0.05)
+
+
+def print_pairs(seeds: int) -> None:
+    """Print how many honest panels of two votes a comparison hold somebody with a large share, and mean scales."""
+    for size, spread, tie in (((8, 75), 1.2, 0.0), ((8, 75), 1.2, 0.7), ((12, 100), 1.2, 0.0), ((12, 100), 0.8, 0.0)):
+        honest, coins = ([measure_pairs(size, spread, tie, part, seed) for seed in range(seeds)] for part in (0, 0.3))
+        print(
+            f"{size[0]} x {size[1]}, spread {spread}{', ties' * (tie > 0)}: somebody at 0.3 or more in "
+            f"{sum(each[1] >= 0.3 for each in honest)} of {seeds}, named in {sum(each[2] for each in honest)}; scale "
+            f"{np.mean([each[0] for each in honest]):.2f}, 30 % coins {np.mean([each[0] for each in coins]):.2f}",
+            flush=True,
+        )
+
+
 def misbehave(panel: Panel, third: str, generator: np.random.Generator) -> Votes:
     """Of twelve people one clicks at random, one takes the left, and two the longer one, or answer the reverse."""
     honest = answer_honestly(generator, panel)
@@ -338,14 +372,16 @@ def print_left_out(data: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["scale", "others", "accuracy", "left-out"])
+    parser.add_argument("what", choices=["scale", "others", "pairs", "accuracy", "left-out"])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     given = parser.parse_args()
     if given.what == "left-out":
         print_left_out(given.data)
         return
-    {"scale": print_scales, "others": print_others, "accuracy": print_accuracies}[given.what](given.seeds)
+    {"scale": print_scales, "others": print_others, "pairs": print_pairs, "accuracy": print_accuracies}[given.what](
+        given.seeds
+    )
 
 
 if __name__ == "__main__":

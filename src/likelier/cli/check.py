@@ -17,7 +17,7 @@ SKILL_MODELS = {
 
 
 MANY_CARELESS = 0.05
-"""Careless share from which a person is named."""
+"""Careless share that the interval of a person who is named excludes."""
 
 
 def show(result: Result) -> None:
@@ -74,12 +74,23 @@ def describe_careless(people: Sequence[dict[str, Any]]) -> str:
     """Name the people who often answer without looking, in one line, or say why nobody can be named."""
     if all(person["careless"] is None for person in people):
         return "careless shares: cannot be told, as no comparison is judged by two people and no response recurs"
-    named = sorted((person for person in people if (person["careless"] or 0) >= MANY_CARELESS), key=careless_of)
+    named = sorted((person for person in people if ignores_many(person)), key=careless_of)
     if not named:
-        return f"answers that ignore the responses: below {MANY_CARELESS:.0%} of everybody's"
-    listed = ", ".join(f"{person['careless']:.0%} of {person['id']}'s" for person in reversed(named[-10:]))
+        return f"answers that ignore the responses: of nobody for certain more than {MANY_CARELESS:.0%}"
+    listed = ", ".join(describe_share(person) for person in reversed(named[-10:]))
     more = f" and many of {len(named) - 10} more people's" if len(named) > 10 else ""
     return f"answers that ignore the responses: {listed}{more}"
+
+
+def ignores_many(person: dict[str, Any]) -> bool:
+    """Return True if the interval of an annotator's careless share excludes small ones."""
+    return bool(person["careless_interval"]) and float(person["careless_interval"][0]) > MANY_CARELESS
+
+
+def describe_share(person: dict[str, Any]) -> str:
+    """Return an annotator's careless share with its interval: `90% of Fay's (70% to 100%)`."""
+    low, high = person["careless_interval"]
+    return f"{person['careless']:.0%} of {person['id']}'s ({low:.0%} to {high:.0%})"
 
 
 def careless_of(person: dict[str, Any]) -> float:

@@ -38,9 +38,9 @@ def control_length(
 ) -> LengthControlled | None:
     """Return b's win rate at equal length from wins [N], 0 to 1, and b's length minus a's [N]; clusters are prompts.
 
-    `weights` [N] are probabilities that a pair is drawn; None: each pair counts once. None: fewer than `MIN_CLUSTERS`
-    prompts, or all pairs are of equal length. The interval is that of a share whose variance is the cluster sandwich of
-    the level (Liang and Zeger 1986), carried over by the slope of the sigmoid.
+    `weights` [N] are how often a pair counts, or the probability that it is drawn; None: each pair counts once. None:
+    fewer than `MIN_CLUSTERS` prompts, or all pairs are of equal length. The interval is that of a share whose variance
+    is the cluster sandwich of the level (Liang and Zeger 1986), carried over by the slope of the sigmoid.
     """
     outcomes, lengths = np.asarray(wins, float), np.asarray(differences, float)
     counts = np.ones(len(outcomes)) if weights is None else np.asarray(weights, float)

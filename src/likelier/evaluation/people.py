@@ -148,7 +148,7 @@ def compute_people_result(
 ) -> PeopleResult:
     """Return b's win rate over the pairs that `choose_counted` returns; prompts are the clusters of its interval.
 
-    Where a strategy chose what was asked, each pair weighs as `weigh_draws` says, and the rate is for no given length.
+    Where a strategy chose what was asked, each pair weighs as `weigh_draws` says, in the rate at equal length too.
     """
     counted = choose_counted(pairs, shares)
     num_distinct = sum(pair.comparison is not None for pair in pairs)
@@ -157,12 +157,13 @@ def compute_people_result(
     clusters = [pairs[index].prompt.conversation or pairs[index].prompt.id for index in counted]
     longer = [pairs[index].length_difference for index in counted]
     drawn = weigh_draws(judgements)
-    controlled = control_length(values, longer, clusters) if drawn is None else None
     weights = None
     if drawn is not None:
         of_comparison = {each.comparison_id: weight for each, weight in zip(judgements, drawn.tolist(), strict=True)}
         ids = [pair.comparison.id if pair.comparison else "" for pair in (pairs[index] for index in counted)]
         weights = [of_comparison.get(each, 1.0) for each in ids]
+    counts = None if weights is None else np.array(weights) * sum(weights) / np.square(weights).sum()  # as Kish counts
+    controlled = control_length(values, longer, clusters, counts)
     return PeopleResult(
         win_rate=sum(values) / len(values) if weights is None else float(np.average(values, weights=weights)),
         interval=rate_interval(values, clusters, weights),

@@ -31,9 +31,12 @@ class Careless(NamedTuple):
     """Estimates of each annotator, [annotators]."""
 
     shares: Floats
-    """Share of answers that ignore the responses."""
+    """Share of answers that ignore the responses: the mean of the posterior."""
     guess_left: Floats
     """Probability of left among these: one half, but for people who lean to a side."""
+    low: Floats
+    """Ends of the 95% interval of the share, at a multiple of 0.1 each."""
+    high: Floats
 
 
 class Answers(NamedTuple):
@@ -72,10 +75,11 @@ def estimate_careless(votes: Votes, num_annotators: int) -> Careless | None:
         to_left = guess_left[answers.annotator]
         guess = np.where(answers.left, to_left, 1 - to_left)
         by_reading = predict(shares[answers.annotator], guess)
-        before, shares = shares, estimate_shares(answers.annotator, by_reading, guess, num_annotators)
+        before, posterior = shares, estimate_shares(answers.annotator, by_reading, guess, num_annotators)
+        shares = posterior.mean
         if np.abs(shares - before).max() < TOLERANCE:
             break
-    return Careless(shares, spread_lean(leans, shares))
+    return Careless(shares, spread_lean(leans, shares), posterior.low, posterior.high)
 
 
 def arrange_answers(votes: Votes) -> Answers:

@@ -86,6 +86,8 @@ class AnnotatorCheck:
     careless: float | None = None
     """Estimated share of answers that ignore the responses, honest mistakes on close pairs not among them; for people
     who answer the reverse, of the answers turned round. None: nothing to compare the answers with."""
+    careless_interval: Interval | None = None
+    """95% interval of this share, by tenths."""
     guess_left: float | None = None
     """Probability of left among these answers: 1/2, but for people who lean to a side."""
     thresholds: tuple[float, float, float] | None = None
@@ -306,7 +308,9 @@ def add_careless(
             share, left = round(float(careless.shares[place]), 3), float(careless.guess_left[place])
             known = thresholds is not None and np.isfinite(thresholds[place]).all()
             ends = tuple(np.round(thresholds[place], 4).tolist()) if thresholds is not None and known else None
-            added[member] = replace(people[member], careless=share, guess_left=left, thresholds=ends)
+            interval = round(float(careless.low[place]), 1), round(float(careless.high[place]), 1)
+            found = {"careless": share, "careless_interval": interval, "guess_left": left, "thresholds": ends}
+            added[member] = replace(people[member], **found)
     return tuple(added)
 
 
@@ -322,9 +326,7 @@ def estimate_careless_beside(votes: Votes, reads: NDArray[np.bool_]) -> Careless
     among = estimate_careless(votes.select(reads[votes.annotator]), len(reads))
     if among is None:
         return careless
-    return Careless(
-        np.where(reads, among.shares, careless.shares), np.where(reads, among.guess_left, careless.guess_left)
-    )
+    return Careless(*(np.where(reads, own, beside) for own, beside in zip(among, careless, strict=True)))
 
 
 def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:

@@ -67,7 +67,7 @@ def estimate_by_words(pairs: Sequence[Preference], people: Sequence[str]) -> Flo
         # Words weigh answers by the probability that they were read, as in EM; left-out scores are too large or small.
         scale = max(0.0, float(fit_logistic(csr_matrix(difference[:, None]), target, base * read, 1e-3)[0]))
         right = expit(scale * difference * np.sign(target - 0.5))
-        shares = estimate_shares(annotator, right[unknown], np.full(len(unknown), 0.5), len(people))
+        shares = estimate_shares(annotator, right[unknown], np.full(len(unknown), 0.5), len(people)).mean
         share[unknown] = shares[annotator]
         read = (1 - share) * right / ((1 - share) * right + share / 2)
         difference = predict_left_out(columns, target, base * read, folds, penalty)

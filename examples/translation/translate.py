@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,8 +37,8 @@ SFT = {"architecture": MODEL, "tokenizer": "bpe", "vocab_size": 600, "learning_r
        "warmup_ratio": 0.05, "batch_size": 64, "num_epochs": 1000, "save_steps": 10_000}  # fmt: skip
 TOLD = {"learning_rate": 1e-3, "batch_size": 64, "num_epochs": 5, "save_steps": 10_000}
 REWARD_MODEL = {"num_epochs": 4, "learning_rate": 1e-3, "batch_size": 32, "save_steps": 10_000}
-PPO = {"batch_size": 256, "num_ppo_epochs": 2, "num_mini_batches": 4, "learning_rate": 3e-4, "warmup_ratio": 0.1,
-       "kl_coef": 0.01, "critic": "shared", "critic_learning_rate": 1e-3, "cliprange_value": None,
+PPO: dict[str, Any] = {"batch_size": 256, "num_ppo_epochs": 2, "num_mini_batches": 4, "learning_rate": 3e-4,
+       "warmup_ratio": 0.1, "kl_coef": 0.01, "critic": "shared", "critic_learning_rate": 1e-3, "cliprange_value": None,
        "save_steps": 10_000}  # fmt: skip
 LEARNED = PPO | {"kl_coef": 0.3}
 """Of a learned score a unit is a tenth of chrF, and it is wrong where the start never goes: stay nearer."""
@@ -68,7 +69,8 @@ def compare(out: Path, seed: int, short: int) -> dict[str, dict[str, float]]:
     block = SFT | {"max_steps": max(1, SFT_STEPS // short)}
     train_sft(settings | {"data": str(out / "taught.jsonl"), "sft": block}, out / "start", resume="auto")
     settings |= {"model": str(out / "start" / "model")}
-    size = {"response_length": LENGTH, "total_episodes": 256 * max(1, PPO_STEPS // short), "num_eval_prompts": 32}
+    episodes = PPO["batch_size"] * max(1, PPO_STEPS // short)
+    size = {"response_length": LENGTH, "total_episodes": episodes, "num_eval_prompts": 32}
     told = settings | {"data": str(out / "told.jsonl"), "sft": TOLD}
     train_sft(told, out / "sft", resume="auto")
     learned = learn_from_rankings(settings, out, seed, RANKED // short)

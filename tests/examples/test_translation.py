@@ -82,9 +82,11 @@ def test_no_pair_stands_in_two_files(tmp_path):
 @pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["translate.py", "--short", "200", "--out", str(tmp_path)])
-    for name, value in (("TAUGHT", 600), ("ASKED", 60), ("UNSEEN", 10), ("RANKED", 6000)):
+    for name, value in (("TAUGHT", 600), ("ASKED", 60), ("UNSEEN", 10), ("RANKED", 6000), ("LENGTH", 12)):
         monkeypatch.setattr(translate, name, value)
     monkeypatch.setattr(translate, "TOLD", translate.TOLD | {"max_steps": 2})
+    for name in ("PPO", "LEARNED"):
+        monkeypatch.setattr(translate, name, getattr(translate, name) | {"batch_size": 32})
     translate.main()
     (found,) = json.loads((tmp_path / "translation.json").read_text())
     assert set(found) == {"seed", "start", "sft", "ppo, chrF", "ppo, exact match", "ppo, rankings"}

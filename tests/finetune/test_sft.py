@@ -6,17 +6,21 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from likelier.config import build_config
+from likelier.config import SFTConfig, build_config
 from likelier.errors import ConfigError, DataError, NumericError
 from likelier.files import write_jsonl
 from likelier.finetune import sft
-from likelier.finetune.sft import mask_targets, train_sft
+from likelier.finetune.examples import TokenizedExample
+from likelier.finetune.sft import mask_targets, pad_examples, token_sums, train_sft
 from likelier.runs.run import Run
 from likelier.stages import STAGES
+from likelier.text import logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sampler import Sampling
 from likelier.training.setup import seeded_generator
+from model_families import VOCABULARY, tiny_model
 from samplers import sample
 from tiny import save_tiny_model
 
@@ -224,3 +228,40 @@ def test_stops_before_numbers_that_are_not_finite_reach_the_weights(world, tmp_p
     monkeypatch.setattr(sft, "token_sums", broken)
     with pytest.raises(NumericError, match="5 updates in a row"):
         train(config(world, num_epochs=4), tmp_path)
+
+
+class LargestLogits(TorchDispatchMode):
+    """Records the most rows of any tensor that is computed and as wide as the vocabulary."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor) and tensor.dim() > 1 and tensor.shape[-1] == VOCABULARY:
+                self.rows = max(self.rows, tensor.numel() // VOCABULARY)
+        return made
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_large_vocabulary_is_read_in_parts_for_the_same_loss_and_gradients(family, monkeypatch):
+    model = tiny_model(family)
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(5, 60, (length,), generator=draw).tolist() for length in (30, 25, 20)]
+    batch = pad_examples([TokenizedExample(row, 4) for row in rows])  # 63 targets of 75 tokens
+    found = []
+    for most in (10**9, 8 * VOCABULARY):
+        monkeypatch.setattr(logprobs, "MAX_LOGITS", most)
+        model.zero_grad()
+        with LargestLogits() as largest:
+            loss, right = token_sums(model, batch, SFTConfig())
+            loss.backward()
+        gradients = [weight.grad.clone() for weight in model.parameters()]
+        found.append((largest.rows, loss.detach(), right, *gradients))
+    (whole, *wanted), (part, *ours) = found
+    assert whole == 90  # three rows of 30
+    assert part == 16  # the hidden size: the transposed gradient of the output layer; logits have 8 rows
+    for one, other in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

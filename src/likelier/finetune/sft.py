@@ -21,6 +21,7 @@ from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.text.logprobs import exceeds_chunk, sum_losses_in_chunks
 from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
@@ -233,10 +234,17 @@ def token_sums(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the sum of -log p over the target tokens, and how many of them equal the argmax."""
     tokens, mask, target_mask = (tensor.to(model.device) for tensor in batch)
+    inputs = {"input_ids": tokens, "attention_mask": mask.long(), "use_cache": False}
+    # What stands at a place predicts the token behind it.
+    places, targets = target_mask[:, 1:], tokens[:, 1:][target_mask[:, 1:]]
+    in_parts = exceeds_chunk(model, tokens.numel())
     with autocast(model.device, sft.bf16), checkpoint_layers(sft.gradient_checkpointing, model):
-        logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
-    # Logits at a place predict the token behind it. The loss is taken in fp32, also of bfloat16 logits.
-    predicted, targets = logits[:, :-1][target_mask[:, 1:]].float(), tokens[:, 1:][target_mask[:, 1:]]
+        if in_parts:
+            states = model.base_model(**inputs).last_hidden_state
+            return sum_losses_in_chunks(model, states[:, :-1][places], targets)
+        logits = model(**inputs).logits
+    # The loss is taken in fp32, also of bfloat16 logits.
+    predicted = logits[:, :-1][places].float()
     loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
     return loss, (predicted.argmax(1) == targets).sum().float()
 

@@ -1,5 +1,6 @@
 """Log-probabilities and entropy of given responses, without materialising the logits of all tokens at once."""
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 
 from likelier.config import PPOConfig
 from likelier.distributed import all_gather_rows, shard
-from likelier.text.models import upcast
+from likelier.text.models import upcast, vocabulary_size
 from likelier.text.padding import to_right_padding, unpadded_inputs
 from likelier.text.pictures import PictureInputs
 from likelier.text.sampler import Samples
@@ -121,13 +122,44 @@ def compute_statistics_in_chunks(
     def compute_chunk(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return compute_token_statistics(apply_lm_head(model, states), tokens, temperature)
 
-    size = max(1, MAX_LOGITS // model.get_output_embeddings().weight.shape[0])
-    if len(hidden) <= size:
-        return compute_chunk(hidden, texts.response_tokens)
-    chunks = zip(hidden.split(size), texts.response_tokens.split(size), strict=True)
-    parts = [checkpoint(compute_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
-    logprobs, entropy = zip(*parts, strict=True)
+    logprobs, entropy = zip(*run_in_chunks(compute_chunk, model, hidden, texts.response_tokens), strict=True)
     return torch.cat(logprobs), torch.cat(entropy)
+
+
+def run_in_chunks(
+    compute: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    model: PreTrainedModel,
+    hidden: Float[Tensor, "N D"],
+    tokens: Int[Tensor, " N"],
+) -> list[tuple[Tensor, Tensor]]:
+    """Apply a function of hidden states and the tokens they predict to as many of them at once as `MAX_LOGITS` allows.
+
+    It runs again in the backward pass, unless everything fits into one chunk.
+    """
+    size = max(1, MAX_LOGITS // vocabulary_size(model))
+    if len(hidden) <= size:
+        return [compute(hidden, tokens)]
+    chunks = zip(hidden.split(size), tokens.split(size), strict=True)
+    return [checkpoint(compute, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+
+
+def exceeds_chunk(model: PreTrainedModel, num_tokens: int) -> bool:
+    """True if the logits of so many tokens are more than are held in memory at once, and can be computed in parts."""
+    return num_tokens * vocabulary_size(model) > MAX_LOGITS and is_head_separable(model)
+
+
+def sum_losses_in_chunks(
+    model: PreTrainedModel, hidden: Float[Tensor, "N D"], tokens: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the sum of -log p of tokens, and how many are the likeliest, from the hidden states before them."""
+
+    def compute_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = apply_lm_head(model, states)
+        right = (logits.detach().argmax(1) == targets).sum().float()
+        return -compute_token_statistics(logits, targets, 1.0)[0].sum(), right
+
+    losses, right = zip(*run_in_chunks(compute_chunk, model, hidden, tokens), strict=True)
+    return torch.stack(losses).sum(), torch.stack(right).sum()
 
 
 def compute_token_statistics(

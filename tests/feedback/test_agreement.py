@@ -12,12 +12,15 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa as fleiss_oracle
 
 from likelier.feedback.agreement import (
+    AgreementTable,
     Measurement,
     cohen_kappa,
     compare_annotators,
     compute_alpha,
     count_labels,
     fleiss_kappa,
+    jackknife_alpha,
+    kappa_interval,
     measure_disagreement,
     tabulate,
     weighted_kappa,
@@ -126,7 +129,7 @@ def test_fleiss_kappa_like_statsmodels_and_by_hand() -> None:
     assert fleiss_kappa([[3, 0], [1, 2]]) == pytest.approx(0.25)
     generator = np.random.default_rng(0)
     counts = generator.multinomial(6, [0.5, 0.3, 0.2], size=30)
-    assert fleiss_kappa(counts) == pytest.approx(fleiss_oracle(counts))
+    assert fleiss_kappa(counts) == pytest.approx(fleiss_oracle(counts), abs=1e-9)
     assert fleiss_kappa([]) is None
     assert fleiss_kappa([[2, 0], [2, 0]]) is None
     with pytest.raises(ValueError, match="same number"):
@@ -218,3 +221,56 @@ def test_weights_of_one_change_no_bit() -> None:
     plain, ones = tabulate(*table), tabulate(*table, weights=np.ones(len(table[0])))
     assert plain.alpha_interval() == ones.alpha_interval()
     assert plain.agreement_interval() == ones.agreement_interval()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cohens_kappa_like_scikit_learn(seed: int) -> None:
+    first, second = np.random.default_rng(seed).integers(0, 4, (2, 50)).tolist()
+    assert cohen_kappa(first, second) == pytest.approx(cohen_kappa_score(first, second), abs=1e-9)
+
+
+def make_counts(items: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """Four labels an item, of three kinds, mostly alike within an item."""
+    generator = np.random.default_rng(4)
+    chances = generator.dirichlet([0.5, 0.5, 0.5], items)
+    return np.array([generator.multinomial(4, row) for row in chances]).astype(float)
+
+
+@pytest.mark.parametrize("measurement", ["ordinal", "interval"])
+def test_the_deviations_of_ordered_alpha_are_those_without_each_item(measurement: Measurement) -> None:
+    counts, values = make_counts(12), np.array([0.0, 1.0, 3.0])
+    observed, expected, deviations = jackknife_alpha(counts, values, measurement, np.ones(12))
+    alpha = AgreementTable(counts, values).alpha(measurement)
+    assert 1 - observed / expected == pytest.approx(alpha, abs=1e-12)
+    without = [AgreementTable(np.delete(counts, item, 0), values).alpha(measurement) for item in range(12)]
+    assert deviations == pytest.approx((np.array(without) - alpha) * expected * np.sqrt(11 / 12), abs=1e-12)
+
+
+def test_of_two_labels_ordered_alpha_has_the_interval_of_nominal_alpha() -> None:
+    counts = make_counts(60)[:, :2]
+    table = AgreementTable(counts[counts.sum(axis=1) > 1], np.array([0.0, 1.0]))
+    assert table.alpha_interval("interval") == pytest.approx(table.alpha_interval(), abs=0.01)
+
+
+def test_intervals_of_kappas_hold_them_and_narrow_with_items() -> None:
+    few, many = (AgreementTable(make_counts(items), np.arange(3.0)) for items in (20, 320))
+    for table in (few, many):
+        low, high = table.fleiss_interval() or (1.0, 0.0)
+        assert low < (table.fleiss_kappa() or 0.0) < high
+    widths = [np.ptp(table.fleiss_interval()) for table in (few, many)]
+    assert widths[0] > 3 * widths[1]
+    assert AgreementTable(np.array([[2.0, 1.0]]), np.arange(2.0)).fleiss_interval() is None
+
+
+def test_kappas_of_pairs_are_covered_nearly_always() -> None:
+    """Two people who copy the truth with probability 0.6: kappa is 0.36 of two labels as frequent."""
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        truth = generator.integers(0, 2, 60)
+        ones, twos = (np.where(generator.random(60) < 0.6, truth, generator.integers(0, 2, 60)) for _ in range(2))
+        low, high = kappa_interval(ones.tolist(), twos.tolist(), "nominal") or (1.0, 0.0)
+        covered += low <= 0.36 <= high
+    assert covered >= 186
+    assert kappa_interval([1, 1], [1, 1], "nominal") is None
+    low, high = kappa_interval([0, 1, 2, 1], [0, 1, 2, 2], "linear") or (1.0, 0.0)
+    assert low < high <= 1.0

@@ -72,7 +72,7 @@ def test_nothing_is_said_where_nothing_is_known() -> None:
 def test_the_votes_of_a_comparison_by_hand() -> None:
     """With one honest vote and a normal d: the integral of sigmoid(d)^2 over that of sigmoid(d)."""
     zeros, ones = np.zeros(2, np.int64), np.ones(2)
-    model = ByVotes(Answers(np.arange(2), zeros, zeros + 1, zeros, ones, ones > 0))
+    model = ByVotes(Answers(np.arange(2), zeros, zeros + 1, zeros, ones, ones > 0, ones))
     model.fit_spread = lambda share, guess: 2.0  # type: ignore[method-assign]
     d = np.linspace(-20, 20, 40001)
     density = np.exp(-(d**2) / 8)

@@ -223,17 +223,20 @@ def test_json_keys() -> None:
     assert list(record) == [
         "comparisons", "judgements", "annotators", "alpha", "alpha_interval", "position_bias", "length_bias",
         "alpha_ordinal", "fleiss_kappa", "agreement", "agreement_interval", "kappas", "repeats", "consistency",
-        "skill_model", "audits", "tastes",
+        "skill_model", "audits", "tastes", "rankings", "ratings", "rating_agreement", "alpha_ordinal_interval",
+        "fleiss_interval",
     ]  # fmt: skip
     person = [
         "id", "judgements", "skill", "error_rate", "left_rate", "flags", "repeats", "consistency",
         "consistency_interval", "style", "style_lean", "style_interval", "skill_change", "skill_change_interval",
         "speed_change", "speed_change_interval", "triads", "cyclic", "cyclic_expected", "gold", "gold_accuracy",
         "gold_interval", "copied_with", "careless", "careless_interval", "guess_left", "thresholds", "own_taste",
+        "rankings", "ratings", "rating_skill", "rating_careless", "rating_careless_interval", "rating_flags",
     ]  # fmt: skip
     assert list(record["annotators"][0]) == person
     assert list(record["audits"][0]) == ["name", "value", "interval", "n", "sentence"]
-    assert list(record["kappas"][0]) == ["first", "second", "n", "agreement", "kappa", "weighted_kappa"]
+    pair = ["first", "second", "n", "agreement", "kappa", "weighted_kappa", "kappa_interval", "weighted_kappa_interval"]
+    assert list(record["kappas"][0]) == pair
     older = {key: record[key] for key in list(record)[:7]}
     assert FeedbackCheck.from_json(older).agreement is None
     assert record["annotators"][2]["flags"] == ["right"]

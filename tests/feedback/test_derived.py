@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from likelier.cli import main
-from likelier.feedback.derived import categorise, compare_ranked, compare_rated
+from likelier.feedback.derived import compare_ranked, compare_rated, draw_from_rankings
 from likelier.feedback.store import Store
 from likelier.records import (
     Prompt,
@@ -60,11 +60,33 @@ def test_thumbs_and_scales_stand_apart_and_one_value_says_nothing() -> None:
     assert 0.5 < pair.target < 0.8
 
 
-def test_fine_scales_are_cut() -> None:
-    assert categorise(np.array([3.0, 1.0, 3.0]))[0].tolist() == [1, 0, 1]
-    category, count = categorise(np.arange(100.0))
-    assert count == 11
-    assert np.bincount(category).tolist() == pytest.approx([100 / 11] * 11, abs=1.1)
+def test_a_ranking_is_checked_by_independent_comparisons() -> None:
+    """3,000 rankings of four by Plackett and Luce: three draws each, of which sigmoid(1) prefer one to three."""
+    responses = [Response(PROMPT.id, text) for text in ("one", "two", "three", "four")]
+    ids, scores, generator = (
+        tuple(each.id for each in responses),
+        np.array([0.0, 2.0, 1.0, -1.0]),
+        np.random.default_rng(0),
+    )
+    ranked = []
+    for number in range(3000):
+        order = tuple((ids[place],) for place in np.argsort(-scores - generator.gumbel(size=4)))
+        ranked.append(RankedResponses(Ranking(PROMPT.id, f"p{number}", order, ids), PROMPT, tuple(responses)))
+    pairs = list(draw_from_rankings(ranked))
+    assert len(pairs) == 9000
+    between = [pair.judgement for pair in pairs if {pair.left.text, pair.right.text} == {"one", "three"}]
+    assert len(between) > 1000
+    wins = np.mean([each.preferred == ids[2] for each in between])
+    assert wins == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
+    assert np.mean([each.choice == "left" for each in between]) == pytest.approx(0.5, abs=0.05)
+    assert {each.extra["sides"] for each in between} == {"unknown"}
+
+
+def test_the_last_place_says_nothing_of_itself_and_the_page_knows_sides() -> None:
+    one, two, three = (each.id for each in RESPONSES)
+    ranking = Ranking(PROMPT.id, "ann", ((three,), (one, two)), (one, two, three), duration_seconds=4.0)
+    (pair,) = draw_from_rankings([RankedResponses(ranking, PROMPT, tuple(RESPONSES))])
+    assert (pair.judgement.preferred, pair.judgement.right, pair.judgement.extra) == (three, three, {})
 
 
 def test_a_database_of_ratings_and_rankings_gives_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,14 @@ from scipy.special import expit
 
 from likelier.feedback.ordinal import (
     SCORE_SD,
+    GradedTerms,
+    Guessing,
     Scores,
     compare_scores,
-    fit_rankings,
     fit_ratings,
     grade,
     make_thresholds,
+    mix,
 )
 
 
@@ -67,20 +69,21 @@ def test_who_rated_better_responses_is_no_kinder() -> None:
     assert fitted.scores.mean[15:50].mean() - fitted.scores.mean[50:].mean() > 0.8
 
 
-def test_rankings_by_brute_force() -> None:
-    """Three orders of three, one best of three, one tie for the first place."""
-    rankings = [[[0], [1], [2]], [[0], [2], [1]], [[1], [0], [2]], [[2], [0, 1]], [[0, 1], [2]]]
+def test_ratings_that_ignore_the_response_by_hand() -> None:
+    """Read with probability 3/4: 3/4 * 0.2 + 1/4 * 0.4 = 0.25, of which 0.6 was read."""
+    terms = GradedTerms(*(np.array([value]) for value in (np.log(0.2), 0.5, -0.1, 0.2, 0.3)))
+    mixed = mix(terms, np.array([0.25]), np.array([0.4]))
+    assert np.exp(mixed.log_probability) == pytest.approx(0.25)
+    assert [float(each[0]) for each in mixed[1:]] == pytest.approx([0.3, -0.06, 0.12, 0.18])
 
-    def loss(s: np.ndarray) -> float:
-        e = np.exp(s)
-        chances = [e[i] / e.sum() * e[j] / (e[j] + e[k]) for (i,), (j,), (k,) in rankings[:3]]
-        chances += [e[2] / e.sum(), e[0] * e[1] / e.sum() ** 2]
-        return -np.log(chances).sum() + s @ s / (2 * SCORE_SD**2)
 
-    best = minimize(loss, np.zeros(3), method="BFGS").x
-    fitted = fit_rankings(rankings, 3)
-    assert fitted.mean == pytest.approx(best, abs=1e-3)
-    assert (fitted.variance < SCORE_SD**2).all()
+def test_who_never_looks_changes_no_score() -> None:
+    response, annotator = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    category, habit = np.array([1, 0, 0, 1]), np.full((2, 2), 0.5)
+    alone = fit_ratings(response[:2], annotator[:2], category[:2], 2)
+    both = fit_ratings(response, annotator, category, 2, Guessing(np.array([0.0, 1.0]), habit))
+    assert both.scores.mean == pytest.approx(alone.scores.mean, abs=1e-3)
+    assert both.scores.variance == pytest.approx(alone.scores.variance, rel=1e-3)
 
 
 def test_each_pair_of_a_ranking_is_bradley_and_terrys() -> None:

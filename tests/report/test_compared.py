@@ -14,6 +14,7 @@ from likelier.files import write_jsonl
 from likelier.report import compared
 from likelier.report.page import write_report
 from media_files import WEBM, image, sound
+from rater_panel import rate_all
 from report_page import PAYLOAD, find_headings
 
 
@@ -96,3 +97,24 @@ def test_what_cannot_be_shown_is_one_line(tmp_path, capsys):
     Store.open(tmp_path / "empty.db", create=True).close()
     with pytest.raises(DataError, match="no judgements to show"):
         write_report([], tmp_path / "page.html", str(tmp_path / "empty.db"))
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("0 rankings and 360 ratings of single responses", "alpha of ratings by their order", "ignored")),
+        ("zh", ("0 个排序和 360 个对单个回答的评分", "评分的 alpha，按次序", "未看")),
+    ],
+)
+def test_the_report_tells_who_can_be_trusted(tmp_path, language, words):
+    """Of ratings alone: agreement with its interval, and the person who did not look by name."""
+    rated = rate_all(6, 1)
+    with Store.open(tmp_path / "f.db", create=True) as store, store.transaction() as writer:
+        writer.add_prompts([rated[0].prompt])
+        writer.add_responses(list({entry.response.id: entry.response for entry in rated}.values()))
+        writer.add_ratings([entry.rating for entry in rated])
+    write_report([], tmp_path / "r.html", str(tmp_path / "f.db"), language)
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert all(each in page for each in words)
+    rows = re.findall(r'<tr><th scope="row">(p.)</th>.*?<span class="flag">(.*?)</span>', page)
+    assert rows == [("p0", "random")]

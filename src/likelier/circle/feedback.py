@@ -142,10 +142,10 @@ def choose_strategy(circle_round: Round) -> Strategy:
 
 def check_feedback(circle_round: Round) -> Result:
     """Check the round's judgements; returns what `likelier check --json` prints."""
-    from likelier.feedback.check import check
+    from likelier.feedback.check_all import check_store
 
     with open_store(circle_round) as store:
-        return check(store.judged(), store.gold_answers()).to_json()
+        return check_store(store).to_json()
 
 
 def make_pairs(circle_round: Round, checked: Result) -> Result:
@@ -172,7 +172,7 @@ def make_pairs(circle_round: Round, checked: Result) -> Result:
     only = list_offered(circle_round.candidates) if circle.learn_from == "last" else None
     out, split = circle_round.folder / "preferences", Split(circle_round.config.seed)
     with open_store(circle_round) as store:
-        answers = AllAnswers(store)
+        answers = AllAnswers(store, findings)
         made = make_preferences(answers, out, findings, split, only=only, balance=balance, tastes=tastes)
         if note := answers.describe():
             print_note(note)

@@ -12,6 +12,7 @@ from likelier.progress import print_note
 from likelier.terminal import echo
 
 if TYPE_CHECKING:
+    from likelier.feedback.check import AnnotatorCheck
     from likelier.feedback.derived import AllAnswers
     from likelier.preferences.balance import Balance
     from likelier.preferences.split import Split
@@ -97,7 +98,7 @@ def make_folders(
 ) -> Result:
     """Make the pairs of a database and project in a folder, which may be overwritten, or in one for each group."""
     from likelier.errors import DataError
-    from likelier.feedback.check import check as check_feedback
+    from likelier.feedback.check_all import check_store
     from likelier.feedback.database import list_files
     from likelier.feedback.derived import AllAnswers
     from likelier.feedback.store import Store
@@ -110,15 +111,18 @@ def make_folders(
     for name in names if taste != "each" else ():
         check_output(out / name, overwrite, list_files(db))
     with Store.open(db, project=project) as store:
-        answers = AllAnswers(store)
-        findings = check_feedback(store.judged(), store.gold_answers()) if check else None
-        if findings and findings.annotators and all(person.careless is None for person in findings.annotators):
+        findings = check_store(store) if check else None
+        answers = AllAnswers(store, findings)
+        if findings and findings.annotators and all(is_unknown(person) for person in findings.annotators):
             print_note(
                 "careless shares cannot be told, as no comparison is judged by two people and no response recurs: "
                 "everybody is believed, and `likelier reward` looks at the words"
             )
         fading = None if half_life is None else fade_by_day(half_life, [item.judgement for item in answers.judged()])
         group_of = findings.tastes.group_of() if findings and findings.tastes else {}
+        if not group_of and (taste == "majority" or balance.groups):
+            option = "--taste majority" if taste == "majority" else f"--balance-groups {balance.groups:g}"
+            print_note(f"{option}: the check tells no groups of tastes apart, so everybody's answers are learned alike")
         if taste != "each":
             tastes = TasteGroups(group_of, 0 if taste == "majority" else None, fading)
             made = make_preferences(answers, out, findings, split, balance=balance, tastes=tastes)
@@ -139,6 +143,11 @@ def make_folders(
             print_note(describe_pairs(out / folder))
         print_derived(answers)
         return counts
+
+
+def is_unknown(person: "AnnotatorCheck") -> bool:
+    """Return True where nothing says how often somebody answers without looking."""
+    return person.careless is None and person.rating_careless is None
 
 
 def print_derived(answers: "AllAnswers") -> None:

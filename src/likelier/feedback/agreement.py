@@ -1,6 +1,6 @@
 """Agreement between annotators: Krippendorff's alpha, kappas, and the share of pairs that agree, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,18 +88,27 @@ class AgreementTable:
             return None
         return fleiss_kappa(self.counts) if len(num_labels) and (num_labels == num_labels[0]).all() else None
 
-    def alpha_interval(self) -> tuple[float, float] | None:
-        """Return the 95% interval of nominal alpha over items; None if alpha is undefined, or for one item.
+    def fleiss_interval(self) -> tuple[float, float] | None:
+        """Return its 95% interval over items; None as for `fleiss_kappa`, or for one item."""
+        if self.fleiss_kappa() is None:
+            return None
+        rows, times = np.unique(self.counts, axis=0, return_counts=True)
+        return interval_over_items(times, lambda some: disagree_as_fleiss(rows, some), int(rows[0].sum()))
+
+    def alpha_interval(self, measurement: Measurement = "nominal") -> tuple[float, float] | None:
+        """Return the 95% interval of alpha over items; None if alpha is undefined, or for one item.
 
         alpha = 1 - D_o / D_e, and the share of disagreement D_o gets Korn and Graubard's interval at the variance that
         the jackknife over items gives alpha; so two items on which all agree leave (-0.26, 1) and not (1, 1), which
-        every resample of these two would say. Bounds below -1 are returned as -1.
+        every resample of these two would say. Distances count as shares of the largest. Bounds below -1 are -1.
         """
-        disagreement, expected, deviations = measure_disagreement(self.counts, self.weights)
+        if measurement == "nominal":
+            disagreement, expected, deviations = measure_disagreement(self.counts, self.weights)
+        else:
+            disagreement, expected, deviations = jackknife_alpha(self.counts, self.values, measurement, self.weights)
         if expected == 0 or (interval := self._share_interval(min(disagreement, 1.0), deviations)) is None:
             return None
-        low, high = (1 - share / expected for share in interval[::-1])
-        return max(low, -1.0), min(high, 1.0)
+        return turn_into_agreement(interval, expected)
 
     def agreement(self) -> float | None:
         """Return the share of pairs of annotators of an item that gave it the same label; None without a pair."""
@@ -171,6 +180,73 @@ def measure_disagreement(counts: Counts, weights: Floats | None = None) -> tuple
     return observed, expected, deviations * np.sqrt((len(counts) - 1) / len(counts))
 
 
+def jackknife_alpha(
+    counts: Counts, values: Floats, measurement: Measurement, weights: Floats
+) -> tuple[float, float, Floats]:
+    """Return the disagreement of ordered labels, observed and expected, as shares of the largest distance, and the
+    jackknife's deviations of the former, [items], as `measure_disagreement` does; each item is left out in turn."""
+    rows, first, inverse = np.unique(np.column_stack([counts, weights]), axis=0, return_index=True, return_inverse=True)
+    rows, weight = counts[first], weights[first]
+    totals, n_items = weights @ counts, len(counts)
+    scaled = (weights / (counts.sum(axis=1) - 1))[:, None] * counts
+    coincidences = counts.T @ scaled - np.diag(scaled.sum(axis=0))
+
+    def measure(together: Floats, given: Floats) -> tuple[float, float]:
+        distances, n = compute_distances(given, values, measurement), float(given.sum())
+        largest = float(distances.max(initial=0.0))
+        if largest == 0 or n < 2:
+            return 0.0, 0.0
+        expected = float(given @ distances @ given) / (n * (n - 1) * largest)
+        return float((together * distances).sum()) / (n * largest), expected
+
+    if not n_items or (measured := measure(coincidences, totals))[1] == 0:
+        return 0.0, 0.0, np.zeros(n_items)
+    observed, expected = measured
+    changes = np.zeros(len(rows))
+    for number, (row, own) in enumerate(zip(rows, weight.tolist(), strict=True)):
+        pairs = (np.outer(row, row) - np.diag(row)) * own / (row.sum() - 1)
+        left, chance = measure(coincidences - pairs, totals - own * row)
+        changes[number] = observed / expected - left / chance if chance > 0 else 0.0
+    deviations = changes[inverse.ravel()] * expected * np.sqrt((n_items - 1) / n_items)
+    return observed, expected, deviations
+
+
+def interval_over_items(
+    times: NDArray[np.int64], disagree: Callable[[NDArray[np.int64]], tuple[float, float]], num_labels: int
+) -> tuple[float, float] | None:
+    """Return the 95% interval of a kappa, 1 - observed / expected disagreement, as `alpha_interval` does.
+
+    `times` [kinds] counts the items of each kind, all with `num_labels` labels; `disagree` returns the disagreement of
+    so many, observed as a share and expected by chance. None for one item, or where none is expected.
+    """
+    (observed, expected), n = disagree(times), int(times.sum())
+    if expected <= 0:
+        return None
+    changes = np.zeros(len(times))
+    for kind in np.flatnonzero(times):
+        left, chance = disagree(times - (np.arange(len(times)) == kind))
+        changes[kind] = observed / expected - left / chance if chance > 0 else 0.0
+    deviations = np.repeat(changes, times) * expected * np.sqrt((n - 1) / n)
+    trials = n * (num_labels - 1)
+    interval = share_interval(min(observed, 1.0), deviations, np.full(n, float(num_labels)), trials, float(trials))
+    return turn_into_agreement(interval, expected) if interval else None
+
+
+def turn_into_agreement(interval: Sequence[float], expected: float) -> tuple[float, float]:
+    """Return the interval of 1 - observed / expected, from that of the observed disagreement, within -1 and 1."""
+    return max(1 - interval[1] / expected, -1.0), min(1 - interval[0] / expected, 1.0)
+
+
+def disagree_as_fleiss(rows: Counts, times: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the disagreement of Fleiss' kappa, observed and by chance, of `times` items with these counts."""
+    num_labels, n = float(rows[0].sum()), float(times.sum())
+    if n == 0:
+        return 0.0, 0.0
+    agreeing = ((rows**2).sum(axis=1) - num_labels) / (num_labels * (num_labels - 1))
+    shares = times @ rows / (n * num_labels)
+    return 1 - float(times @ agreeing) / n, 1 - float(shares @ shares)
+
+
 def count_pairs(counts: Counts) -> tuple[Floats, Floats]:
     """Return for each item how many pairs of its labels are equal, and how many there are, [items]."""
     num_labels = counts.sum(axis=1)
@@ -189,6 +265,9 @@ class PairAgreement:
     """Cohen's; None if all labels are equal."""
     weighted_kappa: float | None
     """Cohen's with linear weights, for ordered labels."""
+    kappa_interval: tuple[float, float] | None = None
+    """95%, over items."""
+    weighted_kappa_interval: tuple[float, float] | None = None
 
 
 def compare_annotators(
@@ -225,7 +304,29 @@ def describe_pair(first: str, second: str, both: Sequence[tuple[Any, Any]]) -> P
     """Return the agreement of two annotators, given their labels of the same items."""
     ones, twos = zip(*both, strict=True)
     agreement = sum(one == two for one, two in both) / len(both)
-    return PairAgreement(first, second, len(both), agreement, cohen_kappa(ones, twos), weighted_kappa(ones, twos))
+    intervals = kappa_interval(ones, twos, "nominal"), kappa_interval(ones, twos, "linear")
+    return PairAgreement(
+        first, second, len(both), agreement, cohen_kappa(ones, twos), weighted_kappa(ones, twos), *intervals
+    )
+
+
+def kappa_interval(
+    first: Sequence[float], second: Sequence[float], weights: Literal["nominal", "linear"]
+) -> tuple[float, float] | None:
+    """Return the 95% interval of Cohen's kappa over items, plain or with linear weights; None where it is undefined."""
+    names, codes = np.unique([*first, *second], return_inverse=True)
+    ones, twos = codes[: len(first)], codes[len(first) :]
+    kinds, times = np.unique(ones * len(names) + twos, return_counts=True)
+    one, two, labels = kinds // len(names), kinds % len(names), np.arange(len(names))
+    steps = np.abs(np.subtract.outer(labels, labels)) / max(len(names) - 1, 1)
+    steps = (steps > 0).astype(float) if weights == "nominal" else steps
+
+    def disagree(some: NDArray[np.int64]) -> tuple[float, float]:
+        n = max(float(some.sum()), 1.0)
+        shares = [np.bincount(side, some, len(names)) / n for side in (one, two)]
+        return float(some @ steps[one, two]) / n, float(shares[0] @ steps @ shares[1])
+
+    return interval_over_items(times, disagree, 2)
 
 
 def weighted_kappa(

@@ -51,6 +51,8 @@ class Answers(NamedTuple):
     """1: the first is preferred, -1: the second."""
     left: NDArray[np.bool_]
     """True for an answer that is the left side."""
+    evidence: Floats
+    """Of how many independent answers each is worth."""
 
 
 def estimate_careless(votes: Votes, num_annotators: int) -> Careless | None:
@@ -75,7 +77,8 @@ def estimate_careless(votes: Votes, num_annotators: int) -> Careless | None:
         to_left = guess_left[answers.annotator]
         guess = np.where(answers.left, to_left, 1 - to_left)
         by_reading = predict(shares[answers.annotator], guess)
-        before, posterior = shares, estimate_shares(answers.annotator, by_reading, guess, num_annotators)
+        before = shares
+        posterior = estimate_shares(answers.annotator, by_reading, guess, num_annotators, answers.evidence)
         shares = posterior.mean
         if np.abs(shares - before).max() < TOLERANCE:
             break
@@ -91,6 +94,7 @@ def arrange_answers(votes: Votes) -> Answers:
         comparison=np.unique(votes.comparison, return_inverse=True)[1].astype(np.int64),
         sign=np.where(votes.labels > 0, 1.0, -1.0),
         left=votes.sign > 0,
+        evidence=np.ones(len(votes.sign)) if votes.evidence is None else votes.evidence,
     )
 
 
@@ -151,6 +155,7 @@ class ByVotes:
         some = self.example
         read = (1 - share[some])[:, None] * expit(self.answers.sign[some][:, None] * spread * self.nodes)
         log_answers = np.log(read + (share * guess)[some][:, None])[self.kind[rows]]
+        log_answers *= self.answers.evidence[rows][:, None]
         comparison = self.answers.comparison[rows]
         sums = [np.bincount(comparison, column, self.num_comparisons) for column in log_answers.T]
         return log_answers, np.stack(sums, axis=1) + self.log_node_weights
@@ -223,15 +228,15 @@ class ByScores:
     def objective(self, scores: Floats, share: Floats, guess: Floats) -> tuple[float, Floats]:
         """Return the negative log-posterior and its gradient."""
         right, probability = self.read(scores, share, guess)
-        loss = -np.log(probability).sum()
-        pull = (1 - share) * right / probability * self.answers.sign * (1 - right)
+        loss = -(self.answers.evidence * np.log(probability)).sum()
+        pull = self.answers.evidence * (1 - share) * right / probability * self.answers.sign * (1 - right)
         gradient = np.bincount(self.response, np.concatenate([-pull, pull]), self.num_responses)
         return float(loss + scores @ scores / (2 * self.variance)), gradient + scores / self.variance
 
     def differentiate(self, scores: Floats, share: Floats, guess: Floats) -> tuple[Floats, Floats]:
         """Return the slope of each answer's log-probability by first minus second score, and minus its EM curvature."""
         right, probability = self.read(scores, share, guess)
-        attention = (1 - share) * right / probability
+        attention = self.answers.evidence * (1 - share) * right / probability
         return attention * self.answers.sign * (1 - right), attention * right * (1 - right)
 
     def read(self, scores: Floats, share: Floats, guess: Floats) -> tuple[Floats, Floats]:

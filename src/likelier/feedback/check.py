@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from likelier.feedback.agreement import PairAgreement, compare_annotators, tabulate
 from likelier.feedback.audit import mean_bias
 from likelier.feedback.careless import Careless, estimate_careless
+from likelier.feedback.columns import Interval, list_intervals, list_known, list_rates
 from likelier.feedback.dissent import find_own_tastes
 from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
 from likelier.feedback.measures import Measures, measure_annotators
 from likelier.feedback.panel_audits import Audit, audit_panel
+from likelier.feedback.rating_agreement import RatingAgreement
 from likelier.feedback.shares import Share
 from likelier.feedback.strengths import fit_thresholds
 from likelier.feedback.style import FEATURES
@@ -27,7 +29,6 @@ from likelier.feedback.votes import Votes, arrange_votes
 from likelier.records import JudgedComparison, Response
 
 Floats = NDArray[np.float64]
-Interval = tuple[float, float]
 
 NO_TASTE = frozenset({"random", "reversed"})
 """Flags that a taste of one's own refutes."""
@@ -95,6 +96,15 @@ class AnnotatorCheck:
     0 without ties. None: too few answers say how much better."""
     own_taste: bool = False
     """True for somebody whose answers depart from the others' by a taste of their own, who would have been flagged."""
+    rankings: int = 0
+    """Their pairs are part of all above, but for `judgements`."""
+    ratings: int = 0
+    rating_skill: float | None = None
+    """Slope of the ratings on the others' scores relative to a typical person; None: nothing to compare with."""
+    rating_careless: float | None = None
+    """Estimated share of ratings that ignore the response; None like `rating_skill`."""
+    rating_flags: tuple[str, ...] = ()
+    """`random` or `reversed`, by the ratings."""
 
 
 @dataclass(frozen=True)
@@ -132,18 +142,24 @@ class FeedbackCheck:
     tastes: Tastes | None = None
     """Groups of people with tastes of their own: who is in one is compared with its other members. None of checks made
     before there were any, and without people."""
+    rankings: int = 0
+    ratings: int = 0
+    rating_agreement: tuple[RatingAgreement, ...] = ()
+    """Of each kind and scale of ratings."""
+    alpha_ordinal_interval: tuple[float, float] | None = None
+    fleiss_interval: tuple[float, float] | None = None
 
     @property
     def flagged(self) -> list[str]:
         """Ids of the annotators with flags."""
-        return [annotator.id for annotator in self.annotators if annotator.flags]
+        return [annotator.id for annotator in self.annotators if annotator.flags or annotator.rating_flags]
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, with intervals and flags as lists."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("annotators", "kappas", "audits"):
+        for name in RECORDS:
             record[name] = [to_plain(entry) for entry in record[name]]
-        for name in ("alpha_interval", "agreement_interval"):
+        for name in INTERVALS:
             record[name] = list(record[name]) if record[name] else None
         record["tastes"] = self.tastes.to_json() if self.tastes else None
         return record
@@ -152,12 +168,22 @@ class FeedbackCheck:
     def from_json(cls, record: Mapping[str, Any]) -> "FeedbackCheck":
         """Rebuild the record from the output of `to_json`; unknown keys are ignored."""
         values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-        for name in ("alpha_interval", "agreement_interval"):
+        for name in INTERVALS:
             values[name] = tuple(record[name]) if record.get(name) else None
-        for name, kind in (("annotators", AnnotatorCheck), ("kappas", PairAgreement), ("audits", Audit)):
+        for name, kind in RECORDS.items():
             values[name] = tuple(kind(**to_tuples(entry)) for entry in record.get(name, ()))
         values["tastes"] = Tastes.from_json(record["tastes"]) if record.get("tastes") else None
         return cls(**values)
+
+
+RECORDS: dict[str, Any] = {
+    "annotators": AnnotatorCheck,
+    "kappas": PairAgreement,
+    "audits": Audit,
+    "rating_agreement": RatingAgreement,
+}
+"""Fields of `FeedbackCheck` that hold records of a kind."""
+INTERVALS = ("alpha_interval", "agreement_interval", "alpha_ordinal_interval", "fleiss_interval")
 
 
 def to_plain(entry: Any) -> dict[str, Any]:
@@ -193,7 +219,9 @@ def check(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | N
         position_bias=mean_bias(np.where(votes.has_sides, votes.sign, 0.0), votes.weight),
         length_bias=mean_bias(votes.sign * votes.longer, votes.weight),
         alpha_ordinal=table.alpha("ordinal"),
+        alpha_ordinal_interval=table.alpha_interval("ordinal"),
         fleiss_kappa=table.fleiss_kappa(),
+        fleiss_interval=table.fleiss_interval(),
         agreement=table.agreement(),
         agreement_interval=table.agreement_interval(),
         kappas=compare_people(signed if signed.by_chance is None else signed.select(signed.by_chance), names),
@@ -351,26 +379,6 @@ def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:
         "speed_change": list_known(speed),
         "speed_change_interval": list_intervals(drift.speed_interval),
     }
-
-
-def list_known(values: Floats, known: NDArray[np.bool_] | None = None) -> list[float | None]:
-    """Return numbers, None where they are NaN or not `known`."""
-    is_known = (~np.isnan(values) if known is None else known).tolist()
-    return [value if there else None for value, there in zip(values.tolist(), is_known, strict=True)]
-
-
-def list_intervals(bounds: Floats) -> list[Interval | None]:
-    """Return [annotators, 2] as pairs, None where they are NaN."""
-    known: list[Any] = np.asarray(np.isfinite(bounds).all(axis=1)).tolist()
-    return [(low, high) if there else None for (low, high), there in zip(bounds.tolist(), known, strict=True)]
-
-
-def list_rates(
-    annotator: NDArray[np.int64], events: NDArray[np.bool_], trials: NDArray[np.bool_], count: int
-) -> list[float | None]:
-    """Return each annotator's share of events among trials, None without trials."""
-    num_events, num_trials = (np.bincount(annotator, rows, count) for rows in (events, trials))
-    return list_known(num_events / np.maximum(num_trials, 1), num_trials > 0)
 
 
 def list_copies(measures: Measures, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -1,14 +1,13 @@
 """Comparisons that follow from rankings and ratings, so that reward models and DPO learn from these as well."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
-import numpy as np
-
-from likelier.feedback.ordinal import Scores, compare_scores, fit_ratings
+from likelier.feedback.check import AnnotatorCheck, FeedbackCheck
+from likelier.feedback.formats.entry import UNKNOWN_SIDES
+from likelier.feedback.ordinal import Scores, compare_scores
+from likelier.feedback.raters import arrange_scale, fit_scale, split_scales
 from likelier.feedback.store import Store
 from likelier.files import stable_id
 from likelier.records import (
@@ -20,30 +19,44 @@ from likelier.records import (
     Response,
 )
 
-MAX_CATEGORIES = 11
-"""Different ratings of a scale that are kept apart; a finer one is cut into so many parts with equally many ratings."""
+KEPT_FLAGS = frozenset({"inconsistent", "drifting", "copied"})
+"""Flags of people whose ratings count, as in `preferences.make`."""
 
 
 class AllAnswers:
     """A project's judgements, and the comparisons that follow from its rankings and ratings."""
 
-    def __init__(self, store: Store) -> None:
-        """Take an open store."""
+    def __init__(self, store: Store, check: FeedbackCheck | None = None) -> None:
+        """Take an open store; with a check, ratings of flagged people are left out, and others' careless shares are
+        in the likelihood of theirs. Rankings keep their annotator, and are judged as their judgements are."""
         self.store = store
-        self.num_rankings = self.num_ratings = self.num_derived = 0
+        self.people = {person.id: person for person in check.annotators} if check else {}
+        self.num_rankings = self.num_ratings = self.num_derived = self.num_dropped = 0
 
     def judged(self) -> list[JudgedComparison]:
         """Return judgements, then comparisons by rankings, then those by ratings."""
         ranked, rated = list(self.store.ranked_by_content()), list(self.store.rated_by_content())
-        derived = [*compare_ranked(ranked), *compare_rated(rated)]
-        self.num_rankings, self.num_ratings, self.num_derived = len(ranked), len(rated), len(derived)
+        kept = [entry for entry in rated if is_believed(self.people.get(entry.rating.annotator))]
+        careless = {name: person.rating_careless or 0.0 for name, person in self.people.items()}
+        derived = [*compare_ranked(ranked), *compare_rated(kept, careless)]
+        self.num_rankings, self.num_ratings, self.num_derived = len(ranked), len(kept), len(derived)
+        self.num_dropped = len(rated) - len(kept)
         return [*self.store.judged(), *derived]
 
     def describe(self) -> str:
         """Return a line on what was derived by the last `judged`; empty if nothing was."""
         if not self.num_derived:
             return ""
-        return f"{self.num_rankings:,} rankings and {self.num_ratings:,} ratings give {self.num_derived:,} comparisons"
+        left_out = f"; {self.num_dropped:,} ratings by flagged people are left out" if self.num_dropped else ""
+        return (
+            f"{self.num_rankings:,} rankings and {self.num_ratings:,} ratings give {self.num_derived:,} comparisons"
+            + left_out
+        )
+
+
+def is_believed(person: AnnotatorCheck | None) -> bool:
+    """Return False for whose ratings are left out: flagged by their ratings, or by their other answers."""
+    return person is None or not (person.rating_flags or set(person.flags) - KEPT_FLAGS)
 
 
 def compare_ranked(ranked: Iterable[RankedResponses]) -> Iterator[JudgedComparison]:
@@ -72,17 +85,49 @@ def compare_ranked(ranked: Iterable[RankedResponses]) -> Iterator[JudgedComparis
             yield JudgedComparison(judgement, entry.prompt, response_of[left], response_of[right], weight=weight)
 
 
-def compare_rated(rated: Sequence[RatedResponse]) -> Iterator[JudgedComparison]:
+def draw_from_rankings(ranked: Iterable[RankedResponses]) -> Iterator[JudgedComparison]:
+    """Yield K - 1 comparisons of a ranking of K responses that are independent of each other, for the check.
+
+    By Plackett and Luce each place is a choice among those that are left; that it beats one of these, drawn by chance,
+    has the probability sigmoid(difference), whatever the other places are. Of the last place nothing follows, and
+    responses that share a place are compared with later ones only. Sides are known of rankings from the page.
+    """
+    for entry in ranked:
+        ranking, response_of = entry.ranking, {each.id: each for each in entry.responses}
+        place_of = {each: place for place, each in enumerate(ranking.shown)}
+        for number, place in enumerate(ranking.order[:-1]):
+            later = [each for worse in ranking.order[number + 1 :] for each in worse]
+            for better in place:
+                draw = stable_id("drawn", ranking.annotator, ranking.key, *ranking.shown, better)
+                worse = later[int(draw, 16) % len(later)]
+                shown = ranking.duration_seconds is not None
+                first = place_of[better] < place_of[worse] if shown else int(draw, 16) // len(later) % 2 == 0
+                left, right = (better, worse) if first else (worse, better)
+                judgement = Judgement(
+                    comparison_id=Comparison(ranking.prompt_id, left, right).id,
+                    annotator=ranking.annotator,
+                    left=left,
+                    right=right,
+                    choice="left" if first else "right",
+                    created_at=ranking.created_at,
+                    simulated=ranking.simulated,
+                    key=draw,
+                    extra={} if shown else UNKNOWN_SIDES,
+                )
+                yield JudgedComparison(judgement, entry.prompt, response_of[left], response_of[right])
+
+
+def compare_rated(
+    rated: Sequence[RatedResponse], careless: Mapping[str, float] | None = None
+) -> Iterator[JudgedComparison]:
     """Yield the comparisons of rated responses to the same prompt, with the probability that the left one is better.
 
-    Scores are by `fit_ratings`, of each kind and scale apart; the probability has their doubt in it, so that a response
-    with one rating is not far from another. A prompt with K rated responses has comparisons of weight 2 / K.
+    Scores are by `fit_ratings`, of each kind and scale apart, with people's `careless` shares; the probability has
+    their doubt in it, so that a response with one rating is not far from another. A prompt with K rated responses has
+    comparisons of weight 2 / K.
     """
-    scales = defaultdict(list)
-    for entry in rated:
-        scales[entry.rating.kind, json.dumps(entry.rating.extra.get("scale"))].append(entry)
-    for (kind, _), entries in sorted(scales.items(), key=lambda scale: scale[0]):
-        fitted = score_rated(entries)
+    for kind, entries in split_scales(rated):
+        fitted = score_rated(entries, careless)
         if fitted is None:
             continue
         ids, scores = fitted
@@ -96,29 +141,15 @@ def compare_rated(rated: Sequence[RatedResponse]) -> Iterator[JudgedComparison]:
                 yield compare_two(rows[left], rows[right].response, probability, 2 / len(rows), kind)
 
 
-def score_rated(entries: Sequence[RatedResponse]) -> tuple[list[str], Scores] | None:
+def score_rated(
+    entries: Sequence[RatedResponse], careless: Mapping[str, float] | None = None
+) -> tuple[list[str], Scores] | None:
     """Return the ids of the responses that were rated, sorted, and their scores by `fit_ratings`.
 
     The ratings are of one kind and scale. None: all are the same.
     """
-    category, categories = categorise(np.array([entry.rating.value for entry in entries]))
-    if categories < 2:
-        return None
-    ids = sorted({entry.response.id for entry in entries})
-    number = {each: place for place, each in enumerate(ids)}
-    response = np.array([number[entry.response.id] for entry in entries])
-    # Raters without a name may be many: each of their ratings has the thresholds of all.
-    names = [entry.rating.annotator or f"\0{place}" for place, entry in enumerate(entries)]
-    annotator = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    return ids, fit_ratings(response, annotator, category, categories).scores
-
-
-def categorise(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """Return the category of each rating, from 0 on, and their number."""
-    distinct = np.unique(values)
-    if len(distinct) > MAX_CATEGORIES:
-        distinct = np.unique(np.quantile(values, np.linspace(0, 1, MAX_CATEGORIES, endpoint=False)))
-    return np.searchsorted(distinct, values, side="right") - 1, len(distinct)
+    scale = arrange_scale(entries)
+    return None if scale is None else (scale.response_ids, fit_scale(scale, dict(careless or {})).scores)
 
 
 def compare_two(left: RatedResponse, right: Response, probability: float, weight: float, kind: str) -> JudgedComparison:

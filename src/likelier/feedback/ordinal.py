@@ -1,17 +1,16 @@
-"""Scores of responses from ratings, thumbs and rankings, in the log-odds of Bradley and Terry.
+"""Scores of responses from ratings and thumbs, in the log-odds of Bradley and Terry.
 
 Ratings: the graded response model (Samejima 1969), P(value >= k) = sigmoid(s - c_ak) with thresholds of each person a,
-shrunk towards the common ones. Thumbs are ratings with one threshold. Rankings: Plackett and Luce; a best of n is a
-first place alone. Strengths of preference are in `strengths`.
+shrunk towards the common ones. Thumbs are ratings with one threshold. Rankings are comparisons (`derived`), strengths
+of preference are in `strengths`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -36,6 +35,19 @@ class RatingScores(NamedTuple):
     scores: Scores
     thresholds: Floats
     """[annotators, categories - 1], ascending."""
+    pull: Floats
+    """Slope of each rating's log-probability by the score, [N]."""
+    curvature: Floats
+    """What each rating adds to the precision of the score, [N]."""
+
+
+class Guessing(NamedTuple):
+    """Ratings that ignore the response: by each annotator a share, with a habit of which category is given."""
+
+    share: Floats
+    """[annotators], below 1."""
+    habit: Floats
+    """Probability of each category, [annotators, categories]."""
 
 
 class GradedTerms(NamedTuple):
@@ -63,8 +75,18 @@ def grade(score: Floats, lower: Floats, upper: Floats) -> GradedTerms:
     )
 
 
-def fit_ratings(response: Indices, annotator: Indices, category: Indices, categories: int) -> RatingScores:
-    """Fit scores and every person's thresholds to ratings [N] of 0 to `categories` - 1, at the posterior's mode."""
+def fit_ratings(
+    response: Indices,
+    annotator: Indices,
+    category: Indices,
+    categories: int,
+    guessing: Guessing | None = None,
+    score_sd: float = SCORE_SD,
+) -> RatingScores:
+    """Fit scores and every person's thresholds to ratings [N] of 0 to `categories` - 1, at the posterior's mode.
+
+    With `guessing` the probability of a rating is (1 - share) P(category) + share * habit. `score_sd`: of the prior.
+    """
     num_responses, num_annotators, steps = int(response.max()) + 1, int(annotator.max()) + 1, categories - 1
     counts = np.bincount(category, minlength=categories) + 0.5
     start = -np.log(counts[::-1].cumsum()[::-1][1:] / counts.cumsum()[:-1])
@@ -75,29 +97,41 @@ def fit_ratings(response: Indices, annotator: Indices, category: Indices, catego
         scores, base, own = np.split(vector, [num_responses, num_responses + steps])
         return scores, base, own.reshape(num_annotators, steps)
 
+    def grade_all(scores: Floats, thresholds: Floats) -> GradedTerms:
+        bounded = np.pad(thresholds, ((0, 0), (1, 1)), constant_values=(-np.inf, np.inf))
+        terms = grade(scores[response], bounded[annotator, category], bounded[annotator, category + 1])
+        return terms if guessing is None else mix(terms, guessing.share[annotator], guessing.habit[annotator, category])
+
     def objective(vector: Floats) -> tuple[float, Floats]:
         scores, base, own = unpack(vector)
         thresholds, gaps = make_thresholds(base + own * scale)
-        bounded = np.pad(thresholds, ((0, 0), (1, 1)), constant_values=(-np.inf, np.inf))
-        terms = grade(scores[response], bounded[annotator, category], bounded[annotator, category + 1])
+        terms = grade_all(scores, thresholds)
         slope = np.zeros((num_annotators, categories + 1))
         np.add.at(slope, (annotator, category), terms.by_lower)
         np.add.at(slope, (annotator, category + 1), terms.by_upper)
         # A gap moves all thresholds above it.
         above = slope[:, 1:-1][:, ::-1].cumsum(axis=1)[:, ::-1]
         by_own = np.concatenate([above[:, :1], above[:, 1:] * gaps], axis=1)
-        loss = -terms.log_probability.sum() + scores @ scores / (2 * SCORE_SD**2) + (own**2).sum() / 2
+        loss = -terms.log_probability.sum() + scores @ scores / (2 * score_sd**2) + (own**2).sum() / 2
         by_score = np.bincount(response, terms.by_score, num_responses)
-        parts = (scores / SCORE_SD**2 - by_score, -by_own.sum(axis=0), (own - by_own * scale).ravel())
+        parts = (scores / score_sd**2 - by_score, -by_own.sum(axis=0), (own - by_own * scale).ravel())
         return float(loss), np.concatenate(parts)
 
     vector = np.concatenate([np.zeros(num_responses), common, np.zeros(num_annotators * steps)])
     scores, base, own = unpack(minimize(objective, vector, jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x)
     thresholds, _ = make_thresholds(base + own * scale)
-    bounded = np.pad(thresholds, ((0, 0), (1, 1)), constant_values=(-np.inf, np.inf))
-    terms = grade(scores[response], bounded[annotator, category], bounded[annotator, category + 1])
-    curvature = np.bincount(response, terms.curvature, num_responses) + 1 / SCORE_SD**2
-    return RatingScores(Scores(scores, 1 / curvature), thresholds)
+    terms = grade_all(scores, thresholds)
+    curvature = np.bincount(response, terms.curvature, num_responses) + 1 / score_sd**2
+    return RatingScores(Scores(scores, 1 / curvature), thresholds, terms.by_score, terms.curvature)
+
+
+def mix(terms: GradedTerms, share: Floats, habit: Floats) -> GradedTerms:
+    """Return the terms of ratings that ignore the response with the probability `share`, [N], and are then as likely
+    as `habit`; the curvature is that of EM, never below 0."""
+    read = (1 - share) * np.exp(terms.log_probability)
+    probability = read + share * habit
+    attention = read / probability
+    return GradedTerms(np.log(probability), *(attention * slope for slope in terms[1:]))
 
 
 def make_thresholds(parameters: Floats) -> tuple[Floats, Floats]:
@@ -106,36 +140,6 @@ def make_thresholds(parameters: Floats) -> tuple[Floats, Floats]:
     return parameters[..., :1] + np.concatenate(
         [np.zeros_like(parameters[..., :1]), gaps.cumsum(axis=-1)], axis=-1
     ), gaps
-
-
-def fit_rankings(rankings: Sequence[Sequence[Sequence[int]]], num_responses: int) -> Scores:
-    """Fit scores to rankings, each a list of places, the best first, of numbers of responses.
-
-    Plackett (1975) and Luce (1959): the next place goes to i of those left with probability exp(s_i) / sum exp(s_j).
-    Those who share a place are counted one by one against all who were left (Breslow), those in the last place are
-    not: so one response in the first place and all others in the second is the best of n, exp(s_i) / sum exp(s_j).
-    """
-    choices = [
-        (np.array(place), np.array([each for later in ranking[number:] for each in later]))
-        for ranking in rankings
-        for number, place in enumerate(ranking[:-1])
-    ]
-
-    def objective(scores: Floats) -> tuple[float, Floats]:
-        loss, gradient = float(scores @ scores) / (2 * SCORE_SD**2), scores / SCORE_SD**2
-        for place, left in choices:
-            total = logsumexp(scores[left])
-            loss -= float(scores[place].sum() - len(place) * total)
-            gradient[left] += len(place) * np.exp(scores[left] - total)
-            gradient[place] -= 1
-        return loss, gradient
-
-    scores = minimize(objective, np.zeros(num_responses), jac=True, method="L-BFGS-B").x
-    curvature = np.full(num_responses, 1 / SCORE_SD**2)
-    for place, left in choices:
-        share = np.exp(scores[left] - logsumexp(scores[left]))
-        curvature[left] += len(place) * share * (1 - share)
-    return Scores(scores, 1 / curvature)
 
 
 def compare_scores(scores: Scores, first: int, second: int) -> float:

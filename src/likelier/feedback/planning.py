@@ -24,25 +24,31 @@ class Plan:
     judgements: int
 
 
-def plan_judgements(win_rate: float, agreement: float, overlap: int, power: float = 0.8) -> Plan:
+def plan_judgements(win_rate: float, agreement: float, overlap: int, power: float = 0.8, ties: float = 0.0) -> Plan:
     """Return how many prompts, judged by `overlap` people each, have an interval of the win rate without one half.
 
     `agreement` is how often two people give the same answer to a comparison, `power` the probability that the interval
     (95%, over prompts) excludes 1/2. Of a prompt whose answer is preferred with probability q, of mean w and variance
     v over prompts, two people agree with q^2 + (1 - q)^2, on average 1 - 2 w (1 - w) + 2 v; the mean of k votes on it
-    has the variance v + (w (1 - w) - v) / k. ConfigError: values that exclude each other.
+    has the variance v + (w (1 - w) - v) / k. Win rate and agreement are of answers that are no tie; where `ties` of all
+    are, 1 / (1 - ties) times as many prompts are planned. ConfigError: values that exclude each other.
     """
     check_plan(win_rate, agreement, overlap, power)
     correlation = correlate_votes(win_rate, agreement)
     spread = correlation + (1 - correlation) / overlap
     errors = ndtri(1 - ALPHA / 2) * math.sqrt(spread / 4) + ndtri(power) * math.sqrt(win_rate * (1 - win_rate) * spread)
-    prompts = math.ceil((errors / (win_rate - 0.5)) ** 2)
+    prompts = math.ceil((errors / (win_rate - 0.5)) ** 2 / (1 - ties))
     return Plan(overlap, prompts, prompts * overlap)
+
+
+def agree_by_chance(win_rate: float) -> float:
+    """Return how often two independent answers with this probability are the same."""
+    return 1 - 2 * win_rate * (1 - win_rate)
 
 
 def correlate_votes(win_rate: float, agreement: float) -> float:
     """Return the correlation of two people's votes on one comparison."""
-    chance = 1 - 2 * win_rate * (1 - win_rate)
+    chance = agree_by_chance(win_rate)
     return (agreement - chance) / (1 - chance)
 
 
@@ -50,7 +56,7 @@ def check_plan(win_rate: float, agreement: float, overlap: int, power: float) ->
     """ConfigError: a value that cannot be."""
     if not (CLOSEST <= abs(win_rate - 0.5) < 0.5):  # NaN too
         raise ConfigError(f"--win-rate {win_rate}: give a number between 0 and 1, at least {CLOSEST} from 0.5")
-    chance = 1 - 2 * win_rate * (1 - win_rate)
+    chance = agree_by_chance(win_rate)
     if not chance <= agreement <= 1:
         raise ConfigError(
             f"--agreement {agreement}: two people agree in {chance:.3f} by chance where the win rate is {win_rate}; "

@@ -50,6 +50,8 @@ class Votes:
     """False where the strategy drew the comparison; None where none did."""
     strength: Indices | None = None
     """How much better the chosen side is, 1 to 3; 0 where nothing is said of it. None where nobody said anything."""
+    evidence: Floats | None = None
+    """Of how many independent answers each is worth, as the pairs of one ranking are not; None where all are of one."""
 
     @cached_property
     def labels(self) -> Floats:
@@ -110,6 +112,7 @@ def arrange_votes(
         -1, len(FEATURES)
     )
     weight = weigh_draws(given)
+    evidence = np.array([entry.weight for entry in judged])
     strength = np.array([judgement.strength or 0 for judgement in given], np.int64)
     votes = Votes(
         annotator=np.array([numbers[judgement.annotator] for judgement in given], np.int64),
@@ -127,6 +130,7 @@ def arrange_votes(
         weight=weight,
         by_chance=None if weight is None else find_chance(given),
         strength=strength if strength.any() else None,
+        evidence=evidence if (evidence != 1).any() else None,
     )
     return votes, names
 

@@ -39,16 +39,20 @@ class Posterior(NamedTuple):
     high: Floats
 
 
-def estimate_shares(annotator: Indices, by_reading: Floats, by_guessing: Floats, num_annotators: int) -> Posterior:
+def estimate_shares(
+    annotator: Indices, by_reading: Floats, by_guessing: Floats, num_annotators: int, worth: Floats | None = None
+) -> Posterior:
     """Return the posterior of the careless share of each annotator.
 
     `by_reading` [N] is the probability of each answer of somebody who read both responses, by what is known without
     this annotator's answers; `by_guessing` that of somebody who did not. With L0 and L1 the likelihoods of a person who
     reads and who is careless, a part q of careless people has the likelihood prod((1 - q) L0 + q L1), and somebody is
     careless with the probability E[q L1 / ((1 - q) L0 + q L1)], over q and the shape of the prior of the shares.
+    `worth` [N]: of how many independent answers each is; None: of one.
     """
+    worth = np.ones(len(annotator)) if worth is None else worth
     likelihoods = [
-        np.bincount(annotator, np.log((1 - share) * by_reading + share * by_guessing + 1e-300), num_annotators)
+        np.bincount(annotator, worth * np.log((1 - share) * by_reading + share * by_guessing + 1e-300), num_annotators)
         for share in SHARES
     ]
     log_likelihood = np.stack(likelihoods, axis=1)

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from likelier.errors import DataError
+from likelier.feedback.check import AnnotatorCheck, FeedbackCheck
+from likelier.feedback.check_all import check_store
 from likelier.feedback.media import MediaFolder
 from likelier.feedback.store import Store
-from likelier.feedback.unread import count_unread, describe_unread
 from likelier.files.outputs import is_stream
 from likelier.records import MEDIA_KINDS, JudgedComparison, Media, Response, to_plain_text
 
@@ -28,8 +29,9 @@ def make_compared_view(db: str, page: Path, project: str | None = None) -> dict[
     """
     with Store.open(db, project=project) as store:
         judged = store.judged()
-        if not judged:
-            raise DataError("; ".join(filter(None, [f"{db}: no judgements to show", describe_unread(store)])))
+        found = check_store(store)
+        if not judged and not found.annotators:
+            raise DataError(f"{db}: no judgements to show")
         by_comparison: dict[str, list[JudgedComparison]] = defaultdict(list)
         for entry in judged:
             by_comparison[entry.judgement.comparison_id].append(entry)
@@ -45,15 +47,35 @@ def make_compared_view(db: str, page: Path, project: str | None = None) -> dict[
             "judgements": len(judged),
             "simulated": sum(entry.judgement.simulated for entry in judged),
             "shown": shown,
-            "annotators": describe_annotators(judged),
+            "annotators": describe_annotators(judged, found.annotators),
+            "agreement": describe_agreement(found),
             "folder": media_folder(page) if beside else "",
-            "unread": count_unread(store),
+            "rankings": found.rankings,
+            "ratings": found.ratings,
         }
 
 
-def describe_annotators(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
-    """Return how much and how each annotator judged, the busiest first; shares of left are of what was no tie."""
-    given: dict[str, list[JudgedComparison]] = defaultdict(list)
+def describe_agreement(found: FeedbackCheck) -> list[dict[str, Any]]:
+    """Return the coefficients of agreement that are defined, with their intervals as far as there are any."""
+    rows = [
+        ("same answer", found.agreement, found.agreement_interval),
+        ("Krippendorff’s alpha", found.alpha, found.alpha_interval),
+        ("alpha, a tie in the middle", found.alpha_ordinal, found.alpha_ordinal_interval),
+        ("Fleiss’ kappa", found.fleiss_kappa, found.fleiss_interval),
+    ]
+    for scale in found.rating_agreement:
+        rows.append(("alpha of ratings by their order", scale.alpha_ordinal, scale.alpha_ordinal_interval))
+        if scale.kind != "thumbs":
+            rows.append(("alpha of ratings by their differences", scale.alpha_numeric, scale.alpha_numeric_interval))
+    return [{"name": name, "value": value, "interval": interval} for name, value, interval in rows if value is not None]
+
+
+def describe_annotators(
+    judged: Sequence[JudgedComparison], checked: Sequence[AnnotatorCheck] = ()
+) -> list[dict[str, Any]]:
+    """Return how much and how each annotator answered, who judged most first; shares of left are of what was no tie."""
+    by_name = {person.id: person for person in checked}
+    given: dict[str, list[JudgedComparison]] = defaultdict(list, {name: [] for name in by_name})
     for entry in judged:
         given[entry.judgement.annotator].append(entry)
     people = []
@@ -68,10 +90,24 @@ def describe_annotators(judged: Sequence[JudgedComparison]) -> list[dict[str, An
                 "ties": choices["tie"],
                 "left_rate": choices["left"] / sides if sides else None,
                 "seconds": median(times) if times else None,
-                "simulated": all(entry.judgement.simulated for entry in entries),
+                "simulated": bool(entries) and all(entry.judgement.simulated for entry in entries),
+                **describe_check(by_name.get(name)),
             }
         )
     return people
+
+
+def describe_check(person: AnnotatorCheck | None) -> dict[str, Any]:
+    """Return what the check says of an annotator; of ratings where there is nothing else."""
+    if person is None:
+        return {"answers": 0, "skill": None, "careless": None, "flags": ()}
+    rates = person.skill is None
+    return {
+        "answers": person.rankings + person.ratings,
+        "skill": person.rating_skill if rates else person.skill,
+        "careless": person.rating_careless if rates else person.careless,
+        "flags": tuple(dict.fromkeys((*person.flags, *person.rating_flags))),
+    }
 
 
 def describe_comparison(judged: Sequence[JudgedComparison], folder: MediaFolder, page: Path) -> dict[str, Any]:

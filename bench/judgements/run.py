@@ -13,6 +13,7 @@ docs/judgements.md has the results.
 
 import argparse
 import json
+import resource
 import shutil
 import sys
 import time
@@ -108,9 +109,15 @@ def run_cell(
 
 
 def timed(function: Callable[..., Any], *given: Any) -> tuple[Any, float]:
-    """Call a function; its result and the seconds of processor, those of its child processes not counted."""
-    started = time.process_time()
-    return function(*given), time.process_time() - started
+    """Call a function; its result and the seconds of processor, with those of the child processes that have ended."""
+    started = count_seconds()
+    return function(*given), count_seconds() - started
+
+
+def count_seconds() -> float:
+    """Return the seconds of processor of this process and of its children that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def score(policy: Path | Respond, task: Task, world: World, panel: Panel) -> dict[str, Any]:

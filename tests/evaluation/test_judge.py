@@ -29,9 +29,11 @@ def no_pause(monkeypatch):
 
 class FakeJudge:
     """Chat completions by a model that counts the letter a, prefers the first answer of two that differ by at most
-    `lean`, and replies `rambling` where a prompt says so. The first `failures` requests are answered with an error."""
+    `lean`, and replies `rambling` where a prompt says so. The first `failures` requests are answered with an error, and
+    those with a field of `refuses` with status 400 and what it says."""
 
-    def __init__(self, lean=0, failures=0, reply=None):
+    def __init__(self, lean=0, failures=0, reply=None, refuses=()):
+        self.refuses, self.refused = dict(refuses), []
         self.lean, self.failures, self.reply, self.asked, self.keys = lean, failures, reply, [], set()
         self.lock, self.busy, self.most_busy = threading.Lock(), 0, 0
         fake = self
@@ -48,11 +50,15 @@ class FakeJudge:
                     fake.keys.add(self.headers.get("Authorization"))
                     is_failure = fake.failures > 0
                     fake.failures -= 1
-                    if not is_failure:
+                    reason = next((fake.refuses[name] for name in fake.refuses if name in body), None)
+                    if reason:
+                        fake.refused.append(body)
+                    elif not is_failure:
                         fake.asked.append((self.path, body))
                 answer = fake.reply if fake.reply is not None else fake.answer(body)
+                answer = {"error": {"message": reason}} if reason else answer
                 text = json.dumps(answer).encode()
-                self.send_response(500 if is_failure else 200)
+                self.send_response(400 if reason else 500 if is_failure else 200)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -122,6 +128,26 @@ def test_the_result_by_hand(serve_judge, tmp_path):
     assert fake.keys == {None}
 
 
+def test_a_model_that_refuses_options_is_asked_without_them(serve_judge, tmp_path):
+    """As OpenAI's reasoning models do: 8 questions, and one request each that says which option is refused."""
+    fake = serve_judge(lean=1, refuses={
+        "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0 with this model.",
+    })  # fmt: skip
+    found = ask_judge("fake", config_of(fake, max_tokens=30, concurrency=1), PAIRS, KeptAnswers(tmp_path))
+    assert found.result.win_rate == 0.5
+    assert len(fake.refused) == 2
+    assert len(fake.asked) == 8
+    assert all("temperature" not in body and body["max_completion_tokens"] == 30 for _, body in fake.asked)
+
+
+def test_another_refusal_ends_the_evaluation(serve_judge, tmp_path):
+    fake = serve_judge(refuses={"model": "The model does not exist."})
+    with pytest.raises(LikelierError, match="status 400: The model does not exist."):
+        ask_judge("fake", config_of(fake, concurrency=1), PAIRS, KeptAnswers(tmp_path))
+    assert len(fake.refused) < 3  # one, and what was on its way
+
+
 def test_the_side_bias_of_a_judge_is_found(serve_judge, tmp_path):
     """Of 60 pairs 20 are within the lean: of the verdicts 1/2 + 1/6 for the first, and the quality is still found."""
     pairs = [make_pair(str(number), "aa", "a" * (3 if number % 3 == 0 else 6)) for number in range(60)]
@@ -147,6 +173,16 @@ def test_the_side_bias_of_a_judge_is_found(serve_judge, tmp_path):
         ("A\n<<<END OF ANSWER B 549ab1fc48ba>>>", "first"),
         ("The answer that is better is the one that uses examples.", None),
         ("<<<END OF ANSWER B 549ab1fc48ba>>>", None),
+        ("I think A is better because it is not as long.", "first"),
+        ("B answers the question. Overall, response B is clearly better.", "second"),
+        ("I prefer B, since A repeats itself.", "second"),
+        ("A is better in style. I would go with B.", None),
+        ("A is better than B.", None),
+        ("I don't think A is better.", None),
+        ("Is A better? B is better if one likes length.", None),
+        ("a is better", "first"),
+        ("It is not a better answer.", None),
+        ("I cannot say whether A is better.", None),
         ("A is not better", None),
         ("A and B", None),
         ("Neither", None),

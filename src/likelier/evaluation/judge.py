@@ -50,6 +50,18 @@ VERDICT = re.compile(
     rf"(?: (?:that|which) {BETTER})?(?: is)?(?: answer)?)?\W*(A|B|TIE)(?:,?(?: which| and)? {BETTER})?\W*",
     re.IGNORECASE,
 )
+REASONED: dict[str, Verdict] = {"a": "first", "b": "second"}
+SAYS_BETTER = re.compile(
+    r"(?i:\b(?:answer |response |option )?)(?-i:(A|B))(?i: (?:is|was|seems|looks) "
+    r"(?:clearly |much |slightly |far |a bit )?(?:the )?(?:better|best|superior|stronger)\b)"
+    r"|(?i:\b(?:prefer|choose|pick|favou?r|go with)(?: answer| response| option)? )(?-i:(A|B))\b"
+)
+"""What a reply with a reason says: "I think A is better because ...", "I prefer B"; the letter in capitals alone."""
+NEGATIONS = re.compile(
+    r"\b(?:not|n't|neither|nor|never|hardly|than|if|unless|although|though|but|however|tie|equal(?:ly)?|both|whether)\b|n't|\?",
+    re.IGNORECASE,
+)
+"""Words with which a sentence may say the opposite, or both: it is not read."""
 THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
@@ -142,10 +154,22 @@ def make_asker(config: JudgeConfig) -> Asker:
     address, name = urlunsplit(parts._replace(path=path)), f"judge {hide_secrets(config.http)}"
 
     bound = {"max_tokens": config.max_tokens} if config.max_tokens else {}
+    options: dict[str, Any] = {"temperature": 0} | bound
+    lock = threading.Lock()
+
+    def post_within_options(messages: list[dict[str, str]]) -> Any:
+        while True:
+            sent = dict(options)
+            body = json.dumps({"model": config.model, "messages": messages} | sent).encode()
+            try:
+                return post(address, body, MAX_BYTES, name, TIMEOUT_SECONDS, RETRY_SECONDS)
+            except LikelierError as error:
+                with lock:  # another thread may have been refused the same in the meantime
+                    if options == sent and not drop_refused(options, str(error)):
+                        raise
 
     def ask(messages: list[dict[str, str]]) -> str:
-        body = json.dumps({"model": config.model, "messages": messages, "temperature": 0} | bound).encode()
-        answer: Any = post(address, body, MAX_BYTES, name, TIMEOUT_SECONDS, RETRY_SECONDS)
+        answer: Any = post_within_options(messages)
         try:
             content = answer["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):
@@ -155,6 +179,23 @@ def make_asker(config: JudgeConfig) -> Asker:
         return content if isinstance(content, str) else ""  # a refusal has none
 
     return ask
+
+
+def drop_refused(options: dict[str, Any], reason: str) -> bool:
+    """Leave out the option that a service refuses (status 400 or 422), or give it the name that it wants; False: none.
+
+    Reasoning models take no `temperature`, and `max_completion_tokens` in the place of `max_tokens`.
+    """
+    if not re.search(r"status (400|422)\b", reason):
+        return False
+    if "max_tokens" in options and "max_tokens" in reason:
+        options["max_completion_tokens"] = options.pop("max_tokens")
+        return True
+    for option in ("temperature", "max_completion_tokens"):
+        if option in options and option in reason:
+            del options[option]
+            return True
+    return False
 
 
 def make_questions(config: JudgeConfig, pairs: Sequence[ResponsePair]) -> Iterator[Question]:
@@ -180,7 +221,8 @@ def make_messages(instruction: str, prompt: str, first: str, second: str) -> lis
 
 
 def read_verdict(answer: str) -> Verdict | None:
-    """Return which answer is preferred: one word, or the last line's after thoughts or reasons; None: unreadable.
+    """Return which answer is preferred: one word, or the last line's after thoughts or reasons, or a sentence that
+    says so of one answer alone; None: unreadable.
 
     Small models copy the marks of what they judge; such a line says nothing.
 
@@ -189,7 +231,23 @@ def read_verdict(answer: str) -> Verdict | None:
     """
     lines = [line for line in THOUGHTS.sub("", answer).splitlines() if line.strip() and not line.startswith("<<<")]
     match = VERDICT.fullmatch(lines[-1]) if lines else None
-    return WORDS[match[1].upper()] if match else None
+    return WORDS[match[1].upper()] if match else read_reasons(lines)
+
+
+def read_reasons(lines: Sequence[str]) -> Verdict | None:
+    """Return the answer that the sentences call better, if they are of one mind and say nothing against it.
+
+    >>> read_reasons(["I think A is better because it is short."])
+    'first'
+    """
+    said = set()
+    for sentence in re.split(r"(?<=[.!?])\s+|\n", "\n".join(lines)):
+        found = {(first or second).lower() for first, second in SAYS_BETTER.findall(sentence)}
+        claim = re.split(r"\b(?:because|since|as)\b", sentence, maxsplit=1)[0]  # reasons may say "not" of the other
+        if found and (len(found) > 1 or NEGATIONS.search(claim)):
+            return None
+        said |= found
+    return REASONED[said.pop()] if len(said) == 1 else None
 
 
 def summarise(pairs: Sequence[ResponsePair], verdicts: Sequence[dict[bool, Verdict | None]]) -> ChatPreferences:

@@ -59,7 +59,7 @@ def rate(seed: int, bad: int, count: int, spread: float) -> tuple[float, ...]:
     told = predict_all([make_scale(response, annotator, category, names)], names)
     assert told
     flags = [bool(own) for own in flag_raters(*measure_skills(told[0], PEOPLE))]
-    careless = dict(zip(names, told[1].tolist(), strict=True))
+    careless = dict(zip(names, told[1].mean.tolist(), strict=True))
 
     def score(kept: "NDArray[np.bool_]", shares: dict[str, float]) -> float:
         scores = np.zeros(RESPONSES)
@@ -69,7 +69,7 @@ def rate(seed: int, bad: int, count: int, spread: float) -> tuple[float, ...]:
 
     everyone, honest = np.ones(len(rows), bool), annotator >= bad
     kept = ~np.array(flags)[annotator]
-    share = told[1]
+    share = told[1].mean
     return (
         score(everyone, {}), score(kept, careless), score(honest, {}), float(sum(flags[:bad])),
         float(sum(flags[bad:])), float(share[bad:].mean()), float(share[:bad].mean()) if bad else 0.0,

@@ -48,7 +48,7 @@ def test_where_nobody_rates_the_same_nothing_is_said() -> None:
     }
     assert check_raters([]) == {}
     same = [RatedResponse(Rating(responses[0].id, name, 5.0), PROMPT, responses[0]) for name in "ab"]
-    assert check_raters(same)["a"] == (1, None, None, ())
+    assert check_raters(same)["a"] == (1, None, None, None, ())
 
 
 def test_two_scales_add_up() -> None:

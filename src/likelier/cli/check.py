@@ -141,7 +141,9 @@ def describe_careless(people: Sequence[dict[str, Any]]) -> str:
 def name_careless(people: Sequence[dict[str, Any]], field: str, of: str) -> str:
     """Name the people whose share is large for certain, by its interval, in one line."""
     known = [person for person in people if person[f"{field}_interval"]]
-    named = sorted((person for person in known if person[f"{field}_interval"][0] > MANY_CARELESS), key=itemgetter(field))
+    named = sorted(
+        (person for person in known if person[f"{field}_interval"][0] > MANY_CARELESS), key=itemgetter(field)
+    )
     if not named:
         return f"{of}: of nobody for certain more than {MANY_CARELESS:.0%}"
     listed = ", ".join(describe_share(person, field) for person in reversed(named[-10:]))

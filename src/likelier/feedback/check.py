@@ -103,6 +103,7 @@ class AnnotatorCheck:
     """Slope of the ratings on the others' scores relative to a typical person; None: nothing to compare with."""
     rating_careless: float | None = None
     """Estimated share of ratings that ignore the response; None like `rating_skill`."""
+    rating_careless_interval: Interval | None = None
     rating_flags: tuple[str, ...] = ()
     """`random` or `reversed`, by the ratings."""
 

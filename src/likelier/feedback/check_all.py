@@ -93,5 +93,6 @@ def add_counts(person: AnnotatorCheck, judgements: int, rankings: int, rater: Ra
         ratings=rater.ratings,
         rating_skill=rater.skill,
         rating_careless=rater.careless,
+        rating_careless_interval=rater.careless_interval,
         rating_flags=rater.flags,
     )

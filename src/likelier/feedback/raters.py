@@ -16,7 +16,7 @@ from scipy.stats import false_discovery_control, norm
 
 from likelier.feedback.flags import DISCOVERY_RATES, FALSE_DISCOVERY_RATE, HONEST_SKILL, LOW_SKILL, MIN_SHARED, NO_SKILL
 from likelier.feedback.ordinal import SCORE_SD, Guessing, RatingScores, fit_ratings
-from likelier.noise.careless import estimate_shares
+from likelier.noise.careless import Posterior, estimate_shares
 from likelier.records import RatedResponse
 
 Floats = NDArray[np.float64]
@@ -43,6 +43,8 @@ class RaterCheck(NamedTuple):
     to compare with."""
     careless: float | None
     """Estimated share of ratings that ignore the response; None like `skill`."""
+    careless_interval: tuple[float, float] | None
+    """95%, at multiples of 0.1."""
     flags: tuple[str, ...]
     """`random` or `reversed`, or none."""
 
@@ -169,7 +171,7 @@ def check_raters(rated: Sequence[RatedResponse]) -> dict[str, RaterCheck]:
     names = sorted(counts)
     scales = [scale for _, entries in split_scales(rated) if (scale := arrange_scale(entries))]
     told = predict_all(scales, names)
-    nothing = [RaterCheck(counts[name], None, None, ()) for name in names]
+    nothing = [RaterCheck(counts[name], None, None, None, ()) for name in names]
     if told is None:
         return dict(zip(names, nothing, strict=True))
     predicted, shares = told
@@ -179,12 +181,13 @@ def check_raters(rated: Sequence[RatedResponse]) -> dict[str, RaterCheck]:
     for number, name in enumerate(names):
         known = num_shared[number] > 0
         own_skill = round(float(skill[number]), 4) if known and np.isfinite(skill[number]) else None
-        own_share = round(float(shares[number]), 3) if known else None
-        found[name] = RaterCheck(counts[name], own_skill, own_share, flags[number])
+        own_share = round(float(shares.mean[number]), 3) if known else None
+        interval = (float(shares.low[number]), float(shares.high[number])) if known else None
+        found[name] = RaterCheck(counts[name], own_skill, own_share, interval, flags[number])
     return found
 
 
-def predict_all(scales: Sequence[Scale], names: Sequence[str]) -> tuple[Prediction, Floats] | None:
+def predict_all(scales: Sequence[Scale], names: Sequence[str]) -> tuple[Prediction, Posterior] | None:
     """Return what the others say of all ratings, annotators numbered by `names`, and the careless share of each person.
 
     Scores and shares are estimated in turn. None: no response is rated by two.
@@ -207,11 +210,11 @@ def predict_all(scales: Sequence[Scale], names: Sequence[str]) -> tuple[Predicti
         if number_of_round < WARM_UP:
             continue
         before = shares
-        shares = estimate_shares(predicted.annotator, predicted.by_reading, predicted.by_guessing, len(names))
-        shares[np.bincount(predicted.annotator, minlength=len(names)) == 0] = 0.0
+        posterior = estimate_shares(predicted.annotator, predicted.by_reading, predicted.by_guessing, len(names))
+        shares = np.where(np.bincount(predicted.annotator, minlength=len(names)) > 0, posterior.mean, 0.0)
         if np.abs(shares - before).max() < TOLERANCE:
             break
-    return predicted, shares
+    return predicted, posterior
 
 
 def measure_skills(predicted: Prediction, count: int) -> tuple[Floats, Floats, Indices]:

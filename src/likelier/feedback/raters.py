@@ -24,7 +24,7 @@ Indices = NDArray[np.int64]
 
 MAX_CATEGORIES = 11
 """Different ratings of a scale that are kept apart; a finer one is cut into so many parts with equally many ratings."""
-WARM_UP, ROUNDS, TOLERANCE = 5, 15, 0.005
+WARM_UP, ROUNDS, TOLERANCE = 1, 15, 0.005
 """Times that scores and careless shares are estimated in turn, at most, the first of them without shares, which a wrong
 spread of the scores would make too large; and the change of a share that is none."""
 SPREADS = (0.3, 4.0)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
-from likelier.feedback.check import check_annotators
+from likelier.feedback.check import check_annotators, check_people
 from likelier.feedback.expected import expect_answers, expect_within_groups
 from likelier.feedback.taste_report import MIN_JUDGED
 from likelier.feedback.tastes import Finding, adjusted_rand, find_tastes, list_responses
@@ -155,6 +155,39 @@ def flag(drawn: Drawn, group: Indices | None) -> list[tuple[str, ...]]:
     votes = drawn.votes
     expected = expect_answers(votes, people) if group is None else expect_within_groups(votes, people, group)
     return [each.flags for each in check_annotators(votes, names, expected, votes.count_repeats(people))]
+
+
+def spare(drawn: Drawn) -> tuple[int | None, list[tuple[str, ...]]]:
+    """Return the number of tastes, and each person's flags as the whole check gives them."""
+    names = [f"{number:02d}" for number in range(len(drawn.group))]
+    found = check_people(drawn.votes, names, drawn.responses, drawn.votes.count_repeats(len(names)))
+    return found.tastes.number, [person.flags for person in found.people]
+
+
+SUSPECTS = {
+    "4 of 20 by another taste": Design(0.2, 66, -0.3, each=58),
+    "the same beside 2 at random": Design(0.2, 66, -0.3, each=58, clickers=2),
+    "3 of 12 at random, 58 each": Design(0, 64, each=58, people=12, clickers=3),
+    "3 of 12 at random, 100 each": Design(0, 80, people=12, clickers=3),
+    "2 of 12 reversed, 100 each": Design(0, 80, people=12, vices=("reversed", "reversed")),
+}
+
+
+def print_suspects(seeds: int) -> None:
+    """Print how many are flagged `random` or `reversed` of a minority, of people with a vice, and of others."""
+    for name, design in SUSPECTS.items():
+        counts: Counter[str] = Counter()
+        for seed in range(seeds):
+            drawn = draw(design, seed)
+            number, flags = spare(drawn)
+            told = "cannot tell" if number is None else f"{number} found"
+            counts[f"panels: {told}"] += 1
+            bad = int(drawn.group.sum()) + design.clickers + len(design.vices)
+            for person, own in enumerate(flags):
+                who = "minority" if drawn.group[person] else "vice" if person < bad else "others"
+                counts[f"{who}, {told}: flagged"] += bool({"random", "reversed"}.intersection(own))
+                counts[f"{who}, {told}: of"] += 1
+        print(name, dict(sorted(counts.items())), flush=True)
 
 
 RICH = {
@@ -316,11 +349,14 @@ def main() -> None:
         verb = verbs.add_parser(name)
         verb.add_argument("--seeds", type=int, default=default, help="panels of each kind")
         verb.add_argument("--only", default="", help="kinds whose name holds this")
+    verbs.add_parser("suspects").add_argument("--seeds", type=int, default=12)
     real = verbs.add_parser("real")
     real.add_argument("--data", type=Path, default=Path("../shared/data"))
     given = parser.parse_args()
     if given.verb == "groups":
         print_groups(given.seeds, {name: each for name, each in (RICH | POOR).items() if given.only in name})
+    elif given.verb == "suspects":
+        print_suspects(given.seeds)
     elif given.verb == "alike":
         print_alike(given.seeds, {name: each for name, each in ALIKE.items() if given.only in name})
     else:

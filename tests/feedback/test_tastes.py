@@ -72,6 +72,33 @@ def test_a_dissenter_who_is_alone_is_told_from_one_at_random_and_one_reversed() 
     assert find_own_tastes(votes, np.zeros(1000), [0, 1, 2, 3], responses, features) == [0]
 
 
+def test_a_minority_whose_groups_cannot_be_told_is_told_from_coins() -> None:
+    """Of 16 people three share a taste that is opposed by 0.3, three flip coins and two answer the reverse, 50 each."""
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(60, 2)) @ np.array([[1.5, -0.45], [0, 1.43]])
+    first, second = np.array([generator.choice(60, 2, replace=False) for _ in range(160)]).T
+    annotator = np.concatenate([generator.permutation(16)[:5] for _ in range(160)])
+    left, right = np.repeat(first, 5), np.repeat(second, 5)
+    difference = (scores[left] - scores[right]).T
+    liked = np.select([annotator < 3, annotator < 6, annotator < 8], [difference[1], 0, -difference[0]], difference[0])
+    sign = np.where(generator.random(800) < expit(liked), 1.0, -1.0)
+    comparison, nothing = np.repeat(np.arange(160), 5), np.full(800, np.nan)
+    votes = Votes(
+        annotator, comparison, left, right, sign, np.where(left < right, 1.0, -1.0), 0 * sign, nothing, sign != 0
+    )
+    responses = [Response("p", str(number)) for number in range(60)]
+    consensus = np.sign(difference[0])
+    assert find_own_tastes(votes, consensus, [0, 1, 2], responses) == [0, 1, 2]
+    assert find_own_tastes(votes, consensus, [3, 4, 5], responses) == []
+    assert find_own_tastes(votes, consensus, [6, 7], responses, alone=[6, 7]) == []
+
+
+def test_several_flags_random_are_said_to_be_perhaps_a_taste() -> None:
+    assert len(list(Tastes(None, "cannot tell", suspects=1).describe())) == 1
+    assert "a taste they share" in list(Tastes(None, "cannot tell", suspects=2).describe())[1]
+    assert len(list(Tastes(1, "alike", suspects=2).describe())) == 1
+
+
 def test_few_judgements_are_said_to_be_few() -> None:
     assert check(draw_judged(4, 0.0, 0)[:200]).tastes == Tastes(None, "too few")
 

@@ -95,7 +95,8 @@ class AnnotatorCheck:
     """Log-odds from which the person says that a side is better, better by 2, and by 3 (`fit_thresholds`); the first is
     0 without ties. None: too few answers say how much better."""
     own_taste: bool = False
-    """True for somebody whose answers depart from the others' by a taste of their own, who would have been flagged."""
+    """True for somebody whose answers depart from the others' by a taste, their own or one shared with others who would
+    have been flagged, too."""
     rankings: int = 0
     """Their pairs are part of all above, but for `judgements`."""
     ratings: int = 0
@@ -251,15 +252,17 @@ def check_people(votes: Votes, names: Sequence[str], responses: Sequence[Respons
     measures = measure_annotators(votes, len(names), expected, repeats)
     people = add_careless(describe_annotators(votes, names, expected, measures), votes, finding.group)
     people = spare_dissenters(people, votes, expected.left_better, responses)
-    return PeopleCheck(people, finding.tastes, expected, measures)
+    suspects = sum("random" in person.flags for person in people)
+    return PeopleCheck(people, replace(finding.tastes, suspects=suspects), expected, measures)
 
 
 def spare_dissenters(
     people: tuple[AnnotatorCheck, ...], votes: Votes, left_better: Floats, responses: Sequence[Response]
 ) -> tuple[AnnotatorCheck, ...]:
-    """Take the flags `random` and `reversed` from people whose answers follow a taste of their own."""
+    """Take the flags `random` and `reversed` from people whose answers follow a taste, their own or other suspects'."""
     suspects = [number for number, person in enumerate(people) if NO_TASTE.intersection(person.flags)]
-    spared = set(find_own_tastes(votes, left_better, suspects, responses))
+    alone = [number for number in suspects if "reversed" in people[number].flags]
+    spared = set(find_own_tastes(votes, left_better, suspects, responses, alone=alone))
     return tuple(
         replace(person, own_taste=True, flags=tuple(flag for flag in person.flags if flag not in NO_TASTE))
         if number in spared

@@ -16,6 +16,10 @@ ONE_OR_NONE: dict[Reason, str] = {
     "ties.",
     "cannot tell": "Tastes: these judgements cannot tell if some people share a taste of their own.",
 }
+SUSPECTS = (
+    "Several people are flagged `random`: where tastes cannot be told, that may be a taste they share, so look at "
+    "their answers before they are left out."
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Tastes:
     z: float | None = None
     """The standard normal score of that gain: of two groups over one, or of the number over one fewer."""
 
+    suspects: int = 0
+    """People flagged `random`."""
+
     def group_of(self) -> dict[str, int]:
         """Return the number of each member's group, from 0 on."""
         return {name: number for number, group in enumerate(self.groups) for name in group.members}
@@ -61,6 +68,8 @@ class Tastes:
         """Yield sentences for people."""
         if self.number is None or self.number == 1:
             yield ONE_OR_NONE[self.reason]
+            if self.reason == "cannot tell" and self.suspects > 1:
+                yield SUSPECTS
             return
         yield (
             f"{self.number} groups of people have different tastes: the two largest prefer different responses in "

@@ -29,7 +29,7 @@ SETTINGS += [f"{name}.{field}" for name, block in BLOCKS.items() for field in li
 INTERFACE_VERBS = {
     "demo", "circle", "candidates", "serve", "data import", "data export", "data backup", "data erase", "check",
     "plan-judgements", "preferences", "sft", "reward", "dpo", "ppo", "eval", "report", "prove", "doctor", "explain",
-    "gym", "mdp", "search", "tokens", "chat", "config check", "config show", "config schema", "env",
+    "gym", "mdp", "search", "plan", "tokens", "chat", "config check", "config show", "config schema", "env",
 }  # fmt: skip
 INTERFACE_METRICS = [
     "step", "episodes", "score", "reward", "kl", "entropy", "response_length", "policy_loss", "value_loss", "approx_kl",

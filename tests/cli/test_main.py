@@ -159,10 +159,10 @@ def test_out_of_memory_names_the_setting_to_lower(run, monkeypatch, tmp_path, er
         raise error
 
     monkeypatch.setattr("likelier.stages.Stage.load_trainer", lambda stage: fail)
-    for stage, setting in (("ppo", "ppo.micro_batch_size"), ("reward", "reward_model.micro_batch_size")):
+    for stage, setting in (("ppo", "ppo.micro_batch_size=4"), ("reward", "reward_model.micro_batch_size=8")):
         code, out, err = run(stage, tmp_path / "c.yaml", "--out", tmp_path / "run")
         assert (code, out, err.count("\n")) == (1, "", 1)
-        assert f"out of memory; lower {setting}" in err
+        assert f"out of memory; change, what costs least first: {setting}, " in err
 
 
 def test_a_bug_is_one_line_that_says_where(run, verb, monkeypatch):

@@ -22,6 +22,7 @@ from likelier.cli import (
     explain,
     gym,
     mdp,
+    plan,
     plan_judgements,
     preferences,
     prove,
@@ -47,6 +48,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "circle": circle.circle,
+    "plan": plan.plan,
     "candidates": candidates.candidates,
     "serve": serve.serve,
     "check": check.check,

@@ -5,7 +5,7 @@ from functools import partial
 from likelier.cli.folders import hold_evaluation_folder
 from likelier.cli.options import CONFIG, OUT, OVERRIDES, SEED
 from likelier.cli.output import JSON, Result, format_value, result_command, show_lines
-from likelier.cli.train import load_settings
+from likelier.cli.train import advise_on_memory, load_settings
 from likelier.terminal import echo
 
 COLUMNS = ("win_rate", "interval", "score_a", "score_b", "difference", "difference_interval")
@@ -40,5 +40,6 @@ def evaluate(
 
     settings = load_settings(config, overrides, seed)
     page = partial(serve, access=make_access(settings.eval, "eval"))
-    with hold_evaluation_folder(config.stem, out, (PART, judge.PART)) as folder:
+    parts = (PART, judge.PART)
+    with advise_on_memory("eval", settings), hold_evaluation_folder(config.stem, out, parts) as folder:
         return compare(settings, folder, page).to_json()

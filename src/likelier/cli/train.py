@@ -1,13 +1,16 @@
 """`likelier sft`, `reward`, `dpo` and the other training stages: one command per row of the stage table."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from likelier.cli.failures import is_out_of_memory
 from likelier.cli.options import ACCEPT_CHANGES, CONFIG, OUT, OVERRIDES, RESUME, SEED
 from likelier.cli.output import JSON, Result, result_command
+from likelier.errors import LikelierError
 from likelier.runs.naming import run_folder
 from likelier.stages import Stage
 
@@ -28,7 +31,8 @@ def training_command(stage: Stage) -> Callable[..., None]:
         from likelier.runs.shared import train_stage
 
         settings = load_settings(config, overrides, seed)
-        return train_stage(stage.verb, settings, run_folder(config.stem, out, resume), resume, accept_changes)
+        with advise_on_memory(stage.verb, settings):
+            return train_stage(stage.verb, settings, run_folder(config.stem, out, resume), resume, accept_changes)
 
     return command
 
@@ -49,7 +53,22 @@ def ppo(  # noqa: D103 (its help is written from the table of stages)
     from likelier.runs.shared import train_stage
 
     settings = load_settings(config, [*(overrides or []), *["ppo.anyway=true"] * anyway], seed)
-    return train_stage("ppo", settings, run_folder(config.stem, out, resume), resume, accept_changes)
+    with advise_on_memory("ppo", settings):
+        return train_stage("ppo", settings, run_folder(config.stem, out, resume), resume, accept_changes)
+
+
+@contextlib.contextmanager
+def advise_on_memory(stage: str, config: Any) -> Iterator[None]:
+    """LikelierError instead of an error about memory: it names the settings to change, as `likelier plan` does."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or stage == "gym":
+            raise
+        from likelier.plan.changes import describe_changes, list_changes
+
+        advice = describe_changes(list_changes(stage, config))
+        raise LikelierError(f"out of memory; {advice} ({type(error).__name__}: {error})") from error
 
 
 def load_settings(path: Path, overrides: list[str] | None, seed: int | None) -> Any:

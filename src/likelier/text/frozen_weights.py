@@ -6,7 +6,7 @@ model with rounded weights, and nothing else changes. 4 bits are NF4 with double
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,11 +42,16 @@ def find_compute_dtype(model: PreTrainedModel) -> torch.dtype:
     return torch.promote_types(model.dtype, torch.float32)
 
 
-def store_weights(model: PreTrainedModel, dtype: ModelDtype, keep: Sequence[str] = ()) -> None:
+def store_weights(
+    model: PreTrainedModel,
+    dtype: ModelDtype,
+    keep: Sequence[str] = (),
+    pack_layer: Callable[[Any, ModelDtype], None] | None = None,
+) -> None:
     """Freeze the matrices of a model and store them in fewer bytes, in place; float32 leaves it as it is.
 
     Of 4 and 8 bits embeddings and output layer have 16. What is no plain linear layer or embedding stays as it is, and
-    so do the layers `keep`. ConfigError: bitsandbytes is not installed.
+    so do the layers `keep`. `pack_layer`: by default `pack`. ConfigError: bitsandbytes is not installed.
     """
     if dtype == "float32":
         return
@@ -57,7 +62,7 @@ def store_weights(model: PreTrainedModel, dtype: ModelDtype, keep: Sequence[str]
             layer.weight.requires_grad_(False).data = layer.weight.data.to(half)
             layer.__class__ = FROZEN[type(layer)]
         else:
-            pack(layer, dtype)
+            (pack_layer or pack)(layer, dtype)
     for module in model.modules():  # norms and what else a folder in 16 bits holds
         if not isinstance(module, (*STORED, FrozenEmbedding)):
             for weight in module.parameters(recurse=False):

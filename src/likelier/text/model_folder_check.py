@@ -22,7 +22,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def check_model_folder(path: str | Path) -> None:
+def check_model_folder(path: str | Path, has_weights: bool = True) -> None:
     """Reject a folder whose model cannot be loaded without running code from the folder.
 
     Weights must be safetensors with valid headers; no config may refer to code (`auto_map`) or hub kernels. A path that
@@ -36,8 +36,8 @@ def check_model_folder(path: str | Path) -> None:
             raise DataError(f"{path}: no such model folder; give a folder with config.json and model.safetensors")
         return
     check_configs(folder)
-    num_tensors = check_weights(folder)
-    check_layer_counts(folder / "config.json", num_tensors)
+    if has_weights:
+        check_layer_counts(folder / "config.json", check_weights(folder))
 
 
 @cache

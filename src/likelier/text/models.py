@@ -40,12 +40,13 @@ PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_p
 
 
 @contextlib.contextmanager
-def load_safely(path: str | Path) -> Iterator[dict[str, Any]]:
+def load_safely(path: str | Path, has_weights: bool = True) -> Iterator[dict[str, Any]]:
     """Check a folder, silence transformers, and convert its exceptions to a DataError of one line.
 
     Yields keyword arguments for `from_pretrained`: no code from the folder; offline unless the hub is reachable.
+    `has_weights`: False where a config is enough.
     """
-    check_model_folder(path)
+    check_model_folder(path, has_weights)
     is_remote = not Path(path).is_dir()
     try:
         with silence_transformers():
@@ -76,12 +77,14 @@ def silence_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_tokenizer(path: str | Path, template_kwargs: Mapping[str, Any] = {}) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    path: str | Path, template_kwargs: Mapping[str, Any] = {}, has_weights: bool = True
+) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, whose chat template is given arguments, see `set_template_kwargs`.
 
-    DataError: see `check_model_folder`, or there is none.
+    `has_weights`: False where the folder needs none. DataError: see `check_model_folder`, or there is no tokenizer.
     """
-    with load_safely(path) as options:
+    with load_safely(path, has_weights) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
         mark_if_made_before(tokenizer, path, options)
     set_template_kwargs(tokenizer, template_kwargs)

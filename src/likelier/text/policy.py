@@ -103,7 +103,11 @@ class TextPolicy(nn.Module):
         """
         read = inputs.get("response_mask", mask)
         prompts = inputs["prompt_tokens"], inputs["prompt_mask"]
-        texts = PromptedResponses(*prompts, actions, read, inputs.get("pictures"))
+        outputs = self.evaluate_texts(PromptedResponses(*prompts, actions, read, inputs.get("pictures")))
+        return outputs if read is mask else outputs.keep(mask)
+
+    def evaluate_texts(self, texts: PromptedResponses) -> Evaluation:
+        """Log-probabilities, values and entropy of all response tokens."""
         separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
         with (
             autocast(self.device, self.bf16),
@@ -117,8 +121,7 @@ class TextPolicy(nn.Module):
             if self.value_head is not None:
                 states = hidden if self.critic is None else texts.compute_hidden_states(self.critic)
                 values = texts.scatter(self.value_head(states))
-            outputs = Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
-            return outputs if read is mask else outputs.keep(mask)
+            return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
 
 
 def check_critic(

@@ -1,0 +1,112 @@
+"""What SFT, reward models and DPO take: forward and backward passes over texts of their data."""
+
+from typing import NamedTuple
+
+from transformers import PreTrainedModel
+
+from likelier.config import Config, Memory, Training
+from likelier.plan.lengths import Lengths, measure_examples, measure_pairs
+from likelier.plan.machine import Machine
+from likelier.plan.memory import Phase, add_parts, hold_models
+from likelier.plan.models import build_new, build_trained, build_trained_classifier, count_trained
+from likelier.plan.passes import trace_classifier, trace_language_model, trace_update
+from likelier.plan.stage import StagePlan
+from likelier.plan.trace import Trace, count_bytes
+from likelier.reward.pairs import MIN_STEPS
+from likelier.text.policy import TextPolicy
+
+STEP_BYTES = 28
+"""Read and written by Adam's step: weight and both moments twice, gradient once."""
+TWO_SIDES = 2
+"""Texts of a pair."""
+
+
+class Batches(NamedTuple):
+    """How the data are cut."""
+
+    micro: int
+    """Rows of a forward pass."""
+    micros: int
+    """Forward passes of an optimizer step."""
+    steps: int | None
+    """Optimizer steps; None if the data are not there to count them."""
+
+
+def plan_sft(config: Config, machine: Machine, process: int) -> StagePlan:
+    """Plan supervised fine-tuning. `process`: bytes of Python and its libraries."""
+    sft, lengths = config.sft, measure_examples(config)
+    micro = sft.micro_batch_size or sft.batch_size
+    steps = sft.max_steps or count_steps(lengths.total, sft.num_epochs, sft.batch_size)
+    batches = Batches(micro, -(-sft.batch_size // micro), steps)
+    if sft.architecture:
+        model = build_new(sft.architecture, sft.vocab_size)
+    else:
+        model = build_trained(config.model, sft, "sft", machine.device)
+    trace = trace_language_model(model, micro, lengths.longest, sft, batches.micros > 1)
+    return make_plan("sft", model, trace, sft, lengths, batches, machine, process)
+
+
+def plan_reward(config: Config, machine: Machine, process: int) -> StagePlan:
+    """Plan a reward model, of several one after the other. `process`: bytes of Python and its libraries."""
+    settings, lengths = config.reward_model, measure_pairs(config, config.reward_model.max_length)
+    pairs = settings.micro_batch_size or settings.batch_size
+    epoch = count_steps(lengths.total, 1, settings.batch_size)
+    epochs = settings.num_epochs or (None if epoch is None else -(-MIN_STEPS // epoch))
+    models = settings.ensemble_size if settings.ensemble == "models" else 1
+    steps = None if epoch is None or epochs is None else models * epochs * epoch
+    batches = Batches(TWO_SIDES * pairs, -(-settings.batch_size // pairs), steps)
+    model = build_trained_classifier(settings.from_ or config.model, settings, machine.device)
+    trace = trace_classifier(model, batches.micro, lengths.longest, settings, batches.micros > 1)
+    plan = make_plan("reward", model, trace, settings, lengths, batches, machine, process)
+    # The weights of the best epoch stand beside those that are trained.
+    best = count_bytes(weight for weight in model.parameters() if weight.requires_grad)
+    return plan.hold({"weights": best})
+
+
+def plan_dpo(config: Config, machine: Machine, process: int) -> StagePlan:
+    """Plan DPO, whose reference is not in memory. `process`: bytes of Python and its libraries."""
+    dpo, lengths = config.dpo, measure_pairs(config, config.dpo.max_length)
+    pairs = dpo.micro_batch_size or dpo.batch_size
+    steps = count_steps(lengths.total, dpo.num_epochs, dpo.batch_size)
+    batches = Batches(TWO_SIDES * pairs, -(-dpo.batch_size // pairs), steps)
+    model = build_trained(config.model, dpo, "dpo", machine.device)
+    policy = TextPolicy(model, bf16=dpo.bf16, gradient_checkpointing=dpo.gradient_checkpointing)
+    # How much of a text is its prompt matters to the logits alone: half of it is taken.
+    prompt = max(1, lengths.longest // 2)
+    texts = batches.micro, prompt, max(1, lengths.longest - prompt)
+    trace = trace_update(policy, *texts, entropy=False, accumulates=batches.micros > 1)
+    return make_plan("dpo", model, trace, dpo, lengths, batches, machine, process)
+
+
+def count_steps(total: int | None, epochs: int, batch_size: int) -> int | None:
+    """Return the optimizer steps over so many examples; None if their number is not known."""
+    return None if total is None else -(-total * epochs // batch_size)
+
+
+def make_plan(
+    stage: str,
+    model: PreTrainedModel,
+    trace: Trace,
+    settings: Training,
+    lengths: Lengths,
+    batches: Batches,
+    machine: Machine,
+    process: int,
+) -> StagePlan:
+    """Make the plan of a stage that has one model and one kind of pass."""
+    trained = count_trained([model])
+    optimizer = settings.optimizer if isinstance(settings, Memory) else "adamw"
+    held = hold_models([model], trained, optimizer, machine, process, trace.most_small)
+    phases = [Phase("update", add_parts(held, trace.peak))]
+    notes = [note for note in (lengths.note,) if note]
+    if machine.count > 1:
+        notes.append("this stage runs on one GPU, whatever --gpus says")
+    seconds = None
+    if machine.rates is not None:
+        share = lengths.expect_longest(batches.micro) / lengths.longest
+        step = trained * STEP_BYTES / machine.rates.bandwidth
+        seconds = {"update": share * batches.micros * machine.rates.time(trace.operations) + step}
+    mean = sum(lengths.tokens) / len(lengths.tokens)
+    rows = batches.micro * batches.micros
+    tokens = None if batches.steps is None else int(batches.steps * rows * mean)
+    return StagePlan(stage, phases, seconds, batches.steps, 0.0, tokens, notes)

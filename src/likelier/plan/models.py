@@ -152,9 +152,8 @@ def build_trained_classifier(path: str | Path, memory: Memory, device: torch.dev
 
 def name_head(model: PreTrainedModel) -> str:
     """Return the name of the layer that scores."""
-    return [name for name, layer in model.named_modules() if getattr(layer, "out_features", 0) == 1][-1].partition(".")[
-        0
-    ]
+    names: list[str] = [name for name, layer in model.named_modules() if getattr(layer, "out_features", 0) == 1]
+    return names[-1].partition(".")[0]
 
 
 def build_classifier(path: str | Path, dtype: ModelDtype = "float32") -> PreTrainedModel:

@@ -126,7 +126,7 @@ def trace_loss(
         inputs = torch.zeros(rows, tokens, dtype=torch.long)
         for _ in range(1 + accumulates):
             tracer.restart()
-            compute_loss(inputs).backward()  # type: ignore[no-untyped-call]
+            compute_loss(inputs).backward()
         result = tracer.finish()
         release_gradients(hooks, trained)
     return result

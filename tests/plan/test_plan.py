@@ -23,13 +23,14 @@ machine = find_machine(None, 1, calibrate=False)
 plans = make_plans(load_config(Path("c.yaml")), machine)
 main(["ppo", "c.yaml", "--out", "run", "--json"])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(plans[0].peak.total, plans[0].peak.parts["process"], peak)
+parts = plans[0].peak.parts
+print(plans[0].peak.total - parts["other"], plans[0].peak.total, parts["process"], peak)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory of a process in kilobytes")
-def test_the_memory_of_a_run_is_within_15_percent(tmp_path):
+def test_the_memory_of_a_run_lies_between_the_plan_with_and_without_freed_memory(tmp_path):
     words = [f"w{number}" for number in range(2000)]
     save_tiny_model(tmp_path / "model", words=words, context=160)
     enlarge(tmp_path / "model")
@@ -40,9 +41,10 @@ def test_the_memory_of_a_run_is_within_15_percent(tmp_path):
     config = {"model": "model", "prompts": "prompts.jsonl", "reward": [{"function": "reward.py:even"}], "ppo": ppo}
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     done = subprocess.run([sys.executable, "-c", MEASURE], cwd=tmp_path, capture_output=True, text=True, check=True)
-    predicted, process, peak = map(int, done.stdout.split()[-3:])
-    assert predicted - process > 0.4 * process
-    assert abs(predicted / peak - 1) < 0.15
+    least, most, process, peak = map(int, done.stdout.split()[-4:])
+    assert least - process > 0.4 * process
+    assert 0.95 * least < peak < 1.05 * most
+    assert most < 1.6 * least
 
 
 def enlarge(folder):

@@ -35,6 +35,9 @@ def show_stage(name: str, plan: dict[str, Any], machine: dict[str, Any]) -> None
     if plan["seconds"] is not None:
         cost = "" if plan["cost"] is None else f", {plan['cost']:,.2f} at that price"
         echo(f"in all: {plan['steps']:,} iterations, {plan['tokens']:,} tokens, {format_time(plan['seconds'])}{cost}")
+    if other := memory["parts"].get("other", 0):
+        least = (memory["peak_bytes"] - other) / GB
+        echo(f"note: {least:.1f} GB if C's allocator keeps nothing that was freed (other: what it may keep)")
     for note in plan["notes"]:
         echo(f"note: {note}")
     if not plan["fits"]:

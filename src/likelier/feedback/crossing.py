@@ -13,7 +13,7 @@ Rows = NDArray[np.bool_]
 
 
 class Crossing:
-    """What N answers have in common."""
+    """Pairs of N answers that share a person, a comparison or a response."""
 
     def __init__(self, annotator: Indices, comparison: Indices, left: Indices, right: Indices) -> None:
         """Take numbers of people, comparisons and responses, [N] each."""

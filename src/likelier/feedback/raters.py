@@ -1,4 +1,4 @@
-"""Whom to believe of those who rate: each person's ratings beside the scores that the others' ratings give.
+"""Check of people who rate: each person's ratings beside the scores that the others' ratings give.
 
 Given the score of a response its ratings are independent, so no pair of them counts twice. Each kind and scale has a
 model of its own (`ordinal`); a person's evidence on all of them is added up.

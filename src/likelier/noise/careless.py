@@ -31,7 +31,7 @@ PARTS = betaincinv(*CARELESS_PART, (np.arange(40) + 0.5) / 40)
 
 
 class Posterior(NamedTuple):
-    """What is known of the careless share of each annotator, [num_annotators]; without answers that of the panel."""
+    """Posterior of the careless share of each annotator, [num_annotators]; without answers that of the panel."""
 
     mean: Floats
     low: Floats

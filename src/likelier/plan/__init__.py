@@ -1,1 +1,1 @@
-"""What a run will take, before it begins: memory by part, time, tokens, cost, and the settings to change."""
+"""Plan of a run before it begins: memory by part, time, tokens, cost, and the settings to change."""

@@ -1,4 +1,4 @@
-"""What candidates and the evaluation take: models that answer prompts, and judges."""
+"""Memory and time of candidates and the evaluation: models that answer prompts, and judges."""
 
 from likelier.config import Config
 from likelier.config.evaluation import is_response_file

@@ -21,7 +21,7 @@ class Change:
     setting: str
     """As on the command line: `ppo.micro_batch_size=4`; two that belong together have a blank between them."""
     costs: str
-    """What it costs, in words."""
+    """Cost in words."""
     peak: int | None = None
     """Bytes with this change and those before it."""
     iteration: float | None = None

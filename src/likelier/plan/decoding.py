@@ -1,4 +1,4 @@
-"""What sampling takes: the pass over the prompts, then a token of each row at a time."""
+"""Memory and time of sampling: the pass over the prompts, then a token of each row at a time."""
 
 import math
 from collections.abc import Iterator, Mapping

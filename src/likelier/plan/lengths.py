@@ -30,7 +30,7 @@ class Lengths:
     total: int | None
     """Texts in the file; None if there is no file."""
     note: str = ""
-    """What was assumed."""
+    """Assumption in words, empty if the data were there."""
 
     @property
     def longest(self) -> int:

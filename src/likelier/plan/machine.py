@@ -1,4 +1,4 @@
-"""What a machine can do: a table of GPUs from their makers' datasheets, and this CPU, measured in seconds."""
+"""Speed and memory of machines: a table of GPUs from their makers' datasheets, and this CPU, measured in seconds."""
 
 import difflib
 import os
@@ -97,7 +97,7 @@ class Machine:
 
     @property
     def device(self) -> torch.device:
-        """What the settings of a run see."""
+        """Device that the settings of a run are read for."""
         return torch.device("cpu" if self.is_cpu else "cuda")
 
 

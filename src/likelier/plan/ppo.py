@@ -1,4 +1,4 @@
-"""What a PPO run takes: its passes traced once, and memory and time made of them."""
+"""Memory and time of a PPO run: its passes traced once, and memory and time made of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

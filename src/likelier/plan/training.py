@@ -1,4 +1,4 @@
-"""What SFT, reward models and DPO take: forward and backward passes over texts of their data."""
+"""Memory and time of SFT, reward models and DPO: forward and backward passes over texts of their data."""
 
 from typing import NamedTuple
 

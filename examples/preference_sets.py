@@ -11,6 +11,7 @@ from typing import Any
 
 from human_preferences import FILES, import_set, short, votes
 
+from likelier.errors import ConfigError
 from likelier.intervals import t_interval
 from likelier.records import Preference
 
@@ -24,7 +25,13 @@ Sets = dict[str, tuple[list[Preference], list[Preference]]]
 def load_sets(data: Path, out: Path, names: Sequence[str], most: int, seed: int) -> Sets:
     """Read and divide the sets of these names; at most so many comparisons to learn from."""
     read = read_sets(data, out)
-    return {name: divide(read[name], most, seed) for name in names}
+    sets = {name: divide(read[name], most, seed) for name in names}
+    for name, (learn, _) in sets.items():
+        if len(learn) < max(SHOTS):
+            raise ConfigError(
+                f"--most {most}: {name} has {len(learn)} comparisons to learn from; {max(SHOTS)} are drawn"
+            )
+    return sets
 
 
 def read_sets(data: Path, out: Path) -> dict[str, list[Preference]]:

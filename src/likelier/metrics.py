@@ -104,6 +104,11 @@ PPO = (
     ),
     Metric("people/responses_rated", "Different responses that people have rated so far, in all steps.", "responses"),
     Metric(
+        "people/ratings_left_out",
+        "Ratings so far by people whom the check of ratings flags: they do not count.",
+        "ratings",
+    ),
+    Metric(
         "people/model_correlation",
         "Correlation between people's scores of responses and what the model says of each when it is left out; from 10 "
         "rated responses on.",

@@ -9,12 +9,14 @@ import uuid
 
 import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forked import Forked, run_command
 from likelier.circle import run_circle
 from likelier.config import build_config
 from likelier.errors import ConfigError, Stopped
 from likelier.feedback.projects import ProjectSettings, write_settings
+from likelier.feedback.raters import check_raters
 from likelier.feedback.store import Store
 from likelier.files import read_json, read_jsonl
 from likelier.metrics import PPO
@@ -27,6 +29,7 @@ from likelier.web import server
 from likelier.web.rating_page import open_rating_page
 from page_visitors import Visitor
 from ppo_runs import fingerprint
+from rater_panel import rate_all
 from tiny_ppo import make_config, make_world
 
 LENGTH = "def reward(prompts, responses):\n    return [0.5 * len(response) for response in responses]\n"
@@ -260,3 +263,33 @@ def test_ratings_on_several_scales_add_up_in_precision():
     assert alone[one.id][0] > 1.0
     assert both[one.id][1] == pytest.approx(1 / (1 / alone[one.id][1] + 0.001))
     assert both[one.id][0] == pytest.approx(alone[one.id][0] * both[one.id][1] / alone[one.id][1])
+
+
+def test_ratings_of_who_does_not_look_are_left_out_and_named_once(world, tmp_path, monkeypatch):
+    """Six of eight read, two rate at random: the scores are those that the six alone give."""
+    notes = []
+    monkeypatch.setattr(people, "print_note", notes.append)
+    config = configure(world, tmp_path / "r.db")
+    rated = rate_all(8, 2)
+    with open_people(config, tmp_path, open_rating_page) as source:
+        source.store.add_prompts([rated[0].prompt])
+        source.store.add_responses({entry.response.id: entry.response for entry in rated}.values())
+        with source.store.transaction() as writer:
+            writer.add_ratings(entry.rating for entry in rated)
+        model = AutoModelForCausalLM.from_pretrained(config.model)
+        source.read_with(model, AutoTokenizer.from_pretrained(config.model))
+        for _ in range(2):
+            source.fit(source.store.find_newest_rating())
+    honest = [entry for entry in rated if entry.rating.annotator not in ("p0", "p1")]
+    assert source.num_left_out == len(rated) - len(honest) == 120
+    assert source.scored.keys() == {entry.response.id for entry in honest}
+    assert notes == [
+        f"people: {name} is flagged random beside the others' ratings of the same responses: 60 ratings are left out"
+        for name in ("p0", "p1")
+    ]
+    careless = {name: rater.careless or 0.0 for name, rater in check_raters(rated).items()}
+    said, plain = read_ratings(honest, careless), read_ratings(honest)
+    assert max(careless[f"p{number}"] for number in range(2, 8)) < 0.05
+    ids = sorted(said)
+    assert np.corrcoef([said[each][0] for each in ids], [plain[each][0] for each in ids])[0, 1] > 0.999
+    assert np.corrcoef([said[each][0] for each in ids], [source.scored[each] for each in ids])[0, 1] > 0.9

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 from likelier.evaluation.length_control import control_length
 from likelier.feedback.store import Store
-from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
+from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Rating, Response
 from likelier.web import figures
 from likelier.web.figures import Figures, compare_models, compute_figures, count_by_day
 from likelier.web.room import Room
 from page_visitors import add_pair
+
+DAY = "2026-11-01T10:00:00+00:00"
 
 
 def judged(number, models, choice, day="2026-11-01"):
@@ -61,7 +63,7 @@ def test_one_model_has_no_win_rate():
 
 def test_judgements_are_counted_by_day():
     votes = [judged(0, ("a", "b"), "left", day) for day in ("2026-11-02", "2026-11-01", "2026-11-02")]
-    assert count_by_day(votes) == [
+    assert count_by_day([entry.judgement for entry in votes]) == [
         {"day": "2026-11-01", "judgements": 1},
         {"day": "2026-11-02", "judgements": 2},
     ]
@@ -90,7 +92,36 @@ def test_many_are_computed_by_a_process_of_its_own_from_a_copy(tmp_path, monkeyp
         store.add_judgements(
             Judgement(pair.id, f"p{number}", pair.response_a, pair.response_b, "left") for number in range(30)
         )
-        here = compute_figures(store.judged())
+        here = compute_figures(store)
         monkeypatch.setattr(figures, "MAX_HERE", 20)
         computed = Figures(Room(store, None, None, None)).read(600)
         assert computed == json.loads(json.dumps(here)) | {"as_of": 30}
+
+
+def test_ratings_are_checked_and_counted(tmp_path):
+    """Four people rate 40 responses like their number, one upside down: flagged, with the agreement of the five."""
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        prompt = Prompt("p")
+        responses = [Response(prompt.id, f"text {number}") for number in range(40)]
+        store.add_prompts([prompt])
+        store.add_responses(responses)
+        with store.transaction() as writer:
+            for person in range(5):
+                values = [1 + (number + person) % 40 // 6 for number in range(40)]
+                writer.add_ratings(
+                    Rating(response.id, f"p{person}", 8.0 - value if person == 4 else value, created_at=DAY)
+                    for response, value in zip(responses, values, strict=True)
+                )
+        computed = compute_figures(store)
+    assert computed["throughput"] == [{"day": "2026-11-01", "judgements": 200}]
+    assert computed["win_rates"] is None
+    flags = {person["id"]: person["rating_flags"] for person in computed["check"]["annotators"]}
+    assert {name for name, own in flags.items() if own} == {"p4"}
+    assert list(flags["p4"]) == ["reversed"]
+    (scale,) = computed["check"]["rating_agreement"]
+    assert scale["responses"] == 40
+
+
+def test_there_are_no_figures_of_no_answers(tmp_path):
+    with Store.open(tmp_path / "f.db", create=True) as store:
+        assert compute_figures(store) == {}

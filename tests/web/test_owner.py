@@ -12,6 +12,7 @@ from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
 from likelier.records import Comparison, Media, Prompt, Response
 from likelier.web.app import create_app
+from likelier.web.owner import describe_agreement, list_flags
 from page_visitors import come_in
 
 
@@ -49,6 +50,19 @@ def test_it_tells_how_far_everybody_is(store):
 def test_figures_are_there_before_the_first_judgement(store):
     state = come_in(create_app(store), "admin").get("/owner/state").json()
     assert (state["judgements"], state["alpha"], state["newest"]) == (0, None, [])
+
+
+def test_a_project_of_ratings_has_their_agreement_and_flags():
+    scales = [
+        {"responses": 5, "alpha_ordinal": 0.1, "alpha_ordinal_interval": [0.0, 0.3]},
+        {"responses": 30, "alpha_ordinal": 0.6, "alpha_ordinal_interval": [0.5, 0.7]},
+    ]
+    rated = {"alpha": None, "alpha_interval": None, "rating_agreement": scales}
+    assert describe_agreement(rated) == {"alpha": 0.6, "alpha_interval": [0.5, 0.7]}
+    assert describe_agreement(rated | {"alpha": 0.4}) == {"alpha": 0.4, "alpha_interval": None}
+    assert describe_agreement({}) == {"alpha": None, "alpha_interval": None}
+    assert list_flags({"flags": ["left", "random"], "rating_flags": ["random"]}) == ["left", "random"]
+    assert list_flags({}) == []
 
 
 def test_a_link_that_it_makes_opens_once(store):

@@ -3,14 +3,15 @@
 In each step the responses come onto the judging page, and the run waits for ratings, `wait_minutes` at most. A response
 that people rated has a score by their ratings (the ordinal model of feedback/ordinal.py, in log-odds) and by those of
 responses like it; what nobody rated has the score of rlhf/rating_model.py, which is fitted to all ratings so far: those
-of earlier steps, late ones and of earlier runs on the same database too. The scores that a step used are stored before
-it uses them: after a kill it has them again, and people are not asked twice.
+of earlier steps, late ones and of earlier runs on the same database too. Where several people rate the same responses
+they are checked (feedback/raters.py): ratings by whom it flags are left out, and a careless share is in the likelihood
+of everybody's. The scores that a step used are stored before it uses them: after a kill it has them again, and people
+are not asked twice.
 """
 
-import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from likelier.feedback.ask import open_to_ask
 from likelier.feedback.derived import score_rated
 from likelier.feedback.ordinal import SCORE_SD
 from likelier.feedback.projects import ProjectSettings
+from likelier.feedback.raters import RaterCheck, check_raters, split_scales
 from likelier.feedback.store import Store
 from likelier.files import read_jsonl, write_jsonl
 from likelier.progress import print_note
@@ -118,6 +120,10 @@ class PeopleSource:
         self.model: RatingModel | None = None
         self.scored: dict[str, float] = {}
         """Scores of all responses that people have rated, by id."""
+        self.num_left_out = 0
+        """Ratings by people who are flagged."""
+        self.named: set[str] = set()
+        """Flagged people of whom a note was printed."""
         self.step = start
         self.stop_if_asked: Callable[[], None] = lambda: None
 
@@ -191,12 +197,15 @@ class PeopleSource:
     def fit(self, until: int) -> None:
         """Fit the scores, and the model of them, to the ratings that counted when `until` was the newest."""
         assert self.hidden is not None
-        rated = list(self.store.rated_by_content(until=until))
-        self.scored, self.model = {}, None
+        everything = list(self.store.rated_by_content(until=until))
+        raters = check_raters(everything)
+        rated = [entry for entry in everything if not is_flagged(raters, entry)]
+        self.scored, self.model, self.num_left_out = {}, None, len(everything) - len(rated)
+        self.name_flagged(raters)
         if not rated:
             return
         entry_of = {entry.response.id: entry for entry in rated}
-        said = read_ratings(rated)
+        said = read_ratings(rated, {name: rater.careless or 0.0 for name, rater in raters.items()})
         ids = sorted(said)
         features = self.hidden.describe(
             [entry_of[each].prompt.text for each in ids], [entry_of[each].response.text for each in ids]
@@ -205,32 +214,54 @@ class PeopleSource:
         self.model = fit_rating_model(features, scores, variances)
         self.scored = dict(zip(ids, self.model.rated.tolist(), strict=True))
 
+    def name_flagged(self, raters: Mapping[str, RaterCheck]) -> None:
+        """Print whose ratings are left out, once for each person."""
+        names = self.store.names()
+        for annotator, rater in raters.items():
+            if rater.flags and annotator not in self.named:
+                self.named.add(annotator)
+                person, flag = names.get(annotator) or annotator, rater.flags[0]
+                print_note(
+                    f"people: {person} is flagged {flag} beside the others' ratings of the same responses: "
+                    f"{rater.ratings} ratings are left out"
+                )
+
     def measure(self) -> dict[str, float]:
         """Return the metrics of the last step."""
         used = self.used[self.step]
         num_rated = sum(used.rated)
         num_predicted = sum(score is not None for score in used.scores) - num_rated
-        counts = {"rated": num_rated, "by_model": num_predicted, "responses_rated": len(self.scored)}
+        counts = {
+            "rated": num_rated,
+            "by_model": num_predicted,
+            "responses_rated": len(self.scored),
+            "ratings_left_out": self.num_left_out,
+        }
         metrics = {f"people/{name}": float(count) for name, count in counts.items()}
         if self.model is not None and self.model.correlation is not None:
             metrics["people/model_correlation"] = self.model.correlation
         return metrics
 
 
-def read_ratings(rated: Sequence[RatedResponse]) -> dict[str, tuple[float, float]]:
+def is_flagged(raters: Mapping[str, RaterCheck], entry: RatedResponse) -> bool:
+    """Return True for a rating by somebody whom the check flags."""
+    rater = raters.get(entry.rating.annotator)
+    return rater is not None and bool(rater.flags)
+
+
+def read_ratings(
+    rated: Sequence[RatedResponse], careless: Mapping[str, float] | None = None
+) -> dict[str, tuple[float, float]]:
     """Return what its ratings say of each response, by id: a score in log-odds and the variance of its error.
 
-    The likelihood of the ordinal model as a normal one: posterior less prior, in precision. Each kind and scale has its
-    own model; of a response rated on several the precisions add up. Where all ratings of a scale are the same they say
-    next to nothing, of the score 0.
+    The likelihood of the ordinal model, with people's `careless` shares, as a normal one: posterior less prior, in
+    precision. Each kind and scale has its own model; of a response rated on several the precisions add up. Where all
+    ratings of a scale are the same they say next to nothing, of the score 0.
     """
-    scales = defaultdict(list)
-    for entry in rated:
-        scales[entry.rating.kind, json.dumps(entry.rating.extra.get("scale"))].append(entry)
     precisions: dict[str, float] = defaultdict(float)
     sums: dict[str, float] = defaultdict(float)
-    for _, entries in sorted(scales.items(), key=lambda scale: scale[0]):
-        fitted = score_rated(entries)
+    for _, entries in split_scales(rated):
+        fitted = score_rated(entries, careless)
         ids = sorted({entry.response.id for entry in entries})
         means, variances = fitted[1] if fitted else (np.zeros(len(ids)), np.full(len(ids), SCORE_SD**2))
         for response, mean, variance in zip(ids, means.tolist(), variances.tolist(), strict=True):

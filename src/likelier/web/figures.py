@@ -8,14 +8,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from likelier.errors import LikelierError
 from likelier.feedback.inclusion import find_chance
 from likelier.feedback.store import Store
-from likelier.records import JudgedComparison
+from likelier.records import Answer, JudgedComparison
 from likelier.terminal import print_stderr
 from likelier.web.room import Room
 
@@ -67,7 +67,7 @@ class Figures:
         store, begun = self.room.store, time.monotonic()
         try:
             few = num_judgements <= MAX_HERE
-            values = compute_figures(store.judged(), store.gold_answers()) if few else compute_apart(store)
+            values = compute_figures(store) if few else compute_apart(store)
         except (OSError, sqlite3.Error, LikelierError) as error:
             print_stderr(f"likelier: the owner's figures could not be computed: {error}")
             return
@@ -77,16 +77,20 @@ class Figures:
             self.values, self.num_judgements = values | {"as_of": num_judgements}, num_judgements
 
 
-def compute_figures(judged: Sequence[JudgedComparison], gold: Mapping[str, str | None] | None = None) -> dict[str, Any]:
-    """Return the figures of judgements, gold items as for `check`; none of no judgements."""
-    from likelier.feedback.check import check as check_feedback  # scipy.stats takes a second of the server's start
+def compute_figures(store: Store) -> dict[str, Any]:
+    """Return the figures of a project's judgements, rankings and ratings; none if there are no answers."""
+    from likelier.feedback.check_all import check_answers  # scipy.stats takes a second of the server's start
 
-    if not judged:
+    judged, ranked, rated = store.judged(), list(store.ranked_by_content()), list(store.rated_by_content())
+    if not (judged or ranked or rated):
         return {}
+    answers = (
+        [entry.judgement for entry in judged] + [each.ranking for each in ranked] + [each.rating for each in rated]
+    )
     return {
-        "check": check_feedback(judged, gold).to_json(),
+        "check": check_answers(judged, store.gold_answers(), ranked, rated).to_json(),
         "win_rates": compare_models([entry for entry in judged if not entry.judgement.adjudicates]),
-        "throughput": count_by_day(judged),
+        "throughput": count_by_day(answers),
     }
 
 
@@ -117,7 +121,7 @@ def main() -> None:
     if sys.platform != "win32":
         os.nice(NICENESS)
     with Store.open(db, project=project) as store:
-        values = compute_figures(store.judged(), store.gold_answers())
+        values = compute_figures(store)
     sys.stdout.write(json.dumps(values))  # for the process that asked, which is no terminal
     sys.stdout.flush()
 
@@ -128,9 +132,9 @@ def end_with_stdin() -> None:
     os._exit(0)
 
 
-def count_by_day(judged: Sequence[JudgedComparison]) -> list[dict[str, Any]]:
-    """Return the number of judgements on each of the last days on which there were any (UTC)."""
-    days = Counter((entry.judgement.created_at or "")[:10] for entry in judged)
+def count_by_day(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return the number of answers on each of the last days on which there were any (UTC)."""
+    days = Counter((each.created_at or "")[:10] for each in answers)
     return [{"day": day, "judgements": days[day]} for day in sorted(days) if day][-DAYS:]
 
 

@@ -2,6 +2,8 @@
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -152,8 +154,7 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
         "as_of": values.get("as_of"),
         "win_rates": values.get("win_rates"),
         "throughput": values.get("throughput", []),
-        "alpha": check.get("alpha"),
-        "alpha_interval": check.get("alpha_interval"),
+        **describe_agreement(check),
         "people": [
             {
                 "annotator": person.annotator,
@@ -163,7 +164,7 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
                 "member": room.store.project in person.projects,
                 "judgements": len(pairing.own[person.annotator]),
                 "error_rate": figures.get(person.annotator, {}).get("error_rate"),
-                "flags": figures.get(person.annotator, {}).get("flags", []),
+                "flags": list_flags(figures.get(person.annotator, {})),
             }
             for person in people
         ],
@@ -177,6 +178,21 @@ def describe_state(room: Room, values: dict[str, Any]) -> dict[str, Any]:
             for judgement in room.store.newest_judgements(NEWEST)
         ],
     }
+
+
+def describe_agreement(check: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Krippendorff's alpha with its interval: of comparisons, or else of the most ratings of one scale."""
+    alpha, interval = check.get("alpha"), check.get("alpha_interval")
+    scales = check.get("rating_agreement", ())
+    if alpha is None and scales:
+        most = max(scales, key=itemgetter("responses"))
+        alpha, interval = most["alpha_ordinal"], most["alpha_ordinal_interval"]
+    return {"alpha": alpha, "alpha_interval": interval}
+
+
+def list_flags(person: Mapping[str, Any]) -> list[str]:
+    """Return a person's flags by the check, those by ratings too, each once."""
+    return list(dict.fromkeys([*person.get("flags", ()), *person.get("rating_flags", ())]))
 
 
 def describe_strategy(room: Room) -> dict[str, Any] | None:

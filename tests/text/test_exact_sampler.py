@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from likelier.errors import ConfigError, DataError, NumericError
 from likelier.text.cached_decode import CachedDecoder
@@ -86,6 +87,32 @@ def test_a_response_depends_on_its_own_draws_only() -> None:
     assert torch.equal(together.tokens, apart.tokens)
     assert torch.allclose(together.logprobs, apart.logprobs, atol=1e-5)
     assert not torch.equal(together.tokens, sample(model, tokenizer, PROMPTS, Sampling(40), seeded(1)).tokens)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a GPU (a number fetched, rows counted) or make a tensor on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched = self.made = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.fetched += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.made += func in (torch.ops.aten.lift_fresh.default, torch.ops.aten.scalar_tensor.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "granite"])
+def test_no_token_waits_for_the_device(family: str) -> None:
+    """32 more tokens: eight looks at who has finished, nothing made on the CPU. Granite has transformers' own step."""
+    model, counts = tiny_model(family), {}
+    for length in (8, 8, 40):  # the first one checks the model
+        with Waits() as waits:
+            sample(model, tiny_tokenizer(), ["abc", "x"], Sampling(length, end_token=False), seeded())
+        counts[length] = waits
+    assert counts[40].fetched - counts[8].fetched == 8
+    if family != "granite":  # whose attention on a CPU makes its scale one each time
+        assert counts[40].made == counts[8].made
 
 
 def test_one_long_prompt_does_not_widen_a_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:

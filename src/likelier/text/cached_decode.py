@@ -143,7 +143,7 @@ class CachedDecoder:
 
     def step(self, token: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Logits behind one more token of each row."""
-        self.mask[:, self.filled] = True
+        self.mask[:, self.filled].fill_(True)  # `= True` would make a tensor on the CPU for each token
         self.filled += 1
         positions, self.lengths = self.lengths, self.lengths + 1
         if self.fast_decoder:

@@ -163,7 +163,7 @@ def decode(
                 logprob = logprob.masked_fill(written, 0.0)
             tokens[rows, step], logprobs[rows, step] = token, logprob
             ended = stops.find_ended(token, tokens, rows, step) & ~finished
-            lengths[rows] = torch.where(ended, step + 1, lengths[rows])
+            lengths[rows] = lengths[rows].masked_fill(ended, step + 1)
             finished |= ended
             if step + 1 == length:
                 break

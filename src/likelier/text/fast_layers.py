@@ -71,7 +71,7 @@ def look_back(excluded: Tensor, newest: int, window: int | None) -> tuple[int, T
     if oldest == first:
         return first, excluded[..., first:]
     unseen = excluded[..., first:].clone()
-    unseen[..., : oldest - first] = True
+    unseen[..., : oldest - first].fill_(True)
     return first, unseen
 
 

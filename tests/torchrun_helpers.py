@@ -1,6 +1,7 @@
 """A function run in several real processes that meet over the loopback, as those of torchrun do."""
 
 import contextlib
+import io
 import multiprocessing
 import os
 import traceback
@@ -69,3 +70,27 @@ def answer(pipe, environment, work, given, meet):
         pipe.send((False, found))
     except BaseException:
         pipe.send((True, traceback.format_exc()))
+
+
+def likelier_here(*words):
+    """Exit code, stdout and stderr of a command."""
+    from likelier.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(list(map(str, words)))
+    return code, out.getvalue(), err.getvalue()
+
+
+def likelier_in_processes(size, temporary, *words):
+    """The same in each of several processes, which put what is temporary into a folder."""
+    temporary.mkdir(exist_ok=True)
+    return in_processes(size, likelier_in, temporary, *words, meet=False)
+
+
+def likelier_in(temporary, *words):
+    """In one of several processes, with a folder for what is temporary, and without the wait for others at the end."""
+    from likelier.cli import torchrun as several
+
+    os.environ["TMPDIR"], several.WAIT_SECONDS = str(temporary), 0.1
+    return likelier_here(*words)

@@ -1,4 +1,4 @@
-"""Data-parallel training: every process holds all weights and the whole batch, and computes its shard of the rows.
+"""Data-parallel training: every process knows the whole batch, and computes its shard of the rows.
 
 The expensive work (decoding, forward passes, gradients) is sharded by rows and its results are gathered, so that
 statistics over a batch, such as those of whitening, equal those of a single process. With one process everything here
@@ -8,6 +8,7 @@ is a no-op.
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,6 +29,14 @@ def get_rank() -> int:
 def get_world_size() -> int:
     """Return the number of processes that train together; 1 outside `process_group`."""
     return dist.get_world_size() if is_initialized() else 1
+
+
+def check_device(block: str, device: torch.device) -> None:
+    """ConfigError: several processes cannot communicate on the device that the settings in `block` name."""
+    if get_world_size() > 1 and device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"{block}.device: {device.type} does not serve several processes; set cpu, or use one process"
+        )
 
 
 def is_initialized() -> bool:
@@ -77,6 +86,36 @@ def shard(num_rows: int) -> slice:
     """Return the rows of this process: every n-th. With fewer rows than processes, every process takes them all."""
     rank, size = get_rank(), get_world_size()
     return slice(rank, None, size) if num_rows >= size else slice(None)
+
+
+class Part(NamedTuple):
+    """Rows of one forward pass of this process."""
+
+    rows: list[int]
+    num_own: int
+    """The first so many are this process's. A row behind them is another's: it keeps this process in step."""
+
+
+def split_shard(num_rows: int, size: int) -> list[Part]:
+    """Cut the `shard` of this process into parts of at most `size` rows: as many parts in every process.
+
+    Where the shard is a row shorter than others' it is filled with a row of another process, which must not count: a
+    process that ran fewer forward passes would have no gradients to add, and with sharded weights stop all others.
+    """
+    rank, world_size = get_rank(), get_world_size()
+    own = list(range(rank, num_rows, world_size))
+    missing = -(-num_rows // world_size) - len(own)
+    rows = own + [rank % num_rows] * missing
+    starts = range(0, len(rows), size)
+    return [Part(rows[start : start + size], min(size, len(own) - start)) for start in starts]
+
+
+def gather_parts(values: list[Tensor], parts: list[Part], num_rows: int) -> Tensor:
+    """Gather the values of the rows of every process's parts, in the order of the rows; every process gets them all."""
+    own = torch.cat([value[: part.num_own] for value, part in zip(values, parts, strict=True)])
+    gathered = own.new_zeros(num_rows, *own.shape[1:])
+    gathered[[row for part in parts for row in part.rows[: part.num_own]]] = own
+    return all_reduce_sum(gathered)
 
 
 def all_gather_rows(rows: Tensor, num_rows: int) -> Tensor:

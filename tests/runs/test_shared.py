@@ -18,7 +18,7 @@ from likelier.cli import main
 from likelier.files import read_jsonl, write_jsonl
 from ppo_runs import REWARD, fingerprint
 from tiny import save_tiny_model
-from torchrun_helpers import in_processes
+from torchrun_helpers import in_processes, likelier_here, likelier_in_processes
 
 
 @pytest.fixture(scope="module")
@@ -36,31 +36,10 @@ def config(tmp_path_factory):
     return folder / "ppo.yaml"
 
 
-def likelier(*words):
-    """Exit code, stdout and stderr of a command."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(map(str, words)))
-    return code, out.getvalue(), err.getvalue()
-
-
-def together(size, temporary, *words):
-    temporary.mkdir(exist_ok=True)
-    return in_processes(size, likelier_in, temporary, *words, meet=False)
-
-
-def likelier_in(temporary, *words):
-    """In one of several processes, with a folder for what is temporary, and without the wait for others at the end."""
-    from likelier.cli import torchrun as several
-
-    os.environ["TMPDIR"], several.WAIT_SECONDS = str(temporary), 0.1
-    return likelier(*words)
-
-
 def test_two_processes_train_as_one_does(config, tmp_path):
     (first, second), (code, out, _) = (
-        together(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "two", "--json"),
-        likelier("ppo", config, "--out", tmp_path / "one", "--json"),
+        likelier_in_processes(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "two", "--json"),
+        likelier_here("ppo", config, "--out", tmp_path / "one", "--json"),
     )
     assert (first[0], second, code) == (0, (0, "", ""), 0)
     assert first[2] == ""
@@ -96,9 +75,12 @@ AGAIN = {"critic apart", "loss", "scores"}
 )
 def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path, name):
     words = ["ppo", config, "ppo.total_episodes=64", "ppo.learning_rate=0.005", *VARIANTS[name], "--out"]
-    code, _, err = likelier(*words, tmp_path / name / "one")
+    code, _, err = likelier_here(*words, tmp_path / name / "one")
     assert code == 0, err
-    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [0, 0]
+    assert [code for code, _, _ in likelier_in_processes(2, tmp_path / "tmp", *words, tmp_path / name / "two")] == [
+        0,
+        0,
+    ]
     one, two = ([line for _, line in read_jsonl(tmp_path / name / run / "metrics.jsonl")] for run in ("one", "two"))
     assert len(one) == 2
     for alone, shared in zip(one, two, strict=True):
@@ -107,12 +89,12 @@ def test_every_kind_of_training_is_the_same_in_two_processes(config, tmp_path, n
 
 def test_it_goes_on_to_the_same_bits(config, tmp_path):
     words = ["ppo", config, "--out", tmp_path / "whole"]
-    assert [code for code, _, _ in together(2, tmp_path / "tmp", *words)] == [0, 0]
+    assert [code for code, _, _ in likelier_in_processes(2, tmp_path / "tmp", *words)] == [0, 0]
     stopped = in_processes(2, stopped_after_three, config, tmp_path / "stopped", meet=False)
     assert [code for code, _ in stopped] == [75, 75]
     assert "likelier: stopped after step 3; go on with: likelier" in stopped[0][1]
     assert stopped[1][1] == ""
-    again = together(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "stopped", "--resume", "auto")
+    again = likelier_in_processes(2, tmp_path / "tmp", "ppo", config, "--out", tmp_path / "stopped", "--resume", "auto")
     assert [code for code, _, _ in again] == [0, 0]
     assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
 
@@ -138,7 +120,7 @@ def stopped_after_three(config, folder):
 
 def test_a_wrong_setting_leaves_no_folder(config, tmp_path):
     words = ["ppo", config, "ppo.num_mini_batches=32", "--out", tmp_path / "out"]
-    told = together(2, tmp_path / "tmp", *words)
+    told = likelier_in_processes(2, tmp_path / "tmp", *words)
     line = "likelier: ppo.num_mini_batches: 32 leaves minibatches of 1 rows to 2 processes; give each at least one\n"
     assert told[0] == (2, "", line)
     assert told[1][0] == 2
@@ -149,7 +131,7 @@ def test_a_reward_that_fails_in_the_first_process_ends_the_other(config, tmp_pat
     (tmp_path / "raises.py").write_text("def score(prompts, responses):\n    raise ValueError('no score today')\n")
     reward = f"reward=[{{function: {tmp_path}/raises.py:score}}]"
     words = ["ppo", config, reward, "--json", "--out", tmp_path / "out"]
-    first, second = together(2, tmp_path / "tmp", *words)
+    first, second = likelier_in_processes(2, tmp_path / "tmp", *words)
     what = f"likelier: reward function `{tmp_path}/raises.py:score` raises ValueError: no score today\n"
     assert (first, second) == ((1, "", what), (1, "", ""))
     assert not (tmp_path / "out").exists()
@@ -160,7 +142,7 @@ def whole(config, tmp_path_factory):
     """Ten steps in two processes that nobody disturbs."""
     folder = tmp_path_factory.mktemp("whole")
     words = ["ppo", config, "ppo.total_episodes=320", "--out", folder / "run"]
-    assert [code for code, _, _ in together(2, folder / "tmp", *words)] == [0, 0]
+    assert [code for code, _, _ in likelier_in_processes(2, folder / "tmp", *words)] == [0, 0]
     return folder / "run"
 
 

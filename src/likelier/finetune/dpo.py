@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, DPOConfig
+from likelier.distributed import all_reduce_sum, check_device, gather_parts, get_rank, split_shard
 from likelier.errors import DataError
 from likelier.evaluation.heldout import HeldOutEval, make_heldout_eval
 from likelier.finetune.dpo_loss import dpo_loss
@@ -68,7 +69,8 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_trained(run.folder, config.model, model, tokenizer, describe_training(config, len(data.train)))
+    if get_rank() == 0:
+        save_trained(run.folder, config.model, model, tokenizer, describe_training(config, len(data.train)))
     result: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -133,6 +135,7 @@ def prepare(config: Config) -> Setup:
     """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
     dpo, pairs = config.dpo, load_pairs(config)
     device = pick_device(dpo.device)
+    check_device("dpo", device)
     check_optimizer(dpo.optimizer, device, "dpo")
     model = load_causal_lm(config.model, device, choose_base_dtype(dpo, device))
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
@@ -181,8 +184,8 @@ def tokenize_pair(
 
 def pair_logprobs(
     model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig
-) -> tuple[Float[Tensor, "N 2"], Float[Tensor, ""]]:
-    """Log-probabilities of chosen and rejected responses from one forward pass, and the sum of token entropies."""
+) -> tuple[Float[Tensor, "N 2"], Float[Tensor, "2 N T"]]:
+    """Log-probabilities of chosen and rejected responses from one forward pass, and the entropy at each token."""
     # Both sides in one batch, so that rounding is alike in chosen and rejected: the loss takes their difference.
     prompts, prompt_mask = pad_left([pair.prompt for pair in pairs] * 2)
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
@@ -190,19 +193,22 @@ def pair_logprobs(
     with checkpoint_layers(dpo.gradient_checkpointing, model):
         logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, dpo.bf16)
     # Summed, not averaged over tokens: the loss is about whole responses (Rafailov et al. 2023, eq. 7).
-    return logprobs.sum(1).view(2, -1).T, entropy.detach().sum()
+    return logprobs.sum(1).view(2, -1).T, entropy.detach().view(2, len(pairs), -1)
 
 
 @torch.no_grad()
 def all_logprobs(model: PreTrainedModel, pairs: Sequence[TokenizedPair], dpo: DPOConfig) -> Float[Tensor, "N 2"]:
-    """Compute log-probabilities of chosen and rejected responses for all pairs, batched by length."""
+    """Compute log-probabilities of chosen and rejected responses for all pairs, batched by length.
+
+    Of several processes each computes a shard; all return all pairs.
+    """
     # A forward pass costs its longest row: sorted, little of it is padding.
     by_length = sorted(range(len(pairs)), key=lambda row: pairs[row].num_tokens)
-    size = dpo.micro_batch_size or dpo.batch_size
     logprobs = torch.zeros(len(pairs), 2, device=model.device)
-    for first in range(0, len(by_length), size):
-        rows = by_length[first : first + size]
-        logprobs[rows] = pair_logprobs(model, [pairs[row] for row in rows], dpo)[0]
+    if pairs:
+        parts = split_shard(len(pairs), dpo.micro_batch_size or dpo.batch_size)
+        found = [pair_logprobs(model, [pairs[by_length[row]] for row in part.rows], dpo)[0] for part in parts]
+        logprobs[by_length] = gather_parts(found, parts, len(pairs))
     return logprobs
 
 
@@ -223,15 +229,19 @@ def update(
 ) -> dict[str, float]:
     """Take one optimizer step on a batch; returns its metrics. The micro-batch size only changes memory."""
     state.optimizer.zero_grad()
-    size, parts = dpo.micro_batch_size or len(pairs), []
-    for first in range(0, len(pairs), size):
-        micro_batch = pairs[first : first + size]
-        loss, stats = mean_loss(model, micro_batch, ref[first : first + size], dpo)
+    size, num_tokens, weighted = dpo.micro_batch_size or len(pairs), count_response_tokens(pairs), []
+    for part in split_shard(len(pairs), size):
+        # A part without a row of its own counts with a share of 0.
+        loss, stats = mean_loss(model, [pairs[row] for row in part.rows], ref[part.rows], dpo, part.num_own or 1)
         # Weighted by its pairs, so that the gradient is the batch's, however it is cut into micro-batches.
-        share = len(micro_batch) / len(pairs)
+        share = part.num_own / len(pairs)
         (loss * share).backward()
-        parts.append({name: value * share for name, value in (stats | {"loss": loss.detach()}).items()})
-    means = {name: torch.stack([micro_batch[name] for micro_batch in parts]).sum() for name in parts[0]}
+        means = {name: value * share for name, value in (stats | {"loss": loss.detach()}).items()}
+        # A mean over tokens, of which each part has another number.
+        token_share = count_response_tokens([pairs[row] for row in part.rows[: part.num_own]]) / num_tokens
+        weighted.append(means | {"entropy": stats["entropy"] * token_share})
+    sums = all_reduce_sum(torch.stack([torch.stack([each[name] for each in weighted]).sum() for name in weighted[0]]))
+    means = dict(zip(weighted[0], sums, strict=True))
     _, means["grad_norm"] = guarded_step(
         state,
         means["loss"],
@@ -248,9 +258,12 @@ def mean_loss(
     pairs: Sequence[TokenizedPair],
     ref: Float[Tensor, "N 2"],
     dpo: DPOConfig,
+    num_pairs: int | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """Mean loss over the pairs, and means of TRL's DPO metrics."""
-    logprobs, entropy = pair_logprobs(model, pairs, dpo)
+    """Mean loss over the first `num_pairs` pairs, by default all, and means of TRL's DPO metrics."""
+    logprobs, entropies = pair_logprobs(model, pairs, dpo)
+    logprobs, entropy = logprobs[:num_pairs], entropies[:, :num_pairs].sum()
+    pairs, ref = pairs[:num_pairs], ref[:num_pairs]
     target, weight = (ref.new_tensor([getattr(pair, name) for pair in pairs]) for name in ("target", "weight"))
     # Where nobody is careless nothing is mixed, so that such runs keep their bits.
     noise = None
@@ -261,8 +274,13 @@ def mean_loss(
     loss, stats = dpo_loss(*sides, dpo.beta, target, weight, noise, intervals)
     # Watch these two: the loss only fixes their difference, and both may fall together (Pal et al. 2024).
     chosen, rejected = logprobs.detach().mean(0)
-    tokens = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
-    return loss, stats | {"logps/chosen": chosen, "logps/rejected": rejected, "entropy": entropy / tokens}
+    entropy = entropy / count_response_tokens(pairs)
+    return loss, stats | {"logps/chosen": chosen, "logps/rejected": rejected, "entropy": entropy}
+
+
+def count_response_tokens(pairs: Sequence[TokenizedPair]) -> int:
+    """Return the number of tokens in both responses of all pairs."""
+    return sum(len(pair.chosen) + len(pair.rejected) for pair in pairs)
 
 
 def evaluate_pairs(

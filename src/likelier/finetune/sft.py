@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, SFTConfig
+from likelier.distributed import all_reduce_sum, check_device, get_rank, split_shard
 from likelier.errors import ConfigError, DataError
 from likelier.evaluation.heldout import HeldOutEval, make_heldout_eval
 from likelier.finetune.examples import TokenizedExample, read_examples, tokenize_examples
@@ -59,7 +60,8 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, data.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
+    if get_rank() == 0:
+        save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
     result: dict[str, Any] = {
         "steps": data.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -118,6 +120,7 @@ def prepare(config: Config) -> Setup:
     if bool(config.model) == bool(sft.architecture):
         raise ConfigError("give either model, to fine-tune it, or sft.architecture, to train from scratch")
     device = pick_device(sft.device)
+    check_device("sft", device)
     check_optimizer(sft.optimizer, device, "sft")
     examples = read_examples(Path(config.data))
     if sft.architecture:
@@ -187,20 +190,21 @@ def token_means(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return mean loss in nats and accuracy over all target tokens; with `backward`, also add the loss's gradients.
 
-    Examples of similar length are batched together. Each micro-batch's sum is divided by the target tokens of the whole
-    batch: a mean of means would weigh tokens of short examples more.
+    Examples of similar length are batched together, a shard of them in each process. Each micro-batch's sum is divided
+    by the target tokens of the whole batch: a mean of means would weigh tokens of short examples more.
     """
     num_targets = sum(len(example.tokens) - example.start for example in examples)
     by_length = sorted(examples, key=lambda example: len(example.tokens))
     size = sft.micro_batch_size or sft.batch_size
     loss = num_right = torch.zeros((), device=model.device)
-    for first in range(0, len(by_length), size):
-        micro_batch = pad_examples(by_length[first : first + size])
+    for part in split_shard(len(by_length), size):
+        micro_batch = pad_examples([by_length[row] for row in part.rows], part.num_own)
         part_loss, part_right = token_sums(model, micro_batch, sft)
         # Part by part, so that the activations of one micro-batch are held at a time.
         if backward:
             (part_loss / num_targets).backward()
         loss, num_right = loss + part_loss.detach(), num_right + part_right
+    loss, num_right = all_reduce_sum(torch.stack([loss, num_right]))
     return loss / num_targets, num_right / num_targets
 
 
@@ -217,10 +221,13 @@ class PaddedExamples(NamedTuple):
         return {"tokens": self.tokens, "mask": self.mask, "learned": self.target_mask}
 
 
-def pad_examples(examples: Sequence[TokenizedExample]) -> PaddedExamples:
-    """Pad examples on the right, with masks of tokens and of targets."""
+def pad_examples(examples: Sequence[TokenizedExample], num_learned: int | None = None) -> PaddedExamples:
+    """Pad examples on the right, with masks of tokens and of targets, which only the first `num_learned` have."""
     tokens, mask = pad_right([example.tokens for example in examples])
-    return PaddedExamples(tokens, mask, mask_targets(mask, torch.tensor([example.start for example in examples])))
+    target_mask = mask_targets(mask, torch.tensor([example.start for example in examples]))
+    if num_learned is not None:
+        target_mask[num_learned:] = False
+    return PaddedExamples(tokens, mask, target_mask)
 
 
 def mask_targets(mask: Bool[Tensor, "B N"], starts: Int[Tensor, " B"]) -> Bool[Tensor, "B N"]:

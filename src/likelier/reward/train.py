@@ -10,9 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from likelier.config import Config, RewardModelConfig
+from likelier.distributed import (
+    all_reduce_sum,
+    broadcast_text,
+    check_device,
+    gather_parts,
+    get_rank,
+    split_shard,
+)
 from likelier.files import read_log, write_json
 from likelier.intervals import Floats
 from likelier.progress import progress
@@ -82,8 +91,11 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 
     counts = {"steps": len(read_log(run.folder / "metrics.jsonl")), "optimizer_steps": optimizer_steps}
     counts |= {"ensemble_size": settings.ensemble_size}
-    learn_distribution(run.folder, pairs, settings)
-    quality = evaluate(run.folder, pairs, settings)
+    # Every process reads what rank 0 has written, after it has.
+    folder = Path(broadcast_text(str(run.folder)))
+    learn_distribution(folder, pairs, settings)
+    broadcast_text("")
+    quality = evaluate(folder, pairs, settings)
     verdict = assess_reward_model(quality)
     quality |= {"verdict": verdict.name, "in_words": verdict.sentence}
     return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | quality)
@@ -102,6 +114,7 @@ class Member:
             # Members differ in head and order: where the data leave a score open they disagree (Coste et al. 2024).
             head = seeded_generator(config.seed, number, "reward head")
             device, start = pick_device(settings.device), find_start(config, number)
+            check_device("reward_model", device)
             check_optimizer(settings.optimizer, device, "reward_model")
             self.reward = load_start(start, settings, device, head)
             set_template_kwargs(self.reward.tokenizer, config.chat_template_kwargs)
@@ -137,19 +150,20 @@ class Member:
 
     def update(self, batch: Sequence[Preference]) -> dict[str, float]:
         """Take one optimizer step; returns its statistics under TRL's names. Micro-batches only change memory."""
-        size = self.settings.micro_batch_size or len(batch)
+        parts = split_shard(len(batch), self.settings.micro_batch_size or len(batch))
         self.state.optimizer.zero_grad()
-        losses, scores = [], []
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            loss, chosen, rejected = self.loss(part)
+        losses, scores, num_tokens = [], [], 0
+        for part in parts:
+            loss, both, tokens_read = self.loss([batch[row] for row in part.rows], part.num_own)
             # Weighted by its pairs, so that the gradient is the batch's, however it is cut into micro-batches.
-            share = loss * (len(part) / len(batch))
+            share = loss * (part.num_own / len(batch))
             share.backward()
             # Detached: the graph of a part is freed before the next one is built.
             losses.append(share.detach())
-            scores.append(torch.stack([chosen, rejected]).detach())
-        loss, both = torch.stack(losses).sum(), torch.cat(scores, 1)
+            scores.append(both.detach())
+            num_tokens += tokens_read
+        loss, both = all_reduce_sum(torch.stack(losses).sum()), gather_parts(scores, parts, len(batch)).T.contiguous()
+        self.state.counts["num_tokens"] += int(all_reduce_sum(torch.tensor(num_tokens)))
         _, grad_norm = guarded_step(
             self.state,
             loss,
@@ -160,11 +174,16 @@ class Member:
         counts = {name: self.state.counts[name] for name in ("num_tokens", "optimizer_steps")}
         return statistics(loss, both, grad_norm) | counts
 
-    def loss(self, part: Sequence[Preference]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean loss of some pairs, and the scores of both sides, from one forward pass over the distinct responses."""
-        prompts, responses, places = distinct_texts(part)
+    def loss(self, pairs: Sequence[Preference], num_own: int | None = None) -> tuple[Tensor, Float[Tensor, "N 2"], int]:
+        """Mean loss of the first `num_own` pairs, by default all, their scores, and how many tokens they have.
+
+        One forward pass reads the distinct responses of all pairs. Where none is its own, the loss is the first's.
+        """
+        num_own = len(pairs) if num_own is None else num_own
+        prompts, responses, both_places = distinct_texts(pairs)
+        part, places = pairs[: num_own or 1], [side[: num_own or 1] for side in both_places]
         tokens, mask = self.reward.encode(prompts, responses)
-        self.state.counts["num_tokens"] += int(mask.sum())
+        num_tokens = int(mask[sorted({place for side in both_places for place in side[:num_own]})].sum())
         repeat = checkpoint_layers(self.settings.gradient_checkpointing, self.reward)
         with autocast(self.reward.device, self.settings.bf16), repeat:
             scores, _ = self.reward.read_tokens(tokens, mask)
@@ -184,7 +203,7 @@ class Member:
         ]
         # The likelihood sees differences alone, so a constant is free: this pins it (Eisenstein et al. 2023).
         center = self.settings.center_coef * (better + worse).square().mean()
-        return torch.stack(losses).mean() + center, better.mean(1), worse.mean(1)
+        return torch.stack(losses).mean() + center, torch.stack([better.mean(1), worse.mean(1)], 1), num_tokens
 
     def labels(self, part: Sequence[Preference]) -> dict[str, Tensor]:
         """Target, weight, margin, flip and guess of each pair, as the loss takes them."""
@@ -201,7 +220,7 @@ class Member:
         # Nothing to choose by: the last weights stay.
         if not valid:
             return {}
-        chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.reward.score, valid))
+        chosen, rejected = (torch.tensor(scores) for scores in score_pairs(self.score, valid))
         labels = {name: values.cpu() for name, values in self.labels(valid).items()}
         # Log loss and not accuracy: PPO follows the size of the score, and an overfitted model is first too sure.
         intervals = AnswerIntervals.from_rows([pair.interval for pair in valid], labels["weight"])
@@ -217,17 +236,34 @@ class Member:
         found = check_scores((chosen - rejected).double().numpy(), valid)
         return {"eval_loss": loss, "eval_accuracy": found["accuracy"]}
 
+    def read_scores(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "H B"]:
+        """Return the scores by each head; of several processes each reads a shard, and all return all."""
+        parts = split_shard(len(responses), len(responses))
+        rows = [row for part in parts for row in part.rows]
+        scores = self.reward.read([prompts[row] for row in rows], [responses[row] for row in rows]).scores
+        return gather_parts([scores.T], parts, len(responses)).T.contiguous()
+
+    def score(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, " B"]:
+        """Return the mean score of the heads."""
+        scores = self.read_scores(prompts, responses)
+        return scores[0] if len(scores) == 1 else scores.mean(0)
+
     def restore_best(self) -> None:
         """Return to the best epoch's weights, which need not be the last: training goes on past the best."""
         if self.best_loss is not None:
             self.learned.load_state_dict(self.best.state_dict())
 
     def write_model(self, run: Path, config: Config, pairs: Pairs) -> None:
-        """Write the model's folder. `card.json` holds data, seed, and mean and spread of scores on training pairs."""
+        """Write the model's folder, from rank 0.
+
+        `card.json` holds data, seed, and mean and spread of scores on training pairs.
+        """
         self.restore_best()
         # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
-        scores = np.concatenate(read_pairs(lambda *texts: self.reward.read(*texts).scores, some), axis=1)
+        scores = np.concatenate(read_pairs(self.read_scores, some), axis=1)
+        if get_rank() > 0:
+            return
         start = find_start(config, self.number)
         base = Path(start.base).name
         about: dict[str, Any] = {
@@ -309,7 +345,7 @@ def learn_distribution(run: Path, pairs: Pairs, settings: RewardModelConfig) -> 
     ensemble = load_ensemble(str(run), settings.device)
     training, _ = read_responses(ensemble, pairs.train)
     distribution = fit_distribution(training, *read_responses(ensemble, held_out))
-    if distribution is not None:
+    if distribution is not None and get_rank() == 0:
         distribution.save(run / "model")
 
 

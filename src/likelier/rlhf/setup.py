@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, PPOConfig
-from likelier.distributed import get_world_size
+from likelier.distributed import check_device, get_world_size
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
@@ -177,8 +177,7 @@ def check_processes(ppo: PPOConfig, device: torch.device) -> None:
     """ConfigError: a minibatch is smaller than the number of processes, or they cannot communicate on this device."""
     # A process without rows would have no gradient to add, and would wait for the others in another place than they.
     smallest, size = ppo.batch_size // ppo.num_mini_batches, get_world_size()
-    if size > 1 and device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"ppo.device: {device.type} does not serve several processes; set cpu, or use one process")
+    check_device("ppo", device)
     if smallest < size:
         raise ConfigError(
             f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "

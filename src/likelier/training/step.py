@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from likelier.distributed import all_reduce_gradients
 from likelier.ppo.update import largest_state
 from likelier.training.guard import Guard
 from likelier.training.state import load_state, save_state
@@ -42,7 +43,9 @@ class TrainingState:
 def guarded_step(
     state: TrainingState, loss: Tensor, max_grad_norm: float, loss_name: str, bad_batch: BadBatch
 ) -> tuple[bool, Tensor]:
-    """Clip the gradients and step, or skip the step if they are not finite; returns (stepped, norm before clipping).
+    """Add up the gradients of all processes, clip and step, or skip the step if they are not finite.
+
+    Returns (stepped, norm before clipping).
 
     Skipped if the loss, the norm or the optimizer's state is not finite: Adam would write NaN into every weight, and a
     single overflow of its second moments would persist and spoil all later steps. `loss_name` names the loss in the
@@ -50,6 +53,7 @@ def guarded_step(
     error (NumericError after too many skipped steps in a row).
     """
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    all_reduce_gradients(parameters)
     grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     stepped = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
     if stepped:

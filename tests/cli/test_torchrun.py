@@ -25,7 +25,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.setenv("RANK", "3")  # a cluster's own variable, and nobody to meet
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert torchrun.torchrun_rank() == (0, 1)
-    torchrun.check_verb("sft")
+    torchrun.check_verb("gym")
     assert torchrun.should_report(Stopped("stopped"))
 
 
@@ -35,11 +35,11 @@ def test_where_torchrun_started_this_process(monkeypatch):
     torchrun.check_verb("ppo")
 
 
-@pytest.mark.parametrize("verb", ["sft", "reward", "circle", "serve", "gym"])
+@pytest.mark.parametrize("verb", ["circle", "serve", "gym"])
 def test_other_verbs_are_refused_in_one_line(monkeypatch, capsys, verb):
     place(monkeypatch, 0, 2)
     assert main([verb, "nowhere.yaml"]) == 2
-    line = f"likelier: {verb}: runs in one process, and torchrun started 2; only ppo divides\n"
+    line = f"likelier: {verb}: runs in one process, and torchrun started 2; only sft, reward, dpo, ppo run in several\n"
     assert capsys.readouterr() == ("", line)
 
 

@@ -18,7 +18,7 @@ def check_verb(verb: str) -> None:
     _, size = torchrun_rank()
     distributed = [stage.verb for stage in STAGES.values() if stage.distributed]
     if size > 1 and verb not in distributed:
-        line = f"runs in one process, and torchrun started {size}; only {', '.join(distributed)} divides"
+        line = f"runs in one process, and torchrun started {size}; only {', '.join(distributed)} run in several"
         raise ConfigError(f"{verb}: {line}")
 
 

@@ -91,11 +91,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 
     counts = {"steps": len(read_log(run.folder / "metrics.jsonl")), "optimizer_steps": optimizer_steps}
     counts |= {"ensemble_size": settings.ensemble_size}
-    # Every process reads what rank 0 has written, after it has.
-    folder = Path(broadcast_text(str(run.folder)))
-    learn_distribution(folder, pairs, settings)
-    broadcast_text("")
-    quality = evaluate(folder, pairs, settings)
+    quality = measure_quality(run.folder, pairs, settings)
     verdict = assess_reward_model(quality)
     quality |= {"verdict": verdict.name, "in_words": verdict.sentence}
     return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | quality)
@@ -335,6 +331,14 @@ def read_pairs(
         found.append(scores.reshape(len(scores), 2, -1))
     both = np.concatenate(found, axis=2)
     return both[:, 0], both[:, 1]
+
+
+def measure_quality(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
+    """Write beside the models where training responses lie, and evaluate them; all processes read rank 0's folder."""
+    folder = Path(broadcast_text(str(run)))  # after rank 0 has written the models
+    learn_distribution(folder, pairs, settings)
+    broadcast_text("")  # and what lies beside them
+    return evaluate(folder, pairs, settings)
 
 
 def learn_distribution(run: Path, pairs: Pairs, settings: RewardModelConfig) -> None:

@@ -205,6 +205,7 @@ EVAL = {
     "top_k": bites(1, seen="result"),
     "top_p": bites(0.05, seen="result"),
     "use_generation_config": elsewhere("text/test_sampler.py::test_a_models_own_generation_settings"),
+    "knowledge": bites("FOLDER/sft.jsonl", seen="result"),
     "others": bites([{"model": "FOLDER/other"}], seen="result"),
     "best_of": bites([2], seen="result", selector=SCORER, best_of=[4]),
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),

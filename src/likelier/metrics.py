@@ -29,6 +29,7 @@ HELD_OUT_EVALUATION = (
     Metric(
         "eval_distinct_2", "Distinct bigrams of words over all bigrams, in all responses of that evaluation.", "share"
     ),
+    Metric("eval_knowledge", "Mean log-probability of the known answers of `eval.knowledge`.", "nats an answer"),
     Metric("eval/<judge>", "Mean score on the held-out prompts by one judge of `eval.scorer`.", "score"),
     Metric("eval_std/<judge>", "Standard deviation of that judge's scores.", "score"),
     Metric("eval_correlation/<judge>", "Correlation of that judge's scores with the score, over responses.", ""),

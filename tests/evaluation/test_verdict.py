@@ -14,6 +14,7 @@ CORRECTED = {
     "agreement": {"rate": 0.75, "interval": [0.65, 0.83], "n": 96},
     "gain": 0.1,
 }
+FORGOTTEN = {"n": 300, "difference": -0.8, "difference_interval": [-1.0, -0.6]}
 PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
 
 
@@ -67,6 +68,26 @@ PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
         ),
         ({"num_prompts": 12}, "better", "Only 12 prompts: others may say otherwise."),
         ({"kl": -0.25}, "better", "The KL is measured as -0.25 nats, and none is below 0"),
+        (
+            {"knowledge": FORGOTTEN},
+            "better",
+            "The 300 known answers are less likely than before: -0.80 nats each (-1.00 to",
+        ),
+        (
+            {"knowledge": FORGOTTEN | {"difference_interval": [-1.7, 0.1]}},
+            "better",
+            "are about as likely as before: -0.80",
+        ),
+        (
+            {"knowledge": FORGOTTEN | {"difference": 0.5, "difference_interval": [0.25, 0.75]}},
+            "better",
+            "The 300 known answers are more likely than before: +0.50 nats each (+0.25 to +0.75).",
+        ),
+        (
+            {"knowledge": FORGOTTEN | {"difference": 0.0, "difference_interval": None}},
+            "better",
+            "The 300 known answers are about as likely as before: +0.00 nats each.",
+        ),
         ({"training_errors": ["kl_explodes"]}, "better", "errors in the training of the new model: kl_explodes."),
     ],
 )

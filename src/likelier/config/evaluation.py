@@ -61,6 +61,9 @@ class EvalConfig(SamplingConfig, PageConfig):
     """Use only the first so many prompts."""
     responses_per_prompt: Positive = 1
     """Responses that each model writes to each prompt."""
+    knowledge: str = ""
+    """File of known answers, JSON lines with `prompt` and `completion`: how much less likely `model_b` finds them than
+    `model_a` is what it has forgotten. Training measures it too, every `eval_steps`. Empty: not measured."""
     others: list[OtherModel] = []
     """More models to hold against `model_a`, baselines say: each has its score by every judge, and its KL."""
     best_of: list[Positive] = []
@@ -88,6 +91,8 @@ class EvalConfig(SamplingConfig, PageConfig):
         names = (self.model_a, self.model_b, *(other.model for other in self.others))
         if self.best_of and is_response_file(self.model_a):
             raise ValueError(f"best_of: it samples from model_a, and {self.model_a} is a file of responses")
+        if self.knowledge and (recorded := [name for name in names[:2] if is_response_file(name)]):
+            raise ValueError(f"knowledge: it asks how likely a model finds answers, and {recorded[0]} is a file")
         sampled = (*SamplingConfig.model_fields, "top_k", "top_p", "use_generation_config", "batch_size")
         rules = [
             (all(map(is_response_file, names)), sampled, "all responses stand in files; nothing is sampled"),

@@ -17,6 +17,7 @@ from likelier.evaluation.best_of_n import evaluate_best_of_n
 from likelier.evaluation.corrected import correct_win_rate
 from likelier.evaluation.judge import ChatPreferences, KeptAnswers, ask_judge
 from likelier.evaluation.kept_samples import PART, KeptSamples
+from likelier.evaluation.knowledge import compare_knowledge, read_known_answers
 from likelier.evaluation.length_control import control_length
 from likelier.evaluation.people import (
     AnnotationPage,
@@ -125,6 +126,8 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
     files = [load(other.model) for other in settings.others if is_response_file(other.model)]
     for each in (a, b, *files):
         each.check(prompts, settings)
+    answers = read_known_answers(Path(settings.knowledge)) if settings.knowledge else []
+    knowledge = compare_knowledge(a, b, answers, settings.batch_size) if answers else None
     judges = make_scorer(settings.scoring, settings.device)
     selector = make_scorer(settings.selector, settings.device) if settings.selector else None
     check_columns(prompts, judges, selector)
@@ -136,7 +139,7 @@ def load_and_compare(config: Config, ask: Ask, kept: KeptSamples) -> EvaluationR
         for name, found in read_reward_results(settings.scoring).items()
     }
     errors = () if is_response_file(settings.model_b) else read_training_errors(settings.model_b)
-    return replace(result, judge_accuracy=accuracy, training_errors=errors)
+    return replace(result, knowledge=knowledge, judge_accuracy=accuracy, training_errors=errors)
 
 
 def compare(

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, DPOConfig, SFTConfig
 from likelier.errors import ConfigError
+from likelier.evaluation.knowledge import TokenizedAnswers, compute_answer_logprobs, load_answers
 from likelier.intervals import correlation
 from likelier.records import Prompt, Text
 from likelier.reward.sources import Scorer, check_columns, check_pictures, check_scored, judge, make_scorer
@@ -38,6 +39,8 @@ class HeldOutEval:
     """The score that PPO is trained against; None where no `reward` is given."""
     judges: Scorer | None
     config: Config
+    knowledge: TokenizedAnswers | None = None
+    """The known answers of `eval.knowledge`."""
 
     @property
     def texts(self) -> list[Text]:
@@ -67,6 +70,9 @@ class HeldOutEval:
                 correlations[f"eval_correlation/{name}"] = correlation(
                     own_scores.cpu()[judged.scored.cpu()], scores.cpu()
                 )
+        if self.knowledge:
+            known = compute_answer_logprobs(model, self.knowledge, self.config.eval.batch_size, ppo.bf16)
+            metrics["eval_knowledge"] = torch.tensor(known.mean())
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety
 
@@ -110,4 +116,5 @@ def make_heldout_eval(
     if scorer:
         check_scored(prompts, scorer)
     sampler = make_sampler(model, tokenizer, config.ppo)
-    return HeldOutEval(prompts, tokenizer, sampler, make_reference(model, stage), scorer, judges, config)
+    knowledge = load_answers(config.eval.knowledge, model, tokenizer)
+    return HeldOutEval(prompts, tokenizer, sampler, make_reference(model, stage), scorer, judges, config, knowledge)

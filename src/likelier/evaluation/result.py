@@ -125,6 +125,22 @@ class ResponseStats:
     distinct_2: float
 
 
+@dataclass(frozen=True)
+class KnowledgeResult:
+    """How likely both models find the known answers of `eval.knowledge`: what the new one has forgotten."""
+
+    n: int
+    logprob_a: float
+    """Mean log-probability of an answer, in nats."""
+    logprob_b: float
+    difference: float
+    """Mean of b's minus a's log-probability, in nats an answer; below 0: less likely than before."""
+    difference_interval: Interval | None
+    """Paired; None if both are the same."""
+    less_likely: float
+    """Share of the answers that b finds less likely than a."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
     """The comparison of a model with model a."""
@@ -196,6 +212,8 @@ class EvaluationResult(ModelResult):
     responses: Mapping[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
     """`score`, `length` (tokens) and `kl` (nats) of every response, under `a` and `b`."""
     num_prompts: int | None = None
+    knowledge: KnowledgeResult | None = None
+    """How likely both models find known answers; None without `eval.knowledge`."""
     corrected: Mapping[str, JsonObject] = field(default_factory=dict)
     """By judge that scores: its win rate corrected by people's judgements, as `CorrectedWinRate` with its gain."""
     judge_accuracy: Mapping[str, JsonObject] = field(default_factory=dict)
@@ -228,6 +246,7 @@ class EvaluationResult(ModelResult):
             "a": asdict(self.a),
             "b": asdict(self.b),
             **({"best_of": [control.to_json() for control in self.best_of]} if self.best_of else {}),
+            **({"knowledge": asdict(self.knowledge)} if self.knowledge else {}),
             **({"others": [other.to_json() for other in self.others]} if self.others else {}),
             **{key: getattr(self.first, key) for key in people},
             **{name: value for name in self.OPTIONAL if (value := to_plain(getattr(self, name)))},
@@ -245,6 +264,7 @@ class EvaluationResult(ModelResult):
             b=ResponseStats(**record["b"]),
             best_of=tuple(map(BestOfN.from_json, record.get("best_of", ()))),
             others=tuple(map(OtherResult.from_json, record.get("others", ()))),
+            knowledge=KnowledgeResult(**record["knowledge"]) if "knowledge" in record else None,
             **{name: to_tuple(record[name]) for name in cls.OPTIONAL if name in record},
         )
 

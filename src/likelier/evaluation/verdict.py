@@ -50,7 +50,7 @@ def assess_evaluation(record: Mapping[str, Any]) -> EvaluationVerdict:
     proof = (record.get("judge_accuracy") or {}).get(judge)
     corrected = (record.get("corrected") or {}).get(judge)
     caveats = (*describe_proof(judge, proof), *describe_chat_judges(record))
-    caveats += (*describe_correction(record), *describe_limits(record))
+    caveats += (*describe_correction(record), *describe_limits(record), *describe_knowledge(record))
     if proof and assess_reward_model(proof).name in ("at_chance", "below_length", "unproven"):
         return EvaluationVerdict("judge_unproven", f"{preferred} comparisons.", caveats)
     if interval is None or holds_half(interval):
@@ -137,6 +137,18 @@ def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
     if errors := record.get("training_errors"):
         limits.append(f"The doctor found errors in the training of the new model: {', '.join(errors)}.")
     return tuple(limits)
+
+
+def describe_knowledge(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sentence on what the new model has forgotten; empty where no answers were given."""
+    known = record.get("knowledge")
+    if not known:
+        return ()
+    change, interval = known["difference"], known["difference_interval"]
+    nats = f"{change:+.2f} nats each" + (f" ({interval[0]:+.2f} to {interval[1]:+.2f})" if interval else "")
+    is_open = interval is None or interval[0] <= 0 <= interval[1]
+    likely = "about as likely as" if is_open else "less likely than" if change < 0 else "more likely than"
+    return (f"The {known['n']:,} known answers are {likely} before: {nats}.",)
 
 
 def format_interval(interval: Interval | None) -> str:

@@ -12,6 +12,7 @@ from likelier.distributed import check_device, get_world_size
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
+from likelier.evaluation.knowledge import load_answers
 from likelier.ppo.algorithms import ALGORITHMS
 from likelier.ppo.user_loss import LossFunction, UserLoss, load_loss
 from likelier.progress import print_note
@@ -170,7 +171,9 @@ def make_evaluation(
     check_pictures(every, "reward", config.reward)
     check_pictures(every, "eval.scorer", config.eval.scoring)
     check_scored(every, actors.scorer)
-    return HeldOutEval(prompts.held_out, actors.tokenizer, actors.sampler, actors.reference, scorer, judges, config)
+    tokenizer, reference = actors.tokenizer, actors.reference
+    knowledge = load_answers(config.eval.knowledge, reference, tokenizer)
+    return HeldOutEval(prompts.held_out, tokenizer, actors.sampler, reference, scorer, judges, config, knowledge)
 
 
 def check_processes(ppo: PPOConfig, device: torch.device) -> None:

@@ -48,6 +48,7 @@ def list_inputs(verb: str, config: Config) -> Iterator[tuple[str, Kind, Any]]:
         yield from list_block_inputs(STAGES["ppo"], config)
         yield from list_sources("reward", config.reward)
         yield from list_sources("eval.scorer", config.eval.scoring)
+        yield "eval.knowledge", "file", config.eval.knowledge
         return
     stage = STAGES[verb]
     yield from list_block_inputs(stage, config)
@@ -59,6 +60,7 @@ def list_inputs(verb: str, config: Config) -> Iterator[tuple[str, Kind, Any]]:
         yield "prompts", "file", config.prompts
         yield from list_sources("reward", config.reward)
         yield from list_sources("eval.scorer", config.eval.scoring)
+        yield "eval.knowledge", "file", config.eval.knowledge
 
 
 FILE_ENDINGS = (".py", ".yaml", ".yml")
@@ -91,6 +93,7 @@ def list_named(config: Config) -> dict[str, tuple[Kind, Any]]:
         "eval.model_a": (find_kind(evaluation.model_a), evaluation.model_a),
         "eval.model_b": (find_kind(evaluation.model_b), evaluation.model_b),
         "eval.prompts": ("file", evaluation.prompts),
+        "eval.knowledge": ("file", evaluation.knowledge),
         "gym.preferences.taste": ("code", config.gym.preferences and config.gym.preferences.taste),
     }
     named |= {

@@ -96,11 +96,10 @@ def compute_answer_logprobs(
     order = sorted(range(len(logprobs)), key=lambda row: len(rows.prompts[row]) + len(rows.completions[row]))
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
-        prompts = pad_left([rows.prompts[row] for row in chosen])
-        completions = pad_right([rows.completions[row] for row in chosen])
-        tensors = [tensor.to(model.device) for tensor in (*prompts, *completions)]
-        tokens, _ = compute_response_logprobs(model, *tensors, temperature=1.0, bf16=bf16)
-        logprobs[chosen] = tokens.double().sum(1).cpu().numpy()
+        padded = *pad_left([rows.prompts[row] for row in chosen]), *pad_right([rows.completions[row] for row in chosen])
+        prompts, prompt_mask, tokens, mask = (tensor.to(model.device) for tensor in padded)
+        by_token, _ = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bf16)
+        logprobs[chosen] = by_token.double().sum(1).cpu().numpy()
     return logprobs
 
 

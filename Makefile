@@ -34,7 +34,7 @@ battery: $(test)
 	@$(bin)/pytest -m battery --timeout 3600 || [ $$? -eq 5 ]  # 5: no such test yet
 
 bench: $(train)
-	@$(bin)/python bench/ppo.py
+	@$(bin)/python bench/all.py
 
 docs: $(docs)
 	@$(bin)/mkdocs build --strict --quiet

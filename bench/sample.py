@@ -1,7 +1,8 @@
-"""Tokens a second of our sampler beside transformers' `generate`, on random weights; prints a table and a line of JSON.
+"""Tokens a second of our sampler beside transformers' `generate`, on random weights; prints a table.
 
-`python bench/sample.py [--sizes S M tiny] [--repeats 5] [--threads 2]`. Both sample 64 tokens behind prompts of 32 at
-temperature 1 without truncation, in one process, in turns, so that what else the machine does touches both.
+`python bench/sample.py [--sizes S M tiny] [--rows 64] [--repeats 5] [--threads 2] [--json FILE]`. Both sample 64
+tokens behind prompts of 32 at temperature 1 without truncation, in one process, in turns, so that what else the machine
+does touches both.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,10 +72,9 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def measure(size: str, bf16: bool, repeats: int) -> dict[str, Any]:
+def measure(size: str, bf16: bool, rows: int, repeats: int) -> dict[str, Any]:
     """Median, least and most tokens a second of both."""
     model, tokenizer = build(size)
-    rows = ROWS[size]
     rates: dict[str, list[float]] = {"ours": [], "generate": []}
     for turn in range(repeats + 1):
         for name, work in (("ours", ours), ("generate", theirs)):
@@ -87,21 +89,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=["S", "M"], choices=SIZES)
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--rows", nargs="+", type=int, help="responses at once; default: 64, of `tiny` 128")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{'size':<6}{'dtype':<7}{'ours (min-max)':>26}{'generate (min-max)':>26}{'ratio':>8}   tokens/s")
+    print(f"{'size':<6}{'dtype':<7}{'rows':>5}{'ours (min-max)':>26}{'generate (min-max)':>26}{'ratio':>8}   tokens/s")
     found = []
-    for size in arguments.sizes:
-        for dtype in arguments.dtypes:
-            result = measure(size, dtype == "bf16", arguments.repeats)
-            found.append(result)
-            rates = result["tokens_per_second"]
+    for size, dtype in product(arguments.sizes, arguments.dtypes):
+        for rows in arguments.rows or [ROWS[size]]:
+            found.append(measure(size, dtype == "bf16", rows, arguments.repeats))
+            rates = found[-1]["tokens_per_second"]
             cells = [f"{r['median']:,.0f} ({r['min']:,.0f}-{r['max']:,.0f})" for r in rates.values()]
             ratio = rates["ours"]["median"] / rates["generate"]["median"]
-            print(f"{size:<6}{dtype:<7}{cells[0]:>26}{cells[1]:>26}{ratio:>8.1f}", flush=True)
-    print(json.dumps({"bench": "sample", "threads": arguments.threads, "torch": torch.__version__, "results": found}))
+            print(f"{size:<6}{dtype:<7}{rows:>5}{cells[0]:>26}{cells[1]:>26}{ratio:>8.1f}", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

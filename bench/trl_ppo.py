@@ -4,6 +4,7 @@ python bench/trl_ppo.py [S] [M] [--bf16] [--repeats 5] [--threads 2]; trl must b
 """
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -81,13 +82,18 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    results = []
     for name in given.sizes:
         seconds = measure(name, given.bf16, given.repeats)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         spent = "  ".join(f"{k} {v:.2f}" for k, v in seconds.items())
         print(f"TRL, size {name} {'bf16' if given.bf16 else 'fp32'}: {spent}  peak {peak:.1f} GB")
+        results.append({"size": name, "seconds": {"iteration": seconds}, "peak_memory_gb": peak})
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from likelier.runs.checkpoints import list_checkpoints
 from likelier.runs.run import Run
 from likelier.stages import STAGES
 from likelier.text.models import load_causal_lm
+from peft_folders import load_by_peft, save_peft_adapter
 from tiny import save_tiny_model
 
 COUNT = "def count_a(prompts, responses):\n    return [float(text.split().count('a')) for text in responses]\n"
@@ -150,6 +151,22 @@ def test_measured_on_prompts_that_it_does_not_learn_from(world, tmp_path):
     steps = [line["step"] for line in metrics(tmp_path) if "eval_kl" in line]
     assert steps == [2, 4]
     assert "eval_score" not in result["after"]  # no `reward` was given
+
+
+@pytest.mark.slow
+def test_an_adapter_of_peft_goes_on_from_its_own_start(world, tmp_path):
+    save_peft_adapter(world / "model", tmp_path / "start", modules_to_save=["lm_head"])
+    lora = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 0.03}
+    settings = config(world, measured(world), eval_steps=2, **lora).model_copy(
+        update={"model": str(tmp_path / "start")}
+    )
+    result = train(settings, tmp_path / "run")
+    assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert result["before"]["eval_kl"] == 0.0
+    assert result["kl"] > 0.01
+    tokens, whole = torch.tensor([[1, 4, 5, 4]]), load_causal_lm(tmp_path / "run" / "model")
+    again = load_by_peft(world / "model", tmp_path / "run" / "adapter")
+    torch.testing.assert_close(again(tokens).logits, whole(tokens).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_targets_know_of_flips_and_ties(world, tmp_path):

@@ -21,6 +21,7 @@ from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.sampler import Sampling
 from likelier.training.setup import seeded_generator
 from model_families import VOCABULARY, tiny_model
+from peft_folders import save_peft_adapter
 from samplers import sample
 from tiny import save_tiny_model
 
@@ -169,6 +170,22 @@ def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_pat
     assert sum(tensor.numel() for tensor in saved.values()) < base.num_parameters() / 2
     assert (tmp_path / "run/adapter/adapter_model.safetensors").exists()
     names = ("metrics.jsonl", "model/model.safetensors", "checkpoint-6/model.safetensors")
+    wanted = [(tmp_path / "run" / name).read_bytes() for name in names]
+    train(settings, tmp_path / "run", str(tmp_path / "run/checkpoint-4"))
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == wanted
+
+
+@pytest.mark.slow
+def test_an_adapter_of_peft_goes_on_and_resumes_to_the_same_bits(world, tmp_path):
+    theirs = save_peft_adapter(world / "model", tmp_path / "start")
+    settings = config(world, lora_rank=4, lora_alpha=8, num_epochs=1, learning_rate=0.02, save_total_limit=20)
+    settings = settings.model_copy(update={"model": str(tmp_path / "start")})
+    model = sft.prepare(settings).model
+    tokens = torch.tensor([[1, 4, 5, 4]])
+    torch.testing.assert_close(model(tokens).logits, theirs(tokens).logits, rtol=1e-5, atol=1e-5)
+    result = train(settings, tmp_path / "run")
+    assert result["loss"] < metrics(tmp_path / "run")[0]["loss"]
+    names = ("metrics.jsonl", "model/model.safetensors", "adapter/adapter_model.safetensors")
     wanted = [(tmp_path / "run" / name).read_bytes() for name in names]
     train(settings, tmp_path / "run", str(tmp_path / "run/checkpoint-4"))
     assert [(tmp_path / "run" / name).read_bytes() for name in names] == wanted

@@ -7,6 +7,7 @@ from likelier.plan.models import build_actors, count_trained
 from likelier.plan.trace import count_bytes, list_weights
 from likelier.rlhf.setup import load_actors
 from likelier.text.reward_model import new_reward_model
+from peft_folders import save_peft_adapter
 from tiny import save_tiny_model
 
 CPU = torch.device("cpu")
@@ -19,6 +20,7 @@ def place(tmp_path_factory):
     reward = new_reward_model(folder / "model")
     reward.model.save_pretrained(folder / "reward")
     reward.tokenizer.save_pretrained(folder / "reward")
+    save_peft_adapter(folder / "model", folder / "adapter", modules_to_save=["lm_head"])
     return folder
 
 
@@ -36,10 +38,13 @@ def place(tmp_path_factory):
         {"model_dtype": "bfloat16"},
     ],
 )
-def test_planned_models_hold_what_loaded_ones_hold(place, settings):
+@pytest.mark.parametrize("start", ["model", "adapter"])
+def test_planned_models_hold_what_loaded_ones_hold(place, settings, start):
+    if start == "adapter" and "lora_rank" in settings:
+        settings = settings | {"lora_rank": 4, "lora_alpha": 8}
     config = build_config(
         {
-            "model": str(place / "model"),
+            "model": str(place / start),
             "reward": [{"model": str(place / "reward")}],
             "ppo": settings | {"device": "cpu"},
         }

@@ -10,6 +10,7 @@ from likelier.errors import ConfigError
 from likelier.files import write_jsonl
 from likelier.plan.machine import Machine
 from likelier.plan.plan import find_stages, make_plans
+from peft_folders import save_peft_adapter
 from tiny import save_tiny_model
 
 MEASURE = """
@@ -80,3 +81,15 @@ def test_settings_that_save_memory_do(tmp_path):
         assert adapter.peak.parts[part] < base.peak.parts[part]
     sampling = {phase.name: phase for phase in plan_ppo(tmp_path, rollout_batch_size=2).phases}["sample"].parts
     assert 4 * sampling["cache"] == {phase.name: phase for phase in base.phases}["sample"].parts["cache"]
+
+
+@pytest.mark.parametrize("start", ["run", "run/adapter"])
+def test_a_reward_model_that_goes_on_is_planned_on_its_base(tmp_path, start):
+    save_tiny_model(tmp_path / "base", words=["a", "b"])
+    save_peft_adapter(tmp_path / "base", tmp_path / "run" / "adapter", is_classifier=True)
+    (tmp_path / "run" / "adapter" / "card.json").write_text("{}")
+    settings = {"from": str(tmp_path / start), "lora_rank": 4, "lora_alpha": 8}
+    config = build_config({"data": str(tmp_path / "pairs"), "reward_model": settings})
+    write_jsonl(tmp_path / "pairs" / "train.jsonl", [{"prompt": "a", "chosen": " a", "rejected": " b"}])
+    (plan,) = make_plans(config, Machine("CPU", 10**9, None, is_cpu=True))
+    assert plan.peak.parts["adapters"] > 0

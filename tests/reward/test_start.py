@@ -1,10 +1,12 @@
 """A reward model that goes on from a trained one: its first scores are those of the other, whatever it is made of."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import AutoPeftModelForSequenceClassification
 from safetensors.torch import load_file
 
 from likelier.config import Config
@@ -13,6 +15,10 @@ from likelier.files import read_json, write_jsonl
 from likelier.reward.ensemble import load_ensemble
 from likelier.reward.train import Member
 from likelier.runs.inputs import hash_inputs
+from likelier.text.convention import mark_made
+from likelier.text.models import load_tokenizer
+from likelier.text.tokens import encode_conversations
+from peft_folders import save_peft_adapter
 from reward.test_train import WORDS, digests, draw_pairs, settings, stop_after, train
 from tiny import save_tiny_model
 
@@ -57,10 +63,21 @@ def score_raw(run: Path) -> torch.Tensor:
         ("adapter", {"lora_rank": 4}),
         ("adapter/adapter", {"lora_rank": 4}),
         ("adapter", {}),
+        ("adapter/adapter", {}),
         ("heads", KINDS["heads"]),
         ("adapters", KINDS["adapters"]),
     ],
-    ids=["whole", "folder", "new adapter", "adapter", "adapter folder", "merged", "heads", "adapters"],
+    ids=[
+        "whole",
+        "folder",
+        "new adapter",
+        "adapter",
+        "adapter folder",
+        "merged",
+        "adapter folder merged",
+        "heads",
+        "adapters",
+    ],
 )
 def test_it_begins_at_the_scores_of_the_other(folder: Path, start: str, more: dict[str, Any]):
     wanted = score_raw(folder / start)
@@ -89,6 +106,51 @@ def test_an_adapter_goes_on_from_its_own_base_and_its_result_loads(folder: Path,
     assert score_raw(tmp_path / "run").shape == (1, 3)
 
 
+@pytest.mark.parametrize("more", [{}, {"modules_to_save": ["embed_tokens"]}], ids=["head", "embeddings too"])
+@pytest.mark.parametrize("rank", [None, 4])
+def test_an_adapter_of_peft_goes_on_and_peft_loads_the_result(
+    folder: Path, tmp_path: Path, more: dict[str, Any], rank: int | None
+):
+    theirs = save_peft_adapter(folder / "base", tmp_path / "peft", is_classifier=True, **more)
+    kept = set(read_json(tmp_path / "peft" / "adapter_config.json")["modules_to_save"])
+    assert kept >= {"score", *more.get("modules_to_save", [])}
+    lora: dict[str, Any] = {"lora_rank": rank, "lora_alpha": 8} if rank else {}
+    config = go_on(tmp_path, "peft", **lora)
+    config = config.model_copy(update={"data": str(folder / "preferences"), "model": str(folder / "base")})
+    first = Member(config, 0).reward.read(PROMPTS, RESPONSES).scores
+    torch.testing.assert_close(first, score_by(theirs, tmp_path / "peft"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(score_raw(tmp_path / "peft"), first, rtol=1e-4, atol=1e-5)
+    train(config, tmp_path / "run")
+    found = score_raw(tmp_path / "run")
+    assert (found - first).abs().max() > 1e-4
+    if rank:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft's own
+            again = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "run" / "adapter", num_labels=1)
+        torch.testing.assert_close(score_by(again, tmp_path / "run" / "adapter"), found, rtol=1e-4, atol=1e-5)
+    else:
+        assert not (tmp_path / "run" / "adapter").exists()
+    torch.testing.assert_close(score_raw(tmp_path / "run" / "model"), found, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def score_by(model: Any, folder: Path) -> torch.Tensor:
+    """Scores of a classifier that peft loaded, by the tokenizer of a folder or its base: [1, 3]."""
+    tokenizer = load_tokenizer(folder)
+    mark_made(tokenizer)
+    rows = encode_conversations(tokenizer, PROMPTS, RESPONSES)
+    return torch.cat([model.eval()(input_ids=torch.tensor([row])).logits for row in rows]).T
+
+
+def test_an_adapter_that_is_more_than_lora_is_refused(folder: Path, tmp_path: Path):
+    save_peft_adapter(folder / "base", tmp_path / "dora", is_classifier=True, use_dora=True)
+    save_peft_adapter(folder / "base", tmp_path / "policy")
+    for name, words in (("dora", "`use_dora` is True, and only plain LoRA"), ("policy", "an adapter for CAUSAL_LM")):
+        for run in (lambda path: load_ensemble(path, "cpu"), lambda path: Member(go_on(Path("/"), path), 0)):
+            with pytest.raises(DataError, match=words):
+                run(str(tmp_path / name))
+
+
 def test_a_new_adapter_on_a_trained_model_has_that_as_its_base(folder: Path, tmp_path: Path):
     train(go_on(folder, "whole", lora_rank=2), tmp_path / "run")
     config = read_json(tmp_path / "run" / "adapter" / "adapter_config.json")
@@ -114,7 +176,6 @@ def test_what_it_goes_on_from_is_an_input_of_the_run(folder: Path):
 @pytest.mark.parametrize(
     ("start", "more", "error", "words"),
     [
-        ("adapter/adapter", {}, ConfigError, "from: .* is an adapter; set reward_model.lora_rank, or give its merged"),
         ("adapter", {"lora_rank": 8}, ConfigError, "lora_rank: 8, and the adapter in .* has 4; set that"),
         ("adapter", {"lora_rank": 4, "lora_alpha": 8}, ConfigError, "lora_alpha: 8, and the adapter in .* has 32"),
         (

@@ -11,11 +11,14 @@ from forked import kill_when_changed
 from likelier.config import build_config
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.files import write_jsonl
+from likelier.rlhf.setup import load_actors
 from likelier.rlhf.train import train_ppo
 from likelier.runs.checkpoints import list_checkpoints
+from likelier.runs.inputs import hash_inputs
 from likelier.runs.run import Run
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
+from peft_folders import load_by_peft, save_peft_adapter
 from ppo_runs import REWARD, fingerprint
 from samplers import EngineSampler, ScriptedSampler
 from tiny import save_tiny_model
@@ -242,6 +245,50 @@ def test_an_adapter_learns_resumes_to_the_same_bits_and_is_merged(world, tmp_pat
     wanted = fingerprint(tmp_path)
     train(settings, tmp_path, str(tmp_path / "checkpoint-4"))
     assert fingerprint(tmp_path) == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("critic", "more"),
+    [
+        ("adapter", {}),
+        ("separate", {"modules_to_save": ["lm_head"]}),
+        ("shared", {"modules_to_save": ["embed_tokens"]}),
+    ],
+)
+def test_an_adapter_of_peft_goes_on(world, tmp_path, critic, more):
+    save_peft_adapter(world / "model", tmp_path / "start", **more)
+    lora = {"lora_rank": 4, "lora_alpha": 8, "critic": critic}
+    settings = config(world, **lora, save_total_limit=9, learning_rate=0.03, total_episodes=32 * 4)
+    settings = settings.model_copy(update={"model": str(tmp_path / "start")})
+    train(settings, tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    assert lines[0]["kl"] == 0.0
+    assert all(line["first_ratio_deviation"] == 0.0 for line in lines)
+    assert abs(lines[-1]["kl"]) > 0.01
+    wanted = fingerprint(tmp_path / "run")
+    train(settings, tmp_path / "run", str(tmp_path / "run" / "checkpoint-2"))
+    assert fingerprint(tmp_path / "run") == wanted
+    tokens, whole = torch.tensor([[1, 4, 5, 4]]), load_causal_lm(tmp_path / "run" / "model")
+    again = load_by_peft(world / "model", tmp_path / "run" / "adapter")
+    torch.testing.assert_close(again(tokens).logits, whole(tokens).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_without_a_rank_an_adapter_is_merged_and_trained_whole(world, tmp_path):
+    theirs = save_peft_adapter(world / "model", tmp_path / "start")
+    settings = config(world, total_episodes=64).model_copy(update={"model": str(tmp_path / "start")})
+    actors = load_actors(settings)
+    tokens = torch.tensor([[1, 4, 5, 4]])
+    torch.testing.assert_close(actors.policy.model(tokens).logits, theirs(tokens).logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actors.reference(tokens).logits, theirs(tokens).logits, rtol=1e-4, atol=1e-5)
+    train(settings, tmp_path / "run")
+    assert metrics(tmp_path / "run")[0]["kl"] == 0.0
+    assert not (tmp_path / "run" / "adapter").exists()
+    hashes = hash_inputs("ppo", settings)["model"]
+    assert {str(tmp_path / "start" / "adapter_model.safetensors"), str(world / "model" / "model.safetensors")} <= set(
+        hashes
+    )
 
 
 @pytest.mark.slow

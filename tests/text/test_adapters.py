@@ -7,11 +7,12 @@ import torch
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError
-from likelier.text.adapters import apply_lora, load_merged, make_reference, save_adapter
+from likelier.text.adapters import apply_lora, make_reference, save_adapter
 from likelier.text.cache import make_cache, preallocated_layers
 from likelier.text.fast_decode import fast_decoder
 from likelier.text.merging import save_trained
 from likelier.text.models import load_causal_lm, load_tokenizer, save_model
+from likelier.text.policy_start import load_language_model
 from likelier.training.state import trained_weights
 from model_families import tiny_model, tiny_tokenizer
 from tiny import save_tiny_model
@@ -63,7 +64,7 @@ def test_what_is_merged_is_what_was_trained(folder, tmp_path):
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
     assert "model.safetensors" not in names
-    whole = load_merged(str(folder), tmp_path / "adapter")
+    whole = load_language_model(tmp_path / "adapter")
     assert type(whole) is type(load_causal_lm(folder))
     torch.testing.assert_close(logits(whole), logits(model), rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="an adapter without its model; give the folder of the merged one"):

@@ -27,7 +27,8 @@ class Config(Block):
     """The contents of a config file: model, data and prompts, and a block for each stage."""
 
     model: str = ""
-    """Folder or hub name of the language model that a stage starts from."""
+    """Folder or hub name of the language model that a stage starts from, or the folder of a LoRA adapter of one: it
+    goes on if the stage has its `lora_rank`, and is merged into its base without."""
     prompts: str = ""
     """Prompt file (JSONL with `prompt`)."""
     data: str = ""

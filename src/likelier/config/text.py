@@ -135,8 +135,8 @@ class RewardModelConfig(Memory, Training):
     8."""
     from_: Annotated[NonEmpty | None, Field(alias="from")] = None
     """A reward run, or the folder of a reward model, whose weights and heads training goes on with, in place of `model`
-    with new ones: as many models as `ensemble_size`. With `lora_rank` its adapters go on, or get their first beside a
-    whole model."""
+    with new ones: as many models as `ensemble_size`. With `lora_rank` its adapters go on (peft's too), or it gets its
+    first one if it is whole."""
     center_coef: NonNegative = 0.0
     """Weight of the squared sum of both scores, which keeps them around 0."""
     early_stopping: bool = True

@@ -32,8 +32,9 @@ from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_lay
 from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.merging import save_trained
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
+from likelier.text.models import context_length, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
+from likelier.text.policy_start import load_start
 from likelier.text.tokens import check_in_vocabulary, encode_with_response
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -137,9 +138,9 @@ def prepare(config: Config) -> Setup:
     device = pick_device(dpo.device)
     check_device("dpo", device)
     check_optimizer(dpo.optimizer, device, "dpo")
-    model = load_causal_lm(config.model, device, choose_base_dtype(dpo, device))
+    model = load_start(config.model, dpo, "dpo", device, choose_base_dtype(dpo, device)).model
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
-    # Before the adapter: the evaluation's KL is from the model as it was.
+    # Before a new adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)
     check_checkpointable(model, dpo, "dpo")

@@ -24,8 +24,9 @@ from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_lay
 from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.logprobs import exceeds_chunk, sum_losses_in_chunks
 from likelier.text.merging import save_trained
-from likelier.text.models import context_length, load_causal_lm, load_tokenizer, vocabulary_size
+from likelier.text.models import context_length, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
+from likelier.text.policy_start import load_start
 from likelier.text.tokens import check_in_vocabulary
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -130,10 +131,10 @@ def prepare(config: Config) -> Setup:
     else:
         dtype = choose_base_dtype(sft, device)
         model, tokenizer = (
-            load_causal_lm(config.model, device, dtype),
+            load_start(config.model, sft, "sft", device, dtype).model,
             load_tokenizer(config.model, config.chat_template_kwargs),
         )
-    # Before the adapter: the evaluation's KL is from the model as it was.
+    # Before a new adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)
     check_checkpointable(model, sft, "sft")

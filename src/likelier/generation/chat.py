@@ -10,8 +10,9 @@ from likelier.generation.policies import Policy, find_policy
 from likelier.generation.protocol import GenerationSettings
 from likelier.generation.sampling import Loaded, load, stop_at_next_turn
 from likelier.records import Message, Text
-from likelier.text.adapters import load_merged
+from likelier.text.adapter_folders import read_adapter
 from likelier.text.models import context_length
+from likelier.text.policy_start import load_merged
 from likelier.text.stream import stream_response
 from likelier.text.tokens import encode_prompts
 from likelier.training.setup import pick_device
@@ -81,7 +82,7 @@ def add_adapter(loaded: Loaded, adapter: Path, settings: GenerationSettings) -> 
     """Return the model with an adapter. ConfigError: there is none in the folder."""
     if not (adapter / "adapter_config.json").is_file():
         raise ConfigError(f"--adapter {adapter}: no adapter_config.json in it; give the folder `adapter` of a LoRA run")
-    merged: Any = load_merged(loaded.policy.model, adapter)
+    merged: Any = load_merged(loaded.policy.model, read_adapter(adapter))
     model = merged.to(pick_device(settings.device)).eval()
     policy = Policy(f"{loaded.policy.source} + {adapter}", loaded.policy.model, "")
     return loaded._replace(policy=policy, model=model)

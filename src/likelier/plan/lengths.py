@@ -12,6 +12,7 @@ from likelier.config import Config
 from likelier.errors import DataError
 from likelier.finetune.examples import read_examples, tokenize_examples
 from likelier.records import Prompt, distinct_prompts, read_preferences, read_prompts
+from likelier.runs.folder import find_model
 from likelier.text.conversation import render
 from likelier.text.models import load_tokenizer
 from likelier.text.tokens import encode, encode_conversations
@@ -104,10 +105,11 @@ def count_prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Pr
 
 def find_tokenizer(config: Config) -> PreTrainedTokenizerBase | None:
     """Return the tokenizer of `config.model`; None if its folder has none."""
-    folder = Path(config.model)
-    if folder.is_dir() and not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
-        return None
     try:
+        folder = Path(find_model(config.model))
+        files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
+        if folder.is_dir() and not any(file.is_file() for file in files):
+            return None
         return load_tokenizer(config.model, config.chat_template_kwargs, has_weights=False)
     except DataError:
         return None

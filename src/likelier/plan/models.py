@@ -22,12 +22,14 @@ from likelier.errors import ConfigError
 from likelier.files import read_object
 from likelier.plan.trace import bring_to_cpu
 from likelier.ppo.algorithms import ALGORITHMS
-from likelier.runs.folder import adapter_folders, find_base, member_folders
+from likelier.runs.folder import adapter_folders, find_base, find_model, is_adapter, member_folders
+from likelier.text.adapter_folders import check_settings, read_adapter
 from likelier.text.adapters import add_adapter, apply_lora, copy_sharing_weights, make_critic_adapter, make_reference
 from likelier.text.frozen_weights import BLOCK, QuantisedConv1D, QuantisedLinear, store_weights
 from likelier.text.logprobs import SEPARABLE
 from likelier.text.models import disable_dropout, fuse_gelu, load_safely, prepare_config
-from likelier.text.policy import TextPolicy, ValueHead, copy_trunk
+from likelier.text.policy import TextPolicy, ValueHead
+from likelier.text.policy_start import put_policy_adapter_on
 from likelier.text.vision_language import is_vision_language
 from likelier.training.setup import seeded_generator
 
@@ -69,8 +71,8 @@ def build_model(auto: Any, path: str | Path, **settings: Any) -> PreTrainedModel
 
 
 def build_policy_model(path: str | Path, dtype: ModelDtype = "float32") -> PreTrainedModel:
-    """Build a language model with weights in `dtype`, as `load_causal_lm` loads one."""
-    model = build_model(AutoModelForCausalLM, path)
+    """Build a language model with weights in `dtype`, as `load_language_model` loads one."""
+    model = build_model(AutoModelForCausalLM, find_model(path))
     with META:
         store_weights(model, dtype, pack_layer=pack_without_data)
     SEPARABLE[model] = model.get_output_embeddings() is not None  # to try it out takes data
@@ -136,9 +138,22 @@ def choose_stored_dtype(memory: Memory, device: torch.device) -> ModelDtype:
 def build_trained(path: str | Path, memory: Memory, block: str, device: torch.device) -> PreTrainedModel:
     """Build a language model as SFT and DPO train it, with its adapter if `memory` asks for one."""
     model = build_policy_model(path, choose_stored_dtype(memory, device))
+    put_start_on(model, path, memory, block)
     with META:
         apply_lora(model, memory, block, 0)
     return finish(model)
+
+
+def put_start_on(model: PreTrainedModel, path: str | Path, memory: Memory, block: str) -> PreTrainedModel | None:
+    """Put the adapter in the folder `path` on its base, if it is one that goes on; returns the base without it."""
+    if memory.lora_rank is None or not is_adapter(Path(path)):
+        return None
+    adapter = read_adapter(Path(path))
+    check_settings(adapter, memory, block)
+    bare = copy_sharing_weights(model)
+    with META:
+        put_policy_adapter_on(model, adapter, has_data=False)
+    return bare
 
 
 def build_trained_classifier(path: str | Path, memory: Memory, device: torch.device) -> PreTrainedModel:
@@ -169,6 +184,7 @@ def build_actors(config: Config, device: torch.device) -> Actors:
     ppo = config.ppo
     dtype = choose_stored_dtype(ppo, device)
     model = build_policy_model(config.model, dtype)
+    bare = put_start_on(model, config.model, ppo, "ppo")
     policy = build_policy(model, config)
     reference_dtype = dtype if ppo.lora_rank else ppo.model_dtype or "float32"
     with META:
@@ -179,8 +195,8 @@ def build_actors(config: Config, device: torch.device) -> Actors:
             store_weights(reference, "float32" if ppo.lora_rank else reference_dtype, pack_layer=pack_without_data)
         SEPARABLE[reference] = SEPARABLE[model]
         bases = {(ppo.reference or config.model, reference_dtype): reference}
-        if ppo.lora_rank and ppo.reference:
-            bases[config.model, dtype] = copy_sharing_weights(model)
+        if ppo.lora_rank and (ppo.reference or bare):
+            bases[find_model(config.model), dtype] = bare or copy_sharing_weights(model)
         apply_lora(model, ppo, "ppo", config.seed)
     rewards, judges = (
         build_scorers(sources, config, ppo.model_dtype, bases) for sources in (config.reward, config.eval.scoring)
@@ -190,13 +206,13 @@ def build_actors(config: Config, device: torch.device) -> Actors:
 
 
 def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
-    """Build the policy with the critic that the settings ask for, around a model that has no adapter yet."""
+    """Build the policy with the critic that the settings ask for, around a model that has no new adapter yet."""
     ppo = config.ppo
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     trunk = None
     with META:
         if critic == "separate":
-            trunk = build_model(AutoModel, ppo.critic_model) if ppo.critic_model else copy_trunk(model)
+            trunk = build_model(AutoModel, ppo.critic_model or find_model(config.model))
         elif critic == "adapter":
             trunk = make_critic_adapter(model, ppo, config.seed)
         width = (model if trunk is None else trunk).config.get_text_config().hidden_size

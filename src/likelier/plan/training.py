@@ -8,11 +8,13 @@ from likelier.config import Config, Memory, Training
 from likelier.plan.lengths import Lengths, measure_examples, measure_pairs
 from likelier.plan.machine import Machine
 from likelier.plan.memory import Phase, add_parts, hold_models
-from likelier.plan.models import build_new, build_trained, build_trained_classifier, count_trained
+from likelier.plan.models import build_new, build_trained, build_trained_classifier, count_trained, is_planned
 from likelier.plan.passes import trace_classifier, trace_language_model, trace_update
 from likelier.plan.stage import StagePlan
 from likelier.plan.trace import Trace, count_bytes
 from likelier.reward.pairs import MIN_STEPS
+from likelier.reward.start import find_start
+from likelier.runs.folder import find_model
 from likelier.text.policy import TextPolicy
 
 STEP_BYTES = 28
@@ -55,7 +57,8 @@ def plan_reward(config: Config, machine: Machine, process: int) -> StagePlan:
     models = settings.ensemble_size if settings.ensemble == "models" else 1
     steps = None if epoch is None or epochs is None else models * epochs * epoch
     batches = Batches(TWO_SIDES * pairs, -(-settings.batch_size // pairs), steps)
-    model = build_trained_classifier(settings.from_ or config.model, settings, machine.device)
+    start = config.model if settings.from_ and is_planned(settings.from_) else find_model(find_start(config).base)
+    model = build_trained_classifier(start, settings, machine.device)
     trace = trace_classifier(model, batches.micro, lengths.longest, settings, batches.micros > 1)
     plan = make_plan("reward", model, trace, settings, lengths, batches, machine, process)
     # The weights of the best epoch stand beside those that are trained.

@@ -63,20 +63,25 @@ def prepare_ensemble(
         add_heads(reward, [seeded_generator(seed, head, "reward head") for head in range(settings.ensemble_size)])
     if settings.lora_rank is None:
         return reward.model, reward
+    from likelier.text.adapter_folders import read_adapter
+    from likelier.text.reward_adapters import (  # peft takes a second to import
+        add_reward_adapter,
+        continue_adapter,
+        expect_whole_layers,
+        list_whole_layers,
+    )
+
+    adapter = read_adapter(start.adapter, is_classifier=True) if start.adapter else None
+    if adapter:
+        expect_whole_layers(reward, adapter)
     if settings.ensemble_size > 1 and reward.new_layers:
         raise ConfigError(
             f"reward_model.ensemble: adapters share their base, and it has no weights for {reward.new_layers[0]}; set "
             "ensemble: models, without lora_rank"
         )
-    from likelier.text.reward_adapters import (  # peft takes a second to import
-        add_reward_adapter,
-        continue_adapter,
-        list_whole_layers,
-    )
-
     store_weights(reward.model, choose_base_dtype(settings, reward.device), list_whole_layers(reward))
-    if start.adapter:
-        continue_adapter(reward, settings, start.adapter)
+    if adapter:
+        continue_adapter(reward, settings, adapter)
     else:
         add_reward_adapter(reward, settings, seeded_generator(seed, number, "reward adapter"))
     weights = trained_weights(reward)

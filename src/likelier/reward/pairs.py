@@ -13,6 +13,7 @@ from likelier.errors import ConfigError, DataError
 from likelier.progress import print_note
 from likelier.records import Preference, Text, read_preferences, to_plain_text
 from likelier.reward.start import find_start
+from likelier.runs.folder import find_model
 from likelier.text.chat_template import set_template_kwargs
 from likelier.text.reward_model import RewardModel, new_reward_model
 from likelier.training.setup import seeded_generator
@@ -39,8 +40,8 @@ class Pairs:
         """Leave out pairs of which only the same end is read, with a note. DataError: none is left to train on."""
         settings = config.reward_model
         with torch.random.fork_rng(devices=[]):  # the weights do not matter: only tokenizer and context do
-            base = find_start(config).base
-            reward = new_reward_model(base, "cpu", settings.max_length, from_scratch=settings.from_scratch)
+            start, sizes = find_start(config), ("cpu", settings.max_length, None, settings.from_scratch)
+            reward = new_reward_model(find_model(start.base), *sizes, tokenizer_folder=start.folder)
             set_template_kwargs(reward.tokenizer, config.chat_template_kwargs)
         parts = {part: drop_equal_after_cut(getattr(self, part), reward) for part in ("train", "valid", "test")}
         num_equal = sum(len(getattr(self, part)) - len(kept) for part, kept in parts.items())

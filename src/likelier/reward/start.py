@@ -17,7 +17,8 @@ class Start(NamedTuple):
     """Where a member begins."""
 
     base: str
-    """Folder or hub name of the model whose weights are trained, or frozen under an adapter."""
+    """Folder or hub name of the model whose weights are trained, or frozen under an adapter; an adapter's, if that is
+    merged and trained whole."""
     folder: str | None = None
     """Of the trained reward model that goes on: `base` itself, or an adapter on it; None: `base` gets a new head."""
 
@@ -38,8 +39,6 @@ def find_start(config: Config, number: int = 0) -> Start:
     if settings.from_ is None:
         return Start(config.model)
     run, wants_adapter = Path(settings.from_), settings.lora_rank is not None
-    if is_adapter(run) and not wants_adapter:
-        raise ConfigError(f"{setting} is an adapter; set reward_model.lora_rank, or give its merged model")
     adapters = adapter_folders(run) if wants_adapter else []
     folders = adapters or member_folders(run) or [settings.from_]
     num_members = 1 if settings.ensemble == "heads" else settings.ensemble_size
@@ -62,10 +61,15 @@ def load_start(
 ) -> RewardModel:
     """Load a trained reward model with all of its heads, or a base with a new one drawn by `generator`.
 
-    Of an adapter its base, see `add_reward_adapter`. ConfigError: other heads than `ensemble_size`.
+    Of an adapter that goes on its base, see `continue_adapter`. ConfigError: other heads than `ensemble_size`.
     """
     if start.folder is None or start.adapter:
-        return new_reward_model(start.base, device, settings.max_length, generator, settings.from_scratch)
+        sizes = settings.max_length, generator, settings.from_scratch
+        return new_reward_model(start.base, device, *sizes, tokenizer_folder=start.folder)
+    if is_adapter(Path(start.base)):
+        from likelier.text.reward_adapters import load_merged_reward  # peft takes a second to import
+
+        return load_merged_reward(start.base, device, settings.max_length)
     reward = load_reward_model(start.base, device, settings.max_length)
     load_heads(reward, Path(start.base))
     if settings.ensemble == "heads" and reward.head.out_features != settings.ensemble_size:

@@ -30,11 +30,13 @@ from likelier.text.adapters import (
     make_critic_adapter,
     make_reference,
 )
+from likelier.text.cached_decode import check_decodable
 from likelier.text.checkpoint_layers import check_checkpointable
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.frozen_weights import choose_base_dtype, store_weights
 from likelier.text.models import load_tokenizer
 from likelier.text.policy import TextPolicy, check_critic
+from likelier.text.policy_start import load_start
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.text.vision_language import is_vision_language
@@ -100,16 +102,19 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
         raise ConfigError("reward: give at least one of model, function, http, people")
     ppo, device = config.ppo, pick_device(config.ppo.device)
     dtype = choose_base_dtype(ppo, device)
-    model = load_policy(config.model, device, dtype)
+    model, bare = load_start(config.model, ppo, "ppo", device, dtype)
+    check_decodable(model, config.model)
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     policy = build_policy(model, config)
-    # Before the adapter is put on: the reference is the model as it was.
+    # Before a new adapter is put on: the reference is the model as it was.
     reference = load_reference(ppo, tokenizer, device) if ppo.reference else make_reference(model, ppo)
     if not (ppo.reference or ppo.lora_rank):
         store_weights(reference, ppo.model_dtype or "float32")
     reference_dtype = dtype if ppo.lora_rank else ppo.model_dtype or "float32"
-    bases = [FrozenBase(ppo.reference or config.model, reference, reference_dtype)]
-    if ppo.reference and ppo.lora_rank:
+    bases = [bare] if bare else []
+    if ppo.reference or not bare:
+        bases.append(FrozenBase(ppo.reference or config.model, reference, reference_dtype))
+    if ppo.reference and ppo.lora_rank and not bare:
         bases.append(FrozenBase(config.model, copy_sharing_weights(model), dtype))
     frozen = FrozenModels(bases, ppo.model_dtype)
     scorer = make_scorer(config.reward, ppo.device, people.rate if people else None, frozen)
@@ -122,7 +127,7 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
 
 
 def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
-    """Build the policy around a model that has no adapter yet, with the critic that the settings ask for."""
+    """Build the policy around a model that has no new adapter yet, with the critic that the settings ask for."""
     ppo = config.ppo
     critic = ppo.critic if ALGORITHMS[ppo.algorithm].has_critic else None
     adapter = make_critic_adapter(model, ppo, config.seed) if critic == "adapter" else None

@@ -29,9 +29,9 @@ from likelier.rlhf.token_records import make_token_records
 from likelier.runs.curve import read_curve
 from likelier.runs.logs import read_metrics
 from likelier.runs.run import Run
-from likelier.text.exact_sampler import load_policy
 from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.merging import save_trained
+from likelier.text.policy_start import load_start
 from likelier.text.sampler import Sampler
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
@@ -91,7 +91,7 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             job.advance(note=f"score {metrics['score']:.3f}  kl {metrics['kl']:.2f}")
 
     after = heldout_eval(actors.policy.model)
-    before = heldout_eval(load_start(config, actors.policy.device)) if people else before
+    before = heldout_eval(load_beginning(config, actors.policy.device)) if people else before
     result = summarise(state, start_time, before, after) | select_policy(state, after, fresh_eval)
     if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
         save_policy(run.folder, config, actors)
@@ -106,9 +106,9 @@ def select_policy(state: "State", after: Mapping[str, float], fresh_eval: HeldOu
     return state.selection.select(after, score_fresh, len(fresh_eval.prompts))
 
 
-def load_start(config: Config, device: torch.device) -> PreTrainedModel:
+def load_beginning(config: Config, device: torch.device) -> PreTrainedModel:
     """Load the model that training started from."""
-    return load_policy(config.model, device, choose_base_dtype(config.ppo, device))
+    return load_start(config.model, config.ppo, "ppo", device, choose_base_dtype(config.ppo, device)).model
 
 
 def save_policy(folder: Path, config: Config, actors: Actors) -> None:

@@ -99,13 +99,22 @@ def is_adapter(folder: Path) -> bool:
 
 
 def find_base(adapter: Path) -> str:
-    """Return the folder or hub name of the model that an adapter changes. DataError: its config is damaged."""
+    """Return the folder or hub name of the model that an adapter changes. DataError: its config is damaged.
+
+    A folder that is gone is looked for beside the adapter: both may have been moved.
+    """
     base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise DataError(
             f"{adapter / 'adapter_config.json'}: no `base_model_name_or_path`; name the adapter's model there"
         )
-    return base
+    beside = adapter.resolve().parent / Path(base).name
+    return str(beside) if not Path(base).is_dir() and (beside / "config.json").is_file() else base
+
+
+def find_model(name: str | Path) -> str:
+    """Return the folder or hub name of a model: of an adapter its base. DataError: see `find_base`."""
+    return find_base(Path(name)) if is_adapter(Path(name)) else str(name)
 
 
 def number_folders(run: Path, name: str) -> list[str]:

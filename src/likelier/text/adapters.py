@@ -18,13 +18,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import LoRA, ModelDtype
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, DataError
 from likelier.runs.folder import find_base
-from likelier.text.models import (
-    load_causal_lm,
-    make_frozen_copy,
-    silence_transformers,
-)
+from likelier.text.adapter_folders import Adapter
+from likelier.text.models import make_frozen_copy, silence_transformers
 from likelier.training.setup import seeded_generator
 from likelier.training.state import as_os_errors
 
@@ -56,32 +53,52 @@ class FrozenModels(NamedTuple):
 
 
 def make_reference(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
-    """The frozen reference: a copy of the model, or with LoRA the base, which the adapter leaves as it is."""
-    return make_frozen_copy(model) if lora.lora_rank is None else copy_sharing_weights(model)
+    """The frozen reference: a copy of the model, or with LoRA the base, which the adapter leaves as it is.
+
+    Of a model whose adapter goes on it is the base with a copy of that adapter.
+    """
+    return make_frozen_copy(model) if lora.lora_rank is None else copy_sharing_weights(model, list_adapter(model))
 
 
 def apply_lora(model: PreTrainedModel, lora: LoRA, block: str, seed: int) -> None:
-    """Add an adapter to a model, if the settings in `block` ask for one."""
-    if lora.lora_rank is not None:
+    """Add an adapter to a model, if the settings in `block` ask for one and it has none that goes on."""
+    if lora.lora_rank is not None and not model._hf_peft_config_loaded:
         add_adapter(model, lora, block, seeded_generator(seed, 0, "lora"))
 
 
-def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of the modules that shares the weights: an adapter added to one of the two does not reach the other.
+def list_adapter(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the weights of a model's adapter, with layers that it holds whole; none where it has no adapter."""
+    return [weight for weight in model.parameters() if weight.requires_grad] if model._hf_peft_config_loaded else []
+
+
+def copy_sharing_weights(model: PreTrainedModel, own: Sequence[Tensor] = ()) -> PreTrainedModel:
+    """A copy of the modules that shares all weights but `own`: an adapter added to one of the two does not reach the
+    other.
 
     So the base of an adapter serves as the reference, without a second copy of its weights in memory.
     """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    for weight in own:
+        del shared[id(weight)]
     copied: PreTrainedModel = copy.deepcopy(model, shared)  # what its memo holds is not copied
     copied.requires_grad_(False).eval()
     return copied
 
 
 def make_critic_adapter(model: PreTrainedModel, lora: LoRA, seed: int) -> PreTrainedModel:
-    """The trunk of a critic: an adapter of its own on the model's frozen weights, which it shares."""
-    trunk = copy_sharing_weights(model).base_model
+    """The trunk of a critic: an adapter of its own on the model's frozen weights, which it shares.
+
+    Beside an adapter that goes on it begins as a copy of that: at the states of the policy's start.
+    """
+    own = list_adapter(model)
+    names = {name for name, weight in model.base_model.named_parameters() if weight.requires_grad}
+    trunk = copy_sharing_weights(model, own).base_model
     assert isinstance(trunk, PreTrainedModel), type(trunk)
-    add_adapter(trunk, lora, "ppo", seeded_generator(seed, 0, "critic lora"))
+    if own:
+        for name, weight in trunk.named_parameters():
+            weight.requires_grad_(name in names)
+    else:
+        add_adapter(trunk, lora, "ppo", seeded_generator(seed, 0, "critic lora"))
     return trunk
 
 
@@ -116,6 +133,29 @@ def add_adapter(
     for name in whole:
         model.get_submodule(name).requires_grad_(True)
     keep_in_float(model)
+    model.eval()
+
+
+def put_adapter_on(model: PreTrainedModel, adapter: Adapter, name: str = "default", has_data: bool = True) -> None:
+    """Freeze a model, and add an adapter from its folder under a name; its whole layers stay out.
+
+    `has_data`: False on tensors without data. DataError: its matrices are not those of layers of this model.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
+        try:
+            model.add_adapter(copy.deepcopy(adapter.config), name)
+            keep_in_float(model)
+            wanted = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False).keys()
+            if differing := sorted(wanted ^ adapter.matrices.keys()):
+                raise ValueError(f"{differing[0]} is in one of them alone")
+            if has_data:
+                set_peft_model_state_dict(model, adapter.matrices, adapter_name=name)
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{adapter.folder}: does not fit its base {adapter.base}: {reason}") from error
     model.eval()
 
 
@@ -172,20 +212,6 @@ def save_adapter(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_merged(base: str, adapter: Path) -> PreTrainedModel:
-    """The base model in float32 with the adapter in a folder added: a plain model."""
-    from peft import PeftModel
-
-    plain = load_causal_lm(base)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft calls transformers with arguments that are deprecated
-        adapted = PeftModel.from_pretrained(plain, str(adapter))
-        inner: Any = adapted.get_base_model()
-        untie_adapted(inner)
-        model: PreTrainedModel = adapted.merge_and_unload()
-    return model
-
-
 def untie_adapted(model: PreTrainedModel) -> None:
     """Give the output layer a weight of its own, if it shares that of the embeddings and one of them has an adapter.
 
@@ -200,5 +226,10 @@ def untie_adapted(model: PreTrainedModel) -> None:
     )
     if output is not None and any(has_adapter) and output.weight is embeddings.weight:
         output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
-        model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
-        model.all_tied_weights_keys = {}
+        mark_untied(model)
+
+
+def mark_untied(model: PreTrainedModel) -> None:
+    """Let a model know that embeddings and output layer have weights of their own, so that both are saved."""
+    model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
+    model.all_tied_weights_keys = {}

@@ -19,8 +19,9 @@ from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
 from likelier.text.cached_decode import CachedDecoder, check_decodable
-from likelier.text.models import context_length, load_causal_lm, upcast, vocabulary_size
+from likelier.text.models import context_length, upcast, vocabulary_size
 from likelier.text.padding import PAD
+from likelier.text.policy_start import load_language_model
 from likelier.text.sampler import Sampler, Samples, Sampling
 from likelier.text.stops import StopCriteria
 from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
@@ -103,9 +104,9 @@ def load_tools(config: SamplingConfig) -> Tools | None:
 def load_policy(path: str | Path, device: torch.device | str = "cpu", dtype: ModelDtype = "float32") -> PreTrainedModel:
     """A language model that `ExactSampler` can decode, with weights in `dtype`, see `store_weights`.
 
-    DataError: see `load_causal_lm`. ConfigError: see `check_decodable`.
+    DataError: see `load_language_model`. ConfigError: see `check_decodable`.
     """
-    model = load_causal_lm(path, device, dtype)
+    model = load_language_model(path, device, dtype)
     check_decodable(model, path)
     return model
 

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from likelier.errors import LikelierError
-from likelier.text.adapters import copy_sharing_weights, merge_weight, save_adapter, untie_adapted
+from likelier.runs.folder import find_model
+from likelier.text.adapters import copy_sharing_weights, list_adapter, merge_weight, save_adapter, untie_adapted
 from likelier.text.convention import mark_made
 from likelier.text.frozen_weights import FROZEN, Quantised, QuantisedConv1D, QuantisedLinear, find_compute_dtype
 from likelier.text.models import context_length, find_own_dtype, save_model, vocabulary_size
@@ -32,11 +33,18 @@ def save_trained(
     """
     mark_made(tokenizer)
     if model._hf_peft_config_loaded:
-        save_adapter(folder / "adapter", base, model, tokenizer)
+        base = find_model(base)
+        save_adapter(folder / "adapter", base, model, tokenizer, list_whole_layers(model))
         merged = make_plain(model, find_own_dtype(base), folder / "adapter")
         check_merged(model, merged, folder / "adapter")
         model = merged
     save_model(folder / "model", model, tokenizer, card)
+
+
+def list_whole_layers(model: PreTrainedModel) -> list[str]:
+    """Return the names of the layers that are trained whole beside an adapter."""
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad and ".lora_" not in name]
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in trained))
 
 
 @torch.no_grad()
@@ -46,7 +54,7 @@ def make_plain(model: PreTrainedModel, dtype: torch.dtype, adapter: Path | None 
     `model` stays as it is; weights that are in `dtype` on the CPU already are shared with it. LikelierError: a merged
     layer gives other numbers than the one with its adapter; `adapter` is the folder that the message names.
     """
-    plain = copy_sharing_weights(model)
+    plain = copy_sharing_weights(model, list_adapter(model))
     if model._hf_peft_config_loaded:
         from peft.tuners.lora import LoraLayer
 
@@ -104,7 +112,7 @@ def make_inputs(base: Any, weight: Tensor) -> Tensor:
 
 def unpack_layer(layer: nn.Module, weight: Tensor | None = None) -> None:
     """Make a layer whose weight is stored one of the plain class again, and give it a weight, by default its own."""
-    kind = PLAIN.get(type(layer), type(layer))
+    kind = next((PLAIN[each] for each in type(layer).__mro__ if each in PLAIN), type(layer))
     if isinstance(layer, Quantised):
         weight = layer.dequantise() if weight is None else weight
         for name in list(layer._buffers):

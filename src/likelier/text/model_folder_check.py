@@ -56,6 +56,13 @@ def check_configs(folder: Path) -> None:
         raise DataError(f"{folder}: an adapter without its model; give the folder of the merged one (a run's `model`)")
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder}: no config.json; give a Hugging Face model folder")
+    check_settings_files(folder)
+    if not isinstance(read_json_object(folder / "config.json").get("model_type"), str):
+        raise DataError(f"{folder / 'config.json'}: no `model_type`; give a Hugging Face model folder")
+
+
+def check_settings_files(folder: Path) -> None:
+    """DataError: a config in a folder requires code."""
     for file in sorted(folder.glob("*config.json")):
         config = read_json_object(file)
         for key, value in walk_settings(config):
@@ -65,8 +72,6 @@ def check_configs(folder: Path) -> None:
                 )
             if key.endswith("_implementation") and "/" in str(value):
                 raise DataError(f"{file}: `{key}` asks for kernels from a hub ({value}); remove that line")
-    if not isinstance(read_json_object(folder / "config.json").get("model_type"), str):
-        raise DataError(f"{folder / 'config.json'}: no `model_type`; give a Hugging Face model folder")
 
 
 def read_json_object(file: Path) -> dict[str, Any]:

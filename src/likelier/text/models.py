@@ -28,10 +28,11 @@ from transformers.utils.hub import cached_file
 
 from likelier.config import ModelDtype
 from likelier.errors import DataError, LikelierError
+from likelier.runs.folder import find_model, is_adapter
 from likelier.text.chat_template import set_template_kwargs
 from likelier.text.convention import MADE_WITH, mark_if_made_before, mark_made
 from likelier.text.frozen_weights import store_weights
-from likelier.text.model_folder_check import check_model_folder, is_hub_reachable
+from likelier.text.model_folder_check import check_model_folder, check_settings_files, is_hub_reachable
 from likelier.text.vision_language import is_vision_language, leave_out_picture_tokens
 from likelier.training.state import as_os_errors
 
@@ -82,9 +83,14 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, whose chat template is given arguments, see `set_template_kwargs`.
 
-    `has_weights`: False where the folder needs none. DataError: see `check_model_folder`, or there is no tokenizer.
+    An adapter without one has that of its base. `has_weights`: False where the folder needs none. DataError: see
+    `check_model_folder`, or there is no tokenizer.
     """
-    with load_safely(path, has_weights) as options:
+    model = find_model(path)
+    if is_adapter(Path(path)):
+        check_settings_files(Path(path))
+        path = path if (Path(path) / "tokenizer_config.json").is_file() else model
+    with load_safely(model, has_weights) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
         mark_if_made_before(tokenizer, path, options)
     set_template_kwargs(tokenizer, template_kwargs)

@@ -13,7 +13,9 @@ from likelier.config import PPOConfig
 from likelier.errors import ConfigError
 from likelier.ppo.policy import Evaluation
 from likelier.text.checkpoint_layers import checkpoint_layers
+from likelier.text.frozen_weights import STORED, FrozenEmbedding
 from likelier.text.logprobs import PromptedResponses, compute_statistics_in_chunks, is_head_separable
+from likelier.text.merging import make_plain
 from likelier.text.models import context_length, is_causal, load_tokenizer, load_trunk, vocabulary_size
 from likelier.training.setup import autocast
 
@@ -163,8 +165,26 @@ def check_critic(
 
 
 def copy_trunk(model: PreTrainedModel) -> PreTrainedModel:
-    """Copy the model without its output layer, trainable, to initialise a critic."""
-    trunk = copy.deepcopy(model.base_model)
+    """Copy the model without its output layer, trainable and in float32, to initialise a critic.
+
+    The adapter that goes on, if there is one, is merged in.
+    """
+    if is_plain(model):
+        trunk = copy.deepcopy(model.base_model)
+    else:
+        trunk = make_plain(model, torch.float32).base_model
+        for module in trunk.modules():  # some weights and all buffers are the model's own
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.clone())
+            for weight in module.parameters(recurse=False):
+                weight.data = weight.data.clone()
+        nn.Module.to(trunk, model.device)
     assert isinstance(trunk, PreTrainedModel), type(trunk)
     trunk.requires_grad_(True)
     return trunk
+
+
+def is_plain(model: PreTrainedModel) -> bool:
+    """True if a model has neither adapters nor weights that are stored in fewer bytes."""
+    stored = any(isinstance(module, (*STORED, FrozenEmbedding)) for module in model.modules())
+    return not (stored or model._hf_peft_config_loaded)

@@ -1,15 +1,11 @@
 """Several LoRA adapters with a head each on one frozen base: an ensemble that holds the base once."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from peft import PeftConfig, set_peft_model_state_dict
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -18,16 +14,17 @@ from transformers import (
 )
 
 from likelier.config import LoRA
-from likelier.errors import ConfigError, DataError, LikelierError
+from likelier.errors import DataError, LikelierError
 from likelier.files import read_object
 from likelier.records import Text
 from likelier.runs.folder import find_base
+from likelier.text.adapter_folders import Adapter, check_settings, read_adapter
 from likelier.text.adapters import (
     FrozenBase,
     FrozenModels,
     add_adapter,
     copy_sharing_weights,
-    keep_in_float,
+    put_adapter_on,
     save_adapter,
 )
 from likelier.text.attribution import Attribution
@@ -44,9 +41,6 @@ from likelier.text.reward_model import (
     init_score_head,
     new_reward_model,
 )
-
-PREFIX = "base_model.model."
-"""Prefix that peft gives the names of weights."""
 
 
 class RewardAdapter:
@@ -84,18 +78,13 @@ def add_reward_adapter(reward: RewardModel, lora: LoRA, generator: torch.Generat
     add_adapter(reward.model, lora, "reward_model", generator, list_whole_layers(reward))
 
 
-def continue_adapter(reward: RewardModel, lora: LoRA, folder: Path) -> None:
-    """Freeze a base, and load the adapter and the head in a folder to train them further.
+def continue_adapter(reward: RewardModel, lora: LoRA, adapter: Adapter) -> None:
+    """Freeze a base, and put an adapter and its head on it to train them further.
 
-    ConfigError: the settings ask for another adapter. DataError: see `load_adapter_weights`.
+    ConfigError: the settings ask for another adapter. DataError: see `put_reward_adapter_on`.
     """
-    config: Any = PeftConfig.from_pretrained(str(folder))
-    for name, wanted, own in (("rank", lora.lora_rank, config.r), ("alpha", lora.lora_alpha, config.lora_alpha)):
-        if wanted != own:
-            raise ConfigError(f"reward_model.lora_{name}: {wanted}, and the adapter in {folder} has {own}; set that")
-    if lora.lora_targets and set(lora.lora_targets) != set(config.target_modules):
-        raise ConfigError(f"reward_model.lora_targets: the adapter in {folder} has its own; leave them out")
-    head = put_adapter_on(reward, config, "default", folder)
+    check_settings(adapter, lora, "reward_model")
+    head = put_reward_adapter_on(reward, adapter, "default")
     set_heads(reward, head["weight"], head.get("bias"))
     reward.model.requires_grad_(False)
     for name, weight in reward.model.named_parameters():
@@ -105,8 +94,16 @@ def continue_adapter(reward: RewardModel, lora: LoRA, folder: Path) -> None:
     reward.eval()
 
 
-def share_trunk(base: FrozenBase, device: torch.device | str) -> RewardModel | None:
-    """Return a reward model on the very weights of a model in memory, with a new head.
+def load_merged_reward(folder: str, device: torch.device | str, max_length: int | None) -> RewardModel:
+    """Load the base of an adapter in float32, with the adapter merged into it, all of it to be trained."""
+    (member,) = load_reward_adapters([folder], device)
+    model = make_plain(member.reward.model, torch.float32, Path(folder))
+    model.requires_grad_(True)
+    return RewardModel(model, member.reward.tokenizer, max_length).to(device).eval()
+
+
+def share_trunk(base: FrozenBase, device: torch.device | str, tokenizer_folder: str) -> RewardModel | None:
+    """Return a reward model on the very weights of a model in memory, with a new head and the tokenizer of a folder.
 
     None if it has other layers than its trunk and a head, or is elsewhere: it must then be loaded for itself.
     """
@@ -121,22 +118,35 @@ def share_trunk(base: FrozenBase, device: torch.device | str) -> RewardModel | N
     init_score_head(model, None)
     if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
         return None
-    tokenizer = load_tokenizer(base.name)
+    tokenizer = load_tokenizer(tokenizer_folder)
     mark_made(tokenizer)
     return RewardModel(model.eval(), tokenizer)
 
 
-def put_adapter_on(reward: RewardModel, config: Any, name: str, folder: Path) -> dict[str, Tensor]:
-    """Add the adapter in a folder under a name, without dropout; returns the weights of its head.
+def put_reward_adapter_on(reward: RewardModel, adapter: Adapter, name: str) -> dict[str, Tensor]:
+    """Add an adapter under a name, with the layers that it holds whole; returns the weights of its head.
 
-    DataError: see `load_adapter_weights`.
+    DataError: it has none, or is not of this model.
     """
-    config.modules_to_save, config.lora_dropout = None, 0.0  # the head is a row of ours
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft warns of GPT-2's Conv1D layers, whose weights are transposed
-        reward.model.add_adapter(config, name)
-    keep_in_float(reward.model)
-    return load_adapter_weights(reward, name, folder)
+    put_adapter_on(reward.model, adapter, name)
+    head = dict(adapter.layers.get(reward.head_name, {}))
+    if "weight" not in head or head["weight"].shape != (1, reward.head.in_features):
+        raise DataError(
+            f"{adapter.folder}: not an adapter of a reward model on this base; train the reward model again"
+        )
+    try:
+        load_whole_layers(reward, adapter)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{adapter.folder}: {reason}; train the reward model again") from error
+    return head
+
+
+def expect_whole_layers(reward: RewardModel, adapter: Adapter) -> None:
+    """Let a reward model know which layers besides its head an adapter holds whole, before its base is stored."""
+    begin = reward.head_name.partition(".")[0]
+    found = [layer for layer in adapter.layers if adapter.trains(layer) and not f"{layer}.".startswith(f"{begin}.")]
+    reward.new_layers = sorted({*reward.new_layers, *found})
 
 
 def list_whole_layers(reward: RewardModel) -> list[str]:
@@ -188,55 +198,44 @@ def load_reward_adapters(
             f"{folders[0]}: its base {base} is not there; put it back, or give the merged model "
             f"({Path(folders[0]).with_name('model')})"
         )
-    configs = [PeftConfig.from_pretrained(folder) for folder in folders]
+    adapters = [read_adapter(Path(folder), is_classifier=True) for folder in folders]
     dtype = frozen.dtype or read_object(Path(folders[0]) / "card.json").get("model_dtype", "float32")
     bases = [each for each in frozen.bases if each.dtype == dtype and each.is_base_of(Path(folders[0]))]
-    reward = (share_trunk(bases[0], device) if bases else None) or new_reward_model(base)
-    if not bases:
+    shared = share_trunk(bases[0], device, folders[0]) if bases else None
+    if shared is not None:
+        expect_whole_layers(shared, adapters[0])
+        shared = None if shared.new_layers else shared
+    reward = shared or new_reward_model(base, tokenizer_folder=folders[0])
+    if shared is None:
+        expect_whole_layers(reward, adapters[0])
         store_weights(reward.model, dtype, list_whole_layers(reward))
+    if len(adapters) > 1 and reward.new_layers:
+        raise DataError(f"{folders[0]}: holds {reward.new_layers[0]} whole, which each of several adapters would need")
     names = [f"member-{number}" for number in range(len(folders))]
     template_kwargs = read_object(Path(folders[0]) / "tokenizer_config.json").get(KWARGS)
     set_template_kwargs(reward.tokenizer, template_kwargs if isinstance(template_kwargs, dict) else {})
-    parts = zip(names, folders, configs, strict=True)
-    heads = [put_adapter_on(reward, config, name, Path(folder)) for name, folder, config in parts]
+    heads = [put_reward_adapter_on(reward, adapter, name) for name, adapter in zip(names, adapters, strict=True)]
     biases = [head["bias"] for head in heads if "bias" in head]
     set_heads(reward, torch.cat([head["weight"] for head in heads]), torch.cat(biases) if biases else None)
     reward = reward.to(device).eval()
     return [RewardAdapter(reward, name, row) for row, name in enumerate(names)]
 
 
-def load_adapter_weights(reward: RewardModel, name: str, folder: Path) -> dict[str, Tensor]:
-    """Load the weights of an adapter; returns those of its head. DataError: it has none, or they do not fit."""
-    weights = load_file(folder / "adapter_model.safetensors")
-    named = {key.removeprefix(PREFIX): value for key, value in weights.items()}
-    head = pop_layer(named, reward.head_name)
-    others = {
-        f"{layer}.{name}": value
-        for layer in list_whole_layers(reward)
-        for name, value in pop_layer(named, layer).items()
-    }
-    try:
-        load_whole_layers(reward, others)
-        loaded: Any = set_peft_model_state_dict(reward.model, named, adapter_name=name)
-    except RuntimeError as error:
-        raise DataError(f"{folder}: {' '.join(str(error).split())[:200]}; train the reward model again") from error
-    if loaded.unexpected_keys or "weight" not in head:
-        raise DataError(f"{folder}: not an adapter of a reward model on this base; train the reward model again")
-    return head
-
-
 @torch.no_grad()
-def load_whole_layers(reward: RewardModel, weights: Mapping[str, Tensor]) -> None:
-    """Load the layers besides the head that an adapter holds whole. RuntimeError: one is missing, or does not fit."""
+def load_whole_layers(reward: RewardModel, adapter: Adapter) -> None:
+    """Load the layers besides the head that an adapter holds whole.
+
+    RuntimeError: one is missing, does not fit, or is another than the base's without having been trained.
+    """
+    weights = {f"{layer}.{name}": value for layer, held in adapter.layers.items() for name, value in held.items()}
+    own = dict(reward.model.named_parameters())
     starts = tuple(f"{layer}." for layer in list_whole_layers(reward))
-    for name, weight in reward.model.named_parameters():
+    for name, weight in own.items():
         if name.startswith(starts) and not name.startswith(f"{reward.head_name}."):
-            if name not in weights:
+            if name not in weights or weights[name].shape != weight.shape:
                 raise RuntimeError(f"it holds no weights for {name}")
             weight.copy_(weights[name])
-
-
-def pop_layer(weights: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
-    """Remove the weights of a layer from those of an adapter, and return them by their names in the layer."""
-    names = [name for name in weights if name.startswith(f"{layer}.")]
-    return {name.removeprefix(f"{layer}."): weights.pop(name) for name in names}
+    others = {name: value for name, value in weights.items() if not name.startswith(starts)}
+    for name, value in others.items():  # peft wrote them beside an adapter on embeddings
+        if name not in own or not torch.equal(own[name].cpu(), value.to(own[name].dtype)):
+            raise RuntimeError(f"{name} differs from its base and is not in modules_to_save")

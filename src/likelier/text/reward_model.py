@@ -192,12 +192,14 @@ def new_reward_model(
     max_length: int | None = None,
     generator: torch.Generator | None = None,
     from_scratch: bool = False,
+    tokenizer_folder: str | None = None,
 ) -> RewardModel:
     """Make a reward model from the trunk of any base, with a new head (see `init_score_head`).
 
-    `from_scratch`: random weights (from torch's global generator) of the base's architecture.
+    `from_scratch`: random weights (from torch's global generator) of the base's architecture. `tokenizer_folder`: where
+    its tokenizer is, if not with the base.
     """
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(tokenizer_folder or base)
     mark_made(tokenizer)
     if from_scratch:
         with load_safely(base) as options:

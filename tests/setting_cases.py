@@ -210,6 +210,7 @@ EVAL = {
     "best_of": bites([2], seen="result", selector=SCORER, best_of=[4]),
     "selector": bites([{"function": "FOLDER/reward.py:count_b"}], seen="result", selector=SCORER, best_of=[2]),
     "batch_size": bites(2, seen="sampled_at_once"),
+    "model_dtype": bites("8bit", seen="result"),
     "device": elsewhere("training/test_setup.py::test_unavailable_device_is_named"),
     "judgements_per_comparison": elsewhere("evaluation/test_people.py::test_the_result_of_people_by_hand"),
     "num_judged": elsewhere(

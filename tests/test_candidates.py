@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+import torch
 
+from likelier import candidates
 from likelier.candidates import write_candidates
 from likelier.cli import main
 from likelier.errors import ConfigError, DataError
@@ -13,6 +15,7 @@ from likelier.feedback.store import Store
 from likelier.files import write_jsonl
 from likelier.records import list_pictures, read_prompts
 from likelier.text.exact_sampler import ExactSampler
+from peft_folders import save_peft_adapter
 from tiny import save_tiny_model
 from vision_models import save_llava
 from vision_models import write_prompts as write_picture_prompts
@@ -77,6 +80,21 @@ def test_half_precision_is_the_samplers(world, tmp_path, monkeypatch):
     for number, more in enumerate(([], ["--bf16"])):
         assert main([*names, "-o", str(tmp_path / str(number)), "--response-length", "5", *more]) == 0
     assert seen == [False, True]
+
+
+def test_weights_are_stored_as_asked_and_an_adapter_is_merged(world, tmp_path, monkeypatch):
+    seen, load = [], candidates.load_policy
+    monkeypatch.setattr(candidates, "load_policy", lambda *given: seen.append(load(*given)) or seen[-1])
+    save_peft_adapter(world / "model", tmp_path / "adapter")
+    names = ["candidates", "--prompts", str(world / "prompts.jsonl"), "--device", "cpu", "--response-length", "5"]
+    for number, more in enumerate((["--model-dtype", "bfloat16"], [])):
+        model = str(tmp_path / "adapter") if not more else str(world / "model")
+        assert main([*names, "--model", model, "-o", str(tmp_path / str(number)), *more]) == 0
+    stored, merged = (each.model.layers[0].mlp.up_proj for each in seen)
+    assert (stored.weight.dtype, merged.weight.dtype) == (torch.bfloat16, torch.float32)
+    own = load(str(world / "model"), "cpu").model.layers[0].mlp.up_proj.weight
+    assert torch.equal(stored.weight, own.bfloat16())
+    assert not torch.allclose(merged.weight, own)
 
 
 def test_small_batches_still_answer_every_prompt(world, tmp_path):

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from likelier.config import ModelDtype
 from likelier.files import dump_line, list_file_states, read_log, stable_id, write_jsonl
 from likelier.progress import print_note, progress
 from likelier.records import MEDIA_KINDS, Picture, Prompt, Response, list_pictures, read_prompts, to_parts
 from likelier.records.media import MEDIA_FOLDER, copy_verified
 from likelier.records.messages import to_media
+from likelier.runs.folder import find_model
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts
@@ -37,6 +39,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     bf16: bool = False,
     part: Path | None = None,
     template_kwargs: Mapping[str, Any] = {},
+    model_dtype: ModelDtype = "float32",
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
@@ -58,11 +61,24 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
         size,
         seed,
         *([dict(template_kwargs)] if template_kwargs else []),
+        *([model_dtype] if model_dtype != "float32" else []),
     ]
-    key = stable_id([model, list_file_states(Path(model))], asked, k, *settings)
+    folders = dict.fromkeys((model, find_model(model)))  # an adapter and its base
+    states = [state for folder in folders for state in list_file_states(Path(folder))]
+    key = stable_id([model, states], asked, k, *settings)
     done = read_part(part, key, size)
     sampled = sample_responses(
-        model, read, k, sampling, batch_size, seed, device, len(done), use_generation_config, template_kwargs
+        model,
+        read,
+        k,
+        sampling,
+        batch_size,
+        seed,
+        device,
+        len(done),
+        use_generation_config,
+        template_kwargs,
+        model_dtype,
     )
     copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
@@ -112,12 +128,13 @@ def sample_responses(  # noqa: PLR0913
     start: int = 0,
     use_generation_config: bool = False,
     template_kwargs: Mapping[str, Any] = {},
+    model_dtype: ModelDtype = "float32",
 ) -> Iterator[PromptWithResponses]:
     """Sample about `batch_size` responses at once; yields each prompt, from number `start` on, with its responses.
 
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
-    model, tokenizer = load_policy(name, pick_device(device)), load_tokenizer(name, template_kwargs)
+    model, tokenizer = load_policy(name, pick_device(device), model_dtype), load_tokenizer(name, template_kwargs)
     check_prompts(model, tokenizer, prompts, sampling.response_length, "--response-length")
     sampling = sampling.with_generation_config(model) if use_generation_config else sampling
     sampler = ExactSampler(model, tokenizer, batch_size)

@@ -1,11 +1,15 @@
 """Conversations with tiny models."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from likelier.errors import ConfigError, DataError
 from likelier.generation.chat import load_speakers
 from likelier.generation.protocol import GenerationSettings
 from likelier.text.stream import seed_stream
+from peft_folders import save_peft_adapter
 from tiny import save_tiny_model
 
 WORDS = ["the", "fox", "shared", "its", "bread"]
@@ -64,6 +68,15 @@ def test_plain_lines_are_texts_of_their_own(folders):
     speaker.answer("the fox", lambda piece: None)
     assert speaker.make_prompt("its bread") == "its bread"
     assert speaker.turns == []
+
+
+def test_weights_are_stored_as_asked_with_an_adapter_too(folders, tmp_path):
+    save_peft_adapter(Path(folders[0]), tmp_path)
+    settings = GenerationSettings(tuple(map(str, folders[:1])), model_dtype="8bit", device="cpu")
+    plain, adapted = (load_speakers(settings.policies, each, settings, "", True)[0] for each in ("", str(tmp_path)))
+    layers = [speaker.loaded.model.model.layers[0].mlp.up_proj for speaker in (plain, adapted)]
+    assert [layer.bits for layer in layers] == [8, 8]
+    assert not torch.allclose(layers[0].weight, layers[1].weight, atol=0.02)
 
 
 def test_what_is_too_long_or_no_adapter_is_named(folders, tmp_path):

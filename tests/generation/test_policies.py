@@ -26,6 +26,11 @@ def test_a_model_folder_and_a_run_are_named_by_what_was_given(tmp_path):
         assert find_policy(str(folder)) == policy
 
 
+def test_an_adapter_is_a_policy(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert find_policy(str(tmp_path)).model == str(tmp_path)
+
+
 def test_another_file_is_another_version(tmp_path):
     model = make_model(tmp_path / "m")
     before = find_policy(str(model))

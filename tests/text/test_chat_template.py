@@ -6,6 +6,7 @@ import pytest
 
 from likelier.config import build_config
 from likelier.errors import DataError
+from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
 from likelier.records import Preference
 from likelier.runs.run import Run
@@ -155,6 +156,12 @@ def test_every_verb_passes_the_setting_on(tmp_path, monkeypatch):
             STAGES[verb].load_trainer()(config, run)
         assert {str(each.init_kwargs.get(KWARGS)) for each in seen} == {"{'thinking': False}"}, verb
         seen.clear()
+    block = {"scorer": settings["reward"], "prompts": settings["prompts"], "response_length": 3, "device": "cpu"}
+    evaluate(
+        build_config(settings | {"eval": block | {"model_a": settings["model"], "model_b": settings["model"]}}),
+        tmp_path / "eval",
+    )
+    assert {str(each.init_kwargs.get(KWARGS)) for each in seen} == {"{'thinking': False}"}
     monkeypatch.undo()
     assert render(load_tokenizer(tmp_path / "ppo" / "model"), rows[0]["prompt"]) == "aaaNO"
     (adapter,) = load_reward_adapters([str(tmp_path / "reward" / "adapter")])

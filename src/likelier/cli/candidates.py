@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likelier.cli.options import DEVICE, OVERWRITE, PROJECT, TEMPLATE_KWARGS
+from likelier.cli.options import DEVICE, MODEL_DTYPE, OVERWRITE, PROJECT, TEMPLATE_KWARGS
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.files import check_writable, stable_id
@@ -43,6 +43,7 @@ def candidates(
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
     device: DEVICE = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16: faster on some processors, less exact.")] = False,
+    model_dtype: MODEL_DTYPE = "float32",
     overwrite: OVERWRITE = False,
     project: PROJECT = None,
     json: JSON = False,
@@ -72,6 +73,7 @@ def candidates(
             bf16=bf16,
             part=None if db is None else name_part(db),
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
+            model_dtype=model_dtype,
         )
         if db is not None:
             add_to_database(file, db, project)

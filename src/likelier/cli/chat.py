@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likelier.cli.candidates import check_sampling
-from likelier.cli.options import DEVICE
+from likelier.cli.options import DEVICE, MODEL_DTYPE
 from likelier.errors import ConfigError, DataError
 from likelier.progress import print_note
 from likelier.terminal import echo, print_columns
@@ -39,6 +39,7 @@ def chat(
     top_p: Annotated[float | None, typer.Option("--top-p", metavar="P", help="Likeliest tokens only.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="The answers to the same lines follow from it.")] = 0,
     device: DEVICE = "auto",
+    model_dtype: MODEL_DTYPE = "float32",
 ) -> None:
     """Talk with a model, or with two that answer side by side, and see what a reward model says of each answer."""
     check_sampling(1.0 if temperature is None else temperature, None, top_p, False, [])
@@ -49,7 +50,7 @@ def chat(
     from likelier.text.stream import seed_stream
 
     models = [each for each in (model, other) if each is not None]
-    settings = GenerationSettings(tuple(models), temperature, top_p, response_length, device)
+    settings = GenerationSettings(tuple(models), temperature, top_p, response_length, device, model_dtype)
     speakers = load_speakers(models, adapter, settings, system, not plain)
     score = load_score(reward, device) if reward else None
     seed_stream(seed)

@@ -1,7 +1,7 @@
 """Arguments and options shared by several commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ OVERWRITE = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists; never an input or a database.")
 ]
 DEVICE = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where the model runs.")]
+MODEL_DTYPE = Annotated[
+    Literal["float32", "bfloat16", "float16", "4bit", "8bit"],
+    typer.Option("--model-dtype", metavar="TYPE", help="How weights are stored: bfloat16, 8bit, 4bit, ..."),
+]
 TEMPLATE_KWARGS = Annotated[
     str,
     typer.Option("--chat-template-kwargs", metavar="JSON", help='Arguments for the chat template: {"a": false}.'),

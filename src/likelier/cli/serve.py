@@ -7,7 +7,7 @@ import typer
 
 from likelier.asking.strategies import NAMES, read_strategy
 from likelier.cli.candidates import check_sampling
-from likelier.cli.options import DB, DEVICE
+from likelier.cli.options import DB, DEVICE, MODEL_DTYPE
 from likelier.cli.output import JSON, Result, result_command
 from likelier.errors import ConfigError
 from likelier.feedback.draws import FLOOR
@@ -93,10 +93,12 @@ def serve(
     top_p: TOP_P = None,
     response_length: RESPONSE_LENGTH = None,
     device: DEVICE = "auto",
+    model_dtype: MODEL_DTYPE = "float32",
     json: JSON = False,
 ) -> Result:
     """Let people compare responses on a page in the browser."""
-    if not policy and (prompts or conversations or (temperature, top_p, response_length) != (None, None, None)):
+    sampled = (temperature, top_p, response_length) != (None, None, None) or model_dtype != "float32"
+    if not policy and (prompts or conversations or sampled):
         raise ConfigError("--prompts, --conversations and how responses are sampled need --policy DIR")
     strategy = read_strategy(ask, reward)
     if conversations and strategy.name != "random":
@@ -109,7 +111,7 @@ def serve(
     from likelier.web.server import serve as serve_page
 
     with Store.open(db, create=True, project=project, any_project=True) as store:
-        generation = GenerationSettings(tuple(policy or ()), temperature, top_p, response_length, device)
+        generation = GenerationSettings(tuple(policy or ()), temperature, top_p, response_length, device, model_dtype)
         policies = Policies(generation, read_prompts(prompts) if prompts else (), conversations) if policy else None
         access = Access(
             host,

@@ -8,7 +8,16 @@ from pydantic import (
     model_validator,
 )
 
-from likelier.config.base import Block, Device, PageConfig, Positive, ProjectName, SamplingConfig, refuse_idle
+from likelier.config.base import (
+    Block,
+    Device,
+    ModelDtype,
+    PageConfig,
+    Positive,
+    ProjectName,
+    SamplingConfig,
+    refuse_idle,
+)
 from likelier.config.rewards import JudgeConfig, RewardSource, Scoring
 
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -80,6 +89,9 @@ class EvalConfig(SamplingConfig, PageConfig):
     """Responses sampled at once."""
     device: Device = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    model_dtype: ModelDtype = "float32"
+    """How the weights of the models are stored, see `ppo.model_dtype`; judges keep theirs. A model with rounded weights
+    is another one, if a near one: the result is about that."""
 
     @model_validator(mode="after")
     def check_judges(self) -> Self:
@@ -93,7 +105,7 @@ class EvalConfig(SamplingConfig, PageConfig):
             raise ValueError(f"best_of: it samples from model_a, and {self.model_a} is a file of responses")
         if self.knowledge and (recorded := [name for name in names[:2] if is_response_file(name)]):
             raise ValueError(f"knowledge: it asks how likely a model finds answers, and {recorded[0]} is a file")
-        sampled = (*SamplingConfig.model_fields, "top_k", "top_p", "use_generation_config", "batch_size")
+        sampled = (*SamplingConfig.model_fields, "top_k", "top_p", "use_generation_config", "batch_size", "model_dtype")
         rules = [
             (all(map(is_response_file, names)), sampled, "all responses stand in files; nothing is sampled"),
             (not self.best_of, ("selector",), "it picks the best of n, and best_of is not set"),

@@ -13,6 +13,7 @@ from likelier.errors import DataError
 from likelier.files import dump_line, list_file_states, make_parent, read_log, stable_id
 from likelier.progress import print_note
 from likelier.records import Text
+from likelier.runs.folder import find_model
 from likelier.text.padding import make_length_mask, pad_left
 from likelier.text.sampler import Samples, Sampling
 
@@ -49,12 +50,15 @@ class KeptSamples:
         sampling: Sampling,
         draws: Float[Tensor, "B T"],
         sample: Callable[[Sequence[Text], Sampling, Tensor], Samples],
-        template_kwargs: Mapping[str, Any] = {},
+        settings: Mapping[str, Any] = {},
     ) -> Samples:
-        """Return the kept batch, or sample and keep it. `model` names the weights: a folder."""
+        """Return the kept batch, or sample and keep it. `model` names the weights: a folder; `settings`: what else
+        decides the responses."""
         drawn = hashlib.sha256(draws.cpu().numpy().tobytes()).hexdigest()
-        more = [dict(template_kwargs)] * bool(template_kwargs)
-        key = stable_id(model, list_file_states(Path(model)), list(prompts), vars(sampling), drawn, *more)
+        more = [dict(settings)] * bool(settings)
+        states = list_file_states(Path(model))
+        states += list_file_states(Path(base)) if (base := find_model(model)) != model else []
+        key = stable_id(model, states, list(prompts), vars(sampling), drawn, *more)
         if key in self.kept:
             return samples_from_json(self.kept[key], prompts, sampling.response_length, draws.device)
         samples = sample(prompts, sampling, draws)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import EvalConfig
+from likelier.config import EvalConfig, ModelDtype
 from likelier.config.evaluation import is_response_file
 from likelier.errors import DataError, NumericError
 from likelier.evaluation.kept_samples import KeptSamples
@@ -116,7 +116,8 @@ def load_respondent(
     """Load a model, or the responses of a file whose name ends in `.jsonl`. DataError, ConfigError: it cannot be."""
     if is_response_file(name):
         return RecordedResponses.load(name)
-    return EvaluatedModel.load(name, device, config.batch_size, kept, load_tools(config), template_kwargs)
+    size, dtype = config.batch_size, config.model_dtype
+    return EvaluatedModel.load(name, device, size, kept, load_tools(config), template_kwargs, dtype)
 
 
 def read_responses(place: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -139,6 +140,8 @@ class EvaluatedModel:
     batch_size: int
     kept: KeptSamples | None = None
     """Where batches that are done are kept."""
+    dtype: ModelDtype = "float32"
+    """Of its stored weights."""
 
     @classmethod
     def load(
@@ -149,10 +152,11 @@ class EvaluatedModel:
         kept: KeptSamples | None = None,
         tools: Tools | None = None,
         template_kwargs: Mapping[str, Any] = {},
+        dtype: ModelDtype = "float32",
     ) -> "EvaluatedModel":
         """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
-        model, tokenizer = load_policy(path, device), load_tokenizer(path, template_kwargs)
-        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept)
+        model, tokenizer = load_policy(path, device, dtype), load_tokenizer(path, template_kwargs)
+        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept, dtype)
 
     def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
         """ConfigError, DataError: see `check_prompts`."""
@@ -186,7 +190,8 @@ class EvaluatedModel:
         if self.kept is None or any(map(list_pictures, prompts)):  # pictures are not kept, so that all is done again
             return self.sampler.sample(prompts, sampling, draws)
         kwargs = get_template_kwargs(self.tokenizer)
-        return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample, kwargs)
+        more = {**kwargs, **({} if self.dtype == "float32" else {"model_dtype": self.dtype})}
+        return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample, more)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from likelier.generation.protocol import GenerationSettings
 from likelier.generation.sampling import Loaded, load, stop_at_next_turn
 from likelier.records import Message, Text
 from likelier.text.adapter_folders import read_adapter
+from likelier.text.frozen_weights import store_weights
 from likelier.text.models import context_length
 from likelier.text.policy_start import load_merged
 from likelier.text.stream import stream_response
@@ -83,6 +84,7 @@ def add_adapter(loaded: Loaded, adapter: Path, settings: GenerationSettings) -> 
     if not (adapter / "adapter_config.json").is_file():
         raise ConfigError(f"--adapter {adapter}: no adapter_config.json in it; give the folder `adapter` of a LoRA run")
     merged: Any = load_merged(loaded.policy.model, read_adapter(adapter))
+    store_weights(merged, settings.model_dtype)
     model = merged.to(pick_device(settings.device)).eval()
     policy = Policy(f"{loaded.policy.source} + {adapter}", loaded.policy.model, "")
     return loaded._replace(policy=policy, model=model)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from likelier.errors import DataError
 from likelier.files import list_file_states, read_json, stable_id
+from likelier.runs.folder import is_adapter
 from likelier.stages import STAGES
 
 VERSIONED = re.compile(r".+@(round-\d+-)?[0-9a-f]{8}", re.DOTALL)
@@ -36,7 +37,7 @@ def find_policy(source: str) -> Policy:
     if not folder.is_dir():
         return Policy(source, source, "")
     model, round_name = find_model_folder(folder)
-    if not (model / "config.json").is_file():
+    if not (model / "config.json").is_file() and not is_adapter(model):
         raise DataError(
             f"{source}: no model in it; give a model folder, the folder of a run, or of a circle with an accepted round"
         )
@@ -49,7 +50,7 @@ def find_policy(source: str) -> Policy:
 
 def find_model_folder(folder: Path) -> tuple[Path, str]:
     """Return a model folder, of a circle with the name of its round."""
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or is_adapter(folder):
         return folder, ""
     rounds = [each for each in folder.glob("round-*") if each.name.removeprefix("round-").isdecimal()]
     for each in sorted(rounds, key=lambda each: int(each.name.removeprefix("round-")), reverse=True):

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from likelier.config import ModelDtype
 from likelier.records import Text
 
 
@@ -19,6 +20,8 @@ class GenerationSettings:
     response_length: int | None = None
     """Most tokens in a response; None: `DEFAULT_LENGTH`, or half of what the model can read if that is less."""
     device: str = "auto"
+    model_dtype: ModelDtype = "float32"
+    """How weights are stored."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""

@@ -105,7 +105,8 @@ class LivePolicies:
 
 def load(policy: Policy, settings: GenerationSettings) -> Loaded:
     """Load a policy. ConfigError, DataError: it cannot be sampled with these settings."""
-    model, tokenizer = load_policy(policy.model, pick_device(settings.device)), load_tokenizer(policy.model)
+    model = load_policy(policy.model, pick_device(settings.device), settings.model_dtype)
+    tokenizer = load_tokenizer(policy.model)
     leave_files(model)
     context = context_length(model)
     length = settings.response_length or min(DEFAULT_LENGTH, max(1, context // 2))

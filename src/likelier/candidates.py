@@ -67,19 +67,8 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     states = [state for folder in folders for state in list_file_states(Path(folder))]
     key = stable_id([model, states], asked, k, *settings)
     done = read_part(part, key, size)
-    sampled = sample_responses(
-        model,
-        read,
-        k,
-        sampling,
-        batch_size,
-        seed,
-        device,
-        len(done),
-        use_generation_config,
-        template_kwargs,
-        model_dtype,
-    )
+    how = use_generation_config, template_kwargs, model_dtype
+    sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), *how)
     copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
     write_jsonl(out, records)

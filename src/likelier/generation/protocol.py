@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from likelier.config import ModelDtype
 from likelier.records import Text
+
+if TYPE_CHECKING:  # the server does without the settings of training
+    from likelier.config import ModelDtype
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class GenerationSettings:
     response_length: int | None = None
     """Most tokens in a response; None: `DEFAULT_LENGTH`, or half of what the model can read if that is less."""
     device: str = "auto"
-    model_dtype: ModelDtype = "float32"
+    model_dtype: "ModelDtype" = "float32"
     """How weights are stored."""
 
     def to_json(self) -> dict[str, Any]:

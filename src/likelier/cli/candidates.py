@@ -15,6 +15,11 @@ from likelier.files import check_writable, stable_id
 from likelier.files.outputs import check_output
 
 
+GENERATION_CONFIG = Annotated[
+    bool, typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json.")
+]
+
+
 @result_command()
 def candidates(
     model: Annotated[str, typer.Option(metavar="DIR", help="Folder or hub name of a language model.")],
@@ -31,10 +36,7 @@ def candidates(
         float | None,
         typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
     ] = None,
-    use_generation_config: Annotated[
-        bool,
-        typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json."),
-    ] = False,
+    use_generation_config: GENERATION_CONFIG = False,
     stop_string: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
     ] = None,

@@ -14,7 +14,6 @@ from likelier.errors import ConfigError
 from likelier.files import check_writable, stable_id
 from likelier.files.outputs import check_output
 
-
 GENERATION_CONFIG = Annotated[
     bool, typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json.")
 ]

@@ -183,6 +183,7 @@ PPO = training(
             "evaluation/test_keep_best.py::test_training_stops_where_the_judge_has_fallen_and_stays_stopped"
         ),
         "token_records": bites(2, seen="files"),
+        "offload": elsewhere("training/test_offload.py::test_a_run_moves_what_it_does_not_use_and_keeps_its_bits"),
         "rollout_batch_size": bites(4, seen="sampled_at_once"),
         "samples_per_step": bites(1, seen="samples"),
         "anyway": elsewhere("reward/test_verdict.py::test_ppo_does_not_train_on_a_reward_at_chance_unless_anyway"),

@@ -20,6 +20,13 @@ def test_changes_of_ppo_begin_with_what_changes_nothing():
     ]
 
 
+def test_a_gpu_can_leave_weights_to_the_cpu():
+    config = build_config({"ppo": {"batch_size": 64}})
+    names = [change.setting for change in list_changes("ppo", config, has_gpu=True)]
+    assert names.index("ppo.offload=true") == names.index("ppo.gradient_checkpointing=true") + 1
+    assert "ppo.offload=true" not in settings("ppo", ppo={"batch_size": 64})
+
+
 def test_what_is_done_already_is_no_change():
     small = {"micro_batch_size": 1, "rollout_batch_size": 8, "gradient_checkpointing": True, "lora_rank": 8}
     small |= {"optimizer": "adamw_8bit"}

@@ -83,6 +83,20 @@ def test_settings_that_save_memory_do(tmp_path):
     assert 4 * sampling["cache"] == {phase.name: phase for phase in base.phases}["sample"].parts["cache"]
 
 
+def test_offload_leaves_what_a_phase_uses(tmp_path):
+    save_tiny_model(tmp_path / "model", words=["a", "b"])
+    gpu, parts = Machine("GPU", 10**9, None, is_cpu=False), {}
+    for offload in (False, True):
+        ppo = {"batch_size": 8, "num_mini_batches": 2, "response_length": 8, "offload": offload, "critic": "shared"}
+        config = build_config({"model": str(tmp_path / "model"), "reward": [{"function": "r.py:f"}], "ppo": ppo})
+        parts[offload] = {phase.name: phase.parts for phase in make_plans(config, gpu)[0].phases}
+    here, away = parts[False], parts[True]
+    assert 2 * away["sample"]["weights"] == pytest.approx(here["sample"]["weights"], rel=0.01)  # no reference
+    assert away["score"]["weights"] == here["score"]["weights"]
+    assert {phase for phase, found in away.items() if "optimizer" in found} == {"update"}
+    assert away["update"]["optimizer"] == here["update"]["optimizer"]
+
+
 @pytest.mark.parametrize("start", ["run", "run/adapter"])
 def test_a_reward_model_that_goes_on_is_planned_on_its_base(tmp_path, start):
     save_tiny_model(tmp_path / "base", words=["a", "b"])

@@ -67,7 +67,7 @@ def advise_on_memory(stage: str, config: Any) -> Iterator[None]:
             raise
         from likelier.plan.changes import describe_changes, list_changes
 
-        advice = describe_changes(list_changes(stage, config))
+        advice = describe_changes(list_changes(stage, config, "CUDA" in str(error)))
         raise LikelierError(f"out of memory; {advice} ({type(error).__name__}: {error})") from error
 
 

@@ -270,6 +270,9 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
     is the last policy."""
     stop_on: Literal["gold_drift"] | None = None
     """End training when the doctor first finds this in the held-out evaluations; None: train to the end."""
+    offload: bool = False
+    """Keep the reference, reward models, judges and the optimizer's state in the CPU's memory while a phase does not
+    use them: the same numbers to the bit, and each step moves them. What the policy shares stays. GPUs only."""
     rollout_batch_size: Positive | None = None
     """Responses sampled at once by a process; None takes `batch_size`."""
     samples_per_step: Annotated[int, Field(ge=0)] = 4

@@ -1,6 +1,6 @@
 """Evaluation on held-out prompts during training; shared by PPO, DPO and SFT, so that their curves can be compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.text.variety import distinct_n
+from likelier.training.offload import Offload
 from likelier.training.setup import seeded_generator
 
 
@@ -42,14 +43,22 @@ class HeldOutEval:
     knowledge: TokenizedAnswers | None = None
     """The known answers of `eval.knowledge`."""
 
+    offload: Offload = field(default_factory=Offload)
+    """Which of the models wait on the CPU."""
+
     @property
     def texts(self) -> list[Text]:
         """The prompts' texts, which must not be trained on."""
         return [prompt.text for prompt in self.prompts]
 
-    @torch.no_grad()
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         """Sample and score responses of `model`, always with the same random numbers; return metrics by name."""
+        with self.offload.bring():
+            return self.measure(model)
+
+    @torch.no_grad()
+    def measure(self, model: PreTrainedModel) -> dict[str, float]:
+        """Return the metrics, with all models on the device."""
         ppo, samples = self.config.ppo.model_copy(update={"temperature": 1.0}), self.sample(model)
         logprobs, ref_logprobs = (compute_sample_logprobs(lm, samples, ppo) for lm in (model, self.reference))
         metrics = {"eval_kl": ((logprobs - ref_logprobs) * samples.drawn).sum(1).mean()}
@@ -89,7 +98,8 @@ class HeldOutEval:
         """Sample responses of `model` and return each judge's scores, NaN where it gave none."""
         if self.judges is None:
             return {}
-        judged = judge(self.judges, self.tokenizer, self.prompts, self.sample(model))
+        with self.offload.bring():
+            judged = judge(self.judges, self.tokenizer, self.prompts, self.sample(model))
         return {name: scores.with_nan() for name, scores in judged.by_source.items()}
 
 

@@ -28,13 +28,22 @@ class Change:
     """Seconds of an iteration with them."""
 
 
-def list_changes(stage: str, config: Config) -> list[Change]:
-    """Return what can be changed in the settings of a stage, from what costs least."""
+def list_changes(stage: str, config: Config, has_gpu: bool = False) -> list[Change]:
+    """Return what can be changed in the settings of a stage, from what costs least.
+
+    `has_gpu`: the device has memory of its own.
+    """
     if stage not in STAGES:
         return list(shrink_evaluation(config.eval)) if stage == "eval" else []
     name = STAGES[stage].block
     block = getattr(config, name)
-    found = [*shrink_batches(block), *store_smaller(block), *learn_less(block), *cut_texts(block)]
+    found = [
+        *shrink_batches(block),
+        *move_away(block, has_gpu),
+        *store_smaller(block),
+        *learn_less(block),
+        *cut_texts(block),
+    ]
     return [Change(" ".join(f"{name}.{word}" for word in each.setting.split()), each.costs) for each in found]
 
 
@@ -60,6 +69,12 @@ def shrink_batches(block: Training) -> Iterator[Change]:
             yield Change(f"rollout_batch_size={fewer}", "slower sampling; the same results but for rounding")
     if isinstance(block, Memory) and not block.gradient_checkpointing:
         yield Change("gradient_checkpointing=true", "a third to a half more time in the update; the same results")
+
+
+def move_away(block: Training, has_gpu: bool) -> Iterator[Change]:
+    """Yield what moves memory to the CPU."""
+    if has_gpu and isinstance(block, PPOConfig) and not block.offload:
+        yield Change("offload=true", "some seconds a step to move weights; the same results")
 
 
 def store_smaller(block: Training) -> Iterator[Change]:

@@ -51,7 +51,7 @@ def find_changes(plan: StagePlan, config: Config, machine: Machine, process: int
     """Return changes of settings, each on top of those before it, until the stage fits; those that save less than a
     hundredth are left out."""
     found: list[Change] = []
-    for change in list_changes(plan.stage, config):
+    for change in list_changes(plan.stage, config, not machine.is_cpu):
         changed = apply_change(config, change)
         if changed is None:
             continue

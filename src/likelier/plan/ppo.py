@@ -121,14 +121,20 @@ def list_phases(actors: Actors, passes: Passes, ppo: PPOConfig, machine: Machine
     `process`: bytes of Python and its libraries, which on a GPU are not its own.
     """
     trained = count_trained([actors.policy])
-    models = [actors.policy, actors.reference, *actors.rewards.models, *actors.judges.models]
-    held = hold_models(models, trained, ppo.optimizer, machine, process, passes.update.most_small)
-    held = add_parts(held, {"adapters": actors.rewards.adapter_bytes + actors.judges.adapter_bytes})
-    after = add_parts(held, {"gradients": 4 * trained})  # those of the last minibatch stay until the next
+    frozen = [actors.reference, *actors.rewards.models, *actors.judges.models]
+    more = {"adapters": actors.rewards.adapter_bytes + actors.judges.adapter_bytes}
+    kept = machine, process, passes.update.most_small
+    if ppo.offload:  # what a phase does not use is on the CPU, and gradients end with the update
+        after = hold_models([actors.policy], 0, ppo.optimizer, *kept)
+        scored = add_parts(hold_models([actors.policy, *frozen], 0, ppo.optimizer, *kept), more)
+        held = hold_models([actors.policy], trained, ppo.optimizer, *kept)
+    else:
+        held = add_parts(hold_models([actors.policy, *frozen], trained, ppo.optimizer, *kept), more)
+        after = scored = add_parts(held, {"gradients": 4 * trained})  # those of the last minibatch stay until the next
     scoring = max([*passes.scores, *passes.judges, passes.reference], key=lambda trace: trace.peak_bytes)
     phases = [
         *passes.decoding.list_phases(after),
-        Phase("score", add_parts(after, scoring.peak)),
+        Phase("score", add_parts(scored, scoring.peak)),
         Phase("update", add_parts(held, passes.update.peak)),
     ]
     if machine.is_cpu and actors.policy.model._hf_peft_config_loaded:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from likelier.config import ModelDtype
 from likelier.distributed import all_gather_rows, shard
@@ -67,6 +67,12 @@ class Ensemble:
         """`means`: one for each row that the members' `read` gives. `distribution`: of the first member's features."""
         self.members, self.means, self.caution, self.combination = members, list(means), caution, combination
         self.distribution = distribution
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The members as modules; of adapters the model that they share."""
+        found = [getattr(member, "reward", member) for member in self.members]
+        return [module for module in found if isinstance(module, nn.Module)]
 
     def score_each(self, prompts: Sequence[Text], responses: Sequence[str]) -> Float[Tensor, "K B"]:
         """Score with each model, [models, B]. Several processes score a shard each; all return the whole batch."""

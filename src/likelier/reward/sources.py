@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from likelier.config import PEOPLE_GIVE_NO_SCORE, RewardSource
 from likelier.config.rewards import PYTHON_CALLABLE, name_function, name_sources
 from likelier.errors import ConfigError, DataError, LikelierError
 from likelier.records import Prompt, column_names, list_pictures, to_plain_text
-from likelier.reward.ensemble import load_ensemble
+from likelier.reward.ensemble import Ensemble, load_ensemble
 from likelier.reward.responses import JudgedBatch, ResponseBatch, Source
 from likelier.reward.service import http_source
 from likelier.reward.user_functions import FunctionContext, TrainerState, UserFunction
@@ -38,6 +38,10 @@ class Scorer:
     def reads_tokens(self) -> bool:
         """True if a source needs the text of each token."""
         return bool(self.token_sources)
+
+    def list_models(self) -> list[nn.Module]:
+        """Return the models among the sources."""
+        return [module for source in self.sources.values() if isinstance(source, Ensemble) for module in source.modules]
 
     @property
     def functions(self) -> list[UserFunction]:

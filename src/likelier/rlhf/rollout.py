@@ -1,7 +1,7 @@
 """Rollouts: sample responses, score them, compute rewards, and build the batch of one PPO update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from likelier.text.adapters import FrozenModels
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.policy import TextPolicy
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.training.offload import Offload
 from likelier.training.setup import Clock
 
 
@@ -49,6 +50,8 @@ class Actors:
     shaper: Shaper
     frozen: FrozenModels = FrozenModels()  # noqa: RUF009 - frozen
     """Models in memory on which reward models that are adapters stand, and how others are stored."""
+    offload: Offload = field(default_factory=Offload)
+    """Which models wait on the CPU: `reference`, and `scores`, those of rewards."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,12 @@ def sample_rollouts(
     old = behaviour_logprobs(actors.policy, inputs, samples, config)
     clock.lap("old_logprobs")
     # Also where no penalty needs them: the KL is logged and is what the doctor reads.
-    ref_logprobs = compute_sample_logprobs(actors.reference, samples, config)
+    with actors.offload.bring("reference"):
+        ref_logprobs = compute_sample_logprobs(actors.reference, samples, config)
     clock.lap("reference")
 
-    scored = score_responses(actors, row_prompts, samples, config)
+    with actors.offload.bring("scores"):
+        scored = score_responses(actors, row_prompts, samples, config)
     # Rewards per token: the KL penalty everywhere, token-level scores at their tokens, all else at the end.
     by_token, remainder = split_scores(scored.judged.at_tokens, scored.factor, scored.shaped, mask)
     # Against the old policy: within an update the penalty of a sampled token is a constant, part of its reward.

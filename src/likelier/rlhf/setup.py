@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, PPOConfig
@@ -41,6 +42,7 @@ from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
 from likelier.text.vision_language import is_vision_language
 from likelier.training.eight_bit import check_optimizer
+from likelier.training.offload import Offload, check_offload
 from likelier.training.setup import pick_device
 
 
@@ -62,6 +64,7 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
     check_reward_runs(read_reward_results(config.reward), ppo.anyway)
     check_processes(ppo, pick_device(ppo.device))
     check_optimizer(ppo.optimizer, pick_device(ppo.device), "ppo")
+    check_offload(ppo.offload, pick_device(ppo.device), "ppo")
     user_loss = load_user_loss(ppo)
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
     if misplaced := explain_misplaced_penalty(ppo):
@@ -80,8 +83,22 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
     if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
         check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
     heldout_eval = make_evaluation(config, prompts, actors, people)
+    if ppo.offload:
+        offload = make_offload(actors, heldout_eval, people is not None)
+        offload.put_away()
+        actors, heldout_eval = replace(actors, offload=offload), replace(heldout_eval, offload=offload)
     fresh_eval = replace(heldout_eval, prompts=prompts.fresh) if prompts.fresh else None
     return Setup(actors, prompts, heldout_eval, fresh_eval, user_loss)
+
+
+def make_offload(actors: Actors, heldout_eval: HeldOutEval, reads_reference: bool) -> Offload:
+    """Make the offload of the frozen models. `reads_reference`: the score of what people have not rated is learned from
+    the reference's hidden states."""
+    scores = actors.scorer.list_models()
+    judges = heldout_eval.judges.list_models() if heldout_eval.judges else []
+    groups: dict[str, list[nn.Module]] = {"reference": [actors.reference], "judges": judges}
+    groups["scores"] = [*scores, actors.reference] if reads_reference else scores
+    return Offload(actors.policy.device, groups, kept=[actors.policy])
 
 
 def check_readers(prompts: Sequence[Prompt], actors: Actors, ppo: PPOConfig) -> None:

@@ -59,6 +59,7 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     state = State(actors, ppo, run.folder)
     state.selection.offer(0, before)
     state.load(run.checkpoint)
+    actors.offload.put_state_away(state.optimizer)
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
         doctor = Watch(config, run.folder, job.say)
@@ -74,7 +75,9 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
             objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.begin_step(step + 1)
             used: list[MinibatchResult] = []
-            update = ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, generator, guard, objective, used)
+            how = ppo, generator, guard, objective, used
+            with actors.offload.bring_state(state.optimizer):
+                update = ppo_update(actors.policy, state.optimizer, rollout.batch, *how)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}

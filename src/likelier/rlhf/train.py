@@ -17,8 +17,9 @@ from likelier.evaluation.heldout import HeldOutEval
 from likelier.evaluation.keep_best import PolicySelection
 from likelier.evaluation.overoptimisation import measure_overoptimisation
 from likelier.ppo.algorithms import ALGORITHMS
+from likelier.ppo.batch import Batch
 from likelier.ppo.kl import AdaptiveKL, FixedKL
-from likelier.ppo.objective import make_objective
+from likelier.ppo.objective import Objective, make_objective
 from likelier.ppo.update import MinibatchResult, ppo_update
 from likelier.progress import progress
 from likelier.records import to_plain_text
@@ -59,7 +60,6 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     state = State(actors, ppo, run.folder)
     state.selection.offer(0, before)
     state.load(run.checkpoint)
-    actors.offload.put_state_away(state.optimizer)
     with progress("ppo", ppo.steps) as job:
         job.advance(run.start)
         doctor = Watch(config, run.folder, job.say)
@@ -75,9 +75,7 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
             rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
             objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.begin_step(step + 1)
             used: list[MinibatchResult] = []
-            how = ppo, generator, guard, objective, used
-            with actors.offload.bring_state(state.optimizer):
-                update = ppo_update(actors.policy, state.optimizer, rollout.batch, *how)
+            update = state.update(rollout.batch, generator, guard, objective, used)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
@@ -162,7 +160,7 @@ class State:
     """Everything in a checkpoint: weights, optimizer, controllers, counters."""
 
     def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
-        self.policy, self.shaper, self.ppo = actors.policy, actors.shaper, ppo
+        self.policy, self.shaper, self.ppo, self.offload = actors.policy, actors.shaper, ppo, actors.offload
         # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
         self.saved_weights = weights_to_save(self.policy, ppo.lora_rank)
         # A group each: the critic may learn at a rate of its own, and alone while it warms up.
@@ -182,6 +180,18 @@ class State:
             # A critic that predicts nothing yet makes advantages that are the rewards with noise.
             self.optimizer.param_groups[0]["lr"] = 0.0
         return rate
+
+    def update(
+        self,
+        batch: Batch,
+        generator: torch.Generator,
+        guard: Guard,
+        objective: Objective,
+        used: list[MinibatchResult],
+    ) -> dict[str, float]:
+        """Train on a batch, see `ppo_update`; the optimizer's state is on the device for so long."""
+        with self.offload.bring_state(self.optimizer):
+            return ppo_update(self.policy, self.optimizer, batch, self.ppo, generator, guard, objective, used)
 
     def count_steps(self, update: dict[str, float]) -> int:
         """Add the optimizer steps of an update; returns the total."""
@@ -205,6 +215,7 @@ class State:
         if checkpoint is None:
             return
         counts = load_state(checkpoint, self.modules(), self.optimizer)
+        self.offload.put_state_away(self.optimizer)
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
         self.guard.restore(counts["guard"])
         self.shaper.load(counts["shaper"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detection import draw_crowd, first_odds, flag_people
 
 from likelier.feedback.check import FeedbackCheck, check
 from likelier.feedback.simulate import Annotator, Vice, simulate_judgements
@@ -289,3 +290,16 @@ def test_rows_that_stand_twice_change_nothing_but_the_count(vice: str) -> None:
         first.position_bias,
         first.length_bias,
     )
+
+
+@pytest.mark.parametrize(("accuracy", "flags"), [(0.5, ("random",)), (0.6, ())])
+def test_who_follows_the_others_a_little_is_not_called_random(accuracy, flags):
+    """Of 375 pairs, where the others are right in 0.8. At 3.72 standard errors both were flagged."""
+
+    def draw(design, generator):
+        right = np.where(design.annotator == 0, accuracy, 0.8)
+        return first_odds(design, right), np.zeros(len(right))
+
+    for seed in (1, 2):
+        crowd = draw_crowd((12, 375), draw, None, np.random.default_rng(seed))
+        assert flag_people(crowd, 12) == [flags, *[()] * 11]

@@ -22,7 +22,8 @@ HONEST_SKILL = 0.55
 """Random only if the upper bound of the skill, two standard errors above, is below this: honest people's skills differ.
 Of 200 honest crowds of 12 people with 100 judgements each, right in 0.7 to 0.9, ten had somebody flagged without it."""
 NO_SKILL = 0.1
-"""Skill is compatible with chance if its lower bound, at one-sided p 0.0001 (3.72 standard errors), is below this."""
+"""Skill is compatible with chance if its lower bound, two standard errors below, is below this: at 3.72 twice as many
+honest people were flagged where some of them are right in 0.6 only, and no more of those who guess."""
 MIN_EXCESS_RATE = 0.3
 """Ties, or answers too fast to have been read, are flagged from this far above the others' rate."""
 MIN_EXCESS_ERRORS = 0.15
@@ -83,7 +84,7 @@ def compute_p_values(measures: Measures) -> dict[str, Floats]:
 def find_large(measures: Measures) -> dict[str, Raised]:
     """Return for each flag but `copied` whose effect is large."""
     biases, style, drift = measures.biases, measures.style.effect, measures.drift
-    enough, least_skill = measures.num_shared >= MIN_SHARED, lower_bound(biases.skill, -biases.z["reversed"], 3.72)
+    enough, least_skill = measures.num_shared >= MIN_SHARED, lower_bound(biases.skill, -biases.z["reversed"], 2)
     skill_drift, side_drift = drift.skill, drift.side
     return {
         "left": lower_bound(biases.side, biases.z["left"], 2) >= STRONG_BIAS,

@@ -243,7 +243,7 @@ def flag_raters(skill: Floats, error: Floats, num_shared: Indices) -> list[tuple
     p_values = [np.where(enough, norm.sf(z), 1.0) for z in ((1 - safe) / safe_error, -safe / safe_error)]
     adjusted = np.split(false_discovery_control(np.concatenate(p_values)), 2)
     is_random = enough & (adjusted[0] <= DISCOVERY_RATES["random"]) & (safe <= LOW_SKILL)
-    is_random &= (safe - 3.72 * safe_error <= NO_SKILL) & (safe + 2 * safe_error <= HONEST_SKILL)
+    is_random &= (safe - 2 * safe_error <= NO_SKILL) & (safe + 2 * safe_error <= HONEST_SKILL)
     is_reversed = enough & (adjusted[1] <= FALSE_DISCOVERY_RATE) & (safe <= -LOW_SKILL)
     return [
         ("reversed",) if turned else ("random",) if chance else ()

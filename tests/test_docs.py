@@ -89,6 +89,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
     folder = save_tiny_model(tmp_path / "model", words=["a", "b"])
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a")])
     write_jsonl(tmp_path / "sft.jsonl", [{"text": "a b a b"}])
+    write_jsonl(tmp_path / "known.jsonl", [{"prompt": "a", "completion": " b"}])
     pairs = [Preference("a", chosen="a b", rejected="b", comparison=str(at), conversation=str(at)) for at in range(6)]
     for part in ("train", "valid", "test"):
         write_jsonl(tmp_path / "pairs" / f"{part}.jsonl", pairs)
@@ -116,7 +117,7 @@ def test_what_a_stage_logs_is_defined(stage, tmp_path):
                 "tools": ["likelier.text.calculator:calc"],
             },
             "gym": {"total_steps": 64, "num_envs": 4, "rollout_length": 16, "num_eval_episodes": 1, "gif": False},
-            "eval": {"scorer": [source]},
+            "eval": {"scorer": [source], "knowledge": str(tmp_path / "known.jsonl")},
         }
     )
     with Run(tmp_path / "run", stage, config) as run:

@@ -4,7 +4,11 @@ import contextlib
 import io
 import multiprocessing
 import os
+import subprocess
+import sys
+import time
 import traceback
+from pathlib import Path
 
 import torch.distributed as dist
 
@@ -94,3 +98,28 @@ def likelier_in(temporary, *words):
 
     os.environ["TMPDIR"], several.WAIT_SECONDS = str(temporary), 0.1
     return likelier_here(*words)
+
+
+def run_disturbed(words, folder, disturb):
+    """Run a command by torchrun, which starts all again where one ends; `disturb(pids by rank)` after three steps."""
+    launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=3"]
+    command = [*launcher, "-m", "likelier", *words, "--resume", "auto"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
+        log = folder / "metrics.jsonl"
+        while not log.exists() or log.read_text().count("\n") < 3:
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.02)
+        disturb(workers_of(running.pid))
+        _, err = running.communicate(timeout=300)
+    assert running.returncode == 0, err
+    return err
+
+
+def workers_of(launcher):
+    """Process ids of the workers, by rank."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    ranks = {}
+    for child in map(int, children):
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        ranks |= {int(each[5:]): child for each in variables if each.startswith(b"RANK=")}
+    return ranks

@@ -7,8 +7,10 @@ is a no-op.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -71,11 +73,13 @@ def process_group() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lost_process_errors() -> Iterator[None]:
-    """Convert PyTorch's errors about an exited process to LostProcess."""
+def lost_process_errors(every: bool = True) -> Iterator[None]:
+    """Convert PyTorch's errors about an exited process to LostProcess; `every`: there can be no other errors."""
     try:
         yield
     except RuntimeError as error:
+        if not (every or isinstance(error, dist.DistError) or "gloo/transport" in str(error)):
+            raise
         reason = " ".join(str(error).split()).partition(". This is")[0]
         raise LostProcess(
             f"another process of this run has ended or cannot be reached ({reason}); go on with --resume auto"
@@ -106,7 +110,7 @@ def split_shard(num_rows: int, size: int) -> list[Part]:
     own = list(range(rank, num_rows, world_size))
     missing = -(-num_rows // world_size) - len(own)
     rows = own + [rank % num_rows] * missing
-    starts = range(0, len(rows), size)
+    starts = range(0, len(rows), size) if rows else [0]
     return [Part(rows[start : start + size], min(size, len(own) - start)) for start in starts]
 
 
@@ -136,10 +140,13 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def all_reduce_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sum gradients over all processes, in place."""
+    """Sum gradients over all processes, in place; those of sharded weights are sums already."""
     if get_world_size() == 1:
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    found = (parameter.grad for parameter in parameters if parameter.grad is not None)
+    gradients = [gradient for gradient in found if not is_sharded(gradient)]
+    if not gradients:
+        return
     with torch.no_grad():
         flat = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
         parts = flat.split([gradient.numel() for gradient in gradients])
@@ -179,3 +186,57 @@ def all_reduce_max(number: int) -> int:
     with lost_process_errors():
         dist.all_reduce(result, dist.ReduceOp.MAX)
     return int(result)
+
+
+SHARDED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Models with sharded weights; True where the weights of their layers are gathered in bfloat16."""
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """True if this process holds a part of a tensor, and the other processes the others."""
+    # Importing it takes a second; where nothing has, no tensor is sharded.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return this process's part of a sharded tensor, sharing its memory; any other tensor itself."""
+    if not is_sharded(tensor):
+        return tensor
+    part: Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return part
+
+
+@torch.no_grad()
+def gather_tensor(tensor: Tensor, to_rank_0: bool = False) -> Tensor | None:
+    """Return a sharded tensor whole, or any other itself, with its device; all processes must come here.
+
+    `to_rank_0`: in the main memory of rank 0, and None in the other processes.
+    """
+    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor.detach()  # type: ignore[attr-defined]
+    if not to_rank_0:
+        return whole
+    # Of its own size: what is gathered may be the front of something longer.
+    return torch.empty_like(whole, device="cpu").copy_(whole) if get_rank() == 0 else None
+
+
+@torch.no_grad()
+def compute_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of all elements of tensors, of which some may be sharded; alike in every process."""
+
+    def sum_squares(group: list[Tensor]) -> Tensor:
+        norms = torch._foreach_norm(group) if group else [torch.zeros((), device=tensors[0].device)]
+        return torch.stack(norms).square().sum()
+
+    parts = [local_part(tensor) for tensor in tensors if is_sharded(tensor)]
+    whole = [tensor for tensor in tensors if not is_sharded(tensor)]
+    return (sum_squares(whole) + all_reduce_sum(sum_squares(parts))).sqrt()
+
+
+def run_in_forward(model: nn.Module, function: Callable[..., Any], *inputs: Any) -> Any:
+    """Return `function(*inputs)`, which runs parts of `model`; if it is sharded, with what stands beside its layers
+    gathered, as within its own forward."""
+    if model not in SHARDED:
+        return function(*inputs)
+    run: Callable[..., Any] = model.run_function  # type: ignore[assignment]
+    return run(function, *inputs)

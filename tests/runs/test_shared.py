@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from likelier.cli import main
 from likelier.files import read_jsonl, write_jsonl
 from ppo_runs import REWARD, fingerprint
 from tiny import save_tiny_model
-from torchrun_helpers import in_processes, likelier_here, likelier_in_processes
+from torchrun_helpers import in_processes, likelier_here, likelier_in_processes, run_disturbed
 
 
 @pytest.fixture(scope="module")
@@ -148,17 +146,7 @@ def whole(config, tmp_path_factory):
 
 def disturbed(config, folder, disturb):
     """The same by torchrun, which starts all again where one ends; `disturb(pids by rank)` after three steps."""
-    launcher = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2", "--max-restarts=3"]
-    words = ["ppo", config, "ppo.total_episodes=320", "--out", folder, "--resume", "auto"]
-    with subprocess.Popen([*launcher, "-m", "likelier", *words], stderr=subprocess.PIPE, text=True) as running:
-        log = folder / "metrics.jsonl"
-        while not log.exists() or log.read_text().count("\n") < 3:
-            assert running.poll() is None, running.communicate()
-            time.sleep(0.02)
-        disturb(workers_of(running.pid))
-        _, err = running.communicate(timeout=200)
-    assert running.returncode == 0, err
-    return err
+    return run_disturbed(["ppo", config, "ppo.total_episodes=320", "--out", folder], folder, disturb)
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to find the processes in")
@@ -199,13 +187,3 @@ def test_others_wait_for_a_process_that_stands_still(config, whole, tmp_path, ra
 
     assert "likelier: " not in disturbed(config, tmp_path / "run", hold)
     assert fingerprint(tmp_path / "run") == fingerprint(whole)
-
-
-def workers_of(launcher):
-    """Process ids of the workers, by rank."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    ranks = {}
-    for child in map(int, children):
-        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        ranks |= {int(each[5:]): child for each in variables if each.startswith(b"RANK=")}
-    return ranks

@@ -64,11 +64,23 @@ class Memory(LoRA):
     optimizer: OptimizerName = "adamw"
     """How the moments of AdamW are kept, two of each trained weight: in float32 (8 bytes) or in 8 bits (2 bytes;
     rounded, so another run), `paged` out of the GPU's memory where that is full (CUDA only). Both need `quantised`."""
+    shard: bool = False
+    """With several processes (torchrun): divide weights, gradients and moments among them (FSDP2), where else each has
+    them all. They are gathered layer by layer in training, and whole in each process while it samples."""
 
     @model_validator(mode="after")
     def refuse_idle_dtype(self) -> Self:
         """Without an adapter nothing is frozen."""
         refuse_idle(self, [(self.lora_rank is None, ("model_dtype",), "lora_rank is not set, and no weight is frozen")])
+        return self
+
+    @model_validator(mode="after")
+    def check_shard(self) -> Self:
+        """What cannot be sharded."""
+        if self.shard and self.model_dtype in ("4bit", "8bit"):
+            raise ValueError(f"shard: weights in {self.model_dtype} cannot be divided; set model_dtype: bfloat16")
+        if self.shard and self.optimizer != "adamw":
+            raise ValueError(f"shard: the moments of {self.optimizer} cannot be divided; set optimizer: adamw")
         return self
 
 
@@ -312,6 +324,17 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
         if self.total_episodes < batch:
             raise ValueError(
                 f"total_episodes {self.total_episodes} is below batch_size {batch}: no step would be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_sharded_critic(self) -> Self:
+        """A base that policy and critic share is divided once, for one of them; offloading moves whole weights."""
+        if self.shard and self.offload:
+            raise ValueError("shard: divided weights are not moved to the CPU; remove offload")
+        if self.shard and self.critic == "adapter":
+            raise ValueError(
+                "shard: a critic on the policy's own base cannot be divided; set critic: separate or shared"
             )
         return self
 

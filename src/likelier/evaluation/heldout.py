@@ -13,15 +13,17 @@ from likelier.evaluation.knowledge import TokenizedAnswers, compute_answer_logpr
 from likelier.intervals import correlation
 from likelier.records import Prompt, Text
 from likelier.reward.sources import Scorer, check_columns, check_pictures, check_scored, judge, make_scorer
-from likelier.text.adapters import make_reference
+from likelier.text.adapters import FrozenModels, make_reference
 from likelier.text.cached_decode import check_decodable
 from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import compute_sample_logprobs
+from likelier.text.models import make_frozen_copy
 from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.text.sharding import is_sharding, shard_causal_lm
 from likelier.text.variety import distinct_n
 from likelier.training.offload import Offload
-from likelier.training.setup import seeded_generator
+from likelier.training.setup import pick_device, seeded_generator
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,13 @@ def make_heldout_eval(
     check_prompts(
         model, tokenizer, prompts, config.ppo.response_length, "ppo.response_length", config.ppo.max_prompt_tokens
     )
+    shards = is_sharding(stage)
+    reference = make_frozen_copy(model) if shards else make_reference(model, stage)
+    if shards:
+        shard_causal_lm(reference, pick_device(stage.device), stage.bf16)
     scorer, judges = (
-        make_scorer(sources, stage.device) if sources else None for sources in (config.reward, config.eval.scoring)
+        make_scorer(sources, stage.device, frozen=FrozenModels(shard=shards)) if sources else None
+        for sources in (config.reward, config.eval.scoring)
     )
     check_columns(prompts, scorer, judges)
     check_pictures(prompts, "reward", config.reward)

@@ -3,7 +3,6 @@
 The kept policy is held against the last one on prompts, or with noise, that chose neither.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from likelier.config import PPOConfig
-from likelier.distributed import all_reduce_max, get_rank
+from likelier.distributed import all_reduce_max, get_rank, is_sharded
 from likelier.errors import ConfigError
 from likelier.intervals import t_interval
 from likelier.progress import print_note
+from likelier.training.state import copy_weights
 
 ScoreFresh = Callable[[], Mapping[str, Float[Tensor, " B"]]]
 """Scores of the present policy by each judge, always on the same fresh prompts or noise; NaN where it gave none."""
@@ -38,8 +38,9 @@ class BestPolicy:
     def __init__(self, judge: str, weights: nn.Module) -> None:
         """`weights`: the trained weights of the policy, which `offer` reads; at the start they are the best."""
         self.judge, self.current = judge, weights
-        # In main memory: on the device it would be one model more during training.
-        self.weights = copy.deepcopy(weights).cpu()
+        # In main memory: on the device it would be one model more during training. Parts of sharded weights stay.
+        copied = copy_weights(weights)
+        self.weights = copied if any(map(is_sharded, copied.parameters())) else copied.cpu()
         self.step, self.score, self.kl = 0, float("-inf"), 0.0
 
     def offer(self, step: int, metrics: Mapping[str, float]) -> None:

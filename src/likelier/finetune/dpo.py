@@ -35,6 +35,7 @@ from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_left, pad_right
 from likelier.text.policy_start import load_start
+from likelier.text.sharding import gather_weights, is_sharding, pick_loading_device, shard_causal_lm
 from likelier.text.tokens import check_in_vocabulary, encode_with_response
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -70,8 +71,9 @@ def train_dpo(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, plan.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    if get_rank() == 0:
-        save_trained(run.folder, config.model, model, tokenizer, describe_training(config, len(data.train)))
+    with gather_weights(model, to_save=True) as whole:
+        if get_rank() == 0:
+            save_trained(run.folder, config.model, whole, tokenizer, describe_training(config, len(data.train)))
     result: dict[str, Any] = {
         "steps": plan.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -134,16 +136,19 @@ class Setup(NamedTuple):
 
 def prepare(config: Config) -> Setup:
     """Load the model and tokenize the pairs that fit its context, without held-out prompts. DataError: none is left."""
-    dpo, pairs = config.dpo, load_pairs(config)
+    dpo, pairs, shards = config.dpo, load_pairs(config), is_sharding(config.dpo, "dpo")
     device = pick_device(dpo.device)
     check_device("dpo", device)
     check_optimizer(dpo.optimizer, device, "dpo")
-    model = load_start(config.model, dpo, "dpo", device, choose_base_dtype(dpo, device)).model
+    loading = pick_loading_device(shards, device)
+    model = load_start(config.model, dpo, "dpo", loading, choose_base_dtype(dpo, device)).model
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     # Before a new adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, dpo, model, tokenizer) if dpo.eval_steps else None
     apply_lora(model, dpo, "dpo", config.seed)
     check_checkpointable(model, dpo, "dpo")
+    if shards:
+        shard_causal_lm(model, device, dpo.bf16)
     # A pair on a held-out prompt would make the evaluation measure memory.
     held_out_prompts = heldout_eval.texts if heldout_eval else []
     longest = min(dpo.max_length, context_length(model))

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, SFTConfig
-from likelier.distributed import all_reduce_sum, check_device, get_rank, split_shard
+from likelier.distributed import all_reduce_sum, check_device, get_rank, run_in_forward, split_shard
 from likelier.errors import ConfigError, DataError
 from likelier.evaluation.heldout import HeldOutEval, make_heldout_eval
 from likelier.finetune.examples import TokenizedExample, read_examples, tokenize_examples
@@ -27,6 +27,7 @@ from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_tokenizer, vocabulary_size
 from likelier.text.padding import pad_right
 from likelier.text.policy_start import load_start
+from likelier.text.sharding import gather_weights, is_sharding, pick_loading_device, shard_causal_lm
 from likelier.text.tokens import check_in_vocabulary
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
@@ -61,8 +62,9 @@ def train_sft(config: Config, run: Run) -> dict[str, Any]:
             run.end_step(step + 1, data.steps, state.save)
             job.advance(note=f"loss {metrics['loss']:.3f}")
 
-    if get_rank() == 0:
-        save_trained(run.folder, config.model, model, tokenizer, describe_training(config))
+    with gather_weights(model, to_save=True) as whole:
+        if get_rank() == 0:
+            save_trained(run.folder, config.model, whole, tokenizer, describe_training(config))
     result: dict[str, Any] = {
         "steps": data.steps,
         "optimizer_steps": state.counts["optimizer_steps"],
@@ -115,29 +117,32 @@ class Setup(NamedTuple):
 
 def prepare(config: Config) -> Setup:
     """Load or create the model and tokenize its data, without the prompts of the held-out evaluation."""
-    sft = config.sft
+    sft, shards = config.sft, is_sharding(config.sft, "sft")
     if not config.data:
         raise ConfigError("data: give a JSONL or .txt file to learn from")
     if bool(config.model) == bool(sft.architecture):
         raise ConfigError("give either model, to fine-tune it, or sft.architecture, to train from scratch")
     device = pick_device(sft.device)
     check_device("sft", device)
+    loading = pick_loading_device(shards, device)
     check_optimizer(sft.optimizer, device, "sft")
     examples = read_examples(Path(config.data))
     if sft.architecture:
         tokenizer = new_tokenizer(sft.tokenizer, [example.full_text for example in examples], sft.vocab_size)
         model = new_causal_lm(sft.architecture, tokenizer, config.seed)
-        torch.nn.Module.to(model, device)
+        torch.nn.Module.to(model, loading)
     else:
         dtype = choose_base_dtype(sft, device)
         model, tokenizer = (
-            load_start(config.model, sft, "sft", device, dtype).model,
+            load_start(config.model, sft, "sft", loading, dtype).model,
             load_tokenizer(config.model, config.chat_template_kwargs),
         )
     # Before a new adapter: the evaluation's KL is from the model as it was.
     heldout_eval = make_heldout_eval(config, sft, model, tokenizer) if sft.eval_steps else None
     apply_lora(model, sft, "sft", config.seed)
     check_checkpointable(model, sft, "sft")
+    if shards:
+        shard_causal_lm(model, device, sft.bf16)
     if heldout_eval:
         # Trained on, these prompts would measure memory.
         held_out_prompts = heldout_eval.texts
@@ -248,13 +253,21 @@ def token_sums(
     in_parts = exceeds_chunk(model, tokens.numel())
     with autocast(model.device, sft.bf16), checkpoint_layers(sft.gradient_checkpointing, model):
         if in_parts:
-            states = model.base_model(**inputs).last_hidden_state
-            return sum_losses_in_chunks(model, states[:, :-1][places], targets)
+            loss, num_right = run_in_forward(model, sum_losses_in_parts, model, inputs, places, targets)
+            return loss, num_right
         logits = model(**inputs).logits
     # The loss is taken in fp32, also of bfloat16 logits.
     predicted = logits[:, :-1][places].float()
     loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
     return loss, (predicted.argmax(1) == targets).sum().float()
+
+
+def sum_losses_in_parts(
+    model: PreTrainedModel, inputs: Mapping[str, Any], places: Bool[Tensor, "B N"], targets: Int[Tensor, " T"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return what `token_sums` does, without the logits of all targets at once."""
+    states = model.base_model(**inputs).last_hidden_state
+    return sum_losses_in_chunks(model, states[:, :-1][places], targets)
 
 
 @torch.no_grad()

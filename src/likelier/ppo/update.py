@@ -10,7 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from likelier.config import UpdateConfig
-from likelier.distributed import all_reduce_gradients, all_reduce_sum, get_world_size, shard
+from likelier.distributed import (
+    all_reduce_gradients,
+    all_reduce_sum,
+    compute_norm,
+    get_world_size,
+    is_sharded,
+    local_part,
+    shard,
+)
 from likelier.ppo.batch import Batch, minibatches
 from likelier.ppo.losses import (
     Stats,
@@ -178,18 +186,34 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Float[Te
     parameters by device.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if any(is_sharded(gradient) for gradient in gradients):
+        norm = compute_norm(gradients)
+        gradients = [local_part(gradient) for gradient in gradients]
+        torch._foreach_div_(gradients, (norm / limit).clamp(min=1.0))
+        return norm
     # One norm over all parameters, policy and critic together (Huang et al. 2022, detail 11).
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_div_(gradients, (norm / limit).clamp(min=1.0))
-    return norm
+    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_div_(gradients, (total / limit).clamp(min=1.0))
+    return total
 
 
 def largest_state(optimizer: Optimizer) -> Tensor | float:
-    """Return the largest absolute number in the optimizer's state, to detect non-finite ones."""
+    """Return the largest absolute number in the optimizer's state, to detect non-finite ones.
+
+    If the state is sharded, the sum of the largest of each process: no less, and not finite if one is not.
+    """
     values = (value for state in optimizer.state.values() for value in state.values())
     # A step count has no axes; moments in 8 bits have finite scales.
     moments = [value for value in values if isinstance(value, Tensor) and value.dim() and value.is_floating_point()]
-    return torch.stack(torch._foreach_norm(moments, math.inf)).max() if moments else 0.0
+    if not moments:
+        return 0.0
+    if not any(is_sharded(moment) for moment in moments):
+        return torch.stack(torch._foreach_norm(moments, math.inf)).max()
+    parts = [part for part in map(local_part, moments) if part.numel()]
+    largest = (
+        torch.stack(torch._foreach_norm(parts, math.inf)).max() if parts else torch.zeros((), device=moments[0].device)
+    )
+    return all_reduce_sum(largest)
 
 
 def average_stats(results: Sequence[MinibatchResult], batch: Batch, config: UpdateConfig, clips: bool) -> Stats:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from likelier.config import ModelDtype
-from likelier.distributed import all_gather_rows, shard
+from likelier.distributed import gather_parts, split_shard
 from likelier.errors import ConfigError, DataError
 from likelier.files import read_json
 from likelier.records import Text
@@ -21,7 +21,8 @@ from likelier.text.adapters import FrozenModels
 from likelier.text.attribution import Attribution
 from likelier.text.frozen_weights import store_weights
 from likelier.text.reward_heads import load_heads
-from likelier.text.reward_model import Reading, load_reward_model
+from likelier.text.reward_model import Reading, RewardModel, load_reward_model
+from likelier.text.sharding import pick_loading_device, shard_reward_model
 from likelier.training.setup import pick_device
 
 Combination = Literal["mean", "min", "uncertainty_weighted"]
@@ -82,13 +83,14 @@ class Ensemble:
         self, prompts: Sequence[Text], responses: Sequence[str]
     ) -> tuple[Float[Tensor, "K B"], dict[str, Float[Tensor, " B"]]]:
         """Return scores and signs of the whole batch, of which each of several processes reads a shard."""
-        rows, num_rows = shard(len(responses)), len(responses)
-        scores, features = self.read(list(prompts)[rows], list(responses)[rows])
+        parts, num_rows = split_shard(len(responses), len(responses)), len(responses)
+        rows = [row for part in parts for row in part.rows]
+        scores, features = self.read([prompts[row] for row in rows], [responses[row] for row in rows])
         signs: dict[str, Tensor] = {}
         if self.distribution is not None:
             signs = self.distribution.find_signs(features, std_between_models(scores) if len(scores) > 1 else None)
-        together = torch.stack([all_gather_rows(each, num_rows) for each in scores])
-        return together, {name: all_gather_rows(sign, num_rows) for name, sign in signs.items()}
+        together = torch.stack([gather_parts([each], parts, num_rows) for each in scores])
+        return together, {name: gather_parts([sign], parts, num_rows) for name, sign in signs.items()}
 
     def read(self, prompts: Sequence[Text], responses: Sequence[str]) -> Reading:
         """Return the centred scores of each model, and the hidden states of the first."""
@@ -150,14 +152,22 @@ def load_ensemble(
 
     DataError: it cannot be loaded. ConfigError: `combination` of a single model.
     """
-    folders = adapter_folders(Path(path))
+    folders, where = adapter_folders(Path(path)), pick_device(device)
+    loading = pick_loading_device(frozen.shard, where)
     if folders:
         from likelier.text.reward_adapters import load_reward_adapters  # peft takes a second to import
 
-        members: list[Reader] = [*load_reward_adapters(folders, pick_device(device), frozen)]
+        adapters = load_reward_adapters(folders, loading, frozen)
+        if frozen.shard:
+            shard_reward_model(adapters[0].reward, where)  # their common base
+        members: list[Reader] = [*adapters]
     else:
-        folders = member_folders(Path(path)) or [path]
-        members = [load_member(folder, device, frozen.dtype) for folder in folders]
+        folders, members = member_folders(Path(path)) or [path], []
+        for folder in folders:
+            reward = load_member(folder, loading, frozen.dtype)
+            if frozen.shard:
+                shard_reward_model(reward, where)
+            members.append(reward)
     means = [mean for folder in folders for mean in read_means(Path(folder))]
     if combination != "mean" and len(means) == 1:
         raise ConfigError(f"combine: {combination} needs several models, and {path} has one; remove it")
@@ -165,9 +175,9 @@ def load_ensemble(
     return Ensemble(members, means, caution, combination, load_distribution(model))
 
 
-def load_member(folder: str, device: str, dtype: ModelDtype | None = None) -> Reader:
+def load_member(folder: str, device: torch.device, dtype: ModelDtype | None = None) -> RewardModel:
     """Load a reward model with all of its heads, which stay in float32; its other weights are stored in `dtype`."""
-    reward = load_reward_model(folder, pick_device(device))
+    reward = load_reward_model(folder, device)
     store_weights(reward.model, dtype or "float32", [reward.head_name.partition(".")[0]])
     load_heads(reward, Path(folder))
     return reward

@@ -18,7 +18,8 @@ from likelier.text.frozen_weights import choose_base_dtype, store_weights
 from likelier.text.models import save_model
 from likelier.text.reward_heads import add_heads, save_heads, set_heads
 from likelier.text.reward_model import RewardModel
-from likelier.training.setup import seeded_generator
+from likelier.text.sharding import is_sharding, shard_reward_model
+from likelier.training.setup import pick_device, seeded_generator
 from likelier.training.state import trained_weights
 
 
@@ -61,8 +62,19 @@ def prepare_ensemble(
     """
     if settings.ensemble == "heads" and start.folder is None:
         add_heads(reward, [seeded_generator(seed, head, "reward head") for head in range(settings.ensemble_size)])
+    if settings.lora_rank is not None:
+        prepare_adapter(reward, settings, seed, number, start)
+    if is_sharding(settings):
+        shard_reward_model(reward, pick_device(settings.device))
     if settings.lora_rank is None:
         return reward.model, reward
+    weights = trained_weights(reward)
+    return weights, weights
+
+
+def prepare_adapter(reward: RewardModel, settings: RewardModelConfig, seed: int, number: int, start: Start) -> None:
+    """Freeze a reward model and put an adapter on it, a new one or that of its start. ConfigError: see
+    `prepare_ensemble`."""
     from likelier.text.adapter_folders import read_adapter
     from likelier.text.reward_adapters import (  # peft takes a second to import
         add_reward_adapter,
@@ -79,13 +91,12 @@ def prepare_ensemble(
             f"reward_model.ensemble: adapters share their base, and it has no weights for {reward.new_layers[0]}; set "
             "ensemble: models, without lora_rank"
         )
-    store_weights(reward.model, choose_base_dtype(settings, reward.device), list_whole_layers(reward))
+    dtype = choose_base_dtype(settings, pick_device(settings.device))
+    store_weights(reward.model, dtype, list_whole_layers(reward))
     if adapter:
         continue_adapter(reward, settings, adapter)
     else:
         add_reward_adapter(reward, settings, seeded_generator(seed, number, "reward adapter"))
-    weights = trained_weights(reward)
-    return weights, weights
 
 
 def write_reward_model(run: Path, number: int, config: Config, reward: RewardModel, card: str) -> list[Path]:

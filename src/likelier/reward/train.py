@@ -1,6 +1,5 @@
 """Learning a score from preferences: one model or several, each with the weights of its best epoch."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,12 +37,15 @@ from likelier.reward.people import check_people
 from likelier.reward.start import find_start, load_start
 from likelier.reward.verdict import assess_reward_model
 from likelier.runs.run import Run
+from likelier.text.adapters import FrozenModels
 from likelier.text.chat_template import set_template_kwargs
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.text.sharding import gather_weights, is_sharding, pick_loading_device
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.guard import MAX_SKIPPED_UPDATES, Guard
 from likelier.training.setup import autocast, make_optimizer, pick_device, schedule, seeded_generator, set_learning_rate
+from likelier.training.state import copy_weights
 from likelier.training.step import TrainingState, guarded_step
 
 PAIRS_SCORED_AT_ONCE = 1024
@@ -112,7 +114,8 @@ class Member:
             device, start = pick_device(settings.device), find_start(config, number)
             check_device("reward_model", device)
             check_optimizer(settings.optimizer, device, "reward_model")
-            self.reward = load_start(start, settings, device, head)
+            shards = is_sharding(settings, None if number else "reward_model")
+            self.reward = load_start(start, settings, pick_loading_device(shards, device), head)
             set_template_kwargs(self.reward.tokenizer, config.chat_template_kwargs)
             learned, saved = prepare_ensemble(self.reward, settings, config.seed, number, start)
         check_checkpointable(self.reward.model, settings, "reward_model")
@@ -122,7 +125,7 @@ class Member:
             groups.append((self.length.parameters(), LEARNING_RATE))
             learned, saved = (nn.ModuleList([module, self.length]) for module in (learned, saved))
         # In the checkpoint too: a run resumed after its best epoch must still write that epoch's weights.
-        self.learned, self.best = learned, copy.deepcopy(learned)
+        self.learned, self.best = learned, copy_weights(learned)
         self.bootstrap = Bootstrap(config.seed, self.reward.head.out_features)
         optimizer = make_optimizer(groups, settings, settings.optimizer)
         guard, modules = Guard(MAX_SKIPPED_UPDATES, folder), {"reward": saved, "best": self.best}
@@ -258,8 +261,6 @@ class Member:
         # Every n-th pair: mean and spread only set the score's origin, and need no more.
         some = pairs.train[:: -(-len(pairs.train) // PAIRS_SCORED_AT_ONCE)]
         scores = np.concatenate(read_pairs(self.read_scores, some), axis=1)
-        if get_rank() > 0:
-            return
         start = find_start(config, self.number)
         base = Path(start.base).name
         about: dict[str, Any] = {
@@ -280,7 +281,9 @@ class Member:
         if self.length is not None:
             about["length_weights"] = self.length.weights.tolist()
         card = f"A reward model on {base}, from {len(pairs.train)} pairs."
-        for folder in write_reward_model(run, self.number, config, self.reward, card):
+        with gather_weights(self.reward, to_save=True) as whole:
+            folders = write_reward_model(run, self.number, config, whole, card) if get_rank() == 0 else []
+        for folder in folders:
             write_json(folder / "card.json", {"schema_version": 1} | about)
 
 
@@ -341,12 +344,17 @@ def measure_quality(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dic
     return evaluate(folder, pairs, settings)
 
 
+def load_trained(run: Path, settings: RewardModelConfig) -> Ensemble:
+    """Load the models that a run has written."""
+    return load_ensemble(str(run), settings.device, frozen=FrozenModels(shard=is_sharding(settings)))
+
+
 def learn_distribution(run: Path, pairs: Pairs, settings: RewardModelConfig) -> None:
     """Write beside the first model where its training responses lie, with thresholds from held-out ones, if any."""
     held_out = pairs.test or pairs.valid
     if not held_out:
         return
-    ensemble = load_ensemble(str(run), settings.device)
+    ensemble = load_trained(run, settings)
     training, _ = read_responses(ensemble, pairs.train)
     distribution = fit_distribution(training, *read_responses(ensemble, held_out))
     if distribution is not None and get_rank() == 0:
@@ -368,7 +376,7 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
     if not held_out:
         keys = ("accuracy", "accuracy_interval", "log_loss", "calibration_error", "length_only_accuracy")
         return dict.fromkeys(keys)
-    ensemble, length_weights = load_ensemble(str(run), settings.device), read_length_weights(run)
+    ensemble, length_weights = load_trained(run, settings), read_length_weights(run)
     difference = np.subtract(*score_pairs(ensemble.score, held_out))
     apart = pairs.valid if pairs.test else []
     valid_difference = np.subtract(*score_pairs(ensemble.score, apart)) if apart else np.zeros(0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import Config, PPOConfig
+from likelier.config import Config, ModelDtype, PPOConfig
 from likelier.distributed import check_device, get_world_size
 from likelier.doctor.findings.settings import explain_misplaced_penalty
 from likelier.errors import ConfigError
@@ -35,15 +35,16 @@ from likelier.text.cached_decode import check_decodable
 from likelier.text.checkpoint_layers import check_checkpointable
 from likelier.text.exact_sampler import load_policy, make_sampler
 from likelier.text.frozen_weights import choose_base_dtype, store_weights
-from likelier.text.models import load_tokenizer
+from likelier.text.models import load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy, check_critic
-from likelier.text.policy_start import load_start
+from likelier.text.policy_start import PolicyStart, load_start
 from likelier.text.prompts import PromptPlan, check_prompts, load_prompts
 from likelier.text.sampler import Sampler
+from likelier.text.sharding import is_sharding, pick_loading_device, shard_causal_lm, shard_policy
 from likelier.text.vision_language import is_vision_language
 from likelier.training.eight_bit import check_optimizer
 from likelier.training.offload import Offload, check_offload
-from likelier.training.setup import pick_device
+from likelier.training.setup import autocast, pick_device
 
 
 class Setup(NamedTuple):
@@ -81,7 +82,8 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
     )
     check_readers(prompts.train + prompts.held_out + prompts.fresh, actors, ppo)
     if ppo.critic_model and isinstance(actors.policy.critic, PreTrainedModel):
-        check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
+        with autocast(actors.policy.device, ppo.bf16):  # a critic that is sharded runs in nothing else
+            check_critic(ppo.critic_model, actors.policy.critic, actors.reference, actors.tokenizer, longest, ppo)
     heldout_eval = make_evaluation(config, prompts, actors, people)
     if ppo.offload:
         offload = make_offload(actors, heldout_eval, people is not None)
@@ -117,30 +119,46 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
         raise ConfigError("model: give the folder or hub name of a language model")
     if not config.reward:
         raise ConfigError("reward: give at least one of model, function, http, people")
-    ppo, device = config.ppo, pick_device(config.ppo.device)
-    dtype = choose_base_dtype(ppo, device)
-    model, bare = load_start(config.model, ppo, "ppo", device, dtype)
+    ppo, device, shards = config.ppo, pick_device(config.ppo.device), is_sharding(config.ppo, "ppo")
+    dtype, loading = choose_base_dtype(ppo, device), pick_loading_device(shards, device)
+    start = load_start(config.model, ppo, "ppo", loading, dtype)
+    model = start.model
     check_decodable(model, config.model)
     tokenizer = load_tokenizer(config.model, config.chat_template_kwargs)
     policy = build_policy(model, config)
-    # Before a new adapter is put on: the reference is the model as it was.
-    reference = load_reference(ppo, tokenizer, device) if ppo.reference else make_reference(model, ppo)
+    # Before a new adapter is put on: the reference is the model as it was. What is sharded shares no weights.
+    reference = (
+        load_reference(ppo, tokenizer, loading)
+        if ppo.reference
+        else (make_frozen_copy(model) if shards else make_reference(model, ppo))
+    )
     if not (ppo.reference or ppo.lora_rank):
         store_weights(reference, ppo.model_dtype or "float32")
-    reference_dtype = dtype if ppo.lora_rank else ppo.model_dtype or "float32"
-    bases = [bare] if bare else []
-    if ppo.reference or not bare:
-        bases.append(FrozenBase(ppo.reference or config.model, reference, reference_dtype))
-    if ppo.reference and ppo.lora_rank and not bare:
-        bases.append(FrozenBase(config.model, copy_sharing_weights(model), dtype))
-    frozen = FrozenModels(bases, ppo.model_dtype)
+    frozen = FrozenModels([] if shards else list_bases(config, start, reference, dtype), ppo.model_dtype, shards)
+    if shards:
+        shard_causal_lm(reference, device, ppo.bf16)
+        apply_lora(model, ppo, "ppo", config.seed)
+        shard_policy(policy, device)
     scorer = make_scorer(config.reward, ppo.device, people.rate if people else None, frozen)
     if people:
         people.read_with(reference, tokenizer)
-    apply_lora(model, ppo, "ppo", config.seed)
+    if not shards:
+        apply_lora(model, ppo, "ppo", config.seed)
     check_tools(config, sampler is None)
     sampler = sampler or make_sampler(model, tokenizer, ppo)
     return Actors(policy, reference, tokenizer, sampler, scorer, Shaper(ppo), frozen)
+
+
+def list_bases(config: Config, start: PolicyStart, reference: PreTrainedModel, dtype: ModelDtype) -> list[FrozenBase]:
+    """Return the frozen models on which reward models that are adapters may stand: the reference, and the base."""
+    ppo = config.ppo
+    reference_dtype = dtype if ppo.lora_rank else ppo.model_dtype or "float32"
+    bases = [start.bare] if start.bare else []
+    if ppo.reference or not start.bare:
+        bases.append(FrozenBase(ppo.reference or config.model, reference, reference_dtype))
+    if ppo.reference and ppo.lora_rank and not start.bare:
+        bases.append(FrozenBase(config.model, copy_sharing_weights(start.model), dtype))
+    return bases
 
 
 def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
@@ -203,6 +221,11 @@ def check_processes(ppo: PPOConfig, device: torch.device) -> None:
     # A process without rows would have no gradient to add, and would wait for the others in another place than they.
     smallest, size = ppo.batch_size // ppo.num_mini_batches, get_world_size()
     check_device("ppo", device)
+    if ppo.shard and smallest % size:
+        raise ConfigError(
+            f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows, and with ppo.shard "
+            f"{size} processes must have equal shares; choose ppo.batch_size and ppo.num_mini_batches so"
+        )
     if smallest < size:
         raise ConfigError(
             f"ppo.num_mini_batches: {ppo.num_mini_batches} leaves minibatches of {smallest} rows to {size} processes; "

@@ -34,6 +34,7 @@ from likelier.text.frozen_weights import choose_base_dtype
 from likelier.text.merging import save_trained
 from likelier.text.policy_start import load_start
 from likelier.text.sampler import Sampler
+from likelier.text.sharding import gather_weights
 from likelier.training.guard import Guard
 from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
 from likelier.training.state import load_state, save_state, weights_to_save
@@ -94,8 +95,7 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
     after = heldout_eval(actors.policy.model)
     before = heldout_eval(load_beginning(config, actors.policy.device)) if people else before
     result = summarise(state, start_time, before, after) | select_policy(state, after, fresh_eval)
-    if get_rank() == 0:  # all ranks hold the same weights, only this one writes the run's folder
-        save_policy(run.folder, config, actors)
+    save_policy(run.folder, config, actors)
     return run.finish(result | examine_curves(config, run.folder, before, after))
 
 
@@ -113,8 +113,10 @@ def load_beginning(config: Config, device: torch.device) -> PreTrainedModel:
 
 
 def save_policy(folder: Path, config: Config, actors: Actors) -> None:
-    """Write the trained policy into the folder of its run."""
-    save_trained(folder, config.model, actors.policy.model, actors.tokenizer, describe_training(config))
+    """Write the trained policy into the folder of its run, from rank 0."""
+    with gather_weights(actors.policy.model, to_save=True) as whole:
+        if get_rank() == 0:
+            save_trained(folder, config.model, whole, actors.tokenizer, describe_training(config))
 
 
 def examine_curves(

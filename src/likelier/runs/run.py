@@ -55,7 +55,7 @@ from likelier.trackers import Tracker, open_trackers
 LOGS = ("metrics.jsonl", "samples.jsonl", "timing.jsonl")
 TOKEN_LOG = "tokens.jsonl"
 """Written where `token_records` is set."""
-MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway", "token_records"}
+MAY_CHANGE = {"save_steps", "save_total_limit", "report_to", "run_name", "anyway", "token_records", "shard"}
 MAY_CHANGE |= set(PageConfig.model_fields)
 """Settings without influence on the result, which a resumed run may change."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from likelier.config import Config
+from likelier.config.text import Memory
 from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
@@ -31,6 +32,7 @@ class WorkerRun(DistributedRun):
     def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
         block = STAGES[verb].block
         silent = getattr(config, block).model_copy(update={"report_to": []})
+        self.shards = isinstance(silent, Memory) and silent.shard
         super().__init__(folder, verb, config.model_copy(update={block: silent}), checkpoint or "never")
 
     def check_record(self) -> list[dict[str, Any]]:
@@ -43,7 +45,10 @@ class WorkerRun(DistributedRun):
         return {}
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Only rank 0 saves."""
+        """Only rank 0 saves; where weights are sharded the others hand it their parts."""
+        if self.shards:
+            with tempfile.TemporaryDirectory(dir=self.folder) as nowhere:
+                write(Path(nowhere))
 
 
 def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_changes: bool = False) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def shared_run(folder: Path, verb: str, config: Config, resume: str, accept_chan
         with Run(folder, verb, config, resume, accept_changes) as alone:
             yield alone
         return
-    from likelier.distributed import broadcast_text, process_group
+    from likelier.distributed import broadcast_text, lost_process_errors, process_group
 
     with process_group(), contextlib.ExitStack() as stack:
         if rank == 0:
@@ -78,4 +83,5 @@ def shared_run(folder: Path, verb: str, config: Config, resume: str, accept_chan
         else:
             own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="likelier-")))
             run = stack.enter_context(WorkerRun(own, verb, config, broadcast_text("")))
-        yield run
+        with lost_process_errors(every=False):
+            yield run

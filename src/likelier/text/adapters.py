@@ -50,6 +50,8 @@ class FrozenModels(NamedTuple):
     """Models whose weights adapters on them share."""
     dtype: ModelDtype | None = None
     """How weights are stored; None: as an adapter was trained, else in float32."""
+    shard: bool = False
+    """Divide the weights among the processes."""
 
 
 def make_reference(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:

@@ -23,6 +23,7 @@ from likelier.text.models import context_length, upcast, vocabulary_size
 from likelier.text.padding import PAD
 from likelier.text.policy_start import load_language_model
 from likelier.text.sampler import Sampler, Samples, Sampling
+from likelier.text.sharding import gather_weights
 from likelier.text.stops import StopCriteria
 from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
 from likelier.text.tools import ToolCalls, Tools
@@ -65,8 +66,18 @@ class ExactSampler:
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Samples:
-        """See `Sampler`. Prompts of like length are decoded together; several processes decode a part each."""
-        model, tokenizer = self.model, self.tokenizer
+        """See `Sampler`. Prompts of like length are decoded together; several processes decode a part each.
+
+        A sharded model is decoded by a whole copy, which each process holds meanwhile, see `gather_weights`.
+        """
+        with gather_weights(self.model) as model:
+            return self.sample_from(model, prompts, sampling, draws)
+
+    def sample_from(
+        self, model: PreTrainedModel, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]
+    ) -> Samples:
+        """Sample from a model that is in memory."""
+        tokenizer = self.tokenizer
         room = context_length(model) - sampling.response_length
         if room < 1:
             raise ConfigError(f"response_length: {sampling.response_length} leaves no room in the model's context")

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from likelier.config import PPOConfig
-from likelier.distributed import all_gather_rows, shard
+from likelier.distributed import SHARDED, gather_parts, run_in_forward, split_shard
 from likelier.text.models import upcast, vocabulary_size
 from likelier.text.padding import to_right_padding, unpadded_inputs
 from likelier.text.pictures import PictureInputs
@@ -37,10 +37,22 @@ def compute_response_logprobs(
     Logits are divided by `temperature`; results are float32 and differentiable.
     """
     texts, separable = PromptedResponses(prompt_tokens, prompt_mask, tokens, mask, pictures), is_head_separable(model)
-    with autocast(model.device, bf16):
-        hidden = texts.compute_hidden_states(model.base_model) if separable else None
-        logprobs, entropy = compute_statistics_in_chunks(model, texts, hidden, temperature)
+    # Layers that are gathered in bfloat16 can be run in nothing else.
+    with autocast(model.device, bf16 or SHARDED.get(model, False)):
+        logprobs, entropy, _ = run_in_forward(model, read_responses, model, texts, temperature, separable, separable)
         return texts.scatter(logprobs), texts.scatter(entropy)
+
+
+def read_responses(
+    model: PreTrainedModel, texts: "PromptedResponses", temperature: float, separable: bool, keeps_states: bool
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N D"] | None]:
+    """Log-probability and entropy at each response token; with `keeps_states`, the hidden states before them too.
+
+    `separable`: see `is_head_separable`, which must not be called within autocast.
+    """
+    hidden = texts.compute_hidden_states(model.base_model) if keeps_states else None
+    logprobs, entropy = compute_statistics_in_chunks(model, texts, hidden if separable else None, temperature)
+    return logprobs, entropy, hidden
 
 
 @torch.no_grad()
@@ -49,8 +61,8 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
 
     With several processes each computes a shard of the rows; all return all rows.
     """
-    size = config.micro_batch_size or config.batch_size // config.num_mini_batches
-    parts = [
+    parts = split_shard(len(samples.tokens), config.micro_batch_size or config.batch_size // config.num_mini_batches)
+    found = [
         compute_response_logprobs(
             model,
             samples.prompt_tokens[rows],
@@ -61,9 +73,9 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
             bf16=config.bf16,
             pictures=samples.pictures and samples.pictures[rows],
         )[0]
-        for rows in torch.arange(len(samples.tokens))[shard(len(samples.tokens))].split(size)
+        for rows in (torch.tensor(part.rows) for part in parts)
     ]
-    return all_gather_rows(torch.cat(parts), len(samples.tokens))
+    return gather_parts(found, parts, len(samples.tokens))
 
 
 class PromptedResponses:

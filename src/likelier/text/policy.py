@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import PPOConfig
+from likelier.distributed import run_in_forward
 from likelier.errors import ConfigError
 from likelier.ppo.policy import Evaluation
 from likelier.text.checkpoint_layers import checkpoint_layers
 from likelier.text.frozen_weights import STORED, FrozenEmbedding
-from likelier.text.logprobs import PromptedResponses, compute_statistics_in_chunks, is_head_separable
+from likelier.text.logprobs import PromptedResponses, is_head_separable, read_responses
 from likelier.text.merging import make_plain
 from likelier.text.models import context_length, is_causal, load_tokenizer, load_trunk, vocabulary_size
 from likelier.training.setup import autocast
@@ -115,9 +116,8 @@ class TextPolicy(nn.Module):
             autocast(self.device, self.bf16),
             checkpoint_layers(self.gradient_checkpointing, self.model, self.critic),
         ):
-            hidden = texts.compute_hidden_states(self.model.base_model) if separable or shared else None
-            logprobs, entropy = compute_statistics_in_chunks(
-                self.model, texts, hidden if separable else None, self.temperature
+            logprobs, entropy, hidden = run_in_forward(
+                self.model, read_responses, self.model, texts, self.temperature, separable, separable or shared
             )
             values = None
             if self.value_head is not None:

@@ -1,13 +1,13 @@
 """One optimizer step of SFT, DPO and reward models, and its checkpointed state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from likelier.distributed import all_reduce_gradients
+from likelier.distributed import all_reduce_gradients, compute_norm, is_sharded, local_part
 from likelier.ppo.update import largest_state
 from likelier.training.guard import Guard
 from likelier.training.state import load_state, save_state
@@ -40,6 +40,18 @@ class TrainingState:
         return saved
 
 
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale the gradients to a global norm of at most `max_norm`; returns the norm before clipping."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not any(is_sharded(gradient) for gradient in gradients):
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = compute_norm(gradients)
+    # With torch's 1e-6, so that the steps are those of one process.
+    torch._foreach_mul_([local_part(each) for each in gradients], (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
 def guarded_step(
     state: TrainingState, loss: Tensor, max_grad_norm: float, loss_name: str, bad_batch: BadBatch
 ) -> tuple[bool, Tensor]:
@@ -54,7 +66,7 @@ def guarded_step(
     """
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     all_reduce_gradients(parameters)
-    grad_norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    grad_norm = clip_gradients(parameters, max_grad_norm)
     stepped = bool(torch.isfinite(loss + grad_norm + largest_state(state.optimizer)))
     if stepped:
         state.optimizer.step()

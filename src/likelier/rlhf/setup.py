@@ -136,6 +136,10 @@ def load_actors(config: Config, sampler: Sampler | None = None, people: PeopleSo
         store_weights(reference, ppo.model_dtype or "float32")
     frozen = FrozenModels([] if shards else list_bases(config, start, reference, dtype), ppo.model_dtype, shards)
     if shards:
+        if ppo.lora_rank:
+            print_note(
+                "ppo.shard: reference and reward models have bases of their own, each divided among the processes"
+            )
         shard_causal_lm(reference, device, ppo.bf16)
         apply_lora(model, ppo, "ppo", config.seed)
         shard_policy(policy, device)

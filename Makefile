@@ -13,17 +13,19 @@ train := $(VENV)/.train-$(state)
 gym := $(VENV)/.gym-$(state)
 test := $(VENV)/.test-$(state)
 docs := $(VENV)/.docs-$(state)
+# vLLM wants other versions of several packages: it has an environment, and pins, of its own.
+engines := .venv-vllm/.installed-$(shell cat constraints-vllm.txt | cksum | cut -d ' ' -f 1)
 
-.PHONY: demo test quick lint bench battery serve docs system
+.PHONY: demo test quick lint bench battery serve docs system engines
 
 demo: $(gym)
 	@$(bin)/likelier demo
 
 test: $(test) system lint
-	@$(bin)/pytest -n 2 -m "not battery"
+	@$(bin)/pytest -n 2 -m "not battery and not engine"
 
 quick: $(test)
-	@$(bin)/pytest -n 2 -m "not slow and not battery"
+	@$(bin)/pytest -n 2 -m "not slow and not battery and not engine"
 
 lint: $(test)
 	@$(bin)/ruff check --no-cache
@@ -39,6 +41,19 @@ bench: $(train)
 docs: $(docs)
 	@$(bin)/mkdocs build --strict --quiet
 	@echo "the pages: site/index.html"
+
+engines: $(engines)
+	@echo "vLLM: .venv-vllm; its tests: $(bin)/pytest -m engine"
+
+$(engines): export PIP_CONSTRAINT :=
+$(engines): export PIP_BUILD_CONSTRAINT :=
+$(engines): constraints-vllm.txt
+	@echo "installing vLLM into .venv-vllm; the first time takes minutes and 3 GB"
+	@$(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	@.venv-vllm/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --editable .
+	@.venv-vllm/bin/python -c "import torch, vllm" > /dev/null
+	@touch $@
 
 serve: $(train)
 	@$(bin)/likelier serve --db feedback.db --open

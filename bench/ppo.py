@@ -21,13 +21,13 @@ from transformers import (
 )
 
 from likelier.config import PPOConfig, RewardSource
+from likelier.engines.choose import make_sampler
 from likelier.ppo.update import ppo_update
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rollout import Actors, sample_rollouts
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
-from likelier.text.exact_sampler import make_sampler
 from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy
 from likelier.training.setup import Clock, seeded_generator

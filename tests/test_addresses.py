@@ -115,7 +115,7 @@ def test_a_service_gets_name_and_password_and_no_error_tells_them(monkeypatch):
             pass
 
     monkeypatch.setenv("SCORER", "p@ss")
-    monkeypatch.setattr("likelier.reward.service.HTTP_RETRIES", 0)
+    monkeypatch.setattr("likelier.services.post.HTTP_RETRIES", 0)
     batch = ResponseBatch([Prompt("p")], ["r"])
     with HTTPServer(("127.0.0.1", 0), Service) as server:
         Thread(target=server.serve_forever, daemon=True).start()

@@ -14,8 +14,10 @@ from likelier.feedback.formats import export_file, import_file
 from likelier.feedback.store import Store
 from likelier.files import write_jsonl
 from likelier.records import list_pictures, read_prompts
+from likelier.services import completions
 from likelier.text.exact_sampler import ExactSampler
 from peft_folders import save_peft_adapter
+from servers import FakeServer, serve
 from tiny import save_tiny_model
 from vision_models import save_llava
 from vision_models import write_prompts as write_picture_prompts
@@ -196,3 +198,45 @@ def test_prompts_with_pictures_go_to_a_database_and_back(tmp_path):
         assert all(store.media_folder.find(each).is_file() for each in store.media())
         export_file(store, "likelier", tmp_path / "third" / "e.jsonl")
     assert (tmp_path / "third" / "e.jsonl").read_bytes() == (tmp_path / "again" / "e.jsonl").read_bytes()
+
+
+def test_a_model_on_a_server_writes_them(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(completions, "RETRY_SECONDS", 0.0)
+    given = ["candidates", "--model", "fine", "--prompts", str(world / "prompts.jsonl"), "--json"]
+    with serve(FakeServer(failures=1)) as address:
+        assert main([*given, "--server", address, "-k", "3", "-o", str(tmp_path / "out.jsonl")]) == 0
+        assert json.loads(capsys.readouterr().out) == {"prompts": 3, "responses": 9}
+        found = lines(tmp_path / "out.jsonl")
+        assert {each["text"][0] for each in found[0]["responses"]} == {"b"}
+        assert [each["text"] for each in found[2]["responses"]] == ["user c d"] * 3
+        assert found[0]["responses"][0] | {"text": ""} == {"text": "", "model": "fine", "stop_reason": "end_token"}
+        again = ["--server", address, "-k", "3", "--batch-size", "3", "-o", str(tmp_path / "again.jsonl")]
+        assert main([*given, *again]) == 0  # one prompt at a time
+        assert len(lines(tmp_path / "again.jsonl")) == 3
+        capsys.readouterr()
+        missing = [*given, "--server", address, "-o", str(tmp_path / "none.jsonl")]
+        missing[2] = "gone"
+        assert main(missing) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"likelier: server {address}: status 404: The model `gone` does not exist." in err
+
+
+def test_options_of_engines_and_servers_that_do_not_go_together(world, tmp_path, capsys):
+    given = ["candidates", "--model", "fine", "--prompts", str(world / "prompts.jsonl"), "-o", str(tmp_path / "out")]
+    given += ["--response-length", "4"]
+    lines_by_options = {
+        "--server host": "--server: host: give an address that begins with http:// or https://",
+        "--server http://host --bf16": "--bf16: the model is at --server; leave it out",
+        "--server http://host --sampler vllm": "--sampler: the model is at --server; leave it out",
+        "--sampler other": "--sampler: other: give exact or vllm",
+        "--engine-python x": "--engine-python: is of vLLM; give --sampler vllm",
+        "--sampler vllm --engine-args [1]": "--engine-args: [1]: give a JSON object, such as",
+        "--sampler vllm --engine-python nowhere": "no such file",
+    }
+    for options, line in lines_by_options.items():
+        path = ["--model", str(world / "model")] if "nowhere" in options else []
+        assert main([*given, *options.split(), *path]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert line in err

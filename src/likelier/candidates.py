@@ -1,10 +1,13 @@
 """Sample several responses to each prompt, for people to compare."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from likelier.config import ModelDtype
+from likelier.engines.server import Server, ask_server, draw_seeds
+from likelier.engines.vllm_sampler import EngineSettings, VLLMSampler
 from likelier.files import dump_line, list_file_states, read_log, stable_id, write_jsonl
 from likelier.progress import print_note, progress
 from likelier.records import MEDIA_KINDS, Picture, Prompt, Response, list_pictures, read_prompts, to_parts
@@ -14,7 +17,7 @@ from likelier.runs.folder import find_model
 from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts
-from likelier.text.sampler import Samples, Sampling, draw_uniforms
+from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
 from likelier.training.setup import pick_device, seeded_generator
 
 OFTEN_CUT = 0.1
@@ -40,12 +43,13 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     part: Path | None = None,
     template_kwargs: Mapping[str, Any] = {},
     model_dtype: ModelDtype = "float32",
+    source: EngineSettings | Server | None = None,
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
     Imported into a database (`feedback.formats.import_file`), every pair of responses to a prompt becomes a comparison.
-    Returns the numbers of prompts and responses. ConfigError, DataError: a prompt file, model folder or setting that
-    cannot be used.
+    Returns the numbers of prompts and responses. `source`: vLLM or a server writes them. ConfigError, DataError: a
+    prompt file, model folder or setting that cannot be used.
 
     Batches that are done stand in `part` (by default beside `out`, with `.part` behind its name) until all are: after a
     kill the same command goes on from there, to the same file.
@@ -55,19 +59,14 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]
-    settings = [
-        vars(sampling),
-        use_generation_config,
-        size,
-        seed,
-        *([dict(template_kwargs)] if template_kwargs else []),
-        *([model_dtype] if model_dtype != "float32" else []),
-    ]
+    more = [dict(template_kwargs)] * bool(template_kwargs)
+    others = [*([model_dtype] if model_dtype != "float32" else []), *([source.name] if source else [])]
+    settings = [vars(sampling), use_generation_config, size, seed, *more, *others]
     folders = dict.fromkeys((model, find_model(model)))  # an adapter and its base
     states = [state for folder in folders for state in list_file_states(Path(folder))]
     key = stable_id([model, states], asked, k, *settings)
     done = read_part(part, key, size)
-    how = use_generation_config, template_kwargs, model_dtype
+    how = use_generation_config, template_kwargs, model_dtype, source
     sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), *how)
     copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
@@ -118,15 +117,22 @@ def sample_responses(  # noqa: PLR0913
     use_generation_config: bool = False,
     template_kwargs: Mapping[str, Any] = {},
     model_dtype: ModelDtype = "float32",
+    source: EngineSettings | Server | None = None,
 ) -> Iterator[PromptWithResponses]:
     """Sample about `batch_size` responses at once; yields each prompt, from number `start` on, with its responses.
 
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
+    if isinstance(source, Server):
+        how = use_generation_config, template_kwargs
+        yield from ask_for_responses(source, prompts[start:], k, sampling, batch_size, seed, *how)
+        return
     model, tokenizer = load_policy(name, pick_device(device), model_dtype), load_tokenizer(name, template_kwargs)
     check_prompts(model, tokenizer, prompts, sampling.response_length, "--response-length")
     sampling = sampling.with_generation_config(model) if use_generation_config else sampling
-    sampler = ExactSampler(model, tokenizer, batch_size)
+    sampler: Sampler = ExactSampler(model, tokenizer, batch_size)
+    if source:
+        sampler = VLLMSampler(model, tokenizer, source._replace(rows=batch_size))
     size = max(1, batch_size // k)
     with progress("candidates", len(prompts)) as job:
         job.skip(start)
@@ -137,6 +143,38 @@ def sample_responses(  # noqa: PLR0913
             samples = sampler.sample([each.text for each in batch for _ in range(k)], sampling, draws)
             yield from group_by_prompt(batch, samples, name, k)
             job.advance(len(batch))
+
+
+def ask_for_responses(
+    server: Server,
+    prompts: Sequence[Prompt],
+    k: int,
+    sampling: Sampling,
+    batch_size: int,
+    seed: int,
+    use_generation_config: bool = False,
+    template_kwargs: Mapping[str, Any] = {},
+) -> Iterator[PromptWithResponses]:
+    """Ask a server for `k` responses to each prompt, about `batch_size` at a time; yields each prompt with its own.
+
+    ConfigError, LikelierError: see `ask_server`.
+    """
+    size = max(1, batch_size // k)
+    for first in range(0, len(prompts), size):
+        batch = prompts[first : first + size]
+        texts = [prompt.text for prompt in batch for _ in range(k)]
+        # Seeded by the prompts: a run that goes on after a kill asks for what the first would have asked for.
+        generator = seeded_generator(seed, 0, f"candidates {stable_id(texts)}")
+        seeds = draw_seeds(generator, len(texts))
+        answers = iter(ask_server(server, texts, sampling, seeds, use_generation_config, template_kwargs))
+        for prompt in batch:
+            yield (
+                prompt,
+                [
+                    Response(prompt.id, answer.text, server.model, answer.stop_reason)
+                    for answer in itertools.islice(answers, k)
+                ],
+            )
 
 
 def group_by_prompt(prompts: Sequence[Prompt], samples: Samples, name: str, k: int) -> Iterator[PromptWithResponses]:

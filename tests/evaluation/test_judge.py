@@ -11,20 +11,20 @@ import pytest
 
 from likelier.config import JudgeConfig, build_config
 from likelier.errors import ConfigError, DataError, LikelierError
-from likelier.evaluation import compare, judge
+from likelier.evaluation import compare
 from likelier.evaluation.judge import KeptAnswers, ask_judge, make_messages, read_verdict
 from likelier.evaluation.people import ResponsePair
 from likelier.evaluation.result import EvaluationResult
 from likelier.evaluation.verdict import assess_evaluation
 from likelier.files import read_json, write_jsonl
 from likelier.records import Judgement, Prompt, Response
-from likelier.reward import service
+from likelier.services import completions, post
 from tiny import save_tiny_model
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(judge, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(completions, "RETRY_SECONDS", 0.0)
 
 
 class FakeJudge:
@@ -260,7 +260,7 @@ def test_retries_keys_and_bounded_concurrency(serve_judge, tmp_path, monkeypatch
     assert fake.keys == {"Bearer s/e+cret"}
     assert 1 < fake.most_busy <= 3
     assert "cret" not in (tmp_path / "judge.part").read_text()
-    with_password = service.make_request("http://me:pw@host/score", b"", "service")
+    with_password = post.make_request("http://me:pw@host/score", b"", "service")
     assert with_password.get_header("Authorization") == f"Basic {base64.b64encode(b'me:pw').decode()}"
 
 

@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvaluatedModel, Ev
         set_odds(model, tokenizer.convert_tokens_to_ids("kind"), odds)
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-        made.append(EvaluatedModel.load(str(folder / name), torch.device("cpu"), 64))
+        made.append(EvaluatedModel.load(str(folder / name), torch.device("cpu"), EvalConfig()))
     return made[0], made[1]
 
 

@@ -15,7 +15,9 @@ import pytest
 from batches import batch_of
 from likelier.errors import ConfigError, LikelierError
 from likelier.reward import service as service_module
-from likelier.reward.service import http_source, post, read_wait
+from likelier.reward.service import http_source
+from likelier.services import post as post_module
+from likelier.services.post import post, read_wait
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def service() -> Iterator[tuple[str, list[object]]]:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits between retries are counted, not waited."""
     waited: list[float] = []
-    monkeypatch.setattr(service_module.time, "sleep", waited.append)
+    monkeypatch.setattr(post_module.time, "sleep", waited.append)
     return waited
 
 
@@ -188,8 +190,8 @@ def test_a_service_without_manners_is_left_in_time(
 ):
     address, parts = raw_service
     parts.append(sent)
-    monkeypatch.setattr(service_module, "HTTP_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr(service_module, "HTTP_RETRIES", 1)
+    monkeypatch.setattr(post_module, "HTTP_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(post_module, "HTTP_RETRIES", 1)
     with pytest.raises(LikelierError) as caught:
         http_source(address)(batch_of(["p"], ["a"]))
     assert said in str(caught.value)
@@ -203,7 +205,7 @@ def test_an_endless_answer_is_left_at_the_limit_and_not_asked_for_again(
     address, parts = raw_service
     parts.append([b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 200_000])
     monkeypatch.setattr(service_module, "MAX_BYTES", 100_000)
-    with pytest.raises(LikelierError, match="the answer is longer than 101,024 bytes; send the scores alone"):
+    with pytest.raises(LikelierError, match="the answer is longer than 101,024 bytes; send no more than was asked for"):
         http_source(address)(batch_of(["p"], ["a"]))
     assert 0.2 not in at_once  # no retry; the service itself waits 0.15 s
 

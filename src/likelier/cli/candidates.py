@@ -4,7 +4,7 @@ import json as json_module
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,28 +14,43 @@ from likelier.errors import ConfigError
 from likelier.files import check_writable, stable_id
 from likelier.files.outputs import check_output
 
-GENERATION_CONFIG = Annotated[
+if TYPE_CHECKING:
+    from likelier.engines.server import Server
+    from likelier.engines.vllm_sampler import EngineSettings
+
+MODEL = Annotated[
+    str, typer.Option(metavar="DIR", help="Folder or hub name of a language model, or its name at --server.")
+]
+TOP_K = Annotated[
+    int | None, typer.Option("--top-k", metavar="N", min=1, help="Sample from the N likeliest tokens only.")
+]
+TOP_P = Annotated[
+    float | None,
+    typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens of probability P in all."),
+]
+OWN_SAMPLING = Annotated[
     bool, typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json.")
 ]
+SERVER = Annotated[
+    str | None, typer.Option(metavar="URL", help="Ask `--model` at this address of OpenAI's protocol: https://HOST/v1.")
+]
+SAMPLER = Annotated[str, typer.Option(metavar="exact|vllm", help="What draws the tokens: our own sampler, or vLLM.")]
+ENGINE_PYTHON = Annotated[str | None, typer.Option(metavar="PATH", help="Python that has vLLM; by default found.")]
+ENGINE_ARGS = Annotated[str, typer.Option(metavar="JSON", help="Arguments of vLLM's LLM.")]
 
 
 @result_command()
 def candidates(
-    model: Annotated[str, typer.Option(metavar="DIR", help="Folder or hub name of a language model.")],
+    model: MODEL,
     prompts: Annotated[Path, typer.Option(metavar="FILE", help="JSONL with `prompt` on each line.")],
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="Responses to each prompt.")] = 2,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="JSONL file to write.")] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="DB", help="Feedback database to add to.")] = None,
     response_length: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens in a response.")] = 256,
     temperature: Annotated[float, typer.Option(metavar="T", help="Sampling temperature, above 0.")] = 1.0,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", metavar="N", min=1, help="Sample from the N likeliest tokens only.")
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens, of probability P in all."),
-    ] = None,
-    use_generation_config: GENERATION_CONFIG = False,
+    top_k: TOP_K = None,
+    top_p: TOP_P = None,
+    use_generation_config: OWN_SAMPLING = False,
     stop_string: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
     ] = None,
@@ -45,6 +60,10 @@ def candidates(
     device: DEVICE = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16: faster on some processors, less exact.")] = False,
     model_dtype: MODEL_DTYPE = "float32",
+    sampler: SAMPLER = "exact",
+    engine_python: ENGINE_PYTHON = None,
+    engine_args: ENGINE_ARGS = "{}",
+    server: SERVER = None,
     overwrite: OVERWRITE = False,
     project: PROJECT = None,
     json: JSON = False,
@@ -53,6 +72,8 @@ def candidates(
     check_target(out, db, project)
     check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [])
     check_file(out, overwrite, [prompts, Path(model)])
+    arguments = check_engine(sampler, engine_python, engine_args)
+    check_server(server, sampler, bf16, device)
     from likelier.candidates import write_candidates
 
     with tempfile.TemporaryDirectory() as folder:
@@ -75,10 +96,23 @@ def candidates(
             part=None if db is None else name_part(db),
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
             model_dtype=model_dtype,
+            source=choose_source(model, server, sampler, engine_python, arguments),
         )
         if db is not None:
             add_to_database(file, db, project)
     return written
+
+
+def choose_source(
+    model: str, server: str | None, sampler: str, engine_python: str | None, arguments: dict[str, Any]
+) -> "Server | EngineSettings | None":
+    """Return the server or engine that writes the responses; None for our own sampler."""
+    from likelier.engines.server import Server
+    from likelier.engines.vllm_sampler import EngineSettings
+
+    if server is not None:
+        return Server(server, model)
+    return EngineSettings(engine_python, arguments) if sampler == "vllm" else None
 
 
 def parse_template_kwargs(text: str) -> dict[str, Any]:
@@ -87,13 +121,41 @@ def parse_template_kwargs(text: str) -> dict[str, Any]:
     from likelier.config import build_config
 
     option = "--chat-template-kwargs"
+    kwargs = parse_object(option, text, '{"enable_thinking": false}')
+    return build_config({"chat_template_kwargs": kwargs}, source=option).chat_template_kwargs
+
+
+def parse_object(option: str, text: str, example: str) -> dict[str, Any]:
+    """Read the JSON object of an option. ConfigError: it is none."""
     try:
-        kwargs = json_module.loads(text)
+        given = json_module.loads(text)
     except ValueError as error:
         raise ConfigError(f"{option}: {text}: no JSON ({error})") from error
-    if not isinstance(kwargs, dict):
-        raise ConfigError(f'{option}: {text}: give a JSON object, such as {{"enable_thinking": false}}')
-    return build_config({"chat_template_kwargs": kwargs}, source=option).chat_template_kwargs
+    if not isinstance(given, dict):
+        raise ConfigError(f"{option}: {text}: give a JSON object, such as {example}")
+    return given
+
+
+def check_server(server: str | None, sampler: str, bf16: bool, device: str) -> None:
+    """ConfigError: not a web address, or options of a model in memory beside it."""
+    if server is None:
+        return
+    if not server.startswith(("http://", "https://")):
+        raise ConfigError(f"--server: {server}: give an address that begins with http:// or https://")
+    idle = {"--sampler": sampler != "exact", "--bf16": bf16, "--device": device != "auto"}
+    for option in filter(idle.get, idle):
+        raise ConfigError(f"{option}: the model is at --server; leave it out")
+
+
+def check_engine(sampler: str, engine_python: str | None, engine_args: str) -> dict[str, Any]:
+    """Return the arguments of vLLM. ConfigError: another sampler, or options of vLLM without it."""
+    if sampler not in ("exact", "vllm"):
+        raise ConfigError(f"--sampler: {sampler}: give exact or vllm")
+    arguments = parse_object("--engine-args", engine_args, '{"gpu_memory_utilization": 0.8}')
+    if sampler == "exact" and (engine_python or arguments):
+        option = "--engine-python" if engine_python else "--engine-args"
+        raise ConfigError(f"{option}: is of vLLM; give --sampler vllm")
+    return arguments
 
 
 def name_part(db: str) -> Path:

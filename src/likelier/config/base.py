@@ -1,12 +1,13 @@
 """Types of settings, and the settings that several stages share."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -86,6 +87,25 @@ class SamplingConfig(Block):
     """Functions that the model may call in its text, `file.py:name` or `package.module:name`: behind
     `<name>12*7</name>` stands what `name("12*7")` returned, which counts towards `response_length` and is no action of
     the policy. `likelier.text.calculator:calc` is a calculator."""
+
+    sampler: Literal["exact", "vllm"] = "exact"
+    """What writes the responses: our own decoding by the very model in memory, or vLLM (docs/guide/vllm.md), which is
+    given the weights before each rollout and knows no `tools` and no pictures. Its log-probabilities differ from the
+    trainer's by rounding; see `old_logprobs` and `importance_cap`."""
+    engine_python: NonEmpty | None = None
+    """Python of an environment with vLLM (or its folder), which then runs in a process of its own. None: in this one,
+    if vLLM is installed beside Likelier, else that of `.venv-vllm` here or beside the own environment."""
+    engine_args: dict[str, Any] = {}
+    """Arguments of vLLM's `LLM`, `gpu_memory_utilization: 0.4` or `max_model_len: 4096` say; they come before ours."""
+
+    @model_validator(mode="after")
+    def check_sampler(self) -> Self:
+        """The engine's settings need the engine, which calls no tools."""
+        idle = ("engine_python", "engine_args")
+        refuse_idle(self, [(self.sampler != "vllm", idle, "sampler is not vllm")])
+        if self.sampler == "vllm" and self.tools:
+            raise ValueError("tools: vLLM calls none here; take sampler: exact")
+        return self
 
     @property
     def may_end(self) -> bool:

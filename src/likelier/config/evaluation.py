@@ -18,7 +18,7 @@ from likelier.config.base import (
     SamplingConfig,
     refuse_idle,
 )
-from likelier.config.rewards import JudgeConfig, RewardSource, Scoring
+from likelier.config.rewards import Address, JudgeConfig, RewardSource, Scoring
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 
@@ -87,6 +87,9 @@ class EvalConfig(SamplingConfig, PageConfig):
     """Sample each model with the temperature, top-k and top-p of its own `generation_config.json`."""
     batch_size: Positive = 64
     """Responses sampled at once."""
+    server: Annotated[Address, Field(pattern=r"^https?://")] | None = None
+    """Address of OpenAI's protocol, `https://HOST/v1`: models that are no folder here are asked there, by name (vLLM's
+    or another server; a key stands in front of the host: `https://${KEY}@HOST/v1`). Such a model has no KL."""
     device: Device = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     model_dtype: ModelDtype = "float32"
@@ -110,6 +113,7 @@ class EvalConfig(SamplingConfig, PageConfig):
             (all(map(is_response_file, names)), sampled, "all responses stand in files; nothing is sampled"),
             (not self.best_of, ("selector",), "it picks the best of n, and best_of is not set"),
             (self.use_generation_config, own, "use_generation_config takes each model's own"),
+            (all(map(is_response_file, names)), ("server",), "all responses stand in files"),
         ]
         refuse_idle(self, rules)
         return self
@@ -138,6 +142,10 @@ class EvalConfig(SamplingConfig, PageConfig):
             line = "a judge says which answer is better and gives no score"
             refuse_idle(source, [(source.judge is not None, ("weight",), line)])
         return self
+
+    def is_served(self, model: str) -> bool:
+        """Return whether a model is asked at `server`."""
+        return self.server is not None and not (is_response_file(model) or Path(model).is_dir())
 
     @property
     def people(self) -> RewardSource | None:

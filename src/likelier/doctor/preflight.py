@@ -16,13 +16,14 @@ from likelier.config import Config, build_config, read_yaml
 from likelier.doctor.examine import sort_by_severity
 from likelier.doctor.findings import score, settings
 from likelier.doctor.findings.history import Finding, History, fmt
+from likelier.engines.choose import make_sampler
 from likelier.errors import ConfigError
 from likelier.files import stable_id
 from likelier.intervals import Interval, mean_interval, rate_interval
 from likelier.records import Preference, read_preferences
 from likelier.reward.sources import check_columns, check_scored, judge, make_scorer
 from likelier.reward.verdict import read_reward_results
-from likelier.text.exact_sampler import load_policy, make_sampler
+from likelier.text.exact_sampler import load_policy
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts, load_prompts
 from likelier.text.sampler import Sampling, draw_uniforms

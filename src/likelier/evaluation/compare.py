@@ -27,13 +27,13 @@ from likelier.evaluation.people import (
     choose_counted,
     open_people,
 )
+from likelier.evaluation.respondents import load_respondent
 from likelier.evaluation.responses import (
     Respondent,
     Responses,
     ScoredResponses,
     describe_responses,
     estimate_kl,
-    load_respondent,
     respond_and_score,
 )
 from likelier.evaluation.result import EvaluationResult, JsonObject, JudgeResult, OtherResult, ScorerResult

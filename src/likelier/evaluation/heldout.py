@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import Config, DPOConfig, SFTConfig
+from likelier.engines.choose import make_sampler
 from likelier.errors import ConfigError
 from likelier.evaluation.knowledge import TokenizedAnswers, compute_answer_logprobs, load_answers
 from likelier.intervals import correlation
@@ -15,7 +16,6 @@ from likelier.records import Prompt, Text
 from likelier.reward.sources import Scorer, check_columns, check_pictures, check_scored, judge, make_scorer
 from likelier.text.adapters import FrozenModels, make_reference
 from likelier.text.cached_decode import check_decodable
-from likelier.text.exact_sampler import make_sampler
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.models import make_frozen_copy
 from likelier.text.prompts import check_prompts, load_prompts

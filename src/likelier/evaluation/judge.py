@@ -6,18 +6,16 @@ models that may have learned to flatter judges: they stand between marks that th
 said to be no instruction. That makes it harder to talk a judge round, and does not exclude it.
 """
 
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from likelier.addresses import fill_secrets, hide_secrets
+from likelier.addresses import hide_secrets
 from likelier.config import JudgeConfig
 from likelier.errors import DataError, LikelierError
 from likelier.evaluation.length_control import control_length
@@ -25,17 +23,14 @@ from likelier.evaluation.people import ResponsePair
 from likelier.evaluation.result import ChatJudgeResult
 from likelier.files import dump_line, make_parent, read_log, stable_id, write_jsonl
 from likelier.intervals import Floats, rate_interval
-from likelier.progress import progress
 from likelier.records import to_plain_text
-from likelier.reward.service import post
+from likelier.services.completions import TIMEOUT_SECONDS, make_poster
+from likelier.services.together import run_together
 
 Verdict = Literal["first", "second", "tie"]
 Asker = Callable[[list[dict[str, str]]], str]
 """From messages to what the model answers."""
 MARK_LETTERS = 12
-MAX_BYTES = 1 << 20
-"""Of an answer: a model that thinks aloud writes some ten thousand letters."""
-TIMEOUT_SECONDS, RETRY_SECONDS = 120.0, 2.0
 PART, FILE = "judge.part", "judge.jsonl"
 """Names of the file of verdicts, in the folder of an evaluation: until all is done, and then."""
 SYSTEM = (
@@ -132,70 +127,20 @@ def ask_judge(name: str, config: JudgeConfig, pairs: Sequence[ResponsePair], kep
 
 def ask_all(ask: Asker, questions: Sequence[Question], kept: KeptAnswers, name: str, at_once: int) -> None:
     """Ask and keep what is answered, `at_once` questions together. LikelierError: one got no answer."""
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        waiting = [pool.submit(lambda each: kept.add(each.key, ask(each.messages)), each) for each in questions]
-        with progress(f"eval: {name}", len(questions)) as job:
-            for done in as_completed(waiting):
-                done.result()
-                job.advance()
-    except LikelierError:
-        pool.shutdown(cancel_futures=True)  # what is being answered is paid for, and kept
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+
+    def ask_one(question: Question) -> None:
+        kept.add(question.key, ask(question.messages))
+
+    run_together([partial(ask_one, question) for question in questions], at_once, f"eval: {name}")
 
 
 def make_asker(config: JudgeConfig) -> Asker:
     """Return a function from messages to the model's answer. ConfigError: a variable of the address is not set."""
-    parts = urlsplit(fill_secrets(config.http))
-    path = parts.path.rstrip("/")
-    path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
-    address, name = urlunsplit(parts._replace(path=path)), f"judge {hide_secrets(config.http)}"
-
     bound = {"max_tokens": config.max_tokens} if config.max_tokens else {}
-    options: dict[str, Any] = {"temperature": 0} | bound
-    lock = threading.Lock()
-
-    def post_within_options(messages: list[dict[str, str]]) -> Any:
-        while True:
-            sent = dict(options)
-            body = json.dumps({"model": config.model, "messages": messages} | sent).encode()
-            try:
-                return post(address, body, MAX_BYTES, name, TIMEOUT_SECONDS, RETRY_SECONDS)
-            except LikelierError as error:
-                with lock:  # another thread may have been refused the same in the meantime
-                    if options == sent and not drop_refused(options, str(error)):
-                        raise
-
-    def ask(messages: list[dict[str, str]]) -> str:
-        answer: Any = post_within_options(messages)
-        try:
-            content = answer["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
-            raise LikelierError(
-                f"{name}: the answer has no choices[0].message.content; is it chat completions?"
-            ) from None
-        return content if isinstance(content, str) else ""  # a refusal has none
-
-    return ask
-
-
-def drop_refused(options: dict[str, Any], reason: str) -> bool:
-    """Leave out the option that a service refuses (status 400 or 422), or give it the name that it wants; False: none.
-
-    Reasoning models take no `temperature`, and `max_completion_tokens` in the place of `max_tokens`.
-    """
-    if not re.search(r"status (400|422)\b", reason):
-        return False
-    if "max_tokens" in options and "max_tokens" in reason:
-        options["max_completion_tokens"] = options.pop("max_tokens")
-        return True
-    for option in ("temperature", "max_completion_tokens"):
-        if option in options and option in reason:
-            del options[option]
-            return True
-    return False
+    droppable = ("temperature", "max_completion_tokens")
+    name = f"judge {hide_secrets(config.http)}"
+    ask = make_poster(config.http, name, {"temperature": 0} | bound, droppable, TIMEOUT_SECONDS)
+    return lambda messages: str(ask("chat/completions", {"model": config.model, "messages": messages})["text"])
 
 
 def make_questions(config: JudgeConfig, pairs: Sequence[ResponsePair]) -> Iterator[Question]:

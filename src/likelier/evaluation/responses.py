@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import EvalConfig, ModelDtype
-from likelier.config.evaluation import is_response_file
+from likelier.engines.choose import make_sampler
 from likelier.errors import DataError, NumericError
 from likelier.evaluation.kept_samples import KeptSamples
 from likelier.evaluation.result import ResponseStats
@@ -21,12 +21,11 @@ from likelier.records import Prompt, Text, check_text, list_pictures, to_plain_t
 from likelier.reward.responses import ResponseBatch
 from likelier.reward.sources import Scorer
 from likelier.text.chat_template import get_template_kwargs
-from likelier.text.exact_sampler import ExactSampler, load_policy, load_tools
+from likelier.text.exact_sampler import ExactSampler, load_policy
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_tokenizer
 from likelier.text.prompts import check_prompts
 from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms, join_samples
-from likelier.text.tools import Tools
 from likelier.text.variety import distinct_n
 from likelier.training.setup import seeded_generator
 
@@ -39,7 +38,9 @@ class Responses:
     stop_reasons: Sequence[str]
     """`end_token`, `stop_string` or `length`; empty where a file does not say."""
     samples: Samples | None = None
-    """The same as tokens; None for responses from a file."""
+    """The same as tokens; None for responses from a file or a server."""
+    token_counts: Sequence[int] | None = None
+    """Tokens of each, where only a server has seen them."""
 
     @property
     def texts(self) -> Sequence[str]:
@@ -49,7 +50,10 @@ class Responses:
     @property
     def lengths(self) -> list[int] | None:
         """The length of each in tokens; None for responses from a file."""
-        return None if self.samples is None else self.samples.drawn.sum(1).tolist()
+        if self.samples is None:
+            return None if self.token_counts is None else list(self.token_counts)
+        lengths: list[int] = self.samples.drawn.sum(1).tolist()
+        return lengths
 
 
 @runtime_checkable
@@ -106,20 +110,6 @@ class RecordedResponses:
         return Responses(ResponseBatch(prompts, [text for text, _ in found]), [reason for _, reason in found])
 
 
-def load_respondent(
-    name: str,
-    device: torch.device,
-    config: EvalConfig,
-    kept: KeptSamples | None = None,
-    template_kwargs: Mapping[str, Any] = {},
-) -> Respondent:
-    """Load a model, or the responses of a file whose name ends in `.jsonl`. DataError, ConfigError: it cannot be."""
-    if is_response_file(name):
-        return RecordedResponses.load(name)
-    size, dtype = config.batch_size, config.model_dtype
-    return EvaluatedModel.load(name, device, size, kept, load_tools(config), template_kwargs, dtype)
-
-
 def read_responses(place: str, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return text and reason to stop of each response in a line. DataError: it has none, or one that is no text."""
     given = record.get("responses", [record.get("response")])
@@ -148,15 +138,14 @@ class EvaluatedModel:
         cls,
         path: str,
         device: torch.device,
-        batch_size: int,
+        config: EvalConfig,
         kept: KeptSamples | None = None,
-        tools: Tools | None = None,
         template_kwargs: Mapping[str, Any] = {},
         dtype: ModelDtype = "float32",
     ) -> "EvaluatedModel":
-        """Load a model folder with the built-in sampler. DataError, ConfigError: see `load_policy`."""
+        """Load a model folder, with its sampler. DataError, ConfigError: see `load_policy` and `make_sampler`."""
         model, tokenizer = load_policy(path, device, dtype), load_tokenizer(path, template_kwargs)
-        return cls(path, model, tokenizer, ExactSampler(model, tokenizer, batch_size, tools), batch_size, kept, dtype)
+        return cls(path, model, tokenizer, make_sampler(model, tokenizer, config), config.batch_size, kept, dtype)
 
     def check(self, prompts: Sequence[Prompt], config: EvalConfig) -> None:
         """ConfigError, DataError: see `check_prompts`."""
@@ -191,6 +180,7 @@ class EvaluatedModel:
             return self.sampler.sample(prompts, sampling, draws)
         kwargs = get_template_kwargs(self.tokenizer)
         more = {**kwargs, **({} if self.dtype == "float32" else {"model_dtype": self.dtype})}
+        more |= {} if isinstance(self.sampler, ExactSampler) else {"sampler": type(self.sampler).__name__}
         return self.kept.sample(self.path, prompts, sampling, draws, self.sampler.sample, more)
 
 

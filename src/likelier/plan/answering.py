@@ -40,8 +40,12 @@ def plan_evaluation(config: Config, machine: Machine, process: int) -> StagePlan
     """
     settings = config.eval
     lengths = measure_prompts(config, settings.prompts or config.prompts)
+
+    def is_elsewhere(name: str) -> bool:
+        return is_response_file(name) or settings.is_served(name)
+
     names = [settings.model_a, settings.model_b, *(other.model for other in settings.others)]
-    models = [finish(build_policy_model(name)) for name in names if name and not is_response_file(name)]
+    models = [finish(build_policy_model(name)) for name in names if name and not is_elsewhere(name)]
     judges = build_scorers(settings.scoring, config, None, {})
     bring_to_cpu(*judges.models)
     texts = lengths.longest, settings.response_length

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, ModelDtype, PPOConfig
 from likelier.distributed import check_device, get_world_size
 from likelier.doctor.findings.settings import explain_misplaced_penalty
+from likelier.engines.choose import make_sampler
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.evaluation.knowledge import load_answers
@@ -33,7 +34,7 @@ from likelier.text.adapters import (
 )
 from likelier.text.cached_decode import check_decodable
 from likelier.text.checkpoint_layers import check_checkpointable
-from likelier.text.exact_sampler import load_policy, make_sampler
+from likelier.text.exact_sampler import load_policy
 from likelier.text.frozen_weights import choose_base_dtype, store_weights
 from likelier.text.models import load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy, check_critic

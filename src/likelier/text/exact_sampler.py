@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from likelier.config import ModelDtype, PPOConfig, SamplingConfig
+from likelier.config import ModelDtype, SamplingConfig
 from likelier.distributed import all_gather_rows, shard
 from likelier.errors import ConfigError, NumericError
 from likelier.records import Text
@@ -22,7 +22,7 @@ from likelier.text.cached_decode import CachedDecoder, check_decodable
 from likelier.text.models import context_length, upcast, vocabulary_size
 from likelier.text.padding import PAD
 from likelier.text.policy_start import load_language_model
-from likelier.text.sampler import Sampler, Samples, Sampling
+from likelier.text.sampler import Samples, Sampling
 from likelier.text.sharding import gather_weights
 from likelier.text.stops import StopCriteria
 from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
@@ -100,11 +100,6 @@ class ExactSampler:
         stops = StopCriteria(model, tokenizer, sampling, on_device)
         samples = make_samples(list(prompts), on_device, decoded, stops)
         return replace(samples, inserted=decoded.inserted & samples.mask) if self.tools else samples
-
-
-def make_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> Sampler:
-    """The sampler of rollouts and of evaluations during training."""
-    return ExactSampler(model, tokenizer, config.rollout_batch_size or config.batch_size, load_tools(config))
 
 
 def load_tools(config: SamplingConfig) -> Tools | None:

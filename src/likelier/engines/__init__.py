@@ -1,0 +1,1 @@
+"""Inference engines and servers as sources of responses, beside our own sampler."""

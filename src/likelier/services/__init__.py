@@ -1,0 +1,1 @@
+"""Services of others that are asked over HTTP: scores, verdicts, answers."""

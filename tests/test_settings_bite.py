@@ -24,6 +24,7 @@ from likelier.config import (
     find_block,
     list_settings,
 )
+from likelier.engines import find
 from likelier.errors import LikelierError
 from likelier.evaluation.compare import evaluate
 from likelier.files import write_jsonl
@@ -268,12 +269,19 @@ CHOICES = [
 REFUSED = {("gym", "loss_aggregation", "sequence"), ("gym", "loss_aggregation", "fixed")}
 REFUSED |= {("ppo", "stop_on", "gold_drift")}  # without `eval_steps`, which no other choice needs
 REFUSED |= {("ppo", "critic", "adapter")}  # without `lora_rank`
+REFUSED |= {(stage, "sampler", "vllm") for stage in ("ppo", "eval")}  # which is not there, see `without_vllm`
 if not torch.cuda.is_available():
     REFUSED |= {(stage, "optimizer", "paged_adamw_8bit") for stage in ("sft", "reward_model", "dpo", "ppo")}
 
 
+@pytest.fixture
+def without_vllm(monkeypatch):
+    """Whether `make engines` was run or not: an engine takes half a minute to start, see engines/test_vllm.py."""
+    monkeypatch.setattr(find, "FOLDER", Path("no-venv"))
+
+
 @pytest.mark.parametrize(("stage", "field", "choice"), CHOICES, ids=["-".join(map(str, case)) for case in CHOICES])
-def test_every_choice_runs_or_is_refused_in_one_line(stage, field, choice, world, runs):
+def test_every_choice_runs_or_is_refused_in_one_line(stage, field, choice, world, runs, without_vllm):
     entry = BLOCKS[stage][field]
     given = entry.given if isinstance(entry, Bites) else {}
     is_default = choice == type(getattr(Config(), stage)).model_fields[field].default

@@ -45,6 +45,8 @@ MAX_GAP = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.02}
 """Nats a token between engine and trainer, on average over the first responses, above which it is said."""
 OTHER_MODEL = 0.5
 """Nats a token that no rounding explains."""
+CPU_CACHE_BYTES = 1 << 30
+"""Of keys and values; vLLM's own default is nearly all of the machine's memory."""
 MEMORY_FOLDER = Path("/dev/shm")
 MIN_SPARE_BYTES = 1 << 25
 """Left free there beside what we write."""
@@ -173,7 +175,10 @@ class VLLMSampler:
             "seed": 0,
         }
         # Beside a trainer on the same device; a CPU compiles for minutes what saves it seconds.
-        arguments |= {"enforce_eager": True} if device.type == "cpu" else {"gpu_memory_utilization": 0.3}
+        if device.type == "cpu":
+            arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        else:
+            arguments |= {"gpu_memory_utilization": 0.3}
         if self.rank is not None:
             arguments |= {"enable_lora": True, "max_lora_rank": min(r for r in RANKS if r >= self.rank)}
         return arguments | self.settings.arguments

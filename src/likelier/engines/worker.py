@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer's threads are on the same cores
 }
-"""What vLLM reads when it is imported. On a CPU `VLLM_CPU_KVCACHE_SPACE` (GiB) bounds its cache."""
+"""What vLLM reads when it is imported."""
 
 
 class Engine:

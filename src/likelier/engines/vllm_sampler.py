@@ -33,6 +33,7 @@ from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.merging import make_plain
 from likelier.text.models import context_length, silence_transformers, vocabulary_size
 from likelier.text.sampler import Samples, Sampling
+from likelier.text.sharding import gather_weights
 from likelier.text.stops import StopCriteria, end_token_ids
 from likelier.text.tokens import check_in_vocabulary, encode_prompts
 
@@ -123,7 +124,8 @@ class VLLMSampler:
         if self.engine is None:
             self.engine = self.start(sampling, draws.device)
         if not self.is_loaded:
-            self.hand_over(self.engine)
+            with gather_weights(model) as whole:
+                self.hand_over(self.engine, whole)
         asked = [tokens[mask].tolist() for tokens, mask in zip(encoded.tokens, encoded.mask, strict=True)]
         own = range(len(asked))[shard(len(asked))]
         answers = self.engine.generate(
@@ -133,8 +135,10 @@ class VLLMSampler:
         decoded = Decoded(*(all_gather_rows(part, len(asked)) for part in decoded))
         on_device = encoded.to(draws.device)
         samples = make_samples(list(prompts), on_device, decoded, StopCriteria(model, tokenizer, sampling, on_device))
-        if not self.is_checked and get_rank() == 0:
-            self.check(samples, sampling)
+        if not self.is_checked:
+            with gather_weights(model) as whole:
+                if get_rank() == 0:
+                    self.check(whole, samples, sampling)
         self.is_checked = True
         return samples
 
@@ -147,7 +151,7 @@ class VLLMSampler:
         """Start vLLM on the architecture of the model. ConfigError: it cannot run it."""
         folder = self.make_folder() / "model"
         config = copy.deepcopy(self.model.config)
-        config.architectures = [type(self.model).__name__]
+        config.architectures = [type(self.model).__name__.removeprefix("FSDP")]  # as sharded models are called
         with silence_transformers():
             config.save_pretrained(folder)
             if sampling.stop_strings:
@@ -191,17 +195,17 @@ class VLLMSampler:
         gpu = None if device.type == "cpu" else find_gpu(device)
         return EngineProcess(python or Path(sys.executable), arguments, gpu)
 
-    def hand_over(self, engine: Engine) -> None:
-        """Give the engine the model's weights: an adapter alone where it holds the base already."""
-        policy, swaps = self.model, self.rank is not None and has_plain_adapter(self.model)
+    def hand_over(self, engine: Engine, model: PreTrainedModel) -> None:
+        """Give the engine the weights of the model, or of a whole copy: an adapter alone where it holds the base."""
+        policy, swaps = model, self.rank is not None and has_plain_adapter(model)
         if policy._hf_peft_config_loaded and not swaps:
             policy = make_plain(policy, torch.float32)
         frozen = list_frozen(policy)
         if frozen is None or self.held is None or not is_same(frozen, self.held):
             engine.load_weights(self.check_shapes(list_weights(policy)))
-            self.held = frozen
+            self.held = frozen if model is self.model else None
         if self.rank is not None:
-            engine.load_adapter(self.write_adapter() if swaps else None)
+            engine.load_adapter(self.write_adapter(model) if swaps else None)
         self.is_loaded = True
 
     def check_shapes(self, weights: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
@@ -212,10 +216,10 @@ class VLLMSampler:
                 raise ConfigError(f"sampler: vllm: runs one architecture, and {other} has {name} of another shape")
             yield name, tensor
 
-    def write_adapter(self) -> str:
+    def write_adapter(self, model: PreTrainedModel) -> str:
         """Write the adapter to a folder, the only way in which the engine takes one; returns its path."""
         folder = self.make_folder() / "adapter"
-        save_adapter(folder, "", self.model, self.tokenizer)
+        save_adapter(folder, "", model, self.tokenizer)
         return str(folder)
 
     def make_folder(self) -> Path:
@@ -227,21 +231,21 @@ class VLLMSampler:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         return self.folder
 
-    def check(self, samples: Samples, sampling: Sampling) -> None:
+    def check(self, model: PreTrainedModel, samples: Samples, sampling: Sampling) -> None:
         """Say so if the engine and our own forward pass differ over the first responses; nothing if they are cut."""
         if sampling.top_k is not None or sampling.top_p is not None:
             return  # the engine's log-probabilities are those of what is left
         prompts, mask = (samples.prompt_tokens[:ROWS_TO_CHECK], samples.prompt_mask[:ROWS_TO_CHECK]), samples.mask
         mask = mask[:ROWS_TO_CHECK]
         ours, _ = compute_response_logprobs(
-            self.model, *prompts, samples.tokens[:ROWS_TO_CHECK], mask, sampling.temperature, bf16=sampling.bf16
+            model, *prompts, samples.tokens[:ROWS_TO_CHECK], mask, sampling.temperature, bf16=sampling.bf16
         )
         gap = float((ours - samples.logprobs[:ROWS_TO_CHECK])[mask].abs().mean())
-        dtype = str(self.settings.arguments.get("dtype", find_dtype(self.model, sampling)))
+        dtype = str(self.settings.arguments.get("dtype", find_dtype(model, sampling)))
         if not gap <= OTHER_MODEL:
             raise NumericError(
                 f"sampler: vLLM's log-probabilities differ from the trainer's by {gap:.2g} nats a token on average: it "
-                f"does not compute what {type(self.model).__name__} computes here; use sampler: exact"
+                f"does not compute what {type(model).__name__} computes here; use sampler: exact"
             )
         if not gap <= MAX_GAP.get(dtype, MAX_GAP["bfloat16"]):
             print_note(

@@ -13,6 +13,8 @@ from likelier.metrics import DPO, GYM, HELD_OUT_EVALUATION, PPO, REWARD, SFT, SH
 Direction = Literal["min", "max"]
 Trainer = Callable[..., dict[str, Any]]
 """(Config, Run) -> the result, as `result.json` holds it; with people to ask it is given `open_page` too."""
+PRECISION = "likelier.training.precision:choose_precision"
+"""Function that settles `bf16` for the device before a stage begins."""
 RATING_PAGE = "likelier.web.rating_page:open_rating_page"
 """`module:function` that opens the page on which people rate what a trainer samples."""
 CLIP_PAGE = "likelier.web.clip_page:open_clip_page"

@@ -145,8 +145,9 @@ class Training(Block):
     """Epsilon of Adam; 1e-5 as in OpenAI's RLHF code (torch's own default is 1e-8)."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm."""
-    bf16: bool = False
-    """Forward passes in bfloat16 autocast; weights and optimizer stay in fp32."""
+    bf16: bool | None = None
+    """Forward passes in bfloat16 autocast; weights and optimizer stay in fp32. None: on a GPU that has bfloat16, where
+    products that stay in float32 then use TF32; false: neither."""
     device: Device = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     save_steps: Positive = 50

@@ -82,7 +82,7 @@ class HeldOutEval:
                     own_scores.cpu()[judged.scored.cpu()], scores.cpu()
                 )
         if self.knowledge:
-            known = compute_answer_logprobs(model, self.knowledge, self.config.eval.batch_size, ppo.bf16)
+            known = compute_answer_logprobs(model, self.knowledge, self.config.eval.batch_size, bool(ppo.bf16))
             metrics["eval_knowledge"] = torch.tensor(known.mean())
         variety = {"eval_distinct_2": distinct_n(samples.texts, 2), "eval_responses": len(self.prompts)}
         return {name: float(value) for name, value in metrics.items()} | correlations | variety

@@ -197,7 +197,7 @@ def pair_logprobs(
     tokens, mask = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
     prompts, prompt_mask, tokens, mask = (tensor.to(model.device) for tensor in (prompts, prompt_mask, tokens, mask))
     with checkpoint_layers(dpo.gradient_checkpointing, model):
-        logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, dpo.bf16)
+        logprobs, entropy = compute_response_logprobs(model, prompts, prompt_mask, tokens, mask, 1.0, bool(dpo.bf16))
     # Summed, not averaged over tokens: the loss is about whole responses (Rafailov et al. 2023, eq. 7).
     return logprobs.sum(1).view(2, -1).T, entropy.detach().view(2, len(pairs), -1)
 

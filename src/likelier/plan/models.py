@@ -217,7 +217,7 @@ def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
             trunk = make_critic_adapter(model, ppo, config.seed)
         width = (model if trunk is None else trunk).config.get_text_config().hidden_size
         head = None if critic is None else ValueHead(width)
-        return TextPolicy(model, head, trunk, ppo.temperature, ppo.bf16, ppo.gradient_checkpointing)
+        return TextPolicy(model, head, trunk, ppo.temperature, bool(ppo.bf16), ppo.gradient_checkpointing)
 
 
 def build_scorers(

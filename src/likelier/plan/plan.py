@@ -15,6 +15,7 @@ from likelier.plan.ppo import plan_ppo
 from likelier.plan.stage import StagePlan
 from likelier.plan.training import plan_dpo, plan_reward, plan_sft
 from likelier.stages import STAGES
+from likelier.training.precision import set_bf16
 
 Planner = Callable[[Config, Machine, int], StagePlan]
 PLANNERS: Mapping[str, Planner] = {
@@ -37,6 +38,9 @@ def make_plans(config: Config, machine: Machine) -> list[StagePlan]:
     for stage in stages:
         if stage in STAGES:
             import_module(STAGES[stage].module)
+    for stage in stages:
+        if stage in STAGES and stage != "gym":
+            config = set_bf16(config, STAGES[stage].block, not machine.is_cpu)
     process = measure_process()
     return [plan_stage(stage, config, machine, process) for stage in stages]
 

@@ -97,18 +97,19 @@ def find_sizes(ppo: PPOConfig, lengths: Lengths, count: int) -> Sizes:
 
 def trace_passes(actors: Actors, ppo: PPOConfig, sizes: Sizes, machine: Machine) -> Passes:
     """Trace the passes of an iteration, with the longest prompts."""
+    bf16 = bool(ppo.bf16)
     policy, texts, width = actors.policy, (sizes.micro, sizes.prompt, sizes.response), sizes.prompt + sizes.response
-    old = [trace_logprobs(policy.model, *texts, ppo.bf16)]
+    old = [trace_logprobs(policy.model, *texts, bf16)]
     if isinstance(policy.critic, PreTrainedModel):
-        old.append(trace_scores(policy.critic, sizes.micro, width, ppo.bf16))
+        old.append(trace_scores(policy.critic, sizes.micro, width, bf16))
     scores, judges = (
         [trace_scores(model, sizes.scored, width) for model in scorers.models]
         for scorers in (actors.rewards, actors.judges)
     )
     return Passes(
-        trace_decoding(policy.model, sizes.sampled, ppo.responses_per_prompt, texts[1:], ppo.bf16, machine.is_cpu),
+        trace_decoding(policy.model, sizes.sampled, ppo.responses_per_prompt, texts[1:], bf16, machine.is_cpu),
         old,
-        trace_logprobs(actors.reference, *texts, ppo.bf16),
+        trace_logprobs(actors.reference, *texts, bf16),
         scores,
         judges,
         trace_update(policy, *texts, ppo.entropy_coef > 0, sizes.micros > 1),

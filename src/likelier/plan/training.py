@@ -73,7 +73,7 @@ def plan_dpo(config: Config, machine: Machine, process: int) -> StagePlan:
     steps = count_steps(lengths.total, dpo.num_epochs, dpo.batch_size)
     batches = Batches(TWO_SIDES * pairs, -(-dpo.batch_size // pairs), steps)
     model = build_trained(config.model, dpo, "dpo", machine.device)
-    policy = TextPolicy(model, bf16=dpo.bf16, gradient_checkpointing=dpo.gradient_checkpointing)
+    policy = TextPolicy(model, bf16=bool(dpo.bf16), gradient_checkpointing=dpo.gradient_checkpointing)
     # How much of a text is its prompt matters to the logits alone: half of it is taken.
     prompt = max(1, lengths.longest // 2)
     texts = batches.micro, prompt, max(1, lengths.longest - prompt)

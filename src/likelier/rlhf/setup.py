@@ -173,7 +173,7 @@ def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
     adapter = make_critic_adapter(model, ppo, config.seed) if critic == "adapter" else None
     check_checkpointable(model, ppo, "ppo")
     return TextPolicy.build(
-        model, critic, ppo.critic_model, ppo.temperature, ppo.bf16, adapter, ppo.gradient_checkpointing
+        model, critic, ppo.critic_model, ppo.temperature, bool(ppo.bf16), adapter, ppo.gradient_checkpointing
     )
 
 

@@ -18,6 +18,11 @@ FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
     ("ppo", "response_length"): 64,
     ("eval", "response_length"): 64,
     ("circle", "accept"): "always",
+    ("sft", "bf16"): False,
+    ("reward_model", "bf16"): False,
+    ("dpo", "bf16"): False,
+    ("ppo", "bf16"): False,
+    ("gym", "bf16"): False,
 }
 """Defaults that have changed since the first release, as they were."""
 

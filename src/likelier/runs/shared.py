@@ -12,7 +12,7 @@ from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
 from likelier.runs.run import Run
 from likelier.runs.torchrun import torchrun_rank
-from likelier.stages import CLIP_PAGE, RATING_PAGE, STAGES, import_object
+from likelier.stages import CLIP_PAGE, PRECISION, RATING_PAGE, STAGES, import_object
 
 
 class DistributedRun(Run):
@@ -56,6 +56,7 @@ def train_stage(verb: str, config: Config, folder: Path, resume: str, accept_cha
     trainer = STAGES[verb].load_trainer()
     if resume != "never":
         config = keep_former_defaults(config, folder)
+    config = import_object(PRECISION)(verb, config)
     more = {"open_page": import_object(RATING_PAGE)} if verb == "ppo" and config.people else {}
     if verb == "gym" and config.gym.preferences and config.gym.preferences.db:
         more = {"open_page": import_object(CLIP_PAGE)}

@@ -17,6 +17,7 @@ from likelier.text.fast_decode import fast_decoder
 from likelier.text.frozen_weights import find_compute_dtype
 from likelier.text.padding import compute_position_ids, unpadded_inputs
 from likelier.text.pictures import PictureInputs, PromptPictures
+from likelier.training.precision import full_precision
 from likelier.training.setup import autocast
 
 MAX_LOGIT_ERROR = 3e-3
@@ -25,6 +26,7 @@ FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Raised by models that cannot be decoded so."""
 
 
+@full_precision()
 def check_decodable(model: PreTrainedModel, name: str | Path) -> None:
     """ConfigError: decoding token by token, with padding and dropped rows, gives other logits than a full pass.
 
@@ -65,6 +67,7 @@ def measure_gap(decoded: Float[Tensor, "B V"], expected: Float[Tensor, "B V"]) -
     return float((decoded - expected)[said].abs().max() / expected[said].std())
 
 
+@full_precision()
 def check_decodable_with_pictures(
     model: PreTrainedModel, name: str | Path, tokens: Int[Tensor, "1 P"], pictures: PictureInputs
 ) -> None:

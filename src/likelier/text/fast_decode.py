@@ -17,6 +17,7 @@ from likelier.text.cache import BLOCK, make_cache, preallocated_layers
 from likelier.text.fast_families import BUILDERS, Builder
 from likelier.text.fast_layers import FastDecoder
 from likelier.text.frozen_weights import STORED, find_compute_dtype
+from likelier.training.precision import full_precision
 
 
 def fast_decoder(model: PreTrainedModel, dtype: torch.dtype) -> FastDecoder | None:
@@ -66,6 +67,7 @@ MATCHES: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 """Result of `matches_model` for each model."""
 
 
+@full_precision()
 def matches_model(model: PreTrainedModel, build: Builder) -> bool:
     """True if these functions reproduce the model's logits, tested on two different prompts.
 

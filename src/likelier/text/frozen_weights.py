@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from likelier.config import Memory, ModelDtype
 from likelier.errors import ConfigError
+from likelier.training.precision import has_bfloat16
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCK = 64
@@ -27,9 +28,7 @@ def choose_dtype(wanted: ModelDtype | None, device: torch.device) -> ModelDtype:
     """Return the type that frozen weights are stored in: by default bfloat16 on a GPU that has it, else float32."""
     if wanted is not None:
         return wanted
-    return (
-        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    )
+    return "bfloat16" if has_bfloat16(device) else "float32"
 
 
 def choose_base_dtype(memory: Memory, device: torch.device) -> ModelDtype:

@@ -70,7 +70,7 @@ def compute_sample_logprobs(model: PreTrainedModel, samples: Samples, config: PP
             samples.tokens[rows],
             samples.mask[rows],
             config.temperature,
-            bf16=config.bf16,
+            bf16=bool(config.bf16),
             pictures=samples.pictures and samples.pictures[rows],
         )[0]
         for rows in (torch.tensor(part.rows) for part in parts)

@@ -15,6 +15,7 @@ from likelier.text.convention import mark_made
 from likelier.text.frozen_weights import FROZEN, Quantised, QuantisedConv1D, QuantisedLinear, find_compute_dtype
 from likelier.text.models import context_length, find_own_dtype, save_model, vocabulary_size
 from likelier.text.padding import unpadded_inputs
+from likelier.training.precision import full_precision
 
 PLAIN: dict[type, Any] = {frozen: plain for plain, frozen in FROZEN.items()}
 PLAIN |= {QuantisedLinear: nn.Linear, QuantisedConv1D: Conv1D}
@@ -81,6 +82,7 @@ def convert(weight: Tensor, dtype: torch.dtype) -> nn.Parameter:
     return nn.Parameter(weight.detach().to("cpu", dtype), requires_grad=False)
 
 
+@full_precision()
 def merge_layer(layer: Any, name: str, dtype: torch.dtype, adapter: Path | None) -> nn.Module:
     """Return the base of a layer as a plain one with its adapters added, in `dtype` on the CPU. LikelierError: see
     `make_plain`."""
@@ -123,6 +125,7 @@ def unpack_layer(layer: nn.Module, weight: Tensor | None = None) -> None:
 
 
 @torch.no_grad()
+@full_precision()
 def check_merged(trained: PreTrainedModel, merged: PreTrainedModel, adapter: Path) -> None:
     """LikelierError: the model with its adapter and the merged one give three short texts other log-probabilities."""
     size = min(16, context_length(merged))

@@ -41,6 +41,7 @@ from likelier.text.reward_model import (
     init_score_head,
     new_reward_model,
 )
+from likelier.training.precision import full_precision
 
 
 class RewardAdapter:
@@ -171,7 +172,8 @@ def save_merged_reward(folder: Path, base: str, adapter: Path, reward: RewardMod
     merged = make_plain(reward.model, find_own_dtype(base), adapter)
     alone = RewardModel(merged, reward.tokenizer)
     texts, answers = ["", "a"], ["a b c", "1"]
-    ours, theirs = reward.score(texts, answers), alone.score(texts, answers)
+    with full_precision():
+        ours, theirs = reward.score(texts, answers), alone.score(texts, answers)
     tolerance = max(1e-3, torch.finfo(merged.dtype).eps ** 0.5)
     if not torch.allclose(ours, theirs.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
         off = float((ours - theirs).abs().max())

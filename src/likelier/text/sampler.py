@@ -44,7 +44,7 @@ class Sampling:
             temperature=config.temperature,
             stop_strings=tuple(config.stop_strings),
             end_token=config.stop_token == "eos",
-            bf16=isinstance(config, PPOConfig) and config.bf16,
+            bf16=isinstance(config, PPOConfig) and bool(config.bf16),
             top_k=config.top_k if isinstance(config, EvalConfig) else None,
             top_p=config.top_p if isinstance(config, EvalConfig) else None,
         )

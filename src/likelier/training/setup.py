@@ -39,7 +39,7 @@ def seeded_generator(seed: int, step: int, purpose: str, device: torch.device | 
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+def autocast(device: torch.device, bf16: bool | None) -> contextlib.AbstractContextManager[Any]:
     """Return a context for bfloat16 forward passes over fp32 weights, or one that does nothing."""
     if bf16 and device.type == "cpu":
         note_slow_bf16()

@@ -7,6 +7,7 @@ from likelier.config import build_config
 from likelier.plan.machine import Machine
 from likelier.plan.plan import make_plans
 from likelier.runs.older import keep_former_defaults
+from likelier.stages import STAGES
 from likelier.text.adapters import apply_lora
 from likelier.text.cached_decode import check_decodable
 from likelier.text.merging import make_plain

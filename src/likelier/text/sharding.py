@@ -51,11 +51,11 @@ def shard_policy(policy: TextPolicy, device: torch.device) -> None:
         shard_module(policy.value_head, device, bf16=False)
 
 
-def shard_causal_lm(model: PreTrainedModel, device: torch.device, bf16: bool) -> None:
+def shard_causal_lm(model: PreTrainedModel, device: torch.device, bf16: bool | None) -> None:
     """Shard a language model, in place; with `bf16` its layers are gathered in half of the bytes."""
     is_head_separable(model)  # remembered: the test runs the model whole
     SKELETONS[model] = copy_without_weights(model)
-    shard_module(model, device, bf16)
+    shard_module(model, device, bool(bf16))
 
 
 def shard_reward_model(reward: RewardModel, device: torch.device) -> None:

@@ -6,6 +6,9 @@ import os
 import random
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,7 +31,14 @@ from likelier.text.sharding import gather_weights, is_sharding, shard_causal_lm,
 from likelier.training.state import copy_weights
 from ppo_runs import REWARD, fingerprint
 from tiny import save_tiny_model
-from torchrun_helpers import in_processes, likelier_here, likelier_in, likelier_in_processes, run_disturbed
+from torchrun_helpers import (
+    in_processes,
+    likelier_here,
+    likelier_in,
+    likelier_in_processes,
+    run_disturbed,
+    workers_of,
+)
 
 BLOCKS = {"sft": "sft", "reward": "reward_model", "dpo": "dpo", "ppo": "ppo"}
 
@@ -291,4 +301,29 @@ def test_others_wait_for_a_process_that_stands_still(world, undisturbed, tmp_pat
     more = "ppo.shard=true", "ppo.total_episodes=120"
     err = run_disturbed(words(world, "ppo", tmp_path / "run", *more), tmp_path / "run", hold)
     assert "likelier: another" not in err
+    assert fingerprint(tmp_path / "run") == fingerprint(undisturbed)
+
+
+@needs_proc
+@pytest.mark.battery
+def test_two_machines_train_as_two_processes_of_one(world, undisturbed, tmp_path):
+    """Two launchers that meet over the loopback, each with a process of its own; one of them is killed on the way."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    launcher = [Path(sys.executable).with_name("torchrun"), "--nnodes=2", "--nproc-per-node=1", "--max-restarts=3"]
+    launcher += ["--rdzv-backend=c10d", f"--rdzv-endpoint={place}", "--rdzv-id=test", "--local-addr=127.0.0.1"]
+    command = words(world, "ppo", tmp_path / "run", "ppo.shard=true", "ppo.total_episodes=120", "--resume", "auto")
+    machines = [
+        subprocess.Popen([*launcher, "-m", "likelier", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    log = tmp_path / "run/metrics.jsonl"
+    while not log.exists() or log.read_text().count("\n") < 3:
+        assert machines[0].poll() is None, machines[0].communicate()
+        time.sleep(0.05)
+    (worker,) = workers_of(machines[1].pid).values()
+    os.kill(worker, signal.SIGKILL)
+    errors = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], errors
     assert fingerprint(tmp_path / "run") == fingerprint(undisturbed)

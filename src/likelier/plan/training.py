@@ -103,7 +103,9 @@ def make_plan(
     phases = [Phase("update", add_parts(held, trace.peak))]
     notes = [note for note in (lengths.note,) if note]
     if machine.count > 1:
-        notes.append("this stage runs on one GPU, whatever --gpus says")
+        notes.append(
+            "planned for one GPU; of several each takes its share of the rows (torchrun), and of weights (shard)"
+        )
     seconds = None
     if machine.rates is not None:
         share = lengths.expect_longest(batches.micro) / lengths.longest

@@ -172,6 +172,7 @@ PPO = training(
         "whiten_advantages": bites(False),
         "old_logprobs": bites("sampler"),
         "importance_cap": bites(1.0),
+        "importance_floor": bites(1.0, importance_cap=2.0),
         **ADAPTER,
         "critic": bites("shared"),
         "critic_model": bites("FOLDER/other"),

@@ -110,6 +110,8 @@ def test_laying_over_copies():
         ("ppo: {missing_eos_score: -1, stop_token: null}", "no response can end by itself"),
         ("ppo: {reward_center: true, reward_norm: batch}", "reward_center would have no effect: reward_norm"),
         ("ppo: {old_logprobs: sampler, importance_cap: 2}", "importance_cap would have no effect: the ratio"),
+        ("ppo: {importance_floor: 0.5}", "importance_floor would have no effect: importance_cap is not set"),
+        ("ppo: {importance_floor: 2, importance_cap: 5}", "importance_floor.*less than or equal to 1, got 2"),
         ("ppo: {importance_cap: 0.5}", "importance_cap.*greater than or equal to 1, got 0.5"),
         ("dpo: {model_dtype: 4bit}", "dpo: model_dtype would have no effect: lora_rank is not set, and no weight"),
         ("ppo: {critic: adapter}", "ppo: critic: an adapter stands on a frozen base, and without lora_rank"),

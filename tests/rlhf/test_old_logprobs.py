@@ -8,7 +8,7 @@ import torch
 
 from likelier.config import PPOConfig
 from likelier.errors import NumericError
-from likelier.rlhf.old_logprobs import behaviour_logprobs, importance_weights, logprob_gap
+from likelier.rlhf.old_logprobs import banded_weights, behaviour_logprobs, importance_weights, logprob_gap
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.policy import TextPolicy
@@ -84,6 +84,21 @@ def test_recomputing_goes_on_and_weighs(drawn):
     found = old(drawn, off, importance_cap=2.0)
     torch.testing.assert_close(found.weights, 2.0 * off.mask)
     assert float(found.mean_gap) == pytest.approx(math.log(3.0), rel=1e-4)
+
+
+def test_tokens_outside_of_the_band_count_nothing(drawn):
+    for shift, weight in ((-math.log(3.0), 3.0), (-math.log(6.0), 0.0), (math.log(1.6), 0.625), (math.log(3.0), 0.0)):
+        off = shifted(drawn[1], shift)
+        torch.testing.assert_close(old(drawn, off, importance_floor=0.5, importance_cap=5.0).weights, weight * off.mask)
+
+
+def test_the_band_of_a_hand_worked_row():
+    ratio = torch.tensor([[0.4, 0.5, 1.0, 5.0, 5.1, 2.0]])
+    mask = torch.tensor([[True] * 5 + [False]])
+    found = banded_weights(ratio.double().log(), torch.zeros(1, 6).double(), mask, 0.4999, 5.0001)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0.5, 1.0, 5.0, 0.0, 0.0]]).double(), rtol=1e-6, atol=0)
+    huge = banded_weights(torch.zeros(1, 1), torch.full((1, 1), -1e9), torch.tensor([[True]]), 0.5, 5.0)
+    assert huge.tolist() == [[0.0]]
 
 
 REWARD = """

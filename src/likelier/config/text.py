@@ -256,6 +256,9 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
     where both differ by more than 0.01 nats a token on average)."""
     importance_cap: Annotated[float, Field(ge=1)] | None = None
     """With `recompute`: advantages times min(trainer's / sampler's probability of the token, this); None: off."""
+    importance_floor: Annotated[float, Field(gt=0, le=1)] | None = None
+    """With `importance_cap`: tokens whose ratio is below this or above the cap count nothing (IcePop: 0.5 with a cap of
+    5), for engines and experts that differ much from the trainer; None: the ratio is cut at the cap."""
     critic: Literal["separate", "shared", "adapter"] = "separate"
     """Values from a model of their own, from a head on the policy's trunk, or, with `lora_rank`, from an adapter of
     their own on the policy's frozen base."""
@@ -361,9 +364,10 @@ class PPOConfig(SamplingConfig, Memory, UpdateConfig, PageConfig):
             (self.reward_norm is not None, ("reward_center",), "reward_norm takes the mean off by itself"),
             (
                 self.old_logprobs == "sampler",
-                ("importance_cap",),
+                ("importance_cap", "importance_floor"),
                 "the ratio to the sampler holds those weights already",
             ),
+            (self.importance_cap is None, ("importance_floor",), "importance_cap is not set"),
             (not self.may_end, ends, "without stop_token and stop_strings no response can end by itself"),
             (self.missing_eos_penalty is not None, ("missing_eos_score",), "missing_eos_penalty is set; choose one"),
         )

@@ -69,8 +69,10 @@ def behaviour_logprobs(
             f"{MAX_MEAN_GAP}: use ppo.old_logprobs=recompute, with ppo.importance_cap=2 say"
         )
     # Only with `recompute`: where ratios are taken against the sampler itself they hold these weights already.
-    cap, weights = config.importance_cap, None
-    if cap is not None:
+    cap, floor, weights = config.importance_cap, config.importance_floor, None
+    if cap is not None and floor is not None:
+        weights = banded_weights(sampler_logprobs, samples.logprobs, mask, floor, cap)
+    elif cap is not None:
         weights = importance_weights(sampler_logprobs, samples.logprobs, mask, cap)
     sampling = measure_sampling(
         sampler_logprobs, entropy, samples.logprobs[rows], mask[rows], samples.prompt_mask[rows]
@@ -96,6 +98,28 @@ def importance_weights(
     Ionides 2008; Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training". Without the
     cap a few tokens with a low sampler probability would dominate the gradient.
     """
-    # Clamped inside exp: a token that the sampler could hardly draw must not overflow before the cap.
-    log_ratio = torch.where(mask, logprobs - sampler_logprobs, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return torch.where(mask, log_ratio.exp().clamp(max=cap), 0.0)
+    return torch.where(mask, compute_ratio(logprobs, sampler_logprobs, mask).clamp(max=cap), 0.0)
+
+
+def banded_weights(
+    logprobs: Float[Tensor, "B T"],
+    sampler_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    low: float,
+    high: float,
+) -> Float[Tensor, "B T"]:
+    """k = exp(logprobs - sampler_logprobs) where `mask` and low <= k <= high, 0 elsewhere.
+
+    Ling team 2025, "Every Step Evolves" (IcePop): a token of which sampler and trainer think so differently tells of
+    their mismatch, and a cap would still learn from it.
+    """
+    ratio = compute_ratio(logprobs, sampler_logprobs, mask)
+    return torch.where(mask & (ratio >= low) & (ratio <= high), ratio, 0.0)
+
+
+def compute_ratio(
+    logprobs: Float[Tensor, "B T"], sampler_logprobs: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """exp(logprobs - sampler_logprobs) where `mask`, 1 elsewhere."""
+    # Clamped inside exp: a token that the sampler could hardly draw must not overflow before a cap.
+    return torch.where(mask, logprobs - sampler_logprobs, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()

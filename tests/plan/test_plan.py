@@ -107,3 +107,11 @@ def test_a_reward_model_that_goes_on_is_planned_on_its_base(tmp_path, start):
     write_jsonl(tmp_path / "pairs" / "train.jsonl", [{"prompt": "a", "chosen": " a", "rejected": " b"}])
     (plan,) = make_plans(config, Machine("CPU", 10**9, None, is_cpu=True))
     assert plan.peak.parts["adapters"] > 0
+
+
+def test_what_an_engine_holds_is_said_to_be_left_out(tmp_path):
+    with_engine, without = plan_ppo(tmp_path, sampler="vllm"), plan_ppo(tmp_path)
+    said = [note for note in with_engine.notes if note not in without.notes]
+    assert said == [
+        "ppo.sampler: vllm: not counted is what the engine holds: the weights once more, and keys and values"
+    ]

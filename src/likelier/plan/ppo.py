@@ -74,8 +74,15 @@ def plan_ppo(config: Config, machine: Machine, process: int) -> StagePlan:
         config.ppo.steps,
         time_evaluations(config.ppo, sizes, seconds, lengths.total),
         config.ppo.steps * config.ppo.batch_size * config.ppo.response_length,
-        [note for note in (lengths.note,) if note],
+        [note for note in (lengths.note, explain_engine(config.ppo)) if note],
     )
+
+
+def explain_engine(ppo: PPOConfig) -> str:
+    """Return what the figures leave out where vLLM samples; empty where it does not."""
+    if ppo.sampler == "exact":
+        return ""
+    return "ppo.sampler: vllm: not counted is what the engine holds: the weights once more, and keys and values"
 
 
 def find_sizes(ppo: PPOConfig, lengths: Lengths, count: int) -> Sizes:

@@ -213,6 +213,7 @@ EVAL = {
     "engine_args": elsewhere("engines/test_choose.py::test_the_settings_choose_the_sampler"),
     "top_k": bites(1, seen="result"),
     "top_p": bites(0.05, seen="result"),
+    "min_p": bites(0.99, seen="result"),
     "use_generation_config": elsewhere("text/test_sampler.py::test_a_models_own_generation_settings"),
     "knowledge": bites("FOLDER/sft.jsonl", seen="result"),
     "others": bites([{"model": "FOLDER/other"}], seen="result"),

@@ -38,6 +38,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     device: str = "auto",
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     use_generation_config: bool = False,
     bf16: bool = False,
     part: Path | None = None,
@@ -55,7 +56,7 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     kill the same command goes on from there, to the same file.
     """
     read = read_prompts(prompts)
-    sampling = Sampling(response_length, temperature, tuple(stop_strings), bf16=bf16, top_k=top_k, top_p=top_p)
+    sampling = Sampling(response_length, temperature, tuple(stop_strings), True, bf16, top_k, top_p, min_p)
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]

@@ -32,14 +32,14 @@ def test_texts_are_continued_and_messages_answered():
 
 
 def test_how_an_answer_ended_and_what_else_is_asked_for():
-    fake, sampling = FakeServer(), Sampling(3, stop_strings=("\n", "."), top_k=5, top_p=0.9)
+    fake, sampling = FakeServer(), Sampling(3, stop_strings=("\n", "."), top_k=5, top_p=0.9, min_p=0.2)
     with serve(fake) as address:
         (cut,) = ask_server(Server(address, "long"), ["a"], sampling, [1], own_sampling=True)
         (stopped,) = ask_server(Server(address, "stopping"), [CHAT], sampling, [1], False, {"enable_thinking": False})
     assert (cut.stop_reason, stopped.stop_reason) == ("length", "stop_string")
     own, given = (body for _, body in fake.asked)
     assert own == {"model": "long", "max_tokens": 3, "stop": ["\n", "."], "prompt": "a", "seed": 1}
-    assert (given["temperature"], given["top_k"], given["top_p"]) == (1.0, 5, 0.9)
+    assert (given["temperature"], given["top_k"], given["top_p"], given["min_p"]) == (1.0, 5, 0.9, 0.2)
     assert given["chat_template_kwargs"] == {"enable_thinking": False}
 
 

@@ -168,14 +168,15 @@ def test_settings_in_the_words_of_vllm():
         "temperature": 1.0,
         "top_k": 0,
         "top_p": 1.0,
+        "min_p": 0.0,
         "stop": [],
         "stop_token_ids": [2, 7],
         "ignore_eos": True,
         "detokenize": False,
     }
     assert make_settings(model, tokenizer, Sampling(5)) == plain
-    asked = Sampling(5, 0.7, ("end", "\n"), end_token=False, top_k=3, top_p=0.9)
-    other = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "stop": ["end", "\n"], "stop_token_ids": []}
+    asked = Sampling(5, 0.7, ("end", "\n"), end_token=False, top_k=3, top_p=0.9, min_p=0.1)
+    other = {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "stop": ["end", "\n"], "stop_token_ids": []}
     assert make_settings(model, tokenizer, asked) == plain | other | {"detokenize": True}
 
 

@@ -123,6 +123,10 @@ def test_top_k_and_top_p_by_hand():
     assert kept(top_k=3, top_p=0.9) == [True, True, False, True]
     assert kept(top_p=0.75, temperature=0.5) == [False, True, False, True]  # 0.69 of the squares, 0.93 with the second
     assert kept(top_p=0.6, temperature=0.5) == [False, True, False, False]
+    assert kept(min_p=0.29) == [True, True, False, True]  # 0.15 of 0.5 are 0.3
+    assert kept(min_p=0.31) == [False, True, False, True]
+    assert kept(min_p=0.29, temperature=0.5) == [False, True, False, True]  # 0.09, and 0.36
+    assert kept(min_p=1.0) == [False, True, False, False]
 
 
 def test_a_models_own_generation_settings():
@@ -138,3 +142,5 @@ def test_a_models_own_generation_settings():
     assert plain.with_generation_config(model) == plain  # it names none
     model.generation_config = GenerationConfig(do_sample=True, temperature=0.6, top_k=20, top_p=0.95)
     assert plain.with_generation_config(model) == Sampling(8, 0.6, top_k=20, top_p=0.95)
+    model.generation_config = GenerationConfig(do_sample=True, temperature=0.6, min_p=0.1)
+    assert plain.with_generation_config(model).min_p == 0.1

@@ -28,8 +28,13 @@ TOP_P = Annotated[
     float | None,
     typer.Option("--top-p", metavar="P", help="Sample from the likeliest tokens of probability P in all."),
 ]
+MIN_P = Annotated[
+    float | None,
+    typer.Option("--min-p", metavar="P", help="Sample from tokens at least P times as likely as the likeliest."),
+]
+STOP_STRING = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")]
 OWN_SAMPLING = Annotated[
-    bool, typer.Option("--use-generation-config", help="Temperature, top-k and top-p of generation_config.json.")
+    bool, typer.Option("--use-generation-config", help="Temperature, top-k, top-p and min-p of generation_config.json.")
 ]
 SERVER = Annotated[
     str | None, typer.Option(metavar="URL", help="Ask `--model` at this address of OpenAI's protocol: https://HOST/v1.")
@@ -50,10 +55,9 @@ def candidates(
     temperature: Annotated[float, typer.Option(metavar="T", help="Sampling temperature, above 0.")] = 1.0,
     top_k: TOP_K = None,
     top_p: TOP_P = None,
+    min_p: MIN_P = None,
     use_generation_config: OWN_SAMPLING = False,
-    stop_string: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")
-    ] = None,
+    stop_string: STOP_STRING = None,
     chat_template_kwargs: TEMPLATE_KWARGS = "{}",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
@@ -70,7 +74,7 @@ def candidates(
 ) -> Result:
     """Let a model write K responses to each prompt."""
     check_target(out, db, project)
-    check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [])
+    check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [], min_p)
     check_file(out, overwrite, [prompts, Path(model)])
     arguments = check_engine(sampler, engine_python, engine_args)
     check_server(server, sampler, bf16, device)
@@ -91,6 +95,7 @@ def candidates(
             device=device,
             top_k=top_k,
             top_p=top_p,
+            min_p=min_p,
             use_generation_config=use_generation_config,
             bf16=bf16,
             part=None if db is None else name_part(db),
@@ -171,15 +176,22 @@ def check_file(out: Path | None, overwrite: bool, inputs: Sequence[Path]) -> Non
 
 
 def check_sampling(
-    temperature: float, top_k: int | None, top_p: float | None, use_generation_config: bool, stop_strings: list[str]
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    use_generation_config: bool,
+    stop_strings: list[str],
+    min_p: float | None = None,
 ) -> None:
     """ConfigError: an option of sampling that is out of bounds, or has no effect."""
     if not 0 < temperature < float("inf"):
         raise ConfigError(f"--temperature: must be above 0, got {temperature}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ConfigError(f"--top-p: must be above 0 and at most 1, got {top_p}")
-    if use_generation_config and (temperature, top_k, top_p) != (1.0, None, None):
-        raise ConfigError("--use-generation-config: it says these; leave out --temperature, --top-k and --top-p")
+    if min_p is not None and not 0 < min_p <= 1:
+        raise ConfigError(f"--min-p: must be above 0 and at most 1, got {min_p}")
+    if use_generation_config and (temperature, top_k, top_p, min_p) != (1.0, None, None, None):
+        raise ConfigError("--use-generation-config: it says these; leave out --temperature, --top-k, --top-p, --min-p")
     if "" in stop_strings:
         raise ConfigError("--stop-string: must not be empty, since every response ends with an empty text")
 

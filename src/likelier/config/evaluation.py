@@ -83,8 +83,10 @@ class EvalConfig(SamplingConfig, PageConfig):
     """Sample from so many of the likeliest tokens only; None: from all. The KL is that of the whole distributions."""
     top_p: TopP | None = None
     """Sample from the likeliest tokens that together have this probability; None: from all."""
+    min_p: TopP | None = None
+    """Sample from the tokens that are at least so many times as likely as the likeliest; None: from all."""
     use_generation_config: bool = False
-    """Sample each model with the temperature, top-k and top-p of its own `generation_config.json`."""
+    """Sample each model with the temperature, top-k, top-p and min-p of its own `generation_config.json`."""
     batch_size: Positive = 64
     """Responses sampled at once."""
     server: Annotated[Address, Field(pattern=r"^https?://")] | None = None
@@ -102,13 +104,13 @@ class EvalConfig(SamplingConfig, PageConfig):
         for name in ("scorer", "selector"):
             if any(source.per == "token" for source in getattr(self, name)):
                 raise ValueError(f"{name}: a judge scores whole responses; per: token is for `reward`")
-        own = ("temperature", "top_k", "top_p")
+        own = ("temperature", "top_k", "top_p", "min_p")
         names = (self.model_a, self.model_b, *(other.model for other in self.others))
         if self.best_of and is_response_file(self.model_a):
             raise ValueError(f"best_of: it samples from model_a, and {self.model_a} is a file of responses")
         if self.knowledge and (recorded := [name for name in names[:2] if is_response_file(name)]):
             raise ValueError(f"knowledge: it asks how likely a model finds answers, and {recorded[0]} is a file")
-        sampled = (*SamplingConfig.model_fields, "top_k", "top_p", "use_generation_config", "batch_size", "model_dtype")
+        sampled = (*SamplingConfig.model_fields, *own, "use_generation_config", "batch_size", "model_dtype")
         rules = [
             (all(map(is_response_file, names)), sampled, "all responses stand in files; nothing is sampled"),
             (not self.best_of, ("selector",), "it picks the best of n, and best_of is not set"),

@@ -63,8 +63,8 @@ def ask_server(
     own_sampling: bool = False,
     template_kwargs: Mapping[str, Any] = {},
 ) -> list[Answer]:
-    """Return an answer to each prompt, sampled with its seed. `own_sampling`: temperature, top-k and top-p are the
-    server's.
+    """Return an answer to each prompt, sampled with its seed. `own_sampling`: with the server's own temperature, top-k,
+    top-p and min-p.
 
     ConfigError: see `check_askable`. LikelierError: no answer after three retries, or a refusal.
     """
@@ -72,7 +72,8 @@ def ask_server(
     options: dict[str, Any] = {"model": server.model, "max_tokens": sampling.response_length}
     if not own_sampling:
         options |= {"temperature": sampling.temperature}
-        options |= {name: value for name in ("top_p", "top_k") if (value := getattr(sampling, name)) is not None}
+        limits = {"top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p}
+        options |= {name: value for name, value in limits.items() if value is not None}
     options |= {"stop": list(sampling.stop_strings)} if sampling.stop_strings else {}
     options |= {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}
     ask = make_poster(server.http, server.name, options, (), TIMEOUT_SECONDS)

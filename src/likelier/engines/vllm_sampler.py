@@ -233,7 +233,7 @@ class VLLMSampler:
 
     def check(self, model: PreTrainedModel, samples: Samples, sampling: Sampling) -> None:
         """Say so if the engine and our own forward pass differ over the first responses; nothing if they are cut."""
-        if sampling.top_k is not None or sampling.top_p is not None:
+        if sampling.is_truncated:
             return  # the engine's log-probabilities are those of what is left
         prompts, mask = (samples.prompt_tokens[:ROWS_TO_CHECK], samples.prompt_mask[:ROWS_TO_CHECK]), samples.mask
         mask = mask[:ROWS_TO_CHECK]
@@ -294,6 +294,7 @@ def make_settings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sa
         "temperature": sampling.temperature,
         "top_k": sampling.top_k or 0,
         "top_p": sampling.top_p or 1.0,
+        "min_p": sampling.min_p or 0.0,
         "stop": list(sampling.stop_strings),
         "stop_token_ids": end_token_ids(model, tokenizer) if sampling.end_token else [],
         "ignore_eos": True,  # it stands among those, or ends nothing

@@ -232,7 +232,7 @@ def estimate_kl(
         return None, None, None
     if a.tokenizer.get_vocab() != b.tokenizer.get_vocab():
         return None, None, None
-    pure = {"temperature": 1.0, "top_k": None, "top_p": None, "use_generation_config": False}
+    pure = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "use_generation_config": False}
     if any(getattr(config, name) != value for name, value in pure.items()):
         generator = seeded_generator(seed, 0, "evaluate kl", b.model.device)
         sampling = Sampling.from_config(config.model_copy(update=pure))

@@ -35,6 +35,8 @@ class Sampling:
     """Only so many of the likeliest tokens are drawn; None: all."""
     top_p: float | None = None
     """Only the likeliest tokens that together have this probability are drawn; None: all."""
+    min_p: float | None = None
+    """Only tokens that are at least this many times as likely as the likeliest are drawn; None: all."""
 
     @classmethod
     def from_config(cls, config: SamplingConfig) -> "Sampling":
@@ -47,10 +49,16 @@ class Sampling:
             bf16=isinstance(config, PPOConfig) and bool(config.bf16),
             top_k=config.top_k if isinstance(config, EvalConfig) else None,
             top_p=config.top_p if isinstance(config, EvalConfig) else None,
+            min_p=config.min_p if isinstance(config, EvalConfig) else None,
         )
 
+    @property
+    def is_truncated(self) -> bool:
+        """Return whether some tokens can never be drawn."""
+        return (self.top_k, self.top_p, self.min_p) != (None, None, None)
+
     def with_generation_config(self, model: PreTrainedModel) -> "Sampling":
-        """Take temperature, top-k and top-p of the model's own `generation_config.json`, as far as it names them.
+        """Take temperature, top-k, top-p and min-p of the model's own `generation_config.json`, if it names them.
 
         ConfigError: a temperature that is not above 0.
         """
@@ -62,13 +70,14 @@ class Sampling:
             raise ConfigError(f"{model.name_or_path}: generation_config.json: temperature {temperature}: not above 0")
         top_k = own.top_k or None
         top_p = own.top_p if own.top_p and own.top_p < 1 else None
-        return replace(self, temperature=temperature, top_k=top_k, top_p=top_p)
+        return replace(self, temperature=temperature, top_k=top_k, top_p=top_p, min_p=own.min_p or None)
 
     def truncate(self, logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
-        """Return the logits with -inf for tokens outside top-k and top-p; unchanged without either.
+        """Return the logits with -inf for tokens outside top-k, top-p and min-p; unchanged without any.
 
         As transformers does: top-k first, then the smallest set of the likeliest of these (at the temperature) whose
-        probability reaches top-p (Holtzman et al. 2020); the likeliest token always stays.
+        probability reaches top-p (Holtzman et al. 2020), then what is not too unlikely beside the likeliest (Nguyen
+        et al. 2024, min-p); the likeliest token always stays.
         """
         if self.top_k is not None and self.top_k < logits.shape[1]:
             logits = logits.masked_fill(logits < logits.topk(self.top_k, dim=1).values[:, -1:], -math.inf)
@@ -77,6 +86,9 @@ class Sampling:
             probabilities = (ordered.float() / self.temperature).softmax(1)
             beyond = probabilities.cumsum(1) - probabilities >= self.top_p
             logits = logits.masked_fill(beyond.scatter(1, places, beyond), -math.inf)
+        if self.min_p is not None:
+            least = logits.amax(1, keepdim=True) + self.temperature * math.log(self.min_p)
+            logits = logits.masked_fill(logits < least, -math.inf)
         return logits
 
 

@@ -65,7 +65,7 @@ def prepare_ensemble(
     if settings.lora_rank is not None:
         prepare_adapter(reward, settings, seed, number, start)
     if is_sharding(settings):
-        shard_reward_model(reward, pick_device(settings.device))
+        shard_reward_model(reward, pick_device(settings.device), settings.bf16)
     if settings.lora_rank is None:
         return reward.model, reward
     weights = trained_weights(reward)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from likelier.distributed import SHARDED
 from likelier.errors import DataError
 from likelier.records import Text
 from likelier.text.attribution import Attribution, gradient_times_input
@@ -29,6 +30,7 @@ from likelier.text.models import (
 )
 from likelier.text.padding import PAD, pad_right, to_right_padding, unpadded_inputs
 from likelier.text.tokens import check_in_vocabulary, encode, encode_conversations, find_begin, spell_each_token
+from likelier.training.setup import autocast
 
 
 class Reading(NamedTuple):
@@ -112,6 +114,11 @@ class RewardModel(nn.Module):
 
     def run(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H"]:
         """Logits of texts padded on the right."""
+        with autocast(self.device, SHARDED.get(self, False)):  # layers gathered in bfloat16 run in nothing else
+            return self.run_trunk(tokens, mask)
+
+    def run_trunk(self, tokens: Int[Tensor, "B N"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H"]:
+        """Logits of texts padded on the right, in the precision of those who ask."""
         if self.is_causal:
             hidden = self.model.base_model(**unpadded_inputs(tokens)).last_hidden_state
             last = hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]

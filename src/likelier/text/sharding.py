@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from likelier.config import Memory
@@ -58,8 +58,8 @@ def shard_causal_lm(model: PreTrainedModel, device: torch.device, bf16: bool | N
     shard_module(model, device, bool(bf16))
 
 
-def shard_reward_model(reward: RewardModel, device: torch.device) -> None:
-    """Shard a reward model, in place. It is read with and without autocast, so its layers are gathered in float32.
+def shard_reward_model(reward: RewardModel, device: torch.device, bf16: bool | None = False) -> None:
+    """Shard a reward model, in place; with `bf16` its layers are gathered, and it is always run, in bfloat16.
 
     ConfigError: a model whose texts are run one by one, so that the processes would not keep step.
     """
@@ -67,7 +67,7 @@ def shard_reward_model(reward: RewardModel, device: torch.device) -> None:
         name = reward.model.config.model_type
         raise ConfigError(f"shard: {name} reads texts one by one and cannot be sharded; give a decoder-only model")
     SKELETONS[reward] = copy_without_weights(reward, reward.tokenizer)
-    shard_module(reward, device, bf16=False, entry="run")
+    shard_module(reward, device, bool(bf16), entry="run")
 
 
 def shard_module(module: nn.Module, device: torch.device, bf16: bool, entry: str = "run_function") -> None:
@@ -121,20 +121,23 @@ def gather_weights(model: Any, to_save: bool = False) -> Iterator[Any]:
         return
     skeleton = SKELETONS[model]
     empty = dict(skeleton.named_parameters(remove_duplicate=False))
+    buffers = dict(skeleton.named_buffers(remove_duplicate=False)) if to_save else {}
     gathered: dict[int, nn.Parameter] = {}
     try:
         for name, weight in model.named_parameters(remove_duplicate=False):
             if id(weight) not in gathered:  # two layers may share a weight
                 whole = gather_tensor(weight, to_rank_0=to_save)
                 gathered[id(weight)] = empty[name] if whole is None else nn.Parameter(whole, requires_grad=False)
-            set_weight(skeleton, name, gathered[id(weight)])
+            set_tensor(skeleton, name, gathered[id(weight)])
+        for name, buffer in buffers.items():
+            set_tensor(skeleton, name, buffer.cpu())
         yield skeleton
     finally:
-        for name, weight in empty.items():
-            set_weight(skeleton, name, weight)
+        for name, tensor in (empty | buffers).items():
+            set_tensor(skeleton, name, tensor)
 
 
-def set_weight(module: nn.Module, name: str, weight: nn.Parameter) -> None:
-    """Replace a parameter by its dotted name."""
+def set_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Replace a parameter or a buffer by its dotted name."""
     owner, _, last = name.rpartition(".")
-    setattr(module.get_submodule(owner), last, weight)
+    setattr(module.get_submodule(owner), last, tensor)

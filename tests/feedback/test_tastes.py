@@ -14,7 +14,7 @@ from likelier.feedback.taste_model import Mixture, Panel
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import adjusted_rand, compare_predictions, find_tastes
 from likelier.feedback.votes import Votes
-from likelier.records import JudgedComparison, Judgement, Prompt, Response
+from likelier.records import Comparison, JudgedComparison, Judgement, Prompt, Response
 
 NAMES = [f"a{number:02d}" for number in range(12)]
 
@@ -91,6 +91,32 @@ def test_a_minority_whose_groups_cannot_be_told_is_told_from_coins() -> None:
     assert find_own_tastes(votes, consensus, [0, 1, 2], responses) == [0, 1, 2]
     assert find_own_tastes(votes, consensus, [3, 4, 5], responses) == []
     assert find_own_tastes(votes, consensus, [6, 7], responses, alone=[6, 7]) == []
+
+
+def test_a_minority_is_told_from_coins_by_the_same_comparisons_alone() -> None:
+    """No response recurs, and texts are alike: nine of fifteen answer by one hidden order, three by another, three flip
+    coins. Those who share the second are spared, with no careless share beside the first."""
+    generator = np.random.default_rng(0)
+    people = [*["most"] * 9, *["few"] * 3, *["coins"] * 3]
+    judged = []
+    for number in range(450):
+        prompt = Prompt(f"p{number}")
+        one, two = Response(prompt.id, f"{number} one"), Response(prompt.id, f"{number} two")
+        better = {"most": one, "few": (one, two)[generator.integers(2)]}
+        for person in generator.choice(15, 5, replace=False).tolist():
+            kind = people[person]
+            chosen = better[kind] if kind in better and generator.random() < 0.8 else (one, two)[generator.integers(2)]
+            left, right = (one, two) if generator.random() < 0.5 else (two, one)
+            judgement = Judgement(
+                Comparison(prompt.id, one.id, two.id).id, f"{kind} {person}", left.id, right.id,
+                "left" if chosen is left else "right", key=f"{number} {person}",
+            )  # fmt: skip
+            judged.append(JudgedComparison(judgement, prompt, left, right))
+    found = {person.id: person for person in check(judged).annotators}
+    few = [person for name, person in found.items() if name.startswith("few")]
+    assert [(person.own_taste, person.flags, person.careless) for person in few] == [(True, (), 0.0)] * 3
+    assert not any(person.own_taste for name, person in found.items() if not name.startswith("few"))
+    assert {name[:5] for name, person in found.items() if person.flags == ("random",)} == {"coins"}
 
 
 def test_several_flags_random_are_said_to_be_perhaps_a_taste() -> None:

@@ -3,7 +3,7 @@
 Uses judgements only, not the information which annotators are simulated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -17,12 +17,11 @@ from likelier.feedback.columns import Interval, list_intervals, list_known, list
 from likelier.feedback.dissent import find_own_tastes
 from likelier.feedback.expected import Expected, SkillModel, expect_within_groups
 from likelier.feedback.flags import flag_annotators
-from likelier.feedback.measures import Measures, measure_annotators
+from likelier.feedback.measures import Measures, describe_changes, measure_annotators
 from likelier.feedback.panel_audits import Audit, audit_panel
 from likelier.feedback.rating_agreement import RatingAgreement
 from likelier.feedback.shares import Share
 from likelier.feedback.strengths import fit_thresholds
-from likelier.feedback.style import FEATURES
 from likelier.feedback.taste_report import Tastes
 from likelier.feedback.tastes import find_tastes, list_responses
 from likelier.feedback.votes import Votes, arrange_votes
@@ -262,12 +261,28 @@ def spare_dissenters(
     """Take the flags `random` and `reversed` from people whose answers follow a taste, their own or other suspects'."""
     suspects = [number for number, person in enumerate(people) if NO_TASTE.intersection(person.flags)]
     alone = [number for number in suspects if "reversed" in people[number].flags]
-    spared = set(find_own_tastes(votes, left_better, suspects, responses, alone=alone))
-    return tuple(
-        replace(person, own_taste=True, flags=tuple(flag for flag in person.flags if flag not in NO_TASTE))
-        if number in spared
-        else person
-        for number, person in enumerate(people)
+    number_of = {person.id: number for number, person in enumerate(people)}
+    copies = {number: [number_of[name] for name in people[number].copied_with] for number in suspects}
+    spared = set(find_own_tastes(votes, left_better, suspects, responses, alone=alone, copies=copies))
+    together = {people[number].id for number in spared}
+    return tuple(clear(person, together) if number in spared else person for number, person in enumerate(people))
+
+
+def clear(person: AnnotatorCheck, together: Collection[str]) -> AnnotatorCheck:
+    """Return somebody who answers by a taste, without what it looked like.
+
+    That is chance or the reverse, a large careless share beside the others' taste, and to have copied from those who
+    are `together` in it.
+    """
+    copied_with = tuple(name for name in person.copied_with if name not in together)
+    explained = NO_TASTE if copied_with else {*NO_TASTE, "copied"}
+    return replace(
+        person,
+        own_taste=True,
+        flags=tuple(flag for flag in person.flags if flag not in explained),
+        copied_with=copied_with,
+        careless=None if person.careless is None else 0.0,
+        careless_interval=None,
     )
 
 
@@ -359,30 +374,6 @@ def estimate_careless_beside(votes: Votes, reads: NDArray[np.bool_]) -> Careless
     if among is None:
         return careless
     return Careless(*(np.where(reads, own, beside) for own, beside in zip(among, careless, strict=True)))
-
-
-def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:
-    """Return the columns of lean to style and of drift, with intervals of Student's kind."""
-    style, drift = measures.style, measures.drift
-    leans = np.isfinite(style.effect.error)
-    half = 1.96 * np.where(leans, style.effect.error, np.nan)
-    changes = np.isfinite(drift.skill.error)
-    change_half = 1.96 * np.where(changes, drift.skill.error, np.nan)
-    speed = drift.speed
-    return {
-        "style": [
-            FEATURES[feature] if known else None
-            for feature, known in zip(style.feature.tolist(), leans.tolist(), strict=True)
-        ],
-        "style_lean": list_known(style.effect.size, leans),
-        "style_interval": list_intervals(np.stack([style.effect.size - half, style.effect.size + half], axis=1)),
-        "skill_change": list_known(drift.skill.size, changes),
-        "skill_change_interval": list_intervals(
-            np.stack([drift.skill.size - change_half, drift.skill.size + change_half], axis=1)
-        ),
-        "speed_change": list_known(speed),
-        "speed_change_interval": list_intervals(drift.speed_interval),
-    }
 
 
 def list_copies(measures: Measures, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -1,10 +1,11 @@
 """People with a taste that no group has, alone or a few: told apart from who answers at random, or all in reverse."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from likelier.feedback.expected import responses_recur
+from likelier.feedback.flags import MIN_SHARED
 from likelier.feedback.taste_model import Panel, fit_single
 from likelier.feedback.tastes import NUM_FOLDS, choose_votes, compare_predictions, fit_weights, make_design, make_panel
 from likelier.feedback.votes import Floats, Votes
@@ -25,14 +26,64 @@ def find_own_tastes(
     responses: Sequence[Response],
     features: Floats | None = None,
     alone: Sequence[int] = (),
+    copies: Mapping[int, Sequence[int]] = {},
 ) -> list[int]:
     """Return which of `people`, who are suspected to answer at random, answer by a taste, alone or together.
 
-    Their answers follow from their own other answers, or from the other suspects', beyond what all others say
-    (`left_better` [N]), the others' taste, and habits of side or length: people at random do not agree with one
-    another. Of `alone`, who look reversed, only their own answers count: people who answer the reverse agree, too.
+    Their answers follow from their own other answers, or from the other suspects', to other comparisons or to the very
+    same, beyond what all others say (`left_better` [N]), the others' taste, and habits of side or length: people at
+    random do not agree with one another. Of `alone`, who look reversed, only their own answers count: people who answer
+    the reverse agree, too. `copies` has with whom somebody agrees as a copy does, which says nothing of a taste.
     `responses` and `features` as in `find_tastes`.
     """
+    together = keep_shared(compare_answers(votes, left_better, [each for each in people if each not in alone], copies))
+    by_taste = find_tastes_of(votes, left_better, people, responses, features, alone)
+    return [person for person in people if person in together or person in by_taste]
+
+
+def compare_answers(
+    votes: Votes, left_better: Floats, people: Sequence[int], copies: Mapping[int, Sequence[int]]
+) -> dict[int, float]:
+    """Return by how many standard errors the others' answers to the same comparisons predict each person's, beyond what
+    all say (`left_better` [N]) and habits of side or length; of people with `MIN_SHARED` such comparisons."""
+    rows = np.isin(votes.annotator, people) & (votes.sign != 0)
+    among, said = votes.select(rows), left_better[rows]
+    size = int(among.comparison.max(initial=0)) + 1
+    found = {}
+    for person in people:
+        others = ~np.isin(among.annotator, [person, *copies.get(person, ())])
+        net = np.bincount(among.comparison[others], among.labels[others], size)
+        mine = (among.annotator == person) & (np.bincount(among.comparison[others], minlength=size) > 0)[
+            among.comparison
+        ]
+        if mine.sum() < MIN_SHARED:
+            continue
+        asked, left = among.select(mine), among.sign[mine] > 0
+        known = np.stack([said[mine], asked.longer, np.ones(len(left))], axis=1)
+        logits = known @ fit_weights(known, left)
+        more = logits + net[asked.comparison] * asked.left_is_first
+        found[person] = compare_predictions(logits, more, left, asked.comparison).z
+    return found
+
+
+def keep_shared(z: Mapping[int, float]) -> list[int]:
+    """Return the people whose answers the others' predict, if those of all together are predicted.
+
+    Two people who agree predict each other: half of the z are the same, so that the sum of k has the variance 2 k.
+    """
+    together = sum(z.values()) / np.sqrt(2 * max(len(z), 1)) >= TOGETHER_Z
+    return [person for person, each in z.items() if together and each >= SHARED_Z]
+
+
+def find_tastes_of(
+    votes: Votes,
+    left_better: Floats,
+    people: Sequence[int],
+    responses: Sequence[Response],
+    features: Floats | None,
+    alone: Sequence[int],
+) -> list[int]:
+    """Return which of `people` answer by a taste for responses that recur or for what texts say; see above."""
     rows, fitted = choose_votes(votes, int(votes.annotator.max(initial=0)) + 1)
     if not people or not len(fitted):
         return []
@@ -53,9 +104,7 @@ def find_own_tastes(
         suspects = np.isin(who, [each for each in people if each not in alone]) & ~mine
         if person not in alone and suspects.any():
             shared[person] = add_taste(asked, known, asked.design @ fit_single(panel.select(suspects)).tastes[0])
-    # Two people who agree predict each other: half of the z are the same, so that the sum of k has the variance 2 k.
-    together = sum(shared.values()) / np.sqrt(2 * max(len(shared), 1)) >= TOGETHER_Z
-    return [person for person in people if person in own or (together and shared.get(person, 0.0) >= SHARED_Z)]
+    return [*own, *keep_shared(shared)]
 
 
 def predict_by_others(asked: Panel, others: Panel, left_better: Floats) -> Floats:

@@ -1,6 +1,8 @@
 """All that the check measures of each annotator, before anything is called large."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from likelier.feedback.audit import (
     measure_excess_ties,
     measure_fast_answers,
 )
+from likelier.feedback.columns import list_intervals, list_known
 from likelier.feedback.copying import Copies, find_copies
 from likelier.feedback.cycles import Cycles, count_cycles
 from likelier.feedback.drift import Drift, measure_drift
@@ -97,3 +100,27 @@ def count_own_cycles(votes: Votes, biases: AnnotatorBiases, count: int) -> Cycle
         expit(biases.fit.logits * first),
         count,
     )
+
+
+def describe_changes(measures: Measures) -> dict[str, Sequence[Any]]:
+    """Return the columns of lean to style and of drift, with intervals of Student's kind."""
+    style, drift = measures.style, measures.drift
+    leans = np.isfinite(style.effect.error)
+    half = 1.96 * np.where(leans, style.effect.error, np.nan)
+    changes = np.isfinite(drift.skill.error)
+    change_half = 1.96 * np.where(changes, drift.skill.error, np.nan)
+    speed = drift.speed
+    return {
+        "style": [
+            FEATURES[feature] if known else None
+            for feature, known in zip(style.feature.tolist(), leans.tolist(), strict=True)
+        ],
+        "style_lean": list_known(style.effect.size, leans),
+        "style_interval": list_intervals(np.stack([style.effect.size - half, style.effect.size + half], axis=1)),
+        "skill_change": list_known(drift.skill.size, changes),
+        "skill_change_interval": list_intervals(
+            np.stack([drift.skill.size - change_half, drift.skill.size + change_half], axis=1)
+        ),
+        "speed_change": list_known(speed),
+        "speed_change_interval": list_intervals(drift.speed_interval),
+    }

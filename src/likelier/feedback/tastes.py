@@ -248,8 +248,11 @@ def measure_reliability(panel: Panel, single: Mixture, share: float = 0.2) -> fl
     information = share * (panel.transposed_squares @ (p * (1 - p) * skill**2))
     size = single.tastes[0] ** 2 + measure_variances(panel, single)[0]
     prior = np.full(len(information), (1 - CORRELATION) * size.mean())
+    before = (panel.squares @ prior).mean()
+    if before == 0:  # no pair differs in any feature
+        return 0.0
     left = (panel.squares @ (1 / (information + 1 / prior))).mean()
-    return float(1 - left / (panel.squares @ prior).mean())
+    return float(1 - left / before)
 
 
 def measure_rest(panel: Panel, single: Mixture) -> float:

@@ -16,7 +16,7 @@ from tiny_ppo import make_config, make_world
 
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"),
 ]
 LENGTH = "def reward(prompts, responses):\n    return [0.5 * len(response) for response in responses]\n"
 

@@ -89,7 +89,7 @@ class SamplingConfig(Block):
     the policy. `likelier.text.calculator:calc` is a calculator."""
 
     sampler: Literal["exact", "vllm"] = "exact"
-    """What writes the responses: our own decoding by the very model in memory, or vLLM (docs/guide/vllm.md), which is
+    """What writes the responses: our own decoding by the very model in memory, or vLLM (docs/vllm.md), which is
     given the weights before each rollout and knows no `tools` and no pictures. Its log-probabilities differ from the
     trainer's by rounding; see `old_logprobs` and `importance_cap`."""
     engine_python: NonEmpty | None = None

@@ -76,17 +76,16 @@ def candidates(
     check_target(out, db, project)
     check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [], min_p)
     check_file(out, overwrite, [prompts, Path(model)])
-    arguments = check_engine(sampler, engine_python, engine_args)
     check_server(server, sampler, bf16, device)
+    source = choose_source(model, server, sampler, engine_python, check_engine(sampler, engine_python, engine_args))
     from likelier.candidates import write_candidates
 
     with tempfile.TemporaryDirectory() as folder:
-        file = out or Path(folder) / "candidates.jsonl"
         written = write_candidates(
             model,
             prompts,
             k,
-            file,
+            file := out or Path(folder) / "candidates.jsonl",
             response_length=response_length,
             temperature=temperature,
             stop_strings=stop_string or [],
@@ -101,7 +100,7 @@ def candidates(
             part=None if db is None else name_part(db),
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
             model_dtype=model_dtype,
-            source=choose_source(model, server, sampler, engine_python, arguments),
+            source=source,
         )
         if db is not None:
             add_to_database(file, db, project)

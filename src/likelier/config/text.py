@@ -76,7 +76,7 @@ class Memory(LoRA):
 
     @model_validator(mode="after")
     def check_shard(self) -> Self:
-        """What cannot be sharded."""
+        """Refuse `shard` of weights and moments that cannot be divided."""
         if self.shard and self.model_dtype in ("4bit", "8bit"):
             raise ValueError(f"shard: weights in {self.model_dtype} cannot be divided; set model_dtype: bfloat16")
         if self.shard and self.optimizer != "adamw":

@@ -38,7 +38,7 @@ class Server(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a server wrote."""
+    """A response as a server wrote it."""
 
     text: str
     stop_reason: str

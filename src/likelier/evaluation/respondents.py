@@ -1,4 +1,4 @@
-"""What answers the prompts of an evaluation: a model folder, a file of responses, or a model on a server."""
+"""Sources of responses to the prompts of an evaluation: a model folder, a file of responses, a model on a server."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

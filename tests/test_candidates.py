@@ -137,6 +137,56 @@ def test_columns_stay_with_the_prompt(world, tmp_path):
     assert not any("prompt_extra" in line for line in lines(tmp_path / "plain.jsonl"))
 
 
+def test_an_instruction_is_given_to_every_second_response_and_not_stored(tmp_path, monkeypatch):
+    save_tiny_model(tmp_path / "model", words=["a", "b", "short", "be", "kind"], context=32)
+    talks = [
+        [{"role": "user", "content": "a"}],
+        [{"role": "system", "content": "be kind"}, {"role": "user", "content": "b"}],
+    ]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": talk} for talk in talks])
+    asked, sample = [], ExactSampler.sample
+    monkeypatch.setattr(
+        ExactSampler, "sample", lambda self, prompts, *rest: asked.extend(prompts) or sample(self, prompts, *rest)
+    )
+    options = [
+        "--model",
+        str(tmp_path / "model"),
+        "--prompts",
+        str(tmp_path / "prompts.jsonl"),
+        "--response-length",
+        "4",
+    ]
+    assert main(["candidates", *options, "-k", "3", "--instruction", "be short", "-o", str(tmp_path / "out")]) == 0
+    told = [
+        [{"role": "system", "content": "be short"}, talks[0][0]],
+        [{"role": "system", "content": "be kind\n\nbe short"}, talks[1][1]],
+    ]
+    assert asked == [talks[0], told[0], talks[0], talks[1], told[1], talks[1]]
+    assert [line["prompt"] for line in lines(tmp_path / "out")] == talks
+
+
+def test_instructions_that_cannot_be_followed(world, tmp_path, capsys):
+    options = [
+        "candidates",
+        "--model",
+        str(world / "model"),
+        "--prompts",
+        str(world / "prompts.jsonl"),
+        "--instruction",
+    ]
+    for more, code, line in (
+        (["b", "-k", "1", "-o", "x"], 2, "-k 1: too few to share among 1 --instruction and none; give 2 or more"),
+        ([" ", "-o", "x"], 2, "--instruction: must not be empty"),
+        (
+            ["b", "-o", str(tmp_path / "x")],
+            3,
+            f"{world / 'prompts.jsonl'}:1: a text has no system message; leave out --instruction",
+        ),
+    ):
+        assert main([*options, *more]) == code
+        assert capsys.readouterr().err.splitlines()[-1] == f"likelier: {line}"
+
+
 def test_after_a_kill_it_goes_on_from_the_batches_that_are_done(world, tmp_path, monkeypatch):
     """The second of three batches fails: the first is not sampled again, and the file is the same in the end."""
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"

@@ -33,6 +33,10 @@ MIN_P = Annotated[
     typer.Option("--min-p", metavar="P", help="Sample from tokens at least P times as likely as the likeliest."),
 ]
 STOP_STRING = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")]
+INSTRUCTION = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="Draw part of the responses with this in the system message; repeatable."),
+]
 OWN_SAMPLING = Annotated[
     bool, typer.Option("--use-generation-config", help="Temperature, top-k, top-p and min-p of generation_config.json.")
 ]
@@ -58,6 +62,7 @@ def candidates(
     min_p: MIN_P = None,
     use_generation_config: OWN_SAMPLING = False,
     stop_string: STOP_STRING = None,
+    instruction: INSTRUCTION = None,
     chat_template_kwargs: TEMPLATE_KWARGS = "{}",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
@@ -101,10 +106,23 @@ def candidates(
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
             model_dtype=model_dtype,
             source=source,
+            instructions=check_instructions(instruction or [], k),
         )
         if db is not None:
             add_to_database(file, db, project)
     return written
+
+
+def check_instructions(instructions: list[str], k: int) -> list[str]:
+    """Return the instructions. ConfigError: one is empty, or `k` responses are too few for a share of each."""
+    if any(not instruction.strip() for instruction in instructions):
+        raise ConfigError("--instruction: must not be empty")
+    if len(instructions) >= k:
+        raise ConfigError(
+            f"-k {k}: too few to share among {len(instructions)} --instruction and none; "
+            f"give {len(instructions) + 1} or more"
+        )
+    return instructions
 
 
 def choose_source(

@@ -102,14 +102,13 @@ def candidates(
             min_p=min_p,
             use_generation_config=use_generation_config,
             bf16=bf16,
-            part=None if db is None else name_part(db),
+            part=name_part(db),
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
             model_dtype=model_dtype,
             source=source,
             instructions=check_instructions(instruction or [], k),
         )
-        if db is not None:
-            add_to_database(file, db, project)
+        add_to_database(file, db, project)
     return written
 
 
@@ -180,8 +179,13 @@ def check_engine(sampler: str, engine_python: str | None, engine_args: str) -> d
     return arguments
 
 
-def name_part(db: str) -> Path:
-    """Return the file of finished batches: beside the database, or for that of a server in the current folder."""
+def name_part(db: str | None) -> Path | None:
+    """Return the file of finished batches: beside the database, or for that of a server in the current folder.
+
+    None without a database: beside the file that is written.
+    """
+    if db is None:
+        return None
     return Path(f"candidates-{stable_id(db)}.part" if "://" in db else f"{db}.candidates.part")
 
 
@@ -228,8 +232,10 @@ def check_target(out: Path | None, db: str | None, project: str | None) -> None:
         Store.open(db, any_project=project is not None).close()
 
 
-def add_to_database(file: Path, db: str, project: str | None) -> None:
-    """Add the responses to the database; every pair of them becomes a comparison."""
+def add_to_database(file: Path, db: str | None, project: str | None) -> None:
+    """Add the responses to the database, if there is one; every pair of them becomes a comparison."""
+    if db is None:
+        return
     from likelier.feedback.formats import import_file
     from likelier.feedback.store import Store
 

@@ -169,15 +169,14 @@ def in_folds(
         test = [each for each in asked if each.annotator in apart and each.target != 0.5] if apart else votes(asked)
         parts.append(learn(votes(learned))(test))
         pairs += test
-    return figures(pairs, {name: np.concatenate([part[name] for part in parts]) for name in METHODS})
+    return figures(pairs, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def train(
     out: Path, words: int, models: int, pairs: Sequence[Preference], seed: int, overrides: Sequence[str]
 ) -> Predict:
     """A reward model, the length and the words of `pairs`, as one function of other pairs; files in a new folder."""
-    part = fold_of(pairs, min(10, max(2, len({pair.conversation for pair in pairs}))), seed)
-    learned, kept = ([short(p) for p in pairs if (part[p.conversation] == 0) == valid] for valid in (False, True))
+    learned, kept = ([short(pair) for pair in part] for part in keep_apart(pairs, seed))
     folder = out / str(len(list(out.glob("*"))) + 1)
     for name, rows in (("train", learned), ("valid", kept)):
         write_jsonl(folder / "pairs" / f"{name}.jsonl", rows)
@@ -198,6 +197,13 @@ def train(
         return dict(zip(METHODS, (chosen - rejected, by_length(others), by_words.differences(others)), strict=True))
 
     return predict
+
+
+def keep_apart(pairs: Sequence[Preference], seed: int) -> tuple[list[Preference], list[Preference]]:
+    """Pairs to learn from, and those of a tenth of the conversations to decide between epochs by."""
+    part = fold_of(pairs, min(10, max(2, len({pair.conversation for pair in pairs}))), seed)
+    learned, kept = ([pair for pair in pairs if (part[pair.conversation] == 0) == valid] for valid in (False, True))
+    return learned, kept
 
 
 def short(pair: Preference) -> Preference:
@@ -223,7 +229,7 @@ def figures(pairs: Sequence[Preference], differences: Differences) -> dict[str, 
             "log_loss": loss["log_loss"],
             "calibration_error": loss["calibration_error"],
         }
-    for name in METHODS[1:]:
+    for name in right.keys() - {"reward model"}:
         gain = right["reward model"] - right[name]
         found[f"over {name}"] = {"difference": float(gain.mean()), "interval": mean_interval(gain, groups)}
     return found
@@ -236,12 +242,13 @@ def table(results: dict[str, Any]) -> str:
         if not isinstance(found, dict):
             continue
         lines.append(f"{name}: {found['pairs']} pairs, {found['conversations']} conversations")
-        for method in METHODS:
+        methods = [method for method in found if isinstance(found[method], dict) and "accuracy" in found[method]]
+        for method in methods:
             row = found[method]
             rates = [shown(row[f"{kind}accuracy"], row[f"{kind}interval"]) for kind in ("", "equal_length_")]
             more = f"log loss {row['log_loss']:.3f}, calibration error {row['calibration_error']:.3f}"
             lines.append(f"  {method:12}  accuracy {rates[0]}, equal length {rates[1]}, {more}")
-        for method in METHODS[1:]:
+        for method in methods[1:]:
             gain = found[f"over {method}"]
             lines.append(f"  reward model over {method}: {shown(gain['difference'], gain['interval'])}")
     return "\n".join(lines)

@@ -1,28 +1,18 @@
 """The measurement on human preferences: votes and folds worked by hand, and all of it on three small invented sets."""
 
-import gzip
 import json
-import random
 import sys
 from pathlib import Path
 
 import human_preferences as example
 import pytest
 
+from human_sets import write_sets
 from likelier.cli import run_script
 from likelier.preferences.make import make_preference
 from likelier.records import Choice, Comparison, JudgedComparison, Judgement, Preference, Prompt, Response
 
-WORDS = ["how", "why", "where", "swim", "cook", "bread", "river", "stone", "sell", "paint"]
 QUICK = ["num_epochs=4", "ensemble_size=1", "max_length=48", "batch_size=8", "learning_rate=5e-3"]
-DEBATES = ["Tea or coffee?", "Is golf a sport?", "Cats", "Should zoos close", "Paper maps", "Who owns the moon"]
-TASK = """<mTurkAssignment><turkID>{worker}</turkID>
-<assignmentAcceptTime>2016-01-31 16:53:00.0 UTC</assignmentAcceptTime>
-<assignmentSubmitTime>2016-01-31 16:54:00.0 UTC</assignmentSubmitTime><value>{value}</value><reason>why</reason>
-<assignmentId>{id}</assignmentId><turkCompetence>0.5</turkCompetence></mTurkAssignment>"""
-PAIR = """<annotatedArgumentPair><id>{id}</id><arg1><stance>Yes</stance><text>{one}</text><id>{id}l</id></arg1>
-<arg2><stance>Yes</stance><text>{two}</text><id>{id}r</id></arg2><debateMetaData><title>{debate}</title></debateMetaData>
-<goldLabel>a1</goldLabel><mTurkAssignments>{tasks}</mTurkAssignments></annotatedArgumentPair>"""
 
 
 def answer(choice: Choice, annotator: str, swapped: bool = False) -> Preference:
@@ -71,40 +61,6 @@ def test_figures_worked_by_hand() -> None:
     assert found["over length only"]["difference"] == pytest.approx(1 / 3)
     assert found["reward model"]["equal_length_accuracy"] == 1.0
     assert found["bag of words"]["log_loss"] == pytest.approx(0.6931, abs=1e-4)
-
-
-def write_sets(folder: Path) -> None:
-    """People like "please" and "reason", and nothing else."""
-    draw = random.Random(0)
-
-    def texts(word: str) -> tuple[str, str]:
-        rest = " ".join(draw.choices(["blue", "red", "green"], k=4))
-        return f"{word} {rest}", f"never {rest}"
-
-    for name in ("hh-rlhf", "ukp-convarg1", "summarize-from-feedback"):
-        (folder / name).mkdir(parents=True)
-    with gzip.open(folder / "hh-rlhf" / "all.jsonl.gz", "wt") as file:
-        for number in range(40):
-            start = f"\n\nHuman: {' '.join(draw.choices(WORDS, k=8))} {number}\n\nAssistant:"
-            chosen, rejected = texts("please")
-            file.write(json.dumps({"chosen": f"{start} {chosen}", "rejected": f"{start} {rejected}"}) + "\n")
-    for debate in range(6):
-        rows = []
-        for number in range(10):
-            better, worse = texts("reason")
-            tasks = "".join(
-                TASK.format(worker=f"w{worker}", value="a1", id=f"{debate}x{number}x{worker}") for worker in range(3)
-            )
-            rows.append(
-                PAIR.format(id=f"{debate}_{number}", one=better, two=worse, debate=DEBATES[debate], tasks=tasks)
-            )
-        with gzip.open(folder / "ukp-convarg1" / f"{debate}.xml.gz", "wt") as file:
-            file.write(f"<list>{''.join(rows)}</list>")
-    with gzip.open(folder / "summarize-from-feedback" / "batch13.jsonl.gz", "wt") as file:
-        for number in range(20):
-            better, worse = texts("please")
-            record = {"info": {"id": str(number), "post": f"Post {number}"}, "choice": 1, "worker": "w"}
-            file.write(json.dumps(record | {"summaries": [{"text": worse}, {"text": better}]}) + "\n")
 
 
 def test_what_people_like_is_found_in_conversations_never_seen(

@@ -1,0 +1,139 @@
+"""Does a pretrained trunk foretell real people's preferences better than words, length and a model from scratch?
+
+    python examples/pretrained_preferences.py ../shared/data hh-rlhf MODEL --out runs/real --set learning_rate=5e-5
+
+The sets, folds, pairs and figures of `human_preferences.py`, with a reward model that starts from the folder MODEL: an
+encoder, or a decoder with `--set lora_rank=16`. `--features` trains nothing in it: a logistic regression on what its
+last layer is given, whose penalty a tenth of the training folds decides. `--fold N` learns that fold alone; folds that
+are done stand in `--out`, and the same command goes on with those that are not.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from human_preferences import TRAINED, Differences, figures, fold_of, import_set, keep_apart, table, train, votes
+
+from likelier.cli import run_script
+from likelier.config import build_config
+from likelier.errors import ConfigError
+from likelier.files import read_json, write_json, write_jsonl
+from likelier.intervals import Floats
+from likelier.records import Preference
+from likelier.reward.check import PENALTIES, fit_logistic
+from likelier.reward.judged import log_losses, targets, weights
+from likelier.reward.sources import load_ensemble
+from likelier.reward.train import score_pairs, train_reward
+from likelier.runs.run import Run
+from likelier.text.reward_model import RewardModel, new_reward_model
+
+Pairs = Sequence[Preference]
+Learn = Callable[[Pairs, Pairs, Path], Callable[[Pairs], Floats]]
+"""From pairs to learn from, pairs to choose between epochs or penalties by, and a folder, to differences of scores."""
+SETTINGS = ("device=cpu", "max_length=200", "save_steps=1000000", "num_epochs=1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path, help="folder of the sets, as human_preferences.py reads it")
+    parser.add_argument("data_set", choices=TRAINED)
+    parser.add_argument("model", help="folder of a pretrained model")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for folds that are done and results.json")
+    parser.add_argument("--features", action="store_true", help="train no layer of the model")
+    parser.add_argument("--fold", type=int, nargs="+", help="learn these folds alone; default: all")
+    for name, default in (("--folds", 5), ("--seed", 0)):
+        parser.add_argument(name, type=int, default=default)
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as in a run")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = {name: str(value) for name, value in sorted(vars(options).items()) if name not in ("out", "fold")}
+    print(table({options.data_set: measure(options, settings)}))
+
+
+def measure(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
+    """Return the figures of the folds that are done, those of `options.fold` learned first; also in `results.json`."""
+    known = options.out / "settings.json"
+    if known.is_file() and read_json(known) != settings:
+        raise ConfigError(f"{options.out}: folds of other settings; give a new folder")
+    write_json(known, settings)
+    shutil.rmtree(options.out / "imported", ignore_errors=True)
+    answers = import_set(options.data_set, options.data / options.data_set, options.out)
+    fold, learn = fold_of(answers, options.folds, options.seed), choose_learner(options)
+    for number in options.fold if options.fold is not None else range(options.folds):
+        if not (options.out / f"fold-{number}.json").is_file():
+            learn_fold(options, answers, fold, number, learn)
+    pairs: list[Preference] = []
+    parts = []
+    for number in range(options.folds):
+        if (done := options.out / f"fold-{number}.json").is_file():
+            parts.append(read_json(done))
+            pairs += votes([each for each in answers if fold[each.conversation] == number])
+    found = figures(pairs, {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]})
+    write_json(options.out / "results.json", found | {"folds_done": len(parts)})
+    return found
+
+
+def learn_fold(options: argparse.Namespace, answers: Pairs, fold: dict[str, int], number: int, learn: Learn) -> None:
+    """Learn from all folds but one and write each method's differences of scores on that one."""
+    learned = votes([each for each in answers if fold[each.conversation] != number])
+    test = votes([each for each in answers if fold[each.conversation] == number])
+    shutil.rmtree(folder := options.out / f"work-{number}", ignore_errors=True)
+    part, valid = ([shorten(pair) for pair in pairs] for pairs in keep_apart(learned, options.seed))
+    found: Differences = {"reward model": learn(part, valid, folder / "pretrained")([shorten(pair) for pair in test])}
+    simple = train(folder / "scratch", *TRAINED[options.data_set], learned, options.seed, [])(test)
+    found |= {"from scratch" if name == "reward model" else name: each for name, each in simple.items()}
+    write_json(options.out / f"fold-{number}.json", {name: each.tolist() for name, each in found.items()})
+    shutil.rmtree(folder)
+
+
+def shorten(pair: Preference) -> Preference:
+    """As `human_preferences.short`, the last turn as a message: a pretrained model has a form of its own for it."""
+    if isinstance(pair.prompt, str):
+        return replace(pair, prompt="")
+    return replace(pair, prompt=[pair.prompt[-1] | {"content": pair.prompt[-1]["content"][-300:]}])
+
+
+def choose_learner(options: argparse.Namespace) -> Learn:
+    """Return what learns from the pairs of a fold."""
+    if options.features:
+        return partial(learn_head, new_reward_model(options.model, max_length=200))
+    return partial(learn_all, options)
+
+
+def learn_all(options: argparse.Namespace, learned: Pairs, valid: Pairs, folder: Path) -> Callable[[Pairs], Floats]:
+    """Train the whole model, or its adapter."""
+    for name, rows in (("train", learned), ("valid", valid)):
+        write_jsonl(folder / "pairs" / f"{name}.jsonl", rows)
+    values = {"model": options.model, "data": str(folder / "pairs"), "seed": options.seed}
+    config = build_config(values, [f"reward_model.{setting}" for setting in (*SETTINGS, *options.settings)])
+    with Run(folder / "run", "reward", config) as run:
+        train_reward(config, run)
+    scorer = load_ensemble(str(folder / "run"), "cpu")
+    return lambda pairs: np.subtract(*score_pairs(scorer.score, pairs))
+
+
+def learn_head(model: RewardModel, learned: Pairs, valid: Pairs, folder: Path) -> Callable[[Pairs], Floats]:
+    """Fit a logistic regression on differences of the frozen model's features, [N, D], in units of their spread."""
+    del folder
+
+    def subtract(pairs: Pairs) -> Floats:
+        prompts = [pair.prompt for pair in pairs]
+        chosen, rejected = ([getattr(pair, side) for pair in pairs] for side in ("chosen", "rejected"))
+        return (model.features(prompts, chosen) - model.features(prompts, rejected)).double().numpy()
+
+    columns, kept = subtract(learned), subtract(valid)
+    columns, kept = columns / (spread := columns.std(0) + 1e-9), kept / spread
+    fits = [fit_logistic(columns, targets(learned), weights(learned), penalty) for penalty in PENALTIES]
+    best = min(fits, key=lambda fit: log_losses(kept @ fit, targets(valid)).mean())
+    return lambda pairs: subtract(pairs) / spread @ best
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -137,54 +137,50 @@ def test_columns_stay_with_the_prompt(world, tmp_path):
     assert not any("prompt_extra" in line for line in lines(tmp_path / "plain.jsonl"))
 
 
-def test_an_instruction_is_given_to_every_second_response_and_not_stored(tmp_path, monkeypatch):
-    save_tiny_model(tmp_path / "model", words=["a", "b", "short", "be", "kind"], context=32)
-    talks = [
-        [{"role": "user", "content": "a"}],
-        [{"role": "system", "content": "be kind"}, {"role": "user", "content": "b"}],
-    ]
+def test_a_prefix_is_read_by_its_share_of_the_responses_and_not_stored(tmp_path, monkeypatch):
+    save_tiny_model(tmp_path / "model", words=["a", "b", "short", "be", "kind"], context=48)
+    ask, answer = {"role": "user", "content": "b b"}, {"role": "assistant", "content": "a"}
+    system = [{"role": "system", "content": content} for content in ("be kind", "be short", "be short\n\nbe kind")]
+    talks = [[{"role": "user", "content": "a"}], [system[0], {"role": "user", "content": "b"}]]
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": talk} for talk in talks])
+    write_jsonl(tmp_path / "prefix.jsonl", [{"prompt": [system[1]]}, {"prompt": [ask, answer]}])
     asked, sample = [], ExactSampler.sample
     monkeypatch.setattr(
         ExactSampler, "sample", lambda self, prompts, *rest: asked.extend(prompts) or sample(self, prompts, *rest)
     )
-    options = [
-        "--model",
-        str(tmp_path / "model"),
-        "--prompts",
-        str(tmp_path / "prompts.jsonl"),
-        "--response-length",
-        "4",
+    options = ["--model", str(tmp_path / "model"), "--prompts", str(tmp_path / "prompts.jsonl"), "-k", "4"]
+    options += ["--response-length", "4", "--prefix", str(tmp_path / "prefix.jsonl")]
+    assert main(["candidates", *options, "-o", str(tmp_path / "out")]) == 0
+    assert asked == [
+        talks[0],
+        [system[1], talks[0][0]],
+        [ask, answer, talks[0][0]],
+        talks[0],
+        talks[1],
+        [system[2], talks[1][1]],
+        [system[0], ask, answer, talks[1][1]],
+        talks[1],
     ]
-    assert main(["candidates", *options, "-k", "3", "--instruction", "be short", "-o", str(tmp_path / "out")]) == 0
-    told = [
-        [{"role": "system", "content": "be short"}, talks[0][0]],
-        [{"role": "system", "content": "be kind\n\nbe short"}, talks[1][1]],
-    ]
-    assert asked == [talks[0], told[0], talks[0], talks[1], told[1], talks[1]]
     assert [line["prompt"] for line in lines(tmp_path / "out")] == talks
 
 
-def test_instructions_that_cannot_be_followed(world, tmp_path, capsys):
-    options = [
-        "candidates",
-        "--model",
-        str(world / "model"),
-        "--prompts",
-        str(world / "prompts.jsonl"),
-        "--instruction",
-    ]
+def test_prefixes_that_cannot_be_used(world, tmp_path, capsys):
+    write_jsonl(one := tmp_path / "one.jsonl", [{"prompt": [{"role": "system", "content": "a"}]}])
+    write_jsonl(text := tmp_path / "text.jsonl", [{"prompt": "a b"}])
+    options = ["candidates", "--model", str(world / "model"), "--prompts", str(world / "prompts.jsonl")]
+    options += ["-o", str(tmp_path / "out"), "--prefix"]
     for more, code, line in (
-        (["b", "-k", "1", "-o", "x"], 2, "-k 1: too few to share among 1 --instruction and none; give 2 or more"),
-        ([" ", "-o", "x"], 2, "--instruction: must not be empty"),
+        ([str(one), "-k", "1"], 2, f"-k 1: too few to share among none and the 1 prefixes of {one}; give 2 or more"),
+        ([str(text)], 3, f"{text}: 'a b': a text; give a list of messages as `prompt`"),
         (
-            ["b", "-o", str(tmp_path / "x")],
+            [str(one)],
             3,
-            f"{world / 'prompts.jsonl'}:1: a text has no system message; leave out --instruction",
+            f"{world / 'prompts.jsonl'}:1: a text has no messages to put a prefix before; leave out --prefix",
         ),
     ):
         assert main([*options, *more]) == code
         assert capsys.readouterr().err.splitlines()[-1] == f"likelier: {line}"
+    assert not (tmp_path / "out").exists()
 
 
 def test_after_a_kill_it_goes_on_from_the_batches_that_are_done(world, tmp_path, monkeypatch):

@@ -57,13 +57,13 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     template_kwargs: Mapping[str, Any] = {},
     model_dtype: ModelDtype = "float32",
     source: EngineSettings | Server | None = None,
-    instructions: Sequence[str] = (),
+    prefixes: Sequence[Prompt] = (),
 ) -> dict[str, Any]:
     """Write `k` responses to each prompt to a JSONL file of the `likelier` format, whole or not at all.
 
     Imported into a database (`feedback.formats.import_file`), every pair of responses to a prompt becomes a comparison.
-    Returns the numbers of prompts and responses. `source`: vLLM or a server writes them; `instructions`: see
-    `add_instructions`. ConfigError, DataError: a prompt file, model folder or setting that cannot be used.
+    Returns the numbers of prompts and responses. `source`: vLLM or a server writes them; `prefixes`: see
+    `add_prefixes`. ConfigError, DataError: a prompt file, model folder or setting that cannot be used.
 
     Batches that are done stand in `part` (by default beside `out`, with `.part` behind its name) until all are: after a
     kill the same command goes on from there, to the same file.
@@ -73,14 +73,14 @@ def write_candidates(  # noqa: PLR0913  # the options of `likelier candidates`
     part = part or out.with_name(f"{out.name}.part")
     size = max(1, batch_size // k)
     asked = [[prompt.text, prompt.conversation, prompt.extra] for prompt in read]
-    more = [dict(template_kwargs)] * bool(template_kwargs) + [list(instructions)] * bool(instructions)
+    more = [dict(template_kwargs)] * bool(template_kwargs) + [[each.text for each in prefixes]] * bool(prefixes)
     others = [*([model_dtype] if model_dtype != "float32" else []), *([source.name] if source else [])]
     settings = [vars(sampling), use_generation_config, size, seed, *more, *others]
     folders = dict.fromkeys((model, find_model(model)))  # an adapter and its base
     states = [state for folder in folders for state in list_file_states(Path(folder))]
     key = stable_id([model, states], asked, k, *settings)
     done = read_part(part, key, size)
-    how = use_generation_config, template_kwargs, model_dtype, source, instructions
+    how = use_generation_config, template_kwargs, model_dtype, source, prefixes
     sampled = sample_responses(model, read, k, sampling, batch_size, seed, device, len(done), *how)
     copy_pictures(read, out)
     records = [*done, *append_to_part(part, key, done, map(format_line, sampled))]
@@ -132,18 +132,18 @@ def sample_responses(  # noqa: PLR0913
     template_kwargs: Mapping[str, Any] = {},
     model_dtype: ModelDtype = "float32",
     source: EngineSettings | Server | None = None,
-    instructions: Sequence[str] = (),
+    prefixes: Sequence[Prompt] = (),
 ) -> Iterator[PromptWithResponses]:
     """Sample about `batch_size` responses at once; yields each prompt, from number `start` on, with its responses.
 
     ConfigError, DataError: the model cannot be sampled, or a prompt leaves no room for a response.
     """
     if isinstance(source, Server):
-        how = use_generation_config, template_kwargs, instructions
+        how = use_generation_config, template_kwargs, prefixes
         yield from ask_for_responses(source, prompts[start:], k, sampling, batch_size, seed, *how)
         return
     model, tokenizer = load_policy(name, pick_device(device), model_dtype), load_tokenizer(name, template_kwargs)
-    asked = [each for prompt in prompts for each in add_instructions(prompt, instructions)]
+    asked = [each for prompt in prompts for each in add_prefixes(prompt, prefixes)]
     check_prompts(model, tokenizer, asked, sampling.response_length, "--response-length")
     sampling = sampling.with_generation_config(model) if use_generation_config else sampling
     sampler: Sampler = ExactSampler(model, tokenizer, batch_size)
@@ -156,7 +156,7 @@ def sample_responses(  # noqa: PLR0913
             batch = prompts[first : first + size]
             generator = seeded_generator(seed, first, "candidates", model.device)
             draws = draw_uniforms(generator, k * len(batch), sampling.response_length, model.device)
-            samples = sampler.sample(list_texts(batch, k, instructions), sampling, draws)
+            samples = sampler.sample(list_texts(batch, k, prefixes), sampling, draws)
             yield from group_by_prompt(batch, samples, name, k)
             job.advance(len(batch))
 
@@ -170,7 +170,7 @@ def ask_for_responses(  # noqa: PLR0913
     seed: int,
     use_generation_config: bool = False,
     template_kwargs: Mapping[str, Any] = {},
-    instructions: Sequence[str] = (),
+    prefixes: Sequence[Prompt] = (),
 ) -> Iterator[PromptWithResponses]:
     """Ask a server for `k` responses to each prompt, about `batch_size` at a time; yields each prompt with its own.
 
@@ -179,7 +179,7 @@ def ask_for_responses(  # noqa: PLR0913
     size = max(1, batch_size // k)
     for first in range(0, len(prompts), size):
         batch = prompts[first : first + size]
-        texts = list_texts(batch, k, instructions)
+        texts = list_texts(batch, k, prefixes)
         # Seeded by the prompts: a run that goes on after a kill asks for what the first would have asked for.
         generator = seeded_generator(seed, 0, f"candidates {stable_id(texts)}")
         seeds = draw_seeds(generator, len(texts))
@@ -194,24 +194,40 @@ def ask_for_responses(  # noqa: PLR0913
             )
 
 
-def list_texts(prompts: Sequence[Prompt], k: int, instructions: Sequence[str]) -> list[Text]:
-    """What each of the responses is drawn from: `k` of a prompt, shared in turn by `add_instructions`."""
-    shared = [[each.text for each in add_instructions(prompt, instructions)] for prompt in prompts]
+def list_texts(prompts: Sequence[Prompt], k: int, prefixes: Sequence[Prompt]) -> list[Text]:
+    """What each of the responses is drawn from: `k` of a prompt, shared in turn by `add_prefixes`."""
+    shared = [[each.text for each in add_prefixes(prompt, prefixes)] for prompt in prompts]
     return [texts[index % len(texts)] for texts in shared for index in range(k)]
 
 
-def add_instructions(prompt: Prompt, instructions: Sequence[str]) -> list[Prompt]:
-    """Return the prompt as it is, and with each instruction at the end of its system message, or in a new one.
+def add_prefixes(prompt: Prompt, prefixes: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompt as it is, and behind the messages of each prefix; two system messages become one.
 
-    Responses that were asked for differently differ more in what people look at, and so teach more; the instruction is
-    not stored, and the model learns to do without. DataError: the prompt is a text, which has no system message.
+    A prefix is an instruction or a few exchanges as they should be. Responses that were drawn differently differ more
+    in what people look at, and so teach more; the prefix is not stored, and the model learns to do without (Askell et
+    al. 2021, context distillation). DataError: the prompt is a text, which has no messages.
     """
-    if instructions and isinstance(prompt.text, str):
-        raise DataError(f"{prompt.source or '--prompts'}: a text has no system message; leave out --instruction")
-    messages = list(prompt.text) if instructions and not isinstance(prompt.text, str) else []
-    first, rest = (messages[0], messages[1:]) if messages and messages[0]["role"] == "system" else (None, messages)
-    told = [instruction if first is None else f"{first['content']}\n\n{instruction}" for instruction in instructions]
-    return [prompt, *(replace(prompt, text=[Message(role="system", content=text), *rest]) for text in told)]
+    if not prefixes:
+        return [prompt]
+    if isinstance(prompt.text, str):
+        raise DataError(
+            f"{prompt.source or '--prompts'}: a text has no messages to put a prefix before; leave out --prefix"
+        )
+    system, turns = split_system(prompt.text)
+    found = [prompt]
+    for prefix in prefixes:
+        first, examples = split_system(prefix.text)
+        both = "\n\n".join([*first, *system])
+        head = [Message(role="system", content=both)] if both else []
+        found.append(replace(prompt, text=[*head, *examples, *turns]))
+    return found
+
+
+def split_system(text: Text) -> tuple[list[str], list[Message]]:
+    """Return the system message's content, none or one, and the other messages."""
+    assert not isinstance(text, str)
+    is_first = bool(text) and text[0]["role"] == "system"
+    return [each["content"] for each in text[:is_first]], list(text[is_first:])
 
 
 def group_by_prompt(prompts: Sequence[Prompt], samples: Samples, name: str, k: int) -> Iterator[PromptWithResponses]:

@@ -10,13 +10,14 @@ import typer
 
 from likelier.cli.options import DEVICE, MODEL_DTYPE, OVERWRITE, PROJECT, TEMPLATE_KWARGS
 from likelier.cli.output import JSON, Result, result_command
-from likelier.errors import ConfigError
+from likelier.errors import ConfigError, DataError
 from likelier.files import check_writable, stable_id
 from likelier.files.outputs import check_output
 
 if TYPE_CHECKING:
     from likelier.engines.server import Server
     from likelier.engines.vllm_sampler import EngineSettings
+    from likelier.records import Prompt
 
 MODEL = Annotated[
     str, typer.Option(metavar="DIR", help="Folder or hub name of a language model, or its name at --server.")
@@ -33,9 +34,9 @@ MIN_P = Annotated[
     typer.Option("--min-p", metavar="P", help="Sample from tokens at least P times as likely as the likeliest."),
 ]
 STOP_STRING = Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End a response at this text; repeatable.")]
-INSTRUCTION = Annotated[
-    list[str] | None,
-    typer.Option(metavar="TEXT", help="Draw part of the responses with this in the system message; repeatable."),
+PREFIX = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Draw part of the responses behind the messages of each line's `prompt`."),
 ]
 OWN_SAMPLING = Annotated[
     bool, typer.Option("--use-generation-config", help="Temperature, top-k, top-p and min-p of generation_config.json.")
@@ -62,7 +63,7 @@ def candidates(
     min_p: MIN_P = None,
     use_generation_config: OWN_SAMPLING = False,
     stop_string: STOP_STRING = None,
-    instruction: INSTRUCTION = None,
+    prefix: PREFIX = None,
     chat_template_kwargs: TEMPLATE_KWARGS = "{}",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Responses sampled at once.")] = 64,
     seed: Annotated[int, typer.Option(metavar="N", help="Everything random follows from it.")] = 0,
@@ -106,22 +107,28 @@ def candidates(
             template_kwargs=parse_template_kwargs(chat_template_kwargs),
             model_dtype=model_dtype,
             source=source,
-            instructions=check_instructions(instruction or [], k),
+            prefixes=read_prefixes(prefix, k),
         )
         add_to_database(file, db, project)
     return written
 
 
-def check_instructions(instructions: list[str], k: int) -> list[str]:
-    """Return the instructions. ConfigError: one is empty, or `k` responses are too few for a share of each."""
-    if any(not instruction.strip() for instruction in instructions):
-        raise ConfigError("--instruction: must not be empty")
-    if len(instructions) >= k:
+def read_prefixes(file: Path | None, k: int) -> "list[Prompt]":
+    """Read `--prefix`; none without it.
+
+    DataError: a line that is no list of messages. ConfigError: too many to share `k` responses with those without any.
+    """
+    from likelier.records import read_prompts
+
+    prefixes = read_prompts(file) if file else []
+    if text := next((each for each in prefixes if isinstance(each.text, str)), None):
+        raise DataError(f"{file}: {text.text[:40]!r}: a text; give a list of messages as `prompt`")
+    if len(prefixes) >= k:
         raise ConfigError(
-            f"-k {k}: too few to share among {len(instructions)} --instruction and none; "
-            f"give {len(instructions) + 1} or more"
+            f"-k {k}: too few to share among none and the {len(prefixes)} prefixes of {file}; "
+            f"give {len(prefixes) + 1} or more"
         )
-    return instructions
+    return prefixes
 
 
 def choose_source(

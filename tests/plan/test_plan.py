@@ -60,14 +60,14 @@ def test_stages_are_those_with_settings():
         find_stages(build_config({"model": "m"}))
 
 
-def plan_ppo(tmp_path, **settings):
+def plan_ppo(tmp_path, count=1, **settings):
     folder = tmp_path / "model"
     if not folder.exists():
         save_tiny_model(folder, words=["a", "b"])
         (folder / "model.safetensors").unlink()
     ppo = {"batch_size": 8, "num_mini_batches": 2, "response_length": 16, "max_prompt_tokens": 8} | settings
     config = build_config({"model": str(folder), "reward": [{"function": "r.py:f"}], "ppo": ppo})
-    return make_plans(config, Machine("CPU", 10**9, None, is_cpu=True))[0]
+    return make_plans(config, Machine("CPU", 10**9, None, is_cpu=True, count=count))[0]
 
 
 def test_settings_that_save_memory_do(tmp_path):

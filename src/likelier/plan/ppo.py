@@ -14,8 +14,9 @@ from likelier.plan.machine import Machine, Rates
 from likelier.plan.memory import Phase, add_parts, hold_models
 from likelier.plan.models import Actors, build_actors, count_trained
 from likelier.plan.passes import trace_logprobs, trace_scores, trace_update
+from likelier.plan.sharding import count_gathered, divide_phase
 from likelier.plan.stage import StagePlan
-from likelier.plan.trace import Trace
+from likelier.plan.trace import Trace, count_bytes
 
 SCORED_AT_ONCE = 64
 """Responses that a reward model reads at once, see `RewardModel.read`."""
@@ -147,7 +148,16 @@ def list_phases(actors: Actors, passes: Passes, ppo: PPOConfig, machine: Machine
     ]
     if machine.is_cpu and actors.policy.model._hf_peft_config_loaded:
         phases.append(Phase("save", add_parts(after, {"weights": count_merged(actors.policy.model)})))
-    return phases
+    return divide_phases(phases, actors, machine.count) if ppo.shard and machine.count > 1 else phases
+
+
+def divide_phases(phases: Sequence[Phase], actors: Actors, count: int) -> list[Phase]:
+    """Return the phases in one of `count` processes that share the weights; each samples from a whole copy."""
+    policy, scorers = actors.policy, [actors.reference, *actors.rewards.models, *actors.judges.models]
+    trained = [policy.model, *([policy.critic] if policy.critic is not None else [])]
+    gathered = {"update": count_gathered(trained, trains=True), "score": count_gathered(scorers)}
+    copy = count_bytes(policy.model.parameters())
+    return [divide_phase(phase, count, gathered.get(phase.name, copy)) for phase in phases]
 
 
 def count_merged(model: PreTrainedModel) -> int:

@@ -25,11 +25,13 @@ from likelier.engines.choose import make_sampler
 from likelier.ppo.update import ppo_update
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
-from likelier.rlhf.rollout import Actors, sample_rollouts
+from likelier.rlhf.responses import Responses, plan_responses
+from likelier.rlhf.rollout import Actors, make_rollout
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.train import State
 from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy
+from likelier.text.sampler import Sampling
 from likelier.training.setup import Clock, seeded_generator
 
 SIZES = {
@@ -101,7 +103,11 @@ def iterate(actors: Actors, state: State, ppo: PPOConfig, step: int, size: dict[
     draw = seeded_generator(0, step, "bench")
     words = torch.randint(1, size["vocabulary"], (size["prompts"], PROMPT_TOKENS), generator=draw).tolist()
     prompts = [Prompt(" ".join(f"w{word}" for word in row)) for row in words]
-    rollout = sample_rollouts(actors, prompts, ppo, 0.05, draw, clock)
+    plan = plan_responses(prompts, ppo, draw, actors.policy.device)
+    texts = [prompt.text for prompt in plan.prompts]
+    samples = actors.sampler.sample(texts, Sampling.from_config(ppo), plan.draws)
+    clock.lap("sample")
+    rollout = make_rollout(actors, Responses(plan, samples, 0), ppo, 0.05, clock)
     ppo_update(actors.policy, state.optimizer, rollout.batch, ppo, draw, state.guard)
     clock.lap("update")
     return clock.laps | {"iteration": time.perf_counter() - began}

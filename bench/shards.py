@@ -57,6 +57,7 @@ def work(folder: Path, shard: bool) -> None:
     """Train in one of the processes, and print what it held."""
     from likelier.config import build_config
     from likelier.rlhf import train
+    from likelier.rlhf.responses import ResponseQueue
     from likelier.runs.shared import train_stage
 
     found = {"before": resident()}
@@ -64,18 +65,18 @@ def work(folder: Path, shard: bool) -> None:
     ppo |= {"device": "cpu", "num_eval_prompts": 6, "shard": shard, "save_steps": 99}
     config = {"model": str(folder / "model"), "prompts": str(folder / "prompts.jsonl"), "ppo": ppo}
     config["reward"] = [{"function": f"{folder / 'reward.py'}:score"}]
-    sample, update = train.sample_rollouts, train.ppo_update
+    take, update = ResponseQueue.take, train.ppo_update
 
-    def sample_from_here(*given: object) -> object:
+    def take_from_here(*given: object) -> object:
         Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
-        return sample(*given)  # type: ignore[arg-type]
+        return take(*given)  # type: ignore[arg-type]
 
     def update_and_look(*given: object) -> object:
         result = update(*given)  # type: ignore[arg-type]
         found["held"], found["most"] = resident() - found["before"], peak() - found["before"]
         return result
 
-    train.sample_rollouts, train.ppo_update = sample_from_here, update_and_look
+    ResponseQueue.take, train.ppo_update = take_from_here, update_and_look  # type: ignore[method-assign, assignment]
     train_stage("ppo", build_config(config), folder / f"run-{os.environ['WORLD_SIZE']}-{shard}", "never")
     print(json.dumps(found), flush=True)
 

@@ -3,15 +3,20 @@
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from likelier.config import PPOConfig
 from likelier.records import Text
+from likelier.rlhf.responses import Responses, plan_responses
+from likelier.rlhf.rollout import Actors, Rollout, make_rollout
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.padding import pad_right
 from likelier.text.sampler import Samples, Sampling, draw_uniforms
 from likelier.text.tokens import Prompts, decode_responses, encode_prompts
+from likelier.training.setup import Clock
 
 
 def sample(
@@ -25,6 +30,14 @@ def sample(
     """Responses by our own sampler, with numbers drawn from `generator`."""
     draws = draw_uniforms(generator, len(prompts), sampling.response_length, model.device)
     return ExactSampler(model, tokenizer, rows).sample(prompts, sampling, draws)
+
+
+def sample_rollouts(actors: Actors, prompts: Any, config: PPOConfig, kl_coef: float, generator: Any) -> Rollout:
+    """A rollout by the sampler of `actors`, as the loop makes one."""
+    plan = plan_responses(prompts, config, generator, actors.policy.device)
+    texts = [prompt.text for prompt in plan.prompts]
+    samples = actors.sampler.sample(texts, Sampling.from_config(config), plan.draws)
+    return make_rollout(actors, Responses(plan, samples, 0), config, kl_coef, Clock())
 
 
 class ScriptedSampler:
@@ -75,6 +88,23 @@ class EngineSampler:
             rows = [cut_behind_end(row, self.tokenizer.eos_token_id) for row in rows]
         logprobs = [numbers[: len(row)] for row, numbers in zip(rows, logprobs, strict=True)]
         return pack(self.tokenizer, list(prompts), encoded, rows, logprobs, sampling, draws.device)
+
+
+class CopySampler:
+    """Draws when it is waited for, by a copy of the weights as they were when it was asked."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.model, self.asked = tokenizer, None, 0
+
+    def load_weights(self, policy: Any) -> None:
+        self.model = copy.deepcopy(policy)
+
+    def ask(self, prompts: Sequence[Text], sampling: Sampling, draws: Any) -> Any:
+        self.asked += 1
+        return partial(ExactSampler(self.model, self.tokenizer).sample, prompts, sampling, draws)
+
+    def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Any) -> Samples:
+        return self.ask(prompts, sampling, draws)()
 
 
 def cut_behind_end(row: list[int], end: int) -> list[int]:

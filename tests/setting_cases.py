@@ -171,6 +171,9 @@ PPO = training(
         "whiten_rewards": bites(True),
         "whiten_advantages": bites(False),
         "old_logprobs": bites("sampler"),
+        "async_steps": elsewhere(
+            "rlhf/test_responses.py::test_a_step_has_the_responses_of_the_policy_so_many_updates_before"
+        ),
         "importance_cap": bites(1.0),
         "importance_floor": bites(1.0, importance_cap=2.0),
         **ADAPTER,

@@ -30,7 +30,7 @@ from likelier.ppo.update import accumulate_gradients, ppo_update
 from likelier.ppo.user_loss import UserLoss
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
-from likelier.rlhf.rollout import Actors, sample_rollouts
+from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.setup import check_processes
 from likelier.text.exact_sampler import ExactSampler
@@ -38,7 +38,8 @@ from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_cop
 from likelier.text.policy import TextPolicy
 from likelier.text.reward_model import new_reward_model
 from likelier.training.guard import Guard
-from likelier.training.setup import Clock, seeded_generator
+from likelier.training.setup import seeded_generator
+from samplers import sample_rollouts
 from small_policy import Net, experience, weights_of
 from tiny import save_tiny_model
 from torchrun_helpers import in_processes
@@ -194,7 +195,7 @@ def rolled_out(folder, dtype, num_prompts=10):
         ["a", "b a b", "a a", "b", "a b a b a", "b b", "a", "b a", "a b", "b b b"],
     )
     draw = seeded_generator(0, 0, "ppo")
-    rollout = sample_rollouts(actors, [Prompt(text) for text in prompts[:num_prompts]], config, 0.1, draw, Clock())
+    rollout = sample_rollouts(actors, [Prompt(text) for text in prompts[:num_prompts]], config, 0.1, draw)
     batch = rollout.batch
     numbers = [batch.old_logprobs, batch.old_values, batch.advantages, batch.returns, rollout.scored.scores]
     return rollout.samples.texts, batch.actions.tolist(), [each.flatten().tolist() for each in numbers], rollout.stats()

@@ -216,6 +216,11 @@ PPO = (
         "Mean of these differences over the longest prompts, which have no padding.",
         "nats a token",
     ),
+    Metric(
+        "staleness",
+        "Updates between the policy that drew the responses and the one that learns from them; with `async_steps`.",
+        "updates",
+    ),
     Metric("sampler_kl", "Mean of the sampler's minus the trainer's log-probability.", "nats a token"),
     Metric(
         "explained_variance", "1 - Var(returns - values) / Var(returns), before the update; only with a critic.", ""

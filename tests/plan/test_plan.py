@@ -115,3 +115,6 @@ def test_what_an_engine_holds_is_said_to_be_left_out(tmp_path):
     assert said == [
         "ppo.sampler: vllm: not counted is what the engine holds: the weights once more, and keys and values"
     ]
+    said = [note for note in plan_ppo(tmp_path, async_steps=1).notes if note not in without.notes]
+    (note,) = said
+    assert note.startswith("ppo.async_steps: not counted is what the sampler's process holds: the policy once more")

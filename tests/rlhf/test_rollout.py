@@ -7,12 +7,13 @@ from likelier.config import PPOConfig, RewardSource
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
 from likelier.rlhf.rewards import add_at_last_token
-from likelier.rlhf.rollout import Actors, sample_rollouts, shuffle_groups
+from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy
-from likelier.training.setup import Clock, seeded_generator
+from likelier.training.setup import seeded_generator
+from samplers import sample_rollouts
 from tiny import save_tiny_model
 
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -20,12 +21,6 @@ MASK = torch.tensor([[True, True, False], [True, True, True]])
 
 def ppo(**settings):
     return PPOConfig(**{"whiten_advantages": False, "batch_size": 4, **settings})
-
-
-def test_every_prompt_has_its_responses_in_random_order():
-    group = shuffle_groups(50, 3, torch.Generator().manual_seed(0))
-    assert torch.bincount(group).tolist() == [3] * 50
-    assert group.tolist() != sorted(group.tolist())
 
 
 FUNCTIONS = """
@@ -44,17 +39,23 @@ def rewarded(tmp_path_factory):
     save_tiny_model(folder / "model", words=["a", "b"])
     (folder / "mine.py").write_text(FUNCTIONS)
 
-    def roll(*sources, **settings):
+    def roll(*sources, moved=0.0, **settings):
+        """`moved`: how far the policy has gone since the reference drew the responses."""
         model, tokenizer = load_causal_lm(folder / "model"), load_tokenizer(folder / "model")
         found = [RewardSource(function=f"{folder / 'mine.py'}:{name}", per=per) for name, per in sources]
         ppo = PPOConfig(
             batch_size=64, response_length=6, gamma=0.0, lam=0.0, kl_coef=0.0, whiten_advantages=False, **settings
         )
         policy = TextPolicy.build(model, "shared")
-        sampler = ExactSampler(model, tokenizer)
-        actors = Actors(policy, make_frozen_copy(model), tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
+        reference = make_frozen_copy(model)
+        sampler = ExactSampler(reference, tokenizer)
+        with torch.no_grad():
+            model.lm_head.weight.add_(
+                moved * torch.randn(model.lm_head.weight.shape, generator=seeded_generator(0, 0, ""))
+            )
+        actors = Actors(policy, reference, tokenizer, sampler, make_scorer(found, "cpu"), Shaper(ppo))
         draw = seeded_generator(0, 0, "test")
-        return sample_rollouts(actors, [Prompt("a"), Prompt("b")] * 32, ppo, 0.0, draw, Clock()), tokenizer
+        return sample_rollouts(actors, [Prompt("a"), Prompt("b")] * 32, ppo, 0.0, draw), tokenizer
 
     return roll
 
@@ -100,3 +101,16 @@ def test_token_rewards_reach_their_tokens(rewarded):
     torch.testing.assert_close(rollout.scored.scores, is_a.sum(1) + 7.0)
     torch.testing.assert_close(rollout.scored.judged.unweighted["mine.py:is_a"], is_a.sum(1).float())
     assert rollout.stats()["score/mine.py:is_a"] == pytest.approx(float(is_a.sum(1).float().mean()))
+
+
+def test_the_kl_of_an_older_policys_tokens_is_that_of_the_policy_as_it_is(rewarded):
+    """Tokens of the reference say log pi - log ref below 0; weighted they say the KL of pi, which cannot be."""
+    rollout, _ = rewarded(("sevens", "response"), stop_token=None, async_steps=1, importance_cap=1e3, moved=0.5)
+    plain, _ = rewarded(("sevens", "response"), stop_token=None, importance_cap=1e3, moved=0.5)
+    assert torch.equal(rollout.samples.tokens, plain.samples.tokens)
+    log_ratio = (rollout.batch.old_logprobs - rollout.ref_logprobs) * rollout.batch.mask
+    assert torch.equal(plain.kl, log_ratio.sum(1))
+    torch.testing.assert_close(rollout.kl, (log_ratio * log_ratio.exp()).sum(1), rtol=1e-4, atol=1e-4)
+    assert plain.kl.mean() < -0.01 < 0.01 < rollout.kl.mean()
+    assert rollout.stats()["staleness"] == 0.0
+    assert "staleness" not in plain.stats()

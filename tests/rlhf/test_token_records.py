@@ -12,14 +12,15 @@ from likelier.ppo.policy import Evaluation
 from likelier.ppo.update import MinibatchResult
 from likelier.records import Prompt
 from likelier.reward.sources import make_scorer
-from likelier.rlhf.rollout import Actors, sample_rollouts
+from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.rlhf.token_records import find_last_logprobs, is_recorded, make_token_records, round_number
 from likelier.text.adapters import apply_lora
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer, make_frozen_copy
 from likelier.text.policy import TextPolicy
-from likelier.training.setup import Clock, seeded_generator
+from likelier.training.setup import seeded_generator
+from samplers import sample_rollouts
 from tiny_ppo import make_config, make_world, train
 
 REWARD = "def reward(prompts, responses):\n    return [float(text.count('a')) for text in responses]\n"
@@ -94,7 +95,7 @@ def test_padding_end_tokens_and_adapters_change_no_number(world, critic):
     prompts = [Prompt(text) for text in ("a", "a b a b a", "b b")] * 4
     if critic is None:
         config = config.model_copy(update={"algorithm": "reinforce_pp"})
-    rollout = sample_rollouts(actors, prompts, config, 0.05, seeded_generator(0, 0, "test"), Clock())
+    rollout = sample_rollouts(actors, prompts, config, 0.05, seeded_generator(0, 0, "test"))
     records = list(make_token_records(rollout, [], 1, config, tokenizer))
 
     assert len(records) == 9

@@ -10,12 +10,12 @@ from likelier.config import build_config
 from likelier.errors import ConfigError, Stopped
 from likelier.files import write_jsonl
 from likelier.records import Prompt
-from likelier.rlhf.rollout import sample_rollouts
 from likelier.rlhf.setup import load_actors
 from likelier.rlhf.train import train_ppo
 from likelier.runs.run import Run
 from likelier.text.logprobs import compute_response_logprobs
-from likelier.training.setup import Clock, seeded_generator
+from likelier.training.setup import seeded_generator
+from samplers import sample_rollouts
 from tiny import save_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def rollout_of(config):
     actors = load_actors(config)
     prompts = [Prompt(text) for text in ("a", "b", "a b", "b a") for _ in range(8)]
     generator = seeded_generator(0, 0, "test", torch.device("cpu"))
-    return actors, sample_rollouts(actors, prompts, config.ppo, 0.1, generator, Clock())
+    return actors, sample_rollouts(actors, prompts, config.ppo, 0.1, generator)
 
 
 def test_only_the_models_own_tokens_are_actions(world):

@@ -101,15 +101,15 @@ def stopped_after_three(config, folder):
     """SIGTERM reaches one process only, and the second, before the third step is over; both stop after it."""
     from likelier.rlhf import train
 
-    sample = train.sample_rollouts
+    make = train.make_rollout
 
-    def sample_then_signal(*given):
-        rollout = sample(*given)
+    def make_then_signal(*given):
+        rollout = make(*given)
         if os.environ["RANK"] == "1" and next(steps) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return rollout
 
-    steps, train.sample_rollouts = iter(range(9)), sample_then_signal
+    steps, train.make_rollout = iter(range(9)), make_then_signal
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         code = main(["ppo", str(config), "--out", str(folder)])

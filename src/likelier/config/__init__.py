@@ -32,9 +32,10 @@ from likelier.config.load import (
     shorten,
     suggest_names,
 )
+from likelier.config.ppo import PPOConfig
 from likelier.config.rewards import PEOPLE_GIVE_NO_SCORE, JudgeConfig, Rewards, RewardSource, Scoring, refuse_people
 from likelier.config.search import Range, SearchConfig, SearchValues
-from likelier.config.text import DPOConfig, LoRA, Memory, PPOConfig, RewardModelConfig, SFTConfig
+from likelier.config.text import DPOConfig, LoRA, Memory, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import PlainLoader, parse_yaml, read_yaml
 
 __all__ = [

@@ -16,9 +16,10 @@ from likelier.config.base import OWN_ARGUMENTS, Block, NonEmpty, PageConfig, lis
 from likelier.config.circle import CircleConfig
 from likelier.config.evaluation import EvalConfig
 from likelier.config.gym import GymConfig
+from likelier.config.ppo import PPOConfig
 from likelier.config.rewards import Rewards, RewardSource, name_sources
 from likelier.config.search import SearchConfig
-from likelier.config.text import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
+from likelier.config.text import DPOConfig, RewardModelConfig, SFTConfig
 from likelier.config.yaml_file import parse_yaml, read_yaml
 from likelier.errors import ConfigError
 

@@ -1,8 +1,11 @@
-"""Which Python runs vLLM: this one, or one with a virtual environment of its own."""
+"""Where samplers run: the Python that has vLLM, this one or another, and the GPU."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+
+import torch
 
 from likelier.errors import ConfigError
 
@@ -30,3 +33,25 @@ def find_engine_python(given: str | None) -> Path | None:
         f"sampler: vllm: is not installed here, and there is no {FOLDER}: pip install 'likelier[vllm]' on a machine "
         "with a GPU, or `make engines` in a checkout, or name the Python that has it in engine_python"
     )
+
+
+def find_gpu(device: torch.device, number: int | None = None) -> str | None:
+    """Return the name of a CUDA device, by default this process's own, for another process in which it is the only one.
+
+    None: this process computes on something else.
+    """
+    if device.type != "cuda":
+        return None
+    if number is None:
+        number = torch.cuda.current_device() if device.index is None else device.index
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[number] if visible else str(number)
+
+
+def find_sampler_gpu(device: torch.device) -> str | None:
+    """Return the GPU of a sampler that draws while this process trains, see `find_gpu`: one on which no process of this
+    machine trains, where there is one for each, else this process's own."""
+    if device.type != "cuda":
+        return None
+    rank, size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return find_gpu(device, size + rank if torch.cuda.device_count() >= 2 * size else None)

@@ -5,14 +5,14 @@ from whatever model is in memory, with our own tokenizer, templates and rules of
 """
 
 import copy
-import os
 import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.distributed import all_gather_rows, get_rank, get_world_size, shard
-from likelier.engines.find import find_engine_python
+from likelier.engines.child import divide_threads
+from likelier.engines.find import find_engine_python, find_gpu, find_sampler_gpu
 from likelier.engines.local import LocalEngine
 from likelier.engines.process import EngineProcess
+from likelier.engines.queued import Engine, QueuedEngine
 from likelier.engines.weights import ADAPTER, has_plain_adapter, list_frozen, list_weights
 from likelier.errors import ConfigError, NumericError
 from likelier.progress import print_note
@@ -35,7 +37,7 @@ from likelier.text.models import context_length, silence_transformers, vocabular
 from likelier.text.sampler import Samples, Sampling
 from likelier.text.sharding import gather_weights
 from likelier.text.stops import StopCriteria, end_token_ids
-from likelier.text.tokens import check_in_vocabulary, encode_prompts
+from likelier.text.tokens import Prompts, check_in_vocabulary, encode_prompts
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Of adapters for which vLLM makes room."""
@@ -64,6 +66,8 @@ class EngineSettings(NamedTuple):
     """Responses that it writes at once."""
     max_length: int | None = None
     """Longest prompt with its response in tokens; None: what the model can read."""
+    ahead: int = 0
+    """Batches that it draws while the trainer goes on, at most; 0: none, whoever asks waits."""
 
     @property
     def name(self) -> str:
@@ -71,22 +75,8 @@ class EngineSettings(NamedTuple):
         return f"vllm {sorted(self.arguments.items())}"
 
 
-class Engine(Protocol):
-    """`worker.Engine`, here or in another process."""
-
-    def load_weights(self, weights: Any) -> None:
-        """Put weights, by the names of a checkpoint, into the engine."""
-
-    def load_adapter(self, folder: str | None) -> None:
-        """Add the adapter in a folder from now on."""
-
-    def generate(self, prompts: Any, seeds: Any, settings: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return `tokens` and `logprobs` of a response to each prompt."""
-        ...
-
-
 class VLLMSampler:
-    """A `Sampler` over vLLM. A response depends on its own draws, which seed its random numbers, and on rounding.
+    """An `AsyncSampler` over vLLM. A response depends on its own draws, which seed its random numbers, and on rounding.
 
     Each process of several has an engine of its own, and draws its shard of the rows.
     """
@@ -105,6 +95,8 @@ class VLLMSampler:
         """Of the engine's architecture."""
         self.folder: Path | None = None
         """Of the config and the adapters that the engine reads."""
+        self.num_adapters = 0
+        """Written so far."""
 
     def load_weights(self, policy: PreTrainedModel) -> None:
         """See `Sampler`. They are handed over with the next sample."""
@@ -113,6 +105,17 @@ class VLLMSampler:
     @torch.no_grad()
     def sample(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Samples:
         """See `Sampler`."""
+        samples = self.ask(prompts, sampling, draws)()
+        if not self.is_checked:
+            with gather_weights(self.model) as whole:
+                if get_rank() == 0:
+                    self.check(whole, samples, sampling)
+        self.is_checked = True
+        return samples
+
+    @torch.no_grad()
+    def ask(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Callable[[], Samples]:
+        """See `AsyncSampler`."""
         model, tokenizer = self.model, self.tokenizer
         room = self.find_length() - sampling.response_length
         if room < 1:
@@ -128,19 +131,20 @@ class VLLMSampler:
                 self.hand_over(self.engine, whole)
         asked = [tokens[mask].tolist() for tokens, mask in zip(encoded.tokens, encoded.mask, strict=True)]
         own = range(len(asked))[shard(len(asked))]
-        answers = self.engine.generate(
-            [asked[row] for row in own], make_seeds(draws[list(own)]), make_settings(model, tokenizer, sampling)
-        )
-        decoded = pack(answers, sampling.response_length, draws.device)
-        decoded = Decoded(*(all_gather_rows(part, len(asked)) for part in decoded))
-        on_device = encoded.to(draws.device)
-        samples = make_samples(list(prompts), on_device, decoded, StopCriteria(model, tokenizer, sampling, on_device))
-        if not self.is_checked:
-            with gather_weights(model) as whole:
-                if get_rank() == 0:
-                    self.check(whole, samples, sampling)
-        self.is_checked = True
-        return samples
+        request = [asked[row] for row in own], make_seeds(draws[list(own)]), make_settings(model, tokenizer, sampling)
+        engine, given = self.engine, (list(prompts), encoded.to(draws.device), sampling)
+        if isinstance(engine, QueuedEngine):
+            return partial(self.wait, engine.ask(*request), *given)
+        return partial(self.wait, partial(engine.generate, *request), *given)
+
+    def wait(
+        self, answers: Callable[[], list[dict[str, Any]]], prompts: list[Text], encoded: Prompts, sampling: Sampling
+    ) -> Samples:
+        """Return responses once the engine has answered."""
+        device = encoded.tokens.device
+        decoded = pack(answers(), sampling.response_length, device)
+        decoded = Decoded(*(all_gather_rows(part, len(prompts)) for part in decoded))
+        return make_samples(prompts, encoded, decoded, StopCriteria(self.model, self.tokenizer, sampling, encoded))
 
     def find_length(self) -> int:
         """Return the most tokens of a prompt with its response."""
@@ -189,11 +193,14 @@ class VLLMSampler:
 
     def launch(self, arguments: dict[str, Any], device: torch.device) -> Engine:
         """Start the engine in this process, or in one of its own."""
-        python, alone = self.python, get_world_size() == 1
-        if python is None and alone:
+        python, ahead = self.python, self.settings.ahead > 0
+        if python is None and get_world_size() == 1 and not ahead:
             return LocalEngine(arguments)
-        gpu = None if device.type == "cpu" else find_gpu(device)
-        return EngineProcess(python or Path(sys.executable), arguments, gpu)
+        python = python or Path(sys.executable)
+        if not ahead:
+            return EngineProcess(python, arguments, find_gpu(device))
+        threads = divide_threads(self, device)
+        return QueuedEngine(EngineProcess(python, arguments, find_sampler_gpu(device), threads))
 
     def hand_over(self, engine: Engine, model: PreTrainedModel) -> None:
         """Give the engine the weights of the model, or of a whole copy: an adapter alone where it holds the base."""
@@ -217,8 +224,12 @@ class VLLMSampler:
             yield name, tensor
 
     def write_adapter(self, model: PreTrainedModel) -> str:
-        """Write the adapter to a folder, the only way in which the engine takes one; returns its path."""
-        folder = self.make_folder() / "adapter"
+        """Write the adapter to a folder, the only way in which the engine takes one; returns its path.
+
+        As many folders take turns as there may be adapters that the engine has not read yet, and one more.
+        """
+        folder = self.make_folder() / f"adapter-{self.num_adapters % (self.settings.ahead + 2)}"
+        self.num_adapters += 1
         save_adapter(folder, "", model, self.tokenizer)
         return str(folder)
 
@@ -272,13 +283,6 @@ def find_dtype(model: PreTrainedModel, sampling: Sampling) -> str:
     if stored in (torch.bfloat16, torch.float16):
         return str(stored).removeprefix("torch.")
     return "bfloat16" if sampling.bf16 else "float32"
-
-
-def find_gpu(device: torch.device) -> str:
-    """Return the name of a CUDA device for another process, in which it is the only one."""
-    number = torch.cuda.current_device() if device.index is None else device.index
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible[number] if visible else str(number)
 
 
 def make_seeds(draws: Float[Tensor, "B T"]) -> list[int]:

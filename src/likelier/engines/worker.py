@@ -9,8 +9,10 @@ import contextlib
 import json
 import mmap
 import os
+import queue
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -105,9 +107,11 @@ def read_weights(
 def serve(connection: socket.socket, memory: int) -> None:
     """Answer requests until the trainer closes the connection."""
     engine: Any = None
-    with connection.makefile("rw", encoding="utf-8") as channel:
-        for line in channel:
-            request = json.loads(line)
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    unanswered: list[str] = []
+    threading.Thread(target=read_requests, args=(connection, requests, unanswered), daemon=True).start()
+    with connection.makefile("w", encoding="utf-8") as channel:
+        while (request := requests.get()) is not None:
             call = request.pop("call")
             try:
                 result = None
@@ -123,6 +127,18 @@ def serve(connection: socket.socket, memory: int) -> None:
                 answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
             channel.write(json.dumps(answer) + "\n")
             channel.flush()
+            unanswered.pop()
+
+
+def read_requests(connection: socket.socket, requests: "queue.SimpleQueue[Any]", unanswered: list[str]) -> None:
+    """Put requests into a queue, and None behind the last; end the process where nobody will read its answer."""
+    with connection.makefile("r", encoding="utf-8") as channel:
+        for line in channel:
+            unanswered.append(line[:80])
+            requests.put(json.loads(line))
+    if unanswered:  # the trainer was killed, and a batch may take minutes
+        os._exit(1)
+    requests.put(None)
 
 
 if __name__ == "__main__":

@@ -80,9 +80,14 @@ def plan_ppo(config: Config, machine: Machine, process: int) -> StagePlan:
 
 
 def explain_engine(ppo: PPOConfig) -> str:
-    """Return what the figures leave out where vLLM samples; empty where it does not."""
+    """Return what the figures leave out where another process or vLLM samples; empty where none does."""
     if ppo.sampler == "exact":
-        return ""
+        return (
+            "ppo.async_steps: not counted is what the sampler's process holds: the policy once more, with keys and "
+            "values; and time is that of sampling and learning one after the other"
+            if ppo.async_steps
+            else ""
+        )
     return "ppo.sampler: vllm: not counted is what the engine holds: the weights once more, and keys and values"
 
 

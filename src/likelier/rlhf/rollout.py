@@ -1,11 +1,11 @@
-"""Rollouts: sample responses, score them, compute rewards, and build the batch of one PPO update."""
+"""Rollouts: score sampled responses, compute rewards, and build the batch of one PPO update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,12 +25,13 @@ from likelier.rlhf.measures import (
     monte_carlo_explained_variance,
 )
 from likelier.rlhf.old_logprobs import BehaviourPolicy, behaviour_logprobs
+from likelier.rlhf.responses import Responses
 from likelier.rlhf.rewards import add_at_last_token, compute_kl_penalties, split_scores
 from likelier.rlhf.scores import Shaper, penalise_missing_end
 from likelier.text.adapters import FrozenModels
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.policy import TextPolicy
-from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.text.sampler import Sampler, Samples
 from likelier.training.offload import Offload
 from likelier.training.setup import Clock
 
@@ -45,7 +46,7 @@ class Actors:
     """The frozen start, which the KL is measured from."""
     tokenizer: PreTrainedTokenizerBase
     sampler: Sampler
-    """Writes the responses; the loop gives it the policy's weights before each rollout."""
+    """Writes the responses; it is given the policy's weights before each rollout."""
     scorer: Scorer
     shaper: Shaper
     frozen: FrozenModels = FrozenModels()  # noqa: RUF009 - frozen
@@ -117,30 +118,14 @@ class Rollout:
         return {name: float(value) for name, value in (means | self.measures).items()}
 
 
-def sample_rollouts(
-    actors: Actors,
-    prompts: Sequence[Prompt],
-    config: PPOConfig,
-    kl_coef: float,
-    generator: torch.Generator,
-    clock: Clock,
-) -> Rollout:
-    """Sample `responses_per_prompt` responses to each prompt, score them, and build a batch of `batch_size` rows.
-
-    Rows are in random order, since the update's first epoch does not shuffle.
-    """
-    # Shuffled before sampling, so that neither prompts nor the groups of RLOO and GRPO stay together in a minibatch.
-    group = shuffle_groups(len(prompts), config.responses_per_prompt, generator)
-    row_prompts = [prompts[number] for number in group.tolist()]
-    # Drawn here and not in the sampler: the same seed gives the same responses, whatever writes them.
-    draws = draw_uniforms(generator, len(row_prompts), config.response_length, actors.policy.device)
-    samples = actors.sampler.sample([prompt.text for prompt in row_prompts], Sampling.from_config(config), draws)
+def make_rollout(actors: Actors, responses: Responses, config: PPOConfig, kl_coef: float, clock: Clock) -> Rollout:
+    """Score the responses of a step, and build a batch of `batch_size` rows from them."""
+    samples, row_prompts, group = responses.samples, responses.plan.prompts, responses.plan.group
     inputs: dict[str, Any] = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
     inputs |= {} if samples.pictures is None else {"pictures": samples.pictures}
     if samples.inserted is not None:
         inputs["response_mask"] = samples.mask  # read by the models, tools' answers among it
     mask = samples.drawn  # the actions: what is paid, compared and learned from
-    clock.lap("sample")
 
     # The trainer's own log-probabilities, not the sampler's, unless the settings say so: see rlhf/old_logprobs.py.
     old = behaviour_logprobs(actors.policy, inputs, samples, config)
@@ -167,11 +152,15 @@ def sample_rollouts(
     measures |= measure_learning_signal(samples, rewards, old.values, advantages, config)
     measures |= {"unpunished_std": scored.unpunished_std}
     measures |= {} if samples.inserted is None else measure_tools(samples.inserted)
+    measures |= {"staleness": torch.tensor(responses.staleness)} if config.async_steps else {}
     measures |= {"ref_log_ratio_clamped": clamped_share(old.logprobs, ref_logprobs, mask)}
     loss_ref_logprobs = None if config.penalty_in_reward else ref_logprobs
     batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
     # k1, whatever estimator the penalty uses: summed over a response it is unbiased, and small batches stay comparable.
-    kl = ((old.logprobs - ref_logprobs) * mask).sum(1)
+    kl = (old.logprobs - ref_logprobs) * mask
+    if config.async_steps and old.weights is not None:
+        kl = kl * old.weights  # tokens of an older policy: unweighted this would be a KL less the distance between both
+    kl = kl.sum(1)
     return Rollout(batch, row_prompts, samples, scored, rewards, ref_logprobs, kl, old, measures)
 
 
@@ -208,10 +197,3 @@ def measure_learning_signal(
         scaled = masked_whiten(rewards, mask, shift_mean=False) if config.whiten_rewards else rewards
         measures["explained_variance_mc"] = monte_carlo_explained_variance(values, scaled, mask, config.gamma)
     return measures
-
-
-def shuffle_groups(num_prompts: int, responses_per_prompt: int, generator: torch.Generator) -> Int[Tensor, " B"]:
-    """Return the prompt index of each row, in random order."""
-    # The order is drawn on the generator's device and moved: one seed then gives one order on any device.
-    group = torch.arange(num_prompts).repeat_interleave(responses_per_prompt)
-    return group[torch.randperm(len(group), generator=generator, device=generator.device).cpu()]

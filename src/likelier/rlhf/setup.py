@@ -1,5 +1,6 @@
 """Setup of PPO: load and check models, prompts, scorer, judges and loss."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import Config, ModelDtype, PPOConfig
 from likelier.distributed import check_device, get_world_size
 from likelier.doctor.findings.settings import explain_misplaced_penalty
-from likelier.engines.choose import make_sampler
+from likelier.engines.choose import make_rollout_sampler, make_sampler
 from likelier.errors import ConfigError
 from likelier.evaluation.heldout import HeldOutEval
 from likelier.evaluation.knowledge import load_answers
@@ -22,6 +23,7 @@ from likelier.records import Prompt, list_pictures
 from likelier.reward.sources import check_columns, check_pictures, check_scored, make_scorer
 from likelier.reward.verdict import check_reward_runs, read_reward_results
 from likelier.rlhf.people import PeopleSource
+from likelier.rlhf.responses import ResponseQueue
 from likelier.rlhf.rollout import Actors
 from likelier.rlhf.scores import Shaper
 from likelier.text.adapters import (
@@ -52,7 +54,7 @@ class Setup(NamedTuple):
     """Everything that the training loop needs besides the config."""
 
     actors: Actors
-    prompts: PromptPlan
+    queue: ResponseQueue
     heldout_eval: HeldOutEval
     fresh_eval: HeldOutEval | None
     """On prompts that choose nothing; None without `ppo.keep_best`."""
@@ -71,7 +73,12 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
     # A note and no error: these settings are published algorithms, GRPO's k3 in the loss for one.
     if misplaced := explain_misplaced_penalty(ppo):
         print_note(misplaced)
+    check_ahead(ppo, sampler)
     actors, prompts = load_actors(config, sampler, people), load_prompts(config)
+    model, tokenizer = actors.policy.model, actors.tokenizer
+    # Before all that is checked and measured: a process of its own loads the model meanwhile.
+    rollout_sampler = make_rollout_sampler(config, model, tokenizer, actors.sampler)
+    queue = ResponseQueue(config, actors.policy, tokenizer, prompts, rollout_sampler)
     # All of them now: a prompt that is too long must not end a run in its tenth hour.
     longest = check_prompts(
         actors.reference,
@@ -91,7 +98,7 @@ def prepare(config: Config, sampler: Sampler | None = None, people: PeopleSource
         offload.put_away()
         actors, heldout_eval = replace(actors, offload=offload), replace(heldout_eval, offload=offload)
     fresh_eval = replace(heldout_eval, prompts=prompts.fresh) if prompts.fresh else None
-    return Setup(actors, prompts, heldout_eval, fresh_eval, user_loss)
+    return Setup(actors, queue, heldout_eval, fresh_eval, user_loss)
 
 
 def make_offload(actors: Actors, heldout_eval: HeldOutEval, reads_reference: bool) -> Offload:
@@ -175,6 +182,14 @@ def build_policy(model: PreTrainedModel, config: Config) -> TextPolicy:
     return TextPolicy.build(
         model, critic, ppo.critic_model, ppo.temperature, bool(ppo.bf16), adapter, ppo.gradient_checkpointing
     )
+
+
+def check_ahead(ppo: PPOConfig, sampler: Sampler | None) -> None:
+    """ConfigError: responses are to be drawn ahead by a sampler that cannot, or where there is no memory of no name."""
+    if ppo.async_steps and sys.platform != "linux":
+        raise ConfigError(f"ppo.async_steps: draws in another process on Linux alone, and this is {sys.platform}")
+    if ppo.async_steps and sampler is not None:
+        raise ConfigError("ppo.async_steps: the sampler given from Python draws in this process; leave one of them out")
 
 
 def check_tools(config: Config, is_own_sampler: bool) -> None:

@@ -24,7 +24,8 @@ from likelier.ppo.update import MinibatchResult, ppo_update
 from likelier.progress import progress
 from likelier.records import to_plain_text
 from likelier.rlhf.people import OpenPage, PeopleSource, open_people
-from likelier.rlhf.rollout import Actors, Rollout, sample_rollouts
+from likelier.rlhf.responses import ResponseQueue
+from likelier.rlhf.rollout import Actors, Rollout, make_rollout
 from likelier.rlhf.setup import prepare
 from likelier.rlhf.token_records import make_token_records
 from likelier.runs.curve import read_curve
@@ -36,7 +37,7 @@ from likelier.text.policy_start import load_start
 from likelier.text.sampler import Sampler
 from likelier.text.sharding import gather_weights
 from likelier.training.guard import Guard
-from likelier.training.setup import Clock, make_optimizer, schedule, seeded_generator, set_learning_rate
+from likelier.training.setup import Clock, make_optimizer, schedule, set_learning_rate
 from likelier.training.state import load_state, save_state, weights_to_save
 
 
@@ -56,9 +57,9 @@ def train_ppo(
 def train_against(config: Config, run: Run, sampler: Sampler | None, people: PeopleSource | None) -> dict[str, Any]:
     """Fine-tune as `train_ppo`; with `people`, start and end are scored by the model of ratings of the end."""
     ppo, start_time = config.ppo, time.monotonic()
-    actors, prompts, heldout_eval, fresh_eval, user_loss = prepare(config, sampler, people)
+    actors, queue, heldout_eval, fresh_eval, user_loss = prepare(config, sampler, people)
     before = evaluate_start(actors, heldout_eval, ppo)
-    state = State(actors, ppo, run.folder)
+    state = State(actors, ppo, run.folder, queue)
     state.selection.offer(0, before)
     state.load(run.checkpoint)
     with progress("ppo", ppo.steps) as job:
@@ -67,16 +68,15 @@ def train_against(config: Config, run: Run, sampler: Sampler | None, people: Peo
         for step in state.selection.remaining_steps(run.start):
             clock = Clock()
             learning_rate = state.set_learning_rate(step)
-            # One generator for sampling and for shuffling minibatches: a resumed run needs no other random state.
-            generator = seeded_generator(config.seed, step, "ppo", actors.policy.device)
             actors.scorer.begin_step(step, ppo.steps)
             if people:  # waiting for them may take hours: a signal then saves what the steps before it have reached
                 people.begin_step(step, partial(run.stop_if_asked, step, ppo.steps, state.save))
-            actors.sampler.load_weights(actors.policy.model)  # on-policy: those of the last update
-            rollout = sample_rollouts(actors, prompts.batch(step), ppo, state.kl.coef, generator, clock)
+            responses = queue.take(step)  # of the policy as it is; with async_steps of an older one
+            clock.lap("sample")
+            rollout = make_rollout(actors, responses, ppo, state.kl.coef, clock)
             objective, guard = make_objective(ppo, state.kl.coef, user_loss), state.guard.begin_step(step + 1)
             used: list[MinibatchResult] = []
-            update = state.update(rollout.batch, generator, guard, objective, used)
+            update = state.update(rollout.batch, responses.plan.generator, guard, objective, used)
             clock.lap("update")
 
             metrics = rollout.stats() | update | {"kl_coef": state.kl.coef, "learning_rate": learning_rate}
@@ -161,7 +161,9 @@ def summarise(state: "State", start_time: float, before: dict[str, float], after
 class State:
     """Everything in a checkpoint: weights, optimizer, controllers, counters."""
 
-    def __init__(self, actors: Actors, ppo: PPOConfig, folder: Path | None = None) -> None:
+    def __init__(
+        self, actors: Actors, ppo: PPOConfig, folder: Path | None = None, queue: ResponseQueue | None = None
+    ) -> None:
         self.policy, self.shaper, self.ppo, self.offload = actors.policy, actors.shaper, ppo, actors.offload
         # With an adapter the frozen base stands in its own folder: a checkpoint holds what is trained.
         self.saved_weights = weights_to_save(self.policy, ppo.lora_rank)
@@ -171,7 +173,7 @@ class State:
         self.optimizer = make_optimizer(rates, ppo, ppo.optimizer)
         # Ziegler et al. 2019, section 2.2: a coefficient that is steered towards a target, or a fixed one.
         self.kl = AdaptiveKL(ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) if ppo.kl_target else FixedKL(ppo.kl_coef)
-        self.guard = Guard(ppo.max_skipped_updates, folder)
+        self.guard, self.queue = Guard(ppo.max_skipped_updates, folder), queue
         self.optimizer_steps = 0
         self.selection = PolicySelection(ppo, weights_to_save(self.policy.model, ppo.lora_rank))
 
@@ -206,6 +208,8 @@ class State:
         # Coefficient and moments follow the data: without them a resumed run would train on other rewards.
         counts = {"kl_coef": self.kl.coef, "optimizer_steps": self.optimizer_steps, "guard": self.guard.counts()}
         counts["shaper"] = self.shaper.state()
+        if self.queue:
+            self.queue.save(folder)
         save_state(folder, self.modules(), self.optimizer, counts | self.selection.state())
 
     def modules(self) -> dict[str, nn.Module]:
@@ -217,6 +221,8 @@ class State:
         if checkpoint is None:
             return
         counts = load_state(checkpoint, self.modules(), self.optimizer)
+        if self.queue:
+            self.queue.load(checkpoint)
         self.offload.put_state_away(self.optimizer)
         self.kl.coef, self.optimizer_steps = counts["kl_coef"], counts["optimizer_steps"]
         self.guard.restore(counts["guard"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from likelier.config import Config
+from likelier.config import Config, PPOConfig
 from likelier.config.text import Memory
 from likelier.runs.older import go_on_from, keep_former_defaults
 from likelier.runs.record import RunRecord
@@ -32,7 +32,9 @@ class WorkerRun(DistributedRun):
     def __init__(self, folder: Path, verb: str, config: Config, checkpoint: str) -> None:
         block = STAGES[verb].block
         silent = getattr(config, block).model_copy(update={"report_to": []})
-        self.shards = isinstance(silent, Memory) and silent.shard
+        self.hands_over = isinstance(silent, Memory) and silent.shard
+        self.hands_over |= isinstance(silent, PPOConfig) and silent.async_steps > 0
+        """True if a checkpoint holds what this process has a part of."""
         super().__init__(folder, verb, config.model_copy(update={block: silent}), checkpoint or "never")
 
     def check_record(self) -> list[dict[str, Any]]:
@@ -45,8 +47,8 @@ class WorkerRun(DistributedRun):
         return {}
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Only rank 0 saves; where weights are sharded the others hand it their parts."""
-        if self.shards:
+        """Only rank 0 saves; the others hand it their parts, if there are any."""
+        if self.hands_over:
             with tempfile.TemporaryDirectory(dir=self.folder) as nowhere:
                 write(Path(nowhere))
 

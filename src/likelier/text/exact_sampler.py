@@ -5,7 +5,6 @@ begins. So a response depends on its own numbers only: not on the batch it is in
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +44,12 @@ class Decoded(NamedTuple):
     logprobs: Float[Tensor, "B T"]
     lengths: Int[Tensor, " B"]
     inserted: Bool[Tensor, "B T"]
+
+    @classmethod
+    def from_samples(cls, samples: Samples) -> "Decoded":
+        """Return what `restore_samples` makes the same samples of."""
+        inserted = torch.zeros_like(samples.mask) if samples.inserted is None else samples.inserted
+        return cls(samples.tokens, samples.logprobs, samples.mask.sum(1), inserted)
 
 
 class ExactSampler:
@@ -98,8 +103,7 @@ class ExactSampler:
         inverse = order.argsort().to(draws.device)
         decoded = Decoded(*(all_gather_rows(torch.cat(part), len(order))[inverse] for part in zip(*parts, strict=True)))
         stops = StopCriteria(model, tokenizer, sampling, on_device)
-        samples = make_samples(list(prompts), on_device, decoded, stops)
-        return replace(samples, inserted=decoded.inserted & samples.mask) if self.tools else samples
+        return make_samples(list(prompts), on_device, decoded, stops, bool(self.tools))
 
 
 def load_tools(config: SamplingConfig) -> Tools | None:
@@ -220,11 +224,23 @@ def draw_tokens(
     return token[:, 0], (scaled.gather(1, token) - top - total.log())[:, 0]
 
 
-def make_samples(
-    prompts: list[Text],
-    encoded: Prompts,
+def restore_samples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Text],
+    sampling: Sampling,
     decoded: Decoded,
-    stops: StopCriteria,
+    has_tools: bool,
+) -> Samples:
+    """The samples of which `decoded` is left: drawn in another process, or before."""
+    encoded = encode_prompts(tokenizer, prompts, context_length(model) - sampling.response_length)
+    encoded = encoded.to(decoded.tokens.device)
+    stops = StopCriteria(model, tokenizer, sampling, encoded)
+    return make_samples(list(prompts), encoded, decoded, stops, has_tools)
+
+
+def make_samples(
+    prompts: list[Text], encoded: Prompts, decoded: Decoded, stops: StopCriteria, has_tools: bool = False
 ) -> Samples:
     """Masks from lengths, texts, and why each response ended. NumericError: a log-probability that is not finite."""
     steps = torch.arange(decoded.tokens.shape[1], device=decoded.tokens.device)
@@ -249,5 +265,6 @@ def make_samples(
         logprobs=decoded.logprobs.masked_fill(~mask, 0.0),
         stop_reasons=reasons,
         texts=[text[:cut] for text, cut in zip(texts, cuts, strict=True)],
+        inserted=decoded.inserted & mask if has_tools else None,
         pictures=encoded.pictures,
     )

@@ -1,7 +1,7 @@
 """The `Sampler` protocol, which separates training from the generation of responses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -187,6 +187,19 @@ class Sampler(Protocol):
         Called before every rollout and evaluation. `policy` may be another model than before (such as the frozen
         reference), and its weights are updated in place after the rollout.
         """
+
+
+@runtime_checkable
+class AsyncSampler(Sampler, Protocol):
+    """A `Sampler` that can draw while its caller does something else."""
+
+    def ask(self, prompts: Sequence[Text], sampling: Sampling, draws: Float[Tensor, "B T"]) -> Callable[[], Samples]:
+        """Have responses drawn by the weights last loaded, whatever is loaded later; returns what waits for them.
+
+        They are as those of `sample`, and drawn in the order in which they were asked for. What goes wrong is raised by
+        what waits. With several processes all of them ask, and wait, in the same order.
+        """
+        ...
 
 
 def draw_uniforms(

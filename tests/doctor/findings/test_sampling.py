@@ -1,5 +1,6 @@
 """Tokens that the policy did not sample."""
 
+import numpy as np
 import pytest
 
 from broken_metrics import history
@@ -51,3 +52,20 @@ def test_a_sampler_that_rounds_as_the_protocol_allows_is_a_warning():
 def test_the_gap_of_all_steps_together():
     gap, error = sampling.sampling_gap(history(num_steps=4, sampling_gap=0.03, sampling_gap_error=0.02))
     assert (gap, error) == (pytest.approx(0.03), pytest.approx(0.02 / 2))
+
+
+def test_what_an_older_policy_drew_is_no_mismatch():
+    staleness = np.minimum(np.arange(40), 2.0)
+    stale = staleness > 0
+    older = {
+        "sampler_difference": np.where(stale, 0.2, 3e-7),
+        "sampler_difference_max": np.where(stale, 5.0, 3e-6),
+        "sampler_kl": np.where(stale, 0.05, 0.0),
+        "sampling_gap": np.where(stale, 0.3, 0.01),
+    }
+    ahead = {"async_steps": 2}
+    assert sampling.sampler_mismatch(history(ahead, **older, staleness=staleness)) is None
+    assert sampling.sampler_mismatch(history(**older)).severity == "error"  # nothing was drawn ahead here
+    wrong = older | {"sampler_difference": np.full(40, 0.2)}  # before the first update already
+    found = sampling.sampler_mismatch(history(ahead, **wrong, staleness=staleness))
+    assert (found.severity, found.step) == ("error", 1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -81,6 +81,14 @@ class History:
     def ppo(self) -> PPOConfig:
         """The settings of the `ppo` block."""
         return self.config.ppo
+
+    @cached_property
+    def on_policy(self) -> "History":
+        """The steps whose responses were drawn by the very policy that learned from them: with `async_steps` the first
+        ones of a run, else all."""
+        if not self.ppo.async_steps:
+            return self
+        return replace(self, lines=[line for line in self.lines if not line.get("staleness")])
 
     @property
     def last(self) -> int:

@@ -46,6 +46,7 @@ ROUNDED = SamplingFault(
 
 def sampler_mismatch(run: History) -> Finding | None:
     """Sampler and trainer disagree on log-probabilities, or the tokens do not follow the trainer's distribution."""
+    run = run.on_policy
     fault = diagnose_sampling(run)
     if fault is None:
         return None
@@ -61,7 +62,11 @@ DIFFERENCES = ("sampler_difference", "sampler_difference_max", "sampler_differen
 
 
 def diagnose_sampling(run: History) -> SamplingFault | None:
-    """The likely sampling fault; None if the tokens fit the policy."""
+    """The likely sampling fault; None if the tokens fit the policy.
+
+    Looked for where no update lies between: an older policy's tokens are meant to be of another distribution.
+    """
+    run = run.on_policy
     rounding, outlier = (ROUNDING_BF16, OUTLIER_BF16) if run.ppo.bf16 else (ROUNDING, OUTLIER)
     everywhere, largest, unpadded, signed = (
         run.level(name, 0, len(run.lines))

@@ -101,6 +101,6 @@ def test_what_can_go_wrong_is_said_word_for_word(place, capfd, command, message)
 def test_every_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(place_in(tmp_path))
     guides = {guide.stem: guide for guide in GUIDES}
-    for name in (*ORDER, *(guides.keys() - set(ORDER))):
+    for name in (*ORDER, *sorted(guides.keys() - set(ORDER))):
         for line in commands(guides[name], "sh") + commands(guides[name], "sh slow"):
             assert main(words_of(line)) == 0, line

@@ -2,7 +2,7 @@
 
 import torch
 
-from likelier.ppo.batch import Batch, minibatches
+from likelier.ppo.batch import Batch, minibatches, order_by_length
 
 
 def three_rows():
@@ -42,3 +42,11 @@ def test_minibatches_take_every_row_once():
 
 def test_without_a_generator_rows_come_in_order():
     assert torch.cat(minibatches(5, 2, None)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_rows_of_like_length_share_a_micro_batch():
+    rows, lengths = torch.tensor([4, 0, 3, 1]), torch.tensor([7, 2, 9, 2, 5])
+    assert order_by_length(rows, lengths, 2).tolist() == [3, 1, 4, 0]  # of 2, 2, 5 and 7 tokens
+    assert order_by_length(rows, lengths, 4).tolist() == [4, 0, 3, 1]
+    assert order_by_length(rows, lengths, None).tolist() == [4, 0, 3, 1]
+    assert order_by_length(rows, None, 2).tolist() == [4, 0, 3, 1]

@@ -114,3 +114,21 @@ def test_the_kl_of_an_older_policys_tokens_is_that_of_the_policy_as_it_is(reward
     assert plain.kl.mean() < -0.01 < 0.01 < rollout.kl.mean()
     assert rollout.stats()["staleness"] == 0.0
     assert "staleness" not in plain.stats()
+
+
+def test_micro_batches_hold_rows_of_like_length_and_everything_moves_with_its_row(rewarded):
+    source, settings = ("is_a", "token"), {"num_mini_batches": 4}
+    whole, _ = rewarded(source, **settings)
+    cut, _ = rewarded(source, micro_batch_size=4, **settings)
+    lengths = cut.batch.lengths.view(4, 16)
+    assert torch.equal(lengths, lengths.sort(dim=1).values)
+    for part in range(4):  # the same rows in each minibatch, as they were drawn
+        rows = slice(16 * part, 16 * part + 16)
+        drawn, moved = (
+            sorted(zip(found.samples.texts[rows], found.batch.returns[rows].sum(1).tolist(), strict=True))
+            for found in (whole, cut)
+        )
+        assert [text for text, _ in moved] == [text for text, _ in drawn]
+        assert [sum_ for _, sum_ in moved] == pytest.approx([sum_ for _, sum_ in drawn], abs=1e-5)
+    assert [prompt.text for prompt in cut.prompts] == cut.samples.prompts
+    assert cut.kl.tolist() == [0.0] * 64  # policy and reference see the same micro-batches

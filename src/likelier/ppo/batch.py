@@ -34,6 +34,8 @@ class Batch:
     advantages: Float[Tensor, "B T"]
     returns: Float[Tensor, "B T"] | None
     ref_logprobs: Float[Tensor, "B T"] | None = None
+    lengths: Int[Tensor, " B"] | None = None
+    """Tokens that the policy reads in a row, by which micro-batches are cut; None: all rows cost alike."""
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -56,6 +58,7 @@ class Batch:
             self.advantages[index],
             None if self.returns is None else self.returns[index],
             None if self.ref_logprobs is None else self.ref_logprobs[index],
+            None if self.lengths is None else self.lengths[index],
         )
 
     def cut(self, size: int | None) -> list["Batch"]:
@@ -74,3 +77,15 @@ def minibatches(num_rows: int, num_mini_batches: int, generator: torch.Generator
     else:
         order = torch.randperm(num_rows, generator=generator, device=generator.device).cpu()
     return list(order.tensor_split(num_mini_batches))
+
+
+def order_by_length(
+    rows: Int[Tensor, " N"], lengths: Int[Tensor, " B"] | None, micro_batch_size: int | None
+) -> Int[Tensor, " N"]:
+    """Order the rows of a minibatch so that those of a micro-batch are of like length and hold little padding.
+
+    The gradient is a sum over rows and stays the same but for rounding. Unchanged if one micro-batch takes all rows.
+    """
+    if lengths is None or micro_batch_size is None or micro_batch_size >= len(rows):
+        return rows
+    return rows[lengths.cpu()[rows].argsort(stable=True)]

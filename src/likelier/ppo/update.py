@@ -19,7 +19,7 @@ from likelier.distributed import (
     local_part,
     shard,
 )
-from likelier.ppo.batch import Batch, minibatches
+from likelier.ppo.batch import Batch, minibatches, order_by_length
 from likelier.ppo.losses import (
     Stats,
     default_normalizer,
@@ -89,7 +89,7 @@ def ppo_update(
     used = [] if used is None else used
     skipped: list[MinibatchResult] = []
     num_steps = 0
-    for rows in epoch_minibatches(len(batch), config, generator):
+    for rows in epoch_minibatches(len(batch), config, generator, batch.lengths):
         for parameter in parameters:
             parameter.grad = None  # not zeros: a parameter without gradient must not be decayed as if it had one
         # Indexing would copy the batch; where it is its own only minibatch nothing need be copied.
@@ -117,8 +117,10 @@ def ppo_update(
     return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
 
 
-def epoch_minibatches(num_rows: int, config: UpdateConfig, generator: torch.Generator) -> Iterator[Int[Tensor, " N"]]:
-    """Yield the rows of each minibatch of each epoch.
+def epoch_minibatches(
+    num_rows: int, config: UpdateConfig, generator: torch.Generator, lengths: Int[Tensor, " B"] | None = None
+) -> Iterator[Int[Tensor, " N"]]:
+    """Yield the rows of each minibatch of each epoch, by length if micro-batches cut them.
 
     The first epoch keeps the order of rows in which the old log-probabilities were computed (the rollout has shuffled
     them); later epochs shuffle. A minibatch of the whole batch is not shuffled, since that changes nothing.
@@ -127,7 +129,8 @@ def epoch_minibatches(num_rows: int, config: UpdateConfig, generator: torch.Gene
     yield from first
     # Several epochs on one batch are what the clipped ratio allows (Schulman et al. 2017, algorithm 1).
     for _ in range(config.num_ppo_epochs - 1):
-        yield from first if len(first) == 1 else minibatches(num_rows, config.num_mini_batches, generator)
+        drawn = first if len(first) == 1 else minibatches(num_rows, config.num_mini_batches, generator)
+        yield from (order_by_length(rows, lengths, config.micro_batch_size) for rows in drawn)
 
 
 def accumulate_gradients(

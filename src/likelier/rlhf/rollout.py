@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from likelier.config import PPOConfig
 from likelier.ppo.advantages import AdvantageInputs, compute_advantages
-from likelier.ppo.batch import Batch
+from likelier.ppo.batch import Batch, minibatches, order_by_length
 from likelier.ppo.kl import clamped_share
 from likelier.ppo.masks import masked_var, masked_whiten
 from likelier.records import Prompt
@@ -31,7 +31,7 @@ from likelier.rlhf.scores import Shaper, penalise_missing_end
 from likelier.text.adapters import FrozenModels
 from likelier.text.logprobs import compute_sample_logprobs
 from likelier.text.policy import TextPolicy
-from likelier.text.sampler import Sampler, Samples
+from likelier.text.sampler import Sampler, Samples, join_samples
 from likelier.training.offload import Offload
 from likelier.training.setup import Clock
 
@@ -120,7 +120,7 @@ class Rollout:
 
 def make_rollout(actors: Actors, responses: Responses, config: PPOConfig, kl_coef: float, clock: Clock) -> Rollout:
     """Score the responses of a step, and build a batch of `batch_size` rows from them."""
-    samples, row_prompts, group = responses.samples, responses.plan.prompts, responses.plan.group
+    samples, row_prompts, group = order_rows(responses, config)
     inputs: dict[str, Any] = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
     inputs |= {} if samples.pictures is None else {"pictures": samples.pictures}
     if samples.inserted is not None:
@@ -155,13 +155,35 @@ def make_rollout(actors: Actors, responses: Responses, config: PPOConfig, kl_coe
     measures |= {"staleness": torch.tensor(responses.staleness)} if config.async_steps else {}
     measures |= {"ref_log_ratio_clamped": clamped_share(old.logprobs, ref_logprobs, mask)}
     loss_ref_logprobs = None if config.penalty_in_reward else ref_logprobs
-    batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, advantages, returns, loss_ref_logprobs)
+    learned = advantages, returns, loss_ref_logprobs, count_tokens(samples)
+    batch = Batch(inputs, samples.tokens, mask, old.logprobs, old.values, *learned)
     # k1, whatever estimator the penalty uses: summed over a response it is unbiased, and small batches stay comparable.
     kl = (old.logprobs - ref_logprobs) * mask
     if config.async_steps and old.weights is not None:
         kl = kl * old.weights  # tokens of an older policy: unweighted this would be a KL less the distance between both
     kl = kl.sum(1)
     return Rollout(batch, row_prompts, samples, scored, rewards, ref_logprobs, kl, old, measures)
+
+
+def order_rows(responses: Responses, config: PPOConfig) -> tuple[Samples, list[Prompt], Int[Tensor, " B"]]:
+    """Return samples, prompts and groups with rows of like length together within each minibatch.
+
+    Before anything is computed in micro-batches: policy and reference then see the same ones, so that the first KL and
+    the first ratio stay exact.
+    """
+    samples, plan = responses.samples, responses.plan
+    lengths = count_tokens(samples)
+    parts = minibatches(len(lengths), config.num_mini_batches, None)
+    order = torch.cat([order_by_length(rows, lengths, config.micro_batch_size) for rows in parts])
+    if torch.equal(order, torch.arange(len(order))):
+        return samples, plan.prompts, plan.group
+    prompts = [plan.prompts[row] for row in order.tolist()]
+    return join_samples([samples], order.argsort().tolist()), prompts, plan.group[order]
+
+
+def count_tokens(samples: Samples) -> Int[Tensor, " B"]:
+    """Tokens of each prompt with its response."""
+    return samples.prompt_mask.sum(1) + samples.mask.sum(1)
 
 
 def score_responses(actors: Actors, prompts: Sequence[Prompt], samples: Samples, config: PPOConfig) -> ScoredResponses:

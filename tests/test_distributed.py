@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from datetime import timedelta
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from batches import batch_of
 from likelier.config import PPOConfig, RewardSource, UpdateConfig
 from likelier.distributed import (
     LostProcess,
+    agree_on_name,
     all_gather_rows,
     all_reduce_gradients,
     all_reduce_max,
@@ -19,6 +21,7 @@ from likelier.distributed import (
     broadcast_text,
     get_rank,
     get_world_size,
+    process_group,
     shard,
 )
 from likelier.errors import ConfigError
@@ -332,6 +335,36 @@ def test_where_processes_cannot_meet():
     line = "ppo.device: mps does not serve several processes; set cpu, or use one process"
     assert in_processes(2, checked_on, "mps") == [line, line]
     assert in_processes(2, checked_on, "cuda") == ["fine", "fine"]
+
+
+def meet_again():
+    """Twice in one store, as processes that torchrun has started again, on machines that count differently."""
+    sums = []
+    for attempt in (0, 1):
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(attempt * int(os.environ["RANK"]))
+        with process_group():
+            sums.append(float(all_reduce_sum(torch.tensor(get_rank() + 1.0))))
+    return sums
+
+
+def test_processes_that_are_started_again_meet_whatever_torchrun_counts():
+    assert in_processes(3, meet_again, meet=False) == [[6.0, 6.0]] * 3
+
+
+class Silent(dict):
+    """A store that nobody else writes to."""
+
+    timeout = timedelta(seconds=0.1)
+    check = staticmethod(lambda keys: False)
+
+    def set(self, key, value):
+        self[key] = value
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_waits_in_vain_for_the_others_says_so(rank):
+    with pytest.raises(LostProcess, match=r"^torchrun: not all of 2 processes have come"):
+        agree_on_name(Silent(), rank, 2)
 
 
 def left_alone():

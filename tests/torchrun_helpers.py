@@ -4,6 +4,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -115,11 +116,42 @@ def run_disturbed(words, folder, disturb):
     return err
 
 
+def run_on_two_machines(words, folder, disturb):
+    """Run a command by two launchers that meet over the loopback, each with a process of its own, which start again
+    where one ends; `disturb(pids of the two)` after three steps."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    launcher = [Path(sys.executable).with_name("torchrun"), "--nnodes=2", "--nproc-per-node=1", "--max-restarts=3"]
+    launcher += ["--rdzv-backend=c10d", f"--rdzv-endpoint={place}", "--rdzv-id=test", "--local-addr=127.0.0.1"]
+    command = [*launcher, "-m", "likelier", *words, "--resume", "auto"]
+    machines = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
+    log = folder / "metrics.jsonl"
+    while not log.exists() or log.read_text().count("\n") < 3:
+        assert machines[0].poll() is None, machines[0].communicate()
+        time.sleep(0.05)
+    disturb([worker for machine in machines for worker in workers_of(machine.pid).values()])
+    errors = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], errors
+
+
+def list_children(pid):
+    """Process ids of the children of a process."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until_ended(pid, seconds=20):
+    """Wait until a process has ended, whoever is to be told of it."""
+    stat, until = Path(f"/proc/{pid}/stat"), time.monotonic() + seconds
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until, f"process {pid} goes on"
+        time.sleep(0.01)
+
+
 def workers_of(launcher):
     """Process ids of the workers, by rank."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     ranks = {}
-    for child in map(int, children):
+    for child in list_children(launcher):
         variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         ranks |= {int(each[5:]): child for each in variables if each.startswith(b"RANK=")}
     return ranks

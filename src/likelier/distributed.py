@@ -8,6 +8,8 @@ is a no-op.
 import contextlib
 import os
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -17,6 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from likelier.errors import ConfigError, LikelierError
+
+SECONDS_BETWEEN_LOOKS = 0.02
+"""While processes meet."""
 
 
 class LostProcess(LikelierError):
@@ -62,14 +67,42 @@ def process_group() -> Iterator[None]:
     with lost_process_errors():
         found, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         # A prefix of its own for each attempt: torchrun's store keeps the addresses of the one that ended.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = dist.PrefixStore(f"attempt {attempt}", found)  # type: ignore[attr-defined]
+        store = dist.PrefixStore(agree_on_name(found, rank, size), found)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def agree_on_name(store: Any, rank: int, size: int) -> str:
+    """Return a name that all processes of this attempt get, and those of no attempt before. LostProcess: one does not
+    come in time.
+
+    torchrun's own count of restarts serves on one machine only: each machine counts those of its own processes.
+    """
+    own, until = uuid.uuid4().hex, time.monotonic() + store.timeout.total_seconds()
+    others = range(1, size)
+
+    def read(key: str) -> str:
+        return str(store.get(key).decode()) if store.check([key]) else ""
+
+    if rank > 0:
+        store.set(f"here/{rank}", own)
+    while time.monotonic() < until:
+        if rank == 0:
+            # Whoever finds itself named knows that this is no list of an attempt that has ended.
+            store.set("named", " ".join([own, *(read(f"here/{other}") for other in others)]))
+            if all(read(f"agreed/{other}") == own for other in others):
+                return own
+        else:
+            name, *named = read("named").split(" ")
+            if own in named:
+                store.set(f"agreed/{rank}", name)
+                return name
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    raise LostProcess(f"torchrun: not all of {size} processes have come; go on with --resume auto")
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def test_it_draws_what_the_trainer_would_have_drawn_with_the_weights_of_the_mome
         sampler.sample(["b " * 70], Sampling(2), torch.zeros(1, 2))
     process = sampler.child.process
     sampler.child.close()
-    assert process.poll() == 0
+    assert process.poll() is not None
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Our side of vLLM: weights, settings, adapters, errors. `tests/fakes/vllm` stands in for it, not in test_vllm.py."""
 
+import copy
 import math
 import sys
 from pathlib import Path
@@ -8,11 +9,13 @@ import pytest
 import torch
 
 from likelier.config import LoRA
+from likelier.engines import vllm_sampler
+from likelier.engines.local import LocalEngine
 from likelier.engines.vllm_sampler import EngineSettings, VLLMSampler, make_seeds, make_settings
 from likelier.errors import ConfigError, NumericError
 from likelier.text.adapters import add_adapter, copy_sharing_weights
 from likelier.text.logprobs import compute_response_logprobs
-from likelier.text.sampler import Sampler, Samples, Sampling, draw_uniforms
+from likelier.text.sampler import AsyncSampler, Sampler, Samples, Sampling, draw_uniforms
 from likelier.training.setup import seeded_generator
 from model_families import VOCABULARY, tiny_model, tiny_tokenizer
 
@@ -122,6 +125,31 @@ def test_adapters_are_swapped_and_the_base_is_handed_over_once(monkeypatch):
     sampler.load_weights(tiny_model(seed=5))
     draw(sampler, Sampling(8))
     assert len(handed) == 1  # another base
+
+
+@pytest.mark.parametrize("has_adapter", [False, True])
+def test_it_draws_ahead_by_the_weights_of_the_moment(monkeypatch, has_adapter):
+    def start(python, arguments, gpu, threads):
+        return LocalEngine(arguments)
+
+    monkeypatch.setattr(vllm_sampler, "EngineProcess", start)
+    model = adapted(tiny_model())[0] if has_adapter else tiny_model()
+    sampler = make(model, ahead=2)
+    assert isinstance(sampler, AsyncSampler)
+    draws = draw_uniforms(torch.Generator().manual_seed(0), len(PROMPTS), 8, "cpu")
+    asked = []
+    for version in range(6):
+        if has_adapter:
+            change_adapter(model, version)
+        else:
+            model.get_output_embeddings().weight.data.normal_(std=0.3, generator=torch.Generator().manual_seed(version))
+        sampler.load_weights(model)
+        asked.append((copy.deepcopy(model), sampler.ask(PROMPTS, Sampling(8), draws)))
+        if version < 2:
+            continue
+        drawn_by, wait = asked.pop(0)  # two are under way
+        assert measure_gap(drawn_by, wait(), 1.0) < 1e-4
+        assert measure_gap(model, wait(), 1.0) > 1e-2
 
 
 def test_merged_weights_go_where_the_engine_takes_no_adapters():

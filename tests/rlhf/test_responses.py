@@ -26,6 +26,7 @@ from likelier.text.sampler import Sampling
 from ppo_runs import REWARD, fingerprint
 from samplers import CopySampler, ScriptedSampler
 from tiny import save_tiny_model
+from torchrun_helpers import likelier_in_processes, list_children, run_on_two_machines, wait_until_ended
 
 
 @pytest.fixture(scope="module")
@@ -166,15 +167,7 @@ def test_a_sampler_of_ones_own_draws_nothing_ahead_and_windows_neither(world, tm
         setup.prepare(config)
 
 
-def list_children(pid):
-    """Process ids of the children of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def has_ended(pid):
-    """True if a process has ended, whoever is to be told of it."""
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to find the processes in")
 
 
 def disturb(folder, yaml, run, lines, trainer):
@@ -185,14 +178,12 @@ def disturb(folder, yaml, run, lines, trainer):
         time.sleep(0.01)
     (sampler,) = list_children(forked.process.pid)
     os.kill(forked.process.pid if trainer else sampler, signal.SIGKILL)
-    code, until = forked.wait(), time.monotonic() + 20
-    while not has_ended(sampler) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert has_ended(sampler)
+    code = forked.wait()
+    wait_until_ended(sampler)
     return code, forked.err.read_text()
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to find the processes in")
+@needs_proc
 @pytest.mark.battery
 def test_whoever_is_killed_of_two_processes_the_run_goes_on_to_the_same_bits(world, tmp_path, monkeypatch):
     config = make_config(world, async_steps=2, total_episodes=32 * 9, kl_coef=0.05, kl_target=1.0)
@@ -206,3 +197,33 @@ def test_whoever_is_killed_of_two_processes_the_run_goes_on_to_the_same_bits(wor
     Path(line[65:].partition(";")[0]).unlink()
     assert Forked(given[0], run_command, "ppo", str(given[1]), "--out", str(given[2]), "--resume", "auto").wait() == 0
     assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def two(world):
+    """A config, and the run of two processes that nobody disturbs."""
+    config = make_config(world, async_steps=2, total_episodes=32 * 10, kl_coef=0.05, shard=True)
+    (world / "two.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
+    words = ["ppo", world / "two.yaml", "--out"]
+    told = likelier_in_processes(2, world / "tmp", *words, world / "two")
+    assert [code for code, _, _ in told] == [0, 0], told
+    return words, world / "two"
+
+
+@needs_proc
+@pytest.mark.battery
+@pytest.mark.parametrize("machine", [0, 1])
+@pytest.mark.parametrize("victim", ["trainer", "sampler"])
+def test_two_machines_with_a_sampler_each_of_which_one_process_is_killed(two, tmp_path, machine, victim):
+    words, undisturbed = two
+    samplers = []
+
+    def kill(trainers):
+        samplers.extend(list_children(trainer)[0] for trainer in trainers)
+        os.kill((trainers if victim == "trainer" else samplers)[machine], signal.SIGKILL)
+
+    run_on_two_machines([*words, tmp_path / "run"], tmp_path / "run", kill)
+    assert len(samplers) == 2
+    for sampler in samplers:
+        wait_until_ended(sampler)
+    assert fingerprint(tmp_path / "run") == fingerprint(undisturbed)

@@ -11,8 +11,6 @@ from typing import IO
 
 import torch
 
-END_SECONDS = 10.0
-"""How long the process has to end by itself."""
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that describe this process as one of several, and would mislead another one."""
 
@@ -21,11 +19,16 @@ class Child:
     """A process with a socket to this one, by whose end it knows that nobody will ask again."""
 
     def __init__(
-        self, name: str, command: Sequence[str], numbers: Sequence[int], environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        numbers: Sequence[int] = (),
+        end_seconds: float = 0.0,
     ) -> None:
         """Start `command` with the number of its end of the socket, and of other open files, behind it.
 
-        `name`: what it runs, for people. OSError: it cannot be started.
+        `name`: what it runs, for people. `end_seconds`: how long it has to end by itself. OSError: it cannot be started.
         """
         self.name = name
         self.socket, theirs = socket.socketpair()
@@ -47,7 +50,7 @@ class Child:
             raise
         finally:
             theirs.close()
-        self.close = weakref.finalize(self, end, self.process, self.socket, self.log)
+        self.close = weakref.finalize(self, end, self.process, self.socket, self.log, end_seconds)
 
     def explain_end(self) -> str:
         """Return why the process ended, in one line; what it said is kept in a file."""
@@ -86,13 +89,13 @@ def divide_threads(beside: object, device: torch.device) -> int | None:
     return max(1, threads // 2)
 
 
-def end(process: "subprocess.Popen[bytes]", connection: socket.socket, log: IO[bytes]) -> None:
-    """Let the process end: it reads that nobody will ask again."""
+def end(process: "subprocess.Popen[bytes]", connection: socket.socket, log: IO[bytes], seconds: float) -> None:
+    """Let the process end, which reads that nobody will ask again; after so many seconds kill it."""
     with contextlib.suppress(OSError):  # it has ended
         connection.shutdown(socket.SHUT_RDWR)  # also where a file of it is still open
     connection.close()
     try:
-        process.wait(END_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -13,6 +13,7 @@ from likelier.engines.child import Child, copy_environment
 from likelier.engines.weights import SharedMemory
 from likelier.errors import ConfigError, LikelierError
 
+END_SECONDS = 10.0
 OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables that describe our Python, and would mislead another one."""
 
@@ -28,7 +29,8 @@ class EngineProcess:
         # The folder of the script holds modules that are no one else's.
         environment = copy_environment(OURS, gpu, threads) | {"PYTHONSAFEPATH": "1"}
         try:
-            self.child = Child("vLLM", [str(python), worker.__file__], [self.memory.number], environment)
+            command = [str(python), worker.__file__]
+            self.child = Child("vLLM", command, environment, [self.memory.number], END_SECONDS)
         except OSError as error:
             self.memory.close()
             raise ConfigError(f"engine_python: {python}: cannot be started ({error.strerror})") from error

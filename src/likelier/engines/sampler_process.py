@@ -47,7 +47,7 @@ class SamplerProcess:
         environment = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         device = pick_device(config.ppo.device)
         environment |= copy_environment(tuple(environment), find_sampler_gpu(device), divide_threads(self, device))
-        self.child = Child("the sampler", COMMAND, [], environment)
+        self.child = Child("the sampler", COMMAND, environment)
         self.unread: deque[dict[str, Tensor]] = deque()
         """Answers that are still to come, in their order; each is filled when it has come."""
         self.tell(

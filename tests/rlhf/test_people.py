@@ -214,6 +214,19 @@ def test_the_command_is_killed_while_it_waits_and_goes_on(world, tmp_path):
     assert read_used(tmp_path / "run")[0]["rated"] == [True] * 8
 
 
+@pytest.mark.battery
+def test_people_rate_what_an_older_policy_wrote_and_a_killed_run_ends_with_the_same_bits(world, tmp_path, monkeypatch):
+    """kill -9 while people are waited for, with responses of a later step drawn already."""
+    ahead, whole = {"total_episodes": 24, "async_steps": 1}, Rater()
+    lines = train(configure(world, tmp_path / "whole.db", **ahead), tmp_path / "whole", whole, monkeypatch)
+    assert [line["staleness"] for line in lines] == [0, 1, 1]
+    most = len(set(read_used(tmp_path / "whole")[0]["responses"])) + 2
+    seen = kill_and_resume(configure(world, tmp_path / "r.db", **ahead), tmp_path, most)
+    assert sorted(set(seen)) == sorted(set(whole.seen))
+    assert len(set(seen)) == len(seen)
+    assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_ratings_in_postgresql_end_a_killed_run_as_those_in_sqlite_end_a_whole_one(
     world, tmp_path, cluster, monkeypatch

@@ -28,7 +28,7 @@ class Child:
     ) -> None:
         """Start `command` with the number of its end of the socket, and of other open files, behind it.
 
-        `name`: what it runs, for people. `end_seconds`: how long it has to end by itself. OSError: it cannot be started.
+        `name`: what it runs, for people. `end_seconds`: how long it has to end by itself. OSError: it cannot start.
         """
         self.name = name
         self.socket, theirs = socket.socketpair()

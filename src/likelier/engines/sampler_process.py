@@ -52,7 +52,10 @@ class SamplerProcess:
         """Answers that are still to come, in their order; each is filled when it has come."""
         self.tell(
             "start",
-            config=config.model_dump(mode="json", include={"model", "seed", "chat_template_kwargs", "ppo"}),
+            ppo=config.ppo.model_dump(mode="json"),
+            model=config.model,
+            seed=config.seed,
+            template=config.chat_template_kwargs,
             precision=torch.get_float32_matmul_precision(),
         )
 

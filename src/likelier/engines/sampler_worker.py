@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from likelier.config import build_config
+from likelier.config import PPOConfig
 from likelier.engines.messages import Message, receive, send
 from likelier.errors import LikelierError
 from likelier.text.adapters import apply_lora
@@ -57,19 +57,18 @@ def without_call(message: Message) -> dict[str, Any]:
     return {name: value for name, value in message.words.items() if name != "call"}
 
 
-def start(config: Mapping[str, Any], precision: str) -> ExactSampler:
+def start(ppo: Mapping[str, Any], model: str, seed: int, template: Mapping[str, Any], precision: str) -> ExactSampler:
     """Load the policy as the trainer did: the same modules on the same frozen weights.
 
     DataError, ConfigError: it has changed since the trainer loaded it.
     """
     torch.set_float32_matmul_precision(precision)
-    settings = build_config(dict(config))
-    ppo = settings.ppo
-    device = pick_device(ppo.device)
-    model = load_start(settings.model, ppo, "ppo", device, choose_base_dtype(ppo, device)).model
-    apply_lora(model, ppo, "ppo", settings.seed)
-    tokenizer = load_tokenizer(settings.model, settings.chat_template_kwargs)
-    return ExactSampler(model, tokenizer, ppo.rollout_batch_size or ppo.batch_size, load_tools(ppo))
+    config = PPOConfig(**ppo)
+    device = pick_device(config.device)
+    policy = load_start(model, config, "ppo", device, choose_base_dtype(config, device)).model
+    apply_lora(policy, config, "ppo", seed)
+    tokenizer = load_tokenizer(model, template)
+    return ExactSampler(policy, tokenizer, config.rollout_batch_size or config.batch_size, load_tools(config))
 
 
 @torch.no_grad()

@@ -91,13 +91,8 @@ class ResponseQueue:
         prompts: PromptPlan,
         sampler: Sampler | AsyncSampler,
     ) -> None:
-        self.config, self.policy, self.tokenizer, self.prompts, self.sampler = (
-            config,
-            policy,
-            tokenizer,
-            prompts,
-            sampler,
-        )
+        self.config, self.policy, self.tokenizer = config, policy, tokenizer
+        self.prompts, self.sampler = prompts, sampler
         self.asked: dict[int, Asked] = {}
         """By step; all that a checkpoint of this step or of the next one needs."""
 

@@ -27,6 +27,11 @@ PROVEN = {"accuracy": 0.71, "accuracy_interval": [0.62, 0.8], "pairs": 130}
             "worse",
             "Worse: kind prefers the new answers in 30 % (20 to 40 %)",
         ),
+        (
+            {"a": {"response_length": 55.0, "distinct_2": 0.64}, "b": {"response_length": 18.0, "distinct_2": 0.34}},
+            "better",
+            "The new answers are more alike: 34 % of their pairs of words are distinct, of the old ones' 64 %.",
+        ),
         ({"interval": [0.49, 0.7]}, "cannot_tell", "Cannot tell: "),
         ({"interval": None}, "cannot_tell", "Cannot tell: "),
         ({"judge_accuracy": {"kind": PROVEN}}, "better", "kind itself ranks 71 % (62 to 80 %) of 130 pairs it has not"),
@@ -98,6 +103,20 @@ def test_the_verdict_by_hand(changes, name, text):
     assert len(verdict.caveats) == (
         1 if set(changes) & {"num_prompts", "kl", "training_errors"} else len(verdict.caveats)
     )
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"response_length": 18.0, "distinct_2": 0.5},
+        {"response_length": 60.0, "distinct_2": 0.34},
+        {"response_length": None, "distinct_2": 0.34},
+    ],
+    ids=["hardly", "longer", "unknown"],
+)
+def test_answers_that_are_not_known_to_be_more_alike(new):
+    record = RECORD | {"a": {"response_length": 55.0, "distinct_2": 0.64}, "b": new}
+    assert "more alike" not in assess_evaluation(record).text
 
 
 def test_the_errors_of_the_run_that_made_a_model(tmp_path):

@@ -14,6 +14,8 @@ FEW_PROMPTS = 50
 """With fewer prompts the interval of a win rate is wider than ±0.14, and a few of them decide it."""
 OFTEN_CUT = 0.1
 """Share of answers cut at the length limit above which they are not shown as if they had ended."""
+MORE_ALIKE = 0.75
+"""Distinct pairs of words, as a share of the old answers', below which the new ones are called more alike."""
 LEAST_GAIN = 0.01
 """By which an interval is shorter with a judge than by people alone, for it to be said."""
 WORDS: Mapping[Name, str] = {
@@ -118,7 +120,7 @@ def describe_chat_judges(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return sentences on few prompts, a KL below 0, and errors in the new model's training."""
+    """Return sentences on answers that are cut or alike, few prompts, a KL below 0, and errors in training."""
     limits, prompts, kl = [], record.get("num_prompts"), record.get("kl")
     for name, side in (("old", "a"), ("new", "b")):
         stats = record.get(side) or {}
@@ -126,6 +128,7 @@ def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
         if ended is not None and (cut := 1 - ended) > OFTEN_CUT:
             advice = ": raise eval.response_length" if is_sampled else ""  # whoever wrote a file set its limit
             limits.append(f"{share(cut)} of the {name} answers were cut at the length limit{advice}.")
+    limits += describe_variety(record.get("a") or {}, record.get("b") or {})
     if prompts is not None and prompts < FEW_PROMPTS:
         limits.append(f"Only {prompts} prompt{'s' * (prompts != 1)}: others may say otherwise.")
     interval, controlled = record.get("interval"), record.get("length_controlled_interval")
@@ -137,6 +140,18 @@ def describe_limits(record: Mapping[str, Any]) -> tuple[str, ...]:
     if errors := record.get("training_errors"):
         limits.append(f"The doctor found errors in the training of the new model: {', '.join(errors)}.")
     return tuple(limits)
+
+
+def describe_variety(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the sentence on new answers that say the same to different prompts; empty where they do not.
+
+    Longer answers repeat more pairs of words by themselves, so of those nothing is said.
+    """
+    lengths, distinct = ([side.get(name) for side in (old, new)] for name in ("response_length", "distinct_2"))
+    if None in (*lengths, *distinct) or lengths[1] > lengths[0] or distinct[1] > MORE_ALIKE * distinct[0]:
+        return []
+    change = f"{share(distinct[1])} of their pairs of words are distinct, of the old ones' {share(distinct[0])}"
+    return [f"The new answers are more alike: {change}."]
 
 
 def describe_knowledge(record: Mapping[str, Any]) -> tuple[str, ...]:

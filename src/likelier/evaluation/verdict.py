@@ -147,10 +147,12 @@ def describe_variety(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
     Longer answers repeat more pairs of words by themselves, so of those nothing is said.
     """
-    lengths, distinct = ([side.get(name) for side in (old, new)] for name in ("response_length", "distinct_2"))
-    if None in (*lengths, *distinct) or lengths[1] > lengths[0] or distinct[1] > MORE_ALIKE * distinct[0]:
+    before, now = old.get("distinct_2"), new.get("distinct_2")
+    if before is None or now is None or old.get("response_length") is None or new.get("response_length") is None:
         return []
-    change = f"{share(distinct[1])} of their pairs of words are distinct, of the old ones' {share(distinct[0])}"
+    if new["response_length"] > old["response_length"] or now > MORE_ALIKE * before:
+        return []
+    change = f"{share(now)} of their pairs of words are distinct, of the old ones' {share(before)}"
     return [f"The new answers are more alike: {change}."]
 
 

@@ -699,7 +699,7 @@ def test_the_very_last_answer_can_be_undone(chromium, tmp_path, monkeypatch):
         page = chromium.new_page()
         page.goto(link)
         page.get_by_label("Your name").fill("Ann")
-        page.keyboard.press("Enter")
+        page.locator("#who button").click()
         page.locator("#question").wait_for()
         page.keyboard.press("1")
         page.get_by_text("That was all. Thank you.").wait_for()
@@ -733,7 +733,7 @@ def test_kept_answers_of_others_and_of_other_projects_stay_and_hold_nothing_up(c
         page = chromium.new_page()
         page.goto(link)
         page.get_by_label("Your name").fill("Ann")
-        page.keyboard.press("Enter")
+        page.locator("#who button").click()
         page.locator("#question").wait_for()
         ids = PageIds(read_secret(store, "page ids"))
         subject = {"comparison_id": pair.id, "left": pair.response_a, "right": pair.response_b}

@@ -195,7 +195,7 @@ def ask_for_responses(  # noqa: PLR0913
 
 
 def list_texts(prompts: Sequence[Prompt], k: int, prefixes: Sequence[Prompt]) -> list[Text]:
-    """What each of the responses is drawn from: `k` of a prompt, shared in turn by `add_prefixes`."""
+    """Return the text that each response is drawn from: `k` for a prompt, in turn those of `add_prefixes`."""
     shared = [[each.text for each in add_prefixes(prompt, prefixes)] for prompt in prompts]
     return [texts[index % len(texts)] for texts in shared for index in range(k)]
 

@@ -13,7 +13,6 @@ import yaml
 from forked import Forked, run_command
 from likelier.config import PPOConfig, build_config
 from likelier.errors import ConfigError
-from likelier.files import write_jsonl
 from likelier.rlhf import setup
 from likelier.rlhf.responses import ResponseQueue, shuffle_groups
 from likelier.rlhf.train import train_ppo
@@ -23,19 +22,14 @@ from likelier.text.models import load_causal_lm, load_tokenizer
 from likelier.text.policy import TextPolicy
 from likelier.text.prompts import load_prompts
 from likelier.text.sampler import Sampling
-from ppo_runs import REWARD, fingerprint
+from ppo_runs import fingerprint, write_world
 from samplers import CopySampler, ScriptedSampler
-from tiny import save_tiny_model
 from torchrun_helpers import likelier_in_processes, list_children, run_on_two_machines, wait_until_ended
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    save_tiny_model(folder / "model", words=["a", "b"])
-    (folder / "reward.py").write_text(REWARD)
-    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 def make_config(world, **ppo):

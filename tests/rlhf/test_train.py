@@ -19,18 +19,13 @@ from likelier.runs.run import Run
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
 from peft_folders import load_by_peft, save_peft_adapter
-from ppo_runs import REWARD, fingerprint
+from ppo_runs import fingerprint, write_world
 from samplers import EngineSampler, ScriptedSampler
-from tiny import save_tiny_model
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    save_tiny_model(folder / "model", words=["a", "b"])
-    (folder / "reward.py").write_text(REWARD)
-    write_jsonl(folder / "prompts.jsonl", [{"prompt": text} for text in ("a", "b", "a b", "b a", "a a", "b b")])
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 def config(world, **ppo):

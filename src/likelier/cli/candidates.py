@@ -83,7 +83,7 @@ def candidates(
     check_sampling(temperature, top_k, top_p, use_generation_config, stop_string or [], min_p)
     check_file(out, overwrite, [prompts, Path(model)])
     check_server(server, sampler, bf16, device)
-    source = choose_source(model, server, sampler, engine_python, check_engine(sampler, engine_python, engine_args))
+    source = choose_source(model, server, sampler, engine_python, engine_args)
     from likelier.candidates import write_candidates
 
     with tempfile.TemporaryDirectory() as folder:
@@ -132,9 +132,13 @@ def read_prefixes(file: Path | None, k: int) -> "list[Prompt]":
 
 
 def choose_source(
-    model: str, server: str | None, sampler: str, engine_python: str | None, arguments: dict[str, Any]
+    model: str, server: str | None, sampler: str, engine_python: str | None, engine_args: str
 ) -> "Server | EngineSettings | None":
-    """Return the server or engine that writes the responses; None for our own sampler."""
+    """Return the server or engine that writes the responses; None for our own sampler.
+
+    ConfigError: see `check_engine`.
+    """
+    arguments = check_engine(sampler, engine_python, engine_args)
     from likelier.engines.server import Server
     from likelier.engines.vllm_sampler import EngineSettings
 

@@ -23,7 +23,7 @@ SIZES = struct.Struct("!QQ")
 
 
 class Message(NamedTuple):
-    """What one process tells the other."""
+    """A message from one process to another."""
 
     words: dict[str, Any]
     tensors: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""What one of several processes holds of a stage whose weights are sharded (`shard`, docs/gpus.md)."""
+"""Memory of one of several processes in a stage whose weights are sharded (`shard`, docs/gpus.md)."""
 
 from collections.abc import Iterable
 

@@ -33,7 +33,7 @@ FILE = "responses.safetensors"
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides the responses of a step, besides the weights."""
+    """Prompts and random draws of a step: with the weights they decide its responses."""
 
     prompts: list[Prompt]
     """Of each row."""

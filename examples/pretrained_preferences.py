@@ -4,11 +4,13 @@
 
 The sets, folds, pairs and figures of `human_preferences.py`, with a reward model that starts from the folder MODEL: an
 encoder, or a decoder with `--set lora_rank=16`. `--features` trains nothing in it: a logistic regression on what its
-last layer is given, whose penalty a tenth of the training folds decides. `--fold N` learns that fold alone; folds that
+last layer is given, whose penalty a tenth of the training folds decides (`--set bf16=true` alone changes it: half the
+time). `--fold N` learns that fold alone; folds that
 are done stand in `--out`, and the same command goes on with those that are not.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -26,10 +28,10 @@ from likelier.config import build_config
 from likelier.errors import ConfigError
 from likelier.files import read_json, write_json, write_jsonl
 from likelier.intervals import Floats
-from likelier.records import Preference
+from likelier.records import Preference, Text
 from likelier.reward.check import PENALTIES, fit_logistic
+from likelier.reward.ensemble import load_ensemble
 from likelier.reward.judged import log_losses, targets, weights
-from likelier.reward.sources import load_ensemble
 from likelier.reward.train import score_pairs, train_reward
 from likelier.runs.run import Run
 from likelier.text.reward_model import RewardModel, new_reward_model
@@ -103,7 +105,8 @@ def shorten(pair: Preference) -> Preference:
 def choose_learner(options: argparse.Namespace) -> Learn:
     """Return what learns from the pairs of a fold."""
     if options.features:
-        return partial(learn_head, new_reward_model(options.model, max_length=200))
+        reader = new_reward_model(options.model, max_length=200)
+        return partial(learn_head, FrozenFeatures(reader, "bf16=true" in options.settings))
     return partial(learn_all, options)
 
 
@@ -119,20 +122,36 @@ def learn_all(options: argparse.Namespace, learned: Pairs, valid: Pairs, folder:
     return lambda pairs: np.subtract(*score_pairs(scorer.score, pairs))
 
 
-def learn_head(model: RewardModel, learned: Pairs, valid: Pairs, folder: Path) -> Callable[[Pairs], Floats]:
+class FrozenFeatures:
+    """Features of texts by a model that stays as it is: each text is read once, whatever pairs and folds it is in."""
+
+    def __init__(self, model: RewardModel, bf16: bool) -> None:
+        self.model, self.bf16 = model, bf16
+        self.known: dict[str, Floats] = {}
+
+    def subtract(self, pairs: Pairs) -> Floats:
+        """Return features of chosen minus features of rejected responses, [N, D]."""
+        chosen = self.read([(pair.prompt, pair.chosen) for pair in pairs])
+        return chosen - self.read([(pair.prompt, pair.rejected) for pair in pairs])
+
+    def read(self, texts: Sequence[tuple[Text, str]]) -> Floats:
+        """Return the features of responses after their prompts, [N, D]."""
+        keys = [json.dumps(text) for text in texts]
+        if new := {key: text for key, text in zip(keys, texts, strict=True) if key not in self.known}:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                rows = self.model.features(*map(list, zip(*new.values(), strict=True))).double().numpy()
+            self.known |= dict(zip(new, rows, strict=True))
+        return np.stack([self.known[key] for key in keys])
+
+
+def learn_head(features: FrozenFeatures, learned: Pairs, valid: Pairs, folder: Path) -> Callable[[Pairs], Floats]:
     """Fit a logistic regression on differences of the frozen model's features, [N, D], in units of their spread."""
     del folder
-
-    def subtract(pairs: Pairs) -> Floats:
-        prompts = [pair.prompt for pair in pairs]
-        chosen, rejected = ([getattr(pair, side) for pair in pairs] for side in ("chosen", "rejected"))
-        return (model.features(prompts, chosen) - model.features(prompts, rejected)).double().numpy()
-
-    columns, kept = subtract(learned), subtract(valid)
+    columns, kept = features.subtract(learned), features.subtract(valid)
     columns, kept = columns / (spread := columns.std(0) + 1e-9), kept / spread
     fits = [fit_logistic(columns, targets(learned), weights(learned), penalty) for penalty in PENALTIES]
     best = min(fits, key=lambda fit: log_losses(kept @ fit, targets(valid)).mean())
-    return lambda pairs: subtract(pairs) / spread @ best
+    return lambda pairs: features.subtract(pairs) / spread @ best
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from likelier.cli import main
 from likelier.feedback.check import FeedbackCheck
 from likelier.feedback.check_all import check_answers, check_store, count_evidence
 from likelier.feedback.store import Store
+from likelier.files import read_json
 from likelier.records import (
     Comparison,
     JudgedComparison,
@@ -102,8 +103,10 @@ def test_ratings_of_the_flagged_teach_nothing(db: Path, capsys: pytest.CaptureFi
     assert "0 rankings and 300 ratings give 3,160 comparisons; 60 ratings by flagged people are left out" in (
         capsys.readouterr().err
     )
+    assert read_json(folder / "checked/card.json")["ratings_dropped"] == 60
     assert main(["preferences", "--db", str(db), "-o", str(folder / "all"), "--no-check", *shares]) == 0
     assert "0 rankings and 360 ratings give 3,160 comparisons\n" in capsys.readouterr().err
+    assert "ratings_dropped" not in read_json(folder / "all/card.json")
 
 
 def test_a_taste_that_nobody_has_is_said(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,8 @@ class Check:
 class Source:
     """A store that holds just these judgements."""
 
+    num_ratings_dropped = 0
+
     def __init__(self, *items: JudgedComparison) -> None:
         self.items = list(items)
 

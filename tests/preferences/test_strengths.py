@@ -26,6 +26,8 @@ class Check:
 
 
 class Source:
+    num_ratings_dropped = 0
+
     def __init__(self, *items: JudgedComparison) -> None:
         self.items = list(items)
 

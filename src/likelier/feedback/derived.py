@@ -31,7 +31,7 @@ class AllAnswers:
         in the likelihood of theirs. Rankings keep their annotator, and are judged as their judgements are."""
         self.store = store
         self.people = {person.id: person for person in check.annotators} if check else {}
-        self.num_rankings = self.num_ratings = self.num_derived = self.num_dropped = 0
+        self.num_rankings = self.num_ratings = self.num_derived = self.num_ratings_dropped = 0
 
     def judged(self) -> list[JudgedComparison]:
         """Return judgements, then comparisons by rankings, then those by ratings."""
@@ -40,14 +40,16 @@ class AllAnswers:
         careless = {name: person.rating_careless or 0.0 for name, person in self.people.items()}
         derived = [*compare_ranked(ranked), *compare_rated(kept, careless)]
         self.num_rankings, self.num_ratings, self.num_derived = len(ranked), len(kept), len(derived)
-        self.num_dropped = len(rated) - len(kept)
+        self.num_ratings_dropped = len(rated) - len(kept)
         return [*self.store.judged(), *derived]
 
     def describe(self) -> str:
         """Return a line on what was derived by the last `judged`; empty if nothing was."""
         if not self.num_derived:
             return ""
-        left_out = f"; {self.num_dropped:,} ratings by flagged people are left out" if self.num_dropped else ""
+        left_out = (
+            f"; {self.num_ratings_dropped:,} ratings by flagged people are left out" if self.num_ratings_dropped else ""
+        )
         return (
             f"{self.num_rankings:,} rankings and {self.num_ratings:,} ratings give {self.num_derived:,} comparisons"
             + left_out

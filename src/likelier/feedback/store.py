@@ -75,6 +75,9 @@ class Store:
     1
     """
 
+    num_ratings_dropped = 0
+    """`judged` reads no ratings; `AllAnswers` does."""
+
     def __init__(self, database: Database, project: str) -> None:
         self.database, self.project = database, project
         self.commits = GroupCommit(self.transaction)

@@ -62,6 +62,8 @@ class AsTexts:
     The prompt is left out: pairs that share a picture then stay on one side of a split, and others are free.
     """
 
+    num_ratings_dropped = 0
+
     def __init__(self, judged: Sequence[JudgedComparison]) -> None:
         self.entries = judged
 

@@ -68,6 +68,9 @@ class Findings(Protocol):
 class JudgementSource(Protocol):
     """A store, or anything else that has judgements."""
 
+    num_ratings_dropped: int
+    """Ratings of flagged people from which the last `judged` made no comparisons."""
+
     def judged(self) -> list[JudgedComparison]:
         """All judgements with what was judged."""
 
@@ -128,6 +131,8 @@ def make_preferences(
     effective = measure_effect(weights, margins)
     about = {"settings": settings, "effective": effective, "dropped": dict(sorted(reasons.items()))}
     about |= {"near_duplicate_threshold": threshold} | strengths.describe(pairs)
+    if store.num_ratings_dropped:
+        about["ratings_dropped"] = store.num_ratings_dropped
     write_json(out / CARD, about | make_card(judged, parts, found, out), private=True)
     return counts | {"dropped": sum(reasons.values())}
 

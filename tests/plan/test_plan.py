@@ -25,13 +25,13 @@ plans = make_plans(load_config(Path("c.yaml")), machine)
 main(["ppo", "c.yaml", "--out", "run", "--json"])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 parts = plans[0].peak.parts
-print(plans[0].peak.total - parts["other"], plans[0].peak.total, parts["process"], peak)
+print(plans[0].peak.total, parts["other"], parts["process"], peak)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory of a process in kilobytes")
-def test_the_memory_of_a_run_lies_between_the_plan_with_and_without_freed_memory(tmp_path):
+def test_the_memory_of_a_run_is_within_15_percent_of_its_plan(tmp_path):
     words = [f"w{number}" for number in range(2000)]
     save_tiny_model(tmp_path / "model", words=words, context=160)
     enlarge(tmp_path / "model")
@@ -42,10 +42,10 @@ def test_the_memory_of_a_run_lies_between_the_plan_with_and_without_freed_memory
     config = {"model": "model", "prompts": "prompts.jsonl", "reward": [{"function": "reward.py:even"}], "ppo": ppo}
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     done = subprocess.run([sys.executable, "-c", MEASURE], cwd=tmp_path, capture_output=True, text=True, check=True)
-    least, most, process, peak = map(int, done.stdout.split()[-4:])
-    assert least - process > 0.4 * process
-    assert 0.95 * least < peak < 1.05 * most
-    assert most < 1.6 * least
+    planned, other, process, peak = map(int, done.stdout.split()[-4:])
+    assert planned - other - process > 0.4 * process
+    assert 0 < other < 0.25 * planned
+    assert 0.85 * planned < peak < 1.15 * planned
 
 
 def enlarge(folder):

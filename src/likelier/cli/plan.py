@@ -36,8 +36,8 @@ def show_stage(name: str, plan: dict[str, Any], machine: dict[str, Any]) -> None
         cost = "" if plan["cost"] is None else f", {plan['cost']:,.2f} at that price"
         echo(f"in all: {plan['steps']:,} iterations, {plan['tokens']:,} tokens, {format_time(plan['seconds'])}{cost}")
     if other := memory["parts"].get("other", 0):
-        least = (memory["peak_bytes"] - other) / GB
-        echo(f"note: {least:.1f} GB if C's allocator keeps nothing that was freed (other: what it may keep)")
+        least, most = ((memory["peak_bytes"] + sign * other) / GB for sign in (-1, 1))
+        echo(f"note: {least:.1f} to {most:.1f} GB, as C's allocator uses freed memory again or keeps it (other)")
     for note in plan["notes"]:
         echo(f"note: {note}")
     if not plan["fits"]:

@@ -54,6 +54,8 @@ GPU_BANDWIDTH_SHARE = 0.8
 """The same of its bandwidth."""
 GPU_KERNEL_SECONDS = 8e-6
 """Time in which Python launches a kernel."""
+CPU_SHARE = 0.75
+"""Share of the best of many tries that a run on a CPU reaches: 0.66 to 0.76 on four sizes (docs/results.md)."""
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:GI?B?)?", re.IGNORECASE)
 
 
@@ -154,7 +156,7 @@ def calibrate_cpu() -> Rates:
         half = flops * len(wide) / time_work(lambda: F.linear(*halves))
         bandwidth = 3 * 4 * len(long) / time_work(lambda: long.add(long))
         kernel = time_work(lambda: short.add(short))
-    return Rates(bandwidth, single, half, thin, kernel)
+    return Rates(CPU_SHARE * bandwidth, CPU_SHARE * single, CPU_SHARE * half, CPU_SHARE * thin, kernel / CPU_SHARE)
 
 
 def time_work(work: Callable[[], Tensor], seconds: float = 0.8) -> float:

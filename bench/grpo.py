@@ -1,8 +1,8 @@
 """Seconds and memory of GRPO with LoRA of rank 16 on a model of a folder, beside TRL's.
 
 `python bench/grpo.py MODEL [--bf16] [--set ppo.old_logprobs=sampler] [--repeats 5] [--threads 2] [--json FILE]`:
-iterations of 16 responses of 64 tokens, 8 to each of two prompts, one epoch in one minibatch, a penalty on the KL, and a
-function as the reward, each trainer in a process of its own. `LIKELIER_TRL` is the path of a Python that has trl
+iterations of 16 responses of 64 tokens, 8 to each of two prompts, one epoch in one minibatch, a penalty on the KL,
+and a function as the reward, each trainer in a process of its own. `LIKELIER_TRL` is the path of a Python that has trl
 (measured: 1.16); without it TRL is left out.
 """
 

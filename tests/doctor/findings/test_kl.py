@@ -83,6 +83,26 @@ def test_steps_that_are_too_large():
     assert "temperature 0.25 they reach 4 times as far" in cold.cause
 
 
+def test_a_first_update_that_leaps():
+    """A whole SmolLM2-135M at an adapter's step size: 7.2 nats behind two optimizer steps, then approx_kl fell."""
+    leap = {
+        "kl": [0.0, 7.24, 15.8, 15.0, 11.5, 16.4],
+        "kl_std": 4.6,
+        "approx_kl": [0.04, 0.05, 0.02, 0.003, 0.002, 0.001],
+    }
+    for steps in (2, 3, 6):
+        values = {name: value if isinstance(value, float) else value[:steps] for name, value in leap.items()}
+        found = kl.kl_explodes(history({"learning_rate": 3e-4}, num_steps=steps, **values))
+        assert found.severity == "warning"
+        assert found.cause.startswith("The steps are too large")
+        assert "the first update alone led to kl 7.24 in step 2" in found.evidence
+        assert "(0.0003 is a step size for adapters; whole pretrained models take 1e-6 to 1e-5)" in found.remedy
+    adapter = kl.kl_explodes(history({"learning_rate": 3e-4, "lora_rank": 16}, num_steps=6, **leap))
+    assert adapter.remedy == "Lower ppo.learning_rate or ppo.num_ppo_epochs, or set ppo.target_kl"
+    noisy = leap | {"kl_std": 40.0}  # 7.24 with a standard error of 40 / sqrt(responses of a step)
+    assert kl.kl_explodes(history(num_steps=6, **noisy)) is None
+
+
 def test_other_settings_that_let_it_go():
     missed = kl.kl_explodes(history({"kl_target": 1e-3}, kl=ramp(0, 2), kl_coef=ramp(0.05, 3)))
     assert "kl_coef was 0.05, now 3 in step 40" in missed.cause

@@ -3,10 +3,10 @@
     python examples/pretrained_preferences.py ../shared/data hh-rlhf MODEL --out runs/real --set learning_rate=5e-5
 
 The sets, folds, pairs and figures of `human_preferences.py`, with a reward model that starts from the folder MODEL: an
-encoder, or a decoder with `--set lora_rank=16`. `--features` trains nothing in it: a logistic regression on what its
-last layer is given, whose penalty a tenth of the training folds decides (`--set bf16=true` alone changes it: half the
-time). `--fold N` learns that fold alone; folds that
-are done stand in `--out`, and the same command goes on with those that are not.
+encoder, or a decoder with `--set lora_rank=16`. `--features` trains nothing in it: a logistic regression on the mean of
+a layer's states, whose layer and penalty a tenth of the training folds decides (`--set bf16=true`: half the time).
+`--fold N` learns that fold alone; folds that are done stand in `--out`, and the same command goes on with those that
+are not.
 """
 
 import argparse
@@ -39,6 +39,8 @@ from likelier.text.reward_model import RewardModel, new_reward_model
 Pairs = Sequence[Preference]
 Learn = Callable[[Pairs, Pairs, Path], Callable[[Pairs], Floats]]
 """From pairs to learn from, pairs to choose between epochs or penalties by, and a folder, to differences of scores."""
+DEPTHS = (0.5, 2 / 3, 1.0)
+"""Layers whose states are features, as shares of all."""
 SETTINGS = ("device=cpu", "max_length=200", "save_steps=1000000", "num_epochs=1")
 
 
@@ -123,35 +125,53 @@ def learn_all(options: argparse.Namespace, learned: Pairs, valid: Pairs, folder:
 
 
 class FrozenFeatures:
-    """Features of texts by a model that stays as it is: each text is read once, whatever pairs and folds it is in."""
+    """Hidden states of a model that stays as it is, at `DEPTHS`, as means over a text's tokens.
+
+    Each text is read once, whatever pairs and folds it is in.
+    """
 
     def __init__(self, model: RewardModel, bf16: bool) -> None:
         self.model, self.bf16 = model, bf16
         self.known: dict[str, Floats] = {}
 
     def subtract(self, pairs: Pairs) -> Floats:
-        """Return features of chosen minus features of rejected responses, [N, D]."""
+        """Return features of chosen minus features of rejected responses, [N, depths, D]."""
         chosen = self.read([(pair.prompt, pair.chosen) for pair in pairs])
         return chosen - self.read([(pair.prompt, pair.rejected) for pair in pairs])
 
     def read(self, texts: Sequence[tuple[Text, str]]) -> Floats:
-        """Return the features of responses after their prompts, [N, D]."""
+        """Return the features of responses after their prompts, [N, depths, D]."""
         keys = [json.dumps(text) for text in texts]
-        if new := {key: text for key, text in zip(keys, texts, strict=True) if key not in self.known}:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                rows = self.model.features(*map(list, zip(*new.values(), strict=True))).double().numpy()
-            self.known |= dict(zip(new, rows, strict=True))
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.known}
+        shortest_first = sorted(new, key=len)
+        for start in range(0, len(new), 16):
+            batch = shortest_first[start : start + 16]
+            self.known |= dict(zip(batch, self.read_batch([new[key] for key in batch]), strict=True))
         return np.stack([self.known[key] for key in keys])
+
+    @torch.no_grad()
+    def read_batch(self, texts: Sequence[tuple[Text, str]]) -> Floats:
+        """Return the features of texts that are read at once, [N, depths, D]."""
+        tokens, mask = self.model.encode([prompt for prompt, _ in texts], [response for _, response in texts])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            read = self.model.model.base_model(tokens, attention_mask=mask.long(), output_hidden_states=True)
+        layers = [read.hidden_states[round(depth * (len(read.hidden_states) - 1))].float() for depth in DEPTHS]
+        shown = mask[:, :, None].float()
+        return torch.stack([(states * shown).sum(1) / shown.sum(1) for states in layers], 1).double().numpy()
 
 
 def learn_head(features: FrozenFeatures, learned: Pairs, valid: Pairs, folder: Path) -> Callable[[Pairs], Floats]:
-    """Fit a logistic regression on differences of the frozen model's features, [N, D], in units of their spread."""
+    """Fit a logistic regression on differences of features, in units of their spread, at the best depth for `valid`."""
     del folder
     columns, kept = features.subtract(learned), features.subtract(valid)
     columns, kept = columns / (spread := columns.std(0) + 1e-9), kept / spread
-    fits = [fit_logistic(columns, targets(learned), weights(learned), penalty) for penalty in PENALTIES]
-    best = min(fits, key=lambda fit: log_losses(kept @ fit, targets(valid)).mean())
-    return lambda pairs: features.subtract(pairs) / spread @ best
+    fits = [
+        (depth, fit_logistic(columns[:, depth], targets(learned), weights(learned), penalty))
+        for depth in range(len(DEPTHS))
+        for penalty in (*PENALTIES, 3000.0, 10000.0)
+    ]
+    depth, best = min(fits, key=lambda fit: log_losses(kept[:, fit[0]] @ fit[1], targets(valid)).mean())
+    return lambda pairs: (features.subtract(pairs) / spread)[:, depth] @ best
 
 
 if __name__ == "__main__":

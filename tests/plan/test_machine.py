@@ -43,6 +43,7 @@ def test_an_operation_takes_as_long_as_its_arithmetic_or_its_memory():
     rates = Rates(bandwidth=100.0, single=10.0, half=20.0, thin=1.0, kernel=0.5)
     work = {Operation(40, 100, False): 2, Operation(40, 100, True): 1, Operation(0, 300, False): 1}
     assert rates.time(work) == 2 * 4.5 + 2.5 + 3.5
+    assert rates.scale(0.5).time(work) == 2 * (2 * 4.5 + 2.5 + 3.5)
 
 
 def test_no_calibration_no_times():

@@ -74,6 +74,11 @@ class Rates:
     kernel: float
     """Seconds of the smallest operation."""
 
+    def scale(self, share: float) -> "Rates":
+        """Return the rates of a machine that reaches a share of these."""
+        bandwidth, single, half, thin = (share * rate for rate in (self.bandwidth, self.single, self.half, self.thin))
+        return Rates(bandwidth, single, half, thin, self.kernel / share)
+
     def time(self, operations: Mapping[Operation, int]) -> float:
         """Return the seconds of operations: each takes as long as its arithmetic or its memory, whichever is more."""
         return sum(count * self.time_one(operation) for operation, count in operations.items())
@@ -118,7 +123,8 @@ def find_machine(gpu: str | None, count: int, calibrate: bool) -> Machine:
             properties.name, properties.total_memory, make_rates(GPUS[known]) if known else None, count=count
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine("CPU", memory, calibrate_cpu() if calibrate else None, is_cpu=True, count=count)
+    rates = calibrate_cpu().scale(CPU_SHARE) if calibrate else None
+    return Machine("CPU", memory, rates, is_cpu=True, count=count)
 
 
 def find_gpu(name: str, count: int) -> Machine:
@@ -156,7 +162,7 @@ def calibrate_cpu() -> Rates:
         half = flops * len(wide) / time_work(lambda: F.linear(*halves))
         bandwidth = 3 * 4 * len(long) / time_work(lambda: long.add(long))
         kernel = time_work(lambda: short.add(short))
-    return Rates(CPU_SHARE * bandwidth, CPU_SHARE * single, CPU_SHARE * half, CPU_SHARE * thin, kernel / CPU_SHARE)
+    return Rates(bandwidth, single, half, thin, kernel)
 
 
 def time_work(work: Callable[[], Tensor], seconds: float = 0.8) -> float:

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -63,15 +64,18 @@ def make_models(size: dict[str, int], folder: Path) -> None:
         tokenizer.save_pretrained(folder / name)
 
 
-def measure(name: str, bf16: bool, repeats: int) -> dict[str, object]:
-    """Run `repeats` iterations after one to warm up; median, least and most seconds of each phase."""
-    size = SIZES[name]
+def measure(name: str, bf16: bool, repeats: int, response: int = RESPONSE_TOKENS, **others: int) -> dict[str, Any]:
+    """Run `repeats` iterations after one to warm up; median, least and most seconds of each phase.
+
+    `response`: tokens of a response; `others`: in the place of what the size says.
+    """
+    size = SIZES[name] | others
     ppo = PPOConfig(
         batch_size=size["prompts"],
         num_mini_batches=size["mini_batches"],
         num_ppo_epochs=4,
         total_episodes=size["prompts"] * (repeats + 1),
-        response_length=RESPONSE_TOKENS,
+        response_length=response,
         stop_token=None,
         bf16=bf16,
     )
@@ -86,7 +90,7 @@ def measure(name: str, bf16: bool, repeats: int) -> dict[str, object]:
     state = State(actors, ppo)
     rows = [iterate(actors, state, ppo, step, size) for step in range(repeats + 1)][1:]
     phases = {phase: spread([row[phase] for row in rows]) for phase in rows[0]}
-    tokens = size["prompts"] * RESPONSE_TOKENS
+    tokens = size["prompts"] * response
     return {
         "size": name,
         "precision": "bf16" if bf16 else "fp32",

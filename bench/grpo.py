@@ -135,10 +135,11 @@ def call(python: str, only: str, given: argparse.Namespace) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"{only}: {done.stderr.strip().splitlines()[-1]}")
         found: dict[str, Any] = json.loads(path.read_text())
-    seconds = "  ".join(f"{name} {value:.2f}" for name, value in found["seconds"].items())
-    print(
-        f"{only:<9} {'bf16' if given.bf16 else 'fp32'}: {seconds} s  peak {found['peak_memory_gb']:.1f} GB", flush=True
-    )
+    print(f"{only}, {'bf16' if given.bf16 else 'fp32'}: peak {found['peak_memory_gb']:.1f} GB; seconds", flush=True)
+    for phase, seconds in found["seconds"].items():
+        print(
+            f"  {phase.removesuffix('_seconds'):<14}" + "  ".join(f"{key} {each:7.2f}" for key, each in seconds.items())
+        )
     return found
 
 

@@ -201,7 +201,7 @@ PPO = (
     Metric(
         "sampler_difference",
         "Mean of |trainer's - sampler's log-probability| before the update (`old_logprobs: sampler` without a critic: "
-        "over the first minibatch).",
+        "over the first minibatch, of it at most a quarter of all responses).",
         "nats a token",
         "sampling/sampling_logp_difference/mean",
     ),

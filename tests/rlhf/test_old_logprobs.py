@@ -8,6 +8,7 @@ import torch
 
 from likelier.config import PPOConfig
 from likelier.errors import NumericError
+from likelier.ppo.policy import evaluate_old_policy
 from likelier.rlhf.old_logprobs import banded_weights, behaviour_logprobs, importance_weights, logprob_gap
 from likelier.text.exact_sampler import ExactSampler
 from likelier.text.models import load_causal_lm, load_tokenizer
@@ -66,6 +67,22 @@ def test_the_samplers_are_reused_only_where_asked(drawn, critic):
     assert (reused.values is None, own.values is None) == (critic is None, critic is None)
     assert 0.0 <= float(own.mean_gap) <= float(own.max_gap) < 1e-5
     assert own.weights is None
+
+
+def test_what_is_reused_is_compared_with_a_quarter_of_the_rows(drawn, monkeypatch):
+    read = []
+
+    def evaluate(policy, inputs, tokens, *rest):
+        read.append(len(tokens))
+        return evaluate_old_policy(policy, inputs, tokens, *rest)
+
+    monkeypatch.setattr("likelier.rlhf.old_logprobs.evaluate_old_policy", evaluate)
+    model, samples = drawn
+    inputs = {"prompt_tokens": samples.prompt_tokens, "prompt_mask": samples.prompt_mask}
+    for parts, kept in ((1, "sampler"), (8, "sampler"), (1, "recompute")):
+        ppo = PPOConfig(batch_size=8, num_mini_batches=parts, old_logprobs=kept)
+        behaviour_logprobs(TextPolicy.build(model, None), inputs, samples, ppo)
+    assert read == [2, 1, 8]
 
 
 def test_reuse_is_refused_above_a_mean_of_0_01(drawn):

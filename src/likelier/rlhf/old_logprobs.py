@@ -24,6 +24,9 @@ from likelier.text.sampler import Samples
 MAX_MEAN_GAP = 0.01
 """Nats a token, on average, above which the sampler's log-probabilities may not replace the trainer's."""
 
+CHECKED_PART = 4
+"""Of so many responses one is compared, where the sampler's log-probabilities stand for the trainer's."""
+
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
@@ -48,11 +51,12 @@ def behaviour_logprobs(
     """Old log-probabilities and values. NumericError: those of the sampler are to be used but differ too much.
 
     `old_logprobs: recompute` runs the forward passes of the update's first epoch, so that the first ratio is exactly 1.
-    `sampler` saves these passes if there is no critic: only the first minibatch is run, for comparison.
+    `sampler` saves these passes if there is no critic: only the first minibatch, and of it no more than a quarter of
+    all responses, is run, for comparison.
     """
     tokens, mask, reuse = samples.tokens, samples.drawn, config.old_logprobs == "sampler"
     if reuse and policy.value_head is None:
-        rows = minibatches(len(mask), config.num_mini_batches, None)[0]
+        rows = minibatches(len(mask), config.num_mini_batches, None)[0][: -(-len(mask) // CHECKED_PART)]
         # One minibatch of these rows: in the same cuts into micro-batches as the update's first one.
         one_minibatch = config.model_copy(update={"num_mini_batches": 1})
         first = {name: tensor[rows] for name, tensor in inputs.items()}

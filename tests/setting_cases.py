@@ -119,6 +119,7 @@ REWARD_MODEL = training(
         "from": bites("FOLDER/judge"),
         **ADAPTER,
         "center_coef": bites(0.5),
+        "off_prompt_pairs": bites(1.0),
         "early_stopping": bites(False, learning_rate=0.03, num_epochs=4),
         "use_flip": bites(False),
         "length_debias": bites(True),

@@ -139,6 +139,9 @@ class RewardModelConfig(Memory, Training):
     first one if it is whole."""
     center_coef: NonNegative = 0.0
     """Weight of the squared sum of both scores, which keeps them around 0."""
+    off_prompt_pairs: NonNegative = 0.0
+    """Pairs added for each training pair, or for a part of them if below 1: its better response against one that was
+    preferred after another prompt, so that the score learns to read the prompt."""
     early_stopping: bool = True
     """Keep the weights of the epoch with the lowest validation log loss."""
     use_flip: bool = True

@@ -14,6 +14,7 @@ from likelier.records import Preference
 from likelier.reward.check import compute_hits
 from likelier.reward.ensemble import Reader
 from likelier.reward.judged import clusters
+from likelier.reward.off_prompt import add_off_prompt_pairs
 from likelier.reward.pairs import BatchPlan
 from likelier.reward.train import Member, score_pairs
 from likelier.text.reward_model import RewardModel
@@ -68,6 +69,7 @@ def train_again(config: Config, train: Sequence[Preference], valid: Sequence[Pre
     """Train a reward model on some pairs, as `likelier reward --seed` does; nothing is written."""
     settings = config.reward_model
     member = Member(config.model_copy(update={"seed": seed}), 0)
+    train = add_off_prompt_pairs(train, settings.off_prompt_pairs, seed)
     plan = BatchPlan.from_pairs(train, settings)
     for step, rows in member.batches_left(plan, 0, seed):
         set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))

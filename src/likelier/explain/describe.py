@@ -15,7 +15,7 @@ from likelier.records import Text
 
 RECORD = "explain.json"
 """In the folder of the run."""
-RESULT_SENTENCES = ("in_words", "ceiling_in_words", "unseen_people_in_words", "length_in_words")
+RESULT_SENTENCES = ("in_words", "ceiling_in_words", "unseen_people_in_words", "length_in_words", "prompt_in_words")
 """Keys of the result of a reward run."""
 
 

@@ -62,7 +62,8 @@ def plan_sft(config: Config, machine: Machine, process: int) -> StagePlan:
 def plan_reward(config: Config, machine: Machine, process: int) -> StagePlan:
     """Plan a reward model, of several one after the other. `process`: bytes of Python and its libraries."""
     settings, lengths = config.reward_model, measure_pairs(config, config.reward_model.max_length)
-    epoch = count_steps(lengths.total, 1, settings.batch_size)
+    made = settings.off_prompt_pairs  # for each pair that people judged
+    epoch = count_steps(lengths.total and lengths.total + round(made * lengths.total), 1, settings.batch_size)
     epochs = settings.num_epochs or (None if epoch is None else -(-MIN_STEPS // epoch))
     models = settings.ensemble_size if settings.ensemble == "models" else 1
     steps = None if epoch is None or epochs is None else models * epochs * epoch

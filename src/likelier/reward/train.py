@@ -31,6 +31,7 @@ from likelier.reward.ensemble import Ensemble, load_ensemble, std_between_models
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
 from likelier.reward.length import LEARNING_RATE, LengthTerm, add_length, describe_length, read_length_weights
 from likelier.reward.loss import AnswerIntervals, preference_loss
+from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading
 from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.people import check_people
@@ -64,7 +65,8 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
     pairs = load_pairs(config).drop_equal_after_cut(config)
     if settings.use_flip:
         pairs = learn_flips(pairs)
-    plan = BatchPlan.from_pairs(pairs.train, settings)
+    train = add_off_prompt_pairs(pairs.train, settings.off_prompt_pairs, config.seed)
+    plan = BatchPlan.from_pairs(train, settings)
     num_members = 1 if settings.ensemble == "heads" else settings.ensemble_size  # heads learn together
     total, optimizer_steps = plan.steps * num_members, 0
 
@@ -77,7 +79,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
             for step, rows in member.batches_left(plan, done, config.seed):
                 learning_rate = set_learning_rate(member.state.optimizer, schedule(step, plan.steps, settings))
                 member.state.guard.begin_step(before + step + 1)
-                metrics = member.update([pairs.train[row] for row in rows])
+                metrics = member.update([train[row] for row in rows])
                 if plan.ends_epoch(step):
                     metrics |= member.end_epoch(pairs.valid, step + 1)
                 metrics |= {"epoch": (step + 1) / plan.batches, "member": number, "learning_rate": learning_rate}
@@ -93,7 +95,7 @@ def train_reward(config: Config, run: Run) -> dict[str, Any]:
 
     counts = {"steps": len(read_log(run.folder / "metrics.jsonl")), "optimizer_steps": optimizer_steps}
     counts |= {"ensemble_size": settings.ensemble_size}
-    quality = measure_quality(run.folder, pairs, settings)
+    quality = measure_quality(run.folder, pairs, settings, config.seed)
     verdict = assess_reward_model(quality)
     quality |= {"verdict": verdict.name, "in_words": verdict.sentence}
     return run.finish(counts | {"seconds": round(time.monotonic() - began, 1)} | quality)
@@ -336,12 +338,12 @@ def read_pairs(
     return both[:, 0], both[:, 1]
 
 
-def measure_quality(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
+def measure_quality(run: Path, pairs: Pairs, settings: RewardModelConfig, seed: int) -> dict[str, Any]:
     """Write beside the models where training responses lie, and evaluate them; all processes read rank 0's folder."""
     folder = Path(broadcast_text(str(run)))  # after rank 0 has written the models
     learn_distribution(folder, pairs, settings)
     broadcast_text("")  # and what lies beside them
-    return evaluate(folder, pairs, settings)
+    return evaluate(folder, pairs, settings, seed)
 
 
 def load_trained(run: Path, settings: RewardModelConfig) -> Ensemble:
@@ -369,7 +371,7 @@ def read_responses(ensemble: Ensemble, pairs: Sequence[Preference]) -> tuple[Flo
     return features.double().numpy(), disagreement
 
 
-def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, Any]:
+def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig, seed: int) -> dict[str, Any]:
     """Evaluate the run's ensemble on the test pairs, else on the validation pairs; None without either."""
     # Validation pairs chose the epoch, so figures on them flatter; they stand in where there are no test pairs.
     held_out = pairs.test or pairs.valid
@@ -386,6 +388,7 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig) -> dict[str, 
     found |= check_calibration(whole, held_out, valid_difference + add_length(apart, length_weights), apart)
     found |= check_people(difference, pairs.train, held_out)
     found |= check_baselines(whole, pairs.train, pairs.valid, held_out)
+    found |= check_prompt_reading(ensemble.score, held_out, seed)
     if length_weights is None:
         return found
     alone = check_scores(difference, held_out)

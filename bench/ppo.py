@@ -1,6 +1,6 @@
 """Seconds of one PPO iteration by phase, tokens a second and peak memory, with random weights: no model is needed.
 
-python bench/ppo.py [S] [M] [--bf16] [--repeats 5] [--threads 2] [--json FILE]
+python bench/ppo.py [S] [M] [--critic shared] [--bf16] [--repeats 5] [--threads 2] [--json FILE]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -64,7 +64,14 @@ def make_models(size: dict[str, int], folder: Path) -> None:
         tokenizer.save_pretrained(folder / name)
 
 
-def measure(name: str, bf16: bool, repeats: int, response: int = RESPONSE_TOKENS, **others: int) -> dict[str, Any]:
+def measure(
+    name: str,
+    bf16: bool,
+    repeats: int,
+    response: int = RESPONSE_TOKENS,
+    critic: Literal["separate", "shared"] = "separate",
+    **others: int,
+) -> dict[str, Any]:
     """Run `repeats` iterations after one to warm up; median, least and most seconds of each phase.
 
     `response`: tokens of a response; `others`: in the place of what the size says.
@@ -82,7 +89,7 @@ def measure(name: str, bf16: bool, repeats: int, response: int = RESPONSE_TOKENS
     with tempfile.TemporaryDirectory() as folder:
         make_models(size, Path(folder))
         model = load_causal_lm(f"{folder}/policy")
-        policy = TextPolicy.build(model, "separate", None, 1.0, bf16)
+        policy = TextPolicy.build(model, critic, None, 1.0, bf16)
         scorer = make_scorer([RewardSource(model=f"{folder}/reward")], "cpu")
         tokenizer = load_tokenizer(f"{folder}/policy")
         sampler = make_sampler(model, tokenizer, ppo)
@@ -124,13 +131,14 @@ def spread(values: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=["S", "M"])
+    parser.add_argument("--critic", choices=("separate", "shared"), default="separate")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    results = [measure(name, given.bf16, given.repeats) for name in given.sizes]
+    results = [measure(name, given.bf16, given.repeats, critic=given.critic) for name in given.sizes]
     for result in results:
         print(f"size {result['size']} {result['precision']}: peak {result['peak_memory_gb']:.1f} GB so far")
         for phase, seconds in result["seconds"].items():

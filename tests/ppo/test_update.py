@@ -45,6 +45,7 @@ def test_steps_are_counted():
     config = UpdateConfig(num_ppo_epochs=3, num_mini_batches=4)
     net = Net()
     assert update(net, experience(net, config=config), config)["optimizer_steps"] == 12
+    assert all(weight.grad is None for weight in net.parameters())  # sampling has their memory
 
 
 @pytest.mark.parametrize("how", ["token", "sequence", "fixed"])

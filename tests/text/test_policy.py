@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from transformers import AutoConfig, AutoModel
 from likelier.config import LoRA, PPOConfig, UpdateConfig
 from likelier.errors import ConfigError
 from likelier.ppo.batch import Batch
-from likelier.ppo.update import accumulate_gradients
+from likelier.ppo.objective import LossContext, PPOLoss
+from likelier.ppo.update import accumulate_gradients, backward_micro_batch
 from likelier.text.adapters import apply_lora, make_critic_adapter
 from likelier.text.logprobs import compute_response_logprobs
 from likelier.text.models import load_causal_lm, load_tokenizer, load_trunk, save_model
@@ -125,6 +127,62 @@ def test_the_adapter_of_a_critic_leaves_the_policy_as_it_is_and_shares_its_weigh
     assert len(names) == 2 * 7 * 2  # two matrices for each of seven linear layers, in two layers
     assert not torch.equal(policy.evaluate(inputs, tokens, mask).values, torch.zeros_like(found.values))
     assert all(p.any() for p in trained)
+
+
+class Kept:
+    """A tensor that a graph keeps for the backward pass."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+@pytest.mark.parametrize("critic", ["separate", "adapter"])
+def test_a_critic_of_its_own_is_read_after_the_policys_graph_and_learns_the_same(
+    critic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradients of both losses in one graph, to the bit; and no activation of the policy is left for the critic."""
+    model, lora = tiny_model(), LoRA(lora_rank=2)
+    trunk = make_critic_adapter(model, lora, seed=0) if critic == "adapter" else None
+    policy = TextPolicy.build(model, critic, critic_adapter=trunk)
+    if trunk is not None:
+        apply_lora(model, lora, "ppo", seed=0)
+    torch.nn.init.ones_(policy.value_head.linear.weight)
+    prompts, prompt_mask, tokens, mask = texts()
+    inputs, config = {"prompt_tokens": prompts, "prompt_mask": prompt_mask}, UpdateConfig(entropy_coef=0.1)
+    with torch.no_grad():
+        old = policy.evaluate(inputs, tokens, mask)
+    batch = Batch(inputs, tokens, mask, old.logprobs, old.values, torch.ones(mask.shape), old.values + 1.0)
+    context = LossContext(config, mask.sum().float(), mask.sum().float())
+    together = PPOLoss().backward(policy.evaluate(inputs, tokens, mask), batch, context)
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    expected = [p.grad for p in trained]
+    assert sum(bool(gradient.any()) for gradient in expected) > 10
+    for p in trained:
+        p.grad = None
+
+    kept: WeakSet[Kept] = WeakSet()
+    counts, read_critic = [], TextPolicy.evaluate_critic
+
+    def keep(tensor: Tensor) -> Kept:
+        kept.add(found := Kept(tensor))
+        return found
+
+    def count(*given: Any) -> Tensor:
+        counts.append(len(kept))
+        return read_critic(*given)
+
+    monkeypatch.setattr(TextPolicy, "evaluate_critic", count)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda found: found.tensor):
+        outputs, apart = backward_micro_batch(policy, batch, PPOLoss(), context)
+    assert counts == [0]
+    assert all(torch.equal(p.grad, gradient) for p, gradient in zip(trained, expected, strict=True))
+    assert torch.equal(outputs.logprobs, old.logprobs)
+    assert torch.equal(outputs.values, old.values)
+    assert {name: value.item() for name, value in apart.items()} == pytest.approx(
+        {name: value.item() for name, value in together.items()}
+    )
+    assert TextPolicy.build(tiny_model(), "shared").split_critic() is None
+    assert TextPolicy.build(tiny_model(), None).split_critic() is None
 
 
 def test_a_critic_may_start_from_a_reward_model(tmp_path: Path) -> None:

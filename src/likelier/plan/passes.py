@@ -63,12 +63,15 @@ def trace_update(
         texts = FullRows(rows, prompt_tokens, response_tokens)
         for _ in range(1 + accumulates):
             tracer.restart()
-            outputs = policy.evaluate_texts(texts)
+            alone, _ = policy.split_critic() or (policy, None)
+            outputs = alone.evaluate_texts(texts)
             parts = [outputs.logprobs, outputs.values, outputs.entropy if entropy else None]
             loss = torch.stack([part.sum() for part in parts if part is not None]).sum()
             del outputs, parts
             loss.backward()
             del loss
+            if alone is not policy:  # one graph after the other, as the update does
+                policy.evaluate_critic_texts(texts).sum().backward()
         result = tracer.finish()
         release_gradients(hooks, trained)
     return result

@@ -138,13 +138,13 @@ def list_phases(actors: Actors, passes: Passes, ppo: PPOConfig, machine: Machine
     frozen = [actors.reference, *actors.rewards.models, *actors.judges.models]
     more = {"adapters": actors.rewards.adapter_bytes + actors.judges.adapter_bytes}
     kept = machine, process, passes.update.most_small
-    if ppo.offload:  # what a phase does not use is on the CPU, and gradients end with the update
+    if ppo.offload:  # what a phase does not use is on the CPU
         after = hold_models([actors.policy], 0, ppo.optimizer, *kept)
         scored = add_parts(hold_models([actors.policy, *frozen], 0, ppo.optimizer, *kept), more)
         held = hold_models([actors.policy], trained, ppo.optimizer, *kept)
     else:
         held = add_parts(hold_models([actors.policy, *frozen], trained, ppo.optimizer, *kept), more)
-        after = scored = add_parts(held, {"gradients": 4 * trained})  # those of the last minibatch stay until the next
+        after = scored = held
     scoring = max([*passes.scores, *passes.judges, passes.reference], key=lambda trace: trace.peak_bytes)
     phases = [
         *passes.decoding.list_phases(after),

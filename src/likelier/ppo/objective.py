@@ -89,16 +89,21 @@ class PPOLoss:
             losses["kl_loss"] = aggregate_terms(kl_terms, mask, how, normalizer)
             loss = loss + self.kl.coef * losses["kl_loss"]
         if outputs.values is not None:
-            # The critic learns from returns that hold its own old values: bootstrapping, so that errors decay slowly.
-            assert batch.old_values is not None, "a policy with values needs old values"
-            assert batch.returns is not None, "a policy with values needs returns"
-            value = value_terms(outputs.values, batch.old_values, batch.returns, mask, config.cliprange_value)
-            losses["value_loss"] = aggregate_terms(value.loss, mask, "token", num_tokens)
+            losses["value_loss"] = compute_value_loss(outputs.values, batch, context)
             loss = loss + config.vf_coef * losses["value_loss"]
         if config.entropy_coef:
             # S of eq. 9: keeps the policy from settling before it has seen enough.
             loss = loss - config.entropy_coef * aggregate_terms(outputs.entropy, mask, "token", num_tokens)
         return loss, losses | {"loss": loss}
+
+
+def compute_value_loss(values: Float[Tensor, "B T"], batch: Batch, context: LossContext) -> Float[Tensor, ""]:
+    """Return the critic's loss, a mean over the minibatch's tokens however the policy's terms are aggregated."""
+    # The critic learns from returns that hold its own old values: bootstrapping, so that errors decay slowly.
+    assert batch.old_values is not None, "a policy with values needs old values"
+    assert batch.returns is not None, "a policy with values needs returns"
+    terms = value_terms(values, batch.old_values, batch.returns, batch.mask, context.config.cliprange_value)
+    return aggregate_terms(terms.loss, batch.mask, "token", context.num_tokens)
 
 
 def make_objective(config: PPOConfig, kl_coef: float, user_loss: LossFunction | None) -> PPOLoss:

@@ -1,6 +1,6 @@
 """The interface of policies for PPO: log-probabilities, values and entropy of given actions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -41,6 +41,19 @@ class Policy(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over all trained parameters, the critic's included."""
+        ...
+
+
+Critic = Callable[[Mapping[str, Any], Tensor, Tensor], Float[Tensor, "B T"]]
+"""The values alone, with graph, of the arguments of `Policy.evaluate`."""
+
+
+@runtime_checkable
+class SeparablePolicy(Policy, Protocol):
+    """A policy whose critic may share no trained weight with it."""
+
+    def split_critic(self) -> tuple[Policy, Critic] | None:
+        """Return the policy without its critic, and the critic; None if a trained weight is in both, or no critic."""
         ...
 
 

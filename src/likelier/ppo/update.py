@@ -29,8 +29,8 @@ from likelier.ppo.losses import (
     value_terms,
 )
 from likelier.ppo.masks import masked_mean
-from likelier.ppo.objective import LossContext, Objective, PPOLoss
-from likelier.ppo.policy import Evaluation, Policy, concat_evaluations, gather_outputs
+from likelier.ppo.objective import LossContext, Objective, PPOLoss, compute_value_loss
+from likelier.ppo.policy import Critic, Evaluation, Policy, SeparablePolicy, concat_evaluations, gather_outputs
 
 
 @runtime_checkable
@@ -90,8 +90,7 @@ def ppo_update(
     skipped: list[MinibatchResult] = []
     num_steps = 0
     for rows in epoch_minibatches(len(batch), config, generator, batch.lengths):
-        for parameter in parameters:
-            parameter.grad = None  # not zeros: a parameter without gradient must not be decayed as if it had one
+        clear_gradients(parameters)
         # Indexing would copy the batch; where it is its own only minibatch nothing need be copied.
         minibatch = batch if len(rows) == len(batch) else batch.rows(rows)
         outputs, losses = accumulate_gradients(policy, minibatch, config, objective)
@@ -111,10 +110,17 @@ def ppo_update(
         optimizer.step()
         guard.accept()
         num_steps += 1
+    clear_gradients(parameters)  # as many bytes as weights, which sampling can use
     # If nothing was finite, the stats of what was skipped say why.
     stats = average_stats(used or skipped, batch, config, objective.clips)
     counts = {"optimizer_steps": float(num_steps), "skipped_updates": float(len(skipped))}
     return counts | dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
+
+
+def clear_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Have no gradients, rather than zeros: a parameter without gradient must not be decayed as if it had one."""
+    for parameter in parameters:
+        parameter.grad = None
 
 
 def epoch_minibatches(
@@ -168,9 +174,30 @@ def backward_micro_batch(
 
     Outputs are detached, since an entropy that is only logged would otherwise keep the graph's activations alive.
     """
+    if isinstance(policy, SeparablePolicy) and (parts := policy.split_critic()) is not None:
+        return backward_apart(*parts, batch, objective, context)
     outputs = policy.evaluate(batch.inputs, batch.actions, batch.mask)
     losses = objective.backward(outputs, batch, context)
     return outputs.detach(), losses
+
+
+def backward_apart(
+    policy: Policy, critic: Critic, batch: Batch, objective: Objective, context: LossContext
+) -> tuple[Evaluation, Stats]:
+    """Backpropagate a policy, and then a critic that shares no trained weight with it: their losses only add up.
+
+    So the activations of one of them at a time are in memory; the policy's, with the logits, before there are gradients
+    of the critic.
+    """
+    outputs = policy.evaluate(batch.inputs, batch.actions, batch.mask)
+    losses = objective.backward(outputs, batch, context)
+    outputs = outputs.detach()  # frees the policy's graph
+    values = critic(batch.inputs, batch.actions, batch.mask)
+    value_loss = compute_value_loss(values, batch, context)
+    weighted = context.config.vf_coef * value_loss
+    weighted.backward()
+    losses |= {"value_loss": value_loss.detach(), "loss": losses["loss"] + weighted.detach()}
+    return outputs._replace(values=values.detach()), losses
 
 
 def sum_losses(losses: Sequence[Stats]) -> Stats:

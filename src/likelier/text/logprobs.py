@@ -20,6 +20,8 @@ from likelier.training.setup import autocast
 
 MAX_LOGITS = 1 << 25
 """Logits in memory at once: 128 MiB in float32, a few times over."""
+BLOCK = 1 << 22
+"""Logits that are made exponentials at once."""
 
 
 def compute_response_logprobs(
@@ -196,10 +198,14 @@ class TokenStatistics(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities `[N]` of `tokens` `[N, 1]` and entropies `[N]` of `logits` `[N, V]`."""
         top = logits.amax(1, keepdim=True)  # subtracted: exp of a logit of 100 overflows float32
-        shifted = (logits - top).clamp_(min=torch.finfo(logits.dtype).min)  # -inf * 0 would be NaN in the entropy
-        weights = shifted.exp()
+        weights, dots = torch.empty_like(logits), torch.empty_like(logits[:, 0])
+        parts = (each.split(max(1, BLOCK // logits.shape[1])) for each in (logits, top, weights, dots))
+        for part, highest, exponentials, dot in zip(*parts, strict=True):  # in blocks: a whole tensor less in memory
+            shifted = (part - highest).clamp_(min=torch.finfo(logits.dtype).min)  # -inf * 0 would be NaN in the entropy
+            torch.exp(shifted, out=exponentials)
+            torch.linalg.vecdot(exponentials, shifted, out=dot)
         total = weights.sum(1)
-        entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
+        entropy = total.log() - dots / total
         ctx.save_for_backward(weights, total, entropy, tokens)
         ctx.set_materialize_grads(False)
         return (logits.gather(1, tokens) - top)[:, 0] - total.log(), entropy
@@ -223,7 +229,12 @@ def apply_lm_head(model: PreTrainedModel, hidden: Float[Tensor, "*N D"]) -> Floa
     config = model.config.get_text_config().to_dict()
     if bound := config.get("final_logit_softcapping"):
         logits = bound * torch.tanh(logits / bound)
-    return logits * (config.get("logit_scale") or 1.0) / (config.get("logits_scaling") or 1.0)
+    # Not by 1: that would copy all of them.
+    if (scale := config.get("logit_scale")) not in (None, 0, 1):
+        logits = logits * scale
+    if (divisor := config.get("logits_scaling")) not in (None, 0, 1):
+        logits = logits / divisor
+    return logits
 
 
 SEPARABLE: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()

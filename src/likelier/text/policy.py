@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from likelier.config import PPOConfig
 from likelier.distributed import run_in_forward
 from likelier.errors import ConfigError
-from likelier.ppo.policy import Evaluation
+from likelier.ppo.policy import Critic, Evaluation
 from likelier.text.checkpoint_layers import checkpoint_layers
 from likelier.text.frozen_weights import STORED, FrozenEmbedding
 from likelier.text.logprobs import PromptedResponses, is_head_separable, read_responses
@@ -104,26 +104,49 @@ class TextPolicy(nn.Module):
         (a tool's answers); `pictures` where prompts have any. A value belongs to the state before its token. Without a
         critic: None.
         """
-        read = inputs.get("response_mask", mask)
-        prompts = inputs["prompt_tokens"], inputs["prompt_mask"]
-        outputs = self.evaluate_texts(PromptedResponses(*prompts, actions, read, inputs.get("pictures")))
-        return outputs if read is mask else outputs.keep(mask)
+        outputs = self.evaluate_texts(select_texts(inputs, actions, mask))
+        return outputs.keep(mask) if "response_mask" in inputs else outputs
+
+    def split_critic(self) -> tuple["TextPolicy", Critic] | None:
+        """Return the policy without its critic, and the critic; None if there is none, or it is on the same trunk."""
+        if self.critic is None:
+            return None
+        alone = TextPolicy(self.model, None, None, self.temperature, self.bf16, self.gradient_checkpointing)
+        return alone, self.evaluate_critic
+
+    def evaluate_critic(
+        self, inputs: Mapping[str, Any], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """The values of `evaluate`, by a critic with a trunk of its own."""
+        values = self.evaluate_critic_texts(select_texts(inputs, actions, mask))
+        return torch.where(mask, values, 0.0) if "response_mask" in inputs else values
+
+    def evaluate_critic_texts(self, texts: PromptedResponses) -> Float[Tensor, "B T"]:
+        """Values of all response tokens, by a critic with a trunk of its own."""
+        assert self.critic is not None, "a critic on the policy's trunk has no states of its own"
+        assert self.value_head is not None, "a critic has a head"
+        with autocast(self.device, self.bf16), checkpoint_layers(self.gradient_checkpointing, self.critic):
+            return texts.scatter(self.value_head(texts.compute_hidden_states(self.critic)))
 
     def evaluate_texts(self, texts: PromptedResponses) -> Evaluation:
         """Log-probabilities, values and entropy of all response tokens."""
         separable, shared = is_head_separable(self.model), self.value_head is not None and self.critic is None
-        with (
-            autocast(self.device, self.bf16),
-            checkpoint_layers(self.gradient_checkpointing, self.model, self.critic),
-        ):
+        with autocast(self.device, self.bf16), checkpoint_layers(self.gradient_checkpointing, self.model):
             logprobs, entropy, hidden = run_in_forward(
                 self.model, read_responses, self.model, texts, self.temperature, separable, separable or shared
             )
-            values = None
-            if self.value_head is not None:
-                states = hidden if self.critic is None else texts.compute_hidden_states(self.critic)
-                values = texts.scatter(self.value_head(states))
-            return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+            values = texts.scatter(self.value_head(hidden)) if self.value_head is not None and shared else None
+        if self.critic is not None:
+            values = self.evaluate_critic_texts(texts)
+        return Evaluation(texts.scatter(logprobs), values, texts.scatter(entropy))
+
+
+def select_texts(
+    inputs: Mapping[str, Any], actions: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> PromptedResponses:
+    """Return what a model reads: also tokens that are no actions, where `response_mask` says so."""
+    prompts = inputs["prompt_tokens"], inputs["prompt_mask"]
+    return PromptedResponses(*prompts, actions, inputs.get("response_mask", mask), inputs.get("pictures"))
 
 
 def check_critic(

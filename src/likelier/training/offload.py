@@ -68,7 +68,7 @@ class Offload:
 
     @contextlib.contextmanager
     def bring_state(self, optimizer: Optimizer) -> Iterator[None]:
-        """Have an optimizer's state on the device; afterwards it is on the CPU, and no gradients are left."""
+        """Have an optimizer's state on the device; afterwards it is on the CPU."""
         if not self.is_on:
             yield
             return
@@ -76,7 +76,6 @@ class Offload:
         try:
             yield
         finally:
-            optimizer.zero_grad(set_to_none=True)
             move_state(optimizer, CPU)
 
     def put_state_away(self, optimizer: Optimizer) -> None:

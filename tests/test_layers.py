@@ -84,6 +84,7 @@ FENCES = {
     "tokenizers": ["text", "finetune.from_scratch", "demo"],
     "peft": ["text"],
     "vllm": ["engines.worker"],
+    "liger_kernel": ["text.liger"],
     "safetensors": ["training", "text"],
     "gymnasium": ["control", "mdp.env"],
     "sqlalchemy": [

@@ -22,6 +22,7 @@ from likelier.runs.run import Run
 from likelier.text.adapters import apply_lora
 from likelier.text.checkpoint_layers import check_checkpointable, checkpoint_layers
 from likelier.text.frozen_weights import choose_base_dtype
+from likelier.text.liger import is_fused, sum_losses_fused
 from likelier.text.logprobs import exceeds_chunk, sum_losses_in_chunks
 from likelier.text.merging import save_trained
 from likelier.text.models import context_length, load_tokenizer, vocabulary_size
@@ -267,7 +268,8 @@ def sum_losses_in_parts(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return what `token_sums` does, without the logits of all targets at once."""
     states = model.base_model(**inputs).last_hidden_state
-    return sum_losses_in_chunks(model, states[:, :-1][places], targets)
+    sum_losses = sum_losses_fused if is_fused(model) else sum_losses_in_chunks
+    return sum_losses(model, states[:, :-1][places], targets)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Pairs with answers to other prompts: which are made, what they teach, and whether a score reads the prompt."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from likelier.config import build_config
+from likelier.errors import ConfigError
 from likelier.files import write_jsonl
 from likelier.records import Preference
 from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading
@@ -32,7 +34,7 @@ def test_a_pair_is_made_with_the_better_answer_to_the_other_prompt():
     assert len(made) == 2
 
 
-def test_as_many_are_made_as_asked_for_and_none_with_one_prompt():
+def test_as_many_are_made_as_asked_for_and_one_prompt_is_refused():
     pairs = [Preference(f"p{number % 5}", f"good {number}", "bad") for number in range(20)]
     assert add_off_prompt_pairs(pairs, 0.0, 0) == pairs
     assert [len(add_off_prompt_pairs(pairs, share, 0)) for share in (0.5, 1.0, 2.5)] == [30, 40, 70]
@@ -42,7 +44,10 @@ def test_as_many_are_made_as_asked_for_and_none_with_one_prompt():
     assert sorted(pair.chosen for pair in made) == sorted(2 * [pair.chosen for pair in pairs])
     own = {pair.chosen: pair.prompt for pair in pairs}
     assert all(own[pair.rejected] != pair.prompt for pair in made)
-    assert add_off_prompt_pairs([Preference("p", "a", "b"), Preference("p", "c", "d")], 1.0, 0)[2:] == []
+    for useless in ([pairs[0], pairs[0]], [Preference(f"p{number}", "a", "b", target=0.5) for number in range(9)]):
+        assert add_off_prompt_pairs(useless, 0.0, 0) == useless
+        with pytest.raises(ConfigError, match="off_prompt_pairs: takes .* one prompt, or ties alone; leave it out"):
+            add_off_prompt_pairs(useless, 1.0, 0)
 
 
 def test_a_score_that_reads_the_prompt_is_told_from_one_that_does_not():
@@ -60,6 +65,10 @@ def test_a_score_that_reads_the_prompt_is_told_from_one_that_does_not():
     assert found["off_prompt_accuracy"] == 0.5
     assert "nothing shows that it reads the prompt" in found["prompt_in_words"]
     assert check_prompt_reading(reads, pairs[:29], 0)["prompt_in_words"] is None
+    ties = [replace(pair, target=0.5) for pair in pairs]  # nobody preferred any of these
+    assert check_prompt_reading(reads, [*pairs[:29], *ties], 0)["prompt_in_words"] is None
+    reversed_pairs = [replace(pair, chosen="no", rejected=pair.chosen, target=0.0) for pair in pairs]
+    assert check_prompt_reading(reads, reversed_pairs, 0)["off_prompt_accuracy"] == 1.0
     assert check_prompt_reading(reads, [Preference("p", f"{n}", "no") for n in range(40)], 0)["prompt_in_words"] is None
 
 

@@ -42,3 +42,5 @@ def test_pairs_that_are_the_same_after_the_cut_are_left_out_in_one_line(tmp_path
 def test_no_pair_left_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"the last 7 tokens of both sides are the same in every pair; raise"):
         load(tmp_path, SAME_END, max_length=7)
+    with pytest.raises(DataError, match=r"pairs: both responses are the same in every pair"):
+        load(tmp_path, Preference("the ", "kind", "kind"), max_length=7)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from likelier.config import LoRA
 from likelier.errors import ConfigError, DataError
@@ -161,3 +162,19 @@ def test_every_family_begins_at_its_base(family):
     train_a_little(model)
     assert not torch.allclose(logits(model), before)
     assert torch.equal(logits(reference), before)
+
+
+def test_the_default_leaves_out_what_peft_refuses_in_a_state_space_model():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **sizes))
+    apply_lora(model, LoRA(lora_rank=2), "sft", seed=0)
+    adapted = {name.split(".lora_B")[0].split(".")[-1] for name, _ in model.named_parameters() if "lora_B" in name}
+    assert adapted == {"in_proj", "x_proj", "dt_proj"}
+    with pytest.raises(ConfigError, match=r"sft.lora_targets: out_proj: .*incompatible"):
+        apply_lora(
+            AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **sizes)),
+            LoRA(lora_rank=2, lora_targets=["out_proj"]),
+            "sft",
+            seed=0,
+        )

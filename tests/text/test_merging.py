@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from likelier.config import LoRA
-from likelier.errors import LikelierError
+from likelier.errors import LikelierError, NumericError
 from likelier.text import merging
 from likelier.text.adapters import apply_lora
 from likelier.text.frozen_weights import FrozenLinear, QuantisedLinear, store_weights
@@ -87,3 +87,11 @@ def test_a_merged_model_that_is_not_what_was_trained_is_not_written(tmp_path, mo
         save_trained(tmp_path / "run", str(folder), model, load_tokenizer(folder), "")
     assert "\n" not in str(caught.value)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"adapter"}
+
+
+def test_weights_that_are_not_finite_are_named():
+    model = adapted()
+    with torch.no_grad():
+        model.model.layers[1].self_attn.q_proj.base_layer.weight[0, 0] = torch.nan
+    with pytest.raises(NumericError, match=r"layers.1.self_attn.q_proj gives numbers that are not finite"):
+        make_plain(model, torch.float32)

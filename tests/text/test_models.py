@@ -179,3 +179,9 @@ def test_the_model_card_is_read_by_the_hubs_own_reader(base: Path) -> None:
     assert card.text.splitlines()[0] == "# base"
     assert "Random weights." in card.text
     assert "- load with: `transformers.AutoModelForCausalLM.from_pretrained(folder)`" in card.text
+
+
+def test_a_folder_without_a_tokenizer_is_refused_where_transformers_makes_an_empty_one(tmp_path: Path):
+    tiny_model("qwen2").save_pretrained(tmp_path / "model")
+    with pytest.raises(DataError, match=r"model: no tokenizer is in this folder; put tokenizer.json"):
+        load_tokenizer(tmp_path / "model")

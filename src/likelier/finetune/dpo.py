@@ -294,16 +294,18 @@ def evaluate_pairs(
 ) -> dict[str, float | None]:
     """Measure how well the policy predicts people's preferences on held-out pairs; None if there are none.
 
-    `accuracy`: share of pairs whose chosen response gained more log-probability than the rejected one. `log_loss`: the
-    unweighted DPO loss, in nats per pair; log 2 for the initial policy.
+    `accuracy`: share of pairs whose chosen response gained more log-probability than the rejected one; ties and equal
+    gains count one half. `log_loss`: the unweighted DPO loss, in nats per pair; log 2 for the initial policy.
     """
     if not pairs:
         return {"accuracy": None, "log_loss": None}
     # In float64, and without weights: what is measured are people's judgements, one by one.
     now, before = logprobs.double(), ref.double()
     target = now.new_tensor([pair.target for pair in pairs])
-    loss, stats = dpo_loss(now[:, 0], now[:, 1], before[:, 0], before[:, 1], beta, target)
-    return {"accuracy": float(stats["rewards/accuracies"]), "log_loss": float(loss)}
+    loss, _ = dpo_loss(now[:, 0], now[:, 1], before[:, 0], before[:, 1], beta, target)
+    gains = now - before
+    right = torch.where(target == 0.5, 0.5, ((gains[:, 0] - gains[:, 1]).sign() + 1) / 2)
+    return {"accuracy": float(right.mean()), "log_loss": float(loss)}
 
 
 def describe_training(config: Config, num_pairs: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likelier.errors import ConfigError
 from likelier.files import stable_id
 from likelier.intervals import Interval, rate_interval
 from likelier.records import Preference, Text
@@ -28,9 +29,17 @@ def add_off_prompt_pairs(pairs: Sequence[Preference], per_pair: float, seed: int
     """Return the pairs and, for each, `per_pair` more: its better response against one preferred after another prompt.
 
     The "non-contextual" pairs of Liu et al. (2024, arXiv 2409.13156, section 4). Nobody judged them: they count as
-    certain as the pair that they are made of, with its weight and careless share. None where all prompts are the same.
+    certain as the pair that they are made of, with its weight and careless share. ConfigError: there are fewer than two
+    prompts after which a response is preferred.
     """
+    if not per_pair:
+        return [*pairs]
     sources = [pair for pair in pairs if pair.target != 0.5]
+    if len({stable_id(pair.prompt) for pair in sources}) < 2:
+        raise ConfigError(
+            "reward_model.off_prompt_pairs: takes responses that were preferred after other prompts, and the training "
+            "pairs have one prompt, or ties alone; leave it out"
+        )
     generator = seeded_generator(seed, 0, "off-prompt pairs")
     order = [row for _ in range(int(np.ceil(per_pair))) for row in permute(len(sources), generator)]
     picked = [sources[row] for row in order[: round(per_pair * len(sources))]]
@@ -63,7 +72,10 @@ def check_prompt_reading(
     One half: the score does not tell whether an answer is one to its prompt. Equal scores count one half. None with
     fewer than `MIN_PAIRS` pairs, or where all prompts are the same.
     """
-    generator = seeded_generator(seed, 0, "answers to other prompts")
+    pairs, generator = (
+        [pair for pair in pairs if pair.target != 0.5],
+        seeded_generator(seed, 0, "answers to other prompts"),
+    )
     others = draw_other_answers(pairs, pairs, generator)
     asked = [(pair, other) for pair, other in zip(pairs, others, strict=True) if other not in (None, get_better(pair))]
     if len(asked) < MIN_PAIRS:
@@ -114,8 +126,8 @@ def draw_other_answers(
 
 
 def get_better(pair: Preference) -> str:
-    """Return the response that is preferred, if its annotator is right more often than not."""
-    return pair.rejected if pair.flip > 0.5 else pair.chosen
+    """Return the response that is likelier to be the better one."""
+    return pair.rejected if (pair.flip > 0.5) != (pair.target < 0.5) else pair.chosen
 
 
 def permute(count: int, generator: torch.Generator) -> list[int]:

@@ -45,6 +45,8 @@ class Pairs:
             set_template_kwargs(reward.tokenizer, config.chat_template_kwargs)
         parts = {part: drop_equal_after_cut(getattr(self, part), reward) for part in ("train", "valid", "test")}
         num_equal = sum(len(getattr(self, part)) - len(kept) for part, kept in parts.items())
+        if self.train and all(pair.chosen == pair.rejected for pair in self.train):
+            raise DataError(f"{config.data}: both responses are the same in every pair: nothing says what is better")
         if self.train and not parts["train"]:
             raise DataError(
                 f"{config.data}: the last {reward.max_length} tokens of both sides are the same in every pair; raise "

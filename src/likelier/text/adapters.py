@@ -27,6 +27,9 @@ from likelier.training.state import as_os_errors
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it names each kernel it has not
 
+STATE_SPACE = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Families whose scan reads the weights of some layers past their adapters; peft refuses these layers."""
+
 
 class FrozenBase(NamedTuple):
     """A frozen model in memory, whose weights adapters may share."""
@@ -116,11 +119,14 @@ def add_adapter(
 
     assert lora.lora_rank is not None, "lora_rank is not set"
     starts = tuple(f"{name}." for name in whole)
+    excluded = [name for name, _ in model.named_modules() if f"{name}.".startswith(starts)]
+    if not lora.lora_targets and model.config.model_type in STATE_SPACE:
+        excluded += ["out_proj", "conv1d"]
     config = LoraConfig(
         r=lora.lora_rank,
         lora_alpha=lora.lora_alpha,
         target_modules=lora.lora_targets or "all-linear",
-        exclude_modules=[name for name, _ in model.named_modules() if f"{name}.".startswith(starts)] or None,
+        exclude_modules=excluded or None,
         lora_dropout=0.0,
         task_type="SEQ_CLS" if whole else "CAUSAL_LM",
     )
@@ -131,7 +137,8 @@ def add_adapter(
             model.add_adapter(config)
         except ValueError as error:
             reason = " ".join(str(error).split())
-            raise ConfigError(f"{block}.lora_targets: {', '.join(lora.lora_targets)}: {reason[:200]}") from error
+            targets = ", ".join(lora.lora_targets) or "all linear layers"
+            raise ConfigError(f"{block}.lora_targets: {targets}: {reason[:200]}") from error
     for name in whole:
         model.get_submodule(name).requires_grad_(True)
     keep_in_float(model)

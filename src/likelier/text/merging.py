@@ -1,5 +1,6 @@
 """A plain model from one with adapters or stored weights, made in memory layer by layer: no second copy in float32."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from likelier.errors import LikelierError
+from likelier.errors import LikelierError, NumericError
 from likelier.runs.folder import find_model
 from likelier.text.adapters import copy_sharing_weights, list_adapter, merge_weight, save_adapter, untie_adapted
 from likelier.text.convention import mark_made
@@ -93,6 +94,8 @@ def merge_layer(layer: Any, name: str, dtype: torch.dtype, adapter: Path | None)
     found = base(inputs)
     # Half of the digits of float32: rounding stays below, a matrix that was left out or turned round is far above.
     tolerance = torch.finfo(torch.float32).eps ** 0.5 * float(wanted.abs().max())
+    if not math.isfinite(tolerance):
+        raise NumericError(f"{adapter}: {name} gives numbers that are not finite: its weights are damaged")
     if not torch.allclose(found, wanted, rtol=0, atol=tolerance, equal_nan=True):
         off = float((found - wanted).abs().max())
         raise LikelierError(

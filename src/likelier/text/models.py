@@ -93,6 +93,8 @@ def load_tokenizer(
     with load_safely(model, has_weights) as options:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **options)
         mark_if_made_before(tokenizer, path, options)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # what transformers makes of no files
+        raise DataError(f"{path}: no tokenizer is in this folder; put tokenizer.json and tokenizer_config.json there")
     set_template_kwargs(tokenizer, template_kwargs)
     return tokenizer
 

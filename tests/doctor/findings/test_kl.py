@@ -52,6 +52,10 @@ def test_policy_and_reference_differ_before_anything_was_learned():
     below, above = ramp(-0.5, 1.0), ramp(0.5, 3.0)
     assert "not the policy's start" in kl.kl_negative(history(kl=below)).cause
     assert "not the policy's start" in kl.kl_explodes(history(kl=above)).cause
+    rounded = kl.kl_explodes(history({"model_dtype": "4bit"}, kl=above))
+    assert "stored in fewer bytes than the policy (ppo.model_dtype)" in rounded.cause
+    with_adapter = history({"model_dtype": "4bit", "lora_rank": 2, "critic": "adapter"}, kl=above)
+    assert "not the policy's start" in kl.kl_explodes(with_adapter).cause  # both stand on the same bytes
 
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.05])

@@ -19,6 +19,10 @@ OTHER_REFERENCE = SamplingFault(
     "The reference is not the policy's start: padding, positions, temperature or weights differ between the two passes",
     "Give both passes the same tokens, masks and temperature, and the reference the weights of the policy's start",
 )
+ROUNDED_REFERENCE = SamplingFault(
+    "The reference is stored in fewer bytes than the policy (ppo.model_dtype), and is another model by the rounding",
+    "Leave out ppo.model_dtype where the whole policy is trained, or train an adapter (ppo.lora_rank)",
+)
 ESTIMATOR_NOISE = SamplingFault(
     "One-sample noise of k1: the KL is smaller than the chance error of a batch, and its true value may be above 0",
     "Nothing need be done; a larger ppo.batch_size measures it better",
@@ -28,7 +32,7 @@ ESTIMATOR_NOISE = SamplingFault(
 def kl_negative(run: History) -> Finding | None:
     """A mean KL below 0, which is impossible: tokens from another distribution, or estimator noise."""
     if (apart := nonzero_first_kl(run)) is not None and apart.mean < 0:
-        fault = diagnose_sampling(run) or OTHER_REFERENCE
+        fault = diagnose_sampling(run) or explain_reference(run)
         return Finding("kl_negative", "error", run.last, f"kl {apart} nats, before anything was learned", *fault)
     low = find_lowest_window(run)
     if low is not None and low.mean < min(-0.01, -4 * low.stderr):
@@ -55,6 +59,12 @@ def nonzero_first_kl(run: History) -> Level | None:
     return first
 
 
+def explain_reference(run: History) -> SamplingFault:
+    """Say why a reference is not the policy's start."""
+    is_rounded = run.ppo.lora_rank is None and run.ppo.model_dtype not in (None, "float32")
+    return ROUNDED_REFERENCE if is_rounded else OTHER_REFERENCE
+
+
 def find_lowest_window(run: History) -> Level | None:
     """Return the window of 3 to 10 steps with the lowest mean KL."""
     width = min(10, max(3, len(run.lines) // 5))
@@ -65,9 +75,8 @@ def find_lowest_window(run: History) -> Level | None:
 def kl_explodes(run: History) -> Finding | None:
     """The KL is higher than the gain in score can justify."""
     if (apart := nonzero_first_kl(run)) is not None and apart.mean > 0:
-        return Finding(
-            "kl_explodes", "error", run.last, f"kl {apart} nats, before anything was learned", *OTHER_REFERENCE
-        )
+        said = f"kl {apart} nats, before anything was learned"
+        return Finding("kl_explodes", "error", run.last, said, *explain_reference(run))
     leap = find_first_leap(run)
     high, length, update = run.highest_level("kl"), run.final_level("response_length"), run.highest_level("approx_kl")
     high = high or leap

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from likelier.config import build_config
 from likelier.errors import ConfigError
 from likelier.files import write_jsonl
 from likelier.records import Preference
-from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading
+from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading, make_prompt_pairs
 from likelier.reward.train import train_reward
 from likelier.runs.run import Run
 from tiny import save_tiny_model
@@ -53,23 +52,30 @@ def test_as_many_are_made_as_asked_for_and_one_prompt_is_refused():
 def test_a_score_that_reads_the_prompt_is_told_from_one_that_does_not():
     pairs = [Preference(ANIMALS[n % 3], f"{ANIMALS[n % 3]} {n}", "no", conversation=f"{n}") for n in range(40)]
 
-    def reads(prompts: Any, answers: Any) -> torch.Tensor:
-        return torch.tensor([float(prompt in answer) for prompt, answer in zip(prompts, answers, strict=True)])
+    def check(pairs: list[Preference], reads: bool) -> dict[str, Any]:
+        made = make_prompt_pairs(pairs, 0)
+        sides = [(pair.prompt in pair.chosen) - (pair.prompt in pair.rejected) for pair in made]
+        return check_prompt_reading(np.array(sides, float) * reads, made)
 
-    found = check_prompt_reading(reads, pairs, 0)
+    found = check(pairs, reads=True)
     assert found["off_prompt_accuracy"] == 1.0
     # Of 40 that are all right, Clopper and Pearson's lower bound is 0.025 ** (1 / 40).
     assert found["off_prompt_interval"] == [pytest.approx(0.9119, abs=1e-4), 1.0]
     assert found["prompt_in_words"].endswith("it prefers the first in 100.0% (91.2 to 100.0%).")
-    found = check_prompt_reading(lambda prompts, answers: torch.zeros(len(answers)), pairs, 0)
+    found = check(pairs, reads=False)
     assert found["off_prompt_accuracy"] == 0.5
     assert "nothing shows that it reads the prompt" in found["prompt_in_words"]
-    assert check_prompt_reading(reads, pairs[:29], 0)["prompt_in_words"] is None
-    ties = [replace(pair, target=0.5) for pair in pairs]  # nobody preferred any of these
-    assert check_prompt_reading(reads, [*pairs[:29], *ties], 0)["prompt_in_words"] is None
     reversed_pairs = [replace(pair, chosen="no", rejected=pair.chosen, target=0.0) for pair in pairs]
-    assert check_prompt_reading(reads, reversed_pairs, 0)["off_prompt_accuracy"] == 1.0
-    assert check_prompt_reading(reads, [Preference("p", f"{n}", "no") for n in range(40)], 0)["prompt_in_words"] is None
+    assert check(reversed_pairs, reads=True)["off_prompt_accuracy"] == 1.0
+
+
+def test_too_few_pairs_ties_and_one_prompt_say_nothing():
+    pairs = [Preference(ANIMALS[n % 3], f"{ANIMALS[n % 3]} {n}", "no") for n in range(40)]
+    assert len(make_prompt_pairs(pairs[:30], 0)) == 30
+    assert make_prompt_pairs(pairs[:29], 0) == []
+    ties = [replace(pair, target=0.5) for pair in pairs]  # nobody preferred any of these
+    assert make_prompt_pairs([*pairs[:29], *ties], 0) == []
+    assert make_prompt_pairs([Preference("p", f"{n}", "no") for n in range(40)], 0) == []
 
 
 @pytest.mark.slow

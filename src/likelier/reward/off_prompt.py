@@ -5,20 +5,19 @@ any answer (short, polite) and nothing of whether it answers the prompt; a polic
 pleasant answer to everything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from likelier.errors import ConfigError
 from likelier.files import stable_id
-from likelier.intervals import Interval, rate_interval
-from likelier.records import Preference, Text
+from likelier.intervals import Floats, Interval, rate_interval
+from likelier.records import Preference
+from likelier.reward.check import compute_hits
 from likelier.reward.judged import clusters
-from likelier.reward.pairs import columns
 from likelier.training.setup import seeded_generator
 
 MIN_PAIRS = 30
@@ -43,49 +42,26 @@ def add_off_prompt_pairs(pairs: Sequence[Preference], per_pair: float, seed: int
     generator = seeded_generator(seed, 0, "off-prompt pairs")
     order = [row for _ in range(int(np.ceil(per_pair))) for row in permute(len(sources), generator)]
     picked = [sources[row] for row in order[: round(per_pair * len(sources))]]
-    foreign = draw_other_answers(picked, sources, generator)
-    made = [
-        # Of somebody who mostly answers wrongly the rejected response is the better one.
-        replace(
-            pair,
-            chosen=get_better(pair),
-            rejected=answer,
-            flip=min(pair.flip, 1 - pair.flip),
-            target=1.0,
-            margin=0.0,
-            guess=0.5,
-            lower=0.0,
-            upper=None,
-            chance=0.5,
-        )
-        for pair, answer in zip(picked, foreign, strict=True)
-        if answer is not None and answer != get_better(pair)
-    ]
-    return [*pairs, *made]
+    return [*pairs, *pair_with_other_prompts(picked, sources, generator)]
 
 
-def check_prompt_reading(
-    score: Callable[[Sequence[Text], Sequence[str]], Tensor], pairs: Sequence[Preference], seed: int
-) -> dict[str, Any]:
-    """How often the preferred response scores higher than one preferred after another prompt, with a 95 % interval.
+def make_prompt_pairs(pairs: Sequence[Preference], seed: int) -> list[Preference]:
+    """Return pairs of a preferred response and one that was preferred after another prompt, to score; ties make none.
 
-    One half: the score does not tell whether an answer is one to its prompt. Equal scores count one half. None with
-    fewer than `MIN_PAIRS` pairs, or where all prompts are the same.
+    None where there are fewer than `MIN_PAIRS`.
     """
-    pairs, generator = (
-        [pair for pair in pairs if pair.target != 0.5],
-        seeded_generator(seed, 0, "answers to other prompts"),
-    )
-    others = draw_other_answers(pairs, pairs, generator)
-    asked = [(pair, other) for pair, other in zip(pairs, others, strict=True) if other not in (None, get_better(pair))]
-    if len(asked) < MIN_PAIRS:
-        return dict.fromkeys(("off_prompt_accuracy", "off_prompt_interval", "prompt_in_words"))
-    own = [pair for pair, _ in asked]
-    prompts, _, _ = columns(own)
-    texts = [*map(get_better, own), *[other or "" for _, other in asked]]
-    mine, theirs = score([*prompts, *prompts], texts).double().numpy().reshape(2, -1)
-    right = (np.sign(mine - theirs) + 1) / 2
-    accuracy, interval = float(right.mean()), rate_interval(right, clusters(own))
+    sources = [pair for pair in pairs if pair.target != 0.5]
+    made = pair_with_other_prompts(sources, sources, seeded_generator(seed, 0, "answers to other prompts"))
+    return made if len(made) >= MIN_PAIRS else []
+
+
+def check_prompt_reading(difference: Floats, pairs: Sequence[Preference]) -> dict[str, Any]:
+    """How often the response to its own prompt scores higher in `make_prompt_pairs`, with a 95 % interval.
+
+    One half: the score does not tell whether an answer is one to its prompt.
+    """
+    right = compute_hits(difference, pairs)
+    accuracy, interval = float(right.mean()), rate_interval(right, clusters(pairs))
     return {
         "off_prompt_accuracy": accuracy,
         "off_prompt_interval": interval,
@@ -105,24 +81,28 @@ def describe_prompt_reading(accuracy: float, interval: Interval | None) -> str:
     )
 
 
-def draw_other_answers(
+def pair_with_other_prompts(
     pairs: Sequence[Preference], sources: Sequence[Preference], generator: torch.Generator
-) -> list[str | None]:
-    """Draw for each pair the better response of another prompt; None where there is no other prompt."""
+) -> list[Preference]:
+    """Pair each pair's better response with one of another prompt, drawn from `sources`, which it is better than.
+
+    Left out where there is no other prompt, or the same response was preferred there.
+    """
     by_prompt: dict[str, list[Preference]] = {}
     for source in sources:
         by_prompt.setdefault(stable_id(source.prompt), []).append(source)
     names = list(by_prompt)
-    place = {name: number for number, name in enumerate(names)}
-    found: list[str | None] = []
+    if len(names) < 2:
+        return []
+    place, made = {name: number for number, name in enumerate(names)}, []
+    as_sure: dict[str, Any] = {"target": 1.0, "margin": 0.0, "guess": 0.5, "lower": 0.0, "upper": None, "chance": 0.5}
     for pair in pairs:
-        if len(names) < 2:
-            found.append(None)
-            continue
         step, row = torch.randint(0, 2**31 - 1, (2,), generator=generator).tolist()
         others = by_prompt[names[(place[stable_id(pair.prompt)] + 1 + step % (len(names) - 1)) % len(names)]]
-        found.append(get_better(others[row % len(others)]))
-    return found
+        own, other = get_better(pair), get_better(others[row % len(others)])
+        if own != other:
+            made.append(replace(pair, chosen=own, rejected=other, flip=min(pair.flip, 1 - pair.flip), **as_sure))
+    return made
 
 
 def get_better(pair: Preference) -> str:

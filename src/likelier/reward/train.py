@@ -31,7 +31,7 @@ from likelier.reward.ensemble import Ensemble, load_ensemble, std_between_models
 from likelier.reward.ensemble_kinds import Bootstrap, prepare_ensemble, write_reward_model
 from likelier.reward.length import LEARNING_RATE, LengthTerm, add_length, describe_length, read_length_weights
 from likelier.reward.loss import AnswerIntervals, preference_loss
-from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading
+from likelier.reward.off_prompt import add_off_prompt_pairs, check_prompt_reading, make_prompt_pairs
 from likelier.reward.out_of_distribution import fit_distribution
 from likelier.reward.pairs import BatchPlan, Pairs, columns, load_pairs
 from likelier.reward.people import check_people
@@ -388,7 +388,8 @@ def evaluate(run: Path, pairs: Pairs, settings: RewardModelConfig, seed: int) ->
     found |= check_calibration(whole, held_out, valid_difference + add_length(apart, length_weights), apart)
     found |= check_people(difference, pairs.train, held_out)
     found |= check_baselines(whole, pairs.train, pairs.valid, held_out)
-    found |= check_prompt_reading(ensemble.score, held_out, seed)
+    if made := make_prompt_pairs(held_out, seed):
+        found |= check_prompt_reading(np.subtract(*score_pairs(ensemble.score, made)), made)
     if length_weights is None:
         return found
     alone = check_scores(difference, held_out)

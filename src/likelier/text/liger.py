@@ -92,7 +92,8 @@ def agrees(model: PreTrainedModel) -> bool:
         with torch.enable_grad():
             loss, hits = compute(leaves[0], leaves[1], tokens, bias)
             found.append([loss, hits, *torch.autograd.grad(loss, leaves)])
-    computed = torch.get_autocast_dtype(weight.device.type) if torch.is_autocast_enabled() else weight.dtype
+    kind = weight.device.type
+    computed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     tolerance = TOLERANCE.get(computed, 0.0)
     if all(is_near(plain, fused, tolerance) for plain, fused in zip(*found, strict=True)):
         return True
